@@ -1,0 +1,83 @@
+/**
+ * What an SQLite error means. The drivers tell it in different ways: a number, a name, or the sentence alone.
+ *
+ * @module
+ */
+import { BackendError, LockError, UnsupportedError } from "../../core/errors.ts";
+import { builtin } from "../../core/runtime.ts";
+
+/** Primary result codes (https://sqlite.org/rescode.html) that are told apart, with their name and a word of their sentence. */
+const KINDS = [
+  { code: 5, name: "SQLITE_BUSY", sentence: "database is locked", reason: "another process keeps it locked" },
+  { code: 6, name: "SQLITE_LOCKED", sentence: "table is locked", reason: "another statement keeps the table locked" },
+  { code: 8, name: "SQLITE_READONLY", sentence: "readonly database", reason: "it is read-only" },
+  { code: 10, name: "SQLITE_IOERR", sentence: "disk i/o error", reason: "the disk failed" },
+  { code: 11, name: "SQLITE_CORRUPT", sentence: "malformed", reason: "the file is corrupt" },
+  { code: 13, name: "SQLITE_FULL", sentence: "disk is full", reason: "the disk is full" },
+  { code: 14, name: "SQLITE_CANTOPEN", sentence: "unable to open", reason: "the file cannot be opened" },
+  { code: 26, name: "SQLITE_NOTADB", sentence: "not a database", reason: "the file is not an SQLite database" },
+] as const;
+
+type Kind = typeof KINDS[number];
+
+/** What drivers put on their errors. */
+interface DriverError {
+  readonly message?: string;
+  readonly errcode?: number;
+  readonly errno?: number;
+  readonly code?: unknown;
+}
+
+function kindOf(error: unknown): Kind | undefined {
+  const { message = "", errcode, errno, code } = (error ?? {}) as DriverError;
+  const primary = (errcode ?? errno ?? 0) & 0xff;
+  const text = message.toLowerCase();
+  return KINDS.find((kind) =>
+    kind.code === primary || (typeof code === "string" && code.startsWith(kind.name)) || text.includes(kind.sentence)
+  );
+}
+
+/** Whether somebody else had the file locked at that moment. */
+export function isBusy(error: unknown): boolean {
+  const code = kindOf(error)?.code;
+  return code === 5 || code === 6;
+}
+
+/** Whether the table is not there. */
+export function isMissingTable(error: unknown): boolean {
+  return String((error as DriverError)?.message).includes("no such table");
+}
+
+/** Whether a statement was refused because the caller's own transaction is open. */
+function isInsideTransaction(error: unknown): boolean {
+  return /within a transaction|inside a transaction/.test(String((error as DriverError)?.message));
+}
+
+/** The error of this library for one of the driver's. */
+export function translate(what: string, error: unknown): Error {
+  if (error instanceof LockError || error instanceof TypeError) return error;
+  if (isInsideTransaction(error)) return insideTransaction(what);
+  const kind = kindOf(error);
+  const reason = kind?.reason ?? String((error as DriverError)?.message ?? error);
+  return new BackendError(`Cannot ${what}: ${reason}`, { cause: error, retryable: isBusy(error) });
+}
+
+/** A lock is never written inside a transaction of the caller's, where a rollback would silently undo it. */
+export function insideTransaction(what: string): UnsupportedError {
+  return new UnsupportedError(
+    `Cannot ${what}: a transaction of the caller's is open on this handle; want a handle or a path of its own`,
+  );
+}
+
+/** The error for a file that could not be opened, with the likeliest reason. */
+export function openingError(path: string, error: unknown): BackendError {
+  const directory = path.replace(/[/\\]?[^/\\]*$/, "") || ".";
+  let reason = kindOf(error)?.reason ?? String((error as DriverError)?.message ?? error);
+  try {
+    const files = builtin<typeof import("node:fs")>("node:fs");
+    if (files && !files.existsSync(directory)) reason = `the directory ${JSON.stringify(directory)} does not exist`;
+  } catch {
+    // Without permission to look, the driver's own reason has to do.
+  }
+  return new BackendError(`Cannot open database ${JSON.stringify(path)}: ${reason}`, { cause: error });
+}

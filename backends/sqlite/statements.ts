@@ -1,0 +1,98 @@
+/**
+ * The SQL of this engine. Times are whole microseconds; they and the tokens travel as text, because drivers differ in
+ * how they read integers above 2^31 and 2^53.
+ *
+ * @module
+ */
+import { quoted } from "./schema.ts";
+
+/** The server's clock: SQLite's own, to the millisecond. It stands still within one statement. */
+const CLOCK = "(SELECT CAST(ROUND(unixepoch('subsec') * 1000) AS INTEGER) * 1000 AS now)";
+
+/** Rows that are held: not released, and not lapsed. */
+const LIVE = "owner IS NOT NULL AND (locked_until IS NULL OR locked_until > now)";
+
+/** What is read of a row; `now` must be in scope. */
+const ROW = `name, owner, CAST(token AS TEXT) AS token, locked_by, CAST(lock_process AS TEXT) AS lock_process,
+  CAST(locked_until AS TEXT) AS locked_until, CAST(created_at AS TEXT) AS created_at,
+  CAST(updated_at AS TEXT) AS updated_at, metadata, CAST(now AS TEXT) AS now`;
+
+/** The same in RETURNING, where `updated_at` is the clock of that very statement. */
+const RETURNED = ROW.replace("CAST(now AS TEXT)", "CAST(updated_at AS TEXT)");
+
+/** Lists rows in SQL; `condition` chooses. */
+function select(table: string, condition: string): string {
+  return `SELECT ${ROW} FROM ${quoted(table)}, ${CLOCK} WHERE owner IS NOT NULL AND ${condition}`;
+}
+
+/** The statements for one table. */
+export interface Statements {
+  /** The live row of a name. `(name)` */
+  readonly peek: string;
+  /** Takes a free or lapsed name. `(name, owner, locked_by, lock_process, duration, metadata)` */
+  readonly acquire: string;
+  /** Extends a live lock, never shortening it. `(name, owner or NULL, from, add or NULL)` */
+  readonly renew: string;
+  /** Frees a live lock, keeping its row. `(name, owner or NULL)` */
+  readonly release: string;
+  /** Keeps a live lock's row from changing until the caller's transaction ends. `(name, owner)` */
+  readonly guard: string;
+  /** Live rows by names. `(JSON array)` */
+  readonly listNames: string;
+  /** Rows by prefix, live ones or also the lapsed. `(include expired, prefix)` */
+  readonly list: string;
+  /** Frees lapsed locks, or all. `(all)` */
+  readonly clean: string;
+  /** Deletes rows that have been free for a day: far longer than a statement can wait, so that no token repeats. */
+  readonly sweep: string;
+}
+
+/** Writes the statements for a table. */
+export function statementsFor(table: string): Statements {
+  const target = quoted(table);
+  return {
+    peek: select(table, `name = ? AND ${LIVE}`),
+    acquire: `
+      INSERT INTO ${target}
+        (name, owner, token, locked_by, lock_process, locked_until, created_at, updated_at, metadata)
+      SELECT ?, ?, now, ?, CAST(? AS INTEGER), now + CAST(? AS INTEGER), now, now, ? FROM ${CLOCK} WHERE true
+      ON CONFLICT (name) DO UPDATE SET
+        owner = excluded.owner, token = max(token + 1, excluded.token),
+        locked_by = excluded.locked_by, lock_process = excluded.lock_process, locked_until = excluded.locked_until,
+        created_at = excluded.created_at, updated_at = excluded.updated_at, metadata = excluded.metadata
+      WHERE owner IS NULL OR locked_until <= excluded.updated_at
+      RETURNING ${RETURNED}`,
+    renew: `
+      WITH wish (wanted, whose, start, more) AS (VALUES (?, ?, ?, CAST(? AS INTEGER)))
+      UPDATE ${target} SET
+        locked_until = max(locked_until, more + CASE start
+          WHEN 'now' THEN now WHEN 'expiry' THEN locked_until ELSE CAST(start AS INTEGER) END),
+        updated_at = now
+      FROM wish, ${CLOCK}
+      WHERE name = wanted AND owner = coalesce(whose, owner) AND (locked_until IS NULL OR locked_until > now)
+      RETURNING ${RETURNED}`,
+    release: `
+      WITH wish (wanted, whose) AS (VALUES (?, ?))
+      UPDATE ${target} SET owner = NULL, locked_until = now, updated_at = now
+      FROM wish, ${CLOCK}
+      WHERE name = wanted AND owner = coalesce(whose, owner) AND (locked_until IS NULL OR locked_until > now)
+      RETURNING name`,
+    guard: `
+      UPDATE ${target} SET owner = owner WHERE name = ? AND owner = ?
+        AND (locked_until IS NULL OR locked_until > (SELECT now FROM ${CLOCK}))
+      RETURNING name`,
+    listNames: `${select(table, `name IN (SELECT value FROM json_each(?)) AND ${LIVE}`)} ORDER BY name`,
+    list: `
+      WITH wish (expired, prefix) AS (VALUES (?, ?))
+      SELECT ${ROW} FROM ${target}, wish, ${CLOCK}
+      WHERE owner IS NOT NULL AND name >= prefix AND substr(name, 1, length(prefix)) = prefix
+        AND (expired = 1 OR locked_until IS NULL OR locked_until > now)
+      ORDER BY name`,
+    clean: `
+      UPDATE ${target} SET owner = NULL, updated_at = (SELECT now FROM ${CLOCK})
+      WHERE owner IS NOT NULL AND (? = 1 OR locked_until <= (SELECT now FROM ${CLOCK}))`,
+    sweep: `
+      DELETE FROM ${target}
+      WHERE owner IS NULL AND updated_at < (SELECT now FROM ${CLOCK}) - 86400 * 1000000`,
+  };
+}

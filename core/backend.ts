@@ -1,0 +1,139 @@
+/**
+ * The one seam between the core and an engine. It speaks of locks, never of SQL: a backend decides,
+ * atomically, who has what; waiting, renewal timing, naming of errors and policy live in the core.
+ *
+ * @module
+ */
+
+/** How locks are kept: as a row that lapses, as the server's own session lock, or as both. */
+export type Mode = "lease" | "session" | "hybrid";
+
+/** A value that JSON can carry. */
+export type Json = string | number | boolean | null | readonly Json[] | { readonly [key: string]: Json };
+
+/**
+ * One lock as the database answered it. Times are whole microseconds since 1970 by the server's clock:
+ * below 2^53 until the year 2255, so that a `number` holds them exactly.
+ */
+export interface LockRow {
+  /** The locked name. */
+  readonly name: string;
+  /** The fencing token of this acquisition. */
+  readonly token: bigint;
+  /** Who took it, for people: a host name unless the caller said otherwise. */
+  readonly lockedBy: string;
+  /** A number for people, such as a process id. */
+  readonly lockProcess: number | null;
+  /** When it lapses; `null` is never. */
+  readonly lockedUntil: number | null;
+  /** When this acquisition was made. */
+  readonly createdAt: number;
+  /** When it was last acquired or renewed. */
+  readonly updatedAt: number;
+  /** JSON text stored with the lock. */
+  readonly metadata: string | null;
+  /** The server's clock as it answered. */
+  readonly now: number;
+  /** What the server knows of the session that vouches for it: a process or connection id. Absent for a lease. */
+  readonly session?: string | null;
+}
+
+/** One atomic attempt to take one name. */
+export interface AcquireRequest {
+  /** The name wanted. */
+  readonly name: string;
+  /** Unguessable and new for every acquisition; the same again only when a request is repeated after a lost answer. */
+  readonly owner: string;
+  /** How long the lease shall last, in microseconds; `null` is for ever. */
+  readonly duration: number | null;
+  /** Who takes it, for people. */
+  readonly lockedBy: string;
+  /** A number for people. */
+  readonly lockProcess: number | null;
+  /** JSON text to store with the lock. */
+  readonly metadata: string | null;
+  /** Whether others may share it (session locks of an engine that says so). */
+  readonly shared: boolean;
+}
+
+/** The server session that a lock rides on: when it ends, the lock is gone. */
+export interface Lifeline {
+  /** Why it ended; `undefined` while it lives. */
+  readonly ended: Error | undefined;
+  /** Calls `listener` once when it ends; answers a function that takes the listener away. */
+  onEnd(listener: () => void): () => void;
+}
+
+/** What came of an attempt. A grant carries the lifeline of the session that keeps it, where there is one. */
+export type AcquireAnswer =
+  | { readonly granted: true; readonly row: LockRow; readonly lifeline?: Lifeline }
+  | { readonly granted: false; readonly holder: LockRow | undefined };
+
+/** A claim to a lock: the name and the owner of one acquisition. */
+export interface Claim {
+  /** The name held. */
+  readonly name: string;
+  /** The owner given when it was acquired. */
+  readonly owner: string;
+}
+
+/** Which lock to extend or release: one acquisition's, or with `owner: null` whoever's it is. */
+export interface Target {
+  /** The name meant. */
+  readonly name: string;
+  /** The owner of the acquisition meant; `null` means whoever holds the name. */
+  readonly owner: string | null;
+}
+
+/** One extension: the new expiry is the later of the present one and `from` + `add`. */
+export interface RenewRequest extends Target {
+  /** What `add` counts from: the server's present time, the row's present expiry, or a fixed time in microseconds. */
+  readonly from: "now" | "expiry" | number;
+  /** Microseconds to add; `null` makes the lock never expire. */
+  readonly add: number | null;
+}
+
+/** Which locks to list. Without `includeExpired` only live ones. */
+export interface ListFilter {
+  /** Only these names. */
+  readonly names?: readonly string[];
+  /** Only names that begin so, compared exactly. */
+  readonly prefix?: string;
+  /** Also those that have lapsed and were not cleaned away. */
+  readonly includeExpired?: boolean;
+}
+
+/** A database that keeps locks. Made by `connect` or by one of the engines' own functions. */
+export interface Backend extends AsyncDisposable {
+  /** The engine's name, such as `"sqlite"`. */
+  readonly engine: string;
+  /** How this backend keeps its locks. */
+  readonly mode: Mode;
+  /** Whether `shared` requests can be served. */
+  readonly sharing?: boolean;
+  /** One atomic attempt for each request, never waiting. With `allOrNothing`, either every name is granted or nothing changes. */
+  acquire(
+    requests: readonly AcquireRequest[],
+    options?: { readonly allOrNothing?: boolean },
+  ): Promise<AcquireAnswer[]>;
+  /** Extends each lock that is still live; `undefined` for one that is gone. */
+  renew(requests: readonly RenewRequest[]): Promise<(LockRow | undefined)[]>;
+  /** Frees each lock that is still live; `false` for one that was gone. */
+  release(targets: readonly Target[]): Promise<boolean[]>;
+  /** What is held, ordered by name. Never changes anything. */
+  list(filter: ListFilter): Promise<LockRow[]>;
+  /** Clears away expired locks, or all of them; answers how many. */
+  clean(scope: "expired" | "all"): Promise<number>;
+  /**
+   * Calls `wake` whenever the name may have become free, from the moment the promise resolves until disposal.
+   * A hint: it may come for nothing, and one may be missing only for as long as the engine's own safety net takes.
+   */
+  watch?(name: string, wake: () => void): Promise<Disposable>;
+  /** Whether this very acquisition is still live, where reading the list cannot tell. */
+  verify?(claim: Claim): Promise<boolean>;
+  /**
+   * One statement on the caller's own open transaction: `true` when this acquisition is live, and then it cannot
+   * change hands until that transaction ends.
+   */
+  guard?(claim: Claim, client: unknown): Promise<boolean>;
+}

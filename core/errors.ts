@@ -1,0 +1,206 @@
+/**
+ * The errors of lockmgr: one base class, a stable `code` on each.
+ *
+ * @module
+ */
+import type { LockRecord } from "./record.ts";
+
+/**
+ * The base of every error that lockmgr throws on its own account. Wrong arguments are the platform's
+ * `TypeError` and `RangeError` instead.
+ *
+ * @example
+ * ```ts
+ * import { LockError, Locked } from "@lockmgr/lockmgr";
+ * import assert from "node:assert/strict";
+ *
+ * const error = new Locked("jobs");
+ * assert(error instanceof LockError);
+ * assert.equal(error.code, "LOCKED");
+ * ```
+ */
+export class LockError extends Error {
+  /** A word for programs that does not change between releases. */
+  readonly code: string = "LOCK";
+
+  /** Makes an error with a sentence for people, and the error that caused it. */
+  constructor(message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.name = new.target.name;
+  }
+}
+
+/** Says who is in the way, as far as the database told. */
+function heldBy(holder: LockRecord | undefined): string {
+  if (holder === undefined) return "held by another";
+  const pid = holder.lockProcess === null ? "" : ` (pid ${holder.lockProcess})`;
+  const until = holder.lockedUntil === null ? "released" : holder.lockedUntil.toISOString();
+  return `held by "${holder.lockedBy}"${pid} until ${until}`;
+}
+
+/**
+ * The name is held by another.
+ *
+ * @example
+ * ```ts
+ * import { connect, getLock, Locked } from "@lockmgr/lockmgr";
+ * import assert from "node:assert/strict";
+ *
+ * await using backend = await connect("sqlite::memory:");
+ * await getLock("jobs", { backend, lockedBy: "host-a" });
+ * await assert.rejects(getLock("jobs", { backend }), (error) => {
+ *   assert(error instanceof Locked);
+ *   assert.equal(error.holder?.lockedBy, "host-a");
+ *   return true;
+ * });
+ * ```
+ */
+export class Locked extends LockError {
+  override readonly code: string = "LOCKED";
+  /** The name that was wanted. */
+  readonly lockName: string;
+  /** The lock in the way, when the database could still tell. */
+  readonly holder?: LockRecord;
+
+  /** Makes the error for a name and, when known, the lock in the way. */
+  constructor(lockName: string, holder?: LockRecord, message?: string) {
+    super(message ?? `Cannot acquire lock ${JSON.stringify(lockName)}: ${heldBy(holder)}`);
+    this.lockName = lockName;
+    if (holder !== undefined) this.holder = holder;
+  }
+}
+
+/**
+ * The name was still held when the caller's `wait` was over.
+ *
+ * @example
+ * ```ts
+ * import { connect, getLock, LockTimeout } from "@lockmgr/lockmgr";
+ * import assert from "node:assert/strict";
+ *
+ * await using backend = await connect("sqlite::memory:");
+ * await getLock("jobs", { backend });
+ * await assert.rejects(getLock("jobs", { backend, wait: 0.01 }), LockTimeout);
+ * ```
+ */
+export class LockTimeout extends Locked {
+  override readonly code: string = "LOCK_TIMEOUT";
+
+  /** Makes the error for a name, the seconds waited and, when known, the lock in the way. */
+  constructor(lockName: string, waited: number, holder?: LockRecord) {
+    super(
+      lockName,
+      holder,
+      `Cannot acquire lock ${JSON.stringify(lockName)} within ${waited} s: ${heldBy(holder)}`,
+    );
+  }
+}
+
+/**
+ * `setLock(…, { fail: true })` met a name that is held; nothing was changed.
+ *
+ * @example
+ * ```ts
+ * import { connect, getLock, isLocked, LockFail, setLock } from "@lockmgr/lockmgr";
+ * import assert from "node:assert/strict";
+ *
+ * await using backend = await connect("sqlite::memory:");
+ * await getLock("world", { backend });
+ * await assert.rejects(setLock(["hello", "world"], { backend, fail: true }), LockFail);
+ * assert.equal(await isLocked("hello", { backend }), false);
+ * ```
+ */
+export class LockFail extends Locked {
+  override readonly code: string = "LOCK_FAIL";
+
+  /** The record in the way. */
+  get lock(): LockRecord | undefined {
+    return this.holder;
+  }
+}
+
+/**
+ * There is no such lock: never made, released or expired.
+ *
+ * @example
+ * ```ts
+ * import { connect, LockNotFound, renewLock } from "@lockmgr/lockmgr";
+ * import assert from "node:assert/strict";
+ *
+ * await using backend = await connect("sqlite::memory:");
+ * await assert.rejects(renewLock("jobs", { backend }), LockNotFound);
+ * ```
+ */
+export class LockNotFound extends LockError {
+  override readonly code: string = "LOCK_NOT_FOUND";
+  /** The name that was meant. */
+  readonly lockName: string;
+
+  /** Makes the error for a name; `message` replaces the usual sentence. */
+  constructor(lockName: string, message?: string, options?: ErrorOptions) {
+    super(message ?? `Cannot find lock ${JSON.stringify(lockName)}: not held by anybody`, options);
+    this.lockName = lockName;
+  }
+}
+
+/**
+ * This handle held the lock and no longer does. It is the reason of a lock's aborted `signal`.
+ *
+ * @example
+ * ```ts
+ * import { connect, getLock, LockLost, unlock } from "@lockmgr/lockmgr";
+ * import assert from "node:assert/strict";
+ *
+ * await using backend = await connect("sqlite::memory:");
+ * const lock = await getLock("jobs", { backend });
+ * await unlock("jobs", { backend }); // an administrator's force
+ * await assert.rejects(lock.renew(), LockLost);
+ * assert(lock.signal.aborted);
+ * ```
+ */
+export class LockLost extends LockNotFound {
+  override readonly code: string = "LOCK_LOST";
+
+  /** Makes the error for a name and why it is believed lost. */
+  constructor(lockName: string, reason: string, options?: ErrorOptions) {
+    super(lockName, `Cannot keep lock ${JSON.stringify(lockName)}: ${reason}`, options);
+  }
+}
+
+/**
+ * The database could not answer, or answered with an error: nothing is said about who holds the lock.
+ *
+ * @example
+ * ```ts
+ * import { BackendError, connect } from "@lockmgr/lockmgr";
+ * import assert from "node:assert/strict";
+ *
+ * await assert.rejects(connect("sqlite:/no/such/directory/locks.db"), BackendError);
+ * ```
+ */
+export class BackendError extends LockError {
+  override readonly code: string = "BACKEND";
+  /** Whether the same call may succeed if it is simply made again. */
+  readonly retryable: boolean;
+
+  /** Makes the error; `retryable` is `false` unless said. */
+  constructor(message: string, options: ErrorOptions & { retryable?: boolean } = {}) {
+    super(message, options);
+    this.retryable = options.retryable ?? false;
+  }
+}
+
+/**
+ * The engine or the mode cannot keep that promise, so it is refused instead of half kept.
+ *
+ * @example
+ * ```ts
+ * import { connect, UnsupportedError } from "@lockmgr/lockmgr";
+ * import assert from "node:assert/strict";
+ *
+ * await assert.rejects(connect("sqlite::memory:", { mode: "session" }), UnsupportedError);
+ * ```
+ */
+export class UnsupportedError extends LockError {
+  override readonly code: string = "UNSUPPORTED";
+}

@@ -1,0 +1,157 @@
+import type { Backend, Claim, Lifeline, LockRow } from "./backend.ts";
+import { LockLost } from "./errors.ts";
+import { keep, leave } from "./keeping.ts";
+import { twice } from "./retrying.ts";
+import { monotonic } from "./runtime.ts";
+import { noteRelease } from "./waiting.ts";
+
+/**
+ * How much earlier than the server this process gives up a lease, as a share of what is left and in milliseconds:
+ * quartz drifts by less than 100 ppm and NTP slews by at most 500 ppm, so that 1,000 ppm and a millisecond of
+ * rounding keep the local deadline in front.
+ */
+const DRIFT_SHARE = 0.001;
+const DRIFT_FLOOR = 1;
+
+/**
+ * The time on the monotonic clock (ms) after which a lease can no longer be believed. Counted from *before* the
+ * request was sent: the server's own count began later.
+ */
+function deadlineOf(row: LockRow, askedAt: number): number {
+  if (row.lockedUntil === null) return Infinity;
+  const left = (row.lockedUntil - row.now) / 1e3;
+  return askedAt + left - Math.max(left, 0) * DRIFT_SHARE - DRIFT_FLOOR;
+}
+
+/** What was granted: the row, when it was asked for, and the session it rides on, if any. */
+export interface Grant {
+  /** The backend that granted it. */
+  readonly backend: Backend;
+  /** The name and owner to name in every later request. */
+  readonly claim: Claim;
+  /** The row as granted. */
+  readonly row: LockRow;
+  /** Monotonic time (ms) before the request that granted it was sent. */
+  readonly askedAt: number;
+  /** The session that keeps it. */
+  readonly lifeline?: Lifeline;
+}
+
+/** One acquisition as this process may believe in it: held until it is released, or lost for good. */
+export class Holding {
+  /** The backend that granted it. */
+  readonly backend: Backend;
+  /** The name and owner that every request names. */
+  readonly claim: Claim;
+  /** Microseconds that each renewal asks for; `undefined` when nobody keeps it alive. */
+  readonly renewBy: number | undefined;
+  /** When the keeper shall renew it next, on the monotonic clock (ms). */
+  renewAt = Infinity;
+
+  #state: "held" | "leaving" | "released" | "lost" = "held";
+  #deadline: number;
+  #lifeline: Lifeline | undefined;
+  #loss: LockLost | undefined;
+  #controller: AbortController | undefined;
+  #releasing: Promise<boolean> | undefined;
+  #stopListening: (() => void) | undefined;
+
+  constructor(grant: Grant, renewBy: number | undefined) {
+    this.backend = grant.backend;
+    this.claim = grant.claim;
+    this.renewBy = renewBy;
+    this.#lifeline = grant.lifeline;
+    this.#deadline = deadlineOf(grant.row, grant.askedAt);
+    if (renewBy !== undefined) {
+      this.renewAt = grant.askedAt + this.renewEvery;
+      keep(this);
+    }
+  }
+
+  /** Milliseconds between renewals: a third of the lease, so that two may fail before it lapses. */
+  get renewEvery(): number {
+    return this.renewBy! / 3e3;
+  }
+
+  /** When the lease can no longer be believed, on the monotonic clock (ms). */
+  get deadline(): number {
+    return this.#deadline;
+  }
+
+  /** Whether this process may act as the holder right now. */
+  get held(): boolean {
+    this.#look();
+    return this.#state === "held";
+  }
+
+  /** Why it was lost; `undefined` when it was not. */
+  get loss(): LockLost | undefined {
+    this.#look();
+    return this.#loss;
+  }
+
+  /** Aborts when the lock is lost. Made on first use: a lock that nobody listens to needs no timer. */
+  get signal(): AbortSignal {
+    if (this.#controller === undefined) {
+      this.#controller = new AbortController();
+      this.#look();
+      if (this.#loss) this.#controller.abort(this.#loss);
+      else if (this.#state === "held") {
+        keep(this);
+        this.#stopListening = this.#lifeline?.onEnd(() => this.#look());
+      }
+    }
+    return this.#controller.signal;
+  }
+
+  /** Notices what time or the session has decided meanwhile. */
+  #look(): void {
+    if (this.#state !== "held") return;
+    if (this.#lifeline?.ended) this.lose("the session that kept it has ended", this.#lifeline.ended);
+    else if (monotonic() >= this.#deadline) this.lose("its lease ran out before the database confirmed more time");
+  }
+
+  /** Takes in a newer answer about this acquisition. */
+  confirm(row: LockRow, askedAt: number): void {
+    if (this.#state !== "held") return;
+    this.#deadline = deadlineOf(row, askedAt);
+    if (this.renewBy !== undefined) this.renewAt = askedAt + this.renewEvery;
+    if (this.#controller || this.renewBy !== undefined) keep(this);
+  }
+
+  /** Gives the lock up for lost; an ordinary release is no loss. */
+  lose(reason: string, cause?: unknown): void {
+    if (this.#state !== "held" && this.#state !== "leaving") return;
+    this.#state = "lost";
+    this.#loss = new LockLost(this.claim.name, reason, cause === undefined ? undefined : { cause });
+    this.#settle();
+    this.#controller?.abort(this.#loss);
+  }
+
+  /** Frees the lock if it is still this acquisition's; a second call finds it gone. */
+  release(): Promise<boolean> {
+    if (this.#releasing) return this.#releasing;
+    if (this.#state === "released") return Promise.resolve(false);
+    this.#look();
+    if (this.#state === "held") this.#state = "leaving";
+    this.#settle();
+    this.#releasing = this.#sendRelease().finally(() => this.#releasing = undefined);
+    return this.#releasing;
+  }
+
+  async #sendRelease(): Promise<boolean> {
+    const [released] = await twice(() => this.backend.release([this.claim]));
+    if (released) {
+      if (this.#state === "leaving") this.#state = "released";
+      noteRelease(this.backend, this.claim.name);
+    } else this.lose("it was gone when it was to be released");
+    return released;
+  }
+
+  /** Nobody needs to watch over it any more. */
+  #settle(): void {
+    leave(this);
+    this.#stopListening?.();
+    this.#stopListening = undefined;
+  }
+}

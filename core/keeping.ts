@@ -1,0 +1,91 @@
+/**
+ * Keeps leases alive and notices when they run out: one timer for all locks of this process, renewals sent together.
+ *
+ * @module
+ */
+import type { Backend } from "./backend.ts";
+import type { Holding } from "./holding.ts";
+import { monotonic, startTimer, type Timer } from "./runtime.ts";
+
+/** Renewals that are due within this share of their interval travel with the one that is due now. */
+const TOGETHER = 0.1;
+
+/** After a renewal without an answer the next try comes after a quarter of the interval, at most a second (ms). */
+const RETRY_SHARE = 0.25;
+const RETRY_LONGEST = 1_000;
+
+const kept = new Set<Holding>();
+let timer: Timer | undefined;
+let timerAt = Infinity;
+
+/** Watches over a lock from now on, or anew after its times have changed. */
+export function keep(holding: Holding): void {
+  kept.add(holding);
+  arm(nextEvent(holding));
+}
+
+/** Stops watching over a lock. */
+export function leave(holding: Holding): void {
+  kept.delete(holding);
+  if (kept.size > 0) return;
+  timer?.stop();
+  timer = undefined;
+  timerAt = Infinity;
+}
+
+/** When a lock needs a look: at its renewal or at its deadline, whichever is first. */
+function nextEvent(holding: Holding): number {
+  return Math.min(holding.deadline, holding.renewAt);
+}
+
+/** Sees to it that the timer goes off by `at`. */
+function arm(at: number): void {
+  if (at >= timerAt) return;
+  timer?.stop();
+  timerAt = at;
+  timer = startTimer(at - monotonic(), lookAfterAll, false);
+}
+
+/** Tells of every lease that ran out, renews what is due, and sets the timer for what comes next. */
+function lookAfterAll(): void {
+  timerAt = Infinity;
+  timer = undefined;
+  const now = monotonic();
+  const due = new Map<Backend, Holding[]>();
+  for (const holding of kept) {
+    if (!holding.held) continue;
+    if (holding.renewAt - (holding.renewBy ? holding.renewEvery * TOGETHER : 0) > now) continue;
+    holding.renewAt = Infinity; // until the answer is there
+    const together = due.get(holding.backend);
+    if (together) together.push(holding);
+    else due.set(holding.backend, [holding]);
+  }
+  for (const [backend, holdings] of due) renewTogether(backend, holdings);
+  let next = Infinity;
+  for (const holding of kept) next = Math.min(next, nextEvent(holding));
+  arm(next);
+}
+
+/**
+ * Renews the locks of one backend. Four outcomes for each: renewed, lost (the server says so), ended (released
+ * meanwhile), or unknown (no answer), which is no loss until the deadline.
+ */
+async function renewTogether(backend: Backend, holdings: Holding[]): Promise<void> {
+  const askedAt = monotonic();
+  try {
+    const requests = holdings.map(({ claim, renewBy }) => ({ ...claim, from: "now" as const, add: renewBy! }));
+    const rows = await backend.renew(requests);
+    holdings.forEach((holding, index) => {
+      const row = rows[index];
+      if (row) holding.confirm(row, askedAt);
+      else holding.lose("the database says that it is gone");
+    });
+  } catch {
+    // No answer is not an answer: the deadline decides, and a lock that is lost says so by its signal.
+    for (const holding of holdings) {
+      if (!kept.has(holding)) continue;
+      holding.renewAt = monotonic() + Math.min(holding.renewEvery * RETRY_SHARE, RETRY_LONGEST);
+      keep(holding);
+    }
+  }
+}

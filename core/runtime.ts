@@ -1,0 +1,107 @@
+/**
+ * The only file that reads the host: its name, its environment, its clocks and timers. Built-in modules are
+ * reached when they are needed: a static `node:` import costs as much at start-up as an empty program.
+ *
+ * @module
+ */
+
+/** What this library uses of the `process` object that Deno, Node and Bun share. */
+interface HostProcess {
+  readonly platform: string;
+  readonly env: Record<string, string | undefined>;
+  getBuiltinModule?(name: string): unknown;
+  emitWarning?(warning: Error): void;
+}
+
+const host = (globalThis as { process?: HostProcess }).process;
+
+/** A built-in module of the runtime; `undefined` where there is none, as on an edge platform. */
+export function builtin<T>(name: string): T | undefined {
+  return host?.getBuiltinModule?.(name) as T | undefined;
+}
+
+/** An environment variable; `undefined` also where the program may not read it. */
+export function environment(name: string): string | undefined {
+  try {
+    return host?.env[name];
+  } catch {
+    return undefined; // Deno without permission for this variable: the same as not set
+  }
+}
+
+let cachedHostname: string | undefined;
+
+/** The machine's name, or `"unknown"` where the program may not ask. */
+export function hostname(): string {
+  if (cachedHostname === undefined) {
+    try {
+      cachedHostname = builtin<{ hostname(): string }>("node:os")?.hostname() || "unknown";
+    } catch {
+      cachedHostname = "unknown"; // Deno without `--allow-sys=hostname`
+    }
+  }
+  return cachedHostname;
+}
+
+/** The home directory, as the environment has it. */
+function home(): string {
+  return environment("HOME") ?? environment("USERPROFILE") ??
+    builtin<{ homedir(): string }>("node:os")?.homedir() ?? ".";
+}
+
+/** Where programs of this user keep what should outlive them, by the custom of the system. */
+export function stateDirectory(): string {
+  switch (host?.platform) {
+    case "win32":
+      return `${environment("LOCALAPPDATA") ?? `${home()}\\AppData\\Local`}\\lockmgr`;
+    case "darwin":
+      return `${home()}/Library/Application Support/lockmgr`;
+    default:
+      return `${environment("XDG_STATE_HOME") || `${home()}/.local/state`}/lockmgr`;
+  }
+}
+
+/** Milliseconds on a clock that only moves forward, whatever happens to the time of day. */
+export function monotonic(): number {
+  return performance.now();
+}
+
+/** The longest delay that a timer keeps: a longer one fires at once, on every runtime. */
+const LONGEST_TIMER = 2 ** 31 - 1;
+
+/** A timer that was started and can be stopped. */
+export interface Timer {
+  /** Stops it; once it has fired, nothing. */
+  stop(): void;
+}
+
+/** Runs `action` after `delay` milliseconds, or earlier when the delay is longer than a timer can keep. */
+export function startTimer(delay: number, action: () => void, keepAlive: boolean): Timer {
+  const timer: unknown = setTimeout(action, Math.min(Math.max(delay, 0), LONGEST_TIMER));
+  if (!keepAlive) letGo(timer);
+  return { stop: () => clearTimeout(timer as number) };
+}
+
+/** Lets the process end although the timer, watcher or socket is there. */
+export function letGo(timer: unknown): void {
+  (timer as { unref?(): void }).unref?.();
+}
+
+/** A promise of `delay` milliseconds having passed. Keeps the process alive: somebody is waiting. */
+export function sleep(delay: number): Promise<void> {
+  return new Promise((resolve) => startTimer(delay, resolve, true));
+}
+
+/** An unguessable text, new each time. */
+export function randomId(): string {
+  return crypto.randomUUID();
+}
+
+/**
+ * Tells the program of a problem that must not be thrown where it arose: a warning of the process, which prints it
+ * unless the program listens for `warning`.
+ */
+export function warn(error: Error): void {
+  if (host?.emitWarning) host.emitWarning(error);
+  else console.warn(error);
+}

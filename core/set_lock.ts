@@ -1,0 +1,225 @@
+import { requestFor } from "./acquire.ts";
+import type { AcquireAnswer, Backend, LockRow } from "./backend.ts";
+import { backendOf } from "./default_backend.ts";
+import { LockFail } from "./errors.ts";
+import { Lock } from "./lock.ts";
+import { checkName } from "./names.ts";
+import {
+  extension,
+  requireRows,
+  type ResolvedLockOptions,
+  resolveLockOptions,
+  type SetLockOptions,
+} from "./options.ts";
+import { LockRecord } from "./record.ts";
+import { twice } from "./retrying.ts";
+import { monotonic } from "./runtime.ts";
+
+/** What `setLock` did with one name. */
+export interface LockSetStatus {
+  /** Whether it was held before. */
+  wasLocked: boolean;
+  /** Created, extended, or left as it was. */
+  status: "create" | "extend" | "skip";
+  /** Whether it is held now. */
+  locked: boolean;
+}
+
+/** How often `setLock` did what. */
+export interface LockSetCounts {
+  /** Names that were free and are held now. */
+  created: number;
+  /** Names that were held and were given more time. */
+  renewed: number;
+  /** Names that are free and were left so (`create: false`). */
+  skipCreate: number;
+  /** Names that were held and were left as they are (`renew: false`). */
+  skipRenew: number;
+}
+
+/** What `setLock` did. */
+export interface LockSetResult {
+  /** Each name that is held now, once, in the order given; those created are `Lock` handles. */
+  locks: LockRecord[];
+  /** How often what was done. */
+  counts: LockSetCounts;
+  /** What was done with each name, in the order and with the duplicates given. */
+  statuses: [name: string, status: LockSetStatus][];
+}
+
+/** How often a name that is neither held nor free (it changes hands under our eyes) is tried again. */
+const ROUNDS = 20;
+
+/** What became of one name; no record when it is free. */
+interface Settled extends LockSetStatus {
+  record?: LockRecord;
+}
+
+/**
+ * Takes and renews several locks at once. Two callers with the same names, in any order, never deadlock.
+ *
+ * @example
+ * ```ts
+ * import { connect, setLock } from "@lockmgr/lockmgr";
+ * import assert from "node:assert/strict";
+ *
+ * await using backend = await connect("sqlite::memory:");
+ * const first = await setLock(["hello", "world"], { backend });
+ * assert.equal(first.counts.created, 2);
+ * const second = await setLock(["hello", "world"], { backend });
+ * assert.equal(second.counts.renewed, 2);
+ * assert.deepEqual(second.statuses[0], ["hello", { wasLocked: true, status: "extend", locked: true }]);
+ * ```
+ *
+ * @param names One name or several; a name met again counts as already locked.
+ * @param options With `fail: true` it is all or nothing.
+ * @throws {LockFail} With `fail`, when a name is held: then nothing at all was changed.
+ * @throws {BackendError} When the database could not answer.
+ * @throws {UnsupportedError} In `session` mode.
+ */
+export async function setLock(
+  names: string | readonly string[],
+  options: SetLockOptions = {},
+): Promise<LockSetResult> {
+  const given = typeof names === "string" ? [names] : [...names];
+  given.forEach((name) => checkName(name));
+  const { expires, lockedBy, lockProcess } = options;
+  const resolved = resolveLockOptions({ expires, lockedBy, lockProcess });
+  const backend = await backendOf(options);
+  requireRows(backend, "set several locks");
+  const unique = [...new Set(given)].sort(); // one order for everybody: no deadlock
+  const settled = options.fail
+    ? await allOrNothing(backend, unique, resolved, options)
+    : await eachByItself(backend, unique, resolved, options);
+  return report(given, settled, options.renew ?? true);
+}
+
+/** Either every name is free and taken, or nothing changes. */
+async function allOrNothing(
+  backend: Backend,
+  names: string[],
+  resolved: ResolvedLockOptions,
+  options: SetLockOptions,
+): Promise<Map<string, Settled>> {
+  const settled = new Map<string, Settled>();
+  const askedAt = monotonic();
+  if (options.create === false) {
+    const [row] = await twice(() => backend.list({ names }));
+    if (row) throw failure(row, askedAt);
+    for (const name of names) settled.set(name, { wasLocked: false, status: "skip", locked: false });
+    return settled;
+  }
+  const requests = names.map((name) => requestFor(backend, name, resolved));
+  const answers = await twice(() => backend.acquire(requests, { allOrNothing: true }));
+  const busy = answers.findIndex((answer) => !answer.granted);
+  if (busy >= 0) {
+    const holder = (answers[busy] as AcquireAnswer & { granted: false }).holder;
+    throw holder ? failure(holder, askedAt) : new LockFail(names[busy]);
+  }
+  answers.forEach((answer, index) => settled.set(names[index], created(backend, requests[index], answer, askedAt)));
+  return settled;
+}
+
+/** Every name by itself: taken when free, renewed when held, as the options allow. */
+async function eachByItself(
+  backend: Backend,
+  names: string[],
+  resolved: ResolvedLockOptions,
+  options: SetLockOptions,
+): Promise<Map<string, Settled>> {
+  const { create = true, renew = true } = options;
+  const settled = new Map<string, Settled>();
+  for (let round = 0, open = names; open.length > 0 && round < ROUNDS; round++) {
+    if (create) await takeFree(backend, open, resolved, settled);
+    const held = open.filter((name) => !settled.get(name)?.locked);
+    await (renew ? renewHeld : lookAtHeld)(backend, held, options, settled);
+    open = create ? held.filter((name) => !settled.has(name)) : [];
+  }
+  for (const name of names) {
+    if (settled.has(name)) continue;
+    settled.set(name, { wasLocked: false, status: "skip", locked: false });
+  }
+  return settled;
+}
+
+async function takeFree(
+  backend: Backend,
+  names: string[],
+  resolved: ResolvedLockOptions,
+  settled: Map<string, Settled>,
+): Promise<void> {
+  const requests = names.map((name) => requestFor(backend, name, resolved));
+  const askedAt = monotonic();
+  const answers = await twice(() => backend.acquire(requests));
+  answers.forEach((answer, index) => {
+    if (answer.granted) settled.set(names[index], created(backend, requests[index], answer, askedAt));
+  });
+}
+
+async function renewHeld(
+  backend: Backend,
+  names: string[],
+  options: SetLockOptions,
+  settled: Map<string, Settled>,
+): Promise<void> {
+  if (names.length === 0) return;
+  const more = extension({ expires: options.expires });
+  const askedAt = monotonic();
+  const rows = await twice(() => backend.renew(names.map((name) => ({ name, owner: null, ...more }))));
+  rows.forEach((row, index) => {
+    if (!row) return;
+    const record = new LockRecord(row, askedAt);
+    settled.set(names[index], { wasLocked: true, status: "extend", locked: true, record });
+  });
+}
+
+async function lookAtHeld(
+  backend: Backend,
+  names: string[],
+  _options: SetLockOptions,
+  settled: Map<string, Settled>,
+): Promise<void> {
+  if (names.length === 0) return;
+  const askedAt = monotonic();
+  for (const row of await twice(() => backend.list({ names }))) {
+    const record = new LockRecord(row, askedAt);
+    settled.set(row.name, { wasLocked: true, status: "skip", locked: true, record });
+  }
+}
+
+function created(
+  backend: Backend,
+  claim: { name: string; owner: string },
+  answer: AcquireAnswer,
+  askedAt: number,
+): Settled {
+  const { row, lifeline } = answer as AcquireAnswer & { granted: true };
+  const record = new Lock({ backend, claim: { name: claim.name, owner: claim.owner }, row, askedAt, lifeline });
+  return { wasLocked: false, status: "create", locked: true, record };
+}
+
+function failure(row: LockRow, askedAt: number): LockFail {
+  return new LockFail(row.name, new LockRecord(row, askedAt));
+}
+
+/** Puts together what was done, in the order given. */
+function report(given: string[], settled: Map<string, Settled>, renew: boolean): LockSetResult {
+  const counts: LockSetCounts = { created: 0, renewed: 0, skipCreate: 0, skipRenew: 0 };
+  const statuses: LockSetResult["statuses"] = [];
+  const locks = new Set<LockRecord>();
+  for (const name of given) {
+    const { record, ...first } = settled.get(name)!;
+    const metAgain: LockSetStatus = { wasLocked: true, status: renew ? "extend" : "skip", locked: true };
+    const status = record && locks.has(record) ? metAgain : first;
+    if (record) locks.add(record);
+    counts[countOf(status)]++;
+    statuses.push([name, status]);
+  }
+  return { locks: [...locks], counts, statuses };
+}
+
+function countOf({ status, wasLocked }: LockSetStatus): keyof LockSetCounts {
+  if (status === "create") return "created";
+  if (status === "extend") return "renewed";
+  return wasLocked ? "skipRenew" : "skipCreate";
+}

@@ -1,0 +1,90 @@
+/**
+ * What all engines are set up with, and how a URL says it.
+ *
+ * @module
+ */
+import type { Mode } from "./backend.ts";
+
+/** How a backend keeps its locks, whatever the engine. */
+export interface BackendSettings {
+  /** How locks are kept; SQLite has `"lease"` only. @default "lease" */
+  mode?: Mode;
+  /** The table that holds the locks. @default "lockmgr_locks" */
+  table?: string;
+  /** Creates the table on first use; `false` never runs DDL. @default true */
+  migrate?: boolean;
+}
+
+/** The settings after their checks. */
+export type ResolvedSettings = Required<BackendSettings>;
+
+/** The table that holds the locks unless the caller names another. */
+const DEFAULT_TABLE = "lockmgr_locks";
+
+/** A name, or a schema and a name: what every engine takes, within PostgreSQL's 63 bytes. */
+const TABLE = /^[A-Za-z_][A-Za-z0-9_]{0,62}(\.[A-Za-z_][A-Za-z0-9_]{0,62})?$/;
+
+const MODES: readonly string[] = ["lease", "session", "hybrid"] satisfies Mode[];
+
+/** What a URL may say about lockmgr, by its parameters' names. */
+const PARAMETERS = ["lockmgr_mode", "lockmgr_table", "lockmgr_migrate"];
+
+/**
+ * Checks the settings and fills in the defaults.
+ *
+ * @throws {TypeError} For a mode, table or `migrate` that cannot be.
+ */
+export function resolveSettings(settings: BackendSettings): ResolvedSettings {
+  const { mode = "lease", table = DEFAULT_TABLE, migrate = true } = settings;
+  if (!MODES.includes(mode)) {
+    throw new TypeError(`Cannot use mode ${JSON.stringify(mode)}: want "lease", "session" or "hybrid"`);
+  }
+  if (typeof table !== "string" || !TABLE.test(table)) {
+    throw new TypeError(
+      `Cannot use table ${JSON.stringify(table)}: want letters, digits and "_", at most 63, with or without a schema`,
+    );
+  }
+  if (typeof migrate !== "boolean") {
+    throw new TypeError(`Cannot use migrate ${JSON.stringify(migrate)}: want true or false`);
+  }
+  return { mode, table, migrate };
+}
+
+/**
+ * Refuses an option that nobody knows: a misspelt one would silently do nothing.
+ *
+ * @throws {TypeError} For the first unknown option.
+ */
+export function refuseUnknown(engine: string, options: object, known: readonly string[]): void {
+  const all = ["mode", "table", "migrate", ...known];
+  const unknown = Object.keys(options).find((key) => !all.includes(key));
+  if (unknown !== undefined) {
+    throw new TypeError(`Cannot use option ${JSON.stringify(unknown)} on ${engine}: want one of ${all.join(", ")}`);
+  }
+}
+
+/**
+ * Takes lockmgr's own parameters out of a URL's and returns them as settings; the rest is the engine's.
+ *
+ * @throws {TypeError} For an unknown parameter that begins with `lockmgr_`, or `lockmgr_migrate` that is no boolean.
+ */
+export function takeSettings(parameters: URLSearchParams): BackendSettings {
+  for (const key of parameters.keys()) {
+    if (key.startsWith("lockmgr_") && !PARAMETERS.includes(key)) {
+      throw new TypeError(`Cannot use URL parameter ${JSON.stringify(key)}: want one of ${PARAMETERS.join(", ")}`);
+    }
+  }
+  const [mode, table, migrate] = PARAMETERS.map((key) => {
+    const value = parameters.get(key);
+    parameters.delete(key);
+    return value;
+  });
+  if (migrate !== null && migrate !== "true" && migrate !== "false") {
+    throw new TypeError(`Cannot use lockmgr_migrate=${migrate}: want true or false`);
+  }
+  return {
+    ...(mode === null ? {} : { mode: mode as Mode }),
+    ...(table === null ? {} : { table }),
+    ...(migrate === null ? {} : { migrate: migrate === "true" }),
+  };
+}

@@ -1,0 +1,69 @@
+import { LockLost } from "./errors.ts";
+import { getLock } from "./get_lock.ts";
+import type { Lock } from "./lock.ts";
+import type { LockOptions } from "./options.ts";
+import { warn } from "./runtime.ts";
+
+/** What runs while the lock is held. */
+export type LockBody<T> = (lock: Lock) => T | Promise<T>;
+
+/**
+ * Runs `body` while holding a lock, renewed for as long as it runs.
+ *
+ * @example
+ * ```ts
+ * import { connect, setDefaultBackend, withLock } from "@lockmgr/lockmgr";
+ * import assert from "node:assert/strict";
+ *
+ * await using backend = await connect("sqlite::memory:");
+ * setDefaultBackend(backend);
+ * const answer = await withLock("jobs", (lock) => lock.held ? 42 : 0);
+ * assert.equal(answer, 42);
+ * setDefaultBackend(undefined);
+ * ```
+ *
+ * @param name As for `getLock`.
+ * @param body Gets the lock; its `signal` aborts when the lock is lost.
+ * @returns What the body returned.
+ * @throws {Locked} When the name is held; the body did not run.
+ * @throws {LockLost} When the lock was lost while the body ran, even though it returned.
+ * @throws {BackendError} When the lock could not be taken (the body did not run), or not be released (it lapses).
+ */
+export function withLock<T>(name: string, body: LockBody<T>): Promise<T>;
+/** As above, with options; `autoRenew` is on unless they say otherwise. */
+export function withLock<T>(name: string, options: LockOptions, body: LockBody<T>): Promise<T>;
+export async function withLock<T>(
+  name: string,
+  ...rest: [body: LockBody<T>] | [options: LockOptions, body: LockBody<T>]
+): Promise<T> {
+  const [options, body] = rest.length === 1 ? [{}, rest[0]] : rest;
+  if (typeof body !== "function") throw new TypeError(`Cannot run a body of type ${typeof body}: want a function`);
+  const lock = await getLock(name, { ...options, autoRenew: options.autoRenew ?? true });
+  let result: T;
+  try {
+    result = await body(lock);
+  } catch (error) {
+    await lock[Symbol.asyncDispose](); // never throws: the body's own error wins
+    throw error;
+  }
+  await finish(lock);
+  return result;
+}
+
+/** Releases the lock after its body returned; a loss that happened before is told. */
+async function finish(lock: Lock): Promise<void> {
+  const loss = lossOf(lock);
+  try {
+    await lock.unlock();
+  } catch (error) {
+    if (loss === undefined) throw error;
+    warn(error as Error);
+  }
+  const told = loss ?? lossOf(lock);
+  if (told) throw told;
+}
+
+/** Why the lock was lost, as its signal has it. */
+function lossOf(lock: Lock): LockLost | undefined {
+  return lock.signal.aborted ? lock.signal.reason as LockLost : undefined;
+}

@@ -1,0 +1,44 @@
+/**
+ * Locks for programs that already have a database: leases with fencing tokens, session locks, and both at once.
+ *
+ * @example
+ * ```ts
+ * import { connect, withLock } from "@lockmgr/lockmgr";
+ * import assert from "node:assert/strict";
+ *
+ * await using backend = await connect("sqlite::memory:");
+ * const paid = await withLock("invoice:7", { backend, expires: 30, wait: 5 }, (lock) => {
+ *   lock.signal.throwIfAborted(); // aborted as soon as the lock is lost
+ *   return `paid under token ${lock.token}`;
+ * });
+ * assert.match(paid, /^paid under token \d+$/);
+ * ```
+ *
+ * @module
+ */
+export type * from "./core/backend.ts";
+export { cleanLocks } from "./core/clean_locks.ts";
+export { connect, type ConnectOptions } from "./core/connect.ts";
+export { setDefaultBackend } from "./core/default_backend.ts";
+export * from "./core/errors.ts";
+export { getLock, tryLock } from "./core/get_lock.ts";
+export type { Grant } from "./core/holding.ts";
+export { isLocked } from "./core/is_locked.ts";
+export { listLocks } from "./core/list_locks.ts";
+export { Lock } from "./core/lock.ts";
+export { LockMgr, type LockMgrLockOptions, type LockMgrOptions, type LockMgrRenewOptions } from "./core/lock_mgr.ts";
+export type {
+  BackendOptions,
+  HolderOptions,
+  ListOptions,
+  LockOptions,
+  RenewOptions,
+  SetLockOptions,
+} from "./core/options.ts";
+export { LockRecord } from "./core/record.ts";
+export { renewLock } from "./core/renew_lock.ts";
+export { resetLocks } from "./core/reset_locks.ts";
+export { type LockSetCounts, type LockSetResult, type LockSetStatus, setLock } from "./core/set_lock.ts";
+export type { BackendSettings } from "./core/settings.ts";
+export { unlock } from "./core/unlock.ts";
+export { type LockBody, withLock } from "./core/with_lock.ts";
