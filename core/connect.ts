@@ -15,6 +15,8 @@ type Open = (target: string, options: ConnectOptions) => Backend | Promise<Backe
 const ENGINES: Record<string, () => Promise<Open>> = {
   "sqlite:": async () => (await import("../backends/sqlite/mod.ts")).sqliteBackend,
   "file:": async () => (await import("../backends/sqlite/mod.ts")).sqliteBackend,
+  "mysql:": async () => (await import("../backends/mysql/mod.ts")).mysqlBackend,
+  "mariadb:": async () => (await import("../backends/mysql/mod.ts")).mysqlBackend,
 };
 
 /** The scheme of a URL; a bare path has none, nor has a drive letter. */

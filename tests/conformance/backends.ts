@@ -8,6 +8,10 @@ import { connect } from "@lockmgr/lockmgr";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { startMariadb } from "../servers/mariadb.ts";
+import { startMysql } from "../servers/mysql.ts";
+import { freshDatabase } from "../servers/mysql_database.ts";
+import type { MysqlServer } from "../servers/mysql_server.ts";
 
 /** A database of one test's own. */
 export interface Venue extends AsyncDisposable {
@@ -58,5 +62,34 @@ const sqlite: Enrolment = {
   },
 };
 
+/** The modes of the servers that have sessions. */
+const SERVER_MODES: readonly Mode[] = ["lease", "session", "hybrid"];
+
+/** One mode of a MySQL or MariaDB; the server is started for the first test and serves them all. */
+function mysql(flavor: string, serve: () => Promise<MysqlServer>, mode: Mode): Enrolment {
+  return {
+    engine: "mysql",
+    name: `${flavor} ${mode}`,
+    mode,
+    async open() {
+      const database = await freshDatabase(await serve());
+      return await venue(() => connect(database.url, { mode }), database.drop);
+    },
+  };
+}
+
+/** Calls `start` for the first caller only. */
+function once<T>(start: () => Promise<T>): () => Promise<T> {
+  let started: Promise<T> | undefined;
+  return () => started ??= start();
+}
+
+const serveMysql = once(startMysql);
+const serveMariadb = once(startMariadb);
+
 /** What the suite runs over. */
-export const enrolments: readonly Enrolment[] = [sqlite];
+export const enrolments: readonly Enrolment[] = [
+  sqlite,
+  ...SERVER_MODES.map((mode) => mysql("mysql", serveMysql, mode)),
+  ...SERVER_MODES.map((mode) => mysql("mariadb", serveMariadb, mode)),
+];
