@@ -7,8 +7,9 @@ const [url, name, options] = process.argv.slice(2);
 const backend = await connect(url);
 const lock = await getLock(name, { backend, wait: 60, ...JSON.parse(options ?? "{}") });
 const say = (value: unknown) => console.log(JSON.stringify(value));
+const { signal } = lock;
+signal.addEventListener("abort", () => say({ lost: signal.reason.code }));
 say({ held: lock.held, token: String(lock.token) });
-lock.signal.addEventListener("abort", () => say({ lost: lock.signal.reason.code }));
 for await (const line of createInterface({ input: process.stdin })) {
   const order = JSON.parse(line);
   if (order === "release") say({ released: await lock.unlock(), at: performance.timeOrigin + performance.now() });

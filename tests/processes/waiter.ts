@@ -5,6 +5,7 @@ import process from "node:process";
 const [url, name] = process.argv.slice(2);
 const backend = await connect(url);
 const say = (value: unknown) => console.log(JSON.stringify(value));
+await getLock(`warm-up ${process.pid}`, { backend, wait: 1 });
 say({ free: await tryLock(name, { backend }) !== undefined });
 const cpu = process.cpuUsage();
 const from = performance.now();
