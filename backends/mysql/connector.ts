@@ -10,7 +10,7 @@ import type { Target } from "./target.ts";
  * change how a statement is read; no snapshots; no row lock is waited for longer than a caller would want to.
  */
 const SESSION =
-  `SET autocommit = 1, time_zone = '+00:00', sql_mode = 'STRICT_ALL_TABLES', innodb_lock_wait_timeout = 2`;
+  `SET autocommit = 1, time_zone = '+00:00', sql_mode = 'STRICT_ALL_TABLES', innodb_lock_wait_timeout = 1`;
 
 /** Opens connections of our own to one server, all set up alike, and knows what kind of server it is. */
 export class Connector {

@@ -132,9 +132,9 @@ export class Executor {
     this.#source = pool ? new LentSource(pool, options.timeout * 1e3) : new OwnSource(connector, options.connections);
   }
 
-  /** One statement that is a transaction of its own. */
-  run(what: string, sql: string): Promise<Answer> {
-    return this.#attempt(what, async (send) => {
+  /** One statement that is a transaction of its own; `repeats` says after which errors it is tried again. */
+  run(what: string, sql: string, repeats: (error: unknown) => boolean = isConflict): Promise<Answer> {
+    return this.#attempt(what, repeats, async (send) => {
       const answer = await send(sql);
       if (answer.inTransaction) {
         throw new UnsupportedError(`Cannot ${what}: the pool's connection has a transaction open, or autocommit off`);
@@ -145,7 +145,7 @@ export class Executor {
 
   /** Several statements as one transaction; `work` answers whether to keep what they did, and the result. */
   transaction<T>(what: string, work: (send: Send) => Promise<{ keep: boolean; result: T }>): Promise<T> {
-    return this.#attempt(what, async (send) => {
+    return this.#attempt(what, isConflict, async (send) => {
       await send("START TRANSACTION");
       try {
         const { keep, result } = await work(send);
@@ -163,13 +163,17 @@ export class Executor {
     this.#source.close();
   }
 
-  async #attempt<T>(what: string, work: (send: Send) => Promise<T>): Promise<T> {
+  async #attempt<T>(
+    what: string,
+    repeats: (error: unknown) => boolean,
+    work: (send: Send) => Promise<T>,
+  ): Promise<T> {
     const startedAt = monotonic();
     for (let pause = PAUSE_FIRST;; pause = Math.min(pause * 2, PAUSE_LAST)) {
       try {
         return await this.#source.use(what, work);
       } catch (error) {
-        if (!isConflict(error) || monotonic() - startedAt > CONFLICTS_FOR) throw translate(what, error);
+        if (!repeats(error) || monotonic() - startedAt > CONFLICTS_FOR) throw translate(what, error);
       }
       await sleep(pause * (0.5 + Math.random()));
     }

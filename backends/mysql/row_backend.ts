@@ -11,7 +11,7 @@ import type {
 import { BackendError } from "../../core/errors.ts";
 import type { Connector } from "./connector.ts";
 import { connectionBehind, send } from "./driver.ts";
-import { isLockWaitTimeout, isMissingTable, translate } from "./errors.ts";
+import { isConflict, isLockWaitTimeout, isMissingTable, translate } from "./errors.ts";
 import { Executor } from "./executor.ts";
 import { Polling } from "./polling.ts";
 import { type OwnedRow, toOwnedRow } from "./rows.ts";
@@ -115,6 +115,7 @@ export class RowBackend implements Backend {
         this.#contended.delete(name);
       }
       const told = await this.#try(what, this.#sql.acquire([request], this.#guarded(server), session?.voucher));
+      if (told === undefined) break;
       if (told > READ_THE_ROW) return this.#answer(request, freshRow(request, told, session), session);
       const row = await this.#peek(what, name);
       if (row) return this.#answer(request, row, session);
@@ -122,12 +123,13 @@ export class RowBackend implements Backend {
     return { granted: false, holder: undefined };
   }
 
-  /** The answer of an acquiring statement; a row that a transaction keeps locked is held, whatever it says. */
-  async #try(what: string, sql: string): Promise<bigint> {
+  /** What an acquiring statement answers; `undefined` when a transaction keeps the row locked, as `guard` does. */
+  async #try(what: string, sql: string): Promise<bigint | undefined> {
     try {
-      return (await this.#run(what, sql)).insertId;
+      const attempt = this.#executor.run(what, sql, (error) => isConflict(error) && !isLockWaitTimeout(error));
+      return (await attempt.catch((error) => this.#failed(error))).insertId;
     } catch (error) {
-      if (error instanceof BackendError && isLockWaitTimeout(error.cause)) return 0n;
+      if (error instanceof BackendError && isLockWaitTimeout(error.cause)) return undefined;
       throw error;
     }
   }
