@@ -1,7 +1,7 @@
 import { BackendError } from "../../core/errors.ts";
 import type { Lifeline } from "../../core/backend.ts";
 import { startTimer, type Timer } from "../../core/runtime.ts";
-import { type Answer, type DriverConnection, openConnection, send } from "./driver.ts";
+import { type Answer, type DriverConnection, openConnection, send, sendAsIs } from "./driver.ts";
 import { endsConnection } from "./errors.ts";
 
 /** An error as the driver makes it, with a code that says what happened. */
@@ -22,7 +22,7 @@ export class Connection implements Lifeline {
   readonly #driver: DriverConnection;
   readonly #patience: number;
   readonly #listeners = new Set<() => void>();
-  #awaited = 0;
+  #pending = 0;
   #ended: Error | undefined;
 
   private constructor(driver: DriverConnection, patience: number) {
@@ -60,9 +60,18 @@ export class Connection implements Lifeline {
    * Sends one statement. When the answer takes longer than `patience` (ms) the connection is ended: what the server
    * goes on doing must not be mistaken for something that was given up.
    */
-  async query(sql: string, patience: number = this.#patience): Promise<Answer> {
+  query(sql: string, patience: number = this.#patience): Promise<Answer> {
+    return this.#awaited(() => send(this.#driver, sql), patience);
+  }
+
+  /** Sends one statement of the caller's, and answers as the driver does. */
+  queryAsIs<Result>(sql: string, parameters: readonly unknown[]): Promise<Result> {
+    return this.#awaited(() => sendAsIs<Result>(this.#driver, sql, parameters), Infinity);
+  }
+
+  async #awaited<T>(request: () => Promise<T>, patience: number): Promise<T> {
     if (this.#ended) throw this.#lost();
-    if (this.#awaited++ === 0) this.#driver.stream?.ref?.();
+    if (this.#pending++ === 0) this.#driver.stream?.ref?.();
     let stopListening!: () => void;
     let timer: Timer | undefined;
     const lost = new Promise<never>((_, reject) => {
@@ -72,14 +81,14 @@ export class Connection implements Lifeline {
       }
     });
     try {
-      return await Promise.race([send(this.#driver, sql), lost]);
+      return await Promise.race([request(), lost]);
     } catch (error) {
       if (endsConnection(error)) this.end(error as Error);
       throw error;
     } finally {
       stopListening();
       timer?.stop();
-      if (--this.#awaited === 0) this.#driver.stream?.unref?.();
+      if (--this.#pending === 0) this.#driver.stream?.unref?.();
     }
   }
 

@@ -1,6 +1,7 @@
 import type { Backend } from "../../core/backend.ts";
 import { BackendError } from "../../core/errors.ts";
 import { Connection } from "./connection.ts";
+import type { Answer } from "./driver.ts";
 import { translate } from "./errors.ts";
 import { describe, QUESTIONS, type Server } from "./server.ts";
 import type { Target } from "./target.ts";
@@ -17,6 +18,7 @@ export class Connector {
   readonly #target: Target;
   #known: Server | undefined;
   readonly #open = new Set<Connection>();
+  #asking: Promise<Connection> | undefined;
   #closed = false;
 
   constructor(target: Target) {
@@ -56,6 +58,19 @@ export class Connector {
     this.#open.add(opened);
     opened.onEnd(() => this.#open.delete(opened));
     return opened;
+  }
+
+  /** Asks one question on a connection that is kept for such. */
+  async ask(what: string, sql: string): Promise<Answer> {
+    try {
+      if (!this.#asking || (await this.#asking).ended) {
+        const attempt = this.#asking = this.connect(what);
+        attempt.catch(() => this.#asking = undefined);
+      }
+      return await (await this.#asking).query(sql);
+    } catch (error) {
+      throw translate(what, error);
+    }
   }
 
   /** Ends all that are open. */

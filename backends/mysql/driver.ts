@@ -108,6 +108,18 @@ export function send(connection: DriverConnection, sql: string): Promise<Answer>
   });
 }
 
+/** Sends one statement of the caller's; the answer is the driver's own. */
+export function sendAsIs<Result>(
+  connection: DriverConnection,
+  sql: string,
+  values: readonly unknown[],
+): Promise<Result> {
+  return new Promise((resolve, reject) => {
+    const options = { sql, ...(values.length > 0 ? { values: [...values] } : {}) };
+    connection.query(options, (error, result) => error ? reject(error) : resolve(result as Result));
+  });
+}
+
 function read(result: unknown): Answer {
   if (Array.isArray(result)) {
     const rows = result.map((row: unknown[]) => row.map((value) => value === null ? null : String(value)));

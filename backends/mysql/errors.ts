@@ -25,12 +25,15 @@ const REASONS: Record<number, { reason?: string; passes?: boolean }> = {
   1226: { reason: "the user's limit of connections is reached", passes: true },
   1290: { reason: "the server is read-only" },
   1317: { reason: "the statement was killed", passes: true },
+  1059: { reason: "the name is too long for this server" },
   1792: { reason: "the transaction is read-only" },
   1836: { reason: "the server is read-only" },
   1927: { reason: "the connection was killed", passes: true },
   1969: { reason: "the statement took longer than the server allows", passes: true },
   3024: { reason: "the statement took longer than the server allows", passes: true },
   3058: { reason: "waiting for this lock would be a deadlock", passes: true },
+  3057: { reason: "the server does not take this name for a lock" },
+  4163: { reason: "the name is too long for this server" },
   4031: { reason: "the server ended the idle connection", passes: true },
 };
 
@@ -56,6 +59,11 @@ export function isLockWaitTimeout(error: unknown): boolean {
 /** Whether the table is not there. */
 export function isMissingTable(error: unknown): boolean {
   return numberOf(error) === 1146;
+}
+
+/** Whether a table of the server's own is not there. */
+export function isMissingView(error: unknown): boolean {
+  return [1109, 1146].includes(numberOf(error));
 }
 
 /** Whether the connection can no longer be used after this error. */

@@ -18,6 +18,7 @@ import { type OwnedRow, toOwnedRow } from "./rows.ts";
 import { columnsOf, hasTable, schema } from "./schema.ts";
 import { describe, QUESTIONS, requireServer, type Server } from "./server.ts";
 import type { Session, Sessions } from "./sessions.ts";
+import { bytes } from "./sql.ts";
 import { READ_THE_ROW, type Statements, statementsFor } from "./statements.ts";
 
 /** How many rows this process remembers of locks it was granted, and names of locks it found held by others. */
@@ -47,9 +48,10 @@ function chunks<T>(items: readonly T[]): T[][] {
   });
 }
 
-/** Items in the one order that everybody locks rows in. */
+/** Items in the one order that everybody locks rows in: that of the names' bytes, as the server has them. */
 function sorted<T extends { readonly name: string }>(items: readonly T[]): T[] {
-  return items.toSorted((a, b) => a.name < b.name ? -1 : a.name > b.name ? 1 : 0);
+  const keyed = items.map((item) => ({ item, key: bytes(item.name) }));
+  return keyed.sort((a, b) => a.key < b.key ? -1 : a.key > b.key ? 1 : 0).map(({ item }) => item);
 }
 
 /** A lock table in a MySQL or MariaDB database: `lease`, and `hybrid` when there are sessions to vouch for the rows. */

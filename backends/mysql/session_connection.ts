@@ -25,8 +25,12 @@ export class SessionConnection implements Lifeline {
   /** Opens one. */
   static async open(connector: Connector, what: string): Promise<SessionConnection> {
     const { sessionTimeout } = connector.target.options;
-    const openedAt = monotonic();
-    return new SessionConnection(await connector.connect(what, sessionTimeout), sessionTimeout, openedAt);
+    return SessionConnection.over(await connector.connect(what, sessionTimeout), sessionTimeout);
+  }
+
+  /** Looks after a connection that was opened to end after `timeout` seconds without a word, and has just answered. */
+  static over(connection: Connection, timeout: number): SessionConnection {
+    return new SessionConnection(connection, timeout, monotonic());
   }
 
   /** The server's id of the connection. */

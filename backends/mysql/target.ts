@@ -84,6 +84,33 @@ function configOf(url: URL): Record<string, unknown> {
   };
 }
 
+/** What says where a pool's server is and how it lets the pool in; the rest is about the pool's own statements. */
+const REACH = [
+  "host",
+  "port",
+  "socketPath",
+  "localAddress",
+  "user",
+  "password",
+  "password1",
+  "password2",
+  "password3",
+  "passwordSha1",
+  "database",
+  "ssl",
+  "authPlugins",
+  "authSwitchHandler",
+  "insecureAuth",
+  "enableCleartextPlugin",
+  "stream",
+];
+
+/** The settings of a pool that connections of our own need as well. */
+function reachOf(pool: DriverPool): Record<string, unknown> {
+  const all = pool.config.connectionConfig;
+  return Object.fromEntries(REACH.filter((key) => all[key] !== undefined).map((key) => [key, all[key]]));
+}
+
 /** Settings of the driver that connections of our own need, whatever the caller's are. */
 const FIXED = { multipleStatements: false, supportBigNumbers: true, bigNumberStrings: false, enableKeepAlive: true };
 
@@ -103,7 +130,7 @@ export function resolveTarget(target: string | URL | MysqlPool, given: MysqlOpti
   const timeout = between("timeout", all.timeout, 10, 0.1, 86_400);
   const ssl = all.ssl === undefined ? {} : { ssl: all.ssl === true ? {} : all.ssl === false ? undefined : all.ssl };
   const config = {
-    ...(pool ? pool.config.connectionConfig : configOf(url!)),
+    ...(pool ? reachOf(pool) : configOf(url!)),
     ...ssl,
     ...FIXED,
     connectTimeout: timeout * 1e3,

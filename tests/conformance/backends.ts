@@ -5,9 +5,11 @@
  */
 import type { Backend, Mode } from "@lockmgr/lockmgr";
 import { connect } from "@lockmgr/lockmgr";
+import { mysqlBackend } from "@lockmgr/lockmgr/mysql";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { createPool, type Pool } from "mysql2/promise";
 import { startMariadb } from "../servers/mariadb.ts";
 import { startMysql } from "../servers/mysql.ts";
 import { freshDatabase } from "../servers/mysql_database.ts";
@@ -78,6 +80,28 @@ function mysql(flavor: string, serve: () => Promise<MysqlServer>, mode: Mode): E
   };
 }
 
+/** Leases through pools of the caller's, with the isolation level that servers begin with. */
+function mysqlPool(flavor: string, serve: () => Promise<MysqlServer>): Enrolment {
+  return {
+    engine: "mysql",
+    name: `${flavor} pool lease`,
+    mode: "lease",
+    async open() {
+      const database = await freshDatabase(await serve());
+      const pools: Pool[] = [];
+      const open = () => {
+        const pool = createPool({ uri: database.url, connectionLimit: 4 });
+        pools.push(pool);
+        return mysqlBackend(pool);
+      };
+      return await venue(open, async () => {
+        for (const pool of pools) await pool.end();
+        await database.drop();
+      });
+    },
+  };
+}
+
 /** Calls `start` for the first caller only. */
 function once<T>(start: () => Promise<T>): () => Promise<T> {
   let started: Promise<T> | undefined;
@@ -92,4 +116,6 @@ export const enrolments: readonly Enrolment[] = [
   sqlite,
   ...SERVER_MODES.map((mode) => mysql("mysql", serveMysql, mode)),
   ...SERVER_MODES.map((mode) => mysql("mariadb", serveMariadb, mode)),
+  mysqlPool("mysql", serveMysql),
+  mysqlPool("mariadb", serveMariadb),
 ];

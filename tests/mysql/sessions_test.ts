@@ -1,7 +1,7 @@
 import { getLock, listLocks, LockLost, tryLock } from "@lockmgr/lockmgr";
 import assert from "node:assert/strict";
 import process from "node:process";
-import { start } from "../processes/spawn.ts";
+import { run, start } from "../processes/spawn.ts";
 import { aborted } from "../conformance/case.ts";
 import { onEach, onOwn, type Place, until } from "./flavors.ts";
 
@@ -98,5 +98,15 @@ for (const mode of ["session", "hybrid"] as const) {
     holder.tell("state");
     assert.deepEqual(await holder.next(), { held: false, verified: false });
     assert.equal(await lock.verify(), true);
+  });
+}
+
+for (const mode of ["lease", "session", "hybrid"] as const) {
+  onEach(`${mode}: a lock that is held keeps no process alive`, async (place) => {
+    const { code, output } = await run("tests/mysql/leaves_open.ts", [place.url, mode]);
+    assert.equal(code, 0);
+    assert.equal(output.trim(), "true");
+    const backend = await place.backend({ mode });
+    if (mode !== "lease") await getLock("a", { backend, wait: 10 }).then((lock) => lock.unlock()); // freed by the end
   });
 }

@@ -55,7 +55,7 @@ export function asThisUser(): string[] {
 }
 
 /** A TCP port of this machine that nobody uses at the moment. */
-function freePort(): Promise<number> {
+export function freePort(): Promise<number> {
   return new Promise((resolve, reject) => {
     const server = createServer();
     server.once("error", reject);
