@@ -45,7 +45,7 @@ executed, 127 there is no such command.`,
       .addOption(
         new Option("-w, --wait <seconds>", "wait so long at most (default: until it is free)").argParser(seconds),
       )
-      .addOption(new Option("-n, --nonblock", "do not wait").conflicts("wait"))
+      .addOption(new Option("-n, --nonblock", "do not wait"))
       .addOption(
         new Option("-E, --conflict-exit-code <code>", "exit code when the lock is busy").argParser(exitCode)
           .default(EXIT.busy),
@@ -66,6 +66,9 @@ executed, 127 there is no such command.`,
   },
   async run(context, [name, ...words], flags) {
     if (words.length === 0) throw new UsageError(`Cannot run nothing: want "lockmgr run NAME -- COMMAND"`);
+    if (flags.nonblock && flags.wait !== undefined) {
+      throw new UsageError("Cannot use --nonblock with --wait: one waits, the other does not");
+    }
     using stopping = new Stopping();
     const lock = await take(context, name, flags, stopping);
     if (lock === undefined) return exitCodeOf(stopping.by!);

@@ -2,6 +2,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import process from "node:process";
 import { EXIT, exitCodeOf } from "../exit_codes.ts";
 import { CommandFailure } from "../failures.ts";
+import { writeError } from "../output.ts";
 
 /** How a command shall be started. */
 export interface StartOptions {
@@ -64,24 +65,29 @@ export class Child {
     }
   }
 
-  /** Sends a signal to the command and to all that it started. */
+  /** Sends a signal to the command and to all that it started; one that has ended does not mind. */
   signal(signal: NodeJS.Signals): void {
-    if (!this.#grouped) {
-      this.#process.kill(signal);
-      return;
-    }
+    if (!this.#grouped && this.#over) return; // its process id may be another's by now
     try {
-      process.kill(-this.#process.pid!, signal);
+      process.kill(this.#target, signal);
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== "ESRCH" && !this.#over) this.#process.kill(signal);
+      const { code, message } = error as NodeJS.ErrnoException;
+      // Nothing is gained by giving up here: the command goes on, and so does the watch over its lock.
+      if (code !== "ESRCH") writeError(`lockmgr: Cannot send ${signal} to the command: ${message}`);
     }
+  }
+
+  /** What `kill` shall mean: the group or, without one, the command. */
+  get #target(): number {
+    const pid = this.#process.pid!;
+    return this.#grouped ? -pid : pid;
   }
 
   /** Whether the command, or anything of its group, is still there. */
   get alive(): boolean {
     if (!this.#grouped) return !this.#over;
     try {
-      process.kill(-this.#process.pid!, 0);
+      process.kill(this.#target, 0);
       return true;
     } catch (error) {
       return (error as NodeJS.ErrnoException).code === "EPERM";
