@@ -177,6 +177,10 @@ class SqliteBackend implements Backend {
     }
   }
 
+  schema(): string {
+    return schema(this.#table);
+  }
+
   // deno-lint-ignore require-await -- the interface is asynchronous, SQLite is not
   async [Symbol.asyncDispose](): Promise<void> {
     this.#connection.close();
