@@ -21,6 +21,16 @@ export interface GlobalFlags {
   readonly debug?: boolean;
 }
 
+/** What a command wants otherwise than the flags and the environment say. */
+export interface OpenOptions {
+  /** Another database. */
+  readonly url?: string;
+  /** Another mode. */
+  readonly mode?: string;
+  /** Whether the table may be created. */
+  readonly migrate?: boolean;
+}
+
 /** What a command works with. */
 export interface Context {
   /** The flags that every command takes. */
@@ -30,7 +40,7 @@ export interface Context {
   /** The command as it was parsed. */
   readonly command: Command;
   /** Opens the database that the flags or the environment name; it is closed when the command is done. */
-  open(options?: { readonly migrate?: boolean }): Promise<Backend>;
+  open(options?: OpenOptions): Promise<Backend>;
 }
 
 /** One command. */

@@ -1,5 +1,5 @@
 import { type Backend, connect, type ConnectOptions } from "../mod.ts";
-import type { GlobalFlags } from "./command.ts";
+import type { GlobalFlags, OpenOptions } from "./command.ts";
 import { environment } from "./host.ts";
 
 /** Where the locks are kept: as the flags say, else the environment; `undefined` is the embedded file. */
@@ -8,9 +8,11 @@ export function targetOf(flags: GlobalFlags): string | undefined {
 }
 
 /** Opens the database that holds the locks. */
-export async function openBackend(flags: GlobalFlags, options: { migrate?: boolean } = {}): Promise<Backend> {
-  const settings: ConnectOptions = { ...options };
-  if (flags.mode !== undefined) settings.mode = flags.mode as ConnectOptions["mode"];
-  if (flags.table !== undefined) settings.table = flags.table;
-  return await connect(targetOf(flags), settings);
+export async function openBackend(flags: GlobalFlags, options: OpenOptions = {}): Promise<Backend> {
+  const { mode, table } = { ...flags, ...options };
+  const settings: ConnectOptions = {};
+  if (mode !== undefined) settings.mode = mode as ConnectOptions["mode"];
+  if (table !== undefined) settings.table = table;
+  if (options.migrate !== undefined) settings.migrate = options.migrate;
+  return await connect(options.url ?? targetOf(flags), settings);
 }

@@ -4,11 +4,16 @@
  * @module
  */
 import type { CommandSpec } from "../command.ts";
+import { clean } from "./clean.ts";
 import { clearLock } from "./clear_lock.ts";
 import { listLocksCommand } from "./list_locks.ts";
+import { renew } from "./renew.ts";
 import { resetLocksCommand } from "./reset_locks.ts";
 import { run } from "./run.ts";
+import { schema } from "./schema.ts";
 import { setLockCommand } from "./set_lock.ts";
+import { show } from "./show.ts";
+import { wait } from "./wait.ts";
 
 /** Every command of the command line. */
 export const COMMANDS: readonly CommandSpec[] = [
@@ -17,4 +22,9 @@ export const COMMANDS: readonly CommandSpec[] = [
   clearLock,
   resetLocksCommand,
   run,
+  renew,
+  wait,
+  show,
+  clean,
+  schema,
 ];

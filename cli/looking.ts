@@ -1,0 +1,55 @@
+/**
+ * Looking at one name.
+ *
+ * @module
+ */
+import { type Backend, getLock, listLocks, Locked, type LockRecord, unlock } from "../mod.ts";
+
+/** The record of a name; `undefined` when nobody holds it. */
+export async function find(backend: Backend, name: string, includeExpired = false): Promise<LockRecord | undefined> {
+  const records = await listLocks({ backend, prefix: name, includeExpired });
+  return records.find((record) => record.name === name);
+}
+
+/** Looks at least so often (ms), in case that nothing wakes us. */
+const LOOK = 1_000;
+
+/**
+ * Waits until nobody holds a name, without taking it.
+ *
+ * @returns The lock that is still there when the time (in seconds) is over; `undefined` when the name is free.
+ */
+export async function untilFree(backend: Backend, name: string, wait: number): Promise<LockRecord | undefined> {
+  const deadline = performance.now() + wait * 1e3;
+  let rung = false;
+  let ring = () => {};
+  using _watch = await backend.watch?.(name, () => {
+    rung = true;
+    ring();
+  });
+  for (;;) {
+    rung = false;
+    const record = await find(backend, name);
+    const left = deadline - performance.now();
+    if (record === undefined || left <= 0) return record;
+    const expiry = record.expiresIn === null ? Infinity : record.expiresIn * 1e3 + 1;
+    if (rung) continue;
+    let timer;
+    await new Promise<void>((resolve) => {
+      ring = resolve;
+      timer = setTimeout(resolve, Math.max(0, Math.min(left, expiry, LOOK)));
+    });
+    clearTimeout(timer);
+  }
+}
+
+/** Waits until a session lock can be had: it has no row to look at, so it is taken for a moment. */
+export async function untilHad(backend: Backend, name: string, wait: number): Promise<boolean> {
+  try {
+    await unlock(await getLock(name, { backend, wait }));
+    return true;
+  } catch (error) {
+    if (error instanceof Locked) return false;
+    throw error;
+  }
+}
