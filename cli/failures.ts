@@ -16,11 +16,14 @@ export class CommandFailure extends Error {
   override readonly name = "CommandFailure";
   /** The exit code. */
   readonly exitCode: number;
+  /** The lock in the way. */
+  readonly lock?: LockRecord;
 
   /** Makes the failure for a code and a sentence. */
-  constructor(exitCode: number, message: string, options?: ErrorOptions) {
+  constructor(exitCode: number, message: string, options?: ErrorOptions & { lock?: LockRecord }) {
     super(message, options);
     this.exitCode = exitCode;
+    this.lock = options?.lock;
   }
 }
 
@@ -44,7 +47,10 @@ const WRONG_ARGUMENT = /^Cannot (?:use|connect|run|wait) (?!'in')/;
 /** Finds out what an error means to the person at the terminal. */
 export function failureOf(error: unknown): Failure {
   const message = error instanceof Error ? error.message : String(error);
-  if (error instanceof CommandFailure) return { exitCode: error.exitCode, code: "FAILED", message };
+  if (error instanceof CommandFailure) {
+    const code = error.cause instanceof LockError ? error.cause.code : "FAILED";
+    return { exitCode: error.exitCode, code, message, lock: error.lock };
+  }
   if (error instanceof UsageError) return { exitCode: EXIT.usage, code: "USAGE", message };
   if ((error instanceof TypeError || error instanceof RangeError) && WRONG_ARGUMENT.test(message)) {
     return { exitCode: EXIT.usage, code: "USAGE", message };

@@ -6,6 +6,7 @@
 import type { CommandSpec } from "../command.ts";
 import { clean } from "./clean.ts";
 import { clearLock } from "./clear_lock.ts";
+import { completions } from "./completions.ts";
 import { listLocksCommand } from "./list_locks.ts";
 import { renew } from "./renew.ts";
 import { resetLocksCommand } from "./reset_locks.ts";
@@ -14,6 +15,7 @@ import { schema } from "./schema.ts";
 import { setLockCommand } from "./set_lock.ts";
 import { show } from "./show.ts";
 import { wait } from "./wait.ts";
+import { watch } from "./watch.ts";
 
 /** Every command of the command line. */
 export const COMMANDS: readonly CommandSpec[] = [
@@ -25,6 +27,8 @@ export const COMMANDS: readonly CommandSpec[] = [
   renew,
   wait,
   show,
+  watch,
   clean,
   schema,
+  completions,
 ];

@@ -117,7 +117,7 @@ function leaseOf(backend: Backend, flags: OptionValues): number | undefined {
 /** The exit code of the caller's choice for a lock that is busy. */
 function busyAs(error: unknown, code: number): unknown {
   if (!(error instanceof Locked) || code === EXIT.busy) return error;
-  return new CommandFailure(code, error.message, { cause: error });
+  return new CommandFailure(code, error.message, { cause: error, lock: error.holder });
 }
 
 /** Runs the command and releases the lock afterwards, whatever came of it. */

@@ -1,10 +1,21 @@
 import { Option } from "commander";
-import { isLocked, LockTimeout } from "../../mod.ts";
+import { isLocked, type LockRecord, LockTimeout } from "../../mod.ts";
 import { seconds } from "../arguments.ts";
 import type { CommandSpec } from "../command.ts";
 import { EXIT } from "../exit_codes.ts";
+import { CommandFailure } from "../failures.ts";
 import { visible } from "../formats/text.ts";
 import { untilFree, untilHad } from "../looking.ts";
+
+/** The name is not free after all that time. */
+function stillHeld(name: string, longest: number, holder?: LockRecord): CommandFailure {
+  const waited = longest === 0 ? "" : ` after ${longest} s`;
+  const cause = new LockTimeout(name, longest, holder);
+  return new CommandFailure(EXIT.busy, `Lock ${JSON.stringify(visible(name))} is still held${waited}`, {
+    cause,
+    lock: holder,
+  });
+}
 
 /** `wait`: waits until a name is free. */
 export const wait: CommandSpec = {
@@ -28,11 +39,11 @@ it is still held after the time given.`,
     const startedAt = performance.now();
     const longest: number = flags.wait ?? Infinity;
     if (backend.mode === "session") {
-      if (!await untilHad(backend, name, longest)) throw new LockTimeout(name, longest);
+      if (!await untilHad(backend, name, longest)) throw stillHeld(name, longest);
     } else {
       await isLocked(name, { backend }); // refuses what cannot be a name
       const holder = await untilFree(backend, name, longest);
-      if (holder) throw new LockTimeout(name, longest, holder);
+      if (holder) throw stillHeld(name, longest, holder);
     }
     const waited = Math.round(performance.now() - startedAt) / 1e3;
     output.result(`Lock ${JSON.stringify(visible(name))} is free`, { name, free: true, waited });
