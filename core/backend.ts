@@ -103,6 +103,18 @@ export interface ListFilter {
   readonly includeExpired?: boolean;
 }
 
+/** One thing that was looked at in a database, and what it means for locks. */
+export interface Finding {
+  /** What was looked at, in a word or two. */
+  readonly what: string;
+  /** Whether it is well, worth knowing, worth a change, or in the way. */
+  readonly state: "ok" | "note" | "warning" | "problem";
+  /** What is. */
+  readonly detail: string;
+  /** What to do about it. */
+  readonly advice?: string;
+}
+
 /** A database that keeps locks. Made by `connect` or by one of the engines' own functions. */
 export interface Backend extends AsyncDisposable {
   /** The engine's name, such as `"sqlite"`. */
@@ -141,4 +153,6 @@ export interface Backend extends AsyncDisposable {
   guard?(claim: Claim, client: unknown): Promise<boolean>;
   /** The statements that make the table, for those who run DDL themselves. Asks nothing of the database. */
   schema?(): string;
+  /** Looks at what the server and its settings mean for locks: version, replica, cluster, pooler, privileges. Changes nothing. */
+  examine?(): Promise<readonly Finding[]>;
 }
