@@ -7,6 +7,7 @@ import type { CommandSpec } from "../command.ts";
 import { clean } from "./clean.ts";
 import { clearLock } from "./clear_lock.ts";
 import { completions } from "./completions.ts";
+import { doctor } from "./doctor.ts";
 import { listLocksCommand } from "./list_locks.ts";
 import { renew } from "./renew.ts";
 import { resetLocksCommand } from "./reset_locks.ts";
@@ -30,5 +31,6 @@ export const COMMANDS: readonly CommandSpec[] = [
   watch,
   clean,
   schema,
+  doctor,
   completions,
 ];
