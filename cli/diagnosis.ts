@@ -65,7 +65,7 @@ async function* otherModes(mode: string, open: Open): AsyncGenerator<Finding> {
   for (const other of ["lease", "session", "hybrid"].filter((each) => each !== mode)) {
     const what = `mode ${other}`;
     try {
-      await using _backend = await open({ mode: other, migrate: false });
+      await (await open({ mode: other, migrate: false }))[Symbol.asyncDispose]();
       yield { what, state: "ok", detail: "can be used as well" };
     } catch (error) {
       yield { what, state: "note", detail: messageOf(error) };

@@ -23,24 +23,33 @@ export async function untilFree(backend: Backend, name: string, wait: number): P
   const deadline = performance.now() + wait * 1e3;
   let rung = false;
   let ring = () => {};
-  using _watch = await backend.watch?.(name, () => {
+  const watching = await backend.watch?.(name, () => {
     rung = true;
     ring();
   });
-  for (;;) {
-    rung = false;
-    const record = await find(backend, name);
-    const left = deadline - performance.now();
-    if (record === undefined || left <= 0) return record;
-    const expiry = record.expiresIn === null ? Infinity : record.expiresIn * 1e3 + 1;
-    if (rung) continue;
-    let timer;
-    await new Promise<void>((resolve) => {
-      ring = resolve;
-      timer = setTimeout(resolve, Math.max(0, Math.min(left, expiry, LOOK)));
-    });
-    clearTimeout(timer);
+  try {
+    for (;;) {
+      rung = false;
+      const record = await find(backend, name);
+      const left = deadline - performance.now();
+      if (record === undefined || left <= 0) return record;
+      if (rung) continue;
+      const expiry = record.expiresIn === null ? Infinity : record.expiresIn * 1e3 + 1;
+      await pause(Math.min(left, expiry, LOOK), (resolve) => ring = resolve);
+    }
+  } finally {
+    watching?.[Symbol.dispose]();
   }
+}
+
+/** So many milliseconds, or until what `ringing` was given is called. */
+async function pause(time: number, ringing: (ring: () => void) => void): Promise<void> {
+  let timer;
+  await new Promise<void>((resolve) => {
+    ringing(resolve);
+    timer = setTimeout(resolve, Math.max(0, time));
+  });
+  clearTimeout(timer);
 }
 
 /** Waits until a session lock can be had: it has no row to look at, so it is taken for a moment. */

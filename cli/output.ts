@@ -27,6 +27,14 @@ export function endWithReader(): void {
   });
 }
 
+/** Node 22 warns of its SQLite on every start, which a cron job would mail to somebody every night. */
+export function silenceSqliteWarning(): void {
+  const emitWarning = process.emitWarning.bind(process) as (...args: unknown[]) => void;
+  process.emitWarning = (...args: unknown[]) => {
+    if (!String(args[0]).startsWith("SQLite is an experimental feature")) emitWarning(...args);
+  };
+}
+
 /** A line to stdout. */
 export function writeOut(text: string): void {
   process.stdout.write(`${text}\n`);

@@ -51,7 +51,7 @@ function quiet(command: Command): Command {
   return command
     .exitOverride()
     .configureOutput({ outputError: () => {}, getOutHasColors: () => false, getErrHasColors: () => false })
-    .configureHelp({ showGlobalOptions: false })
+    .configureHelp({ subcommandTerm: (each) => [each.name(), ...each.aliases()].join(", ") })
     .helpOption("-h, --help", "show this help");
 }
 

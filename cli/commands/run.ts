@@ -69,10 +69,14 @@ executed, 127 there is no such command.`,
     if (flags.nonblock && flags.wait !== undefined) {
       throw new UsageError("Cannot use --nonblock with --wait: one waits, the other does not");
     }
-    using stopping = new Stopping();
-    const lock = await take(context, name, flags, stopping);
-    if (lock === undefined) return exitCodeOf(stopping.by!);
-    return await runUnder(lock, words, flags, stopping, context);
+    const stopping = new Stopping();
+    try {
+      const lock = await take(context, name, flags, stopping);
+      if (lock === undefined) return exitCodeOf(stopping.by!);
+      return await runUnder(lock, words, flags, stopping, context);
+    } finally {
+      stopping[Symbol.dispose]();
+    }
   },
 };
 

@@ -102,7 +102,7 @@ taken and released between two looks is not seen.`,
     const onTerminal = !output.json && process.stdout.isTTY === true && environment("TERM") !== "dumb";
     const stop = new AbortController();
     let by: NodeJS.Signals = "SIGINT";
-    using _signals = onSignals(["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT"], (signal) => {
+    const signals = onSignals(["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT"], (signal) => {
       by = signal;
       stop.abort();
     });
@@ -111,6 +111,7 @@ taken and released between two looks is not seen.`,
       await follow(view, look, flags.interval, stop.signal);
     } finally {
       view.end();
+      signals[Symbol.dispose]();
     }
     return exitCodeOf(by);
   },
