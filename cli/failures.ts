@@ -56,7 +56,17 @@ export function failureOf(error: unknown): Failure {
     return { exitCode: EXIT.usage, code: "USAGE", message };
   }
   if (error instanceof LockError) return ofLockError(error);
+  if (isNotPermitted(error)) {
+    const advice =
+      "Deno was started without that permission: docs/command-line.md lists the flags that each command needs.";
+    return { exitCode: EXIT.failed, code: "NOT_PERMITTED", message, advice };
+  }
   return { exitCode: EXIT.failed, code: "UNEXPECTED", message, advice: "Say it again with --debug to see where." };
+}
+
+/** Whether Deno refused for want of a permission. */
+export function isNotPermitted(error: unknown): error is Error {
+  return error instanceof Error && error.name === "NotCapable";
 }
 
 function ofLockError(error: LockError): Failure {

@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import process from "node:process";
 import { EXIT, exitCodeOf } from "../exit_codes.ts";
-import { CommandFailure } from "../failures.ts";
+import { CommandFailure, isNotPermitted } from "../failures.ts";
 import { writeError } from "../output.ts";
 
 /** How a command shall be started. */
@@ -47,6 +47,7 @@ export class Child {
     const [command, ...args] = options.shell && !WINDOWS ? ["/bin/sh", "-c", words.join(" ")] : words;
     const grouped = !options.foreground && !WINDOWS;
     try {
+      process.kill(process.ppid, 0); // Deno may let us start it and not stop it: better not to start it then
       const started = spawn(command, args, {
         stdio: "inherit",
         detached: grouped, // a session, and so a group, of its own
@@ -61,7 +62,7 @@ export class Child {
       started.on("error", () => {}); // a signal that came too late is no error
       return child;
     } catch (error) {
-      throw notStarted(words, error as NodeJS.ErrnoException);
+      throw isNotPermitted(error) ? error : notStarted(words, error as NodeJS.ErrnoException);
     }
   }
 
