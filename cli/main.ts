@@ -16,7 +16,21 @@ import { outputFor, writeError, writeOut } from "./output.ts";
 import { buildProgram } from "./program.ts";
 import { redactor } from "./secrets.ts";
 
-/** Runs one command line and answers its exit code. Nothing here ends the process. */
+/**
+ * Runs one command line and answers its exit code. Nothing here ends the process.
+ *
+ * @example
+ * ```ts
+ * import { main } from "@lockmgr/lockmgr/cli";
+ * import assert from "node:assert/strict";
+ *
+ * assert.equal(await main(["list_locks", "--url", "sqlite::memory:"]), 0);
+ * assert.equal(await main(["list_locks", "--no-such-flag"]), 64);
+ * ```
+ *
+ * @param args What follows the program's name.
+ * @returns The exit code: 0 done, 1 failed, 2 busy, 3 lock lost under `run`, 64 wrong usage, or that of `run`'s command.
+ */
 export async function main(args: readonly string[]): Promise<number> {
   let exitCode: number = EXIT.done;
   let passesOutput = false;

@@ -6,7 +6,7 @@
 import { Command, Option } from "commander";
 import { someText } from "./arguments.ts";
 import type { CommandSpec } from "./command.ts";
-import { COMMANDS } from "./commands/mod.ts";
+import { COMMANDS } from "./commands/all.ts";
 import { VERSION } from "./version.ts";
 
 const ABOUT = `Locks for programs that already have a database.
