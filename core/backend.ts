@@ -111,7 +111,10 @@ export interface Backend extends AsyncDisposable {
   readonly mode: Mode;
   /** Whether `shared` requests can be served. */
   readonly sharing?: boolean;
-  /** One atomic attempt for each request, never waiting. With `allOrNothing`, either every name is granted or nothing changes. */
+  /**
+   * One atomic attempt for each request, never waiting. With `allOrNothing`, either every name is granted or nothing
+   * changes; then the names that were free are answered as not granted, without a holder.
+   */
   acquire(
     requests: readonly AcquireRequest[],
     options?: { readonly allOrNothing?: boolean },

@@ -1,9 +1,9 @@
 import { getLock, tryLock } from "./get_lock.ts";
 import { LockNotFound } from "./errors.ts";
-import { Lock } from "./lock.ts";
+import type { Lock } from "./lock.ts";
 import { checkName } from "./names.ts";
 import { DEFAULT_EXPIRES, type LockOptions, type RenewOptions, resolveLockOptions } from "./options.ts";
-import { hostname, warn } from "./runtime.ts";
+import { hostname } from "./runtime.ts";
 
 /** Options of `LockMgr`. All durations are seconds, fractions allowed. */
 export type LockMgrOptions = Pick<

@@ -111,10 +111,10 @@ async function allOrNothing(
   }
   const requests = names.map((name) => requestFor(backend, name, resolved));
   const answers = await twice(() => backend.acquire(requests, { allOrNothing: true }));
-  const busy = answers.findIndex((answer) => !answer.granted);
-  if (busy >= 0) {
-    const holder = (answers[busy] as AcquireAnswer & { granted: false }).holder;
-    throw holder ? failure(holder, askedAt) : new LockFail(names[busy]);
+  const busy = answers.filter((answer) => !answer.granted);
+  if (busy.length > 0) {
+    const holder = busy.find((answer) => answer.holder)?.holder;
+    throw holder ? failure(holder, askedAt) : new LockFail(names[0]);
   }
   answers.forEach((answer, index) => settled.set(names[index], created(backend, requests[index], answer, askedAt)));
   return settled;

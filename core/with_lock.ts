@@ -1,4 +1,4 @@
-import { LockLost } from "./errors.ts";
+import type { LockLost } from "./errors.ts";
 import { getLock } from "./get_lock.ts";
 import type { Lock } from "./lock.ts";
 import type { LockOptions } from "./options.ts";

@@ -8,13 +8,12 @@ import type {
   RenewRequest,
   Target,
 } from "../../core/backend.ts";
-import { UnsupportedError } from "../../core/errors.ts";
+import { BackendError, UnsupportedError } from "../../core/errors.ts";
 import { type BackendSettings, refuseUnknown, resolveSettings, takeSettings } from "../../core/settings.ts";
 import { Connection } from "./connection.ts";
 import { inTransaction, isDatabase, openDatabase, type SqliteDatabase } from "./driver.ts";
 import { isMissingTable, translate } from "./errors.ts";
 import { type SqliteRow, toLockRow } from "./rows.ts";
-import { BackendError } from "../../core/errors.ts";
 import { hasTable, schema } from "./schema.ts";
 import { type Statements, statementsFor } from "./statements.ts";
 import { Watching } from "./watching.ts";
@@ -188,6 +187,7 @@ class SqliteBackend implements Backend {
     return this.#watching.add(name, wake);
   }
 
+  // deno-lint-ignore require-await -- what is thrown must reject
   async guard({ name, owner }: Claim, client: unknown): Promise<boolean> {
     const what = `guard lock ${JSON.stringify(name)}`;
     if (!isDatabase(client)) throw new TypeError(`Cannot ${what}: want the database handle of the open transaction`);

@@ -1,0 +1,62 @@
+/**
+ * Every backend and mode that the conformance suite runs over. A folder in `backends/` that is missing here fails a test.
+ *
+ * @module
+ */
+import type { Backend, Mode } from "@lockmgr/lockmgr";
+import { connect } from "@lockmgr/lockmgr";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+/** A database of one test's own. */
+export interface Venue extends AsyncDisposable {
+  /** The backend under test. */
+  readonly backend: Backend;
+  /** A further backend on the same database and table, as another process would have it. Closed with the venue. */
+  another(): Promise<Backend>;
+}
+
+/** One backend in one mode. */
+export interface Enrolment {
+  /** The folder in `backends/`. */
+  readonly engine: string;
+  /** The engine and mode, for the names of the tests. */
+  readonly name: string;
+  /** How it keeps its locks. */
+  readonly mode: Mode;
+  /** Makes a fresh venue. */
+  open(): Promise<Venue>;
+}
+
+/** A venue whose backends are all made by one function; `cleanUp` runs after they are closed. */
+export async function venue(open: () => Promise<Backend>, cleanUp: () => Promise<void>): Promise<Venue> {
+  const opened: Backend[] = [];
+  const another = async () => {
+    const backend = await open();
+    opened.push(backend);
+    return backend;
+  };
+  return {
+    backend: await another(),
+    another,
+    [Symbol.asyncDispose]: async () => {
+      for (const backend of opened.reverse()) await backend[Symbol.asyncDispose]();
+      await cleanUp();
+    },
+  };
+}
+
+const sqlite: Enrolment = {
+  engine: "sqlite",
+  name: "sqlite lease",
+  mode: "lease",
+  async open() {
+    const directory = await mkdtemp(join(tmpdir(), "lockmgr-"));
+    const path = join(directory, "locks.db");
+    return await venue(() => connect(`sqlite:${path}`), () => rm(directory, { recursive: true }));
+  },
+};
+
+/** What the suite runs over. */
+export const enrolments: readonly Enrolment[] = [sqlite];

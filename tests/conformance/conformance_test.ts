@@ -1,0 +1,42 @@
+import assert from "node:assert/strict";
+import { readdir } from "node:fs/promises";
+import { test } from "../harness.ts";
+import { enrolments } from "./backends.ts";
+import type { Case } from "./case.ts";
+import { acquiring } from "./cases/acquiring.ts";
+import { holding } from "./cases/holding.ts";
+import { listing } from "./cases/listing.ts";
+import { managing } from "./cases/managing.ts";
+import { naming } from "./cases/naming.ts";
+import { options } from "./cases/options.ts";
+import { renewing } from "./cases/renewing.ts";
+import { setting } from "./cases/setting.ts";
+import { waiting } from "./cases/waiting.ts";
+
+const cases: readonly Case[] = [
+  ...acquiring,
+  ...holding,
+  ...listing,
+  ...managing,
+  ...naming,
+  ...options,
+  ...renewing,
+  ...setting,
+  ...waiting,
+];
+
+for (const enrolment of enrolments) {
+  for (const { name, rows, run } of cases) {
+    if (rows && enrolment.mode === "session") continue;
+    test(`${enrolment.name}: ${name}`, async () => {
+      await using venue = await enrolment.open();
+      await run(venue, enrolment);
+    });
+  }
+}
+
+test("every backend is enrolled in the conformance suite", async () => {
+  const folders = await readdir(new URL("../../backends/", import.meta.url));
+  const enrolled = new Set(enrolments.map(({ engine }) => engine));
+  assert.deepEqual([...enrolled].sort(), folders.sort());
+});
