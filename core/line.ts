@@ -181,6 +181,7 @@ export class Line {
     if (this.#watch === undefined && !this.#watchFailed) return await this.#startWatch();
     const now = monotonic();
     const holdBack = this.#holdBackUntil(head);
+    if (this.#rung && holdBack <= now) return; // the courtesy ended between the question and this answer
     let until = holdBack > now ? holdBack : Math.min(this.#freeAt, head.deadline);
     if (this.#watchFailed && holdBack <= now) {
       until = Math.min(until, now + this.#poll * (0.5 + Math.random()));
