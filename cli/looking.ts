@@ -3,6 +3,9 @@
  *
  * @module
  */
+import process from "node:process";
+import { recordLine } from "./formats/record.ts";
+import { visible } from "./formats/text.ts";
 import { type Backend, getLock, listLocks, Locked, type LockRecord, unlock } from "../mod.ts";
 
 /** The record of a name; `undefined` when nobody holds it. */
@@ -50,6 +53,26 @@ async function pause(time: number, ringing: (ring: () => void) => void): Promise
     timer = setTimeout(resolve, Math.max(0, time));
   });
   clearTimeout(timer);
+}
+
+/** A wait that takes longer (ms) is told of. */
+const SILENCE = 1_000;
+
+/** Tells the person at a terminal what is waited for, once it takes a while; until disposal. */
+export function tellOfWaiting(backend: Backend, name: string, tell: (text: string) => void): Disposable {
+  let over = process.stderr.isTTY !== true;
+  const timer = setTimeout(async () => {
+    // Whoever waits is told of a broken database by the wait itself.
+    const record = over ? undefined : await find(backend, name).catch(() => undefined);
+    const holder = record === undefined ? "" : `: ${recordLine(record)}`;
+    if (!over) tell(`lockmgr: Waiting for lock ${JSON.stringify(visible(name))}${holder}`);
+  }, SILENCE);
+  return {
+    [Symbol.dispose]: () => {
+      over = true;
+      clearTimeout(timer);
+    },
+  };
 }
 
 /** Waits until a session lock can be had: it has no row to look at, so it is taken for a moment. */

@@ -103,7 +103,19 @@ export interface ListFilter {
   readonly includeExpired?: boolean;
 }
 
-/** One thing that was looked at in a database, and what it means for locks. */
+/**
+ * One thing that was looked at in a database, and what it means for locks.
+ *
+ * @example
+ * ```ts
+ * import { connect, type Finding } from "@lockmgr/lockmgr";
+ * import assert from "node:assert/strict";
+ *
+ * await using backend = await connect("sqlite::memory:");
+ * const findings: readonly Finding[] = await backend.examine?.() ?? [];
+ * assert(findings.every(({ state }) => state !== "problem"));
+ * ```
+ */
 export interface Finding {
   /** What was looked at, in a word or two. */
   readonly what: string;

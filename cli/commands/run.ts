@@ -5,6 +5,7 @@ import { exitCode, seconds, someText } from "../arguments.ts";
 import type { CommandSpec, Context } from "../command.ts";
 import { EXIT, exitCodeOf } from "../exit_codes.ts";
 import { CommandFailure, UsageError } from "../failures.ts";
+import { tellOfWaiting } from "../looking.ts";
 import { Child } from "../running/child.ts";
 import { Stopping } from "../running/stopping.ts";
 
@@ -95,8 +96,10 @@ async function take(
   flags: OptionValues,
   stopping: Stopping,
 ): Promise<Lock | undefined> {
+  let waiting: Disposable | undefined;
   try {
     const backend = await context.open();
+    waiting = tellOfWaiting(backend, name, context.output.message);
     const lock = await getLock(name, {
       backend,
       expires: leaseOf(backend, flags),
@@ -110,6 +113,8 @@ async function take(
     await lock.unlock();
   } catch (error) {
     if (stopping.by === undefined) throw busyAs(error, flags.conflictExitCode);
+  } finally {
+    waiting?.[Symbol.dispose]();
   }
 }
 

@@ -1,11 +1,11 @@
 import { Option } from "commander";
-import { isLocked, type LockRecord, LockTimeout } from "../../mod.ts";
+import { type Backend, isLocked, type LockRecord, LockTimeout } from "../../mod.ts";
 import { seconds } from "../arguments.ts";
 import type { CommandSpec } from "../command.ts";
 import { EXIT } from "../exit_codes.ts";
 import { CommandFailure } from "../failures.ts";
 import { visible } from "../formats/text.ts";
-import { untilFree, untilHad } from "../looking.ts";
+import { tellOfWaiting, untilFree, untilHad } from "../looking.ts";
 
 /** The name is not free after all that time. */
 function stillHeld(name: string, longest: number, holder?: LockRecord): CommandFailure {
@@ -15,6 +15,16 @@ function stillHeld(name: string, longest: number, holder?: LockRecord): CommandF
     cause,
     lock: holder,
   });
+}
+
+/** Waits until the name is free, or throws. */
+async function waitFor(backend: Backend, name: string, longest: number): Promise<void> {
+  if (backend.mode === "session") {
+    if (!await untilHad(backend, name, longest)) throw stillHeld(name, longest);
+    return;
+  }
+  const holder = await untilFree(backend, name, longest);
+  if (holder) throw stillHeld(name, longest, holder);
 }
 
 /** `wait`: waits until a name is free. */
@@ -38,12 +48,12 @@ it is still held after the time given.`,
     const backend = await open();
     const startedAt = performance.now();
     const longest: number = flags.wait ?? Infinity;
-    if (backend.mode === "session") {
-      if (!await untilHad(backend, name, longest)) throw stillHeld(name, longest);
-    } else {
-      await isLocked(name, { backend }); // refuses what cannot be a name
-      const holder = await untilFree(backend, name, longest);
-      if (holder) throw stillHeld(name, longest, holder);
+    await isLocked(name, { backend }); // refuses what cannot be a name
+    const waiting = tellOfWaiting(backend, name, output.message);
+    try {
+      await waitFor(backend, name, longest);
+    } finally {
+      waiting[Symbol.dispose]();
     }
     const waited = Math.round(performance.now() - startedAt) / 1e3;
     output.result(`Lock ${JSON.stringify(visible(name))} is free`, { name, free: true, waited });

@@ -249,6 +249,56 @@ test("a run that is killed outright leaves a lock that lapses", async () => {
   if (isAlive(Number(pid))) process.kill(Number(pid));
 });
 
+test("Ctrl-Z stops the command too, and both go on together", async () => {
+  await using place = await Place.make();
+  const running = place.start(["run", "job", "--", "sh", "-c", "echo started $$; while :; do sleep 0.05; done"]);
+  const [, pid] = await running.says(/started (\d+)/);
+  running.kill("SIGTSTP");
+  await untilState(Number(pid), /T/);
+  await untilState(running.process.pid!, /T/);
+  running.kill("SIGCONT");
+  await untilState(Number(pid), /[SR]/);
+  running.kill("SIGTERM");
+  assert.equal((await running.ended).code, 143);
+});
+
+test("a command that was stopped for longer than its lease is not let go on as the holder", async () => {
+  await using place = await Place.make();
+  const running = place.start(["run", "job", "-t", "0.6", "--", "sh", "-c", "echo started $$; exec cat"]);
+  const [, pid] = await running.says(/started (\d+)/);
+  running.kill("SIGTSTP");
+  await untilState(running.process.pid!, /T/);
+  assert.equal((await place.run(["run", "job", "-w", "10", "--", "echo", "mine"])).stdout, "mine\n");
+  running.kill("SIGCONT");
+  assert.equal((await running.ended).code, 3);
+  assert.equal(isAlive(Number(pid)), false);
+});
+
+test("run --foreground leaves the command the terminal", async () => {
+  await using place = await Place.make();
+  const script = 'exec < /dev/tty; echo ready; read line; echo "read <$line>"';
+  const running = place.onTerminal(["run", "job", "--foreground", "--", "sh", "-c", script]);
+  await running.says(/ready/);
+  running.process.stdin.write("typed\r");
+  await running.says(/read <typed>/);
+  assert.equal((await running.ended).code, 0);
+  const killed = place.start(["run", "job", "--foreground", "--", "sh", "-c", "echo started; exec sleep 60"]);
+  await killed.says(/started/);
+  killed.kill("SIGTERM");
+  assert.equal((await killed.ended).code, 143);
+});
+
+test("a person at a terminal is told what a long wait is for", async () => {
+  await using place = await Place.make();
+  await place.run(["set_lock", "job", "--locked-by", "host-a"]);
+  for (const args of [["run", "job", "--", "true"], ["wait", "job"]]) {
+    const waiting = place.onTerminal(args);
+    await waiting.says(/Waiting for lock "job": <Lock name='job' locked_by='host-a'/);
+    waiting.process.stdin.write("\x03");
+    assert.equal((await waiting.ended).code, 130);
+  }
+});
+
 /** Resolves once the program hears signals itself: Linux tells which ones it catches, and SIGUSR2 is among the last. */
 async function waitUntilListening(pid: number): Promise<void> {
   const { readFile } = process.getBuiltinModule("node:fs/promises");
@@ -257,4 +307,10 @@ async function waitUntilListening(pid: number): Promise<void> {
     const caught = /^SigCgt:\s*([0-9a-f]+)/m.exec(await readFile(`/proc/${pid}/status`, "utf8"))![1];
     if (BigInt(`0x${caught}`) & SIGUSR2) return;
   }
+}
+
+/** Resolves once a process is in a state, as Linux abbreviates it. */
+async function untilState(pid: number, state: RegExp): Promise<void> {
+  const { readFile } = process.getBuiltinModule("node:fs/promises");
+  while (!state.test(/\) (\S) /.exec(await readFile(`/proc/${pid}/stat`, "utf8"))![1]));
 }
