@@ -93,6 +93,8 @@ for (const driver of drivers) {
   on(driver, "a lock is guarded in the program's own transaction", async (database, backend, open) => {
     await using other = await sqliteBackend(await open(), { busyTimeout: 0 });
     const lock = await getLock("jobs", { backend });
+    await assert.rejects(lock.guard(database), /no transaction is open/);
+    await assert.rejects(lock.guard({}), TypeError);
     database.exec("BEGIN");
     await lock.guard(database);
     await assert.rejects(other.release([{ name: "jobs", owner: null }]), /another process keeps it locked/);
@@ -103,3 +105,9 @@ for (const driver of drivers) {
     database.exec("ROLLBACK");
   });
 }
+
+test("what is no database is refused", async () => {
+  for (const wrong of [undefined, null, 7, {}, { exec: 1, prepare: 2 }]) {
+    await assert.rejects(sqliteBackend(wrong as unknown as string), TypeError);
+  }
+});
