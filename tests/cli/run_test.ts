@@ -264,13 +264,16 @@ test("Ctrl-Z stops the command too, and both go on together", async () => {
 
 test("a command that was stopped for longer than its lease is not let go on as the holder", async () => {
   await using place = await Place.make();
-  const running = place.start(["run", "job", "-t", "0.6", "--", "sh", "-c", "echo started $$; exec cat"]);
+  const script = "trap 'echo went on' CONT; echo started $$; while :; do :; done";
+  const running = place.start(["run", "job", "-t", "0.6", "--", "sh", "-c", script]);
   const [, pid] = await running.says(/started (\d+)/);
   running.kill("SIGTSTP");
   await untilState(running.process.pid!, /T/);
   assert.equal((await place.run(["run", "job", "-w", "10", "--", "echo", "mine"])).stdout, "mine\n");
   running.kill("SIGCONT");
-  assert.equal((await running.ended).code, 3);
+  const { code, stdout } = await running.ended;
+  assert.equal(code, 3);
+  assert.doesNotMatch(stdout, /went on/);
   assert.equal(isAlive(Number(pid)), false);
 });
 
