@@ -42,7 +42,7 @@ test("every engine has an entry point", async () => {
 
 test("tests of every runtime know the library by its public names alone", async () => {
   const neutral: string[] = [];
-  for (const folder of ["tests/conformance", "tests/drivers", "tests/package"]) {
+  for (const folder of ["tests/conformance", "tests/sqlite", "tests/processes", "tests/package"]) {
     for (const path of await readdir(folder, { recursive: true })) {
       if (path.endsWith("_test.ts")) neutral.push(`${folder}/${path}`);
     }
