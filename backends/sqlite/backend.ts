@@ -18,7 +18,19 @@ import { hasTable, schema } from "./schema.ts";
 import { type Statements, statementsFor } from "./statements.ts";
 import { Watching } from "./watching.ts";
 
-/** How an SQLite backend is set up. */
+/**
+ * How an SQLite backend is set up.
+ *
+ * @example
+ * ```ts
+ * import { sqliteBackend, type SqliteOptions } from "@lockmgr/lockmgr/sqlite";
+ * import assert from "node:assert/strict";
+ *
+ * const options: SqliteOptions = { table: "my_locks", busyTimeout: 2 };
+ * await using backend = await sqliteBackend(":memory:", options);
+ * assert.equal(backend.engine, "sqlite");
+ * ```
+ */
 export interface SqliteOptions extends BackendSettings {
   /** What opens the file: the runtime's own SQLite, or `"@db/sqlite"` on Deno. @default "node:sqlite" */
   driver?: string;
