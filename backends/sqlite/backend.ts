@@ -168,9 +168,11 @@ class SqliteBackend implements Backend {
 
   release(targets: readonly Target[]): Promise<boolean[]> {
     // A release that a power cut undoes is only a lock that expires: it need not reach the disk at once.
-    return this.#write(`release ${namesOf(targets)}`, "NORMAL", () => {
-      return targets.map(({ name, owner }) => this.#connection.run(this.#sql.release, name, owner) > 0);
-    });
+    return this.#write(
+      `release ${namesOf(targets)}`,
+      "NORMAL",
+      () => targets.map(({ name, owner }) => this.#connection.run(this.#sql.release, name, owner) > 0),
+    );
   }
 
   list({ names, prefix = "", includeExpired = false }: ListFilter): Promise<LockRow[]> {
