@@ -247,6 +247,30 @@ export interface ListFilter {
 }
 
 /**
+ * One thing that was looked at in a database, and what it means for locks.
+ *
+ * @example
+ * ```ts
+ * import { connect, type Finding } from "@lockmgr/lockmgr";
+ * import assert from "node:assert/strict";
+ *
+ * await using backend = await connect("sqlite::memory:");
+ * const findings: readonly Finding[] = await backend.examine?.() ?? [];
+ * assert(findings.every(({ state }) => state !== "problem"));
+ * ```
+ */
+export interface Finding {
+  /** What was looked at, in a word or two. */
+  readonly what: string;
+  /** Whether it is well, worth knowing, worth a change, or in the way. */
+  readonly state: "ok" | "note" | "warning" | "problem";
+  /** What is. */
+  readonly detail: string;
+  /** What to do about it. */
+  readonly advice?: string;
+}
+
+/**
  * A database that keeps locks. Made by `connect` or by one of the engines' own functions.
  *
  * @example
@@ -294,4 +318,8 @@ export interface Backend extends AsyncDisposable {
    * change hands until that transaction ends.
    */
   guard?(claim: Claim, client: unknown): Promise<boolean>;
+  /** The statements that make the table, for those who run DDL themselves. Asks nothing of the database. */
+  schema?(): string;
+  /** Looks at what the server and its settings mean for locks: version, replica, cluster, pooler, privileges. Changes nothing. */
+  examine?(): Promise<readonly Finding[]>;
 }

@@ -3,6 +3,7 @@ import type {
   AcquireRequest,
   Backend,
   Claim,
+  Finding,
   ListFilter,
   LockRow,
   RenewRequest,
@@ -13,6 +14,7 @@ import { type BackendSettings, refuseUnknown, resolveSettings, takeSettings } fr
 import { Connection, type Durability } from "./connection.ts";
 import { inTransaction, isDatabase, openDatabase, type SqliteDatabase } from "./driver.ts";
 import { isMissingTable, translate } from "./errors.ts";
+import { examine } from "./examine.ts";
 import { type SqliteRow, toLockRow } from "./rows.ts";
 import { hasTable, schema } from "./schema.ts";
 import { type Statements, statementsFor } from "./statements.ts";
@@ -207,6 +209,15 @@ class SqliteBackend implements Backend {
     } catch (error) {
       throw translate(what, error);
     }
+  }
+
+  schema(): string {
+    return schema(this.#table);
+  }
+
+  examine(): Promise<Finding[]> {
+    const what = "examine the database";
+    return this.#connection.attempt(what, () => examine(this.#connection.database, this.#table));
   }
 
   // deno-lint-ignore require-await -- the interface is asynchronous, SQLite is not
