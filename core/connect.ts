@@ -3,7 +3,19 @@ import { BackendError } from "./errors.ts";
 import { builtin, stateDirectory } from "./runtime.ts";
 import type { BackendSettings } from "./settings.ts";
 
-/** Options of `connect`: the settings that all engines share, and those of the engine at hand. */
+/**
+ * Options of `connect`: the settings that all engines share, and those of the engine at hand.
+ *
+ * @example
+ * ```ts
+ * import { connect, type ConnectOptions } from "@lockmgr/lockmgr";
+ * import assert from "node:assert/strict";
+ *
+ * const options: ConnectOptions = { table: "my_locks", busyTimeout: 2 };
+ * await using backend = await connect("sqlite::memory:", options);
+ * assert.equal(backend.mode, "lease");
+ * ```
+ */
 export interface ConnectOptions extends BackendSettings {
   /** An engine's own option, as its backend function documents it. */
   [option: string]: unknown;

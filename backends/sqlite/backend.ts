@@ -20,7 +20,19 @@ import { hasTable, schema } from "./schema.ts";
 import { type Statements, statementsFor } from "./statements.ts";
 import { Watching } from "./watching.ts";
 
-/** How an SQLite backend is set up. */
+/**
+ * How an SQLite backend is set up.
+ *
+ * @example
+ * ```ts
+ * import { sqliteBackend, type SqliteOptions } from "@lockmgr/lockmgr/sqlite";
+ * import assert from "node:assert/strict";
+ *
+ * const options: SqliteOptions = { table: "my_locks", busyTimeout: 2 };
+ * await using backend = await sqliteBackend(":memory:", options);
+ * assert.equal(backend.engine, "sqlite");
+ * ```
+ */
 export interface SqliteOptions extends BackendSettings {
   /** What opens the file: the runtime's own SQLite, or `"@db/sqlite"` on Deno. @default "node:sqlite" */
   driver?: string;
@@ -104,7 +116,13 @@ class SqliteBackend implements Backend {
         return known.map((answer) => answer ?? { granted: false, holder: undefined });
       }
     }
-    return requests.map((request) => this.#insert(request) ?? this.#known(request)!);
+    const answers = requests.map((request) => this.#insert(request) ?? this.#known(request) ?? this.#insert(request)!);
+    if (allOrNothing && answers.some(({ granted }) => !granted)) {
+      throw new BackendError("Cannot acquire several locks at once: the clock went back meanwhile", {
+        retryable: true,
+      });
+    }
+    return answers;
   }
 
   /**
