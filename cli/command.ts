@@ -23,8 +23,6 @@ export interface GlobalFlags {
 
 /** What a command wants otherwise than the flags and the environment say. */
 export interface OpenOptions {
-  /** Another database. */
-  readonly url?: string;
   /** Another mode. */
   readonly mode?: string;
   /** Whether the table may be created. */

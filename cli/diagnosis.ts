@@ -26,7 +26,7 @@ export async function* diagnose(open: Open): AsyncGenerator<Finding> {
     backend = await open({ migrate: false });
   } catch (error) {
     if (error instanceof TypeError) throw error; // the command line is wrong, not the database
-    yield unreachable(error);
+    yield notThereYet(error) ?? unreachable(error);
     return;
   }
   yield { what: "database", state: "ok", detail: `${backend.engine} in "${backend.mode}" mode answers` };
@@ -42,6 +42,13 @@ export async function* diagnose(open: Open): AsyncGenerator<Finding> {
   }
   yield* held(backend);
   yield* probed(backend);
+}
+
+/** A server that answers and has no table yet: some engines look for it as they connect. */
+function notThereYet(error: unknown): Finding | undefined {
+  if (!(error instanceof BackendError) || !/table .* does not exist, and "migrate" is off/.test(error.message)) return;
+  const detail = "the database answers, and the table is not there yet: the first use creates it";
+  return { what: "table", state: "note", detail, advice: '"lockmgr schema" prints the statements that do' };
 }
 
 function unreachable(error: unknown): Finding {

@@ -14,5 +14,5 @@ export async function openBackend(flags: GlobalFlags, options: OpenOptions = {})
   if (mode !== undefined) settings.mode = mode as ConnectOptions["mode"];
   if (table !== undefined) settings.table = table;
   if (options.migrate !== undefined) settings.migrate = options.migrate;
-  return await connect(options.url ?? targetOf(flags), settings);
+  return await connect(targetOf(flags), settings);
 }

@@ -318,8 +318,6 @@ export interface Backend extends AsyncDisposable {
    * change hands until that transaction ends.
    */
   guard?(claim: Claim, client: unknown): Promise<boolean>;
-  /** The statements that make the table, for those who run DDL themselves. Asks nothing of the database. */
-  schema?(): string;
   /** Looks at what the server and its settings mean for locks: version, replica, cluster, pooler, privileges. Changes nothing. */
   examine?(): Promise<readonly Finding[]>;
 }

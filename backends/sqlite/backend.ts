@@ -211,10 +211,6 @@ class SqliteBackend implements Backend {
     }
   }
 
-  schema(): string {
-    return schema(this.#table);
-  }
-
   examine(): Promise<Finding[]> {
     const what = "examine the database";
     return this.#connection.attempt(what, () => examine(this.#connection.database, this.#table));

@@ -147,7 +147,7 @@ async function runUnder(
   }
   stopping[Symbol.dispose](); // whoever is tired of waiting for the release may end this program
   const released = await lock.unlock().catch((error) => {
-    if (code === EXIT.done) throw error;
+    if (code === EXIT.done && !lock.signal.aborted) throw error;
     context.output.message(`lockmgr: ${error.message}`);
     return true;
   });
