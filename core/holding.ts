@@ -23,7 +23,21 @@ function deadlineOf(row: LockRow, askedAt: number): number {
   return askedAt + left - Math.max(left, 0) * DRIFT_SHARE - DRIFT_FLOOR;
 }
 
-/** What was granted: the row, when it was asked for, and the session it rides on, if any. */
+/**
+ * What was granted: the row, when it was asked for, and the session it rides on, if any.
+ *
+ * @example
+ * ```ts
+ * import { connect, getLock, type Grant, Lock } from "@lockmgr/lockmgr";
+ * import assert from "node:assert/strict";
+ *
+ * await using backend = await connect("sqlite::memory:");
+ * const lock = await getLock("jobs", { backend });
+ * const [row] = await backend.list({ names: ["jobs"] });
+ * const grant: Grant = { backend, claim: { name: "jobs", owner: "unknown" }, row, askedAt: performance.now() };
+ * assert.equal(new Lock(grant).token, lock.token);
+ * ```
+ */
 export interface Grant {
   /** The backend that granted it. */
   readonly backend: Backend;
@@ -140,7 +154,10 @@ export class Holding {
   }
 
   async #sendRelease(): Promise<boolean> {
-    const [released] = await twice(() => this.backend.release([this.claim]));
+    let repeated = false;
+    const [answer] = await twice(() => this.backend.release([this.claim]), () => repeated = true);
+    // Gone at the second asking, with the lease still running: the first took effect and only its answer was lost.
+    const released = answer || (repeated && this.#state === "leaving" && monotonic() < this.#deadline);
     if (released) {
       if (this.#state === "leaving") this.#state = "released";
       noteRelease(this.backend, this.claim.name);
