@@ -33,10 +33,47 @@ export interface DriverPool {
   getConnection(callback: (error: unknown, connection: DriverConnection) => void): void;
 }
 
-/** A connection pool of `mysql2` or `mysql2/promise`. */
+/**
+ * A connection pool of `mysql2` or `mysql2/promise`. It is used as it is and never closed.
+ *
+ * @example
+ * ```ts
+ * import { type MysqlPool, mysqlBackend } from "@lockmgr/lockmgr/mysql";
+ * import { createPool } from "mysql2/promise";
+ * import process from "node:process";
+ *
+ * const uri = process.env.LOCKMGR_URL; // such as mysql://user:password@localhost/database
+ * if (uri?.startsWith("mysql:")) {
+ *   const pool: MysqlPool = createPool({ uri });
+ *   await using backend = await mysqlBackend(pool);
+ *   console.log(backend.mode);
+ * }
+ * ```
+ */
 export type MysqlPool = { readonly pool: object } | { getConnection(callback: never): void };
 
-/** A connection of `mysql2` or `mysql2/promise`, with a transaction of the caller's open on it. */
+/**
+ * A connection of `mysql2` or `mysql2/promise`, with a transaction of the caller's open on it: what `guard` takes.
+ *
+ * @example
+ * ```ts
+ * import { getLock } from "@lockmgr/lockmgr";
+ * import { type MysqlConnection, mysqlBackend } from "@lockmgr/lockmgr/mysql";
+ * import { createConnection } from "mysql2/promise";
+ * import process from "node:process";
+ *
+ * const uri = process.env.LOCKMGR_URL; // such as mysql://user:password@localhost/database
+ * if (uri?.startsWith("mysql:")) {
+ *   await using backend = await mysqlBackend(uri);
+ *   await using lock = await getLock("jobs", { backend });
+ *   const connection = await createConnection(uri);
+ *   await connection.beginTransaction();
+ *   await lock.guard(connection satisfies MysqlConnection); // nobody takes the lock before the commit
+ *   await connection.commit();
+ *   await connection.end();
+ * }
+ * ```
+ */
 export type MysqlConnection = { readonly connection: object } | { query(...parameters: never[]): unknown };
 
 /** What the server answered: rows as text, or what a statement changed. */

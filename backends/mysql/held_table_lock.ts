@@ -6,7 +6,23 @@ import { translate } from "./errors.ts";
 /** Statements that would silently give the table locks up, or the transaction's rules. */
 const GIVES_UP = /^\s*(?:START\s+TRANSACTION|BEGIN|(?:UN)?LOCK\s+TABLES?|SET\s+(?:SESSION\s+|@@)?autocommit)\b/i;
 
-/** Tables that are locked, and the transaction on the connection that locked them. Made by `TableLock.acquire`. */
+/**
+ * Tables that are locked, and the transaction on the connection that locked them. Made by `TableLock.acquire`.
+ *
+ * @example
+ * ```ts
+ * import { mysqlBackend, TableLock } from "@lockmgr/lockmgr/mysql";
+ * import process from "node:process";
+ *
+ * const url = process.env.LOCKMGR_URL; // such as mysql://user:password@localhost/database
+ * if (url?.startsWith("mysql:")) {
+ *   await using backend = await mysqlBackend(url, { table: "my_locks" });
+ *   await using held = await new TableLock({ write: ["my_locks"], backend }).acquire();
+ *   await held.query("UPDATE my_locks SET locked_by = ? WHERE owner IS NULL", ["nobody"]);
+ *   await held.release(); // without it, the change is rolled back
+ * }
+ * ```
+ */
 export class HeldTableLock implements AsyncDisposable {
   readonly #connection: Connection;
   readonly #names: string;

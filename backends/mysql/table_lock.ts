@@ -7,7 +7,23 @@ import { isLockWaitTimeout, translate } from "./errors.ts";
 import { HeldTableLock } from "./held_table_lock.ts";
 import { identifier } from "./sql.ts";
 
-/** Options of a table lock. */
+/**
+ * Options of a table lock.
+ *
+ * @example
+ * ```ts
+ * import { mysqlBackend, TableLock, type TableLockOptions } from "@lockmgr/lockmgr/mysql";
+ * import process from "node:process";
+ *
+ * const url = process.env.LOCKMGR_URL; // such as mysql://user:password@localhost/database
+ * if (url?.startsWith("mysql:")) {
+ *   await using backend = await mysqlBackend(url, { table: "my_locks" });
+ *   const options: TableLockOptions = { read: ["my_locks"], acquireTimeout: 5, backend };
+ *   await using held = await new TableLock(options).acquire();
+ *   console.log(held.held);
+ * }
+ * ```
+ */
 export interface TableLockOptions {
   /** A backend that `mysqlBackend` made, in whatever mode: the tables are on that server. */
   backend: Backend;

@@ -6,7 +6,18 @@
 import { type BackendSettings, refuseUnknown, resolveSettings, takeSettings } from "../../core/settings.ts";
 import { type DriverPool, type MysqlPool, poolBehind } from "./driver.ts";
 
-/** How a MySQL or MariaDB backend is set up. */
+/**
+ * How a MySQL or MariaDB backend is set up.
+ *
+ * @example
+ * ```ts
+ * import type { MysqlOptions } from "@lockmgr/lockmgr/mysql";
+ * import assert from "node:assert/strict";
+ *
+ * const options: MysqlOptions = { mode: "hybrid", table: "my_locks", migrate: false, timeout: 5, ssl: true };
+ * assert.equal(options.mode, "hybrid");
+ * ```
+ */
 export interface MysqlOptions extends BackendSettings {
   /** The most connections that leases use; each is opened when it is needed. @default 10 */
   connections?: number;

@@ -7,7 +7,22 @@ import { heldUserLocks } from "./held_user_locks.ts";
 import { SessionConnection } from "./session_connection.ts";
 import { text } from "./sql.ts";
 
-/** Options of a user lock. */
+/**
+ * Options of a user lock.
+ *
+ * @example
+ * ```ts
+ * import { mysqlBackend, UserLock, type UserLockOptions } from "@lockmgr/lockmgr/mysql";
+ * import process from "node:process";
+ *
+ * const url = process.env.LOCKMGR_URL; // such as mysql://user:password@localhost/database
+ * if (url?.startsWith("mysql:")) {
+ *   await using backend = await mysqlBackend(url);
+ *   const options: UserLockOptions = { backend, acquireTimeout: 0.5 };
+ *   console.log(await new UserLock("my_unique_name", options).isHeld());
+ * }
+ * ```
+ */
 export interface UserLockOptions {
   /** A backend that `mysqlBackend` made, in whatever mode: the lock is taken on that server. */
   backend: Backend;

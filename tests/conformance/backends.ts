@@ -67,27 +67,27 @@ const sqlite: Enrolment = {
 /** The modes of the servers that have sessions. */
 const SERVER_MODES: readonly Mode[] = ["lease", "session", "hybrid"];
 
-/** One mode of a MySQL or MariaDB; the server is started for the first test and serves them all. */
-function mysql(flavor: string, serve: () => Promise<MysqlServer>, mode: Mode): Enrolment {
+/** One mode of a MySQL or MariaDB. */
+function mysql(flavor: string, server: MysqlServer, mode: Mode): Enrolment {
   return {
     engine: "mysql",
     name: `${flavor} ${mode}`,
     mode,
     async open() {
-      const database = await freshDatabase(await serve());
+      const database = await freshDatabase(server);
       return await venue(() => connect(database.url, { mode }), database.drop);
     },
   };
 }
 
 /** Leases through pools of the caller's, with the isolation level that servers begin with. */
-function mysqlPool(flavor: string, serve: () => Promise<MysqlServer>): Enrolment {
+function mysqlPool(flavor: string, server: MysqlServer): Enrolment {
   return {
     engine: "mysql",
     name: `${flavor} pool lease`,
     mode: "lease",
     async open() {
-      const database = await freshDatabase(await serve());
+      const database = await freshDatabase(server);
       const pools: Pool[] = [];
       const open = () => {
         const pool = createPool({ uri: database.url, connectionLimit: 4 });
@@ -102,20 +102,14 @@ function mysqlPool(flavor: string, serve: () => Promise<MysqlServer>): Enrolment
   };
 }
 
-/** Calls `start` for the first caller only. */
-function once<T>(start: () => Promise<T>): () => Promise<T> {
-  let started: Promise<T> | undefined;
-  return () => started ??= start();
-}
-
-const serveMysql = once(startMysql);
-const serveMariadb = once(startMariadb);
+const mysqlServer = await startMysql();
+const mariadbServer = await startMariadb();
 
 /** What the suite runs over. */
 export const enrolments: readonly Enrolment[] = [
   sqlite,
-  ...SERVER_MODES.map((mode) => mysql("mysql", serveMysql, mode)),
-  ...SERVER_MODES.map((mode) => mysql("mariadb", serveMariadb, mode)),
-  mysqlPool("mysql", serveMysql),
-  mysqlPool("mariadb", serveMariadb),
+  ...SERVER_MODES.map((mode) => mysql("mysql", mysqlServer, mode)),
+  ...SERVER_MODES.map((mode) => mysql("mariadb", mariadbServer, mode)),
+  mysqlPool("mysql", mysqlServer),
+  mysqlPool("mariadb", mariadbServer),
 ];

@@ -18,16 +18,14 @@ export interface Flavor {
   /** Starts one of a test's own. */
   start(options?: MysqlServerOptions): Promise<MysqlServer>;
   /** The one that many tests share. */
-  shared(): Promise<MysqlServer>;
-}
-
-function flavor(name: Flavor["name"], start: Flavor["start"]): Flavor {
-  let shared: Promise<MysqlServer> | undefined;
-  return { name, start, shared: () => shared ??= start() };
+  readonly shared: MysqlServer;
 }
 
 /** MySQL and MariaDB. */
-export const flavors: readonly Flavor[] = [flavor("mysql", startMysql), flavor("mariadb", startMariadb)];
+export const flavors: readonly Flavor[] = [
+  { name: "mysql", start: startMysql, shared: await startMysql() },
+  { name: "mariadb", start: startMariadb, shared: await startMariadb() },
+];
 
 /** A database of one test's own on a shared server. */
 export interface Place extends AsyncDisposable {
@@ -71,7 +69,7 @@ export async function placeOn(server: MysqlServer, flavor: Flavor): Promise<Plac
 export function onEach(name: string, run: (place: Place) => Promise<void>): void {
   for (const flavor of flavors) {
     test(`${flavor.name}: ${name}`, async () => {
-      await using place = await placeOn(await flavor.shared(), flavor);
+      await using place = await placeOn(flavor.shared, flavor);
       await run(place);
     });
   }

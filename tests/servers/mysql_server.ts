@@ -128,7 +128,7 @@ export class MysqlServer implements AsyncDisposable {
     this.#child = child;
     const stopWatching = `while kill -0 ${process.pid} && kill -0 ${child.pid}; do sleep 1; done 2>/dev/null`;
     const cleanUp = `kill -0 ${process.pid} 2>/dev/null || { kill -9 ${child.pid}; rm -rf '${this.directory}'; }`;
-    this.#watcher?.kill();
+    await this.#endWatcher();
     this.#watcher = spawn("sh", ["-c", `${stopWatching}; ${cleanUp}`], { detached: true, stdio: "ignore" });
     this.#watcher.unref();
     await ready(child);
@@ -155,7 +155,7 @@ export class MysqlServer implements AsyncDisposable {
   /** Stops the server and removes its data. */
   async stop(): Promise<void> {
     await this.kill();
-    this.#watcher?.kill();
+    await this.#endWatcher();
     await rm(this.directory, { recursive: true, force: true });
   }
 
@@ -164,14 +164,23 @@ export class MysqlServer implements AsyncDisposable {
     return this.stop();
   }
 
-  async #end(signal: NodeJS.Signals): Promise<void> {
-    const child = this.#child;
-    if (!child || child.exitCode !== null || child.signalCode !== null) return;
-    child.ref();
-    const ended = new Promise((resolve) => child.once("exit", resolve));
-    child.kill(signal);
-    await ended;
+  async #endWatcher(): Promise<void> {
+    await ended(this.#watcher, "SIGKILL");
+    this.#watcher = undefined;
   }
+
+  #end(signal: NodeJS.Signals): Promise<void> {
+    return ended(this.#child, signal);
+  }
+}
+
+/** Sends a signal to a process and comes back when it has ended. */
+async function ended(child: ChildProcess | undefined, signal: NodeJS.Signals): Promise<void> {
+  if (!child || child.exitCode !== null || child.signalCode !== null) return;
+  child.ref();
+  const exit = new Promise((resolve) => child.once("exit", resolve));
+  child.kill(signal);
+  await exit;
 }
 
 /** Resolves when the server says that it takes connections; rejects with what it wrote when it ends instead. */
