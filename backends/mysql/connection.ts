@@ -50,9 +50,10 @@ export class Connection implements Lifeline {
     return this.#ended;
   }
 
-  /** Calls `listener` once when it ends. */
+  /** Calls `listener` once when it ends, or soon when it has ended already. */
   onEnd(listener: () => void): () => void {
     this.#listeners.add(listener);
+    if (this.#ended) queueMicrotask(() => this.#listeners.delete(listener) && listener());
     return () => this.#listeners.delete(listener);
   }
 

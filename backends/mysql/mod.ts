@@ -19,6 +19,7 @@
 export { mysqlBackend } from "./backend.ts";
 export { HeldTableLock } from "./held_table_lock.ts";
 export { TableLock, type TableLockOptions } from "./table_lock.ts";
-export { UserLock, type UserLockOptions } from "./user_lock.ts";
+export { UserLock } from "./user_lock.ts";
+export type { UserLockOptions } from "./user_lock_options.ts";
 export type { MysqlConnection, MysqlPool } from "./driver.ts";
 export type { MysqlOptions } from "./target.ts";

@@ -9,18 +9,12 @@ import type {
   Target,
 } from "../../core/backend.ts";
 import { BackendError, UnsupportedError } from "../../core/errors.ts";
+import { type Carrier, Carriers, CLOCK_NOW } from "./carriers.ts";
 import type { Connector } from "./connector.ts";
 import { endsConnection, translate } from "./errors.ts";
 import { Polling } from "./polling.ts";
-import { requireServer } from "./server.ts";
-import { SessionConnection } from "./session_connection.ts";
-import { sessionName } from "./session_names.ts";
-
-/** Locks on one connection, at most: 1,000 held locks need four connections. MySQL stays quick to 10,000, MariaDB less. */
-const PER_CONNECTION = 250;
-
-/** The clock of the moment, not of the statement's start: it is read when the lock is held already. */
-const CLOCK_NOW = "TIMESTAMPDIFF(MICROSECOND, '1970-01-01', SYSDATE(6))";
+import { foreignRow, heldRow } from "./session_rows.ts";
+import type { SessionConnection } from "./session_connection.ts";
 
 /** A lock that this backend holds. */
 interface Held {
@@ -31,12 +25,6 @@ interface Held {
   readonly carrier: Carrier;
 }
 
-/** A connection, and how many locks ride on it or are about to. */
-interface Carrier {
-  readonly connection: SessionConnection;
-  load: number;
-}
-
 /** Locks that the server ties to a connection: GET_LOCK, many of them on few connections. */
 export class SessionBackend implements Backend {
   readonly engine = "mysql";
@@ -45,25 +33,22 @@ export class SessionBackend implements Backend {
   readonly #held = new Map<string, Held>();
   /** Names that are being asked for: the server would let the same connection in twice. */
   readonly #asking = new Set<string>();
-  readonly #carriers: Carrier[] = [];
+  readonly #carriers: Carriers;
   readonly #polling: Polling;
-  #opening: Promise<Carrier> | undefined;
-  #stoppedClock = false;
 
   constructor(connector: Connector) {
     this.#connector = connector;
+    this.#carriers = new Carriers(connector);
     this.#polling = new Polling((names) => this.#whichHeld(names));
   }
 
   /** Makes sure that the server can be reached, and keeps the promise. */
   async open(): Promise<void> {
-    await this.#carrier("connect");
+    await this.#carriers.roomy("connect");
   }
 
   async acquire(requests: readonly AcquireRequest[]): Promise<AcquireAnswer[]> {
-    const answers: AcquireAnswer[] = [];
-    for (const request of requests) answers.push(await this.#take(request));
-    return answers;
+    return await Promise.all(requests.map((request) => this.#take(request)));
   }
 
   async #take(request: AcquireRequest): Promise<AcquireAnswer> {
@@ -81,8 +66,8 @@ export class SessionBackend implements Backend {
 
   async #ask(request: AcquireRequest): Promise<AcquireAnswer> {
     const what = `acquire lock ${JSON.stringify(request.name)}`;
-    const digest = await this.#digest(request.name);
-    const carrier = await this.#carrier(what);
+    const digest = await this.#carriers.digest(request.name);
+    const carrier = await this.#carriers.roomy(what);
     const { connection } = carrier;
     carrier.load++;
     let granted = false;
@@ -90,7 +75,7 @@ export class SessionBackend implements Backend {
       const clock = await this.#getLock(what, connection, digest);
       if (clock === undefined) return { granted: false, holder: undefined };
       granted = true;
-      const row = this.#row(request, clock, connection);
+      const row = heldRow(request, clock, connection.id);
       this.#held.set(request.name, { owner: request.owner, row, digest, carrier });
       return { granted: true, row, lifeline: connection };
     } finally {
@@ -106,7 +91,7 @@ export class SessionBackend implements Backend {
       if (got === null) {
         throw new BackendError(`Cannot ${what}: the server refused or the statement was killed`, { retryable: true });
       }
-      return Number(this.#stoppedClock ? (await connection.query(`SELECT ${CLOCK_NOW}`)).rows[0][0] : clock);
+      return Number(this.#carriers.stoppedClock ? (await connection.query(`SELECT ${CLOCK_NOW}`)).rows[0][0] : clock);
     } catch (error) {
       await this.#makeSureFree(connection, digest);
       throw translate(what, error);
@@ -117,12 +102,6 @@ export class SessionBackend implements Backend {
   async #makeSureFree(connection: SessionConnection, digest: string): Promise<void> {
     if (connection.ended) return;
     await connection.query(`SELECT RELEASE_LOCK('${digest}')`).catch((error) => connection.end(error));
-  }
-
-  #row(request: AcquireRequest, clock: number, connection: SessionConnection): LockRow {
-    const { name, lockedBy, lockProcess, metadata } = request;
-    const times = { createdAt: clock, updatedAt: clock, now: clock, lockedUntil: null };
-    return { name, token: BigInt(clock), lockedBy, lockProcess, metadata, session: String(connection.id), ...times };
   }
 
   async release(targets: readonly Target[]): Promise<boolean[]> {
@@ -168,15 +147,13 @@ export class SessionBackend implements Backend {
 
   /** What the server says of a lock that is not held through this backend. */
   async #foreign(name: string): Promise<LockRow | undefined> {
-    const { connection } = await this.#carrier("list locks");
-    const sql = `SELECT IS_USED_LOCK('${await this.#digest(name)}'), ${CLOCK_NOW}`;
+    const { connection } = await this.#carriers.roomy("list locks");
+    const sql = `SELECT IS_USED_LOCK('${await this.#carriers.digest(name)}'), ${CLOCK_NOW}`;
     const { rows: [[id, clock]] } = await connection.query(sql).catch((error) => {
       throw translate("list locks", error);
     });
     if (id === null) return undefined;
-    const now = Number(clock);
-    const times = { createdAt: now, updatedAt: now, now, lockedUntil: null };
-    return { name, token: 0n, lockedBy: `connection ${id}`, lockProcess: null, metadata: null, session: id, ...times };
+    return foreignRow(name, Number(clock), id);
   }
 
   async verify({ name, owner }: Claim): Promise<boolean> {
@@ -203,8 +180,8 @@ export class SessionBackend implements Backend {
   }
 
   async #whichHeld(names: string[]): Promise<Set<string>> {
-    const { connection } = await this.#carrier("wait for locks");
-    const digests = await Promise.all(names.map((name) => this.#digest(name)));
+    const { connection } = await this.#carriers.roomy("wait for locks");
+    const digests = await Promise.all(names.map((name) => this.#carriers.digest(name)));
     const { rows: [used] } = await connection.query(`SELECT ${digests.map((digest) => `IS_USED_LOCK('${digest}')`)}`);
     return new Set(names.filter((_, index) => used[index] !== null));
   }
@@ -221,39 +198,5 @@ export class SessionBackend implements Backend {
     if (!held?.carrier.connection.ended) return held;
     this.#forget(name, held);
     return undefined;
-  }
-
-  async #digest(name: string): Promise<string> {
-    const server = this.#connector.known ?? (await this.#carrier("name a lock"), this.#connector.known!);
-    const { table } = this.#connector.target.options;
-    const folds = server.variables.get("lower_case_table_names") !== "0";
-    return await sessionName(server.database, folds ? table.toLowerCase() : table, name);
-  }
-
-  /** A connection with room for one more lock. */
-  async #carrier(what: string): Promise<Carrier> {
-    for (let index = this.#carriers.length - 1; index >= 0; index--) {
-      if (this.#carriers[index].connection.ended) this.#carriers.splice(index, 1);
-    }
-    const roomy = this.#carriers.find(({ load }) => load < PER_CONNECTION);
-    if (roomy) return roomy;
-    this.#opening ??= this.#open(what).finally(() => this.#opening = undefined);
-    return await this.#opening;
-  }
-
-  async #open(what: string): Promise<Carrier> {
-    const connection = await SessionConnection.open(this.#connector, what);
-    try {
-      requireServer(this.#connector.known!, "session", this.#connector.target.options.table);
-      // A server may be told to let SYSDATE() stand still within a statement, as NOW() does (--sysdate-is-now).
-      const { rows: [[early, , later]] } = await connection.query("SELECT SYSDATE(6), SLEEP(0.001), SYSDATE(6)");
-      this.#stoppedClock = early === later;
-    } catch (error) {
-      connection.end(error as Error);
-      throw translate(what, error);
-    }
-    const carrier = { connection, load: 0 };
-    this.#carriers.push(carrier);
-    return carrier;
   }
 }

@@ -1,39 +1,13 @@
-import type { Backend } from "../../core/backend.ts";
 import { BackendError, LockLost, LockNotFound, LockTimeout } from "../../core/errors.ts";
 import { warn } from "../../core/runtime.ts";
 import { type Connector, connectorOf } from "./connector.ts";
 import { isInterruption, translate } from "./errors.ts";
+import { getLock } from "./get_lock.ts";
 import { heldUserLocks } from "./held_user_locks.ts";
 import { SessionConnection } from "./session_connection.ts";
 import { text } from "./sql.ts";
+import { checkUserLock, DEFAULT_TIMEOUT, type UserLockOptions } from "./user_lock_options.ts";
 
-/**
- * Options of a user lock.
- *
- * @example
- * ```ts
- * import { mysqlBackend, UserLock, type UserLockOptions } from "@lockmgr/lockmgr/mysql";
- * import process from "node:process";
- *
- * const url = process.env.LOCKMGR_URL; // such as mysql://user:password@localhost/database
- * if (url?.startsWith("mysql:")) {
- *   await using backend = await mysqlBackend(url);
- *   const options: UserLockOptions = { backend, acquireTimeout: 0.5 };
- *   console.log(await new UserLock("my_unique_name", options).isHeld());
- * }
- * ```
- */
-export interface UserLockOptions {
-  /** A backend that `mysqlBackend` made, in whatever mode: the lock is taken on that server. */
-  backend: Backend;
-  /** Seconds to wait for the lock, fractions allowed; 0 does not wait, `Infinity` waits for ever. @default 10 */
-  acquireTimeout?: number;
-}
-
-/** Seconds to wait unless the caller says otherwise, as in django-mysql. */
-const DEFAULT_TIMEOUT = 10;
-/** What stands for ever: a year, in seconds. */
-const FOR_EVER = 31_536_000;
 /** The longest name that MySQL takes, in characters. */
 const LONGEST = 64;
 
@@ -73,12 +47,7 @@ export class UserLock implements AsyncDisposable {
    * @throws {TypeError | RangeError} For a name or an option that cannot be.
    */
   constructor(name: string, { acquireTimeout = DEFAULT_TIMEOUT, backend }: UserLockOptions) {
-    if (typeof name !== "string" || name.includes("\0")) {
-      throw new TypeError("Cannot use this as a name: want a string");
-    }
-    if (name === "") throw new RangeError("Cannot use an empty name: want at least one character");
-    if (typeof acquireTimeout !== "number") throw new TypeError("Cannot use this acquireTimeout: want seconds");
-    if (!(acquireTimeout >= 0)) throw new RangeError(`Cannot use acquireTimeout ${acquireTimeout}: want 0 or more`);
+    checkUserLock(name, acquireTimeout);
     this.name = name;
     this.acquireTimeout = acquireTimeout;
     this.#connector = connectorOf(backend, `make user lock ${JSON.stringify(name)}`);
@@ -215,12 +184,4 @@ export class UserLock implements AsyncDisposable {
     this.#count = 0;
     return new LockLost(this.name, "the connection that held it has ended", cause && { cause });
   }
-}
-
-/** Waits for a lock. MySQL rounds the seconds of GET_LOCK, so that the statement's own limit has to end the wait. */
-function getLock(name: string, seconds: number, kind: "mysql" | "mariadb"): string {
-  const limit = Math.min(seconds, FOR_EVER);
-  if (kind === "mariadb" || Number.isInteger(limit)) return `SELECT GET_LOCK(${name}, ${limit})`;
-  const milliseconds = Math.max(1, Math.round(limit * 1e3));
-  return `SELECT /*+ MAX_EXECUTION_TIME(${milliseconds}) */ GET_LOCK(${name}, ${Math.ceil(limit) + 1})`;
 }
