@@ -15,6 +15,8 @@ type Open = (target: string, options: ConnectOptions) => Backend | Promise<Backe
 const ENGINES: Record<string, () => Promise<Open>> = {
   "sqlite:": async () => (await import("../backends/sqlite/mod.ts")).sqliteBackend,
   "file:": async () => (await import("../backends/sqlite/mod.ts")).sqliteBackend,
+  "postgres:": async () => (await import("../backends/postgres/mod.ts")).postgresBackend,
+  "postgresql:": async () => (await import("../backends/postgres/mod.ts")).postgresBackend,
 };
 
 /** The scheme of a URL; a bare path has none, nor has a drive letter. */
