@@ -89,7 +89,7 @@ async function build(client: Client, source: Source | undefined, options: Resolv
   const server = await meet(client, table, mode === "session" ? "sequence" : "table", migrate);
   client.prepare = server.direct;
   if (mode === "lease") {
-    const listens = source !== undefined && await canListen(server, source);
+    const listens = source !== undefined && canListen(server);
     return rowsBackend(client, options, server.table, listens ? source : undefined);
   }
   if (source === undefined) throw new BackendError(`Cannot use "${mode}" mode: the driver "postgres" is not installed`);

@@ -22,9 +22,12 @@ export function isBroken(error: unknown): boolean {
   return BROKEN.test(codeOf(error));
 }
 
-/** Whether transactions got into each other's way, as they may under `serializable` or by a deadlock. */
+/**
+ * Whether transactions got into each other's way: under `serializable`, by a deadlock, or in an all-or-nothing attempt,
+ * which divides by zero to undo itself when it got some names only.
+ */
 export function isConflict(error: unknown): boolean {
-  return ["40001", "40P01"].includes(codeOf(error));
+  return ["40001", "40P01", "22012"].includes(codeOf(error));
 }
 
 /** Whether another transaction kept the row for longer than the statement was willing to wait. */

@@ -38,9 +38,8 @@ export async function requireSessions(mode: string, server: Server, source: Sour
 }
 
 /** Whether waiters can be told of releases: by LISTEN, which a transaction pooler accepts and then loses. */
-export async function canListen(server: Server, source: Source): Promise<boolean> {
-  if (server.replica || /cockroach/i.test(server.version)) return false;
-  return server.direct;
+export function canListen(server: Server): boolean {
+  return server.direct && !server.replica && !/cockroach/i.test(server.version);
 }
 
 /**

@@ -10,7 +10,6 @@ import type {
   RenewRequest,
   Target,
 } from "../../core/backend.ts";
-import { BackendError } from "../../core/errors.ts";
 import { sleep } from "../../core/runtime.ts";
 import type { Client } from "./client.ts";
 import { isConflict, isMissing, isRowLocked, translate } from "./errors.ts";
@@ -81,7 +80,7 @@ export class RowsBackend implements Backend {
       const rows = await this.#attempt(what, open, allOrNothing, voucher);
       if (rows === undefined) break; // a row is kept by another transaction: as good as held
       for (const row of rows) answers.set(row.name!, answerOf(row, voucher));
-      if (allOrNothing && rows.length > 0) return await this.#wholly(requests, answers);
+      if (allOrNothing && rows.length > 0) break;
       open = open.filter(({ name }) => !answers.has(name));
       if (voucher?.lifeline.ended === undefined && round > 1) await sleep(round * Math.random());
     }
@@ -111,17 +110,6 @@ export class RowsBackend implements Backend {
       if (isRowLocked((error as Error).cause)) return undefined;
       throw error;
     }
-  }
-
-  /** All or nothing: what a repeated request finds of its own beside another's lock is given back. */
-  async #wholly(requests: readonly AcquireRequest[], answers: Map<string, AcquireAnswer>): Promise<AcquireAnswer[]> {
-    const own = requests.filter(({ name }) => answers.get(name)?.granted);
-    if (own.length === requests.length) return requests.map(({ name }) => answers.get(name)!);
-    if (own.length > 0) await this.release(own);
-    return requests.map(({ name }) => {
-      const answer = answers.get(name);
-      return answer?.granted === false ? answer : BUSY;
-    });
   }
 
   async renew(requests: readonly RenewRequest[]): Promise<(LockRow | undefined)[]> {
@@ -241,9 +229,4 @@ function inOrderOf(requests: readonly Target[], rows: readonly Row[]): (LockRow 
 function namesOf(requests: readonly { readonly name: string }[]): string {
   const [first, ...others] = requests.map(({ name }) => JSON.stringify(name));
   return others.length === 0 ? `lock ${first}` : `lock ${first} and ${others.length} more`;
-}
-
-/** The table is gone and may not be made again. */
-export function tableIsGone(table: string): BackendError {
-  return new BackendError(`Cannot use table ${JSON.stringify(table)}: it does not exist`);
 }

@@ -71,11 +71,12 @@ function inOrder(target: string): string {
 function acquire(target: string, several: boolean, allOrNothing: boolean): string {
   const last = several ? 1 : ACQUIRE_FIELDS.length;
   const vouched = `$${last + 1}::text::bigint`;
-  const all = `NOT EXISTS (SELECT FROM ${target} AS held JOIN wish AS other ON held.name = other.name WHERE ${
-    live("held")
-  })`;
-  const one = `NOT EXISTS (SELECT FROM ${target} AS held WHERE held.name = wish.name AND ${live("held")})`;
-  const complete = "CASE WHEN (SELECT count(*) FROM taken) IN (0, (SELECT count(*) FROM wish)) THEN 1 ELSE 0 END";
+  const held = (wish: string) => `SELECT FROM ${target} AS held WHERE held.name = ${wish}.name AND ${live("held")}`;
+  const others = `SELECT FROM wish AS other WHERE EXISTS (${held("other")} AND held.owner <> other.owner)`;
+  // a name that was lost to another after the look makes an error, which rolls everything back
+  const complete = `(SELECT count(*) FROM taken) IN (0, (SELECT count(*) FROM wish WHERE NOT EXISTS (${
+    held("wish")
+  })))`;
   return `
     WITH ${wish(ACQUIRE_FIELDS, several, patience(ATTEMPT_PATIENCE), DURABLE)},
     taken AS (
@@ -85,7 +86,7 @@ function acquire(target: string, several: boolean, allOrNothing: boolean): strin
         now + wish.duration::bigint * interval '1 microsecond', now, now, wish.metadata::json,
         ${vouched}, $${last + 2}::text::integer
       FROM wish, clock_timestamp() AS now
-      WHERE ${allOrNothing ? all : one}
+      WHERE NOT EXISTS (${held("wish")}) ${allOrNothing ? `AND NOT EXISTS (${others})` : ""}
         AND CASE WHEN ${vouched} IS NULL THEN true ELSE NOT pg_try_advisory_xact_lock_shared(${vouched}) END
       ORDER BY wish.name COLLATE "C"
       ON CONFLICT (name) DO UPDATE SET
@@ -97,7 +98,7 @@ function acquire(target: string, several: boolean, allOrNothing: boolean): strin
       WHERE NOT ${live("l")}
       RETURNING l.*)
     SELECT 'true' AS mine, ${columns("taken", "taken.updated_at")} FROM taken
-      ${allOrNothing ? `WHERE 1 / (${complete}) = 1` : ""}
+      ${allOrNothing ? `WHERE 1 / (CASE WHEN ${complete} THEN 1 ELSE 0 END) = 1` : ""}
     UNION ALL
     SELECT (held.owner = wish.owner)::text, ${columns("held", "clock_timestamp()")}
     FROM wish JOIN ${target} AS held ON held.name = wish.name
