@@ -1,7 +1,8 @@
 import type { Backend } from "../../core/backend.ts";
 import { BackendError, UnsupportedError } from "../../core/errors.ts";
+import { registerSource } from "./advisory_sessions.ts";
 import { Borrowed, type Client, Executing, Pool } from "./client.ts";
-import { isSql, type PostgresExecutor, type PostgresSql, type Source, sourceOf } from "./driver.ts";
+import { isInstance, isSql, type PostgresExecutor, type PostgresSql, type Source, sourceOf } from "./driver.ts";
 import { Liveness } from "./liveness.ts";
 import { parseUrl, type PostgresOptions, type ResolvedOptions, resolveOptions } from "./options.ts";
 import { canListen, requireSessions } from "./pooling.ts";
@@ -48,7 +49,9 @@ export async function postgresBackend(
   const resolved = resolveOptions({ ...parsed?.settings, ...options });
   const { client, source } = await reach(parsed?.url ?? target as PostgresSql | PostgresExecutor, resolved);
   try {
-    return await build(client, source, resolved);
+    const backend = await build(client, source, resolved);
+    if (source) registerSource(backend, source);
+    return backend;
   } catch (error) {
     await client.close().catch(() => {}); // the first error is the one to tell of
     throw error;
@@ -61,11 +64,11 @@ async function reach(target: string | PostgresSql | PostgresExecutor, options: R
     const source = await sourceOf(target, options.driver);
     return { client: new Pool(source, options.max), source };
   }
-  if (isSql(target)) {
-    if (target.options === undefined || target.savepoint !== undefined) {
-      throw new TypeError('Cannot keep locks on this "sql": want an instance of postgres.js, not its transaction');
-    }
+  if (isInstance(target)) {
     return { client: new Borrowed(target), source: await sourceOf(target.options).catch(() => undefined) };
+  }
+  if (isSql(target)) {
+    throw new TypeError('Cannot keep locks on this "sql": want an instance of postgres.js, not its transaction');
   }
   if (typeof target !== "function") {
     throw new TypeError(
@@ -93,7 +96,7 @@ async function build(client: Client, source: Source | undefined, options: Resolv
     return rowsBackend(client, options, server.table, listens ? source : undefined);
   }
   if (source === undefined) throw new BackendError(`Cannot use "${mode}" mode: the driver "postgres" is not installed`);
-  await requireSessions(mode, server, source);
+  await requireSessions(`"${mode}" mode`, server, source);
   if (mode === "hybrid") {
     return rowsBackend(client, options, server.table, source, new Liveness(source, sessionTimeout));
   }

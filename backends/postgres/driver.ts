@@ -4,6 +4,7 @@
  * @module
  */
 import { BackendError } from "../../core/errors.ts";
+import { hostname } from "../../core/runtime.ts";
 import type { Row } from "./rows.ts";
 import { Sockets } from "./sockets.ts";
 
@@ -16,16 +17,16 @@ export type PostgresExecutor = (text: string, parameters: (string | null)[]) => 
 /** What came back: rows, and the process id that the server gave when the connection was made. */
 export type SqlResult = readonly Row[] & { readonly state?: { readonly pid: number | null } };
 
-/** A `sql` instance of postgres.js, as far as it is used here. */
-export interface PostgresSql {
+/** A transaction of postgres.js, as `begin` hands it over, as far as it is used here. */
+export interface PostgresTransaction {
   /** Sends a statement as it is. */
   unsafe(text: string, parameters?: (string | null)[], options?: { prepare?: boolean }): PromiseLike<SqlResult>;
+}
+
+/** A `sql` instance of postgres.js, as far as it is used here. */
+export interface PostgresSql extends PostgresTransaction {
   /** Its options after parsing. */
   readonly options: SqlOptions;
-  /** Runs a transaction; a transaction object has none. */
-  begin?: unknown;
-  /** Runs a part of a transaction; only a transaction object has it. */
-  savepoint?: unknown;
   /** Closes its connections. */
   end(options?: { timeout?: number }): Promise<void>;
 }
@@ -39,7 +40,6 @@ export interface SqlOptions {
   readonly path?: string | false;
   /** Whether statements may be prepared. */
   readonly prepare?: boolean;
-  readonly [option: string]: unknown;
 }
 
 /** Options for postgres.js, as the caller may give them. */
@@ -71,18 +71,25 @@ export interface Source {
 /** Loads the driver for a URL, or for the options of another instance. */
 export async function sourceOf(target: string | SqlOptions, further: DriverOptions = {}): Promise<Source> {
   const postgres = await load();
+  // what marks options as parsed must not be handed on, nor what would change the names of columns
+  const { shared: _shared, ...own } = { ...(typeof target === "string" ? {} : target), ...further } as DriverOptions;
+  // the name that administrators see, unless the URL or the program says another
+  own.connection = { application_name: `lockmgr ${hostname()}`, ...own.connection as object };
   return {
     open(options) {
       const sockets = new Sockets();
-      const all = { ...OPTIONS, ...further, ...sockets.option(), ...options };
-      if (typeof target === "string") return { sql: postgres(target, all), sockets };
-      const { shared: _shared, ...parsed } = target;
-      return { sql: postgres({ ...parsed, ...all }), sockets };
+      const all = { ...own, ...OPTIONS, transform: undefined, ...sockets.option(own.socket), ...options };
+      return { sql: typeof target === "string" ? postgres(target, all) : postgres(all), sockets };
     },
   };
 }
 
-/** Whether a value is a `sql` instance of postgres.js, or its transaction. */
-export function isSql(value: unknown): value is PostgresSql {
+/** Whether a value is a `sql` of postgres.js: an instance, a transaction or a reserved connection. */
+export function isSql(value: unknown): value is PostgresTransaction {
   return typeof value === "function" && typeof (value as Partial<PostgresSql>).unsafe === "function";
+}
+
+/** Whether a value is an instance of postgres.js, and neither its transaction nor a reserved connection. */
+export function isInstance(value: unknown): value is PostgresSql {
+  return isSql(value) && typeof (value as { begin?: unknown }).begin === "function" && "options" in value;
 }

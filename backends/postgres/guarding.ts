@@ -1,4 +1,4 @@
-import { isSql } from "./driver.ts";
+import { isInstance, isSql } from "./driver.ts";
 import { translate } from "./errors.ts";
 import type { Row } from "./rows.ts";
 
@@ -28,7 +28,7 @@ function senderOf(
   what: string,
 ): (text: string, parameters: (string | null)[]) => PromiseLike<unknown> {
   if (isSql(client)) {
-    if (typeof client.begin === "function" && client.savepoint === undefined) {
+    if (isInstance(client)) {
       throw new TypeError(`Cannot ${what}: no transaction is open on this "sql"; want the one that begin() hands over`);
     }
     return (text, parameters) => client.unsafe(text, parameters);

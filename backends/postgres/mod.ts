@@ -14,7 +14,16 @@
  *
  * @module
  */
+export type { AdvisoryHash, AdvisoryId, AdvisoryKey } from "./advisory_key.ts";
+export { AdvisoryLock, advisoryLock, type AdvisoryLockOptions } from "./advisory_lock.ts";
 export { postgresBackend } from "./backend.ts";
-export type { DriverOptions, PostgresExecutor, PostgresSql, SqlOptions, SqlResult } from "./driver.ts";
+export type {
+  DriverOptions,
+  PostgresExecutor,
+  PostgresSql,
+  PostgresTransaction,
+  SqlOptions,
+  SqlResult,
+} from "./driver.ts";
 export type { PostgresOptions } from "./options.ts";
 export type { Row } from "./rows.ts";

@@ -19,10 +19,10 @@ const PROBE_TIMEOUT = 15;
  *
  * @throws {UnsupportedError} For a replica, CockroachDB or a pooler that hands server connections around.
  */
-export async function requireSessions(mode: string, server: Server, source: Source): Promise<void> {
+export async function requireSessions(use: string, server: Server, source: Source): Promise<void> {
   const refuse = (reason: string) =>
     new UnsupportedError(
-      `Cannot use "${mode}" mode here: ${reason}; want "lease" mode, or an address of the server itself`,
+      `Cannot use ${use} here: ${reason}; want "lease" mode, or an address of the server itself`,
     );
   if (server.replica) throw refuse("this is a read-only replica, whose advisory locks nobody else sees");
   if (/cockroach/i.test(server.version)) {
@@ -32,7 +32,7 @@ export async function requireSessions(mode: string, server: Server, source: Sour
   try {
     if (!await poolsTransactions(source)) return;
   } catch (error) {
-    throw translate(`find out whether "${mode}" mode can be used`, error);
+    throw translate(`find out whether ${use} can be used`, error);
   }
   throw refuse("a pooler in transaction mode is in between, which hands the same session to other programs");
 }

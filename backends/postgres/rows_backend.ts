@@ -11,6 +11,7 @@ import type {
   Target,
 } from "../../core/backend.ts";
 import { sleep } from "../../core/runtime.ts";
+import { closeAdvisorySessions } from "./advisory_sessions.ts";
 import type { Client } from "./client.ts";
 import { isConflict, isMissing, isRowLocked, translate } from "./errors.ts";
 import { guardOn } from "./guarding.ts";
@@ -172,6 +173,7 @@ export class RowsBackend implements Backend {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    await closeAdvisorySessions(this);
     await this.#parts.watching?.close();
     await this.#parts.close();
     await this.#parts.client.close();

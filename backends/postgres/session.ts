@@ -1,6 +1,6 @@
 import type { Lifeline } from "../../core/backend.ts";
 import { BackendError } from "../../core/errors.ts";
-import { hostname, monotonic, startTimer, type Timer } from "../../core/runtime.ts";
+import { monotonic, startTimer, type Timer } from "../../core/runtime.ts";
 import { abandon, inTime } from "./client.ts";
 import type { PostgresSql, Source, SqlResult } from "./driver.ts";
 import { isBroken } from "./errors.ts";
@@ -20,9 +20,14 @@ const SET_UP = `
     set_config('tcp_keepalives_interval', $2, false), set_config('tcp_keepalives_count', '3', false),
     set_config('statement_timeout', '0', false), set_config('lock_timeout', '0', false),
     set_config('default_transaction_isolation', 'read committed', false),
-    set_config('application_name', $3, false),
     CASE WHEN current_setting('server_version_num')::int >= 140000
       THEN set_config('idle_session_timeout', $1, false) END AS idle`;
+
+/** What a new session says of itself. */
+interface Opened {
+  readonly pid: string;
+  readonly direct: boolean;
+}
 
 /**
  * One connection of our own, kept for as long as it lives and never silently replaced: locks ride on it. It is asked
@@ -31,6 +36,8 @@ const SET_UP = `
 export class Session implements Lifeline {
   /** The server's process id. */
   readonly pid: string;
+  /** Whether no proxy is in between. */
+  readonly direct: boolean;
   readonly #sql: PostgresSql;
   readonly #sockets: Sockets;
   readonly #timeout: number;
@@ -39,11 +46,12 @@ export class Session implements Lifeline {
   #ended: Error | undefined;
   #timer: Timer | undefined;
 
-  private constructor(sql: PostgresSql, sockets: Sockets, timeout: number, pid: string, heardAt: number) {
+  private constructor(sql: PostgresSql, sockets: Sockets, timeout: number, row: Opened, heardAt: number) {
     this.#sql = sql;
     this.#sockets = sockets;
     this.#timeout = timeout * 1e3;
-    this.pid = pid;
+    this.pid = row.pid;
+    this.direct = row.direct;
     this.#heardAt = heardAt;
     this.#arm();
   }
@@ -71,9 +79,11 @@ export class Session implements Lifeline {
       const askedAt = monotonic();
       const milliseconds = String(Math.ceil(timeout * 1e3));
       const seconds = String(Math.max(1, Math.ceil(timeout / 3)));
-      const setUp = sql.unsafe(SET_UP, [milliseconds, seconds, `lockmgr ${hostname()}`]);
-      const [row] = await inTime(setUp, OPENING, () => {});
-      session = new Session(sql, sockets, timeout, row.pid!, askedAt);
+      const setUp = sql.unsafe(SET_UP, [milliseconds, seconds]);
+      const result = await inTime(setUp, OPENING, () => {});
+      const pid = result[0].pid!;
+      const direct = String(result.state?.pid) === pid;
+      session = new Session(sql, sockets, timeout, { pid, direct }, askedAt);
       if (closed) session.#end(new BackendError("Cannot use a session of PostgreSQL: its connection was closed"));
       return session;
     } catch (error) {

@@ -10,6 +10,7 @@ import type {
 } from "../../core/backend.ts";
 import { BackendError, UnsupportedError } from "../../core/errors.ts";
 import { monotonic } from "../../core/runtime.ts";
+import { closeAdvisorySessions } from "./advisory_sessions.ts";
 import type { Client } from "./client.ts";
 import type { Source } from "./driver.ts";
 import { translate } from "./errors.ts";
@@ -281,6 +282,7 @@ export class SessionBackend implements Backend {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    await closeAdvisorySessions(this);
     this.#closed = true;
     await this.#watching.close();
     await Promise.all([...this.#load.keys()].map((session) => session.close()));

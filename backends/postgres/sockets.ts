@@ -26,23 +26,30 @@ export class Sockets {
   #users = 0;
   #next = 0;
 
-  /** The option that has postgres.js make its sockets here; none where there is no `node:net`, as on an edge platform. */
-  option(): { socket?: (address: Address) => unknown } {
+  /**
+   * The option that has postgres.js make its sockets here; none where there is no `node:net`, as on an edge platform.
+   * What the program itself makes sockets with (`given`, as a cloud's connector does) goes on doing so.
+   */
+  option(given: unknown): { socket?: (address: Address) => unknown } {
+    if (typeof given === "function") return { socket: async (address) => this.#keep(await given(address)) };
     const net = builtin<typeof import("node:net")>("node:net");
     if (net?.Socket === undefined) return {};
-    return {
-      socket: (address) => {
-        const socket = new net.Socket() as unknown as Socket;
-        const turn = this.#next++ % address.port.length;
-        if (address.path) socket.connect(address.path);
-        else socket.connect(address.port[turn], address.host[turn]);
-        socket.host = address.host[turn]; // for the name in the server's certificate
-        this.#open.add(socket);
-        socket.once("close", () => this.#open.delete(socket));
-        if (this.#users === 0) socket.unref?.();
-        return socket;
-      },
-    };
+    return { socket: (address) => this.#keep(this.#connect(new net.Socket() as unknown as Socket, address)) };
+  }
+
+  #connect(socket: Socket, address: Address): Socket {
+    const turn = this.#next++ % address.port.length;
+    if (address.path) socket.connect(address.path);
+    else socket.connect(address.port[turn], address.host[turn]);
+    socket.host = address.host[turn]; // for the name in the server's certificate
+    return socket;
+  }
+
+  #keep(socket: Socket): Socket {
+    this.#open.add(socket);
+    socket.once("close", () => this.#open.delete(socket));
+    if (this.#users === 0) socket.unref?.();
+    return socket;
   }
 
   /** Somebody waits for an answer: the process stays alive. */
