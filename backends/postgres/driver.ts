@@ -79,9 +79,18 @@ export async function sourceOf(target: string | SqlOptions, further: DriverOptio
     open(options) {
       const sockets = new Sockets();
       const all = { ...own, ...OPTIONS, transform: undefined, ...sockets.option(own.socket), ...options };
-      return { sql: typeof target === "string" ? postgres(target, all) : postgres(all), sockets };
+      return { sql: typeof target === "string" ? parsed(postgres, target, all) : postgres(all), sockets };
     },
   };
+}
+
+/** An instance for a URL. The platform's error for one that it cannot read has all of it, with the password. */
+function parsed(postgres: Postgres, url: string, options: DriverOptions): PostgresSql {
+  try {
+    return postgres(url, options);
+  } catch {
+    throw new TypeError("Cannot use this address of PostgreSQL: want postgres://USER:PASSWORD@HOST:PORT/DATABASE");
+  }
 }
 
 /** Whether a value is a `sql` of postgres.js: an instance, a transaction or a reserved connection. */

@@ -59,22 +59,17 @@ export function resolveOptions(options: PostgresOptions): ResolvedOptions {
 /**
  * Takes what a URL says about lockmgr out of it; the rest is the driver's.
  *
- * @throws {TypeError} When it is no URL of PostgreSQL. The sentence has no part of it: it may hold a password.
+ * @throws {TypeError} When it is no URL of PostgreSQL, or says something unknown of lockmgr.
  */
 export function parseUrl(target: string): { url: string; settings: BackendSettings } {
-  let url: URL;
-  try {
-    // several hosts ("a:1,b:2") are no URL to the platform, but the driver takes them: only the query is of interest
-    const [, query = ""] = /^[^?]*(\?.*)?$/s.exec(target)!;
-    url = new URL(`postgres://host/${query}`);
-  } catch {
-    throw new TypeError("Cannot use this address of PostgreSQL: want postgres://USER:PASSWORD@HOST:PORT/DATABASE");
-  }
   if (!/^postgres(ql)?:\/\//i.test(target)) {
     throw new TypeError("Cannot use this address of PostgreSQL: want one that begins with postgres://");
   }
-  const settings = takeSettings(url.searchParams);
-  const rest = url.searchParams.toString();
+  // several hosts ("a:1,b:2") are no URL to the platform, but the driver takes them: only the query is read here
+  const [, query = ""] = /^[^?]*\?([^#]*)/s.exec(target) ?? [];
+  const parameters = new URLSearchParams(query);
+  const settings = takeSettings(parameters);
+  const rest = parameters.toString();
   const bare = target.replace(/[?#].*$/s, "").replace(/^postgresql:/i, "postgres:");
   return { url: rest ? `${bare}?${rest}` : bare, settings };
 }

@@ -78,6 +78,7 @@ export class PgBouncer implements AsyncDisposable {
   async stop(): Promise<void> {
     const ended = new Promise((resolve) => this.#child.once("exit", resolve));
     if (this.#child.exitCode === null) {
+      this.#child.ref();
       this.#child.kill("SIGKILL");
       await ended;
     }

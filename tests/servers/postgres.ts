@@ -15,6 +15,10 @@ export interface PostgresServerOptions {
   version?: "installed" | "newest";
   /** Further settings of `postgresql.conf`. */
   settings?: Record<string, string>;
+  /** Lines of `pg_hba.conf` that come before the one that lets everybody in. */
+  hba?: readonly string[];
+  /** Takes encrypted connections with a fresh certificate for `localhost`. @default false */
+  tls?: boolean;
 }
 
 /** Settings of every server for tests. */
@@ -46,7 +50,7 @@ export class PostgresServer implements AsyncDisposable {
     const directory = privateDirectory("postgres");
     const server = new PostgresServer(binaries, directory, await freePort());
     try {
-      await server.#initialize(options.settings ?? {});
+      await server.#initialize(options);
       await server.start();
     } catch (error) {
       await server.stop().catch(() => {}); // the first error is the one to tell of
@@ -82,23 +86,33 @@ export class PostgresServer implements AsyncDisposable {
 
   /** What it has logged so far. */
   get log(): string {
-    return readFileSync(join(this.#directory, "log"), "utf8");
+    return readFileSync(join(this.#directory, "server.log"), "utf8");
   }
 
-  async #initialize(settings: Record<string, string>): Promise<void> {
+  /** The certificate of a server with `tls`, which it has signed itself. */
+  get certificate(): string {
+    return readFileSync(join(this.#directory, "server.crt"), "utf8");
+  }
+
+  async #initialize({ settings, hba = [], tls = false }: PostgresServerOptions): Promise<void> {
     const parameters = ["-D", this.dataDirectory, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-locale", "-N"];
-    await this.#run("initdb", parameters);
+    await this.#run(join(this.#binaries.directory, "initdb"), parameters);
     const preload = this.#binaries.counting ? { shared_preload_libraries: "pg_stat_statements" } : {};
-    const all = {
-      ...SETTINGS,
-      ...preload,
-      port: `${this.port}`,
-      unix_socket_directories: this.#directory,
-      ...settings,
-    };
+    const place = { port: `${this.port}`, unix_socket_directories: this.#directory };
+    const all = { ...SETTINGS, ...preload, ...place, ...tls ? await this.#certify() : {}, ...settings };
     const lines = Object.entries(all).map(([name, value]) => `${name} = '${value}'\n`);
     appendFileSync(join(this.dataDirectory, "postgresql.conf"), lines.join(""));
-    writeFileSync(join(this.#directory, "log"), "");
+    const access = join(this.dataDirectory, "pg_hba.conf");
+    writeFileSync(access, `${hba.join("\n")}\n${readFileSync(access, "utf8")}`);
+  }
+
+  /** Makes a key and a certificate that it signs itself; answers the settings that name them. */
+  async #certify(): Promise<Record<string, string>> {
+    const [key, certificate] = ["server.key", "server.crt"].map((file) => join(this.#directory, file));
+    const subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"];
+    const parameters = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", ...subject];
+    await this.#run("openssl", [...parameters, "-keyout", key, "-out", certificate]);
+    return { ssl: "on", ssl_key_file: key, ssl_cert_file: certificate };
   }
 
   /** Starts it after a `stop` that kept the data, or a `kill`. */
@@ -151,11 +165,19 @@ export class PostgresServer implements AsyncDisposable {
   }
 
   async #control(verb: string, ...parameters: string[]): Promise<void> {
-    await this.#run("pg_ctl", [verb, "-D", this.dataDirectory, "-w", "-t", "60", ...parameters]);
+    await this.#run(join(this.#binaries.directory, "pg_ctl"), [
+      verb,
+      "-D",
+      this.dataDirectory,
+      "-w",
+      "-t",
+      "60",
+      ...parameters,
+    ]);
   }
 
   async #run(program: string, parameters: string[]): Promise<void> {
-    const [command, all] = asOrdinaryUser(join(this.#binaries.directory, program), parameters);
+    const [command, all] = asOrdinaryUser(program, parameters);
     await run(command, all, { cwd: "/", env: { LC_ALL: "C", TZ: process.env.TZ ?? "UTC" } });
   }
 }
