@@ -1,4 +1,5 @@
 import type { Backend } from "./backend.ts";
+import { BackendError } from "./errors.ts";
 import { builtin, stateDirectory } from "./runtime.ts";
 import type { BackendSettings } from "./settings.ts";
 
@@ -28,7 +29,14 @@ function schemeOf(target: string): string | undefined {
 async function defaultTarget(): Promise<string> {
   const directory = stateDirectory();
   const files = builtin<typeof import("node:fs/promises")>("node:fs/promises");
-  await files?.mkdir(directory, { recursive: true, mode: 0o700 });
+  try {
+    await files?.mkdir(directory, { recursive: true, mode: 0o700 });
+  } catch (cause) {
+    throw new BackendError(
+      `Cannot make the state directory ${JSON.stringify(directory)}: ${(cause as Error).message}; want LOCKMGR_URL`,
+      { cause },
+    );
+  }
   return `${directory}/locks.db`;
 }
 

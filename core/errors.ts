@@ -56,6 +56,7 @@ function heldBy(holder: LockRecord | undefined): string {
  * ```
  */
 export class Locked extends LockError {
+  /** Always `"LOCKED"`. */
   override readonly code: string = "LOCKED";
   /** The name that was wanted. */
   readonly lockName: string;
@@ -84,6 +85,7 @@ export class Locked extends LockError {
  * ```
  */
 export class LockTimeout extends Locked {
+  /** Always `"LOCK_TIMEOUT"`. */
   override readonly code: string = "LOCK_TIMEOUT";
 
   /** Makes the error for a name, the seconds waited and, when known, the lock in the way. */
@@ -111,6 +113,7 @@ export class LockTimeout extends Locked {
  * ```
  */
 export class LockFail extends Locked {
+  /** Always `"LOCK_FAIL"`. */
   override readonly code: string = "LOCK_FAIL";
 
   /** The record in the way. */
@@ -132,6 +135,7 @@ export class LockFail extends Locked {
  * ```
  */
 export class LockNotFound extends LockError {
+  /** Always `"LOCK_NOT_FOUND"`. */
   override readonly code: string = "LOCK_NOT_FOUND";
   /** The name that was meant. */
   readonly lockName: string;
@@ -159,6 +163,7 @@ export class LockNotFound extends LockError {
  * ```
  */
 export class LockLost extends LockNotFound {
+  /** Always `"LOCK_LOST"`. */
   override readonly code: string = "LOCK_LOST";
 
   /** Makes the error for a name and why it is believed lost. */
@@ -179,6 +184,7 @@ export class LockLost extends LockNotFound {
  * ```
  */
 export class BackendError extends LockError {
+  /** Always `"BACKEND"`. */
   override readonly code: string = "BACKEND";
   /** Whether the same call may succeed if it is simply made again. */
   readonly retryable: boolean;
@@ -202,5 +208,6 @@ export class BackendError extends LockError {
  * ```
  */
 export class UnsupportedError extends LockError {
+  /** Always `"UNSUPPORTED"`. */
   override readonly code: string = "UNSUPPORTED";
 }

@@ -140,7 +140,10 @@ export class Holding {
   }
 
   async #sendRelease(): Promise<boolean> {
-    const [released] = await twice(() => this.backend.release([this.claim]));
+    let repeated = false;
+    const [answer] = await twice(() => this.backend.release([this.claim]), () => repeated = true);
+    // Gone at the second asking, with the lease still running: the first took effect and only its answer was lost.
+    const released = answer || (repeated && this.#state === "leaving" && monotonic() < this.#deadline);
     if (released) {
       if (this.#state === "leaving") this.#state = "released";
       noteRelease(this.backend, this.claim.name);

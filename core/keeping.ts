@@ -20,8 +20,10 @@ let timerAt = Infinity;
 
 /** Watches over a lock from now on, or anew after its times have changed. */
 export function keep(holding: Holding): void {
+  const at = nextEvent(holding);
+  if (at === Infinity) return; // neither expires nor is renewed
   kept.add(holding);
-  arm(nextEvent(holding));
+  arm(at);
 }
 
 /** Stops watching over a lock. */

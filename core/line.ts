@@ -38,7 +38,7 @@ export class Line {
   #bell: (() => void) | undefined;
   #rung = false;
   #watch: Disposable | undefined;
-  #watchFailed = false;
+  #watched = false;
   #poll = POLL_FIRST;
   /** The lock in the way as last seen, and when it lapses by this process's reckoning (ms, monotonic). */
   #holder: LockRecord | undefined;
@@ -178,11 +178,13 @@ export class Line {
 
   /** Waits for a reason to try again: a wake-up, the holder's expiry, the end of the head's wait, or the poll. */
   async #pause(head: Entry): Promise<void> {
-    if (this.#watch === undefined && !this.#watchFailed) return await this.#startWatch();
+    if (!this.#watched) this.#startWatch();
     const now = monotonic();
     const holdBack = this.#holdBackUntil(head);
+    if (this.#rung && holdBack <= now) return; // the courtesy ended between the question and this answer
+    const polls = this.#watch === undefined && holdBack <= now;
     let until = holdBack > now ? holdBack : Math.min(this.#freeAt, head.deadline);
-    if (this.#watchFailed && holdBack <= now) {
+    if (polls) {
       until = Math.min(until, now + this.#poll * (0.5 + Math.random()));
       this.#poll = Math.min(this.#poll * 1.5, POLL_LAST);
     }
@@ -193,17 +195,19 @@ export class Line {
     });
     timer?.stop();
     this.#bell = undefined;
-    if (this.#watchFailed) this.#rung = true;
+    if (polls) this.#rung = true;
   }
 
-  /** Asks the backend to wake this line; what happened before it listens is found by one more try. */
-  async #startWatch(): Promise<void> {
-    try {
-      this.#watch = await this.#backend.watch?.(this.#name, () => this.wake());
-    } catch {
-      // A hint that cannot be had is no error: polling finds out, and the next request tells of a broken server.
-    }
-    this.#watchFailed = this.#watch === undefined;
-    this.#rung = true;
+  /**
+   * Asks the backend to wake this line; what happened before it listens is found by one more try. Until then, and
+   * where it cannot, the line polls: a hint that cannot be had is no error, and the next try tells of a broken server.
+   */
+  #startWatch(): void {
+    this.#watched = true;
+    this.#backend.watch?.(this.#name, () => this.wake()).then((watch) => {
+      if (!this.#running) return watch[Symbol.dispose]();
+      this.#watch = watch;
+      this.wake();
+    }, () => {});
   }
 }

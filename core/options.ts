@@ -10,7 +10,7 @@ import { hostname } from "./runtime.ts";
 
 /** The database to use, for calls that take nothing else. */
 export interface BackendOptions {
-  /** @default the one of `setDefaultBackend`, else of `LOCKMGR_URL`, else an SQLite file in the user's state directory */
+  /** The database that keeps the lock. @default the one of `setDefaultBackend`, else of `LOCKMGR_URL`, else an SQLite file in the user's state directory */
   backend?: Backend;
 }
 

@@ -9,11 +9,12 @@ export function mayPass(error: unknown): boolean {
  * Repeats once what failed with an error that may pass. Every request to a backend is safe to repeat: an acquisition
  * finds its own row again by the owner, a renewal never shortens, a release that took effect finds nothing.
  */
-export async function twice<T>(request: () => Promise<T>): Promise<T> {
+export async function twice<T>(request: () => Promise<T>, onRepeat?: () => void): Promise<T> {
   try {
     return await request();
   } catch (error) {
     if (!mayPass(error)) throw error;
+    onRepeat?.();
     return await request();
   }
 }

@@ -13,17 +13,20 @@ interface HostProcess {
   emitWarning?(warning: Error): void;
 }
 
-const host = (globalThis as { process?: HostProcess }).process;
+/** Asked for when it is needed: on Deno the first look at `process` takes as long as the start of an empty program. */
+function host(): HostProcess | undefined {
+  return (globalThis as { process?: HostProcess }).process;
+}
 
 /** A built-in module of the runtime; `undefined` where there is none, as on an edge platform. */
 export function builtin<T>(name: string): T | undefined {
-  return host?.getBuiltinModule?.(name) as T | undefined;
+  return host()?.getBuiltinModule?.(name) as T | undefined;
 }
 
 /** An environment variable; `undefined` also where the program may not read it. */
 export function environment(name: string): string | undefined {
   try {
-    return host?.env[name];
+    return host()?.env[name];
   } catch {
     return undefined; // Deno without permission for this variable: the same as not set
   }
@@ -51,7 +54,7 @@ function home(): string {
 
 /** Where programs of this user keep what should outlive them, by the custom of the system. */
 export function stateDirectory(): string {
-  switch (host?.platform) {
+  switch (host()?.platform) {
     case "win32":
       return `${environment("LOCALAPPDATA") ?? `${home()}\\AppData\\Local`}\\lockmgr`;
     case "darwin":
@@ -102,6 +105,7 @@ export function randomId(): string {
  * unless the program listens for `warning`.
  */
 export function warn(error: Error): void {
-  if (host?.emitWarning) host.emitWarning(error);
+  const process = host();
+  if (process?.emitWarning) process.emitWarning(error);
   else console.warn(error);
 }

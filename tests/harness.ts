@@ -7,13 +7,41 @@
 /** Registers a test. */
 export type Register = (name: string, run: () => void | Promise<void>) => void;
 
-async function registrar(): Promise<Register> {
-  const { Deno, Bun } = globalThis as { Deno?: { test: Register }; Bun?: unknown };
-  if (Deno) return (name, run) => Deno.test(name, async () => await run());
-  const runner = Bun ? "bun:test" : "node:test";
-  const { test } = await import(runner) as { test: Register };
-  return (name, run) => test(name, () => run());
+/** What the three runners have in common. */
+interface Runner {
+  (name: string, run: () => unknown): unknown;
+  /** Deno's and Bun's way to leave a test out. */
+  ignore?(name: string, run: () => unknown): unknown;
+  /** Node's and Bun's way. */
+  skip?(name: string, run: () => unknown): unknown;
 }
 
+const { Deno, Bun, process } = globalThis as {
+  Deno?: { test: Runner };
+  Bun?: unknown;
+  process: { env: Record<string, string | undefined> };
+};
+
+async function findRunner(): Promise<Runner> {
+  if (Deno) return Deno.test;
+  const { test } = await import(Bun ? "bun:test" : "node:test") as { test: Runner };
+  return test;
+}
+
+const runner = await findRunner();
+
 /** Registers a test with the runner of the runtime at hand. */
-export const test: Register = await registrar();
+export const test: Register = (name, run) => void runner(name, async () => await run());
+
+/**
+ * Registers a test that cannot run here, for a reason outside the project such as an engine that is not installed.
+ * It shows as skipped; where `CI` is set it fails, since nobody reads what was skipped there.
+ */
+export function skip(name: string, reason: string): void {
+  if (process.env.CI) {
+    return test(name, () => {
+      throw new Error(`Cannot run this test: ${reason}`);
+    });
+  }
+  (Deno ? runner.ignore : runner.skip)?.call(runner, `${name} (${reason})`, () => {});
+}

@@ -43,6 +43,12 @@ export class Connection {
     return statement;
   }
 
+  /** Runs a statement that answers no rows, and says how many it changed. */
+  run(sql: string, ...parameters: unknown[]): number {
+    const result = this.prepare(sql).run(...parameters) as number | { changes: number | bigint };
+    return Number(typeof result === "object" ? result.changes : result);
+  }
+
   /** Runs `work`, again and again while the file is locked, and names what fails. */
   async attempt<T>(what: string, work: () => T): Promise<T> {
     const startedAt = monotonic();
@@ -62,21 +68,16 @@ export class Connection {
     return this.attempt(what, () => {
       if (!this.#owned && inTransaction(this.database)) throw insideTransaction(what);
       this.#setSynchronous(durability);
-      this.prepare("BEGIN IMMEDIATE").get();
+      this.run("BEGIN IMMEDIATE");
       try {
         const result = work();
-        this.prepare("COMMIT").get();
+        this.run("COMMIT");
         return result;
       } catch (error) {
         this.#rollBack();
         throw error;
       }
     });
-  }
-
-  /** How many rows the last statement changed. */
-  changes(): number {
-    return Number((this.prepare("SELECT changes() AS n").get() as { n: number | bigint }).n);
   }
 
   /** Closes a handle that was opened here; a lent one stays open. */

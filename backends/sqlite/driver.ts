@@ -13,6 +13,8 @@ export interface SqliteStatement {
   get(...parameters: unknown[]): unknown;
   /** Runs it and answers every row. */
   all(...parameters: unknown[]): unknown[];
+  /** Runs what answers no rows. Drivers answer the number of changed rows, or an object with it as `changes`. */
+  run(...parameters: unknown[]): unknown;
 }
 
 /**

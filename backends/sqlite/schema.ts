@@ -27,10 +27,11 @@ export function quoted(table: string): string {
 /**
  * The DDL: a row for each name, kept when the lock is released so that tokens go on rising. `owner` is NULL while the
  * name is free; `locked_until` is NULL for a lock that never expires. Times are microseconds since 1970.
+ *
+ * No index on what is held: it would be a second page in the log of every commit (20 % of an acquire and release),
+ * to list in 7 instead of 120 ms where a million names were used within a day.
  */
 export function schema(table: string): string {
-  const [name, database] = table.split(".").reverse();
-  const index = quoted(`${database ? `${database}.` : ""}${name}_held`);
   return `
 CREATE TABLE IF NOT EXISTS ${quoted(table)} (
   name         TEXT    NOT NULL PRIMARY KEY,
@@ -43,7 +44,6 @@ CREATE TABLE IF NOT EXISTS ${quoted(table)} (
   updated_at   INTEGER NOT NULL,
   metadata     TEXT
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS ${index} ON "${name}" (name) WHERE owner IS NOT NULL;
 `.trim();
 }
 

@@ -7,7 +7,10 @@
 import { quoted } from "./schema.ts";
 
 /** The server's clock: SQLite's own, to the millisecond. It stands still within one statement. */
-const CLOCK = "(SELECT CAST(ROUND(unixepoch('subsec') * 1000) AS INTEGER) * 1000 AS now)";
+const NOW = "CAST(ROUND(unixepoch('subsec') * 1000) AS INTEGER) * 1000";
+
+/** The same as a table, for statements that read it under a name. */
+const CLOCK = `(SELECT ${NOW} AS now)`;
 
 /** Rows that are held: not released, and not lapsed. */
 const LIVE = "owner IS NOT NULL AND (locked_until IS NULL OR locked_until > now)";
@@ -29,7 +32,12 @@ function select(table: string, condition: string): string {
 export interface Statements {
   /** The live row of a name. `(name)` */
   readonly peek: string;
-  /** Takes a free or lapsed name. `(name, owner, locked_by, lock_process, duration, metadata)` */
+  /** The token that a free name shall have next, and the clock; no row while the name is held. `(name)` */
+  readonly next: string;
+  /**
+   * Takes a name that was seen to be free in this very transaction.
+   * `(name, owner, token, locked_by, lock_process, locked_until, now, now, metadata)`
+   */
   readonly acquire: string;
   /** Extends a live lock, never shortening it. `(name, owner or NULL, from, add or NULL)` */
   readonly renew: string;
@@ -52,16 +60,17 @@ export function statementsFor(table: string): Statements {
   const target = quoted(table);
   return {
     peek: select(table, `name = ? AND ${LIVE}`),
+    next: `
+      SELECT CAST(coalesce(max(token + 1, now), now) AS TEXT) AS token, CAST(now AS TEXT) AS now
+      FROM ${CLOCK} LEFT JOIN ${target} ON name = ? WHERE NOT (${LIVE})`,
     acquire: `
       INSERT INTO ${target}
         (name, owner, token, locked_by, lock_process, locked_until, created_at, updated_at, metadata)
-      SELECT ?, ?, now, ?, CAST(? AS INTEGER), now + CAST(? AS INTEGER), now, now, ? FROM ${CLOCK} WHERE true
+      VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
       ON CONFLICT (name) DO UPDATE SET
-        owner = excluded.owner, token = max(token + 1, excluded.token),
+        owner = excluded.owner, token = excluded.token,
         locked_by = excluded.locked_by, lock_process = excluded.lock_process, locked_until = excluded.locked_until,
-        created_at = excluded.created_at, updated_at = excluded.updated_at, metadata = excluded.metadata
-      WHERE owner IS NULL OR locked_until <= excluded.updated_at
-      RETURNING ${RETURNED}`,
+        created_at = excluded.created_at, updated_at = excluded.updated_at, metadata = excluded.metadata`,
     renew: `
       WITH wish (wanted, whose, start, more) AS (VALUES (?, ?, ?, CAST(? AS INTEGER)))
       UPDATE ${target} SET
@@ -72,11 +81,8 @@ export function statementsFor(table: string): Statements {
       WHERE name = wanted AND owner = coalesce(whose, owner) AND (locked_until IS NULL OR locked_until > now)
       RETURNING ${RETURNED}`,
     release: `
-      WITH wish (wanted, whose) AS (VALUES (?, ?))
-      UPDATE ${target} SET owner = NULL, locked_until = now, updated_at = now
-      FROM wish, ${CLOCK}
-      WHERE name = wanted AND owner = coalesce(whose, owner) AND (locked_until IS NULL OR locked_until > now)
-      RETURNING name`,
+      UPDATE ${target} SET owner = NULL, locked_until = ${NOW}, updated_at = ${NOW}
+      WHERE name = ? AND owner = coalesce(?, owner) AND (locked_until IS NULL OR locked_until > ${NOW})`,
     guard: `
       UPDATE ${target} SET owner = owner WHERE name = ? AND owner = ?
         AND (locked_until IS NULL OR locked_until > (SELECT now FROM ${CLOCK}))

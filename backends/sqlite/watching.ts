@@ -1,14 +1,13 @@
-import { builtin, letGo, startTimer, type Timer } from "../../core/runtime.ts";
+import { startTimer, type Timer } from "../../core/runtime.ts";
 
-/** Pauses between looks at the file (ms) while somebody waits: from the first to the last, growing by half. A look costs 2 µs. */
-const LOOK_FIRST = 2;
-const LOOK_LAST = 20;
-
-/** What is used of a watcher of `node:fs`. */
-interface Watcher {
-  close(): void;
-  on(event: "error", listener: () => void): unknown;
-}
+/**
+ * Pauses between looks at the database (ms) while somebody waits: from the first to the last, growing by a quarter.
+ * A look costs 2 µs and the timer 60. Watching the file instead would wake sooner, but Deno's `fs.watch` opens and
+ * closes what it sees changing, which drops SQLite's locks of this process on it: measured as double grants and torn
+ * shared memory (strace shows the `openat` on the watcher's thread; https://sqlite.org/howtocorrupt.html section 2.2).
+ */
+const LOOK_FIRST = 1;
+const LOOK_LAST = 8;
 
 /** What is asked of the database on each look. */
 export interface Looks {
@@ -18,30 +17,22 @@ export interface Looks {
   isFree(name: string): boolean;
 }
 
-/**
- * Notices commits of other processes: the directory is watched for the write-ahead log (woken within 0.2 ms on Linux),
- * and the database is looked at now and then, since a watch is only a hint on other systems and mounts.
- */
+/** Notices commits of other connections, for as long as somebody waits. */
 export class Watching {
-  readonly #file: string | undefined;
   readonly #looks: Looks;
   readonly #waiters = new Map<string, Set<() => void>>();
-  #watcher: Watcher | undefined;
   #timer: Timer | undefined;
   #pause = LOOK_FIRST;
-  #looking = false;
 
-  /** @param file The database file; `undefined` for one in memory, which nobody else can change. */
-  constructor(file: string | undefined, looks: Looks) {
-    this.#file = file;
+  constructor(looks: Looks) {
     this.#looks = looks;
   }
 
-  /** Calls `wake` when the name may have become free, until disposal. */
+  /** Calls `wake` when the name may have become free, until disposal. Keeps the process alive: somebody is waiting. */
   add(name: string, wake: () => void): Disposable {
     const waiters = this.#waiters.get(name) ?? new Set();
     this.#waiters.set(name, waiters.add(wake));
-    if (this.#file !== undefined && this.#timer === undefined) this.#start(this.#file);
+    if (this.#timer === undefined) this.#start();
     return {
       [Symbol.dispose]: () => {
         waiters.delete(wake);
@@ -54,63 +45,41 @@ export class Watching {
   /** Wakes everybody: what they wait for cannot come any more, and their next try says why. */
   close(): void {
     this.#stop();
-    for (const waiters of [...this.#waiters.values()]) for (const wake of [...waiters]) wake();
+    this.#wake(() => true);
   }
 
-  #start(file: string): void {
+  #start(): void {
     this.#looks.changed();
     this.#pause = LOOK_FIRST;
     this.#tick();
-    try {
-      const { watch } = builtin<typeof import("node:fs")>("node:fs")!;
-      const directory = file.replace(/[/\\][^/\\]*$/, "") || "/";
-      const log = `${file.slice(file.search(/[^/\\]*$/))}-wal`;
-      const watcher = watch(directory, { persistent: false }, (_event, changed) => {
-        if (changed === null || changed === log) this.#lookSoon();
-      });
-      watcher.on("error", () => {}); // looking now and then goes on
-      letGo(watcher);
-      this.#watcher = watcher;
-    } catch {
-      // No permission or no such thing here: looking now and then has to do.
-    }
   }
 
   #stop(): void {
     this.#timer?.stop();
     this.#timer = undefined;
-    this.#watcher?.close();
-    this.#watcher = undefined;
   }
 
-  /** Keeps the process alive: somebody is waiting. */
   #tick(): void {
     this.#timer = startTimer(this.#pause, () => {
-      this.#pause = Math.min(this.#pause * 1.5, LOOK_LAST);
+      this.#pause = Math.min(this.#pause * 1.25, LOOK_LAST);
       this.#tick();
       this.#look();
     }, true);
   }
 
-  /** Several events of one commit make one look. */
-  #lookSoon(): void {
-    if (this.#looking) return;
-    this.#looking = true;
-    queueMicrotask(() => {
-      this.#looking = false;
-      this.#look();
-    });
-  }
-
   #look(): void {
     try {
-      if (this.#waiters.size === 0 || !this.#looks.changed()) return;
+      if (!this.#looks.changed()) return;
       this.#pause = LOOK_FIRST;
-      for (const [name, waiters] of this.#waiters) {
-        if (this.#looks.isFree(name)) { for (const wake of [...waiters]) wake(); }
-      }
+      this.#wake((name) => this.#looks.isFree(name));
     } catch {
-      for (const waiters of this.#waiters.values()) for (const wake of [...waiters]) wake(); // their next try says why
+      this.#wake(() => true); // their next try says what is wrong
+    }
+  }
+
+  #wake(chosen: (name: string) => boolean): void {
+    for (const [name, waiters] of [...this.#waiters]) {
+      if (chosen(name)) { for (const wake of [...waiters]) wake(); }
     }
   }
 }

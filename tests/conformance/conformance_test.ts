@@ -4,6 +4,7 @@ import { test } from "../harness.ts";
 import { enrolments } from "./backends.ts";
 import type { Case } from "./case.ts";
 import { acquiring } from "./cases/acquiring.ts";
+import { defects } from "./cases/defects.ts";
 import { holding } from "./cases/holding.ts";
 import { listing } from "./cases/listing.ts";
 import { managing } from "./cases/managing.ts";
@@ -15,6 +16,7 @@ import { waiting } from "./cases/waiting.ts";
 
 const cases: readonly Case[] = [
   ...acquiring,
+  ...defects,
   ...holding,
   ...listing,
   ...managing,

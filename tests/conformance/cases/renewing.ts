@@ -129,7 +129,7 @@ export const renewing: readonly Case[] = [
   }),
 
   withRows("a renewed handle is held for the longer time", async ({ backend, another }) => {
-    const lock = await getLock("a", { backend, expires: 0.3 });
+    await using lock = await getLock("a", { backend, expires: 0.3 });
     const { signal } = lock;
     await lock.renew({ expires: 60 });
     const short = await getLock("clock", { backend, expires: 0.5 });

@@ -1,0 +1,61 @@
+/**
+ * Makes the tarball for npm: what `deno pack` makes, and what it cannot yet say: the command `lockmgr`, the supported
+ * versions of Node, and drivers that a program installs only when it wants that engine.
+ *
+ * `deno task pack [FILE]`, by default `lockmgr-lockmgr-VERSION.tgz`.
+ *
+ * @module
+ */
+import { chmod, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import process from "node:process";
+import { command } from "../tests/runtimes/command.ts";
+
+/** Packages that are imported only where their engine is used. */
+const OPTIONAL = ["postgres", "mysql2"];
+
+/** The first line of a program: npm links the file itself, and `import.meta.main` is true in it. */
+const SHEBANG = "#!/usr/bin/env node\n";
+
+async function run(program: string, ...parameters: string[]): Promise<void> {
+  const { code, output } = await command(program, parameters);
+  if (code !== 0) throw new Error(`Cannot run ${program} ${parameters.join(" ")}: it ended with ${code}\n${output}`);
+}
+
+/** What `package.json` says besides what is in `deno.json`. */
+function complete(manifest: Record<string, unknown>): Record<string, unknown> {
+  const { dependencies = {}, ...rest } = manifest as { dependencies?: Record<string, string> };
+  const entries = Object.entries(dependencies);
+  const optional = entries.filter(([name]) => OPTIONAL.includes(name));
+  return {
+    ...rest,
+    description: "Locks for programs that already have a database",
+    keywords: ["lock", "mutex", "lease", "fencing", "sqlite", "postgres", "mysql"],
+    bin: { lockmgr: "./cli.js" },
+    engines: { node: ">=22.13" },
+    sideEffects: ["./cli.js"],
+    dependencies: Object.fromEntries(entries.filter(([name]) => !OPTIONAL.includes(name))),
+    peerDependencies: Object.fromEntries(optional),
+    peerDependenciesMeta: Object.fromEntries(optional.map(([name]) => [name, { optional: true }])),
+  };
+}
+
+const directory = await mkdtemp(join(tmpdir(), "lockmgr-pack-"));
+try {
+  const raw = join(directory, "raw.tgz");
+  await run(process.execPath, "pack", "--quiet", "--allow-dirty", "--no-source-maps", "-o", raw);
+  await run("tar", "-xzf", raw, "-C", directory);
+  const files = join(directory, "package");
+  const path = join(files, "package.json");
+  const manifest = complete(JSON.parse(await readFile(path, "utf8")));
+  await writeFile(path, `${JSON.stringify(manifest, null, 2)}\n`);
+  const cli = join(files, "cli.js");
+  await writeFile(cli, SHEBANG + await readFile(cli, "utf8"));
+  await chmod(cli, 0o755);
+  const target = resolve(process.argv[2] ?? `lockmgr-lockmgr-${manifest.version}.tgz`);
+  await run("tar", "-czf", target, "-C", directory, "package");
+  console.log(target);
+} finally {
+  await rm(directory, { recursive: true, force: true });
+}

@@ -1,0 +1,156 @@
+import {
+  BackendError,
+  connect,
+  getLock,
+  isLocked,
+  LockLost,
+  LockMgr,
+  renewLock,
+  setLock,
+  tryLock,
+  withLock,
+} from "@lockmgr/lockmgr";
+import assert from "node:assert/strict";
+import { once } from "node:events";
+import process from "node:process";
+import { test } from "../harness.ts";
+import { aborted } from "../conformance/case.ts";
+import { type Faulty, faulty } from "./faulty.ts";
+
+/** Runs `body` with a database behind a connection that fails on demand. */
+function faultTest(name: string, body: (faulty: Faulty) => Promise<void>): void {
+  test(`faults: ${name}`, async () => {
+    await using real = await connect("sqlite::memory:");
+    await body(faulty(real));
+  });
+}
+
+const DEAD = Array(8).fill("lose the request");
+
+faultTest("a lock granted in an answer that was lost is found again", async ({ backend, faults, asked }) => {
+  faults.acquire.push("lose the answer");
+  const lock = await getLock("a", { backend, expires: 60 });
+  assert.equal(asked.acquire, 2);
+  assert.equal(lock.held, true);
+  assert.equal(await lock.verify(), true);
+  assert(lock.expiresIn! <= 60);
+});
+
+faultTest("one whose answers never arrive is not reported as held, and is given back", async ({ backend, faults }) => {
+  faults.acquire.push("lose the answer", "lose the answer");
+  await assert.rejects(getLock("a", { backend }), (error) => {
+    assert(error instanceof BackendError);
+    assert.equal(error.retryable, true);
+    assert.equal(error.cause, "test");
+    return true;
+  });
+  assert((await getLock("a", { backend, wait: 5 })).held);
+});
+
+faultTest("a renewal whose answer was lost adds once and keeps the lock", async ({ backend, faults }) => {
+  const lock = await getLock("a", { backend, expires: 60 });
+  faults.renew.push("lose the answer");
+  await lock.renew({ expires: 60, addTime: true });
+  assert(lock.expiresIn! > 115 && lock.expiresIn! <= 120);
+  faults.renew.push("lose the answer");
+  await assert.rejects(renewLock("a", { backend, expires: 60, addTime: true }), BackendError); // by name: never by itself
+  assert((await lock.refresh()).expiresIn! <= 180);
+});
+
+faultTest("a release whose answer was lost is a release, not a loss", async ({ backend, faults }) => {
+  const lock = await getLock("a", { backend });
+  faults.release.push("lose the answer");
+  assert.equal(await lock.unlock(), true);
+  assert.equal(lock.signal.aborted, false);
+  faults.release.push("lose the answer");
+  assert.equal(await withLock("a", { backend }, () => 42), 42);
+});
+
+faultTest("a release that fails can be repeated", async ({ backend, faults }) => {
+  const lock = await getLock("a", { backend });
+  faults.release.push("lose the request", "lose the request");
+  await assert.rejects(lock.unlock(), BackendError);
+  assert.equal(lock.held, false);
+  assert.equal(await isLocked("a", { backend }), true);
+  assert.equal(await lock.unlock(), true);
+  assert.equal(await isLocked("a", { backend }), false);
+});
+
+faultTest(
+  "autoRenew lives through lost answers and a database that is away for a while",
+  async ({ backend, faults }) => {
+    const lock = await getLock("a", { backend, expires: 0.9, autoRenew: true });
+    faults.renew.push("lose the answer", "lose the request", "lose the request");
+    const clock = await getLock("clock", { backend, expires: 1.8 });
+    await aborted(clock.signal);
+    assert.equal(lock.held, true);
+    assert.equal(faults.renew.length, 0);
+    assert.equal(await lock.unlock(), true);
+  },
+);
+
+faultTest(
+  "the signal aborts at the local deadline when the database does not answer",
+  async ({ backend, faults, letGo }) => {
+    const startedAt = performance.now();
+    const lock = await getLock("a", { backend, expires: 0.4, autoRenew: true });
+    faults.renew.push(...Array(20).fill("hang"));
+    assert(await aborted(lock.signal) instanceof LockLost);
+    const after = performance.now() - startedAt;
+    assert(after < 400 + 100, `told after ${after} ms`);
+    letGo();
+    assert.equal(lock.held, false);
+    assert.equal(await lock.verify(), false);
+  },
+);
+
+faultTest("a dead database is a BackendError, never busy, for every call", async ({ backend, faults }) => {
+  for (const verb of ["acquire", "renew", "release", "list"] as const) faults[verb].push(...DEAD);
+  await assert.rejects(getLock("a", { backend }), BackendError);
+  await assert.rejects(tryLock("a", { backend }), BackendError);
+  await assert.rejects(setLock(["a"], { backend }), BackendError);
+  await assert.rejects(renewLock("a", { backend }), BackendError);
+  await assert.rejects(isLocked("a", { backend }), BackendError);
+  await assert.rejects(withLock("a", { backend }, () => assert.fail("ran")), BackendError);
+});
+
+faultTest("a waiter lives through errors that pass", async ({ backend, faults }) => {
+  const holder = await getLock("a", { backend });
+  const waiter = getLock("a", { backend, wait: 10 });
+  await new Promise((resolve) => setTimeout(resolve, 0));
+  faults.acquire.push("lose the request", "lose the request", "lose the answer");
+  await holder.unlock();
+  assert((await waiter).held);
+});
+
+faultTest("the body's own error wins over a release that fails", async ({ backend, faults }) => {
+  const own = new Error("the body's own");
+  const warned = once(process, "warning");
+  faults.release.push(...DEAD);
+  await assert.rejects(withLock("a", { backend }, () => Promise.reject(own)), (error) => error === own);
+  assert((await warned)[0] instanceof BackendError); // not swallowed either
+  faults.release.length = 0;
+});
+
+faultTest("withLock tells of a release that fails after its body returned", async ({ backend, faults }) => {
+  faults.release.push(...DEAD);
+  await assert.rejects(withLock("a", { backend }, () => 42), BackendError);
+});
+
+faultTest(
+  "a manager tries to release every lock although one fails, and keeps the body's error",
+  async ({ backend, faults }) => {
+    const own = new Error("the body's own");
+    const warned = once(process, "warning");
+    await assert.rejects(async () => {
+      await using mgr = await LockMgr.acquire("a", { backend });
+      await mgr.lock("b");
+      await mgr.lock("c");
+      faults.release.push("lose the request", "lose the request"); // of c, which is released first
+      throw own;
+    }, (error) => error === own);
+    assert((await warned)[0] instanceof BackendError);
+    const left = (await backend.list({})).map(({ name }) => name);
+    assert.deepEqual(left, ["c"]);
+  },
+);

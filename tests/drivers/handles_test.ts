@@ -1,0 +1,113 @@
+/**
+ * Database handles that a program has already, accepted by their shape.
+ *
+ * @module
+ */
+import { type Backend, getLock, isLocked, LockLost, tryLock, UnsupportedError } from "@lockmgr/lockmgr";
+import { sqliteBackend, type SqliteDatabase } from "@lockmgr/lockmgr/sqlite";
+import assert from "node:assert/strict";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { test } from "../harness.ts";
+import { type Driver, drivers } from "./drivers.ts";
+
+/** Runs a test on a file of its own with two handles of the driver. */
+function on(
+  driver: Driver,
+  name: string,
+  run: (database: SqliteDatabase, backend: Backend, open: () => Promise<SqliteDatabase>) => Promise<void>,
+): void {
+  test(`${driver.name}: ${name}`, async () => {
+    const directory = await mkdtemp(join(tmpdir(), "lockmgr-"));
+    const opened: SqliteDatabase[] = [];
+    const open = async () => {
+      const database = await driver.open(join(directory, "program.db"));
+      opened.push(database);
+      return database;
+    };
+    try {
+      const database = await open();
+      await using backend = await sqliteBackend(database);
+      await run(database, backend, open);
+    } finally {
+      for (const database of opened) database.close();
+      await rm(directory, { recursive: true });
+    }
+  });
+}
+
+/** A setting of the handle. */
+function setting(database: SqliteDatabase, name: string): number {
+  return Number(Object.values(database.prepare(`PRAGMA ${name}`).get() as object)[0]);
+}
+
+for (const driver of drivers) {
+  on(driver, "takes, refuses and frees a lock", async (_database, backend) => {
+    const lock = await getLock("jobs", { backend, metadata: { shard: 7 }, lockProcess: 71, expires: 86_400 });
+    assert(lock.token > 1_700_000_000_000_000n);
+    assert.equal(await tryLock("jobs", { backend }), undefined);
+    assert.deepEqual((await lock.refresh()).metadata, { shard: 7 });
+    assert.equal(lock.lockProcess, 71);
+    await lock.renew({ expires: 2 * 86_400 });
+    assert(await lock.verify());
+    assert.equal(await lock.unlock(), true);
+    assert.equal(await lock.unlock(), false);
+    const again = await getLock("jobs", { backend, expires: 0 });
+    assert.equal(again.lockedUntil, null);
+    assert(again.token > lock.token);
+  });
+
+  on(driver, "two handles exclude each other, and one waits for the other", async (_database, backend, open) => {
+    await using other = await sqliteBackend(await open());
+    const first = await getLock("jobs", { backend });
+    assert.equal(await tryLock("jobs", { backend: other }), undefined);
+    const waiting = getLock("jobs", { backend: other, wait: 30 });
+    assert(await isLocked("jobs", { backend: other }));
+    await first.unlock();
+    const second = await waiting;
+    assert(second.token > first.token);
+  });
+
+  on(driver, "the handle's own settings are as they were", async (database, backend) => {
+    database.exec("PRAGMA busy_timeout = 1234; PRAGMA synchronous = EXTRA");
+    const lock = await getLock("jobs", { backend });
+    await lock.unlock();
+    assert.equal(setting(database, "busy_timeout"), 1234);
+    assert.equal(setting(database, "synchronous"), 3);
+  });
+
+  on(driver, "the handle stays open when the backend is disposed of", async (database, backend) => {
+    await getLock("jobs", { backend });
+    await backend[Symbol.asyncDispose]();
+    assert.equal(setting(database, "user_version"), 0);
+  });
+
+  on(driver, "a lock is not written inside the program's own transaction", async (database, backend) => {
+    database.exec("BEGIN");
+    await assert.rejects(getLock("jobs", { backend }), UnsupportedError);
+    database.exec("ROLLBACK");
+    assert(await getLock("jobs", { backend }));
+  });
+
+  on(driver, "a lock is guarded in the program's own transaction", async (database, backend, open) => {
+    await using other = await sqliteBackend(await open(), { busyTimeout: 0 });
+    const lock = await getLock("jobs", { backend });
+    await assert.rejects(lock.guard(database), /no transaction is open/);
+    await assert.rejects(lock.guard({}), TypeError);
+    database.exec("BEGIN");
+    await lock.guard(database);
+    await assert.rejects(other.release([{ name: "jobs", owner: null }]), /another process keeps it locked/);
+    database.exec("COMMIT");
+    await other.release([{ name: "jobs", owner: null }]);
+    database.exec("BEGIN");
+    await assert.rejects(lock.guard(database), LockLost);
+    database.exec("ROLLBACK");
+  });
+}
+
+test("what is no database is refused", async () => {
+  for (const wrong of [undefined, null, 7, {}, { exec: 1, prepare: 2 }]) {
+    await assert.rejects(sqliteBackend(wrong as unknown as string), TypeError);
+  }
+});

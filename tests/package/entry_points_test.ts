@@ -1,0 +1,54 @@
+import assert from "node:assert/strict";
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { test } from "../harness.ts";
+import { installedPackage, packageName } from "./installed.ts";
+
+interface Manifest {
+  readonly exports: Record<string, { readonly types: string; readonly import: string }>;
+  readonly bin: Record<string, string>;
+  readonly dependencies?: Record<string, string>;
+}
+
+const manifest: Manifest = JSON.parse(await readFile(join(installedPackage, "package.json"), "utf8"));
+
+test("the package has every entry point of the project", async () => {
+  const { exports } = JSON.parse(await readFile("deno.json", "utf8"));
+  assert.deepEqual(Object.keys(manifest.exports).sort(), Object.keys(exports).sort());
+});
+
+for (const [entry, { types }] of Object.entries(manifest.exports)) {
+  const specifier = packageName + entry.slice(1);
+
+  test(`${specifier} is imported`, async () => {
+    const module = await import(specifier);
+    assert(Object.keys(module).length > 0);
+  });
+
+  test(`${specifier} has type declarations`, async () => {
+    const text = await readFile(join(installedPackage, types), "utf8");
+    assert.match(text, /export/);
+  });
+}
+
+test("importing the library loads no database driver", async () => {
+  const { process } = globalThis as unknown as { process: { getBuiltinModule?(name: string): unknown } };
+  const loaded: string[] = [];
+  const get = process.getBuiltinModule;
+  process.getBuiltinModule = (name) => {
+    loaded.push(name);
+    return get?.call(process, name);
+  };
+  try {
+    await import(`${packageName}?fresh`).catch(() => import(packageName));
+    assert(!loaded.includes("node:sqlite"));
+  } finally {
+    process.getBuiltinModule = get;
+  }
+});
+
+test("nothing comes from another registry than npm's", () => {
+  for (const [name, version] of Object.entries(manifest.dependencies ?? {})) {
+    assert.doesNotMatch(`${name}@${version}`, /jsr|https?:/);
+  }
+});

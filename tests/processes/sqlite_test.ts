@@ -1,0 +1,114 @@
+import { connect, getLock, isLocked } from "@lockmgr/lockmgr";
+import assert from "node:assert/strict";
+import { readFile } from "node:fs/promises";
+import process from "node:process";
+import { test } from "../harness.ts";
+import { place } from "../sqlite/place.ts";
+import { start } from "./spawn.ts";
+
+/** Jain's index: 1 when all have the same, 1/n when one has everything. */
+function jain(shares: number[]): number {
+  const sum = shares.reduce((a, b) => a + b, 0);
+  return sum ** 2 / (shares.length * shares.reduce((a, b) => a + b ** 2, 0));
+}
+
+test("processes: a lock that another process holds is busy, and free after its release", async () => {
+  await using somewhere = await place();
+  await using holder = start("tests/processes/holder.ts", [somewhere.path, "a"]);
+  const { token } = await holder.next<{ token: string }>();
+  await using backend = await connect(somewhere.path);
+  await assert.rejects(getLock("a", { backend }), { name: "Locked" });
+  const next = getLock("a", { backend, wait: 60 });
+  holder.tell("release");
+  assert.equal((await holder.next<{ released: boolean }>()).released, true);
+  assert((await next).token > BigInt(token));
+});
+
+for (const end of ["exit", "SIGKILL"] as const) {
+  test(`processes: the lease of a holder that ends by ${end} lapses at its time, not before`, async () => {
+    await using somewhere = await place();
+    await using backend = await connect(somewhere.path);
+    await using holder = start("tests/processes/holder.ts", [somewhere.path, "a", '{"expires":1.5}']);
+    await holder.next();
+    const [record] = await backend.list({});
+    if (end === "exit") holder.tell("exit");
+    else holder.child.kill("SIGKILL");
+    await holder.ended;
+    assert.equal(await isLocked("a", { backend }), true);
+    const next = await getLock("a", { backend, wait: 30 });
+    assert(next.createdAt.getTime() * 1e3 >= record.lockedUntil!);
+    assert(next.token > record.token);
+  });
+}
+
+test("processes: a holder that was stopped past its lease knows that it lost it", async () => {
+  await using somewhere = await place();
+  await using backend = await connect(somewhere.path);
+  await using holder = start("tests/processes/holder.ts", [somewhere.path, "a", '{"expires":0.6,"autoRenew":true}']);
+  await holder.next();
+  process.kill(holder.child.pid!, "SIGSTOP");
+  const next = await getLock("a", { backend, wait: 30 });
+  process.kill(holder.child.pid!, "SIGCONT");
+  assert.deepEqual(await holder.next(), { lost: "LOCK_LOST" });
+  holder.tell("state");
+  assert.deepEqual(await holder.next(), { held: false, verified: false });
+  holder.tell("release");
+  assert.equal((await holder.next<{ released: boolean }>()).released, false);
+  assert.equal(await next.verify(), true);
+});
+
+test("processes: a writer that dies in the middle of a transaction leaves everything as it was", async () => {
+  await using somewhere = await place();
+  await using backend = await connect(somewhere.path);
+  await getLock("a", { backend });
+  await using writer = start("tests/processes/dies_writing.ts", [somewhere.path]);
+  await writer.next();
+  writer.child.kill("SIGKILL");
+  await writer.ended;
+  assert.deepEqual((await backend.list({ includeExpired: true })).map(({ name }) => name), ["a"]);
+  assert((await getLock("b", { backend })).held);
+});
+
+test("processes: a waiter in another process runs within 20 ms of the release, and waits without burning the processor", async () => {
+  await using somewhere = await place();
+  await using backend = await connect(somewhere.path);
+  const delays: number[] = [];
+  const shares: number[] = [];
+  for (let round = 0; round < 5; round++) {
+    const lock = await getLock("a", { backend });
+    await using waiter = start("tests/processes/waiter.ts", [somewhere.path, "a"]);
+    assert.equal((await waiter.next<{ free: boolean }>()).free, false);
+    // Long enough for the share of the processor to mean something; the wait itself is what is measured.
+    await new Promise((resolve) => setTimeout(resolve, 1_000));
+    await lock.unlock();
+    const releasedAt = performance.timeOrigin + performance.now();
+    const { at, token, share } = await waiter.next<{ at: number; token: string; share: number }>();
+    assert(BigInt(token) > lock.token);
+    delays.push(at - releasedAt);
+    shares.push(share);
+    await waiter.ended;
+  }
+  const median = (values: number[]) => values.toSorted((a, b) => a - b)[values.length >> 1];
+  assert(median(delays) < 20, `median hand-off ${median(delays)} ms of ${delays}`);
+  assert(median(shares) < 0.05, `median processor share ${median(shares)} of ${shares}`);
+});
+
+test("processes: 8 processes x 200 acquisitions of one name never overlap, and all get their turn", async () => {
+  await using somewhere = await place();
+  const { path, directory } = somewhere;
+  const workers = Array.from({ length: 8 }, () => start("tests/processes/contender.ts", [path, directory, "200"]));
+  try {
+    const reports = await Promise.all(workers.map((worker) => worker.next<{ overlaps: number; finished: number[] }>()));
+    assert.deepEqual(reports.map(({ overlaps }) => overlaps), Array(8).fill(0));
+    const tokens = (await readFile(`${directory}/tokens`, "utf8")).trim().split("\n").map(BigInt);
+    assert.equal(tokens.length, 1600);
+    for (let index = 1; index < tokens.length; index++) assert(tokens[index] > tokens[index - 1]);
+    // Fairness while all of them compete: from the moment the last one began to the moment the first one was done.
+    const from = Math.max(...reports.map(({ finished }) => finished[0]));
+    const to = Math.min(...reports.map(({ finished }) => finished.at(-1)!));
+    const shares = reports.map(({ finished }) => finished.filter((at) => at >= from && at <= to).length);
+    assert(jain(shares) >= 0.8, `Jain's index ${jain(shares)} of ${shares}`);
+  } finally {
+    for (const worker of workers) await worker[Symbol.asyncDispose]();
+  }
+});

@@ -1,0 +1,17 @@
+/** Tries one lock, then waits for it, and says when it ran and how much processor time the wait took. */
+import { connect, getLock, tryLock } from "@lockmgr/lockmgr";
+import process from "node:process";
+
+const [url, name] = process.argv.slice(2);
+const backend = await connect(url);
+const say = (value: unknown) => console.log(JSON.stringify(value));
+await getLock(`warm-up ${process.pid}`, { backend, wait: 1 });
+say({ free: await tryLock(name, { backend }) !== undefined });
+const cpu = process.cpuUsage();
+const from = performance.now();
+const lock = await getLock(name, { backend, wait: 60 });
+const at = performance.timeOrigin + performance.now();
+const { user, system } = process.cpuUsage(cpu);
+say({ at, token: String(lock.token), share: (user + system) / 1e3 / (performance.now() - from) });
+await lock.unlock();
+await backend[Symbol.asyncDispose]();

@@ -1,0 +1,58 @@
+import { spawn } from "node:child_process";
+import process from "node:process";
+
+/** How a program is run. */
+export interface CommandOptions {
+  /** Its working directory. */
+  readonly cwd?: string;
+  /** Variables added to the environment; `undefined` takes one away. */
+  readonly env?: Readonly<Record<string, string | undefined>>;
+  /** Shows the output as it comes, besides collecting it. */
+  readonly live?: boolean;
+  /** Milliseconds after which the program is ended. @default 600000 */
+  readonly timeout?: number;
+}
+
+/** How a program ended. */
+export interface CommandResult {
+  /** Its exit code; 1 when a signal ended it. */
+  readonly code: number;
+  /** What it printed on both streams. */
+  readonly output: string;
+}
+
+/** Runs a program without input until it ends. */
+export function command(
+  program: string,
+  parameters: readonly string[],
+  { cwd, env, live = false, timeout = 600_000 }: CommandOptions = {},
+): Promise<CommandResult> {
+  return new Promise((resolve, reject) => {
+    const child = spawn(program, parameters, {
+      cwd,
+      env: { ...process.env, ...env },
+      stdio: ["ignore", "pipe", "pipe"],
+      shell: program.endsWith(".cmd"),
+    });
+    let output = "";
+    const timer = setTimeout(() => {
+      output += `\nEnded after ${timeout / 1e3} s\n`;
+      child.kill("SIGKILL");
+    }, timeout);
+    for (const stream of [child.stdout, child.stderr]) {
+      stream.setEncoding("utf8");
+      stream.on("data", (text: string) => {
+        output += text;
+        if (live) process.stdout.write(text);
+      });
+    }
+    child.on("error", (error) => {
+      clearTimeout(timer);
+      reject(error);
+    });
+    child.on("close", (code) => {
+      clearTimeout(timer);
+      resolve({ code: code ?? 1, output });
+    });
+  });
+}

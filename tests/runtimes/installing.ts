@@ -1,0 +1,71 @@
+/**
+ * Brings runtimes and packages from npm into a cache outside the project.
+ *
+ * @module
+ */
+import { createHash } from "node:crypto";
+import { existsSync } from "node:fs";
+import { mkdir, rename, rm, stat, writeFile } from "node:fs/promises";
+import { homedir, tmpdir } from "node:os";
+import { join } from "node:path";
+import process from "node:process";
+import { command } from "./command.ts";
+import type { Runtime } from "./runtimes.ts";
+
+/** A version that may move on, such as `latest`, is asked for again after so long (ms). */
+const FRESH_FOR = 7 * 86_400_000;
+
+/** Where installed runtimes and packages stay between runs. */
+export function cacheDirectory(): string {
+  const { LOCKMGR_TEST_CACHE, XDG_CACHE_HOME } = process.env;
+  if (LOCKMGR_TEST_CACHE) return LOCKMGR_TEST_CACHE;
+  return join(XDG_CACHE_HOME || join(homedir() || tmpdir(), ".cache"), "lockmgr-tests");
+}
+
+/** Installs packages with npm alone, without their install scripts unless these are wanted. */
+export async function npmInstall(directory: string, options: { scripts?: boolean } = {}): Promise<void> {
+  const scripts = options.scripts ? [] : ["--ignore-scripts"];
+  const flags = ["--no-audit", "--no-fund", "--no-package-lock", "--loglevel=error", ...scripts];
+  const { code, output } = await command(process.platform === "win32" ? "npm.cmd" : "npm", ["install", ...flags], {
+    cwd: directory,
+  });
+  if (code !== 0) throw new Error(`Cannot install packages with npm: it ended with ${code}\n${output}`);
+}
+
+/**
+ * A folder whose `node_modules` has these packages. A folder that is there already is used again; one whose renewal
+ * fails, as without a network, as well.
+ */
+export async function installed(dependencies: Readonly<Record<string, string>>): Promise<string> {
+  const wanted = JSON.stringify({ private: true, type: "module", dependencies }, null, 2);
+  const key = createHash("sha256").update(wanted).digest("hex").slice(0, 16);
+  const directory = join(cacheDirectory(), key);
+  const manifest = join(directory, "package.json");
+  const there = existsSync(manifest);
+  if (there && Date.now() - (await stat(manifest)).mtimeMs < FRESH_FOR) return directory;
+  const making = `${directory}.${process.pid}`;
+  await mkdir(making, { recursive: true });
+  try {
+    await writeFile(join(making, "package.json"), wanted);
+    await npmInstall(making);
+    if (there) await rm(directory, { recursive: true, force: true });
+    await rename(making, directory);
+  } catch (error) {
+    await rm(making, { recursive: true, force: true });
+    if (!existsSync(manifest)) throw error; // else another run was faster, or the older one has to do
+  }
+  return directory;
+}
+
+/** The runtime's program, installed when it is not there yet. */
+export async function programOf(runtime: Runtime): Promise<string> {
+  const directory = await installed({ [runtime.package]: runtime.version });
+  return join(directory, "node_modules", runtime.package, runtime.executable);
+}
+
+/** The version that a program says it is. */
+export async function versionOf(program: string): Promise<string> {
+  const { code, output } = await command(program, ["--version"]);
+  if (code !== 0) throw new Error(`Cannot run ${program}: it ended with ${code}\n${output}`);
+  return output.trim().replace(/^v/, "");
+}

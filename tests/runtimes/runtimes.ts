@@ -1,0 +1,54 @@
+/**
+ * The runtimes that the project is checked on beside Deno, which runs the checks.
+ *
+ * @module
+ */
+import process from "node:process";
+
+/** One runtime, and where npm has it. */
+export interface Runtime {
+  /** What people say, such as `Node 22`. */
+  readonly name: string;
+  /** Whose test runner it has. */
+  readonly kind: "node" | "bun";
+  /** The npm package whose file `executable` is the program itself, so that nothing depends on an install script. */
+  readonly package: string;
+  /** Which version of the package. */
+  readonly version: string;
+  /** The program in the package. */
+  readonly executable: string;
+}
+
+const system = process.platform === "win32" ? "win" : process.platform;
+const suffix = process.platform === "win32" ? ".exe" : "";
+
+function node(name: string, version: string): Runtime {
+  return {
+    name,
+    kind: "node",
+    package: `node-${system}-${process.arch}`,
+    version,
+    executable: `bin/node${suffix}`,
+  };
+}
+
+/** Bun for this machine; on x64 the build that needs no AVX2. */
+function bun(): Runtime {
+  const machine = process.arch === "arm64" ? "aarch64" : `${process.arch}-baseline`;
+  const where = process.platform === "win32" ? "windows" : process.platform;
+  return {
+    name: "Bun",
+    kind: "bun",
+    package: `@oven/bun-${where}-${machine}`,
+    version: "latest",
+    executable: `bin/bun${suffix}`,
+  };
+}
+
+/** The oldest Node that is served, the long-term one, the current one, and Bun. */
+export const runtimes: readonly Runtime[] = [
+  node("Node 22", "22"),
+  node("Node 24", "24"),
+  node("Node current", "latest"),
+  bun(),
+];
