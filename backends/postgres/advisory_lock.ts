@@ -10,9 +10,10 @@ import {
   keyArguments,
   keyParameters,
 } from "./advisory_key.ts";
-import { type AdvisorySessions, advisorySessions } from "./advisory_sessions.ts";
+import { type AdvisoryEntry, type AdvisorySessions, advisorySessions } from "./advisory_sessions.ts";
 import { isInstance, isSql, type PostgresSql, type PostgresTransaction, sourceOf } from "./driver.ts";
 import { translate } from "./errors.ts";
+import type { Session } from "./session.ts";
 
 /** Options of `advisoryLock`. */
 export interface AdvisoryLockOptions {
@@ -38,8 +39,11 @@ interface Taken {
   readonly lifeline?: Lifeline;
 }
 
-/** One attempt; `undefined` when it is held. */
-type Attempt = () => Promise<Taken | undefined>;
+/** How to try once (`undefined` when it is held), and the sessions that must stay meanwhile. */
+interface Attempt {
+  readonly attempt: () => Promise<Taken | undefined>;
+  readonly sessions?: AdvisorySessions;
+}
 
 /**
  * An advisory lock of PostgreSQL, or the knowledge that it could not be had. Made by `advisoryLock`; disposal
@@ -135,8 +139,7 @@ export async function advisoryLock(
   const key = await advisoryKey(id, hash);
   const what = `acquire advisory lock ${typeof id === "string" ? JSON.stringify(id) : String(id)}`;
   try {
-    const attempt = await attemptOn(client, key, shared, prefix);
-    const taken = wait ? await patiently(attempt, limit) : await attempt();
+    const taken = await take(await attemptOn(client, key, shared, prefix), wait ? limit : undefined);
     if (wait && taken === undefined) throw new LockTimeout(String(id), timeout!);
     return new AdvisoryLock(key, shared, taken);
   } catch (error) {
@@ -163,21 +166,33 @@ function commentOf(comment: unknown): string {
 async function attemptOn(client: unknown, key: AdvisoryKey, shared: boolean, prefix: string): Promise<Attempt> {
   if (isInstance(client)) {
     const sessions = advisorySessions(client, await sourceOf(client.options));
-    return () => onSession(sessions, key, shared, prefix);
+    return { sessions, attempt: () => onSession(sessions, key, shared, prefix) };
   }
   if (isSql(client)) {
-    if ("savepoint" in client) return () => inTransaction(client, key, shared, prefix);
+    if ("savepoint" in client) return { attempt: () => inTransaction(client, key, shared, prefix) };
     throw new TypeError('Cannot take an advisory lock on a reserved connection: want its "sql", or a transaction');
   }
   if (typeof client !== "object" || client === null || (client as Backend).engine !== "postgres") {
     throw new TypeError('Cannot take an advisory lock on this: want a PostgreSQL backend or a "sql" of postgres.js');
   }
   const sessions = advisorySessions(client);
-  return () => onSession(sessions, key, shared, prefix);
+  return { sessions, attempt: () => onSession(sessions, key, shared, prefix) };
+}
+
+/** Tries once, or with a limit (ms) until it is had; the sessions stay when it is. */
+async function take({ attempt, sessions }: Attempt, limit: number | undefined): Promise<Taken | undefined> {
+  sessions?.enter();
+  let taken: Taken | undefined;
+  try {
+    taken = await (limit === undefined ? attempt() : patiently(attempt, limit));
+  } finally {
+    if (taken === undefined) await sessions?.leave();
+  }
+  return taken;
 }
 
 /** Tries until it is had or the time is over; the last try comes at the end. */
-async function patiently(attempt: Attempt, limit: number): Promise<Taken | undefined> {
+async function patiently(attempt: Attempt["attempt"], limit: number): Promise<Taken | undefined> {
   const deadline = monotonic() + limit;
   for (let pause = PAUSE_FIRST;; pause = Math.min(pause * 1.5, PAUSE_LAST)) {
     const taken = await attempt();
@@ -200,53 +215,61 @@ async function inTransaction(
 }
 
 /** On a session of our own, shared by all advisory locks of this client. */
-function onSession(
+async function onSession(
   sessions: AdvisorySessions,
   key: AdvisoryKey,
   shared: boolean,
   prefix: string,
 ): Promise<Taken | undefined> {
   const id = keyParameters(key).join();
-  return sessions.alone(id, async () => {
-    const held = sessions.find(id);
-    if (held && !(held.shared && shared)) return undefined;
-    const entry = held ?? { shared, session: await sessions.session(), holders: 0 };
-    const suffix = shared ? "_shared" : "";
-    const call = (name: string) => `${prefix}SELECT ${name}${suffix}(${keyArguments(key)})::text AS done`;
-    const send = (name: string) => entry.session.send(call(name), keyParameters(key), prefix === "");
-    if (held === undefined) {
-      const [row] = await send("pg_try_advisory_lock").catch(async (error) => {
-        if (entry.session.ended === undefined) await entry.session.close(); // nobody can say whether it was granted
-        throw error;
-      });
-      if (row.done !== "true") return undefined;
-      sessions.add(id, entry);
+  const suffix = shared ? "_shared" : "";
+  const call = (name: string) => `${prefix}SELECT ${name}${suffix}(${keyArguments(key)})::text AS done`;
+  const ask = async (session: Session, name: string) => {
+    try {
+      const [row] = await session.send(call(name), keyParameters(key), prefix === "");
+      return row.done === "true";
+    } catch (error) {
+      await session.close(); // nobody can say what it holds
+      throw error;
     }
-    entry.holders++;
-    sessions.enter();
-    return { release: () => release(sessions, id, entry, send), lifeline: entry.session };
-  });
+  };
+  const entry = await sessions.alone(id, () => join(sessions, id, shared, ask));
+  return entry && { release: () => release(sessions, id, entry, ask), lifeline: entry.session };
+}
+
+/** Asks one question about the key on a session; an error ends the session. */
+type Ask = (session: Session, name: string) => Promise<boolean>;
+
+/** Takes the lock on the session, or shares what this process has of it already. */
+async function join(
+  sessions: AdvisorySessions,
+  id: string,
+  shared: boolean,
+  ask: Ask,
+): Promise<AdvisoryEntry | undefined> {
+  const held = sessions.find(id);
+  if (held && !(held.shared && shared)) return undefined;
+  const entry = held ?? { shared, session: await sessions.session(), holders: 0 };
+  if (held === undefined) {
+    if (!await ask(entry.session, "pg_try_advisory_lock")) return undefined;
+    sessions.add(id, entry);
+  }
+  entry.holders++;
+  return entry;
 }
 
 /** Frees a session lock when its last holder in this process gives it back. */
-function release(
-  sessions: AdvisorySessions,
-  id: string,
-  entry: { holders: number; session: { ended?: Error; close(): Promise<void> } },
-  send: (name: string) => Promise<readonly { readonly [column: string]: string | null }[]>,
-): Promise<boolean> {
-  return sessions.alone(id, async () => {
-    sessions.leave();
-    if (entry.session.ended) return false;
-    if (--entry.holders > 0) return true;
-    sessions.remove(id);
-    try {
-      const [row] = await send("pg_advisory_unlock");
-      return row.done === "true";
-    } catch (error) {
+async function release(sessions: AdvisorySessions, id: string, entry: AdvisoryEntry, ask: Ask): Promise<boolean> {
+  try {
+    return await sessions.alone(id, async () => {
       if (entry.session.ended) return false;
-      await entry.session.close();
-      throw translate(`release advisory lock ${id}`, error);
-    }
-  });
+      if (--entry.holders > 0) return true;
+      sessions.remove(id);
+      return await ask(entry.session, "pg_advisory_unlock");
+    });
+  } catch (error) {
+    throw translate(`release advisory lock ${id}`, error);
+  } finally {
+    await sessions.leave();
+  }
 }

@@ -1,12 +1,10 @@
 import { UnsupportedError } from "../../core/errors.ts";
-import { startTimer, type Timer } from "../../core/runtime.ts";
 import type { Source } from "./driver.ts";
 import { requireSessions } from "./pooling.ts";
 import { Session } from "./session.ts";
 
-/** Seconds of silence after which the server ends the session, and how long it stays when it holds nothing (ms). */
+/** Seconds of silence after which the server ends the session. */
 const TIMEOUT = 15;
-const LINGER = 5_000;
 
 /** One advisory lock as this process holds it: the server knows it once, however many share it here. */
 export interface AdvisoryEntry {
@@ -21,14 +19,16 @@ export interface AdvisoryEntry {
  */
 export class AdvisorySessions {
   readonly #source: Source;
+  readonly #lasting: boolean;
   readonly #entries = new Map<string, AdvisoryEntry>();
   readonly #turns = new Map<string, Promise<unknown>>();
   #current: Promise<Session> | undefined;
-  #linger: Timer | undefined;
   #users = 0;
 
-  constructor(source: Source) {
+  /** @param lasting Whether somebody will close the session: a backend does, a `sql` instance cannot. */
+  constructor(source: Source, lasting: boolean) {
     this.#source = source;
+    this.#lasting = lasting;
   }
 
   /** The lock of this key that this process holds. */
@@ -87,21 +87,15 @@ export class AdvisorySessions {
   /** Somebody holds or wants a lock: the session stays. */
   enter(): void {
     this.#users++;
-    this.#linger?.stop();
   }
 
-  /** The opposite of `enter`. */
-  leave(): void {
-    if (--this.#users === 0) this.#linger = startTimer(LINGER, () => this.#retire(), false);
-  }
-
-  #retire(): void {
-    if (this.#users === 0) this.close().catch(() => {}); // a session that cannot be closed is gone already
+  /** The opposite of `enter`. A session that nobody would close goes with its last lock. */
+  async leave(): Promise<void> {
+    if (--this.#users === 0 && !this.#lasting) await this.close();
   }
 
   /** Ends the session, and with it the locks. */
   async close(): Promise<void> {
-    this.#linger?.stop();
     const current = this.#current;
     this.#current = undefined;
     await current?.then((session) => session.close(), () => {});
@@ -119,12 +113,13 @@ export function registerSource(owner: object, source: Source): void {
 }
 
 /** The advisory locks of a backend; made when they are first wanted. */
-export function advisorySessions(owner: object, source = sources.get(owner)): AdvisorySessions {
+export function advisorySessions(owner: object, given?: Source): AdvisorySessions {
+  const source = given ?? sources.get(owner);
   if (source === undefined) {
     throw new UnsupportedError("Cannot use advisory locks through a function: want a URL or a postgres.js instance");
   }
   let sessions = sessionsOf.get(owner);
-  if (sessions === undefined) sessionsOf.set(owner, sessions = new AdvisorySessions(source));
+  if (sessions === undefined) sessionsOf.set(owner, sessions = new AdvisorySessions(source, given === undefined));
   return sessions;
 }
 

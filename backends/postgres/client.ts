@@ -23,7 +23,7 @@ export interface Client {
 
 /** Seconds to wait for an answer: longer than any statement of ours may take (5 s for a row that is locked). */
 const ANSWER_TIMEOUT = 15;
-/** Seconds that statements still on their way have when a connection is given up. */
+/** Seconds that statements still on their way have when the backend is closed. */
 const LAST_ANSWERS = 1;
 
 /** Rejects when no answer came in time; `late` is called then. */
@@ -43,15 +43,24 @@ export async function inTime<T>(answer: PromiseLike<T>, seconds: number, late: (
   }
 }
 
-/** Ends an instance without waiting: its connections are cut after a moment. */
-export function abandon(sql: PostgresSql, sockets: Sockets, seconds: number): void {
-  sql.end({ timeout: seconds }).then(() => sockets.destroy(), () => sockets.destroy());
-}
-
 /** An instance of postgres.js, and its sockets. */
-interface Instance {
+export interface Instance {
   readonly sql: PostgresSql;
   readonly sockets: Sockets;
+}
+
+/**
+ * Ends an instance, with `seconds` for statements that are still on their way, and cuts what is left of its connections.
+ * What these had to say is of no interest: every statement that was cut off fails by itself.
+ */
+export async function endInstance({ sql, sockets }: Instance, seconds: number): Promise<void> {
+  sockets.ref();
+  try {
+    await sql.end({ timeout: seconds });
+  } catch {
+    // A connection that is broken cannot be ended in good order.
+  }
+  await sockets.destroy();
 }
 
 /**
@@ -63,6 +72,7 @@ export class Pool implements Client {
   readonly #source: Source;
   readonly #max: number;
   #current: Instance | undefined;
+  readonly #ending = new Set<Promise<void>>();
   #closed = false;
 
   constructor(source: Source, max: number) {
@@ -88,16 +98,17 @@ export class Pool implements Client {
   #replace(broken: Instance): void {
     if (this.#current !== broken) return;
     this.#current = undefined;
-    abandon(broken.sql, broken.sockets, LAST_ANSWERS);
+    const ending = endInstance(broken, 0);
+    this.#ending.add(ending);
+    ending.then(() => this.#ending.delete(ending));
   }
 
   async close(): Promise<void> {
     this.#closed = true;
     const current = this.#current;
     this.#current = undefined;
-    if (current === undefined) return;
-    await current.sql.end({ timeout: LAST_ANSWERS });
-    current.sockets.destroy();
+    if (current) await endInstance(current, LAST_ANSWERS);
+    await Promise.all(this.#ending);
   }
 }
 

@@ -1,10 +1,9 @@
 import type { Lifeline } from "../../core/backend.ts";
 import { BackendError } from "../../core/errors.ts";
 import { monotonic, startTimer, type Timer } from "../../core/runtime.ts";
-import { abandon, inTime } from "./client.ts";
-import type { PostgresSql, Source, SqlResult } from "./driver.ts";
+import { endInstance, type Instance, inTime } from "./client.ts";
+import type { Source, SqlResult } from "./driver.ts";
 import { isBroken } from "./errors.ts";
-import type { Sockets } from "./sockets.ts";
 
 /** Seconds to wait for a new session. */
 const OPENING = 15;
@@ -38,17 +37,16 @@ export class Session implements Lifeline {
   readonly pid: string;
   /** Whether no proxy is in between. */
   readonly direct: boolean;
-  readonly #sql: PostgresSql;
-  readonly #sockets: Sockets;
+  readonly #instance: Instance;
   readonly #timeout: number;
   readonly #listeners = new Set<() => void>();
   #heardAt: number;
   #ended: Error | undefined;
+  #ending: Promise<void> | undefined;
   #timer: Timer | undefined;
 
-  private constructor(sql: PostgresSql, sockets: Sockets, timeout: number, row: Opened, heardAt: number) {
-    this.#sql = sql;
-    this.#sockets = sockets;
+  private constructor(instance: Instance, timeout: number, row: Opened, heardAt: number) {
+    this.#instance = instance;
     this.#timeout = timeout * 1e3;
     this.pid = row.pid;
     this.direct = row.direct;
@@ -64,7 +62,7 @@ export class Session implements Lifeline {
   ): Promise<Session> {
     let session: Session | undefined;
     let closed = false;
-    const { sql, sockets } = source.open({
+    const instance = source.open({
       max: 1,
       prepare: true,
       idle_timeout: 0,
@@ -74,23 +72,23 @@ export class Session implements Lifeline {
       },
       ...(onNotify ? { onnotify: onNotify } : {}),
     });
-    sockets.ref();
+    instance.sockets.ref();
     try {
       const askedAt = monotonic();
       const milliseconds = String(Math.ceil(timeout * 1e3));
       const seconds = String(Math.max(1, Math.ceil(timeout / 3)));
-      const setUp = sql.unsafe(SET_UP, [milliseconds, seconds]);
+      const setUp = instance.sql.unsafe(SET_UP, [milliseconds, seconds]);
       const result = await inTime(setUp, OPENING, () => {});
       const pid = result[0].pid!;
       const direct = String(result.state?.pid) === pid;
-      session = new Session(sql, sockets, timeout, { pid, direct }, askedAt);
+      session = new Session(instance, timeout, { pid, direct }, askedAt);
       if (closed) session.#end(new BackendError("Cannot use a session of PostgreSQL: its connection was closed"));
       return session;
     } catch (error) {
-      abandon(sql, sockets, 0);
+      await endInstance(instance, 0);
       throw error;
     } finally {
-      sockets.unref();
+      instance.sockets.unref();
     }
   }
 
@@ -110,9 +108,9 @@ export class Session implements Lifeline {
   async send(text: string, parameters: (string | null)[] = [], prepare = true): Promise<SqlResult> {
     if (this.ended) throw this.ended;
     const askedAt = monotonic();
-    this.#sockets.ref();
+    this.#instance.sockets.ref();
     try {
-      const answer = this.#sql.unsafe(text, parameters, { prepare });
+      const answer = this.#instance.sql.unsafe(text, parameters, { prepare });
       const result = await inTime(answer, this.#timeout * 2 / 3e3, () => this.#giveUp());
       if (this.ended) throw this.ended;
       this.#heardAt = Math.max(this.#heardAt, askedAt);
@@ -122,26 +120,24 @@ export class Session implements Lifeline {
       else if (this.#ended === undefined) this.#heardAt = Math.max(this.#heardAt, askedAt); // an error is an answer
       throw error;
     } finally {
-      this.#sockets.unref();
+      this.#instance.sockets.unref();
     }
   }
 
   /** Keeps the process alive from now on. */
   ref(): void {
-    this.#sockets.ref();
+    this.#instance.sockets.ref();
   }
 
   /** The opposite of `ref`. */
   unref(): void {
-    this.#sockets.unref();
+    this.#instance.sockets.unref();
   }
 
   /** Ends it in good order. */
   async close(): Promise<void> {
-    if (this.#ended) return;
-    this.#end(new BackendError("Cannot use a session of PostgreSQL: the backend was disposed of"), false);
-    await this.#sql.end({ timeout: 1 });
-    this.#sockets.destroy();
+    this.#end(new BackendError("Cannot use a session of PostgreSQL: it was closed"), 1);
+    await this.#ending;
   }
 
   /** When it can no longer be believed (ms, monotonic). */
@@ -172,14 +168,12 @@ export class Session implements Lifeline {
     this.#end(new BackendError(`Cannot use a session of PostgreSQL: nothing was heard of it for ${silence} s`));
   }
 
-  #end(reason: Error, cut = true): void {
+  #end(reason: Error, seconds = 0): void {
     if (this.#ended) return;
     this.#ended = reason;
     this.#timer?.stop();
+    this.#ending = endInstance(this.#instance, seconds);
     for (const listener of [...this.#listeners]) listener();
     this.#listeners.clear();
-    if (!cut) return;
-    this.#sockets.destroy();
-    abandon(this.#sql, this.#sockets, 0);
   }
 }

@@ -5,6 +5,7 @@ interface Socket {
   ref?(): void;
   unref?(): void;
   destroy(): void;
+  readonly destroyed?: boolean;
   once(event: "close", listener: () => void): unknown;
   connect(...parameters: unknown[]): unknown;
   host?: string;
@@ -46,6 +47,7 @@ export class Sockets {
   }
 
   #keep(socket: Socket): Socket {
+    this.#prune();
     this.#open.add(socket);
     socket.once("close", () => this.#open.delete(socket));
     if (this.#users === 0) socket.unref?.();
@@ -62,8 +64,20 @@ export class Sockets {
     if (--this.#users === 0) { for (const socket of this.#open) socket.unref?.(); }
   }
 
-  /** Cuts every connection. */
-  destroy(): void {
-    for (const socket of this.#open) socket.destroy();
+  /** Cuts every connection; resolves when all are closed. */
+  async destroy(): Promise<void> {
+    await Promise.all([...this.#open].map((socket) =>
+      new Promise<void>((resolve) => {
+        if (socket.destroyed) return resolve();
+        socket.once("close", resolve);
+        socket.destroy();
+      })
+    ));
+    this.#open.clear();
+  }
+
+  /** Forgets what is closed: TLS takes a socket over with its listeners, ours among them. */
+  #prune(): void {
+    for (const socket of this.#open) if (socket.destroyed) this.#open.delete(socket);
   }
 }

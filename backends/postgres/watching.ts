@@ -62,6 +62,7 @@ export class Watching {
     if (awaited === undefined) this.#awaited.set(name, awaited = { name, wakes: new Set() });
     awaited.wakes.add(wake);
     this.#linger?.stop();
+    if (this.#closed) return { [Symbol.dispose]: () => this.#remove(awaited!, wake) };
     this.#timer ??= this.#startTimer(pauseOf(true));
     const entry = awaited;
     const remove = () => this.#remove(entry, wake);
@@ -93,7 +94,7 @@ export class Watching {
       const unlock = "SELECT pg_advisory_unlock_shared($1::text::bigint)::text AS gone";
       this.#session?.then((session) => session.send(unlock, [entry.key!])).catch(() => {}); // it ends with the session
     }
-    if (this.#awaited.size > 0) return;
+    if (this.#awaited.size > 0 || this.#closed) return;
     this.#timer?.stop();
     this.#timer = undefined;
     this.#linger = startTimer(LINGER, () => this.#retire(), false);

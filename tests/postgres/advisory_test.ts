@@ -1,7 +1,7 @@
 import { type Backend, connect } from "@lockmgr/lockmgr";
 import { advisoryLock, postgresBackend } from "@lockmgr/lockmgr/postgres";
 import assert from "node:assert/strict";
-import { type ChildProcess, spawn } from "node:child_process";
+import { spawn } from "node:child_process";
 import { existsSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { test } from "../harness.ts";
@@ -180,7 +180,7 @@ const PYTHON = "/usr/bin/python3";
 const PACKAGES = ["python3-django", "python3-psycopg2", "python3-asgiref", "python3-sqlparse", "python3-tz", "libpq5"];
 
 /** A Django program that takes the advisory lock of a text as django-pglocks 1 does, until its input ends. */
-async function django(name: string, wait: boolean): Promise<ChildProcess & { said: () => string }> {
+async function django(name: string, wait: boolean): Promise<{ said: () => string; end: () => Promise<void> }> {
   const prefix = await unpackDebian("django", PACKAGES);
   const script = fileURLToPath(new URL("./django_program.py", import.meta.url));
   const env = {
@@ -194,7 +194,9 @@ async function django(name: string, wait: boolean): Promise<ChildProcess & { sai
   });
   let output = "";
   child.stdout.on("data", (chunk) => output += chunk);
-  return Object.assign(child, { said: () => output });
+  const ended = new Promise<void>((resolve) => child.once("close", () => resolve()));
+  const end = () => (child.stdin.end(), ended);
+  return { said: () => output, end };
 }
 
 test("advisoryLock: a Django program and this one exclude each other under key crc32", async () => {
@@ -206,11 +208,11 @@ test("advisoryLock: a Django program and this one exclude each other under key c
   assert.equal((await advisoryLock(backend, name, { key: "crc32", wait: false })).acquired, false);
   assert.equal((await advisoryLock(backend, name, { wait: false })).acquired, true);
   const waiting = advisoryLock(backend, name, { key: "crc32", timeout: 20 });
-  holder.stdin!.end();
+  await holder.end();
   const lock = await waiting;
   const refused = await django(name, false);
   await until("the Django program was refused", () => refused.said().includes("busy"), 30);
-  refused.stdin!.end();
+  await refused.end();
   const next = await django(name, true);
   await until("the Django program waits", async () => {
     await using sql = administrator();
@@ -218,5 +220,5 @@ test("advisoryLock: a Django program and this one exclude each other under key c
   }, 30);
   assert.equal(await lock.release(), true);
   await until("the Django program is next", () => next.said().includes("acquired"), 30);
-  next.stdin!.end();
+  await next.end();
 });

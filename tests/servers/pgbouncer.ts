@@ -11,11 +11,11 @@ import process from "node:process";
 import { setTimeout as delay } from "node:timers/promises";
 import {
   asOrdinaryUser,
-  endWatcher,
   findProgram,
   freePort,
   privateDirectory,
   unpackDebian,
+  type Watcher,
   whenOrphaned,
 } from "./tools.ts";
 
@@ -36,7 +36,7 @@ export class PgBouncer implements AsyncDisposable {
   readonly port: number;
   readonly #child: ChildProcess;
   readonly #directory: string;
-  readonly #watcher: number;
+  readonly #watcher: Watcher;
 
   private constructor(port: number, child: ChildProcess, directory: string) {
     this.port = port;
@@ -82,7 +82,7 @@ export class PgBouncer implements AsyncDisposable {
       this.#child.kill("SIGKILL");
       await ended;
     }
-    endWatcher(this.#watcher);
+    await this.#watcher.stop();
     rmSync(this.#directory, { recursive: true, force: true });
   }
 

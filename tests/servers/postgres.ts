@@ -7,7 +7,7 @@ import { appendFileSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import process from "node:process";
 import { type Binaries, findBinaries } from "./postgres_binaries.ts";
-import { asOrdinaryUser, endWatcher, freePort, privateDirectory, run, whenOrphaned } from "./tools.ts";
+import { asOrdinaryUser, freePort, privateDirectory, run, type Watcher, whenOrphaned } from "./tools.ts";
 
 /** How a server for tests is set up. */
 export interface PostgresServerOptions {
@@ -36,7 +36,7 @@ export class PostgresServer implements AsyncDisposable {
   readonly port: number;
   readonly #binaries: Binaries;
   readonly #directory: string;
-  #watcher: number | undefined;
+  #watcher: Watcher | undefined;
 
   private constructor(binaries: Binaries, directory: string, port: number) {
     this.#binaries = binaries;
@@ -142,7 +142,7 @@ export class PostgresServer implements AsyncDisposable {
   /** Stops the server and removes its data. */
   async stop(): Promise<void> {
     await this.#control("stop", "-m", "immediate").catch(() => {}); // it may be down already
-    if (this.#watcher) endWatcher(this.#watcher);
+    await this.#watcher?.stop();
     this.#watcher = undefined;
     rmSync(this.#directory, { recursive: true, force: true });
   }

@@ -95,25 +95,25 @@ export function freePort(): Promise<number> {
   });
 }
 
-/**
- * Runs `cleanup` (shell) when this process has ended without having done so itself.
- *
- * @returns The watcher's process id: end it once the clean-up was done.
- */
-export function whenOrphaned(cleanup: string): number {
-  const script = `while kill -0 ${process.pid} 2>/dev/null; do sleep 1; done; ${cleanup}`;
-  const watcher = spawn("sh", ["-c", script], { detached: true, stdio: "ignore" });
-  watcher.unref();
-  return watcher.pid!;
+/** Cleans up when this process ends without having done so. */
+export interface Watcher {
+  /** Ends the watcher: the clean-up was done. */
+  stop(): Promise<void>;
 }
 
-/** Ends the watcher of `whenOrphaned`. */
-export function endWatcher(pid: number): void {
-  try {
-    process.kill(-pid, "SIGKILL"); // with the `sleep` it is in
-  } catch {
-    // It has ended already.
-  }
+/** Runs `cleanup` (shell) when this process has ended without having done so itself. */
+export function whenOrphaned(cleanup: string): Watcher {
+  const script = `while kill -0 ${process.pid} 2>/dev/null; do sleep 1; done; ${cleanup}`;
+  const child = spawn("sh", ["-c", script], { detached: true, stdio: "ignore" });
+  child.unref();
+  return {
+    stop: () =>
+      new Promise((resolve) => {
+        child.ref();
+        child.once("exit", () => resolve());
+        process.kill(-child.pid!, "SIGKILL"); // with the `sleep` it is in
+      }),
+  };
 }
 
 /**
