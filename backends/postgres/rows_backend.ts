@@ -115,12 +115,7 @@ export class RowsBackend implements Backend {
 
   async renew(requests: readonly RenewRequest[]): Promise<(LockRow | undefined)[]> {
     const what = `renew ${namesOf(requests)}`;
-    const wishes = requests.map(({ name, owner, from, add }) => ({
-      name,
-      owner,
-      start: String(from),
-      more: textOf(add),
-    }));
+    const wishes = requests.map(wishOf);
     const statement = requests.length === 1 ? this.#sql.renew : this.#sql.renewEach;
     try {
       const rows = await this.#send(what, statement, parametersOf(wishes, RENEW_FIELDS));
@@ -135,7 +130,10 @@ export class RowsBackend implements Backend {
   async #renewOneByOne(requests: readonly RenewRequest[]): Promise<(LockRow | undefined)[]> {
     const renewals = requests.map(async (request) => {
       try {
-        return (await this.renew([request]))[0];
+        const rows = await this.#send(`renew lock ${JSON.stringify(request.name)}`, this.#sql.renewEach, [
+          JSON.stringify([wishOf(request)]),
+        ]);
+        return inOrderOf([request], rows)[0];
       } catch (error) {
         if (!isRowLocked((error as Error).cause)) throw error;
         return (await this.list({ names: [request.name] }))[0]; // not extended yet, and it says until when it holds
@@ -219,6 +217,11 @@ function parametersOf<K extends string>(
   fields: readonly K[],
 ): (string | null)[] {
   return wishes.length === 1 ? fields.map((field) => wishes[0][field]) : [JSON.stringify(wishes)];
+}
+
+/** A renewal as the statement takes it. */
+function wishOf({ name, owner, from, add }: RenewRequest): Record<typeof RENEW_FIELDS[number], string | null> {
+  return { name, owner, start: String(from), more: textOf(add) };
 }
 
 /** The answered rows in the order of the requests. */

@@ -10,8 +10,8 @@
 import { notifyIfAwaited } from "./keys.ts";
 import { namespaceOf, quoted } from "./schema.ts";
 
-/** How long a statement waits for a row that another transaction keeps: an attempt to take it, and what must be done. */
-const ATTEMPT_PATIENCE = "500ms";
+/** How long a statement waits for a row that another transaction keeps: where others wait for it, and what must be done. */
+const ATTEMPT_PATIENCE = "200ms";
 const PATIENCE = "5s";
 
 /** What an attempt asks for, in the order of its parameters and under these names in JSON. */

@@ -45,6 +45,7 @@ export class Watching {
   #reconnect = RECONNECT_FIRST;
   #timer: Timer | undefined;
   #linger: Timer | undefined;
+  #resumption: Timer | undefined;
   #closed = false;
 
   constructor(source: Source, timeout: number, namespace: string, look: Look) {
@@ -79,6 +80,7 @@ export class Watching {
   async close(): Promise<void> {
     this.#closed = true;
     this.#timer?.stop();
+    this.#resumption?.stop();
     this.#linger?.stop();
     this.#wakeAll();
     const session = this.#session;
@@ -128,7 +130,8 @@ export class Watching {
     this.#session = undefined;
     for (const entry of this.#awaited.values()) entry.key = undefined;
     if (this.#closed || this.#awaited.size === 0) return;
-    startTimer(this.#reconnect, () => this.#resume(), false);
+    this.#resumption?.stop();
+    this.#resumption = startTimer(this.#reconnect, () => this.#resume(), false);
     this.#reconnect = Math.min(this.#reconnect * 2, RECONNECT_LAST);
     this.#wakeAll();
   }
