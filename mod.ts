@@ -18,7 +18,7 @@
  */
 export type * from "./core/backend.ts";
 export { cleanLocks } from "./core/clean_locks.ts";
-export { connect, type ConnectOptions } from "./core/connect.ts";
+export { connect, type ConnectOptions, schemaOf } from "./core/connect.ts";
 export { setDefaultBackend } from "./core/default_backend.ts";
 export * from "./core/errors.ts";
 export { getLock, tryLock } from "./core/get_lock.ts";

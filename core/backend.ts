@@ -5,15 +5,51 @@
  * @module
  */
 
-/** How locks are kept: as a row that lapses, as the server's own session lock, or as both. */
+/**
+ * How locks are kept: as a row that lapses, as the server's own session lock, or as both.
+ *
+ * @example
+ * ```ts
+ * import { connect, type Mode } from "@lockmgr/lockmgr";
+ * import assert from "node:assert/strict";
+ *
+ * const mode: Mode = "lease";
+ * await using backend = await connect("sqlite::memory:", { mode });
+ * assert.equal(backend.mode, mode);
+ * ```
+ */
 export type Mode = "lease" | "session" | "hybrid";
 
-/** A value that JSON can carry. */
+/**
+ * A value that JSON can carry.
+ *
+ * @example
+ * ```ts
+ * import { connect, getLock, type Json } from "@lockmgr/lockmgr";
+ * import assert from "node:assert/strict";
+ *
+ * await using backend = await connect("sqlite::memory:");
+ * const metadata: Json = { shard: 7, tags: ["nightly"] };
+ * assert.deepEqual((await getLock("jobs", { backend, metadata })).metadata, metadata);
+ * ```
+ */
 export type Json = string | number | boolean | null | readonly Json[] | { readonly [key: string]: Json };
 
 /**
  * One lock as the database answered it. Times are whole microseconds since 1970 by the server's clock:
  * below 2^53 until the year 2255, so that a `number` holds them exactly.
+ *
+ * @example
+ * ```ts
+ * import { connect, getLock, type LockRow } from "@lockmgr/lockmgr";
+ * import assert from "node:assert/strict";
+ *
+ * await using backend = await connect("sqlite::memory:");
+ * const lock = await getLock("jobs", { backend, expires: 60 });
+ * const row: LockRow = (await backend.list({ names: ["jobs"] }))[0];
+ * assert.equal(row.token, lock.token);
+ * assert.equal(row.lockedUntil! - row.createdAt, 60e6); // microseconds
+ * ```
  */
 export interface LockRow {
   /** The locked name. */
@@ -38,7 +74,28 @@ export interface LockRow {
   readonly session?: string | null;
 }
 
-/** One atomic attempt to take one name. */
+/**
+ * One atomic attempt to take one name.
+ *
+ * @example
+ * ```ts
+ * import { type AcquireRequest, connect } from "@lockmgr/lockmgr";
+ * import assert from "node:assert/strict";
+ *
+ * await using backend = await connect("sqlite::memory:");
+ * const request: AcquireRequest = {
+ *   name: "jobs",
+ *   owner: crypto.randomUUID(),
+ *   duration: 60e6, // microseconds
+ *   lockedBy: "host-a",
+ *   lockProcess: null,
+ *   metadata: null,
+ *   shared: false,
+ * };
+ * const [answer] = await backend.acquire([request]);
+ * assert(answer.granted);
+ * ```
+ */
 export interface AcquireRequest {
   /** The name wanted. */
   readonly name: string;
@@ -56,7 +113,27 @@ export interface AcquireRequest {
   readonly shared: boolean;
 }
 
-/** The server session that a lock rides on: when it ends, the lock is gone. */
+/**
+ * The server session that a lock rides on: when it ends, the lock is gone.
+ *
+ * @example
+ * ```ts
+ * import { type Lifeline } from "@lockmgr/lockmgr";
+ * import assert from "node:assert/strict";
+ *
+ * const listeners = new Set<() => void>();
+ * const lifeline: Lifeline = {
+ *   ended: undefined,
+ *   onEnd(listener) {
+ *     listeners.add(listener);
+ *     return () => listeners.delete(listener);
+ *   },
+ * };
+ * const forget = lifeline.onEnd(() => {});
+ * forget();
+ * assert.equal(listeners.size, 0);
+ * ```
+ */
 export interface Lifeline {
   /** Why it ended; `undefined` while it lives. */
   readonly ended: Error | undefined;
@@ -64,12 +141,38 @@ export interface Lifeline {
   onEnd(listener: () => void): () => void;
 }
 
-/** What came of an attempt. A grant carries the lifeline of the session that keeps it, where there is one. */
+/**
+ * What came of an attempt. A grant carries the lifeline of the session that keeps it, where there is one.
+ *
+ * @example
+ * ```ts
+ * import { type AcquireAnswer, connect, getLock } from "@lockmgr/lockmgr";
+ * import assert from "node:assert/strict";
+ *
+ * await using backend = await connect("sqlite::memory:");
+ * await getLock("jobs", { backend, lockedBy: "host-a" });
+ * const request = { name: "jobs", owner: "b", duration: 60e6, lockedBy: "host-a", lockProcess: null, metadata: null, shared: false };
+ * const answer: AcquireAnswer = (await backend.acquire([request]))[0];
+ * assert(!answer.granted && answer.holder?.lockedBy === "host-a");
+ * ```
+ */
 export type AcquireAnswer =
   | { readonly granted: true; readonly row: LockRow; readonly lifeline?: Lifeline }
   | { readonly granted: false; readonly holder: LockRow | undefined };
 
-/** A claim to a lock: the name and the owner of one acquisition. */
+/**
+ * A claim to a lock: the name and the owner of one acquisition.
+ *
+ * @example
+ * ```ts
+ * import { type Claim, connect } from "@lockmgr/lockmgr";
+ * import assert from "node:assert/strict";
+ *
+ * await using backend = await connect("sqlite::memory:");
+ * const claim: Claim = { name: "jobs", owner: "an owner that was never granted anything" };
+ * assert.deepEqual(await backend.release([claim]), [false]);
+ * ```
+ */
 export interface Claim {
   /** The name held. */
   readonly name: string;
@@ -77,7 +180,20 @@ export interface Claim {
   readonly owner: string;
 }
 
-/** Which lock to extend or release: one acquisition's, or with `owner: null` whoever's it is. */
+/**
+ * Which lock to extend or release: one acquisition's, or with `owner: null` whoever's it is.
+ *
+ * @example
+ * ```ts
+ * import { connect, getLock, type Target } from "@lockmgr/lockmgr";
+ * import assert from "node:assert/strict";
+ *
+ * await using backend = await connect("sqlite::memory:");
+ * await getLock("jobs", { backend });
+ * const target: Target = { name: "jobs", owner: null }; // whoever's it is
+ * assert.deepEqual(await backend.release([target]), [true]);
+ * ```
+ */
 export interface Target {
   /** The name meant. */
   readonly name: string;
@@ -85,7 +201,21 @@ export interface Target {
   readonly owner: string | null;
 }
 
-/** One extension: the new expiry is the later of the present one and `from` + `add`. */
+/**
+ * One extension: the new expiry is the later of the present one and `from` + `add`.
+ *
+ * @example
+ * ```ts
+ * import { connect, getLock, type RenewRequest } from "@lockmgr/lockmgr";
+ * import assert from "node:assert/strict";
+ *
+ * await using backend = await connect("sqlite::memory:");
+ * await getLock("jobs", { backend, expires: 60 });
+ * const request: RenewRequest = { name: "jobs", owner: null, from: "expiry", add: 30e6 };
+ * const [row] = await backend.renew([request]);
+ * assert.equal(row!.lockedUntil! - row!.createdAt, 90e6); // microseconds
+ * ```
+ */
 export interface RenewRequest extends Target {
   /** What `add` counts from: the server's present time, the row's present expiry, or a fixed time in microseconds. */
   readonly from: "now" | "expiry" | number;
@@ -93,7 +223,20 @@ export interface RenewRequest extends Target {
   readonly add: number | null;
 }
 
-/** Which locks to list. Without `includeExpired` only live ones. */
+/**
+ * Which locks to list. Without `includeExpired` only live ones.
+ *
+ * @example
+ * ```ts
+ * import { connect, getLock, type ListFilter } from "@lockmgr/lockmgr";
+ * import assert from "node:assert/strict";
+ *
+ * await using backend = await connect("sqlite::memory:");
+ * await getLock("report:1", { backend });
+ * const filter: ListFilter = { prefix: "report:" };
+ * assert.equal((await backend.list(filter)).length, 1);
+ * ```
+ */
 export interface ListFilter {
   /** Only these names. */
   readonly names?: readonly string[];
@@ -103,7 +246,43 @@ export interface ListFilter {
   readonly includeExpired?: boolean;
 }
 
-/** A database that keeps locks. Made by `connect` or by one of the engines' own functions. */
+/**
+ * One thing that was looked at in a database, and what it means for locks.
+ *
+ * @example
+ * ```ts
+ * import { connect, type Finding } from "@lockmgr/lockmgr";
+ * import assert from "node:assert/strict";
+ *
+ * await using backend = await connect("sqlite::memory:");
+ * const findings: readonly Finding[] = await backend.examine?.() ?? [];
+ * assert(findings.every(({ state }) => state !== "problem"));
+ * ```
+ */
+export interface Finding {
+  /** What was looked at, in a word or two. */
+  readonly what: string;
+  /** Whether it is well, worth knowing, worth a change, or in the way. */
+  readonly state: "ok" | "note" | "warning" | "problem";
+  /** What is. */
+  readonly detail: string;
+  /** What to do about it. */
+  readonly advice?: string;
+}
+
+/**
+ * A database that keeps locks. Made by `connect` or by one of the engines' own functions.
+ *
+ * @example
+ * ```ts
+ * import { type Backend, connect, isLocked } from "@lockmgr/lockmgr";
+ * import assert from "node:assert/strict";
+ *
+ * await using backend: Backend = await connect("sqlite::memory:");
+ * assert.equal(backend.engine, "sqlite");
+ * assert.equal(await isLocked("jobs", { backend }), false);
+ * ```
+ */
 export interface Backend extends AsyncDisposable {
   /** The engine's name, such as `"sqlite"`. */
   readonly engine: string;
@@ -139,4 +318,6 @@ export interface Backend extends AsyncDisposable {
    * change hands until that transaction ends.
    */
   guard?(claim: Claim, client: unknown): Promise<boolean>;
+  /** Looks at what the server and its settings mean for locks: version, replica, cluster, pooler, privileges. Changes nothing. */
+  examine?(): Promise<readonly Finding[]>;
 }

@@ -1,9 +1,21 @@
 import type { Backend } from "./backend.ts";
 import { BackendError } from "./errors.ts";
 import { builtin, stateDirectory } from "./runtime.ts";
-import type { BackendSettings } from "./settings.ts";
+import { type BackendSettings, resolveSettings, takeSettings } from "./settings.ts";
 
-/** Options of `connect`: the settings that all engines share, and those of the engine at hand. */
+/**
+ * Options of `connect`: the settings that all engines share, and those of the engine at hand.
+ *
+ * @example
+ * ```ts
+ * import { connect, type ConnectOptions } from "@lockmgr/lockmgr";
+ * import assert from "node:assert/strict";
+ *
+ * const options: ConnectOptions = { table: "my_locks", busyTimeout: 2 };
+ * await using backend = await connect("sqlite::memory:", options);
+ * assert.equal(backend.mode, "lease");
+ * ```
+ */
 export interface ConnectOptions extends BackendSettings {
   /** An engine's own option, as its backend function documents it. */
   [option: string]: unknown;
@@ -18,6 +30,12 @@ const ENGINES: Record<string, () => Promise<Open>> = {
   "file:": async () => (await import("../backends/sqlite/mod.ts")).sqliteBackend,
   "postgres:": async () => (await import("../backends/postgres/mod.ts")).postgresBackend,
   "postgresql:": async () => (await import("../backends/postgres/mod.ts")).postgresBackend,
+};
+
+/** The statements that make a table, by the schemes of the engines' URLs. */
+const SCHEMAS: Record<string, () => Promise<(table: string) => string>> = {
+  "sqlite:": async () => (await import("../backends/sqlite/schema.ts")).schema,
+  "file:": async () => (await import("../backends/sqlite/schema.ts")).schema,
 };
 
 /** The scheme of a URL; a bare path has none, nor has a drive letter. */
@@ -68,12 +86,38 @@ export async function connect(target?: string | URL, options: ConnectOptions = {
     const open = await ENGINES["sqlite:"]();
     return await open(given, options);
   }
-  if (!Object.hasOwn(ENGINES, scheme)) {
-    const known = Object.keys(ENGINES).join(" ");
-    throw new TypeError(
-      `Cannot connect by ${JSON.stringify(scheme)}: want one of ${known}, or the path of an SQLite file`,
-    );
-  }
-  const open = await ENGINES[scheme]();
+  const open = await engineOf(ENGINES, scheme)();
   return await open(given, options);
+}
+
+/** What a scheme stands for. */
+function engineOf<T>(engines: Record<string, T>, scheme: string): T {
+  if (Object.hasOwn(engines, scheme)) return engines[scheme];
+  const known = Object.keys(engines).join(" ");
+  throw new TypeError(
+    `Cannot connect by ${JSON.stringify(scheme)}: want one of ${known}, or the path of an SQLite file`,
+  );
+}
+
+/**
+ * The statements that make the table of locks, for those who run DDL themselves and connect with `migrate: false`.
+ * Nothing is opened and nothing is asked.
+ *
+ * @example
+ * ```ts
+ * import { schemaOf } from "@lockmgr/lockmgr";
+ * import assert from "node:assert/strict";
+ *
+ * assert.match(await schemaOf("sqlite:locks.db", { table: "my_locks" }), /^CREATE TABLE IF NOT EXISTS "my_locks"/);
+ * ```
+ *
+ * @param target As for {@linkcode connect}: it tells the engine, and in its `lockmgr_table` the table.
+ * @param options The table, if the target does not say.
+ * @throws {TypeError} For a scheme that nobody knows or a table that cannot be.
+ */
+export async function schemaOf(target?: string | URL, options: Pick<ConnectOptions, "table"> = {}): Promise<string> {
+  const given = target === undefined ? "" : String(target);
+  const make = await engineOf(SCHEMAS, schemeOf(given) ?? "sqlite:")();
+  const parameters = new URLSearchParams(/\?([^#]*)/.exec(given)?.[1] ?? "");
+  return make(resolveSettings({ ...takeSettings(parameters), ...options }).table);
 }

@@ -25,7 +25,21 @@ function deadlineOf(row: LockRow, askedAt: number): number {
   return askedAt + left - Math.max(left, 0) * DRIFT_SHARE - DRIFT_FLOOR;
 }
 
-/** What was granted: the row, when it was asked for, and the session it rides on, if any. */
+/**
+ * What was granted: the row, when it was asked for, and the session it rides on, if any.
+ *
+ * @example
+ * ```ts
+ * import { connect, getLock, type Grant, Lock } from "@lockmgr/lockmgr";
+ * import assert from "node:assert/strict";
+ *
+ * await using backend = await connect("sqlite::memory:");
+ * const lock = await getLock("jobs", { backend });
+ * const [row] = await backend.list({ names: ["jobs"] });
+ * const grant: Grant = { backend, claim: { name: "jobs", owner: "unknown" }, row, askedAt: performance.now() };
+ * assert.equal(new Lock(grant).token, lock.token);
+ * ```
+ */
 export interface Grant {
   /** The backend that granted it. */
   readonly backend: Backend;

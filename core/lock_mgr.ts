@@ -5,16 +5,55 @@ import { checkName } from "./names.ts";
 import { DEFAULT_EXPIRES, type LockOptions, type RenewOptions, resolveLockOptions } from "./options.ts";
 import { hostname } from "./runtime.ts";
 
-/** Options of `LockMgr`. All durations are seconds, fractions allowed. */
+/**
+ * Options of `LockMgr`. All durations are seconds, fractions allowed.
+ *
+ * @example
+ * ```ts
+ * import { connect, LockMgr, type LockMgrOptions } from "@lockmgr/lockmgr";
+ * import assert from "node:assert/strict";
+ *
+ * await using backend = await connect("sqlite::memory:");
+ * const options: LockMgrOptions = { backend, expires: 60, autoRenew: true };
+ * await using mgr = await LockMgr.acquire("jobs", options);
+ * assert(mgr.mainLock?.held);
+ * ```
+ */
 export type LockMgrOptions = Pick<
   LockOptions,
   "backend" | "expires" | "lockedBy" | "lockProcess" | "wait" | "autoRenew" | "signal"
 >;
 
-/** Options of a further lock of a manager; what is not said is the manager's own. */
+/**
+ * Options of a further lock of a manager; what is not said is the manager's own.
+ *
+ * @example
+ * ```ts
+ * import { connect, LockMgr, type LockMgrLockOptions } from "@lockmgr/lockmgr";
+ * import assert from "node:assert/strict";
+ *
+ * await using backend = await connect("sqlite::memory:");
+ * await using mgr = await LockMgr.acquire("jobs", { backend });
+ * const options: LockMgrLockOptions = { expires: 30, wait: 5 };
+ * assert.equal((await mgr.lock("report", options)).name, "report");
+ * ```
+ */
 export type LockMgrLockOptions = Pick<LockOptions, "expires" | "wait">;
 
-/** Options of `LockMgr.renew`. */
+/**
+ * Options of `LockMgr.renew`.
+ *
+ * @example
+ * ```ts
+ * import { connect, LockMgr, type LockMgrRenewOptions } from "@lockmgr/lockmgr";
+ * import assert from "node:assert/strict";
+ *
+ * await using backend = await connect("sqlite::memory:");
+ * await using mgr = await LockMgr.acquire("jobs", { backend, expires: 60 });
+ * const options: LockMgrRenewOptions = { expires: 30 }; // 30 s more
+ * assert((await mgr.renew(undefined, options)).expiresIn! > 80);
+ * ```
+ */
 export interface LockMgrRenewOptions extends Omit<RenewOptions, "backend"> {
   /** Seconds to add, or to count from now. @default 120 */
   expires?: number | null;

@@ -8,13 +8,38 @@ import { UnsupportedError } from "./errors.ts";
 import { checkText } from "./names.ts";
 import { hostname } from "./runtime.ts";
 
-/** The database to use, for calls that take nothing else. */
+/**
+ * The database to use, for calls that take nothing else.
+ *
+ * @example
+ * ```ts
+ * import { type BackendOptions, cleanLocks, connect } from "@lockmgr/lockmgr";
+ * import assert from "node:assert/strict";
+ *
+ * await using backend = await connect("sqlite::memory:");
+ * const options: BackendOptions = { backend };
+ * assert.equal(await cleanLocks(options), 0);
+ * ```
+ */
 export interface BackendOptions {
   /** The database that keeps the lock. @default the one of `setDefaultBackend`, else of `LOCKMGR_URL`, else an SQLite file in the user's state directory */
   backend?: Backend;
 }
 
-/** Who a lock is held by: words for people, no credentials. */
+/**
+ * Who a lock is held by: words for people, no credentials.
+ *
+ * @example
+ * ```ts
+ * import { connect, getLock, type HolderOptions } from "@lockmgr/lockmgr";
+ * import assert from "node:assert/strict";
+ *
+ * await using backend = await connect("sqlite::memory:");
+ * const holder: HolderOptions = { lockedBy: "host-a", lockProcess: 71 };
+ * const lock = await getLock("jobs", { backend, ...holder });
+ * assert.equal(lock.lockedBy, "host-a");
+ * ```
+ */
 export interface HolderOptions {
   /** Who takes the lock. @default the machine's host name */
   lockedBy?: string;
@@ -22,7 +47,20 @@ export interface HolderOptions {
   lockProcess?: number | null;
 }
 
-/** Options of `getLock`, `tryLock` and `withLock`. All durations are seconds, fractions allowed. */
+/**
+ * Options of `getLock`, `tryLock` and `withLock`. All durations are seconds, fractions allowed.
+ *
+ * @example
+ * ```ts
+ * import { connect, getLock, type LockOptions } from "@lockmgr/lockmgr";
+ * import assert from "node:assert/strict";
+ *
+ * await using backend = await connect("sqlite::memory:");
+ * const options: LockOptions = { backend, expires: 30, wait: 5, metadata: { shard: 7 } };
+ * const lock = await getLock("jobs", options);
+ * assert.deepEqual(lock.metadata, { shard: 7 });
+ * ```
+ */
 export interface LockOptions extends BackendOptions, HolderOptions {
   /** Seconds until the lock lapses; `0`, `null` or `Infinity` is never. @default 600 */
   expires?: number | null;
@@ -38,7 +76,21 @@ export interface LockOptions extends BackendOptions, HolderOptions {
   shared?: boolean;
 }
 
-/** Options of `renewLock` and `Lock.renew`. */
+/**
+ * Options of `renewLock` and `Lock.renew`.
+ *
+ * @example
+ * ```ts
+ * import { connect, getLock, type RenewOptions } from "@lockmgr/lockmgr";
+ * import assert from "node:assert/strict";
+ *
+ * await using backend = await connect("sqlite::memory:");
+ * const lock = await getLock("jobs", { backend, expires: 60 });
+ * const options: RenewOptions = { expires: 30, addTime: true };
+ * await lock.renew(options);
+ * assert(lock.expiresIn! > 80);
+ * ```
+ */
 export interface RenewOptions extends BackendOptions, HolderOptions {
   /** Seconds from now until the lock lapses; `0`, `null` or `Infinity` is never. @default 600 */
   expires?: number | null;
@@ -48,7 +100,21 @@ export interface RenewOptions extends BackendOptions, HolderOptions {
   create?: boolean;
 }
 
-/** Options of `setLock`. */
+/**
+ * Options of `setLock`.
+ *
+ * @example
+ * ```ts
+ * import { connect, setLock, type SetLockOptions } from "@lockmgr/lockmgr";
+ * import assert from "node:assert/strict";
+ *
+ * await using backend = await connect("sqlite::memory:");
+ * const options: SetLockOptions = { backend, expires: 60, renew: false };
+ * await setLock("jobs", options);
+ * const { counts } = await setLock("jobs", options);
+ * assert.equal(counts.skipRenew, 1);
+ * ```
+ */
 export interface SetLockOptions extends BackendOptions, HolderOptions {
   /** Seconds until the locks lapse; `0`, `null` or `Infinity` is never. @default 600 */
   expires?: number | null;
@@ -60,7 +126,20 @@ export interface SetLockOptions extends BackendOptions, HolderOptions {
   create?: boolean;
 }
 
-/** Options of `listLocks`. */
+/**
+ * Options of `listLocks`.
+ *
+ * @example
+ * ```ts
+ * import { connect, getLock, listLocks, type ListOptions } from "@lockmgr/lockmgr";
+ * import assert from "node:assert/strict";
+ *
+ * await using backend = await connect("sqlite::memory:");
+ * await getLock("report:1", { backend });
+ * const options: ListOptions = { backend, prefix: "report:" };
+ * assert.equal((await listLocks(options)).length, 1);
+ * ```
+ */
 export interface ListOptions extends BackendOptions {
   /** Only names that begin so, compared exactly. @default every name */
   prefix?: string;

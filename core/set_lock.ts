@@ -15,7 +15,21 @@ import { LockRecord } from "./record.ts";
 import { twice } from "./retrying.ts";
 import { monotonic } from "./runtime.ts";
 
-/** What `setLock` did with one name. */
+/**
+ * What `setLock` did with one name.
+ *
+ * @example
+ * ```ts
+ * import { connect, type LockSetStatus, setLock } from "@lockmgr/lockmgr";
+ * import assert from "node:assert/strict";
+ *
+ * await using backend = await connect("sqlite::memory:");
+ * const { statuses } = await setLock("jobs", { backend });
+ * const [name, status]: [string, LockSetStatus] = statuses[0];
+ * assert.equal(name, "jobs");
+ * assert.deepEqual(status, { wasLocked: false, status: "create", locked: true });
+ * ```
+ */
 export interface LockSetStatus {
   /** Whether it was held before. */
   wasLocked: boolean;
@@ -25,7 +39,19 @@ export interface LockSetStatus {
   locked: boolean;
 }
 
-/** How often `setLock` did what. */
+/**
+ * How often `setLock` did what.
+ *
+ * @example
+ * ```ts
+ * import { connect, type LockSetCounts, setLock } from "@lockmgr/lockmgr";
+ * import assert from "node:assert/strict";
+ *
+ * await using backend = await connect("sqlite::memory:");
+ * const counts: LockSetCounts = (await setLock(["a", "b"], { backend })).counts;
+ * assert.deepEqual(counts, { created: 2, renewed: 0, skipCreate: 0, skipRenew: 0 });
+ * ```
+ */
 export interface LockSetCounts {
   /** Names that were free and are held now. */
   created: number;
@@ -37,7 +63,20 @@ export interface LockSetCounts {
   skipRenew: number;
 }
 
-/** What `setLock` did. */
+/**
+ * What `setLock` did.
+ *
+ * @example
+ * ```ts
+ * import { connect, type LockSetResult, setLock } from "@lockmgr/lockmgr";
+ * import assert from "node:assert/strict";
+ *
+ * await using backend = await connect("sqlite::memory:");
+ * const result: LockSetResult = await setLock(["a", "b", "a"], { backend });
+ * assert.equal(result.locks.length, 2);
+ * assert.equal(result.statuses.length, 3);
+ * ```
+ */
 export interface LockSetResult {
   /** Each name that is held now, once, in the order given; those created are `Lock` handles. */
   locks: LockRecord[];

@@ -5,7 +5,19 @@
  */
 import type { Mode } from "./backend.ts";
 
-/** How a backend keeps its locks, whatever the engine. */
+/**
+ * How a backend keeps its locks, whatever the engine.
+ *
+ * @example
+ * ```ts
+ * import { type BackendSettings, connect } from "@lockmgr/lockmgr";
+ * import assert from "node:assert/strict";
+ *
+ * const settings: BackendSettings = { mode: "lease", table: "my_locks", migrate: true };
+ * await using backend = await connect("sqlite::memory:", { ...settings });
+ * assert.equal(backend.mode, "lease");
+ * ```
+ */
 export interface BackendSettings {
   /** How locks are kept; SQLite has `"lease"` only. @default "lease" */
   mode?: Mode;

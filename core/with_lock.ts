@@ -4,7 +4,19 @@ import type { Lock } from "./lock.ts";
 import type { LockOptions } from "./options.ts";
 import { warn } from "./runtime.ts";
 
-/** What runs while the lock is held. */
+/**
+ * What runs while the lock is held.
+ *
+ * @example
+ * ```ts
+ * import { connect, type LockBody, withLock } from "@lockmgr/lockmgr";
+ * import assert from "node:assert/strict";
+ *
+ * await using backend = await connect("sqlite::memory:");
+ * const body: LockBody<bigint> = (lock) => lock.token;
+ * assert(await withLock("jobs", { backend }, body) > 0n);
+ * ```
+ */
 export type LockBody<T> = (lock: Lock) => T | Promise<T>;
 
 /**

@@ -3,6 +3,7 @@ import type {
   AcquireRequest,
   Backend,
   Claim,
+  Finding,
   ListFilter,
   LockRow,
   RenewRequest,
@@ -13,12 +14,25 @@ import { type BackendSettings, refuseUnknown, resolveSettings, takeSettings } fr
 import { Connection, type Durability } from "./connection.ts";
 import { inTransaction, isDatabase, openDatabase, type SqliteDatabase } from "./driver.ts";
 import { isMissingTable, translate } from "./errors.ts";
+import { examine } from "./examine.ts";
 import { type SqliteRow, toLockRow } from "./rows.ts";
 import { hasTable, schema } from "./schema.ts";
 import { type Statements, statementsFor } from "./statements.ts";
 import { Watching } from "./watching.ts";
 
-/** How an SQLite backend is set up. */
+/**
+ * How an SQLite backend is set up.
+ *
+ * @example
+ * ```ts
+ * import { sqliteBackend, type SqliteOptions } from "@lockmgr/lockmgr/sqlite";
+ * import assert from "node:assert/strict";
+ *
+ * const options: SqliteOptions = { table: "my_locks", busyTimeout: 2 };
+ * await using backend = await sqliteBackend(":memory:", options);
+ * assert.equal(backend.engine, "sqlite");
+ * ```
+ */
 export interface SqliteOptions extends BackendSettings {
   /** What opens the file: the runtime's own SQLite, or `"@db/sqlite"` on Deno. @default "node:sqlite" */
   driver?: string;
@@ -102,7 +116,13 @@ class SqliteBackend implements Backend {
         return known.map((answer) => answer ?? { granted: false, holder: undefined });
       }
     }
-    return requests.map((request) => this.#insert(request) ?? this.#known(request)!);
+    const answers = requests.map((request) => this.#insert(request) ?? this.#known(request) ?? this.#insert(request)!);
+    if (allOrNothing && answers.some(({ granted }) => !granted)) {
+      throw new BackendError("Cannot acquire several locks at once: the clock went back meanwhile", {
+        retryable: true,
+      });
+    }
+    return answers;
   }
 
   /**
@@ -189,6 +209,11 @@ class SqliteBackend implements Backend {
     } catch (error) {
       throw translate(what, error);
     }
+  }
+
+  examine(): Promise<Finding[]> {
+    const what = "examine the database";
+    return this.#connection.attempt(what, () => examine(this.#connection.database, this.#table));
   }
 
   // deno-lint-ignore require-await -- the interface is asynchronous, SQLite is not

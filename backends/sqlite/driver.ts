@@ -7,7 +7,20 @@ import { BackendError } from "../../core/errors.ts";
 import { builtin } from "../../core/runtime.ts";
 import { openingError } from "./errors.ts";
 
-/** A prepared statement, as far as it is used here. */
+/**
+ * A prepared statement, as far as it is used here.
+ *
+ * @example
+ * ```ts
+ * import type { SqliteDatabase, SqliteStatement } from "@lockmgr/lockmgr/sqlite";
+ * import { DatabaseSync } from "node:sqlite";
+ * import assert from "node:assert/strict";
+ *
+ * using database = new DatabaseSync(":memory:");
+ * const statement: SqliteStatement = (database as SqliteDatabase).prepare("SELECT ? + 1 AS next");
+ * assert.equal((statement.get(6) as { next: number }).next, 7);
+ * ```
+ */
 export interface SqliteStatement {
   /** Runs it and answers the first row, `undefined` or `null` when there is none. */
   get(...parameters: unknown[]): unknown;
@@ -20,6 +33,18 @@ export interface SqliteStatement {
 /**
  * An SQLite database, as far as it is used here: `DatabaseSync` of `node:sqlite`, `Database` of `bun:sqlite`,
  * better-sqlite3 and `jsr:@db/sqlite` all have this shape.
+ *
+ * @example
+ * ```ts
+ * import { sqliteBackend, type SqliteDatabase } from "@lockmgr/lockmgr/sqlite";
+ * import { DatabaseSync } from "node:sqlite";
+ * import assert from "node:assert/strict";
+ *
+ * using database = new DatabaseSync(":memory:");
+ * const shape: SqliteDatabase = database; // nothing more is needed of a driver
+ * await using backend = await sqliteBackend(shape);
+ * assert.deepEqual(await backend.list({}), []);
+ * ```
  */
 export interface SqliteDatabase {
   /** Runs SQL that answers nothing. */

@@ -42,9 +42,9 @@ test("every engine has an entry point", async () => {
 
 test("tests of every runtime know the library by its public names alone", async () => {
   const neutral: string[] = [];
-  for (const folder of ["tests/conformance", "tests/drivers", "tests/package"]) {
-    for (const path of await readdir(folder, { recursive: true })) {
-      if (path.endsWith("_test.ts")) neutral.push(`${folder}/${path}`);
+  for (const folder of ["conformance", "core", "drivers", "processes", "sqlite", "package"]) {
+    for (const path of await readdir(`tests/${folder}`, { recursive: true })) {
+      if (path.endsWith("_test.ts")) neutral.push(`tests/${folder}/${path}`);
     }
   }
   const wrong = (await importsFrom(...neutral)).filter(({ file, specifier, target }) =>

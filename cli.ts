@@ -1,0 +1,31 @@
+/**
+ * The command line: `lockmgr COMMAND`.
+ *
+ * ```sh
+ * deno install -g -A -n lockmgr jsr:@lockmgr/lockmgr/cli
+ * lockmgr run nightly -n -- ./backup.sh
+ * ```
+ *
+ * @module
+ */
+import { realpathSync } from "node:fs";
+import process from "node:process";
+import { main } from "./cli/main.ts";
+import { endWithReader, flushed, silenceSqliteWarning } from "./cli/output.ts";
+
+export { main };
+
+/** Whether this file is the program and no import: Node before 22.18 and 24.2 does not tell. */
+function isProgram(): boolean {
+  const { main, filename } = import.meta as { main?: boolean; filename?: string };
+  if (main !== undefined) return main;
+  return process.argv[1] !== undefined && realpathSync(process.argv[1]) === filename;
+}
+
+if (isProgram()) {
+  endWithReader();
+  silenceSqliteWarning();
+  const exitCode = await main(process.argv.slice(2));
+  await flushed();
+  process.exit(exitCode);
+}

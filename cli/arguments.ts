@@ -1,0 +1,43 @@
+/**
+ * Arguments that are more than a text, checked as they are parsed.
+ *
+ * @module
+ */
+import { InvalidArgumentError } from "commander";
+
+/** Digits with or without a fraction. */
+const DECIMAL = /^(?:\d+\.?\d*|\.\d+)$/;
+
+/** A number of seconds, fractions allowed. */
+export function seconds(text: string): number {
+  if (!DECIMAL.test(text)) throw new InvalidArgumentError("Want seconds, such as 30 or 0.5.");
+  return Number(text);
+}
+
+/** A number of seconds that is more than none. */
+export function someSeconds(text: string): number {
+  const value = seconds(text);
+  if (value === 0) throw new InvalidArgumentError("Want more than 0 seconds.");
+  return value;
+}
+
+/** A whole number. */
+export function wholeNumber(text: string): number {
+  const value = Number(text);
+  if (!/^-?\d+$/.test(text) || !Number.isSafeInteger(value)) {
+    throw new InvalidArgumentError("Want a whole number.");
+  }
+  return value;
+}
+
+/** An exit code. */
+export function exitCode(text: string): number {
+  if (!/^\d+$/.test(text) || Number(text) > 255) throw new InvalidArgumentError("Want an exit code from 0 to 255.");
+  return Number(text);
+}
+
+/** A text that is not empty. */
+export function someText(text: string): string {
+  if (text === "") throw new InvalidArgumentError("Want a text that is not empty.");
+  return text;
+}

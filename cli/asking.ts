@@ -1,0 +1,28 @@
+/**
+ * Questions to the person at the terminal, and only there.
+ *
+ * @module
+ */
+import process from "node:process";
+import { createInterface } from "node:readline";
+
+/** Whether somebody can see the question and answer it. */
+export function canAsk(): boolean {
+  return process.stdin.isTTY === true && process.stderr.isTTY === true;
+}
+
+/**
+ * Asks on stderr and reads one line; `undefined` when the input has ended. The terminal is left in its own line mode,
+ * so that Ctrl-C ends the program as it ends any other and nothing needs to be put right afterwards.
+ */
+export function question(text: string): Promise<string | undefined> {
+  process.stderr.write(text);
+  const lines = createInterface({ input: process.stdin, terminal: false });
+  return new Promise((resolve) => {
+    lines.once("line", (line) => {
+      resolve(line);
+      lines.close();
+    });
+    lines.once("close", () => resolve(undefined));
+  });
+}

@@ -1,0 +1,64 @@
+/**
+ * What a command of the command line is made of. Each lives in a file of its own under `commands/`.
+ *
+ * @module
+ */
+import type { Command, OptionValues } from "commander";
+import type { Backend } from "../mod.ts";
+import type { Output } from "./output.ts";
+
+/** Flags that every command takes, before or after its name. */
+export interface GlobalFlags {
+  /** Where the locks are kept. */
+  readonly url?: string;
+  /** How they are kept. */
+  readonly mode?: string;
+  /** In which table. */
+  readonly table?: string;
+  /** Whether the result is JSON. */
+  readonly json?: boolean;
+  /** Whether errors are told with their stack. */
+  readonly debug?: boolean;
+}
+
+/** What a command wants otherwise than the flags and the environment say. */
+export interface OpenOptions {
+  /** Another mode. */
+  readonly mode?: string;
+  /** Whether the table may be created. */
+  readonly migrate?: boolean;
+}
+
+/** What a command works with. */
+export interface Context {
+  /** The flags that every command takes. */
+  readonly global: GlobalFlags;
+  /** Where results and messages go. */
+  readonly output: Output;
+  /** The command as it was parsed. */
+  readonly command: Command;
+  /** Opens the database that the flags or the environment name; it is closed when the command is done. */
+  open(options?: OpenOptions): Promise<Backend>;
+}
+
+/** One command. */
+export interface CommandSpec {
+  /** Its name. */
+  readonly name: string;
+  /** A shorter name. */
+  readonly alias?: string;
+  /** What it does, in one line. */
+  readonly summary: string;
+  /** What else its user needs to know. */
+  readonly description?: string;
+  /** Command lines and what they do. */
+  readonly examples: readonly (readonly [line: string, does: string])[];
+  /** Whether stdout belongs to a command that it runs: errors are then told in JSON on stderr. */
+  readonly passesOutput?: boolean;
+  /** Adds its arguments and flags. */
+  define(command: Command): Command;
+  /** What was given besides flags, where that takes more than the parser knows. */
+  operands?(command: Command): string[];
+  /** Does it, and answers the exit code. */
+  run(context: Context, operands: readonly string[], flags: OptionValues): Promise<number>;
+}

@@ -1,0 +1,25 @@
+import { unlock } from "../../mod.ts";
+import type { CommandSpec } from "../command.ts";
+import { EXIT } from "../exit_codes.ts";
+import { visible } from "../formats/text.ts";
+
+/** `clear_lock`: releases by force. */
+export const clearLock: CommandSpec = {
+  name: "clear_lock",
+  alias: "clear",
+  summary: "release locks, whoever holds them",
+  description: `For a lock that nobody will release any more. A holder that is still alive loses
+it: stop it first if you can.`,
+  examples: [["lockmgr clear_lock hello world", "says of each whether it was removed or was not held"]],
+  define: (command) => command.argument("<names...>", "names to release"),
+  async run({ open, output }, names) {
+    const backend = await open();
+    const cleared: { name: string; removed: boolean }[] = [];
+    for (const name of new Set(names)) cleared.push({ name, removed: await unlock(name, { backend }) });
+    const lines = cleared.map(({ name, removed }) => {
+      return `Lock ${JSON.stringify(visible(name))} ${removed ? "has been removed" : "was not held"}`;
+    });
+    output.result(lines.join("\n"), cleared);
+    return EXIT.done;
+  },
+};

@@ -1,0 +1,49 @@
+import type { Finding } from "../../mod.ts";
+import type { CommandSpec } from "../command.ts";
+import { diagnose } from "../diagnosis.ts";
+import { EXIT } from "../exit_codes.ts";
+import type { Paint } from "../formats/paint.ts";
+import { visible } from "../formats/text.ts";
+import { environment } from "../host.ts";
+import { targetOf } from "../opening.ts";
+import { redactor } from "../secrets.ts";
+
+/** Where the target came from. */
+function originOf(url: string | undefined): string {
+  if (url !== undefined) return "--url";
+  return environment("LOCKMGR_URL") === undefined ? "the default" : "LOCKMGR_URL";
+}
+
+/** A finding, and beneath it what to do. */
+function lineOf({ what, state, detail, advice }: Finding, paint: Paint): string {
+  const colour = { ok: paint.good, note: paint.faint, warning: paint.warning, problem: paint.bad }[state];
+  const line = `${colour(state.padEnd(8))} ${what.padEnd(14)} ${visible(detail)}`;
+  return advice === undefined ? line : `${line}\n${" ".repeat(24)}${visible(advice)}`;
+}
+
+/** `doctor`: looks for what is wrong. */
+export const doctor: CommandSpec = {
+  name: "doctor",
+  summary: "examine the database, and say what to do about what is wrong",
+  description: `Can it be reached, which version and which modes does it have, is the table there
+and right, can a lock be taken and released, do the clocks agree. Creates no table;
+takes a lock named "lockmgr:doctor" for a moment if the table is there. Exit code 1
+when there is a problem.`,
+  examples: [["lockmgr doctor", "of the default database"], [
+    "lockmgr doctor --url sqlite:app.db --json",
+    "of another",
+  ]],
+  define: (command) => command,
+  async run({ open, output, global }) {
+    const redact = redactor([targetOf(global)]);
+    const target = redact(targetOf(global) ?? "an SQLite file in the state directory");
+    const findings: Finding[] = [
+      { what: "target", state: "ok", detail: `${target} (from ${originOf(global.url)})` },
+    ];
+    for await (const finding of diagnose(open)) findings.push({ ...finding, detail: redact(finding.detail) });
+    const healthy = findings.every(({ state }) => state !== "problem");
+    const lines = findings.map((finding) => lineOf(finding, output.paint));
+    output.result(lines.join("\n"), { ok: healthy, findings });
+    return healthy ? EXIT.done : EXIT.failed;
+  },
+};

@@ -1,0 +1,50 @@
+import { listLocks, type LockRecord, resetLocks } from "../../mod.ts";
+import { canAsk, question } from "../asking.ts";
+import type { CommandSpec } from "../command.ts";
+import { EXIT } from "../exit_codes.ts";
+import { UsageError } from "../failures.ts";
+import { recordLine } from "../formats/record.ts";
+import { counted } from "../formats/text.ts";
+
+const WARNING = `This releases EVERY lock, whoever holds it. Programs that are running and rely on
+their locks will get into each other's way: stop them first.`;
+
+/** What would be removed. */
+function listOf(records: readonly LockRecord[]): string {
+  if (records.length === 0) return "There are no locks to remove";
+  const are = records.length === 1 ? "This lock" : `These ${counted(records.length, "lock")}`;
+  return [`${are} would be removed:`, "", ...records.map(recordLine), ""].join("\n");
+}
+
+/** `reset_locks`: releases everything. */
+export const resetLocksCommand: CommandSpec = {
+  name: "reset_locks",
+  alias: "reset",
+  summary: "release every lock there is",
+  description: `Shows what would be removed and asks for YES, in capitals, on a terminal. In a
+pipe or a cron job there is nobody to ask: there it wants --force.`,
+  examples: [
+    ["lockmgr reset_locks", "look, and then decide"],
+    ["lockmgr reset_locks --force", "without being asked"],
+  ],
+  define: (command) => command.option("-f, --force", "do not ask"),
+  async run({ open, output }, _operands, flags) {
+    if (!flags.force && !canAsk()) {
+      throw new UsageError(
+        "Cannot ask whether to remove every lock: this is no terminal; want --force to do it without asking",
+      );
+    }
+    const backend = await open();
+    const records = await listLocks({ backend });
+    if (!flags.force) {
+      output.message(`${output.paint.warning(WARNING)}\n\n${listOf(records)}`);
+      if (await question("Type YES in capitals to remove them all: ") !== "YES") {
+        output.result("Nothing was removed", { removed: 0 });
+        return EXIT.failed;
+      }
+    } else if (!output.json) output.message(listOf(records));
+    const removed = await resetLocks({ backend });
+    output.result(`Removed ${counted(removed, "lock")}`, { removed, locks: records });
+    return EXIT.done;
+  },
+};

@@ -1,0 +1,185 @@
+import { type Command, Option, type OptionValues } from "commander";
+import process from "node:process";
+import { type Backend, getLock, type Lock, Locked } from "../../mod.ts";
+import { exitCode, seconds, someText } from "../arguments.ts";
+import type { CommandSpec, Context } from "../command.ts";
+import { EXIT, exitCodeOf } from "../exit_codes.ts";
+import { CommandFailure, UsageError } from "../failures.ts";
+import { tellOfWaiting } from "../looking.ts";
+import { Child } from "../running/child.ts";
+import { Stopping } from "../running/stopping.ts";
+
+/** Seconds that the lease lasts, renewed at a third of it: so long a lock outlives a machine that has died. */
+const LEASE = 60;
+/** Seconds from SIGTERM to SIGKILL after a loss. */
+const GRACE = 10;
+/** Seconds that is left to what the command has started, when the command itself has ended as it was told to. */
+const LEFTOVER_GRACE = 1;
+
+/** `run`: runs a command while holding a lock. */
+export const run: CommandSpec = {
+  name: "run",
+  summary: "run a command while holding a lock",
+  description: `Waits until NAME is free unless -w or -n says otherwise, runs the command, and
+releases the lock when the command has ended. The lease is renewed as long as
+it runs. Signals are handed on to the command and all that it has started, and
+its exit code is the exit code here (128 and the number, if a signal ended it).
+When the lock is lost, the command gets SIGTERM, and SIGKILL after the grace;
+the exit code is then 3. The command finds the lock's name and fencing token in
+LOCKMGR_NAME and LOCKMGR_TOKEN. Its input and output are those of this command.
+
+Other exit codes: 2 (or -E) the lock is busy, 126 the command cannot be
+executed, 127 there is no such command.`,
+  examples: [
+    ["lockmgr run nightly -n -- ./backup.sh /srv", "do nothing and exit with 2 if it is running already"],
+    ["lockmgr run nightly -n -E 0 -- ./backup.sh", "the same, for a cron job that shall not complain"],
+    ["lockmgr run migrate -w 300 -- npm run migrate", "wait up to five minutes for the one who is at it"],
+    ["lockmgr run feed --shell -- 'fetch | load'", "a line for the shell"],
+  ],
+  passesOutput: true,
+  define: (command) =>
+    command
+      .usage("[options] NAME [options] -- COMMAND [arguments...]")
+      .argument("<name>", "name to lock")
+      .argument("[command...]", "command to run, with its arguments")
+      .passThroughOptions()
+      .addOption(
+        new Option("-w, --wait <seconds>", "wait so long at most (default: until it is free)").argParser(seconds),
+      )
+      .addOption(new Option("-n, --nonblock", "do not wait"))
+      .addOption(
+        new Option("-E, --conflict-exit-code <code>", "exit code when the lock is busy").argParser(exitCode)
+          .default(EXIT.busy),
+      )
+      .addOption(
+        new Option("-t, --lease <seconds>", `lease, renewed at a third of it; 0 never expires (default: ${LEASE})`)
+          .argParser(seconds),
+      )
+      .addOption(
+        new Option("--grace <seconds>", "from SIGTERM to SIGKILL after a loss").argParser(seconds).default(GRACE),
+      )
+      .option("-c, --shell", "the command is a line for /bin/sh")
+      .option("--foreground", "leave the command the terminal; signals reach it alone, not what it has started")
+      .addOption(new Option("--locked-by <who>", "holder to show (default: this host's name)").argParser(someText)),
+  operands: (command) => {
+    const [name, ...rest] = command.args;
+    return [name, ...commandOf(command, rest)];
+  },
+  async run(context, [name, ...words], flags) {
+    if (words.length === 0) throw new UsageError(`Cannot run nothing: want "lockmgr run NAME -- COMMAND"`);
+    if (flags.nonblock && flags.wait !== undefined) {
+      throw new UsageError("Cannot use --nonblock with --wait: one waits, the other does not");
+    }
+    const stopping = new Stopping();
+    try {
+      const lock = await take(context, name, flags, stopping);
+      if (lock === undefined) return exitCodeOf(stopping.by!);
+      return await runUnder(lock, words, flags, stopping, context);
+    } finally {
+      stopping[Symbol.dispose]();
+    }
+  },
+};
+
+/** What follows the name: more flags of our own, then the command. Without `--` it begins at the first word. */
+function commandOf(command: Command, rest: string[]): string[] {
+  const { operands, unknown } = command.parseOptions(rest);
+  if (unknown.length === 0) return operands;
+  if (unknown[0] === "-h" || unknown[0] === "--help") command.help();
+  return (command as unknown as { unknownOption(flag: string): never }).unknownOption(unknown[0]);
+}
+
+/** Takes the lock; `undefined` when a signal ended the wait. */
+async function take(
+  context: Context,
+  name: string,
+  flags: OptionValues,
+  stopping: Stopping,
+): Promise<Lock | undefined> {
+  let waiting: Disposable | undefined;
+  try {
+    const backend = await context.open();
+    waiting = tellOfWaiting(backend, name, context.output.message);
+    const lock = await getLock(name, {
+      backend,
+      expires: leaseOf(backend, flags),
+      wait: flags.nonblock ? 0 : flags.wait ?? Infinity,
+      signal: stopping.signal,
+      autoRenew: true,
+      lockedBy: flags.lockedBy,
+      lockProcess: process.pid,
+    });
+    if (stopping.by === undefined) return lock;
+    await lock.unlock();
+  } catch (error) {
+    if (stopping.by === undefined) throw busyAs(error, flags.conflictExitCode);
+  } finally {
+    waiting?.[Symbol.dispose]();
+  }
+}
+
+/** A session lock lasts as long as its connection: it takes no lease unless one is asked for, and then says why not. */
+function leaseOf(backend: Backend, flags: OptionValues): number | undefined {
+  return flags.lease ?? (backend.mode === "session" ? undefined : LEASE);
+}
+
+/** The exit code of the caller's choice for a lock that is busy. */
+function busyAs(error: unknown, code: number): unknown {
+  if (!(error instanceof Locked) || code === EXIT.busy) return error;
+  return new CommandFailure(code, error.message, { cause: error, lock: error.holder });
+}
+
+/** Runs the command and releases the lock afterwards, whatever came of it. */
+async function runUnder(
+  lock: Lock,
+  words: readonly string[],
+  flags: OptionValues,
+  stopping: Stopping,
+  context: Context,
+): Promise<number> {
+  let code: number;
+  try {
+    lock.signal.throwIfAborted();
+    code = await runCommand(lock, words, flags, stopping, context);
+  } catch (error) {
+    await lock[Symbol.asyncDispose](); // never throws: the first error wins
+    throw error;
+  }
+  stopping[Symbol.dispose](); // whoever is tired of waiting for the release may end this program
+  const released = await lock.unlock().catch((error) => {
+    if (code === EXIT.done && !lock.signal.aborted) throw error;
+    context.output.message(`lockmgr: ${error.message}`);
+    return true;
+  });
+  if (lock.signal.aborted) throw lock.signal.reason;
+  if (!released) throw new CommandFailure(EXIT.lost, `Cannot keep lock ${JSON.stringify(lock.name)}: it was lost`);
+  return code;
+}
+
+/** The command from start to end. */
+async function runCommand(
+  lock: Lock,
+  words: readonly string[],
+  flags: OptionValues,
+  stopping: Stopping,
+  context: Context,
+): Promise<number> {
+  const child = await Child.start(words, {
+    environment: { LOCKMGR_NAME: lock.name, LOCKMGR_TOKEN: String(lock.token) },
+    shell: flags.shell === true,
+    foreground: flags.foreground === true,
+  });
+  let stopped: Promise<void> | undefined;
+  const lost = () => {
+    context.output.message(`lockmgr: Lost lock ${JSON.stringify(lock.name)}: ending ${JSON.stringify(words[0])}`);
+    stopped ??= child.stop(flags.grace);
+  };
+  if (lock.signal.aborted) lost();
+  else lock.signal.addEventListener("abort", lost, { once: true });
+  stopping.forwardTo(child, () => lock.held); // asking notices what a long stop has cost
+  const code = await child.ended;
+  lock.signal.removeEventListener("abort", lost);
+  if (stopping.by !== undefined) stopped ??= child.finish(LEFTOVER_GRACE);
+  await stopped;
+  return code;
+}

@@ -1,0 +1,62 @@
+import { Option } from "commander";
+import { type Backend, isLocked, type LockRecord, LockTimeout } from "../../mod.ts";
+import { seconds } from "../arguments.ts";
+import type { CommandSpec } from "../command.ts";
+import { EXIT } from "../exit_codes.ts";
+import { CommandFailure } from "../failures.ts";
+import { visible } from "../formats/text.ts";
+import { tellOfWaiting, untilFree, untilHad } from "../looking.ts";
+
+/** The name is not free after all that time. */
+function stillHeld(name: string, longest: number, holder?: LockRecord): CommandFailure {
+  const waited = longest === 0 ? "" : ` after ${longest} s`;
+  const cause = new LockTimeout(name, longest, holder);
+  return new CommandFailure(EXIT.busy, `Lock ${JSON.stringify(visible(name))} is still held${waited}`, {
+    cause,
+    lock: holder,
+  });
+}
+
+/** Waits until the name is free, or throws. */
+async function waitFor(backend: Backend, name: string, longest: number): Promise<void> {
+  if (backend.mode === "session") {
+    if (!await untilHad(backend, name, longest)) throw stillHeld(name, longest);
+    return;
+  }
+  const holder = await untilFree(backend, name, longest);
+  if (holder) throw stillHeld(name, longest, holder);
+}
+
+/** `wait`: waits until a name is free. */
+export const wait: CommandSpec = {
+  name: "wait",
+  summary: "wait until nobody holds a lock",
+  description: `The lock is not taken: somebody else may have it a moment later. To run something
+as soon as it is free, and keep others out, use "lockmgr run". Exit code 2 when
+it is still held after the time given.`,
+  examples: [
+    ["lockmgr wait migrate -w 60", "a minute at most"],
+    ["lockmgr wait migrate -w 0", "only ask: 0 when it is free, 2 when it is held"],
+  ],
+  define: (command) =>
+    command
+      .argument("<name>", "name to wait for")
+      .addOption(
+        new Option("-w, --wait <seconds>", "wait so long at most (default: until it is free)").argParser(seconds),
+      ),
+  async run({ open, output }, [name], flags) {
+    const backend = await open();
+    const startedAt = performance.now();
+    const longest: number = flags.wait ?? Infinity;
+    await isLocked(name, { backend }); // refuses what cannot be a name
+    const waiting = tellOfWaiting(backend, name, output.message);
+    try {
+      await waitFor(backend, name, longest);
+    } finally {
+      waiting[Symbol.dispose]();
+    }
+    const waited = Math.round(performance.now() - startedAt) / 1e3;
+    output.result(`Lock ${JSON.stringify(visible(name))} is free`, { name, free: true, waited });
+    return EXIT.done;
+  },
+};

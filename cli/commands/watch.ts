@@ -1,0 +1,118 @@
+import { Option } from "commander";
+import process from "node:process";
+import { BackendError, listLocks, type LockRecord } from "../../mod.ts";
+import { someSeconds } from "../arguments.ts";
+import type { CommandSpec } from "../command.ts";
+import { exitCodeOf } from "../exit_codes.ts";
+import { changesBetween } from "../formats/changes.ts";
+import { frame } from "../formats/watch_frame.ts";
+import { environment, onSignals } from "../host.ts";
+import { type Output, writeOut } from "../output.ts";
+
+/** Another screen than the one with the command line, without the cursor; and back. */
+const ENTER = "\x1b[?1049h\x1b[?25l";
+const LEAVE = "\x1b[?25h\x1b[?1049l";
+
+/** Shows what is held, and what goes wrong with looking. */
+interface View {
+  /** Shows one look. */
+  show(records: readonly LockRecord[], trouble?: string): void;
+  /** Puts the terminal back as it was. */
+  end(): void;
+}
+
+/** A picture that is drawn anew in place. */
+function picture(output: Output): View {
+  process.stdout.write(ENTER);
+  return {
+    show(records, trouble) {
+      const { columns, rows } = process.stdout; // 0 on a terminal that was never told its size
+      const lines = frame(records, { columns: columns || 80, rows: rows || 24, paint: output.paint, trouble });
+      process.stdout.write(`\x1b[H${lines.map((line) => `${line}\x1b[K`).join("\r\n")}\x1b[J`);
+    },
+    end: () => process.stdout.write(LEAVE),
+  };
+}
+
+/** A line for each change. */
+function journal(output: Output): View {
+  let before: readonly LockRecord[] | undefined;
+  let troubled: string | undefined;
+  return {
+    show(records, trouble) {
+      if (trouble !== undefined && trouble !== troubled) output.message(`lockmgr: ${trouble}`);
+      troubled = trouble;
+      if (trouble !== undefined) return;
+      for (const change of changesBetween(before, records)) writeOut(JSON.stringify(change));
+      before = records;
+    },
+    end: () => {},
+  };
+}
+
+/** Looks, shows, and waits, until a signal comes. A database that stops to answer is asked again. */
+async function follow(view: View, look: () => Promise<LockRecord[]>, interval: number, signal: AbortSignal) {
+  let records = await look();
+  let trouble: string | undefined;
+  while (!signal.aborted) {
+    view.show(records, trouble);
+    await pause(interval, signal);
+    try {
+      if (!signal.aborted) records = await look();
+      trouble = undefined;
+    } catch (error) {
+      if (!(error instanceof BackendError)) throw error;
+      trouble = error.message;
+    }
+  }
+}
+
+/** A pause that a signal ends. */
+function pause(seconds: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const done = () => {
+      clearTimeout(timer);
+      signal.removeEventListener("abort", done);
+      resolve();
+    };
+    const timer = setTimeout(done, seconds * 1e3);
+    signal.addEventListener("abort", done);
+  });
+}
+
+/** `watch`: what is held, as it changes. */
+export const watch: CommandSpec = {
+  name: "watch",
+  summary: "follow what is held, as it changes",
+  description: `On a terminal a table, drawn anew in place. Otherwise, and with --json, a JSON
+document on a line of its own for each change: "held" for what was held at the
+beginning, then "acquired", "renewed", "released" and "expired". A lock that is
+taken and released between two looks is not seen.`,
+  examples: [
+    ["lockmgr watch", "until Ctrl-C"],
+    ["lockmgr watch --prefix db: | jq -r '.change + \" \" + .name'", "for programs"],
+  ],
+  define: (command) =>
+    command
+      .option("--prefix <text>", "only names that begin so")
+      .addOption(new Option("-i, --interval <seconds>", "from look to look").argParser(someSeconds).default(1)),
+  async run({ open, output }, _operands, flags) {
+    const backend = await open();
+    const look = () => listLocks({ backend, prefix: flags.prefix });
+    const onTerminal = !output.json && process.stdout.isTTY === true && environment("TERM") !== "dumb";
+    const stop = new AbortController();
+    let by: NodeJS.Signals = "SIGINT";
+    const signals = onSignals(["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT"], (signal) => {
+      by = signal;
+      stop.abort();
+    });
+    const view = onTerminal ? picture(output) : journal(output);
+    try {
+      await follow(view, look, flags.interval, stop.signal);
+    } finally {
+      view.end();
+      signals[Symbol.dispose]();
+    }
+    return exitCodeOf(by);
+  },
+};

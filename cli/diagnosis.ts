@@ -1,0 +1,136 @@
+/**
+ * What can be found out about a database that keeps locks, step by step.
+ *
+ * @module
+ */
+import { type Backend, BackendError, type Finding, getLock, listLocks, UnsupportedError } from "../mod.ts";
+import type { OpenOptions } from "./command.ts";
+import { counted } from "./formats/text.ts";
+
+/** The lock that is taken to see whether one can be. */
+const PROBE = "lockmgr:doctor";
+/** Seconds that a probe may take, another doctor included. */
+const PATIENCE = 5;
+/** Clocks that differ by more (ms) are told of. */
+const SKEW = 1_000;
+
+/** Opens the database that is examined. */
+export type Open = (options: OpenOptions) => Promise<Backend>;
+
+const messageOf = (error: unknown) => error instanceof Error ? error.message : String(error);
+
+/** Examines the database: each finding as it is made. */
+export async function* diagnose(open: Open): AsyncGenerator<Finding> {
+  let backend: Backend;
+  try {
+    backend = await open({ migrate: false });
+  } catch (error) {
+    if (error instanceof TypeError) throw error; // the command line is wrong, not the database
+    yield notThereYet(error) ?? unreachable(error);
+    return;
+  }
+  yield { what: "database", state: "ok", detail: `${backend.engine} in "${backend.mode}" mode answers` };
+  let usable = true;
+  for (const finding of await examined(backend)) {
+    yield finding;
+    if (finding.what === "table" && finding.state !== "ok") usable = false;
+  }
+  yield* otherModes(backend.mode, open);
+  if (!usable) {
+    yield { what: "locks", state: "note", detail: "No lock was taken to try it: that would create the table" };
+    return;
+  }
+  yield* held(backend);
+  yield* probed(backend);
+}
+
+/** A server that answers and has no table yet: some engines look for it as they connect. */
+function notThereYet(error: unknown): Finding | undefined {
+  if (!(error instanceof BackendError) || !/table .* does not exist, and "migrate" is off/.test(error.message)) return;
+  const detail = "the database answers, and the table is not there yet: the first use creates it";
+  return { what: "table", state: "note", detail, advice: '"lockmgr schema" prints the statements that do' };
+}
+
+function unreachable(error: unknown): Finding {
+  const advice = error instanceof UnsupportedError
+    ? "Use --mode lease: it needs nothing but a table"
+    : "Is the path right, or host, port, user, password and database of the URL, and the server up?";
+  return { what: "database", state: "problem", detail: messageOf(error), advice };
+}
+
+/** What the engine says of itself; one that says nothing is looked at from outside. */
+async function examined(backend: Backend): Promise<readonly Finding[]> {
+  try {
+    return await backend.examine?.() ?? [];
+  } catch (error) {
+    return [{ what: "settings", state: "problem", detail: messageOf(error) }];
+  }
+}
+
+/** Whether the other modes are to be had, and why not. */
+async function* otherModes(mode: string, open: Open): AsyncGenerator<Finding> {
+  for (const other of ["lease", "session", "hybrid"].filter((each) => each !== mode)) {
+    const what = `mode ${other}`;
+    try {
+      await (await open({ mode: other, migrate: false }))[Symbol.asyncDispose]();
+      yield { what, state: "ok", detail: "can be used as well" };
+    } catch (error) {
+      yield { what, state: "note", detail: messageOf(error) };
+    }
+  }
+}
+
+/** What is held at the moment. */
+async function* held(backend: Backend): AsyncGenerator<Finding> {
+  if (backend.mode === "session") return;
+  try {
+    const records = await listLocks({ backend, includeExpired: true });
+    const expired = records.filter((record) => record.expired).length;
+    const detail = `${records.length - expired} held, ${expired} expired`;
+    const advice = expired > 1_000 ? '"lockmgr clean" clears expired locks away' : undefined;
+    yield { what: "locks", state: "ok", detail, ...(advice ? { advice } : {}) };
+  } catch (error) {
+    const advice = 'May this user read the table? "lockmgr schema" prints the statements that create it';
+    yield { what: "locks", state: "problem", detail: messageOf(error), advice };
+  }
+}
+
+/** Takes and releases a lock, and compares clocks on the way. */
+async function* probed(backend: Backend): AsyncGenerator<Finding> {
+  const startedAt = performance.now();
+  const clock = Date.now();
+  try {
+    const expires = backend.mode === "session" ? undefined : PATIENCE * 2;
+    const lock = await getLock(PROBE, { backend, expires, wait: PATIENCE });
+    const takenAt = performance.now();
+    const skew = lock.createdAt.getTime() - (clock + (takenAt - startedAt) / 2);
+    const kept = await lock.verify();
+    await lock.unlock();
+    const times = `taken in ${milliseconds(takenAt - startedAt)}, released in ${
+      milliseconds(performance.now() - takenAt)
+    }`;
+    yield kept
+      ? { what: "taking a lock", state: "ok", detail: `${times}, token ${lock.token}` }
+      : { what: "taking a lock", state: "problem", detail: "the lock was gone as soon as it was taken" };
+    if (backend.mode !== "session") yield skewed(skew, takenAt - startedAt);
+  } catch (error) {
+    const advice = error instanceof BackendError
+      ? "May this user INSERT and UPDATE in the table, and is the server no read-only replica?"
+      : `Another examination may be under way, or somebody holds ${JSON.stringify(PROBE)}`;
+    yield { what: "taking a lock", state: "problem", detail: messageOf(error), advice };
+  }
+}
+
+function milliseconds(time: number): string {
+  return `${time.toFixed(1)} ms`;
+}
+
+/** Locks go by the server's clock alone; people compare it with their own. */
+function skewed(skew: number, roundTrip: number): Finding {
+  const what = "clocks";
+  if (Math.abs(skew) <= Math.max(SKEW, roundTrip)) {
+    return { what, state: "ok", detail: `this host's and the server's agree within ${counted(1, "second")}` };
+  }
+  const detail = `this host's is ${Math.abs(skew / 1e3).toFixed(1)} s ${skew < 0 ? "ahead of" : "behind"} the server's`;
+  return { what, state: "note", detail, advice: "Locks go by the server's alone; only the times shown look odd" };
+}

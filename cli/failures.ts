@@ -1,0 +1,103 @@
+/**
+ * How a failure is told: in a sentence for people, in JSON for programs, and in the exit code.
+ *
+ * @module
+ */
+import { BackendError, Locked, LockError, LockFail, LockLost, LockNotFound, type LockRecord } from "../mod.ts";
+import { EXIT } from "./exit_codes.ts";
+
+/** The command line is wrong. */
+export class UsageError extends Error {
+  override readonly name = "UsageError";
+}
+
+/** The command failed with an exit code of its own. */
+export class CommandFailure extends Error {
+  override readonly name = "CommandFailure";
+  /** The exit code. */
+  readonly exitCode: number;
+  /** The lock in the way. */
+  readonly lock?: LockRecord;
+
+  /** Makes the failure for a code and a sentence. */
+  constructor(exitCode: number, message: string, options?: ErrorOptions & { lock?: LockRecord }) {
+    super(message, options);
+    this.exitCode = exitCode;
+    this.lock = options?.lock;
+  }
+}
+
+/** What is known of a failure. */
+export interface Failure {
+  /** The exit code. */
+  readonly exitCode: number;
+  /** A word for programs. */
+  readonly code: string;
+  /** What went wrong and what was wanted. */
+  readonly message: string;
+  /** What to try. */
+  readonly advice?: string;
+  /** The lock in the way, or the one meant. */
+  readonly lock?: LockRecord;
+}
+
+/** The library refuses a wrong argument with one of the platform's errors and this beginning. */
+const WRONG_ARGUMENT = /^Cannot (?:use|connect|run|wait) (?!'in')/;
+
+/** Finds out what an error means to the person at the terminal. */
+export function failureOf(error: unknown): Failure {
+  const message = error instanceof Error ? error.message : String(error);
+  if (error instanceof CommandFailure) {
+    const code = error.cause instanceof LockError ? error.cause.code : "FAILED";
+    return { exitCode: error.exitCode, code, message, lock: error.lock };
+  }
+  if (error instanceof UsageError) return { exitCode: EXIT.usage, code: "USAGE", message };
+  if ((error instanceof TypeError || error instanceof RangeError) && WRONG_ARGUMENT.test(message)) {
+    return { exitCode: EXIT.usage, code: "USAGE", message };
+  }
+  if (error instanceof LockError) return ofLockError(error);
+  if (isNotPermitted(error)) {
+    const advice =
+      "Deno was started without that permission: docs/command-line.md lists the flags that each command needs.";
+    return { exitCode: EXIT.failed, code: "NOT_PERMITTED", message, advice };
+  }
+  return { exitCode: EXIT.failed, code: "UNEXPECTED", message, advice: "Say it again with --debug to see where." };
+}
+
+/** Whether Deno refused for want of a permission. */
+export function isNotPermitted(error: unknown): error is Error {
+  return error instanceof Error && error.name === "NotCapable";
+}
+
+function ofLockError(error: LockError): Failure {
+  const { code, message } = error;
+  if (error instanceof LockLost) return { exitCode: EXIT.lost, code, message };
+  if (error instanceof LockFail) {
+    return { exitCode: EXIT.busy, code, message, advice: "Nothing was changed.", lock: error.lock };
+  }
+  if (error instanceof Locked) {
+    const advice = `"lockmgr show" tells more of the holder; "lockmgr wait" waits until the name is free.`;
+    return { exitCode: EXIT.busy, code, message, advice, lock: error.holder };
+  }
+  if (error instanceof LockNotFound) {
+    return { exitCode: EXIT.failed, code, message, advice: `"lockmgr list_locks" shows what is held.` };
+  }
+  if (error instanceof BackendError) {
+    const advice = `Is --url (or LOCKMGR_URL) right, and the database up? "lockmgr doctor" looks for the reason.`;
+    return { exitCode: EXIT.failed, code, message, advice };
+  }
+  return { exitCode: EXIT.failed, code, message };
+}
+
+/** An error with all its causes and stacks, for `--debug`. */
+export function traceOf(error: unknown): string {
+  const lines: string[] = [];
+  const seen = new Set<unknown>();
+  for (let each = error; each !== undefined && !seen.has(each); each = (each as { cause?: unknown }).cause) {
+    seen.add(each);
+    const text = each instanceof Error ? each.stack ?? String(each) : String(each);
+    lines.push(lines.length === 0 ? text : `Caused by: ${text}`);
+    if (each === null || typeof each !== "object") break;
+  }
+  return lines.join("\n");
+}

@@ -1,0 +1,22 @@
+/**
+ * One lock in words.
+ *
+ * @module
+ */
+import type { LockRecord } from "../../mod.ts";
+import { duration, visible } from "./text.ts";
+
+/** A lock in one line, as django-lockmgr's list shows it. */
+export function recordLine(record: LockRecord): string {
+  const line = String(record).replace(/ locked_until='[^']*'>$/, (until) => {
+    return ` lock_process='${record.lockProcess ?? "None"}'${until}`;
+  });
+  return visible(line) + (record.expired ? " (expired)" : "");
+}
+
+/** Until when a lock lasts, and how long that is from now. */
+export function expiryOf(record: LockRecord): string {
+  if (record.lockedUntil === null || record.expiresIn === null) return "it is released";
+  const left = record.expired ? `${duration(-record.expiresIn)} ago` : `in ${duration(record.expiresIn)}`;
+  return `${record.lockedUntil.toISOString()} (${left})`;
+}

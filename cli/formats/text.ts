@@ -1,0 +1,71 @@
+/**
+ * Texts from a database on a terminal: never a control sequence, always as wide as planned.
+ *
+ * @module
+ */
+
+/** What would move the cursor, hide text or turn its direction. */
+// deno-lint-ignore no-control-regex -- control characters are what is looked for
+const INVISIBLE = /[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]/g;
+
+/** Scripts and pictures that take two columns. */
+const WIDE =
+  /[\u1100-\u115f\u2e80-\ua4cf\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff00-\uff60\uffe0-\uffe6]|\p{Emoji_Presentation}/u;
+
+/** A text with its invisible characters spelt out. */
+export function visible(text: string): string {
+  return text.replace(INVISIBLE, (character) => {
+    const code = character.charCodeAt(0);
+    return code < 0x100 ? `\\x${code.toString(16).padStart(2, "0")}` : `\\u${code.toString(16).padStart(4, "0")}`;
+  });
+}
+
+/** How many columns a character takes. */
+function widthOfCharacter(character: string): number {
+  if (/^\p{Mn}$/u.test(character)) return 0;
+  return WIDE.test(character) ? 2 : 1;
+}
+
+/** How many columns a text takes. */
+export function widthOf(text: string): number {
+  let width = 0;
+  for (const character of text) width += widthOfCharacter(character);
+  return width;
+}
+
+/** A text of exactly so many columns: filled with spaces, or cut with an ellipsis. */
+export function fitted(text: string, columns: number): string {
+  const width = widthOf(text);
+  if (width <= columns) return text + " ".repeat(columns - width);
+  let cut = "";
+  let used = 0;
+  for (const character of text) {
+    const more = widthOfCharacter(character);
+    if (used + more > columns - 1) break;
+    cut += character;
+    used += more;
+  }
+  return `${cut}…${" ".repeat(columns - used - 1)}`;
+}
+
+/** A number of things, in words: `1 lock`, `2 locks`. */
+export function counted(count: number, thing: string): string {
+  return `${count} ${thing}${count === 1 ? "" : "s"}`;
+}
+
+/** Seconds as people say them: `4.2 s`, `3 min 20 s`, `2 h 5 min`, `3 d 4 h`. */
+export function duration(seconds: number): string {
+  const sign = seconds < 0 ? "-" : "";
+  const whole = Math.abs(seconds);
+  if (whole < 10) return `${sign}${Math.floor(whole * 10) / 10} s`;
+  const units: [string, number][] = [["d", 86_400], ["h", 3_600], ["min", 60], ["s", 1]];
+  const first = units.findIndex(([, size]) => whole >= size);
+  let left = Math.floor(whole);
+  const parts: string[] = [];
+  for (const [unit, size] of units.slice(first, first + 2)) {
+    const count = Math.floor(left / size);
+    left -= count * size;
+    if (count > 0) parts.push(`${count} ${unit}`);
+  }
+  return sign + parts.join(" ");
+}

@@ -1,0 +1,121 @@
+/**
+ * From arguments to an exit code.
+ *
+ * @module
+ */
+import { type Command, CommanderError } from "commander";
+import type { Backend } from "../mod.ts";
+import type { CommandSpec, Context, GlobalFlags } from "./command.ts";
+import { EXIT } from "./exit_codes.ts";
+import { type Failure, failureOf, traceOf } from "./failures.ts";
+import { wantsColour } from "./host.ts";
+import process from "node:process";
+import { paints } from "./formats/paint.ts";
+import { openBackend, targetOf } from "./opening.ts";
+import { outputFor, writeError, writeOut } from "./output.ts";
+import { buildProgram } from "./program.ts";
+import { redactor } from "./secrets.ts";
+
+/**
+ * Runs one command line and answers its exit code. Nothing here ends the process.
+ *
+ * @example
+ * ```ts
+ * import { main } from "@lockmgr/lockmgr/cli";
+ * import assert from "node:assert/strict";
+ *
+ * assert.equal(await main(["list_locks", "--url", "sqlite::memory:"]), 0);
+ * assert.equal(await main(["list_locks", "--no-such-flag"]), 64);
+ * ```
+ *
+ * @param args What follows the program's name.
+ * @returns The exit code: 0 done, 1 failed, 2 busy, 3 lock lost under `run`, 64 wrong usage, or that of `run`'s command.
+ */
+export async function main(args: readonly string[]): Promise<number> {
+  let exitCode: number = EXIT.done;
+  let passesOutput = false;
+  const program = buildProgram(async (spec, command) => {
+    passesOutput = spec.passesOutput ?? false;
+    exitCode = await perform(spec, command);
+  });
+  try {
+    await program.parseAsync([...args], { from: "user" });
+    return exitCode;
+  } catch (error) {
+    return report(error, flagsOf(program, args), passesOutput ? writeError : writeOut);
+  }
+}
+
+/** The flags that every command takes, wherever they stand; a later one wins. */
+function globalFlags(command: Command): GlobalFlags {
+  return { ...command.parent?.opts(), ...command.opts() };
+}
+
+/** Those flags as far as they are known although the command line may be wrong. */
+function flagsOf(program: Command, args: readonly string[]): GlobalFlags {
+  const own = args.slice(0, args.includes("--") ? args.indexOf("--") : undefined);
+  const { url, mode, table }: GlobalFlags = Object.assign(
+    {},
+    program.opts(),
+    ...program.commands.map((command) => command.opts()),
+  );
+  return { url, mode, table, json: own.includes("--json"), debug: own.includes("--debug") };
+}
+
+/** Runs a command with its database, which is closed whatever comes of it. */
+async function perform(spec: CommandSpec, command: Command): Promise<number> {
+  const operands = spec.operands?.(command) ?? command.args;
+  const global = globalFlags(command);
+  const opened: Backend[] = [];
+  const context: Context = {
+    global,
+    command,
+    output: outputFor(global.json ?? false),
+    async open(options) {
+      const backend = await openBackend(global, options);
+      opened.push(backend);
+      return backend;
+    },
+  };
+  try {
+    return await spec.run(context, operands, command.opts());
+  } finally {
+    for (const backend of opened) await close(backend);
+  }
+}
+
+/** What was to be done is done: a connection that cannot be closed properly is not worth an error. */
+async function close(backend: Backend): Promise<void> {
+  try {
+    await backend[Symbol.asyncDispose]();
+  } catch (error) {
+    writeError(`lockmgr: ${redactor([])(`Cannot close the database: ${(error as Error).message}`)}`);
+  }
+}
+
+/** Tells what went wrong, and answers the exit code. */
+function report(error: unknown, flags: GlobalFlags, writeDocument: (text: string) => void): number {
+  if (error instanceof CommanderError && error.exitCode === 0) return EXIT.done;
+  const failure = error instanceof CommanderError ? usageFailure(error) : failureOf(error);
+  const redact = redactor([targetOf(flags)]);
+  const paint = paints(wantsColour(process.stderr));
+  if (failure.message !== "") writeError(`${paint.bad("lockmgr:")} ${redact(failure.message)}`);
+  if (failure.lock) writeError(`  ${redact(String(failure.lock))}`);
+  if (failure.advice) writeError(`  ${redact(failure.advice)}`);
+  if (flags.debug) writeError(redact(traceOf(error)));
+  if (flags.json) writeDocument(JSON.stringify({ error: documentOf(failure, redact) }));
+  return failure.exitCode;
+}
+
+function documentOf({ code, message, advice, lock }: Failure, redact: (text: string) => string): object {
+  return { code, message: redact(message), ...(advice ? { advice } : {}), ...(lock ? { lock } : {}) };
+}
+
+/** What the parser found wrong, with the capital and without the prefix it gives. */
+function usageFailure({ code, message }: CommanderError): Failure {
+  if (code === "commander.help") return { exitCode: EXIT.usage, code: "USAGE", message: "" }; // the help was shown
+  const [first, suggestion] = message.replace(/^error: /, "").split("\n");
+  const sentence = (first.charAt(0).toUpperCase() + first.slice(1)).replace(/\.$/, "");
+  const advice = [suggestion?.replace(/^\((.*)\)$/, "$1"), '"lockmgr --help" shows what there is.'].filter(Boolean);
+  return { exitCode: EXIT.usage, code: "USAGE", message: sentence, advice: advice.join("\n  ") };
+}

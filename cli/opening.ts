@@ -1,0 +1,18 @@
+import { type Backend, connect, type ConnectOptions } from "../mod.ts";
+import type { GlobalFlags, OpenOptions } from "./command.ts";
+import { environment } from "./host.ts";
+
+/** Where the locks are kept: as the flags say, else the environment; `undefined` is the embedded file. */
+export function targetOf(flags: GlobalFlags): string | undefined {
+  return flags.url ?? environment("LOCKMGR_URL");
+}
+
+/** Opens the database that holds the locks. */
+export async function openBackend(flags: GlobalFlags, options: OpenOptions = {}): Promise<Backend> {
+  const { mode, table } = { ...flags, ...options };
+  const settings: ConnectOptions = {};
+  if (mode !== undefined) settings.mode = mode as ConnectOptions["mode"];
+  if (table !== undefined) settings.table = table;
+  if (options.migrate !== undefined) settings.migrate = options.migrate;
+  return await connect(targetOf(flags), settings);
+}

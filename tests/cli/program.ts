@@ -1,0 +1,161 @@
+/**
+ * The real program in a process of its own, in a pipe or on a terminal.
+ *
+ * @module
+ */
+import { type ChildProcessWithoutNullStreams, spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import process from "node:process";
+import { fileURLToPath } from "node:url";
+
+const CLI = fileURLToPath(new URL("../../cli.ts", import.meta.url));
+
+/** How the program is called: `LOCKMGR_PROGRAM` may name another one, such as an installed or a compiled one. */
+const PROGRAM: readonly string[] = process.env.LOCKMGR_PROGRAM?.split(" ") ??
+  ("Deno" in globalThis ? [process.execPath, "run", "-A", CLI] : [process.execPath, CLI]);
+
+/** What came of one call. */
+export interface Ended {
+  readonly code: number | null;
+  readonly signal: string | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** A program that runs. */
+export class Running {
+  readonly process: ChildProcessWithoutNullStreams;
+  readonly ended: Promise<Ended>;
+  #stdout = "";
+  #stderr = "";
+  #changed: () => void = () => {};
+
+  constructor(child: ChildProcessWithoutNullStreams) {
+    this.process = child;
+    child.stdin.on("error", () => {}); // it may end before it has read everything
+    child.stdout.on("data", (chunk) => {
+      this.#stdout += chunk;
+      this.#changed();
+    });
+    child.stderr.on("data", (chunk) => {
+      this.#stderr += chunk;
+      this.#changed();
+    });
+    this.ended = once(child, "close").then(([code, signal]) => {
+      this.#changed();
+      return { code, signal, stdout: this.#stdout, stderr: this.#stderr };
+    });
+  }
+
+  get stdout(): string {
+    return this.#stdout;
+  }
+
+  get stderr(): string {
+    return this.#stderr;
+  }
+
+  /** Sends a signal. `ChildProcess.kill` would make Deno 2.9 tell of an end by that signal, whatever the exit code was. */
+  kill(signal: NodeJS.Signals): void {
+    process.kill(this.process.pid!, signal);
+  }
+
+  /** Resolves as soon as stdout or stderr matches. */
+  async says(pattern: RegExp): Promise<RegExpMatchArray> {
+    for (;;) {
+      const match = this.#stdout.match(pattern) ?? this.#stderr.match(pattern);
+      if (match) return match;
+      if (this.process.exitCode !== null || this.process.signalCode !== null) {
+        await this.ended;
+        const last = this.#stdout.match(pattern) ?? this.#stderr.match(pattern);
+        if (last) return last;
+        throw new Error(`It ended without saying ${pattern}:\n${this.#stdout}\n${this.#stderr}`);
+      }
+      await new Promise<void>((resolve) => {
+        this.#changed = resolve;
+        this.process.once("close", () => resolve());
+      });
+    }
+  }
+}
+
+/** A directory and a database of a test's own. */
+export class Place implements AsyncDisposable {
+  readonly directory: string;
+  readonly environment: Record<string, string>;
+  readonly #running: Running[] = [];
+
+  private constructor(directory: string) {
+    this.directory = directory;
+    const { PATH = "", HOME = "", DENO_DIR } = process.env;
+    this.environment = {
+      PATH,
+      HOME,
+      ...(DENO_DIR ? { DENO_DIR } : {}),
+      LOCKMGR_URL: `sqlite:${directory}/locks.db`,
+      TERM: "xterm",
+    };
+  }
+
+  static async make(): Promise<Place> {
+    return new Place(await mkdtemp(join(tmpdir(), "lockmgr-cli-")));
+  }
+
+  /** Starts the program with pipes. */
+  start(args: readonly string[], environment: Record<string, string> = {}): Running {
+    return this.#spawn([...PROGRAM, ...args], environment);
+  }
+
+  /** Starts the program on a terminal of its own (util-linux `script`); what is written to its stdin is typed. */
+  onTerminal(args: readonly string[], environment: Record<string, string> = {}): Running {
+    const line = [...PROGRAM, ...args].map((word) => `'${word.replaceAll("'", `'\\''`)}'`).join(" ");
+    return this.#spawn(["script", "-qefc", `exec ${line}`, "/dev/null"], { SHELL: "/bin/sh", ...environment });
+  }
+
+  /** Runs the program to its end. */
+  async run(args: readonly string[], input = "", environment: Record<string, string> = {}): Promise<Ended> {
+    const running = this.start(args, environment);
+    running.process.stdin.end(input);
+    return await running.ended;
+  }
+
+  /** Runs the program with `--json` and reads the one document that it prints. */
+  // deno-lint-ignore no-explicit-any -- documents differ by command
+  async json(args: readonly string[]): Promise<any> {
+    return JSON.parse((await this.run([...args, "--json"])).stdout);
+  }
+
+  #spawn([command, ...args]: readonly string[], environment: Record<string, string>): Running {
+    const child = spawn(command, args, { cwd: this.directory, env: { ...this.environment, ...environment } });
+    const running = new Running(child as ChildProcessWithoutNullStreams);
+    this.#running.push(running);
+    return running;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const { process: child, ended } of this.#running) {
+      if (child.exitCode === null && child.signalCode === null) child.kill("SIGKILL");
+      child.stdin.destroy();
+      await ended;
+    }
+    await rm(this.directory, { recursive: true, force: true });
+  }
+}
+
+/** Whether a process is there and no zombie. */
+export function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+  } catch {
+    return false;
+  }
+  try {
+    const { readFileSync } = process.getBuiltinModule("node:fs");
+    return !/\) Z /.test(readFileSync(`/proc/${pid}/stat`, "utf8"));
+  } catch {
+    return false;
+  }
+}
