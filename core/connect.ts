@@ -28,6 +28,8 @@ type Open = (target: string, options: ConnectOptions) => Backend | Promise<Backe
 const ENGINES: Record<string, () => Promise<Open>> = {
   "sqlite:": async () => (await import("../backends/sqlite/mod.ts")).sqliteBackend,
   "file:": async () => (await import("../backends/sqlite/mod.ts")).sqliteBackend,
+  "postgres:": async () => (await import("../backends/postgres/mod.ts")).postgresBackend,
+  "postgresql:": async () => (await import("../backends/postgres/mod.ts")).postgresBackend,
 };
 
 /** The statements that make a table, by the schemes of the engines' URLs. */

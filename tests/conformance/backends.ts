@@ -8,6 +8,8 @@ import { connect } from "@lockmgr/lockmgr";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { PgBouncer } from "../servers/pgbouncer.ts";
+import { PostgresServer } from "../servers/postgres.ts";
 
 /** A database of one test's own. */
 export interface Venue extends AsyncDisposable {
@@ -58,5 +60,34 @@ const sqlite: Enrolment = {
   },
 };
 
+/** Each venue on one server has a table, and with it keys and a sequence, of its own. */
+let tables = 0;
+
+/** A mode of PostgreSQL at an address. */
+function postgres(name: string, mode: Mode, url: string): Enrolment {
+  return {
+    engine: "postgres",
+    name: `${name} ${mode}`,
+    mode,
+    async open() {
+      const table = `venue_${tables++}`;
+      return await venue(() => connect(url, { mode, table }), () => Promise.resolve());
+    },
+  };
+}
+
+const installed = await PostgresServer.start();
+const newest = await PostgresServer.start({ version: "newest" });
+const pooled = await PgBouncer.start(installed.port);
+
 /** What the suite runs over. */
-export const enrolments: readonly Enrolment[] = [sqlite];
+export const enrolments: readonly Enrolment[] = [
+  sqlite,
+  postgres("postgres", "lease", installed.url),
+  postgres("postgres", "hybrid", installed.url),
+  postgres("postgres", "session", installed.url),
+  postgres("postgres newest", "lease", newest.url),
+  postgres("postgres newest", "hybrid", newest.url),
+  postgres("postgres newest", "session", newest.url),
+  postgres("pgbouncer", "lease", pooled.url),
+];
