@@ -18,7 +18,15 @@ import { programOf, versionOf } from "./runtimes/installing.ts";
 import { type Runtime, runtimes } from "./runtimes/runtimes.ts";
 
 /** Folders whose tests run under every runtime, from the source and from the package. */
-const NEUTRAL = ["tests/conformance", "tests/core", "tests/drivers", "tests/mysql", "tests/processes", "tests/sqlite"];
+const NEUTRAL = [
+  "tests/conformance",
+  "tests/core",
+  "tests/drivers",
+  "tests/mysql",
+  "tests/processes",
+  "tests/sqlite",
+  "tests/postgres",
+];
 /** The folder whose tests run from the package alone. */
 const PACKAGED = "tests/package";
 

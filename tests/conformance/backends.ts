@@ -14,6 +14,8 @@ import { startMariadb } from "../servers/mariadb.ts";
 import { startMysql } from "../servers/mysql.ts";
 import { freshDatabase } from "../servers/mysql_database.ts";
 import type { MysqlServer } from "../servers/mysql_server.ts";
+import { PgBouncer } from "../servers/pgbouncer.ts";
+import { PostgresServer } from "../servers/postgres.ts";
 
 /** A database of one test's own. */
 export interface Venue extends AsyncDisposable {
@@ -64,6 +66,26 @@ const sqlite: Enrolment = {
   },
 };
 
+/** Each venue on one server has a table, and with it keys and a sequence, of its own. */
+let tables = 0;
+
+/** A mode of PostgreSQL at an address. */
+function postgres(name: string, mode: Mode, url: string): Enrolment {
+  return {
+    engine: "postgres",
+    name: `${name} ${mode}`,
+    mode,
+    async open() {
+      const table = `venue_${tables++}`;
+      return await venue(() => connect(url, { mode, table }), () => Promise.resolve());
+    },
+  };
+}
+
+const installed = await PostgresServer.start();
+const newest = await PostgresServer.start({ version: "newest" });
+const pooled = await PgBouncer.start(installed.port);
+
 /** The modes of the servers that have sessions. */
 const SERVER_MODES: readonly Mode[] = ["lease", "session", "hybrid"];
 
@@ -108,6 +130,13 @@ const mariadbServer = await startMariadb();
 /** What the suite runs over. */
 export const enrolments: readonly Enrolment[] = [
   sqlite,
+  postgres("postgres", "lease", installed.url),
+  postgres("postgres", "hybrid", installed.url),
+  postgres("postgres", "session", installed.url),
+  postgres("postgres newest", "lease", newest.url),
+  postgres("postgres newest", "hybrid", newest.url),
+  postgres("postgres newest", "session", newest.url),
+  postgres("pgbouncer", "lease", pooled.url),
   ...SERVER_MODES.map((mode) => mysql("mysql", mysqlServer, mode)),
   ...SERVER_MODES.map((mode) => mysql("mariadb", mariadbServer, mode)),
   mysqlPool("mysql", mysqlServer),

@@ -170,4 +170,12 @@ export const holding: readonly Case[] = [
     await gate.promise;
     await assert.rejects(run, LockLost);
   }),
+
+  withRows("looking at a lock often does not put off its renewal", async ({ backend }) => {
+    const lock = await getLock("a", { backend, expires: 0.9, autoRenew: true });
+    const until = performance.now() + 1_500;
+    while (performance.now() < until) await lock.refresh();
+    assert(lock.held);
+    await lock.unlock();
+  }),
 ];
