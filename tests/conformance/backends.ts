@@ -9,6 +9,7 @@ import { mysqlBackend } from "@lockmgr/lockmgr/mysql";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import process from "node:process";
 import { createPool, type Pool } from "mysql2/promise";
 import { startMariadb } from "../servers/mariadb.ts";
 import { startMysql } from "../servers/mysql.ts";
@@ -82,12 +83,8 @@ function postgres(name: string, mode: Mode, url: string): Enrolment {
   };
 }
 
-const installed = await PostgresServer.start();
-const newest = await PostgresServer.start({ version: "newest" });
-const pooled = await PgBouncer.start(installed.port);
-
 /** The modes of the servers that have sessions. */
-const SERVER_MODES: readonly Mode[] = ["lease", "session", "hybrid"];
+const MODES: readonly Mode[] = ["lease", "session", "hybrid"];
 
 /** One mode of a MySQL or MariaDB. */
 function mysql(flavor: string, server: MysqlServer, mode: Mode): Enrolment {
@@ -124,21 +121,32 @@ function mysqlPool(flavor: string, server: MysqlServer): Enrolment {
   };
 }
 
-const mysqlServer = await startMysql();
-const mariadbServer = await startMariadb();
+/** Each engine by its folder in `backends/`: starts its servers and says what the suite runs over. */
+export const engines: Readonly<Record<string, () => Promise<Enrolment[]>>> = {
+  sqlite: () => Promise.resolve([sqlite]),
+
+  async postgres() {
+    const installed = await PostgresServer.start();
+    const newest = await PostgresServer.start({ version: "newest" });
+    const pooled = await PgBouncer.start(installed.port);
+    return [
+      ...MODES.map((mode) => postgres("postgres", mode, installed.url)),
+      ...MODES.map((mode) => postgres("postgres newest", mode, newest.url)),
+      postgres("pgbouncer", "lease", pooled.url),
+    ];
+  },
+
+  async mysql() {
+    const servers = { mysql: await startMysql(), mariadb: await startMariadb() };
+    return Object.entries(servers).flatMap(([flavor, server]) => [
+      ...MODES.map((mode) => mysql(flavor, server, mode)),
+      mysqlPool(flavor, server),
+    ]);
+  },
+};
+
+/** `LOCKMGR_TEST_ENGINES=sqlite,postgres` runs over these only. */
+const chosen = process.env.LOCKMGR_TEST_ENGINES?.split(",") ?? Object.keys(engines);
 
 /** What the suite runs over. */
-export const enrolments: readonly Enrolment[] = [
-  sqlite,
-  postgres("postgres", "lease", installed.url),
-  postgres("postgres", "hybrid", installed.url),
-  postgres("postgres", "session", installed.url),
-  postgres("postgres newest", "lease", newest.url),
-  postgres("postgres newest", "hybrid", newest.url),
-  postgres("postgres newest", "session", newest.url),
-  postgres("pgbouncer", "lease", pooled.url),
-  ...SERVER_MODES.map((mode) => mysql("mysql", mysqlServer, mode)),
-  ...SERVER_MODES.map((mode) => mysql("mariadb", mariadbServer, mode)),
-  mysqlPool("mysql", mysqlServer),
-  mysqlPool("mariadb", mariadbServer),
-];
+export const enrolments: readonly Enrolment[] = (await Promise.all(chosen.map((engine) => engines[engine]()))).flat();
