@@ -36,6 +36,8 @@ const ENGINES: Record<string, () => Promise<Open>> = {
 const SCHEMAS: Record<string, () => Promise<(table: string) => string>> = {
   "sqlite:": async () => (await import("../backends/sqlite/schema.ts")).schema,
   "file:": async () => (await import("../backends/sqlite/schema.ts")).schema,
+  "postgres:": async () => (await import("../backends/postgres/schema.ts")).schema,
+  "postgresql:": async () => (await import("../backends/postgres/schema.ts")).schema,
 };
 
 /** The scheme of a URL; a bare path has none, nor has a drive letter. */

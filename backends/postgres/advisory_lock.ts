@@ -11,11 +11,20 @@ import {
   keyParameters,
 } from "./advisory_key.ts";
 import { type AdvisoryEntry, type AdvisorySessions, advisorySessions } from "./advisory_sessions.ts";
-import { isInstance, isSql, type PostgresSql, type PostgresTransaction, sourceOf } from "./driver.ts";
+import { isInstance, isSql, type PostgresSql, type PostgresTransaction, type Sender, sourceOf } from "./driver.ts";
 import { translate } from "./errors.ts";
 import type { Session } from "./session.ts";
 
-/** Options of `advisoryLock`. */
+/**
+ * Options of `advisoryLock`.
+ *
+ * @example
+ * ```ts
+ * import { type AdvisoryLockOptions } from "@lockmgr/lockmgr/postgres";
+ *
+ * export const patient: AdvisoryLockOptions = { timeout: 30, comment: "monthly report", key: "crc32" };
+ * ```
+ */
 export interface AdvisoryLockOptions {
   /** Lets others hold it at the same time, as long as they share too. @default false */
   shared?: boolean;
@@ -48,6 +57,15 @@ interface Attempt {
 /**
  * An advisory lock of PostgreSQL, or the knowledge that it could not be had. Made by `advisoryLock`; disposal
  * releases it.
+ *
+ * @example
+ * ```ts
+ * import type { AdvisoryLock } from "@lockmgr/lockmgr/postgres";
+ *
+ * export function describe({ acquired, shared, key }: AdvisoryLock): string {
+ *   return `${acquired ? "holds" : "waits for"} ${shared ? "a shared" : "an exclusive"} lock ${key}`;
+ * }
+ * ```
  */
 export class AdvisoryLock implements AsyncDisposable {
   /** Whether it was acquired. */
@@ -110,13 +128,14 @@ export class AdvisoryLock implements AsyncDisposable {
  * session of our own keeps until it is released.
  *
  * @example
- * ```ts ignore
- * import { connect } from "@lockmgr/lockmgr";
+ * ```ts
+ * import type { Backend } from "@lockmgr/lockmgr";
  * import { advisoryLock } from "@lockmgr/lockmgr/postgres";
  *
- * await using backend = await connect("postgres://app@db.example.org/app");
- * await using lock = await advisoryLock(backend, "report:monthly", { wait: false, key: "crc32" });
- * if (lock.acquired) console.log("no django-pglocks program is at it");
+ * export async function report(backend: Backend): Promise<void> {
+ *   await using lock = await advisoryLock(backend, "report:monthly", { wait: false, key: "crc32" });
+ *   if (lock.acquired) console.log("no django-pglocks program is at it");
+ * }
  * ```
  *
  * @param client A backend of this engine, a `sql` instance of postgres.js, or its transaction.
@@ -204,7 +223,7 @@ async function patiently(attempt: Attempt["attempt"], limit: number): Promise<Ta
 
 /** On the caller's own transaction; it ends with it. */
 async function inTransaction(
-  sql: PostgresTransaction,
+  sql: Sender,
   key: AdvisoryKey,
   shared: boolean,
   prefix: string,
