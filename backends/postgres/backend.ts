@@ -3,6 +3,7 @@ import { BackendError, UnsupportedError } from "../../core/errors.ts";
 import { registerSource } from "./advisory_sessions.ts";
 import { Borrowed, type Client, Executing, Pool } from "./client.ts";
 import { isInstance, isSql, type PostgresExecutor, type PostgresSql, type Source, sourceOf } from "./driver.ts";
+import { examine } from "./examine.ts";
 import { Liveness } from "./liveness.ts";
 import { parseUrl, type PostgresOptions, type ResolvedOptions, resolveOptions } from "./options.ts";
 import { canListen, requireSessions } from "./pooling.ts";
@@ -126,6 +127,7 @@ function rowsBackend(
     statements,
     ...(source ? { watching: new Watching(source, options.sessionTimeout, namespaceOf(table), look) } : {}),
     ...(liveness ? { vouch: () => liveness.voucher() } : {}),
+    examine: () => examine(client, table),
     restore: async () => void await meet(client, table, "table", options.migrate),
     close: async () => await liveness?.close(),
   });
