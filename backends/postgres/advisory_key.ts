@@ -1,10 +1,37 @@
-/** How the key of a text is computed: the first 64 bits of its SHA-256, or its CRC-32 as django-pglocks 1 has it. */
+/**
+ * How the key of a text is computed: the first 64 bits of its SHA-256, or its CRC-32 as django-pglocks 1 has it.
+ *
+ * @example
+ * ```ts
+ * import type { AdvisoryHash } from "@lockmgr/lockmgr/postgres";
+ *
+ * export const key: AdvisoryHash = "crc32";
+ * ```
+ */
 export type AdvisoryHash = "sha256" | "crc32";
 
-/** What an advisory lock may be called by: a text, a whole number of 64 bits, or two of 32. */
+/**
+ * What an advisory lock may be called by: a text, a whole number of 64 bits, or two of 32.
+ *
+ * @example
+ * ```ts
+ * import type { AdvisoryId } from "@lockmgr/lockmgr/postgres";
+ *
+ * export const ids: AdvisoryId[] = ["report", 123, 2n ** 40n, [5, 9]];
+ * ```
+ */
 export type AdvisoryId = string | bigint | number | readonly [number, number];
 
-/** The server's key: 64 bits, or two numbers of 32. The two kinds never meet. */
+/**
+ * The server's key: 64 bits, or two numbers of 32. The two kinds never meet.
+ *
+ * @example
+ * ```ts
+ * import type { AdvisoryKey } from "@lockmgr/lockmgr/postgres";
+ *
+ * export const keys: AdvisoryKey[] = [123n, [0, 123]]; // two locks
+ * ```
+ */
 export type AdvisoryKey = bigint | readonly [number, number];
 
 /** CRC-32 of bytes (the polynomial of zlib, reflected), bit by bit: ids are short. */

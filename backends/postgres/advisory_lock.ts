@@ -1,21 +1,22 @@
-import type { Backend, Lifeline } from "../../core/backend.ts";
+import type { Backend } from "../../core/backend.ts";
 import { LockLost, LockTimeout } from "../../core/errors.ts";
 import { microseconds } from "../../core/options.ts";
-import { monotonic, sleep, warn } from "../../core/runtime.ts";
-import {
-  type AdvisoryHash,
-  type AdvisoryId,
-  type AdvisoryKey,
-  advisoryKey,
-  keyArguments,
-  keyParameters,
-} from "./advisory_key.ts";
-import { type AdvisoryEntry, type AdvisorySessions, advisorySessions } from "./advisory_sessions.ts";
-import { isInstance, isSql, type PostgresSql, type PostgresTransaction, sourceOf } from "./driver.ts";
+import { warn } from "../../core/runtime.ts";
+import { attemptOn, take, type Taken } from "./advisory_attempt.ts";
+import { type AdvisoryHash, type AdvisoryId, type AdvisoryKey, advisoryKey } from "./advisory_key.ts";
+import type { PostgresSql, PostgresTransaction } from "./driver.ts";
 import { translate } from "./errors.ts";
-import type { Session } from "./session.ts";
 
-/** Options of `advisoryLock`. */
+/**
+ * Options of `advisoryLock`.
+ *
+ * @example
+ * ```ts
+ * import { type AdvisoryLockOptions } from "@lockmgr/lockmgr/postgres";
+ *
+ * export const patient: AdvisoryLockOptions = { timeout: 30, comment: "monthly report", key: "crc32" };
+ * ```
+ */
 export interface AdvisoryLockOptions {
   /** Lets others hold it at the same time, as long as they share too. @default false */
   shared?: boolean;
@@ -29,25 +30,18 @@ export interface AdvisoryLockOptions {
   key?: AdvisoryHash;
 }
 
-/** Pauses between tries (ms): from the first to the last, growing by half. A blocked statement would hold a snapshot. */
-const PAUSE_FIRST = 2;
-const PAUSE_LAST = 40;
-
-/** What became of an attempt: how to give it back, and the session it rides on. */
-interface Taken {
-  readonly release: () => Promise<boolean>;
-  readonly lifeline?: Lifeline;
-}
-
-/** How to try once (`undefined` when it is held), and the sessions that must stay meanwhile. */
-interface Attempt {
-  readonly attempt: () => Promise<Taken | undefined>;
-  readonly sessions?: AdvisorySessions;
-}
-
 /**
  * An advisory lock of PostgreSQL, or the knowledge that it could not be had. Made by `advisoryLock`; disposal
  * releases it.
+ *
+ * @example
+ * ```ts
+ * import type { AdvisoryLock } from "@lockmgr/lockmgr/postgres";
+ *
+ * export function describe({ acquired, shared, key }: AdvisoryLock): string {
+ *   return `${acquired ? "holds" : "waits for"} ${shared ? "a shared" : "an exclusive"} lock ${key}`;
+ * }
+ * ```
  */
 export class AdvisoryLock implements AsyncDisposable {
   /** Whether it was acquired. */
@@ -110,13 +104,14 @@ export class AdvisoryLock implements AsyncDisposable {
  * session of our own keeps until it is released.
  *
  * @example
- * ```ts ignore
- * import { connect } from "@lockmgr/lockmgr";
+ * ```ts
+ * import type { Backend } from "@lockmgr/lockmgr";
  * import { advisoryLock } from "@lockmgr/lockmgr/postgres";
  *
- * await using backend = await connect("postgres://app@db.example.org/app");
- * await using lock = await advisoryLock(backend, "report:monthly", { wait: false, key: "crc32" });
- * if (lock.acquired) console.log("no django-pglocks program is at it");
+ * export async function report(backend: Backend): Promise<void> {
+ *   await using lock = await advisoryLock(backend, "report:monthly", { wait: false, key: "crc32" });
+ *   if (lock.acquired) console.log("no django-pglocks program is at it");
+ * }
  * ```
  *
  * @param client A backend of this engine, a `sql` instance of postgres.js, or its transaction.
@@ -160,116 +155,4 @@ function commentOf(comment: unknown): string {
     throw new TypeError("Cannot use this comment: want a text without NUL");
   }
   return `/* ${comment.replaceAll("*/", "* /").replaceAll("/*", "/ *")} */ `;
-}
-
-/** How one attempt is made on this client. */
-async function attemptOn(client: unknown, key: AdvisoryKey, shared: boolean, prefix: string): Promise<Attempt> {
-  if (isInstance(client)) {
-    const sessions = advisorySessions(client, await sourceOf(client.options));
-    return { sessions, attempt: () => onSession(sessions, key, shared, prefix) };
-  }
-  if (isSql(client)) {
-    if ("savepoint" in client) return { attempt: () => inTransaction(client, key, shared, prefix) };
-    throw new TypeError('Cannot take an advisory lock on a reserved connection: want its "sql", or a transaction');
-  }
-  if (typeof client !== "object" || client === null || (client as Backend).engine !== "postgres") {
-    throw new TypeError('Cannot take an advisory lock on this: want a PostgreSQL backend or a "sql" of postgres.js');
-  }
-  const sessions = advisorySessions(client);
-  return { sessions, attempt: () => onSession(sessions, key, shared, prefix) };
-}
-
-/** Tries once, or with a limit (ms) until it is had; the sessions stay when it is. */
-async function take({ attempt, sessions }: Attempt, limit: number | undefined): Promise<Taken | undefined> {
-  sessions?.enter();
-  let taken: Taken | undefined;
-  try {
-    taken = await (limit === undefined ? attempt() : patiently(attempt, limit));
-  } finally {
-    if (taken === undefined) await sessions?.leave();
-  }
-  return taken;
-}
-
-/** Tries until it is had or the time is over; the last try comes at the end. */
-async function patiently(attempt: Attempt["attempt"], limit: number): Promise<Taken | undefined> {
-  const deadline = monotonic() + limit;
-  for (let pause = PAUSE_FIRST;; pause = Math.min(pause * 1.5, PAUSE_LAST)) {
-    const taken = await attempt();
-    const left = deadline - monotonic();
-    if (taken || left <= 0) return taken;
-    await sleep(Math.min(pause * (0.5 + Math.random()), left));
-  }
-}
-
-/** On the caller's own transaction; it ends with it. */
-async function inTransaction(
-  sql: PostgresTransaction,
-  key: AdvisoryKey,
-  shared: boolean,
-  prefix: string,
-): Promise<Taken | undefined> {
-  const lock = `pg_try_advisory_xact_lock${shared ? "_shared" : ""}`;
-  const [row] = await sql.unsafe(`${prefix}SELECT ${lock}(${keyArguments(key)})::text AS taken`, keyParameters(key));
-  return row.taken === "true" ? { release: () => Promise.resolve(false) } : undefined;
-}
-
-/** On a session of our own, shared by all advisory locks of this client. */
-async function onSession(
-  sessions: AdvisorySessions,
-  key: AdvisoryKey,
-  shared: boolean,
-  prefix: string,
-): Promise<Taken | undefined> {
-  const id = keyParameters(key).join();
-  const suffix = shared ? "_shared" : "";
-  const call = (name: string) => `${prefix}SELECT ${name}${suffix}(${keyArguments(key)})::text AS done`;
-  const ask = async (session: Session, name: string) => {
-    try {
-      const [row] = await session.send(call(name), keyParameters(key), prefix === "");
-      return row.done === "true";
-    } catch (error) {
-      await session.close(); // nobody can say what it holds
-      throw error;
-    }
-  };
-  const entry = await sessions.alone(id, () => join(sessions, id, shared, ask));
-  return entry && { release: () => release(sessions, id, entry, ask), lifeline: entry.session };
-}
-
-/** Asks one question about the key on a session; an error ends the session. */
-type Ask = (session: Session, name: string) => Promise<boolean>;
-
-/** Takes the lock on the session, or shares what this process has of it already. */
-async function join(
-  sessions: AdvisorySessions,
-  id: string,
-  shared: boolean,
-  ask: Ask,
-): Promise<AdvisoryEntry | undefined> {
-  const held = sessions.find(id);
-  if (held && !(held.shared && shared)) return undefined;
-  const entry = held ?? { shared, session: await sessions.session(), holders: 0 };
-  if (held === undefined) {
-    if (!await ask(entry.session, "pg_try_advisory_lock")) return undefined;
-    sessions.add(id, entry);
-  }
-  entry.holders++;
-  return entry;
-}
-
-/** Frees a session lock when its last holder in this process gives it back. */
-async function release(sessions: AdvisorySessions, id: string, entry: AdvisoryEntry, ask: Ask): Promise<boolean> {
-  try {
-    return await sessions.alone(id, async () => {
-      if (entry.session.ended) return false;
-      if (--entry.holders > 0) return true;
-      sessions.remove(id);
-      return await ask(entry.session, "pg_advisory_unlock");
-    });
-  } catch (error) {
-    throw translate(`release advisory lock ${id}`, error);
-  } finally {
-    await sessions.leave();
-  }
 }

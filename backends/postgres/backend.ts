@@ -3,6 +3,7 @@ import { BackendError, UnsupportedError } from "../../core/errors.ts";
 import { registerSource } from "./advisory_sessions.ts";
 import { Borrowed, type Client, Executing, Pool } from "./client.ts";
 import { isInstance, isSql, type PostgresExecutor, type PostgresSql, type Source, sourceOf } from "./driver.ts";
+import { examine } from "./examine.ts";
 import { Liveness } from "./liveness.ts";
 import { parseUrl, type PostgresOptions, type ResolvedOptions, resolveOptions } from "./options.ts";
 import { canListen, requireSessions } from "./pooling.ts";
@@ -23,12 +24,19 @@ interface Reach {
  * Keeps locks in a PostgreSQL database.
  *
  * @example
- * ```ts ignore
+ * ```ts
+ * import { PGlite } from "@electric-sql/pglite";
  * import { getLock } from "@lockmgr/lockmgr";
  * import { postgresBackend } from "@lockmgr/lockmgr/postgres";
+ * import assert from "node:assert/strict";
  *
- * await using backend = await postgresBackend("postgres://app@db.example.org/app", { mode: "hybrid" });
- * await using lock = await getLock("jobs", { backend });
+ * const database = await PGlite.create(); // PostgreSQL inside the program; elsewhere a URL is all it takes
+ * {
+ *   await using backend = await postgresBackend((text, values) => database.query(text, values).then(({ rows }) => rows as object[]));
+ *   await using lock = await getLock("jobs", { backend });
+ *   assert(lock.held);
+ * }
+ * await database.close();
  * ```
  *
  * @param target A URL; a `sql` instance of postgres.js, never closed here and never used for session locks (connections
@@ -47,7 +55,7 @@ export async function postgresBackend(
   const text = typeof target === "string" || target instanceof URL ? String(target) : undefined;
   const parsed = text === undefined ? undefined : parseUrl(text);
   const resolved = resolveOptions({ ...parsed?.settings, ...options });
-  const { client, source } = await reach(parsed?.url ?? target as PostgresSql | PostgresExecutor, resolved);
+  const { client, source } = await reach(parsed?.url ?? target, resolved);
   try {
     const backend = await build(client, source, resolved);
     if (source) registerSource(backend, source);
@@ -59,7 +67,7 @@ export async function postgresBackend(
 }
 
 /** The client for a target. */
-async function reach(target: string | PostgresSql | PostgresExecutor, options: ResolvedOptions): Promise<Reach> {
+async function reach(target: unknown, options: ResolvedOptions): Promise<Reach> {
   if (typeof target === "string") {
     const source = await sourceOf(target, options.driver);
     return { client: new Pool(source, options.max), source };
@@ -81,7 +89,7 @@ async function reach(target: string | PostgresSql | PostgresExecutor, options: R
       `Cannot use "${options.mode}" mode through a function: it needs connections of its own; want a URL, or "lease" mode`,
     );
   }
-  return { client: new Executing(target) };
+  return { client: new Executing(target as PostgresExecutor) };
 }
 
 async function build(client: Client, source: Source | undefined, options: ResolvedOptions): Promise<Backend> {
@@ -119,6 +127,7 @@ function rowsBackend(
     statements,
     ...(source ? { watching: new Watching(source, options.sessionTimeout, namespaceOf(table), look) } : {}),
     ...(liveness ? { vouch: () => liveness.voucher() } : {}),
+    examine: () => examine(client, table),
     restore: async () => void await meet(client, table, "table", options.migrate),
     close: async () => await liveness?.close(),
   });

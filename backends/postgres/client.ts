@@ -6,10 +6,9 @@
  */
 import { BackendError } from "../../core/errors.ts";
 import { startTimer } from "../../core/runtime.ts";
-import type { PostgresExecutor, PostgresSql, Source, SqlResult } from "./driver.ts";
+import type { Instance, Opened, PostgresExecutor, Source, SqlResult } from "./driver.ts";
 import { isBroken } from "./errors.ts";
 import type { Row } from "./rows.ts";
-import type { Sockets } from "./sockets.ts";
 
 /** Sends statements. */
 export interface Client {
@@ -43,17 +42,11 @@ export async function inTime<T>(answer: PromiseLike<T>, seconds: number, late: (
   }
 }
 
-/** An instance of postgres.js, and its sockets. */
-export interface Instance {
-  readonly sql: PostgresSql;
-  readonly sockets: Sockets;
-}
-
 /**
  * Ends an instance, with `seconds` for statements that are still on their way, and cuts what is left of its connections.
  * What these had to say is of no interest: every statement that was cut off fails by itself.
  */
-export async function endInstance({ sql, sockets }: Instance, seconds: number): Promise<void> {
+export async function endInstance({ sql, sockets }: Opened, seconds: number): Promise<void> {
   sockets.ref();
   try {
     await sql.end({ timeout: seconds });
@@ -71,7 +64,7 @@ export class Pool implements Client {
   prepare = false;
   readonly #source: Source;
   readonly #max: number;
-  #current: Instance | undefined;
+  #current: Opened | undefined;
   readonly #ending = new Set<Promise<void>>();
   #closed = false;
 
@@ -95,7 +88,7 @@ export class Pool implements Client {
     }
   }
 
-  #replace(broken: Instance): void {
+  #replace(broken: Opened): void {
     if (this.#current !== broken) return;
     this.#current = undefined;
     const ending = endInstance(broken, 0);
@@ -115,9 +108,9 @@ export class Pool implements Client {
 /** A `sql` instance of the caller's: never closed here. */
 export class Borrowed implements Client {
   prepare = false;
-  readonly #sql: PostgresSql;
+  readonly #sql: Instance;
 
-  constructor(sql: PostgresSql) {
+  constructor(sql: Instance) {
     this.#sql = sql;
   }
 

@@ -6,7 +6,17 @@
 import { type BackendSettings, refuseUnknown, resolveSettings, takeSettings } from "../../core/settings.ts";
 import type { DriverOptions } from "./driver.ts";
 
-/** How a PostgreSQL backend is set up. */
+/**
+ * How a PostgreSQL backend is set up.
+ *
+ * @example
+ * ```ts
+ * import { postgresBackend, type PostgresOptions } from "@lockmgr/lockmgr/postgres";
+ *
+ * const options: PostgresOptions = { mode: "hybrid", table: "app.locks", migrate: false, sessionTimeout: 30 };
+ * export const open = () => postgresBackend("postgres://app@db.example.org/app", options);
+ * ```
+ */
 export interface PostgresOptions extends BackendSettings {
   /** How many connections of its own a backend may open for leases. @default 4 */
   max?: number;
@@ -16,7 +26,7 @@ export interface PostgresOptions extends BackendSettings {
    */
   sessionTimeout?: number;
   /** Further options of postgres.js for connections made from a URL, such as `ssl` with a certificate. */
-  driver?: DriverOptions;
+  driver?: Record<string, unknown>;
 }
 
 /** The options after their checks. */

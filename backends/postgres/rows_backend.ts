@@ -3,6 +3,7 @@ import type {
   AcquireRequest,
   Backend,
   Claim,
+  Finding,
   Lifeline,
   ListFilter,
   LockRow,
@@ -18,6 +19,7 @@ import { guardOn } from "./guarding.ts";
 import { type Row, toLockRow } from "./rows.ts";
 import { ACQUIRE_FIELDS, RELEASE_FIELDS, RENEW_FIELDS, type Statements } from "./statements.ts";
 import type { Watching } from "./watching.ts";
+import { namesOf, parametersOf, pick, textOf, wishOf } from "./wishes.ts";
 
 /** What vouches for the rows of hybrid locks: the key of an advisory lock, and the session that keeps it. */
 export interface Voucher {
@@ -41,6 +43,8 @@ export interface RowsParts {
   readonly watching?: Watching;
   /** The session that vouches for hybrid locks. */
   readonly vouch?: () => Promise<Voucher>;
+  /** Looks at what the server means for locks. */
+  readonly examine: () => Promise<Finding[]>;
   /** Makes sure of the table again, after somebody dropped it. */
   readonly restore: () => Promise<void>;
   /** Closes what else was opened. */
@@ -170,6 +174,10 @@ export class RowsBackend implements Backend {
     return rows.length > 0;
   }
 
+  examine(): Promise<Finding[]> {
+    return this.#parts.examine();
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     await closeAdvisorySessions(this);
     await this.#parts.watching?.close();
@@ -202,36 +210,8 @@ function answerOf(row: Row, voucher: Voucher | undefined): AcquireAnswer {
   return { granted: true, row: toLockRow(row), ...(voucher ? { lifeline: voucher.lifeline } : {}) };
 }
 
-function textOf(value: number | null): string | null {
-  return value === null ? null : String(value);
-}
-
-/** Some fields of an object. */
-function pick<T extends object, K extends keyof T>(from: T, fields: readonly K[]): Pick<T, K> {
-  return Object.fromEntries(fields.map((field) => [field, from[field]])) as Pick<T, K>;
-}
-
-/** The parameters of one wish, or one parameter with several in JSON. */
-function parametersOf<K extends string>(
-  wishes: readonly Record<K, string | null>[],
-  fields: readonly K[],
-): (string | null)[] {
-  return wishes.length === 1 ? fields.map((field) => wishes[0][field]) : [JSON.stringify(wishes)];
-}
-
-/** A renewal as the statement takes it. */
-function wishOf({ name, owner, from, add }: RenewRequest): Record<typeof RENEW_FIELDS[number], string | null> {
-  return { name, owner, start: String(from), more: textOf(add) };
-}
-
 /** The answered rows in the order of the requests. */
 function inOrderOf(requests: readonly Target[], rows: readonly Row[]): (LockRow | undefined)[] {
   const byName = new Map(rows.map((row) => [row.name, toLockRow(row)]));
   return requests.map(({ name }) => byName.get(name));
-}
-
-/** The locks of a request, for an error's sentence. */
-function namesOf(requests: readonly { readonly name: string }[]): string {
-  const [first, ...others] = requests.map(({ name }) => JSON.stringify(name));
-  return others.length === 0 ? `lock ${first}` : `lock ${first} and ${others.length} more`;
 }

@@ -4,6 +4,7 @@
  * @module
  */
 import { BackendError } from "../../core/errors.ts";
+import { sleep } from "../../core/runtime.ts";
 import type { Client } from "./client.ts";
 import { codeOf, translate } from "./errors.ts";
 import { INSPECTION, isTable, quoted, schema, sequenceOf } from "./schema.ts";
@@ -20,8 +21,11 @@ export interface Server {
   readonly direct: boolean;
 }
 
-/** Codes that two who create the same thing at once may get: one of them has created it. */
-const CREATED_MEANWHILE = ["23505", "42P07", "40001", "40P01", "XX000"];
+/** Codes that two who create the same thing at once may get, as `IF NOT EXISTS` does not look that far. */
+const CREATED_MEANWHILE = ["23505", "42P07", "42710", "40001", "40P01", "XX000"];
+/** How often a statement is sent again then, and the longest pause before that (ms). */
+const ATTEMPTS = 10;
+const PAUSE = 20;
 
 /** Asks once, unprepared, and creates what is missing if that is allowed. */
 export async function meet(
@@ -41,15 +45,28 @@ export async function meet(
   }
   if (!migrate) throw new BackendError(`Cannot ${what}: ${needs} "${missing}" does not exist, and "migrate" is off`);
   try {
-    for (const statement of schema(server.table).split(";\n")) await client.send(statement);
+    for (const statement of schema(server.table).split(";\n")) await create(client, statement);
   } catch (error) {
-    if (!CREATED_MEANWHILE.includes(codeOf(error))) throw translate(`create ${needs} "${missing}"`, error);
+    throw translate(`create ${needs} "${missing}"`, error);
   }
   server = await inspect(client, server.table, needs).catch((error) => {
     throw translate(what, error);
   });
   if (!server.present) throw new BackendError(`Cannot create ${needs} "${missing}": it is not there afterwards`);
   return server;
+}
+
+/** Runs DDL that others may be running too. */
+async function create(client: Client, statement: string): Promise<void> {
+  for (let attempt = 1;; attempt++) {
+    try {
+      await client.send(statement);
+      return;
+    } catch (error) {
+      if (attempt === ATTEMPTS || !CREATED_MEANWHILE.includes(codeOf(error))) throw error;
+    }
+    await sleep(Math.random() * PAUSE);
+  }
 }
 
 /** One look at the server. */

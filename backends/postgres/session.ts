@@ -1,8 +1,8 @@
 import type { Lifeline } from "../../core/backend.ts";
 import { BackendError } from "../../core/errors.ts";
 import { monotonic, startTimer, type Timer } from "../../core/runtime.ts";
-import { endInstance, type Instance, inTime } from "./client.ts";
-import type { Source, SqlResult } from "./driver.ts";
+import { endInstance, inTime } from "./client.ts";
+import type { Opened, Source, SqlResult } from "./driver.ts";
 import { isBroken } from "./errors.ts";
 
 /** Seconds to wait for a new session. */
@@ -23,7 +23,7 @@ const SET_UP = `
       THEN set_config('idle_session_timeout', $1, false) END AS idle`;
 
 /** What a new session says of itself. */
-interface Opened {
+interface Greeting {
   readonly pid: string;
   readonly direct: boolean;
 }
@@ -37,7 +37,7 @@ export class Session implements Lifeline {
   readonly pid: string;
   /** Whether no proxy is in between. */
   readonly direct: boolean;
-  readonly #instance: Instance;
+  readonly #instance: Opened;
   readonly #timeout: number;
   readonly #listeners = new Set<() => void>();
   #heardAt: number;
@@ -45,7 +45,7 @@ export class Session implements Lifeline {
   #ending: Promise<void> | undefined;
   #timer: Timer | undefined;
 
-  private constructor(instance: Instance, timeout: number, row: Opened, heardAt: number) {
+  private constructor(instance: Opened, timeout: number, row: Greeting, heardAt: number) {
     this.#instance = instance;
     this.#timeout = timeout * 1e3;
     this.pid = row.pid;

@@ -3,20 +3,23 @@ import type {
   AcquireRequest,
   Backend,
   Claim,
+  Finding,
   ListFilter,
   LockRow,
   RenewRequest,
   Target,
 } from "../../core/backend.ts";
-import { BackendError, UnsupportedError } from "../../core/errors.ts";
+import { UnsupportedError } from "../../core/errors.ts";
 import { monotonic } from "../../core/runtime.ts";
 import { closeAdvisorySessions } from "./advisory_sessions.ts";
 import type { Client } from "./client.ts";
 import type { Source } from "./driver.ts";
 import { translate } from "./errors.ts";
+import { examine } from "./examine.ts";
 import { type Row, toLockRow } from "./rows.ts";
 import { namespaceOf } from "./schema.ts";
-import { Session } from "./session.ts";
+import type { Session } from "./session.ts";
+import { Sessions } from "./sessions.ts";
 import { type SessionStatements, sessionStatementsFor } from "./session_statements.ts";
 import { pauseOf, Watching } from "./watching.ts";
 
@@ -31,14 +34,6 @@ export interface SessionParts {
   /** Seconds of silence after which the server ends a session. */
   readonly timeout: number;
 }
-
-/**
- * The most locks on one connection: every statement on it slows down with them (144 µs a pair with none, 188 with
- * 1,000, 912 with 10,000).
- */
-const LOCKS_PER_SESSION = 500;
-/** The most connections: the server's table of locks has room for some 6,400 by default, for everybody together. */
-const SESSIONS = 8;
 
 /** One lock of this process: the server knows it once, however many share it here. */
 interface Held {
@@ -60,14 +55,13 @@ export class SessionBackend implements Backend {
   readonly #held = new Map<string, Held>();
   /** Names that a statement is under way for, and when it is over. */
   readonly #busy = new Map<string, Promise<unknown>>();
-  readonly #load = new Map<Session, number>();
-  #opening: Promise<Session> | undefined;
-  #closed = false;
+  readonly #sessions: Sessions;
 
   constructor(parts: SessionParts) {
     this.#parts = parts;
     const namespace = namespaceOf(parts.table);
     this.#sql = sessionStatementsFor(parts.table);
+    this.#sessions = new Sessions(parts.source, parts.timeout);
     // whether a key is free can only be told by taking it, which is the waiter's own next try
     const look = (names: readonly string[]) => Promise.resolve({ free: names, again: pauseOf(true) });
     this.#watching = new Watching(parts.source, parts.timeout, namespace, look);
@@ -101,13 +95,13 @@ export class SessionBackend implements Backend {
     const what = `acquire lock ${JSON.stringify(request.name)}`;
     const held = this.#find(request.name);
     if (held) return await this.#join(what, held, request);
-    const session = await this.#sessionWithRoom(what);
+    const session = await this.#sessions.withRoom(what);
     const text = request.shared ? this.#sql.acquireShared : this.#sql.acquire;
     let granted = false;
     try {
       const [row] = await session.send(text, [request.name]);
       if (row.token === null) return BUSY;
-      if (this.#closed) throw new BackendError(`Cannot ${what}: the backend was disposed of`);
+      if (session.ended) throw session.ended;
       const grant: Held = { name: request.name, shared: request.shared, session, holders: new Map() };
       const answer = this.#admit(grant, request, row);
       this.#held.set(request.name, grant);
@@ -117,7 +111,7 @@ export class SessionBackend implements Backend {
       await this.#undo(session, request);
       throw translate(what, error);
     } finally {
-      if (!granted) this.#unload(session);
+      if (!granted) this.#sessions.makeRoom(session);
     }
   }
 
@@ -173,42 +167,6 @@ export class SessionBackend implements Backend {
     return undefined;
   }
 
-  /** A session that can take one more lock; its place is counted at once. */
-  async #sessionWithRoom(what: string): Promise<Session> {
-    for (;;) {
-      if (this.#closed) throw new BackendError(`Cannot ${what}: the backend was disposed of`);
-      for (const [session, load] of this.#load) {
-        if (session.ended) this.#load.delete(session);
-        else if (load < LOCKS_PER_SESSION) {
-          this.#load.set(session, load + 1);
-          return session;
-        }
-      }
-      if (this.#load.size >= SESSIONS) {
-        throw new BackendError(
-          `Cannot ${what}: ${
-            SESSIONS * LOCKS_PER_SESSION
-          } session locks are held through this backend; want "hybrid" mode`,
-        );
-      }
-      const opening = this.#opening ??= Session.open(this.#parts.source, this.#parts.timeout);
-      try {
-        const session = await opening;
-        if (!this.#load.has(session)) this.#load.set(session, 0);
-      } catch (error) {
-        throw translate(what, error);
-      } finally {
-        if (this.#opening === opening) this.#opening = undefined;
-      }
-    }
-  }
-
-  /** A session has room for one more. */
-  #unload(session: Session): void {
-    const load = this.#load.get(session);
-    if (load !== undefined) this.#load.set(session, load - 1);
-  }
-
   renew(_requests: readonly RenewRequest[]): Promise<(LockRow | undefined)[]> {
     return Promise.reject(
       new UnsupportedError('Cannot renew in "session" mode: it has no row; want "lease" or "hybrid"'),
@@ -235,7 +193,7 @@ export class SessionBackend implements Backend {
       throw translate(`release lock ${JSON.stringify(name)}`, error);
     } finally {
       this.#held.delete(name);
-      this.#unload(held.session);
+      this.#sessions.makeRoom(held.session);
     }
   }
 
@@ -281,11 +239,14 @@ export class SessionBackend implements Backend {
     }
   }
 
+  examine(): Promise<Finding[]> {
+    return examine(this.#parts.client, this.#parts.table);
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     await closeAdvisorySessions(this);
-    this.#closed = true;
     await this.#watching.close();
-    await Promise.all([...this.#load.keys()].map((session) => session.close()));
+    await this.#sessions.close();
     await this.#parts.client.close();
   }
 }

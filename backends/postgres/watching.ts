@@ -12,6 +12,9 @@ const RECONNECT_LAST = 2_000;
 /** How long the connection stays after the last waiter has left (ms). */
 const LINGER = 10_000;
 
+/** Takes back the announcement of a waiter. */
+const UNLOCK = "SELECT pg_advisory_unlock_shared($1::text::bigint)::text AS gone";
+
 /** What is waited for under one name. */
 interface Awaited {
   readonly name: string;
@@ -41,6 +44,7 @@ export class Watching {
   readonly #look: Look;
   readonly #announce: string;
   readonly #awaited = new Map<string, Awaited>();
+  readonly #underway = new Set<Promise<unknown>>();
   #session: Promise<Session> | undefined;
   #reconnect = RECONNECT_FIRST;
   #timer: Timer | undefined;
@@ -66,14 +70,21 @@ export class Watching {
     if (this.#closed) return { [Symbol.dispose]: () => this.#remove(awaited!, wake) };
     this.#timer ??= this.#startTimer(pauseOf(true));
     const entry = awaited;
-    const remove = () => this.#remove(entry, wake);
-    try {
-      const session = await this.#connect();
-      if (entry.key === undefined) await this.#tell(session, entry);
-    } catch {
-      // The safety net has to do until the connection is there again.
-    }
-    return { [Symbol.dispose]: remove };
+    await this.#track(this.#announced(entry)); // without it the safety net has to do until the connection is there again
+    return { [Symbol.dispose]: () => this.#remove(entry, wake) };
+  }
+
+  async #announced(entry: Awaited): Promise<void> {
+    const session = await this.#connect();
+    if (entry.key === undefined) await this.#tell(session, entry);
+  }
+
+  /** What is under way when everything is closed is waited for; what becomes of it is of no interest. */
+  async #track(work: Promise<unknown> | undefined): Promise<void> {
+    const quiet = Promise.allSettled([work]);
+    this.#underway.add(quiet);
+    await quiet;
+    this.#underway.delete(quiet);
   }
 
   /** Wakes everybody: what they wait for cannot come any more, and their next try says why. */
@@ -86,6 +97,7 @@ export class Watching {
     const session = this.#session;
     this.#session = undefined;
     await session?.then((open) => open.close(), () => {});
+    await Promise.all(this.#underway);
   }
 
   #remove(entry: Awaited, wake: () => void): void {
@@ -93,8 +105,7 @@ export class Watching {
     if (entry.wakes.size > 0 || this.#awaited.get(entry.name) !== entry) return;
     this.#awaited.delete(entry.name);
     if (entry.key !== undefined) {
-      const unlock = "SELECT pg_advisory_unlock_shared($1::text::bigint)::text AS gone";
-      this.#session?.then((session) => session.send(unlock, [entry.key!])).catch(() => {}); // it ends with the session
+      this.#track(this.#session?.then((session) => session.send(UNLOCK, [entry.key!]))); // else it ends with the session
     }
     if (this.#awaited.size > 0 || this.#closed) return;
     this.#timer?.stop();
@@ -161,7 +172,7 @@ export class Watching {
 
   /** The waiter has left while it was announced. */
   #withdraw(session: Session, entry: Awaited): void {
-    session.send("SELECT pg_advisory_unlock_shared($1::text::bigint)::text AS gone", [entry.key!]).catch(() => {}); // it ends with the session
+    this.#track(session.send(UNLOCK, [entry.key!])); // else it ends with the session
   }
 
   #heard(channel: string, key: string): void {
