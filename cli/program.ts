@@ -17,8 +17,9 @@ machine that uses the same database, until it is released or its time is over.`;
 const AFTER = `
 Where the locks are kept:
   --url, else the environment variable LOCKMGR_URL, else one SQLite file in
-  your state directory (~/.local/state/lockmgr/locks.db on Linux). A password
-  is safer in LOCKMGR_URL: others can see command lines.
+  your state directory (~/.local/state/lockmgr/locks.db on Linux). Programs
+  exclude each other when they use the same database and the same table. A
+  password is safer in LOCKMGR_URL: others can see command lines.
 
 Exit codes:
   0 done   1 failed   2 busy: another holds the lock   3 lock lost under "run"
@@ -29,14 +30,21 @@ Examples:
   lockmgr set_lock deploy -t 3600         take a lock for an hour
   lockmgr list_locks                      see who holds what
   lockmgr clear_lock deploy               release it, whoever holds it
+  lockmgr doctor --url postgres://db/app  is that database fit for locks?
 
 "lockmgr COMMAND --help" tells more of each.`;
 
 /** Flags that every command takes. */
 function globalOptions(): Option[] {
   return [
-    new Option("--url <url>", "where the locks are kept: sqlite:PATH, a path, …").argParser(someText),
-    new Option("--mode <mode>", "how they are kept").choices(["lease", "session", "hybrid"]),
+    new Option("--url <url>", "the database: sqlite:PATH, a path, postgres://…, mysql://… or mariadb://…").argParser(
+      someText,
+    ),
+    new Option("--mode <mode>", "how locks are kept there: as rows, on sessions of the server, or both").choices([
+      "lease",
+      "session",
+      "hybrid",
+    ]),
     new Option("--table <name>", 'the table that holds them (default: "lockmgr_locks")').argParser(someText),
     new Option("--json", "print the result as one JSON document"),
     new Option("--debug", "tell where an error came from"),
@@ -55,6 +63,11 @@ function quiet(command: Command): Command {
     .helpOption("-h, --help", "show this help");
 }
 
+/** Text whose lines are broken where the terminal breaks them, and not where the source does. */
+function flowing(text: string): string {
+  return text.replaceAll(/(?<!\n)\n(?!\n)/g, " ");
+}
+
 function addExamples(command: Command, examples: CommandSpec["examples"]): void {
   const lines = examples.map(([line, does]) => `  ${line}\n      ${does}`);
   command.addHelpText("after", `\nExamples:\n${lines.join("\n")}`);
@@ -64,7 +77,7 @@ function addCommand(program: Command, spec: CommandSpec, dispatch: Dispatch): vo
   const command = quiet(program.command(spec.name));
   if (spec.alias) command.alias(spec.alias);
   command.summary(spec.summary);
-  command.description(spec.description ? `${spec.summary}\n\n${spec.description}` : spec.summary);
+  command.description(spec.description ? `${spec.summary}\n\n${flowing(spec.description)}` : spec.summary);
   spec.define(command);
   command.optionsGroup("Options of every command:");
   for (const option of globalOptions()) command.addOption(option);

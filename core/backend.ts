@@ -6,7 +6,13 @@
  */
 
 /**
- * How locks are kept: as a row that lapses, as the server's own session lock, or as both.
+ * How locks are kept.
+ *
+ * - `"lease"`: as a row that lapses at its expiry. Works everywhere; the default.
+ * - `"session"`: as the server's own lock on one of our connections, free as soon as that ends. No row, no expiry.
+ * - `"hybrid"`: as a row that a connection vouches for: free at its expiry, or as soon as that connection ends.
+ *
+ * The last two need PostgreSQL, MySQL or MariaDB without a transaction pooler in between.
  *
  * @example
  * ```ts

@@ -39,7 +39,8 @@ function heldBy(holder: LockRecord | undefined): string {
 }
 
 /**
- * The name is held by another.
+ * The name is held by another. Busy is no failure of the database: that is a `BackendError`. `LockTimeout` and
+ * `LockFail` are kinds of this one.
  *
  * @example
  * ```ts
@@ -148,7 +149,8 @@ export class LockNotFound extends LockError {
 }
 
 /**
- * This handle held the lock and no longer does. It is the reason of a lock's aborted `signal`.
+ * This handle held the lock and no longer does: it expired, was released by force, or the database could not be asked
+ * in time whether it is still there. Another may have it by now. It is the reason of a lock's aborted `signal`.
  *
  * @example
  * ```ts

@@ -19,11 +19,11 @@ import type { Mode } from "./backend.ts";
  * ```
  */
 export interface BackendSettings {
-  /** How locks are kept; SQLite has `"lease"` only. @default "lease" */
+  /** How locks are kept: see `Mode`. SQLite has `"lease"` only. @default "lease" */
   mode?: Mode;
-  /** The table that holds the locks. @default "lockmgr_locks" */
+  /** The table that holds the locks: only those in the same table exclude each other. @default "lockmgr_locks" */
   table?: string;
-  /** Creates the table on first use; `false` never runs DDL. @default true */
+  /** Creates the table on first use; `false` never runs DDL, which `schemaOf` then gives to run by hand. @default true */
   migrate?: boolean;
 }
 

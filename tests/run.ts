@@ -11,6 +11,7 @@ import { existsSync } from "node:fs";
 import { readdir } from "node:fs/promises";
 import { join, sep } from "node:path";
 import process from "node:process";
+import { pages } from "./docs/pages.ts";
 import { type Counts, sentence, sum } from "./running/results.ts";
 import { runDeno, runExamples, runOn, type RunResult } from "./running/runners.ts";
 import { makeStageFor, type Stage, type Subject } from "./running/stages.ts";
@@ -136,8 +137,7 @@ if (wanted(deno, "source")) {
 }
 if (wanted(deno, "examples")) {
   const sources = ["mod.ts", "core", "backends", ...["cli.ts", "cli"].filter((path) => existsSync(path))];
-  const texts = (await readdir(".")).filter((name) => name.endsWith(".md"));
-  await line(deno, "examples", () => runExamples([...sources, ...texts]));
+  await line(deno, "examples", async () => runExamples([...sources, ...await pages()]));
 }
 await runElsewhere();
 printTable();

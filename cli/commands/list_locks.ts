@@ -26,7 +26,7 @@ export const listLocksCommand: CommandSpec = {
   ],
   define: (command) =>
     command
-      .option("--prefix <text>", "only names that begin so")
+      .option("--prefix <text>", "only names that begin with this text")
       .option("--all", "also locks that have expired and were not cleaned away"),
   async run({ open, output }, _operands, flags) {
     const backend = await open();

@@ -44,9 +44,9 @@ executed, 127 there is no such command.`,
       .argument("[command...]", "command to run, with its arguments")
       .passThroughOptions()
       .addOption(
-        new Option("-w, --wait <seconds>", "wait so long at most (default: until it is free)").argParser(seconds),
+        new Option("-w, --wait <seconds>", "wait at most so long (default: until it is free)").argParser(seconds),
       )
-      .addOption(new Option("-n, --nonblock", "do not wait"))
+      .addOption(new Option("-n, --nonblock", "do not wait: exit code 2 if another holds the lock"))
       .addOption(
         new Option("-E, --conflict-exit-code <code>", "exit code when the lock is busy").argParser(exitCode)
           .default(EXIT.busy),
@@ -56,11 +56,19 @@ executed, 127 there is no such command.`,
           .argParser(seconds),
       )
       .addOption(
-        new Option("--grace <seconds>", "from SIGTERM to SIGKILL after a loss").argParser(seconds).default(GRACE),
+        new Option("--grace <seconds>", "time from SIGTERM to SIGKILL when the lock is lost").argParser(seconds)
+          .default(GRACE),
       )
-      .option("-c, --shell", "the command is a line for /bin/sh")
-      .option("--foreground", "leave the command the terminal; signals reach it alone, not what it has started")
-      .addOption(new Option("--locked-by <who>", "holder to show (default: this host's name)").argParser(someText)),
+      .option("-c, --shell", "the command is one line for /bin/sh")
+      .option(
+        "--foreground",
+        "let the command use the terminal, as for a password; signals reach it alone, not what it has started",
+      )
+      .addOption(
+        new Option("--locked-by <who>", "name of the holder, for people (default: this host's name)").argParser(
+          someText,
+        ),
+      ),
   operands: (command) => {
     const [name, ...rest] = command.args;
     return [name, ...commandOf(command, rest)];

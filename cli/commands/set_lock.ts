@@ -31,11 +31,19 @@ them. A lock stays after this command has ended, until its time is over or
       .addOption(plainFlag("-n, --no-renew", "leave locks that are held as they are"))
       .option("-r, --only-renew", "renew what is held, create nothing")
       .addOption(plainFlag("-k, --no-timeout", "the locks never expire: they must be released (--timeout is ignored)"))
-      .addOption(new Option("-t, --timeout <seconds>", "time until the locks expire").argParser(seconds).default(600))
-      .option("-e, --fail", "change nothing and exit with code 2 if any of the names is held")
-      .addOption(new Option("--locked-by <who>", "holder to show (default: this host's name)").argParser(someText))
       .addOption(
-        new Option("--pid, --process-id <number>", "process id to show").argParser(wholeNumber),
+        new Option("-t, --timeout <seconds>", "time until the locks expire; 0 is never").argParser(seconds).default(
+          600,
+        ),
+      )
+      .option("-e, --fail", "change nothing and exit with code 2 if any of the names is held")
+      .addOption(
+        new Option("--locked-by <who>", "name of the holder, for people (default: this host's name)").argParser(
+          someText,
+        ),
+      )
+      .addOption(
+        new Option("--pid, --process-id <number>", "process id of the holder, for people").argParser(wholeNumber),
       ),
   async run({ open, output }, names, flags) {
     const renew = flags.noRenew !== true;

@@ -42,7 +42,7 @@ it is still held after the time given.`,
     command
       .argument("<name>", "name to wait for")
       .addOption(
-        new Option("-w, --wait <seconds>", "wait so long at most (default: until it is free)").argParser(seconds),
+        new Option("-w, --wait <seconds>", "wait at most so long (default: until it is free)").argParser(seconds),
       ),
   async run({ open, output }, [name], flags) {
     const backend = await open();

@@ -94,8 +94,8 @@ taken and released between two looks is not seen.`,
   ],
   define: (command) =>
     command
-      .option("--prefix <text>", "only names that begin so")
-      .addOption(new Option("-i, --interval <seconds>", "from look to look").argParser(someSeconds).default(1)),
+      .option("--prefix <text>", "only names that begin with this text")
+      .addOption(new Option("-i, --interval <seconds>", "time between two looks").argParser(someSeconds).default(1)),
   async run({ open, output }, _operands, flags) {
     const backend = await open();
     const look = () => listLocks({ backend, prefix: flags.prefix });

@@ -1,0 +1,29 @@
+/**
+ * The same cron line on ten hosts: the work is done once for each date, by whichever host comes first.
+ *
+ *     deno run -A examples/cron_on_ten_hosts.ts 2026-11-21
+ *
+ * The lock is *not* released after success. A host whose clock is behind would find it free and do the work again;
+ * so it stays until it expires, longer than clocks can differ and shorter than the time to the next run.
+ *
+ * @module
+ */
+import { tryLock } from "@lockmgr/lockmgr";
+import process from "node:process";
+
+const date = process.argv[2] ?? new Date().toISOString().slice(0, 10);
+const lock = await tryLock(`nightly report:${date}`, { expires: 6 * 3600, lockProcess: process.pid });
+if (lock === undefined) {
+  console.log(`${date}: another host does it, or has done it`);
+} else {
+  try {
+    report(date);
+  } catch (error) {
+    await lock.unlock(); // so that another host can try
+    throw error;
+  }
+}
+
+function report(date: string): void {
+  console.log(`${date}: report made`);
+}
