@@ -19,6 +19,10 @@ export interface Engine {
 const ENGINES: Record<string, string> = {
   "sqlite:": "sqlite",
   "file:": "sqlite",
+  "mysql:": "mysql",
+  "mariadb:": "mysql",
+  "postgres:": "postgres",
+  "postgresql:": "postgres",
 };
 
 /** The engines that are there, by their folders. */
