@@ -20,9 +20,7 @@ import { type Runtime, runtimes } from "./runtimes/runtimes.ts";
 
 /** Folders whose tests run under every runtime, from the source and from the package. */
 const NEUTRAL = ["tests/conformance", "tests/core", "tests/drivers", "tests/processes", "tests/sqlite"];
-/** Folders whose tests run under Deno, one Node and Bun, from the source: they take minutes each. */
-const SERVERS = ["tests/mysql", "tests/postgres"];
-/** What narrows the conformance suite to the engine that needs no server. */
+/** What narrows the conformance suite to the engine that needs no server: with all of them it takes minutes. */
 const EMBEDDED = { LOCKMGR_TEST_ENGINES: "sqlite" };
 /** The folder whose tests run from the package alone. */
 const PACKAGED = "tests/package";
@@ -88,11 +86,7 @@ async function findProgram(runtime: Runtime): Promise<{ program: string; name: s
 
 async function runElsewhere(): Promise<void> {
   const neutral = await testFiles(...NEUTRAL);
-  const servers = await testFiles(...SERVERS);
-  const packaged = await testFiles(PACKAGED);
-  const filesFor = (subject: Subject, all: boolean) => {
-    return subject === "package" ? [...neutral, ...packaged] : all ? [...neutral, ...servers] : neutral;
-  };
+  const files: Record<Subject, string[]> = { source: neutral, package: [...neutral, ...await testFiles(PACKAGED)] };
   for (const subject of ["source", "package"] as const) {
     const here = runtimes.filter((runtime) => wanted(runtime.name, subject));
     if (here.length === 0) continue;
@@ -107,9 +101,8 @@ async function runElsewhere(): Promise<void> {
     for (const runtime of here) {
       const found = await findProgram(runtime);
       if (found === undefined) continue;
-      const all = runtime.servers && subject === "source";
-      const files = filesFor(subject, all);
-      const work = () => runOn(runtime, found.program, stage.directory, files, all ? {} : EMBEDDED);
+      const engines = runtime.servers && subject === "source" ? {} : EMBEDDED;
+      const work = () => runOn(runtime, found.program, stage.directory, files[subject], engines);
       await line(found.name, subject, work);
     }
   }

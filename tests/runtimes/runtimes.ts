@@ -17,7 +17,7 @@ export interface Runtime {
   readonly version: string;
   /** The program in the package. */
   readonly executable: string;
-  /** Whether it runs the tests of the server engines too: one Node and Bun do, each takes minutes. */
+  /** Whether it runs the conformance suite over the server engines too: one Node and Bun do, it takes minutes. */
   readonly servers: boolean;
 }
 
