@@ -17,14 +17,9 @@
  * @module
  */
 export type * from "./core/backend.ts";
-export { cleanLocks } from "./core/clean_locks.ts";
-export { connect, type ConnectOptions, schemaOf } from "./core/connect.ts";
-export { setDefaultBackend } from "./core/default_backend.ts";
+export { connect, type ConnectOptions, schemaOf, setDefaultBackend } from "./core/connect.ts";
 export * from "./core/errors.ts";
-export { getLock, tryLock } from "./core/get_lock.ts";
 export type { Grant } from "./core/holding.ts";
-export { isLocked } from "./core/is_locked.ts";
-export { listLocks } from "./core/list_locks.ts";
 export { Lock } from "./core/lock.ts";
 export { LockMgr, type LockMgrLockOptions, type LockMgrOptions, type LockMgrRenewOptions } from "./core/lock_mgr.ts";
 export type {
@@ -36,9 +31,18 @@ export type {
   SetLockOptions,
 } from "./core/options.ts";
 export { LockRecord } from "./core/record.ts";
-export { renewLock } from "./core/renew_lock.ts";
-export { resetLocks } from "./core/reset_locks.ts";
-export { type LockSetCounts, type LockSetResult, type LockSetStatus, setLock } from "./core/set_lock.ts";
+export type { LockSetCounts, LockSetResult, LockSetStatus } from "./core/set_lock.ts";
 export type { BackendSettings } from "./core/settings.ts";
-export { unlock } from "./core/unlock.ts";
-export { type LockBody, withLock } from "./core/with_lock.ts";
+export {
+  cleanLocks,
+  getLock,
+  isLocked,
+  listLocks,
+  renewLock,
+  resetLocks,
+  setLock,
+  tryLock,
+  unlock,
+  withLock,
+} from "./core/verbs.ts";
+export type { LockBody } from "./core/with_lock.ts";

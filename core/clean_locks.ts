@@ -1,24 +1,8 @@
-import { backendOf } from "./default_backend.ts";
+import { backendOf } from "./connect.ts";
 import type { BackendOptions } from "./options.ts";
 import { twice } from "./retrying.ts";
 
-/**
- * Clears away expired locks; they no longer show with `includeExpired`. Nothing else in this library deletes what has
- * lapsed, and nothing needs it to: an expired lock is free. Tokens go on rising.
- *
- * @example
- * ```ts
- * import { cleanLocks, connect } from "@lockmgr/lockmgr";
- * import assert from "node:assert/strict";
- *
- * await using backend = await connect("sqlite::memory:");
- * assert.equal(await cleanLocks({ backend }), 0);
- * ```
- *
- * @param options The backend.
- * @returns How many expired locks were cleared away.
- * @throws {BackendError} When the database could not answer.
- */
+/** `cleanLocks`, as `verbs.ts` promises it. */
 export async function cleanLocks(options: BackendOptions = {}): Promise<number> {
   const backend = await backendOf(options);
   return backend.mode === "session" ? 0 : await twice(() => backend.clean("expired"));

@@ -127,6 +127,11 @@ export class Holding {
     else if (monotonic() >= this.#deadline) this.lose("its lease ran out before the database confirmed more time");
   }
 
+  /** Asks the backend something that may be asked again. */
+  ask<T>(request: () => Promise<T>): Promise<T> {
+    return twice(request);
+  }
+
   /** Takes in a newer answer about this acquisition. */
   confirm(row: LockRow, askedAt: number): void {
     if (this.#state !== "held") return;

@@ -1,28 +1,9 @@
-import { backendOf } from "./default_backend.ts";
+import { backendOf } from "./connect.ts";
 import { foreignBackend, Lock } from "./lock.ts";
-import { checkName } from "./names.ts";
-import type { BackendOptions } from "./options.ts";
+import { type BackendOptions, checkName } from "./options.ts";
 import { twice } from "./retrying.ts";
 
-/**
- * Whether a name is held, by anybody. Changes nothing. A handle's own `verify()` answers for that handle.
- *
- * @example
- * ```ts
- * import { connect, getLock, isLocked } from "@lockmgr/lockmgr";
- * import assert from "node:assert/strict";
- *
- * await using backend = await connect("sqlite::memory:");
- * await getLock("jobs", { backend });
- * assert.equal(await isLocked("jobs", { backend }), true);
- * assert.equal(await isLocked("JOBS", { backend }), false);
- * ```
- *
- * @param lock A name, or a handle whose name is meant.
- * @param options The backend, for a name.
- * @throws {BackendError} When the database could not answer.
- * @throws {TypeError} For a backend that is not the handle's own, or a name that cannot be.
- */
+/** `isLocked`, as `verbs.ts` promises it. */
 export async function isLocked(lock: Lock | string, options: BackendOptions = {}): Promise<boolean> {
   const handle = lock instanceof Lock ? lock : undefined;
   if (handle && options.backend !== undefined && options.backend !== handle.backend) throw foreignBackend(handle.name);

@@ -1,10 +1,9 @@
-import { acquire } from "./acquire.ts";
 import type { Backend } from "./backend.ts";
 import { Locked, LockLost, UnsupportedError } from "./errors.ts";
-import { type Grant, Holding } from "./holding.ts";
+import type { Grant, Holding } from "./holding.ts";
+import { atHand, atWork } from "./loading.ts";
 import { extension, type RenewOptions, requireRows, resolveHolder, resolveLockOptions } from "./options.ts";
 import { LockRecord } from "./record.ts";
-import { twice } from "./retrying.ts";
 import { monotonic, warn } from "./runtime.ts";
 
 /**
@@ -31,6 +30,7 @@ export class Lock extends LockRecord implements AsyncDisposable {
   /** Made by this library from what a backend granted; `renewBy` is in microseconds. */
   constructor(grant: Grant, renewBy?: number) {
     super(grant.row, grant.askedAt);
+    const { Holding } = atHand();
     this.#holding = new Holding(grant, renewBy);
   }
 
@@ -70,7 +70,7 @@ export class Lock extends LockRecord implements AsyncDisposable {
     requireRows(backend, "renew");
     if (this.#holding.held) {
       const askedAt = monotonic();
-      const [row] = await twice(() => backend.renew([request]));
+      const [row] = await this.#holding.ask(() => backend.renew([request]));
       if (row) {
         this.update(row, askedAt);
         this.#holding.confirm(row, askedAt);
@@ -86,7 +86,7 @@ export class Lock extends LockRecord implements AsyncDisposable {
     await this.#holding.release();
     const { expires, lockedBy = this.lockedBy, lockProcess = this.lockProcess } = options;
     const resolved = resolveLockOptions({ expires, lockedBy, lockProcess, metadata: this.metadata });
-    const outcome = await acquire(this.backend, this.name, resolved);
+    const outcome = await atWork(({ acquire }) => acquire(this.backend, this.name, resolved));
     if (outcome.granted) return new Lock(outcome.grant, this.#holding.renewBy && resolved.duration || undefined);
     throw new Locked(this.name, outcome.holder);
   }
@@ -120,7 +120,7 @@ export class Lock extends LockRecord implements AsyncDisposable {
   /** The row of this very acquisition as the server has it; without one the lock is lost. */
   async #ask(): Promise<LockRowOrNothing> {
     const { backend } = this.#holding;
-    const rows = await twice(() => backend.list({ names: [this.name] }));
+    const rows = await this.#holding.ask(() => backend.list({ names: [this.name] }));
     const row = rows.find(({ token }) => token === this.token);
     if (row === undefined) this.#holding.lose("the database says that it is gone");
     return row;
@@ -131,7 +131,9 @@ export class Lock extends LockRecord implements AsyncDisposable {
     const { backend, claim } = this.#holding;
     if (!this.#holding.held) return false;
     if (backend.verify === undefined) await this.#ask();
-    else if (!await twice(() => backend.verify!(claim))) this.#holding.lose("the database says that it is gone");
+    else if (!await this.#holding.ask(() => backend.verify!(claim))) {
+      this.#holding.lose("the database says that it is gone");
+    }
     return this.#holding.held;
   }
 

@@ -1,9 +1,8 @@
-import { getLock, tryLock } from "./get_lock.ts";
 import { LockNotFound } from "./errors.ts";
 import type { Lock } from "./lock.ts";
-import { checkName } from "./names.ts";
-import { DEFAULT_EXPIRES, type LockOptions, type RenewOptions, resolveLockOptions } from "./options.ts";
+import { checkName, DEFAULT_EXPIRES, type LockOptions, type RenewOptions, resolveLockOptions } from "./options.ts";
 import { hostname } from "./runtime.ts";
+import { getLock, tryLock } from "./verbs.ts";
 
 /**
  * Options of `LockMgr`. All durations are seconds, fractions allowed.

@@ -1,7 +1,9 @@
 import type { Backend } from "../../core/backend.ts";
+import { offerEngine } from "../../core/offering.ts";
 import { Connector, rememberConnector } from "./connector.ts";
 import type { MysqlPool } from "./driver.ts";
 import { RowBackend } from "./row_backend.ts";
+import { schema } from "./schema.ts";
 import { SessionBackend } from "./session_backend.ts";
 import { Sessions } from "./sessions.ts";
 import { type MysqlOptions, resolveTarget } from "./target.ts";
@@ -47,3 +49,5 @@ export async function mysqlBackend(target: string | URL | MysqlPool, options: My
   }
   return backend;
 }
+
+offerEngine("mysql", { open: mysqlBackend, schema });

@@ -1,5 +1,6 @@
 import type { Backend } from "../../core/backend.ts";
 import { BackendError, UnsupportedError } from "../../core/errors.ts";
+import { offerEngine } from "../../core/offering.ts";
 import { registerSource } from "./advisory_sessions.ts";
 import { Borrowed, type Client, Executing, Pool } from "./client.ts";
 import { isInstance, isSql, type PostgresExecutor, type PostgresSql, type Source, sourceOf } from "./driver.ts";
@@ -8,7 +9,7 @@ import { Liveness } from "./liveness.ts";
 import { parseUrl, type PostgresOptions, type ResolvedOptions, resolveOptions } from "./options.ts";
 import { canListen, requireSessions } from "./pooling.ts";
 import { RowsBackend } from "./rows_backend.ts";
-import { namespaceOf } from "./schema.ts";
+import { namespaceOf, schema } from "./schema.ts";
 import { meet } from "./server.ts";
 import { SessionBackend } from "./session_backend.ts";
 import { type Statements, statementsFor } from "./statements.ts";
@@ -141,3 +142,5 @@ function lookAtRows(client: Client, statements: Statements): Look {
     return { free, again: pauseOf(rows.some(({ vouched }) => vouched === "true")) };
   };
 }
+
+offerEngine("postgres", { open: postgresBackend, schema });

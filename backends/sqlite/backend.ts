@@ -10,6 +10,7 @@ import type {
   Target,
 } from "../../core/backend.ts";
 import { BackendError, UnsupportedError } from "../../core/errors.ts";
+import { offerEngine } from "../../core/offering.ts";
 import { type BackendSettings, refuseUnknown, resolveSettings, takeSettings } from "../../core/settings.ts";
 import { Connection, type Durability } from "./connection.ts";
 import { inTransaction, isDatabase, openDatabase, type SqliteDatabase } from "./driver.ts";
@@ -330,3 +331,5 @@ export async function sqliteBackend(target: string | SqliteDatabase, options: Sq
     throw error;
   }
 }
+
+offerEngine("sqlite", { open: sqliteBackend, schema });

@@ -2,13 +2,17 @@ import { getLock, tryLock } from "@lockmgr/lockmgr";
 import assert from "node:assert/strict";
 import { onEach, type Place } from "./flavors.ts";
 
-/** Statements that the server was sent while `body` ran, without those that count them. */
+/** Statements that the server was sent while `body` ran, of whatever kind but the one that counts them. */
 async function statements(place: Place, body: () => Promise<void>): Promise<number> {
-  const questions = async () => Number((await place.ask("SHOW GLOBAL STATUS LIKE 'Questions'"))[0].Value);
-  const idle = -await questions() + await questions(); // what the counting itself costs
-  const before = await questions();
+  // Not `Questions`: that also counts the farewells of connections, which arrive when they like.
+  const sent = async () => {
+    const rows = await place.ask("SHOW GLOBAL STATUS LIKE 'Com\\_%'");
+    const counted = rows.filter(({ Variable_name }) => !/^Com_(show_status|admin_commands)$/.test(Variable_name));
+    return counted.reduce((sum, { Value }) => sum + Number(Value), 0);
+  };
+  const before = await sent();
   await body();
-  return await questions() - before - idle;
+  return await sent() - before;
 }
 
 /** The position up to which the server has written its redo log. */
