@@ -5,7 +5,8 @@ import { environment } from "./runtime.ts";
 import type { BackendSettings } from "./settings.ts";
 
 /**
- * Options of `connect`: the settings that all engines share, and those of the engine at hand.
+ * Options of `connect`: the settings that all engines share, and besides those of the engine at hand, such as
+ * `busyTimeout` of `SqliteOptions` or `sessionTimeout` of `PostgresOptions` and `MysqlOptions`.
  *
  * @example
  * ```ts
