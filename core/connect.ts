@@ -36,8 +36,8 @@ export interface ConnectOptions extends BackendSettings {
  * assert(lock.held);
  * ```
  *
- * @param target `sqlite:PATH`, `sqlite::memory:`, a bare path, `postgres://…`, `postgresql://…`, `mysql://…` or
- * `mariadb://…`; without one an SQLite file in the user's state directory.
+ * @param target `sqlite:PATH`, `sqlite::memory:`, a bare path, or the URL of a server (`postgres:`, `postgresql:`,
+ * `mysql:`, `mariadb:`); without one an SQLite file in the user's state directory, the same for all programs.
  * @param options How locks are kept, in which table, and the engine's own options; they win over those in the URL.
  * @returns The backend; disposal closes what was opened for it.
  * @throws {TypeError} For a scheme or an option that nobody knows, before anything is opened.

@@ -172,11 +172,13 @@ async function runCommand(
   stopping: Stopping,
   context: Context,
 ): Promise<number> {
-  const child = await Child.start(words, {
+  const options = {
     environment: { LOCKMGR_NAME: lock.name, LOCKMGR_TOKEN: String(lock.token) },
     shell: flags.shell === true,
     foreground: flags.foreground === true,
-  });
+  };
+  const resume = () => lock.held; // asking notices what a long stop has cost
+  const child = await Child.start(words, options, (child) => stopping.forwardTo(child, resume));
   let stopped: Promise<void> | undefined;
   const lost = () => {
     context.output.message(`lockmgr: Lost lock ${JSON.stringify(lock.name)}: ending ${JSON.stringify(words[0])}`);
@@ -184,7 +186,6 @@ async function runCommand(
   };
   if (lock.signal.aborted) lost();
   else lock.signal.addEventListener("abort", lost, { once: true });
-  stopping.forwardTo(child, () => lock.held); // asking notices what a long stop has cost
   const code = await child.ended;
   lock.signal.removeEventListener("abort", lost);
   if (stopping.by !== undefined) stopped ??= child.finish(LEFTOVER_GRACE);

@@ -39,11 +39,16 @@ export class Child {
   }
 
   /**
-   * Starts a command with this program's input and output.
+   * Starts a command with this program's input and output. `born` gets it at once, before anything else can happen: a
+   * signal that comes while it starts is meant for it, too.
    *
    * @throws {CommandFailure} With 127 when there is no such command, and 126 when it cannot be executed.
    */
-  static async start(words: readonly string[], options: StartOptions): Promise<Child> {
+  static async start(
+    words: readonly string[],
+    options: StartOptions,
+    born: (child: Child) => void,
+  ): Promise<Child> {
     const [command, ...args] = options.shell && !WINDOWS ? ["/bin/sh", "-c", words.join(" ")] : words;
     const grouped = !options.foreground && !WINDOWS;
     try {
@@ -55,6 +60,7 @@ export class Child {
         shell: options.shell && WINDOWS,
       });
       const child = new Child(started, grouped);
+      born(child);
       await new Promise<void>((resolve, reject) => {
         started.once("spawn", resolve);
         started.once("error", reject);
@@ -68,6 +74,7 @@ export class Child {
 
   /** Sends a signal to the command and to all that it started; one that has ended does not mind. */
   signal(signal: NodeJS.Signals): void {
+    if (this.#process.pid === undefined) return; // it could not be started
     if (!this.#grouped && this.#over) return; // its process id may be another's by now
     try {
       process.kill(this.#target, signal);
