@@ -12,8 +12,8 @@ import { command, type CommandOptions } from "../runtimes/command.ts";
 import type { Runtime } from "../runtimes/runtimes.ts";
 import { countRun, type Counts } from "./results.ts";
 
-/** One test may take so long (ms): far more than any needs, so that a hang has a name. */
-const TEST_TIMEOUT = 120_000;
+/** One test may take so long (ms), on Node 22 one file: far more than any needs, so that a hang has a name. */
+const TEST_TIMEOUT = 300_000;
 
 /** One runner may take so long (ms). */
 const RUN_TIMEOUT = 1_500_000;
