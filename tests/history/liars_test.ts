@@ -19,7 +19,7 @@ const sleep = (seconds: number) => new Promise((resolve) => setTimeout(resolve, 
 async function lapse(a: Recorder, b: Recorder, c: Recorder): Promise<void> {
   const first = (await a.acquire("x", { expires: 0.1 }))!;
   const next = [b, c].map(async (recorder) => {
-    const lock = await recorder.acquire("x", { expires: 0.4, wait: 5 });
+    const lock = await recorder.acquire("x", { expires: 0.4, wait: 5 }, false);
     for (let look = 0; lock && look < 4; look++) {
       recorder.believes(lock);
       await sleep(0.01);
