@@ -14,8 +14,13 @@
  */
 #define CLIENTS 2
 #define OWNERS  3          /* how many acquisitions are asked for in all */
-#define END     7          /* how many ticks there are */
-#define LEASE   3          /* ticks that a lease lasts */
+#ifdef HYBRID
+#define END     4          /* how many ticks there are */
+#define LEASE   3          /* ticks that a lease lasts: longer than a silent session is kept */
+#else
+#define END     4
+#define LEASE   2
+#endif
 #define FINE    8          /* tokens in a tick: the clock is finer than acquisitions follow each other */
 
 #ifdef BREAK_SWEEP
@@ -24,11 +29,11 @@
 #define GRACE   1
 #endif
 
-#define SERVER_GIVES_UP 3  /* ticks of silence after which the server ends a session */
+#define SERVER_GIVES_UP 2  /* ticks of silence after which the server ends a session */
 #ifdef BREAK_TOLD
-#define CLIENT_GIVES_UP 5
+#define CLIENT_GIVES_UP 3
 #else
-#define CLIENT_GIVES_UP 2  /* ticks since the last answered question was asked */
+#define CLIENT_GIVES_UP 1  /* ticks since the last answered question was asked */
 #endif
 
 mtype = { ACQUIRE, RENEW, RELEASE, BEAT, GRANTED, BUSY, DONE };
@@ -53,8 +58,8 @@ byte mine[CLIENTS];        /* the owner that it is, or wants to become */
 byte session[CLIENTS], alive[CLIENTS], seen[CLIENTS], heard[CLIENTS];
 
 /* verb, owner, when it was asked, session; and for answers the ticks that are left. */
-chan question[CLIENTS] = [2] of { mtype, byte, byte, byte };
-chan answer[CLIENTS] = [2] of { mtype, byte, byte, byte };
+chan question[CLIENTS] = [1] of { mtype, byte, byte, byte };
+chan answer[CLIENTS] = [1] of { mtype, byte, byte, byte };
 
 #ifdef HYBRID
 #define BELIEVES(c) (held[c] && now < deadline[c] && now < heard[c] + CLIENT_GIVES_UP)
