@@ -28,12 +28,20 @@ type Open = (target: string, options: ConnectOptions) => Backend | Promise<Backe
 const ENGINES: Record<string, () => Promise<Open>> = {
   "sqlite:": async () => (await import("../backends/sqlite/mod.ts")).sqliteBackend,
   "file:": async () => (await import("../backends/sqlite/mod.ts")).sqliteBackend,
+  "mysql:": async () => (await import("../backends/mysql/mod.ts")).mysqlBackend,
+  "mariadb:": async () => (await import("../backends/mysql/mod.ts")).mysqlBackend,
+  "postgres:": async () => (await import("../backends/postgres/mod.ts")).postgresBackend,
+  "postgresql:": async () => (await import("../backends/postgres/mod.ts")).postgresBackend,
 };
 
 /** The statements that make a table, by the schemes of the engines' URLs. */
 const SCHEMAS: Record<string, () => Promise<(table: string) => string>> = {
   "sqlite:": async () => (await import("../backends/sqlite/schema.ts")).schema,
   "file:": async () => (await import("../backends/sqlite/schema.ts")).schema,
+  "mysql:": async () => (await import("../backends/mysql/schema.ts")).schema,
+  "mariadb:": async () => (await import("../backends/mysql/schema.ts")).schema,
+  "postgres:": async () => (await import("../backends/postgres/schema.ts")).schema,
+  "postgresql:": async () => (await import("../backends/postgres/schema.ts")).schema,
 };
 
 /** The scheme of a URL; a bare path has none, nor has a drive letter. */

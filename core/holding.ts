@@ -12,6 +12,8 @@ import { noteRelease } from "./waiting.ts";
  */
 const DRIFT_SHARE = 0.001;
 const DRIFT_FLOOR = 1;
+/** An answer that came late in a lease is followed by a renewal after this share of the interval at the earliest. */
+const RETRY_SHARE = 0.25;
 
 /**
  * The time on the monotonic clock (ms) after which a lease can no longer be believed. Counted from *before* the
@@ -129,8 +131,17 @@ export class Holding {
   confirm(row: LockRow, askedAt: number): void {
     if (this.#state !== "held") return;
     this.#deadline = deadlineOf(row, askedAt);
-    if (this.renewBy !== undefined) this.renewAt = askedAt + this.renewEvery;
+    if (this.renewBy !== undefined) this.renewAt = Math.min(this.renewAt, this.#nextRenewal(askedAt));
     if (this.#controller || this.renewBy !== undefined) keep(this);
+  }
+
+  /**
+   * When to renew next: while two thirds of a lease are left, as the row has it. An answer that gave no more time (a
+   * mere look, or a row that a guarded transaction keeps) must not put the renewal off.
+   */
+  #nextRenewal(askedAt: number): number {
+    const due = Math.min(askedAt + this.renewEvery, this.#deadline - 2 * this.renewEvery);
+    return Math.max(due, monotonic() + this.renewEvery * RETRY_SHARE);
   }
 
   /** Gives the lock up for lost; an ordinary release is no loss. */

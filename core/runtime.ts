@@ -95,6 +95,22 @@ export function sleep(delay: number): Promise<void> {
   return new Promise((resolve) => startTimer(delay, resolve, true));
 }
 
+/** How long a chain of calls that never really wait may keep timers and sockets waiting (ms). */
+const BREATH = 20;
+
+let breathedAt = -Infinity;
+
+/**
+ * Lets timers and sockets have their turn when they may have had none for a while: answers that are there at once
+ * are promises all the same, and a loop over them would never let go of the event loop.
+ */
+export function breathe(): Promise<void> | undefined {
+  const now = monotonic();
+  if (now - breathedAt < BREATH) return undefined;
+  breathedAt = now;
+  return new Promise((resolve) => setImmediate(resolve));
+}
+
 /** An unguessable text, new each time. */
 export function randomId(): string {
   return crypto.randomUUID();

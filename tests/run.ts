@@ -19,6 +19,10 @@ import { type Runtime, runtimes } from "./runtimes/runtimes.ts";
 
 /** Folders whose tests run under every runtime, from the source and from the package. */
 const NEUTRAL = ["tests/conformance", "tests/core", "tests/drivers", "tests/processes", "tests/sqlite"];
+/** Folders whose tests run under Deno, one Node and Bun, from the source: they take minutes each. */
+const SERVERS = ["tests/mysql", "tests/postgres"];
+/** What narrows the conformance suite to the engine that needs no server. */
+const EMBEDDED = { LOCKMGR_TEST_ENGINES: "sqlite" };
 /** The folder whose tests run from the package alone. */
 const PACKAGED = "tests/package";
 
@@ -83,7 +87,11 @@ async function findProgram(runtime: Runtime): Promise<{ program: string; name: s
 
 async function runElsewhere(): Promise<void> {
   const neutral = await testFiles(...NEUTRAL);
-  const files: Record<Subject, string[]> = { source: neutral, package: [...neutral, ...await testFiles(PACKAGED)] };
+  const servers = await testFiles(...SERVERS);
+  const packaged = await testFiles(PACKAGED);
+  const filesFor = (subject: Subject, all: boolean) => {
+    return subject === "package" ? [...neutral, ...packaged] : all ? [...neutral, ...servers] : neutral;
+  };
   for (const subject of ["source", "package"] as const) {
     const here = runtimes.filter((runtime) => wanted(runtime.name, subject));
     if (here.length === 0) continue;
@@ -98,7 +106,10 @@ async function runElsewhere(): Promise<void> {
     for (const runtime of here) {
       const found = await findProgram(runtime);
       if (found === undefined) continue;
-      await line(found.name, subject, () => runOn(runtime, found.program, stage.directory, files[subject]));
+      const all = runtime.servers && subject === "source";
+      const files = filesFor(subject, all);
+      const work = () => runOn(runtime, found.program, stage.directory, files, all ? {} : EMBEDDED);
+      await line(found.name, subject, work);
     }
   }
 }

@@ -1,5 +1,5 @@
 import { BackendError } from "../../core/errors.ts";
-import { monotonic, sleep } from "../../core/runtime.ts";
+import { breathe, monotonic, sleep } from "../../core/runtime.ts";
 import { inTransaction, type SqliteDatabase, type SqliteStatement } from "./driver.ts";
 import { insideTransaction, isBusy, translate } from "./errors.ts";
 
@@ -51,6 +51,8 @@ export class Connection {
 
   /** Runs `work`, again and again while the file is locked, and names what fails. */
   async attempt<T>(what: string, work: () => T): Promise<T> {
+    const breath = breathe();
+    if (breath) await breath;
     const startedAt = monotonic();
     for (let pause = PAUSE_FIRST;; pause = Math.min(pause * 1.5, PAUSE_LAST)) {
       if (this.#closed) throw new BackendError(`Cannot ${what}: the backend was disposed of`);

@@ -5,9 +5,18 @@
  */
 import type { Backend, Mode } from "@lockmgr/lockmgr";
 import { connect } from "@lockmgr/lockmgr";
+import { mysqlBackend } from "@lockmgr/lockmgr/mysql";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import process from "node:process";
+import { createPool, type Pool } from "mysql2/promise";
+import { startMariadb } from "../servers/mariadb.ts";
+import { startMysql } from "../servers/mysql.ts";
+import { freshDatabase } from "../servers/mysql_database.ts";
+import type { MysqlServer } from "../servers/mysql_server.ts";
+import { PgBouncer } from "../servers/pgbouncer.ts";
+import { PostgresServer } from "../servers/postgres.ts";
 
 /** A database of one test's own. */
 export interface Venue extends AsyncDisposable {
@@ -58,5 +67,86 @@ const sqlite: Enrolment = {
   },
 };
 
+/** Each venue on one server has a table, and with it keys and a sequence, of its own. */
+let tables = 0;
+
+/** A mode of PostgreSQL at an address. */
+function postgres(name: string, mode: Mode, url: string): Enrolment {
+  return {
+    engine: "postgres",
+    name: `${name} ${mode}`,
+    mode,
+    async open() {
+      const table = `venue_${tables++}`;
+      return await venue(() => connect(url, { mode, table }), () => Promise.resolve());
+    },
+  };
+}
+
+/** The modes of the servers that have sessions. */
+const MODES: readonly Mode[] = ["lease", "session", "hybrid"];
+
+/** One mode of a MySQL or MariaDB. */
+function mysql(flavor: string, server: MysqlServer, mode: Mode): Enrolment {
+  return {
+    engine: "mysql",
+    name: `${flavor} ${mode}`,
+    mode,
+    async open() {
+      const database = await freshDatabase(server);
+      return await venue(() => connect(database.url, { mode }), database.drop);
+    },
+  };
+}
+
+/** Leases through pools of the caller's, with the isolation level that servers begin with. */
+function mysqlPool(flavor: string, server: MysqlServer): Enrolment {
+  return {
+    engine: "mysql",
+    name: `${flavor} pool lease`,
+    mode: "lease",
+    async open() {
+      const database = await freshDatabase(server);
+      const pools: Pool[] = [];
+      const open = () => {
+        const pool = createPool({ uri: database.url, connectionLimit: 4 });
+        pools.push(pool);
+        return mysqlBackend(pool);
+      };
+      return await venue(open, async () => {
+        for (const pool of pools) await pool.end();
+        await database.drop();
+      });
+    },
+  };
+}
+
+/** Each engine by its folder in `backends/`: starts its servers and says what the suite runs over. */
+export const engines: Readonly<Record<string, () => Promise<Enrolment[]>>> = {
+  sqlite: () => Promise.resolve([sqlite]),
+
+  async postgres() {
+    const installed = await PostgresServer.start();
+    const newest = await PostgresServer.start({ version: "newest" });
+    const pooled = await PgBouncer.start(installed.port);
+    return [
+      ...MODES.map((mode) => postgres("postgres", mode, installed.url)),
+      ...MODES.map((mode) => postgres("postgres newest", mode, newest.url)),
+      postgres("pgbouncer", "lease", pooled.url),
+    ];
+  },
+
+  async mysql() {
+    const servers = { mysql: await startMysql(), mariadb: await startMariadb() };
+    return Object.entries(servers).flatMap(([flavor, server]) => [
+      ...MODES.map((mode) => mysql(flavor, server, mode)),
+      mysqlPool(flavor, server),
+    ]);
+  },
+};
+
+/** `LOCKMGR_TEST_ENGINES=sqlite,postgres` runs over these only. */
+const chosen = process.env.LOCKMGR_TEST_ENGINES?.split(",") ?? Object.keys(engines);
+
 /** What the suite runs over. */
-export const enrolments: readonly Enrolment[] = [sqlite];
+export const enrolments: readonly Enrolment[] = (await Promise.all(chosen.map((engine) => engines[engine]()))).flat();

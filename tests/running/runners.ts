@@ -15,6 +15,9 @@ import { countRun, type Counts } from "./results.ts";
 /** One test may take so long (ms): far more than any needs, so that a hang has a name. */
 const TEST_TIMEOUT = 120_000;
 
+/** One runner may take so long (ms). */
+const RUN_TIMEOUT = 1_500_000;
+
 /** What came of one runner. */
 export interface RunResult {
   /** How the tests ended. */
@@ -31,7 +34,7 @@ async function run(
   const directory = await mkdtemp(join(tmpdir(), "lockmgr-report-"));
   try {
     const path = join(directory, "report.xml");
-    const { code, output } = await command(program, parameters(path), options);
+    const { code, output } = await command(program, parameters(path), { timeout: RUN_TIMEOUT, ...options });
     const report = existsSync(path) ? await readFile(path, "utf8") : undefined;
     return { counts: countRun(report, code), output };
   } finally {
@@ -80,6 +83,7 @@ export function runOn(
   program: string,
   directory: string,
   files: readonly string[],
+  environment: Readonly<Record<string, string>>,
 ): Promise<RunResult> {
-  return run(program, (report) => parametersOf[kind](files, report), { cwd: directory });
+  return run(program, (report) => parametersOf[kind](files, report), { cwd: directory, env: environment });
 }

@@ -61,8 +61,8 @@ async function makeStage(fill: (directory: string) => Promise<void>): Promise<St
   const remove = () => rm(directory, { recursive: true, force: true });
   try {
     await fill(directory);
-    for (const path of ["tests", "backends", "deno.json"]) await copyTree(path, join(directory, path));
-    await lower(join(directory, "tests"));
+    for (const path of ["tests", "backends", "examples", "deno.json"]) await copyTree(path, join(directory, path));
+    for (const path of ["tests", "examples"]) await lower(join(directory, path));
   } catch (error) {
     await remove();
     throw error;

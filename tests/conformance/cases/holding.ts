@@ -1,6 +1,6 @@
 import { getLock, isLocked, Locked, LockLost, tryLock, unlock, withLock } from "@lockmgr/lockmgr";
 import assert from "node:assert/strict";
-import { aborted, always, type Case, deferred, withRows } from "../case.ts";
+import { aborted, always, type Case, deferred, turn, withRows } from "../case.ts";
 
 /** Runs `body` while the wall clock of this process is wrong by hours and jumps. */
 async function withWrongClock(body: () => Promise<void>): Promise<void> {
@@ -169,5 +169,13 @@ export const holding: readonly Case[] = [
     });
     await gate.promise;
     await assert.rejects(run, LockLost);
+  }),
+
+  withRows("looking at a lock often does not put off its renewal", async ({ backend }) => {
+    const lock = await getLock("a", { backend, expires: 0.9, autoRenew: true });
+    const until = performance.now() + 1_500;
+    for (; performance.now() < until; await turn()) await lock.refresh();
+    assert(lock.held);
+    await lock.unlock();
   }),
 ];

@@ -13,8 +13,7 @@ import {
 } from "@lockmgr/lockmgr";
 import fc from "fast-check";
 import assert from "node:assert/strict";
-import { test } from "../harness.ts";
-import { enrolments } from "./backends.ts";
+import { always as inEveryMode, type Case } from "../case.ts";
 
 /** What the world should look like: who holds which name, and the last token of each. */
 class Model {
@@ -114,8 +113,9 @@ const cleaning = which.map((index): Step => async (_model, backends) => {
 /** Steps of the modes that keep rows. */
 const withRows = [...always, renewing, renewingByName, forcing, listing, setting, cleaning];
 
-for (const enrolment of enrolments) {
-  test(`${enrolment.name}: whatever two programs do, names and tokens are as the model has them`, async () => {
+/** Whatever programs do, in any order. */
+export const properties: readonly Case[] = [
+  inEveryMode("whatever two programs do, names and tokens are as the model has them", async (_venue, enrolment) => {
     const steps = fc.array(fc.oneof(...(enrolment.mode === "session" ? always : withRows)), { maxLength: 40 });
     const property = fc.asyncProperty(steps, async (steps) => {
       await using venue = await enrolment.open();
@@ -124,5 +124,5 @@ for (const enrolment of enrolments) {
       for (const step of steps) await step(model, backends);
     });
     await fc.assert(property, { numRuns: 30 });
-  });
-}
+  }),
+];

@@ -1,0 +1,143 @@
+import type { AcquireAnswer, AcquireRequest, LockRow } from "../../core/backend.ts";
+import { BackendError } from "../../core/errors.ts";
+import { chunks, namesOf, sorted } from "./batches.ts";
+import { isConflict, isLockWaitTimeout } from "./errors.ts";
+import type { LockTable } from "./lock_table.ts";
+import type { Memory } from "./memory.ts";
+import { type OwnedRow, toOwnedRow } from "./rows.ts";
+import type { Server } from "./server.ts";
+import type { Session, Sessions } from "./sessions.ts";
+import { READ_THE_ROW } from "./statements.ts";
+
+/** How often a name that is neither held nor free (it changes hands under our eyes) is tried again. */
+const ROUNDS = 5;
+
+/** Takes names: one in a statement, several in a batch or in a transaction. */
+export class Acquiring {
+  readonly #table: LockTable;
+  readonly #memory: Memory;
+  readonly #lent: boolean;
+  readonly #sessions: Sessions | undefined;
+
+  /** @param lent Whether the connections are the caller's, with an isolation level of their own. */
+  constructor(table: LockTable, memory: Memory, lent: boolean, sessions: Sessions | undefined) {
+    this.#table = table;
+    this.#memory = memory;
+    this.#lent = lent;
+    this.#sessions = sessions;
+  }
+
+  /** One atomic attempt for each request; all of them or none if so wanted. */
+  async acquire(requests: readonly AcquireRequest[], allOrNothing: boolean): Promise<AcquireAnswer[]> {
+    const what = `acquire ${namesOf(requests)}`;
+    const server = await this.#table.ready(what);
+    const session = await this.#sessions?.voucher(what);
+    if (requests.length === 1) return [await this.#takeOne(what, requests[0], server, session)];
+    const ordered = sorted(requests);
+    const taken = allOrNothing
+      ? await this.#takeAll(what, ordered, session)
+      : (await Promise.all(chunks(ordered).map((some) => this.#takeEach(what, some, session)))).flat();
+    const rows = new Map(taken.map((owned) => [owned.row.name, owned]));
+    const answers = requests.map((request) => this.#answer(request, rows.get(request.name), session));
+    const refused = allOrNothing && answers.some(({ granted }) => !granted);
+    return refused ? answers.map((answer) => answer.granted ? { granted: false, holder: undefined } : answer) : answers;
+  }
+
+  /** One statement, unless the name is held: then who has it is read as well. */
+  async #takeOne(
+    what: string,
+    request: AcquireRequest,
+    server: Server,
+    session: Session | undefined,
+  ): Promise<AcquireAnswer> {
+    const { name } = request;
+    for (let round = 0; round < ROUNDS; round++) {
+      if (this.#memory.isContended(name)) {
+        const held = await this.#table.peek(what, name);
+        if (held) return this.#answer(request, held, session);
+        this.#memory.noteFree(name);
+      }
+      const told = await this.#try(what, this.#table.sql.acquire([request], this.#guarded(server), session?.voucher));
+      if (told === undefined) break;
+      if (told > READ_THE_ROW) return this.#answer(request, freshRow(request, told, session), session);
+      const row = await this.#table.peek(what, name);
+      if (row) return this.#answer(request, row, session);
+    }
+    return { granted: false, holder: undefined };
+  }
+
+  /** What an acquiring statement answers; `undefined` when a transaction keeps the row locked, as `guard` does. */
+  async #try(what: string, sql: string): Promise<bigint | undefined> {
+    try {
+      return (await this.#table.run(what, sql, (error) => isConflict(error) && !isLockWaitTimeout(error))).insertId;
+    } catch (error) {
+      if (error instanceof BackendError && isLockWaitTimeout(error.cause)) return undefined;
+      throw error;
+    }
+  }
+
+  /** Whether losers may be spared the row lock: only where a subquery takes no locks itself, or a busy try would write. */
+  #guarded(server: Server): boolean {
+    return this.#lent ? server.isolation === "READ-COMMITTED" || server.kind === "mariadb" : server.readCommitted;
+  }
+
+  /** Takes of several names what is free, in one statement, and reads what came of it. */
+  async #takeEach(what: string, requests: AcquireRequest[], session: Session | undefined): Promise<OwnedRow[]> {
+    const names = requests.map(({ name }) => name);
+    const held = new Set((await this.#table.peekAll(what, names)).map(({ row }) => row.name));
+    const wanted = requests.filter(({ name }) => !held.has(name));
+    if (wanted.length > 0) await this.#table.run(what, this.#table.sql.acquire(wanted, false, session?.voucher));
+    return await this.#table.peekAll(what, names);
+  }
+
+  /** Takes several names in one transaction: all of them or none. */
+  async #takeAll(what: string, requests: AcquireRequest[], session: Session | undefined): Promise<OwnedRow[]> {
+    const names = requests.map(({ name }) => name);
+    const owners = new Map(requests.map(({ name, owner }) => [name, owner]));
+    const isOurs = ({ row, owner }: OwnedRow) => owners.get(row.name) === owner;
+    const before = await this.#table.peekAll(what, names);
+    if (before.length === names.length || before.some((row) => !isOurs(row))) return before;
+    return await this.#table.transaction(what, async (send) => {
+      const result: OwnedRow[] = [];
+      for (const some of chunks(requests)) {
+        await send(this.#table.sql.acquire(some, false, session?.voucher));
+        const { rows } = await send(this.#table.sql.peek(some.map(({ name }) => name), true));
+        result.push(...rows.map(toOwnedRow));
+        if (!result.every(isOurs)) break;
+      }
+      return { keep: result.length === names.length && result.every(isOurs), result };
+    });
+  }
+
+  /** What a live row says to a request. */
+  #answer(request: AcquireRequest, owned: OwnedRow | undefined, session: Session | undefined): AcquireAnswer {
+    if (owned?.owner !== request.owner) {
+      if (owned) this.#memory.noteContended(request.name);
+      return { granted: false, holder: owned?.row };
+    }
+    this.#memory.noteGranted(request.owner, owned.row);
+    const lifeline = this.#sessions && (this.#sessions.lifelineOf(owned.session) ?? session?.lifeline);
+    return { granted: true, row: owned.row, ...(lifeline ? { lifeline } : {}) };
+  }
+}
+
+/** The row that a statement has just written, from the one number that it answers. */
+function freshRow(request: AcquireRequest, token: bigint, session: Session | undefined): OwnedRow {
+  const now = Number(token);
+  const { name, owner, duration, lockedBy, lockProcess, metadata } = request;
+  const lockedUntil = duration === null ? null : now + duration;
+  const row: LockRow = {
+    name,
+    token,
+    lockedBy,
+    lockProcess,
+    lockedUntil,
+    createdAt: now,
+    updatedAt: now,
+    metadata,
+    now,
+  };
+  if (!session) return { owner, row, session: null };
+  const { name: vouching, connectionId } = session.voucher;
+  return { owner, row: { ...row, session: String(connectionId) }, session: vouching };
+}

@@ -1,0 +1,49 @@
+import type { Backend } from "../../core/backend.ts";
+import { Connector, rememberConnector } from "./connector.ts";
+import type { MysqlPool } from "./driver.ts";
+import { RowBackend } from "./row_backend.ts";
+import { SessionBackend } from "./session_backend.ts";
+import { Sessions } from "./sessions.ts";
+import { type MysqlOptions, resolveTarget } from "./target.ts";
+
+/**
+ * Keeps locks in a MySQL or MariaDB database.
+ *
+ * @example
+ * ```ts
+ * import { getLock } from "@lockmgr/lockmgr";
+ * import { mysqlBackend } from "@lockmgr/lockmgr/mysql";
+ * import process from "node:process";
+ *
+ * const url = process.env.LOCKMGR_URL; // such as mysql://user:password@localhost/database
+ * if (url?.startsWith("mysql:")) {
+ *   await using backend = await mysqlBackend(url, { mode: "hybrid" });
+ *   await using lock = await getLock("jobs", { backend, expires: 60, autoRenew: true });
+ *   console.log(lock.token);
+ * }
+ * ```
+ *
+ * @param target A URL (`mysql:` or `mariadb:`), or a pool of `mysql2` or `mysql2/promise`: that one is never closed
+ * here; session locks ride on connections of their own, opened with the pool's settings.
+ * @param options The mode, the table, and how connections are made.
+ * @returns The backend; disposal closes what was opened here.
+ * @throws {TypeError | RangeError} For a target or an option that cannot be, before anything is opened.
+ * @throws {UnsupportedError} For `"session"` and `"hybrid"` where GET_LOCK does not hold: Galera, multi-primary group
+ * replication, Vitess, TiDB, a read-only replica.
+ * @throws {BackendError} When the server cannot be reached, or the table is not there and may not be made.
+ */
+export async function mysqlBackend(target: string | URL | MysqlPool, options: MysqlOptions = {}): Promise<Backend> {
+  const connector = new Connector(resolveTarget(target, options));
+  const { mode } = connector.target.options;
+  const backend = mode === "session"
+    ? new SessionBackend(connector)
+    : new RowBackend(connector, mode === "hybrid" ? new Sessions(connector) : undefined);
+  rememberConnector(backend, connector);
+  try {
+    await backend.open();
+  } catch (error) {
+    await backend[Symbol.asyncDispose]();
+    throw error;
+  }
+  return backend;
+}

@@ -1,0 +1,28 @@
+/**
+ * Many names at once: in which order, and how many in one statement.
+ *
+ * @module
+ */
+import { bytes } from "./sql.ts";
+
+/** Names in one statement, at most. */
+const TOGETHER = 200;
+
+/** The locks of a request, for an error's sentence. */
+export function namesOf(requests: readonly { readonly name: string }[]): string {
+  const [first, ...others] = requests.map(({ name }) => JSON.stringify(name));
+  return others.length === 0 ? `lock ${first}` : `lock ${first} and ${others.length} more`;
+}
+
+/** Parts of a list, short enough for one statement each. */
+export function chunks<T>(items: readonly T[]): T[][] {
+  return Array.from({ length: Math.ceil(items.length / TOGETHER) }, (_, index) => {
+    return items.slice(index * TOGETHER, (index + 1) * TOGETHER);
+  });
+}
+
+/** Items in the one order that everybody locks rows in: that of the names' bytes, as the server has them. */
+export function sorted<T extends { readonly name: string }>(items: readonly T[]): T[] {
+  const keyed = items.map((item) => ({ item, key: bytes(item.name) }));
+  return keyed.sort((a, b) => a.key < b.key ? -1 : a.key > b.key ? 1 : 0).map(({ item }) => item);
+}

@@ -1,0 +1,108 @@
+import { BackendError } from "../../core/errors.ts";
+import type { Lifeline } from "../../core/backend.ts";
+import { startTimer, type Timer } from "../../core/runtime.ts";
+import { type Answer, type DriverConnection, openConnection, send, sendAsIs } from "./driver.ts";
+import { endsConnection } from "./errors.ts";
+
+/** An error as the driver makes it, with a code that says what happened. */
+export function driverError(code: string, message: string, cause?: Error): Error {
+  return Object.assign(new Error(message, { cause }), { code });
+}
+
+/** The server did not answer in time (ms). */
+export function late(patience: number): Error {
+  return driverError("ETIMEDOUT", `no answer within ${patience / 1e3} s`);
+}
+
+/**
+ * One connection of our own. It never keeps the process alive unless an answer is awaited, gives up on a server that
+ * does not answer, and tells when it ends.
+ */
+export class Connection implements Lifeline {
+  readonly #driver: DriverConnection;
+  readonly #patience: number;
+  readonly #listeners = new Set<() => void>();
+  #pending = 0;
+  #ended: Error | undefined;
+
+  private constructor(driver: DriverConnection, patience: number) {
+    this.#driver = driver;
+    this.#patience = patience;
+    const gone = () => this.end(new BackendError("Cannot go on: the server closed the connection"));
+    driver.on("error", (error) => this.end(error ?? new Error("unknown error")));
+    driver.on("end", gone);
+    driver.stream && (driver.stream as unknown as DriverConnection).on("close", gone);
+    driver.stream?.unref?.();
+  }
+
+  /** Opens one. `patience` is how long an answer may take (ms). */
+  static async open(config: Record<string, unknown>, patience: number): Promise<Connection> {
+    return new Connection(await openConnection(config), patience);
+  }
+
+  /** The connection id of the server's greeting. */
+  get id(): number {
+    return this.#driver.threadId ?? 0;
+  }
+
+  /** Why it ended; `undefined` while it lives. */
+  get ended(): Error | undefined {
+    return this.#ended;
+  }
+
+  /** Calls `listener` once when it ends, or soon when it has ended already. */
+  onEnd(listener: () => void): () => void {
+    this.#listeners.add(listener);
+    if (this.#ended) queueMicrotask(() => this.#listeners.delete(listener) && listener());
+    return () => this.#listeners.delete(listener);
+  }
+
+  /**
+   * Sends one statement. When the answer takes longer than `patience` (ms) the connection is ended: what the server
+   * goes on doing must not be mistaken for something that was given up.
+   */
+  query(sql: string, patience: number = this.#patience): Promise<Answer> {
+    return this.#awaited(() => send(this.#driver, sql), patience);
+  }
+
+  /** Sends one statement of the caller's, and answers as the driver does. */
+  queryAsIs<Result>(sql: string, parameters: readonly unknown[]): Promise<Result> {
+    return this.#awaited(() => sendAsIs<Result>(this.#driver, sql, parameters), Infinity);
+  }
+
+  async #awaited<T>(request: () => Promise<T>, patience: number): Promise<T> {
+    if (this.#ended) throw this.#lost();
+    if (this.#pending++ === 0) this.#driver.stream?.ref?.();
+    let stopListening!: () => void;
+    let timer: Timer | undefined;
+    const lost = new Promise<never>((_, reject) => {
+      stopListening = this.onEnd(() => reject(this.#lost()));
+      if (patience < Infinity) {
+        timer = startTimer(patience, () => (reject(late(patience)), this.end(late(patience))), true);
+      }
+    });
+    try {
+      return await Promise.race([request(), lost]);
+    } catch (error) {
+      if (endsConnection(error)) this.end(error as Error);
+      throw error;
+    } finally {
+      stopListening();
+      timer?.stop();
+      if (--this.#pending === 0) this.#driver.stream?.unref?.();
+    }
+  }
+
+  #lost(): Error {
+    return driverError("PROTOCOL_CONNECTION_LOST", "the connection was lost", this.#ended);
+  }
+
+  /** Ends it; the server frees all that it held. */
+  end(reason: Error): void {
+    if (this.#ended) return;
+    this.#ended = reason;
+    this.#driver.destroy();
+    for (const listener of [...this.#listeners]) listener();
+    this.#listeners.clear();
+  }
+}

@@ -1,0 +1,105 @@
+import type { Backend } from "../../core/backend.ts";
+import { BackendError } from "../../core/errors.ts";
+import { Connection } from "./connection.ts";
+import type { Answer } from "./driver.ts";
+import { translate } from "./errors.ts";
+import { describe, QUESTIONS, type Server } from "./server.ts";
+import type { Target } from "./target.ts";
+
+/**
+ * What every connection of our own is set to, whatever the server's defaults are. Strict, and without the modes that
+ * change how a statement is read; no snapshots; no row lock is waited for longer than a caller would want to.
+ */
+const SESSION =
+  `SET autocommit = 1, time_zone = '+00:00', sql_mode = 'STRICT_ALL_TABLES', innodb_lock_wait_timeout = 1`;
+
+/** Opens connections of our own to one server, all set up alike, and knows what kind of server it is. */
+export class Connector {
+  readonly #target: Target;
+  #known: Server | undefined;
+  readonly #open = new Set<Connection>();
+  #asking: Promise<Connection> | undefined;
+  #closed = false;
+
+  constructor(target: Target) {
+    this.#target = target;
+  }
+
+  /** Where the server is, and the options. */
+  get target(): Target {
+    return this.#target;
+  }
+
+  /** The database as the caller named it; else the one that the server says. */
+  get database(): string {
+    return String(this.#target.config.database ?? this.#known?.database ?? "");
+  }
+
+  /** What kind of server it is; `undefined` before the first connection. */
+  get known(): Server | undefined {
+    return this.#known;
+  }
+
+  /** Opens one. `idle` is after how many seconds without a word the server may end it. */
+  async connect(what: string, idle?: number): Promise<Connection> {
+    this.#refuseClosed(what);
+    let connection: Connection | undefined;
+    try {
+      connection = await Connection.open(this.#target.config, this.#target.options.timeout * 1e3);
+      this.#known ??= describe([await connection.query(QUESTIONS[0]), await connection.query(QUESTIONS[1])]);
+      await connection.query(idle === undefined ? SESSION : `${SESSION}, wait_timeout = ${Math.ceil(idle)}`);
+      if (this.#known.readCommitted) await connection.query("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED");
+      this.#refuseClosed(what);
+    } catch (error) {
+      connection?.end(error as Error);
+      throw translate(what, error);
+    }
+    const opened = connection;
+    this.#open.add(opened);
+    opened.onEnd(() => this.#open.delete(opened));
+    return opened;
+  }
+
+  /** Asks one question on a connection that is kept for such. */
+  async ask(what: string, sql: string): Promise<Answer> {
+    try {
+      if (!this.#asking || (await this.#asking).ended) {
+        const attempt = this.#asking = this.connect(what);
+        attempt.catch(() => this.#asking = undefined);
+      }
+      return await (await this.#asking).query(sql);
+    } catch (error) {
+      throw translate(what, error);
+    }
+  }
+
+  /** Ends all that are open. */
+  close(): void {
+    this.#closed = true;
+    for (const connection of [...this.#open]) {
+      connection.end(new BackendError("Cannot go on: the backend was disposed of"));
+    }
+  }
+
+  #refuseClosed(what: string): void {
+    if (this.#closed) throw new BackendError(`Cannot ${what}: the backend was disposed of`);
+  }
+}
+
+const connectors = new WeakMap<Backend, Connector>();
+
+/** Remembers how to open further connections beside a backend. */
+export function rememberConnector(backend: Backend, connector: Connector): void {
+  connectors.set(backend, connector);
+}
+
+/**
+ * How to open further connections beside a backend.
+ *
+ * @throws {TypeError} For a backend of another engine.
+ */
+export function connectorOf(backend: Backend | undefined, what: string): Connector {
+  const connector = backend && connectors.get(backend);
+  if (!connector) throw new TypeError(`Cannot ${what}: want option "backend" to be one that mysqlBackend made`);
+  return connector;
+}

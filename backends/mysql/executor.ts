@@ -1,0 +1,181 @@
+/**
+ * Runs statements for leases: each in a transaction of its own, on connections of our own or of the caller's pool.
+ *
+ * @module
+ */
+import { BackendError, UnsupportedError } from "../../core/errors.ts";
+import { monotonic, sleep, startTimer } from "../../core/runtime.ts";
+import { type Connection, late } from "./connection.ts";
+import type { Connector } from "./connector.ts";
+import { type Answer, type DriverConnection, type DriverPool, send } from "./driver.ts";
+import { endsConnection, isConflict, translate } from "./errors.ts";
+
+/** Sends one statement on the connection at hand. */
+export type Send = (sql: string) => Promise<Answer>;
+
+/** Pauses after a conflict (ms): from the first to the last, doubling, with jitter. */
+const PAUSE_FIRST = 1;
+const PAUSE_LAST = 50;
+/** How long conflicts are lived through (ms). */
+const CONFLICTS_FOR = 4_000;
+
+/** Lends a connection for as long as `work` takes. */
+interface Source {
+  use<T>(what: string, work: (send: Send) => Promise<T>): Promise<T>;
+  close(): void;
+}
+
+/** Connections of our own: as many as are needed at once, up to a limit; the others wait in order. */
+class OwnSource implements Source {
+  readonly #connector: Connector;
+  readonly #limit: number;
+  readonly #idle: Connection[] = [];
+  readonly #waiting: (() => void)[] = [];
+  #busy = 0;
+
+  constructor(connector: Connector, limit: number) {
+    this.#connector = connector;
+    this.#limit = limit;
+  }
+
+  async use<T>(what: string, work: (send: Send) => Promise<T>): Promise<T> {
+    if (this.#busy >= this.#limit) await new Promise<void>((resolve) => this.#waiting.push(resolve));
+    else this.#busy++;
+    let connection: Connection | undefined;
+    try {
+      connection = this.#take() ?? await this.#connector.connect(what);
+      const { query } = connection;
+      return await work(query.bind(connection));
+    } finally {
+      if (connection && !connection.ended) this.#idle.push(connection);
+      const next = this.#waiting.shift();
+      if (next) next(); // the place goes over to the next in line
+      else this.#busy--;
+    }
+  }
+
+  #take(): Connection | undefined {
+    for (let connection = this.#idle.pop(); connection; connection = this.#idle.pop()) {
+      if (!connection.ended) return connection;
+    }
+    return undefined;
+  }
+
+  close(): void {
+    this.#connector.close();
+  }
+}
+
+/** The caller's pool: connections go back as they came. */
+class LentSource implements Source {
+  readonly #pool: DriverPool;
+  readonly #patience: number;
+  #closed = false;
+
+  constructor(pool: DriverPool, patience: number) {
+    this.#pool = pool;
+    this.#patience = patience;
+  }
+
+  async use<T>(what: string, work: (send: Send) => Promise<T>): Promise<T> {
+    if (this.#closed) throw new BackendError(`Cannot ${what}: the backend was disposed of`);
+    const connection = await this.#get();
+    let sound = false;
+    try {
+      const result = await work((sql) => this.#inTime(send(connection, sql)));
+      sound = true;
+      return result;
+    } catch (error) {
+      sound = !(error instanceof UnsupportedError) && !endsConnection(error);
+      throw error;
+    } finally {
+      if (sound) connection.release!();
+      else connection.destroy();
+    }
+  }
+
+  #get(): Promise<DriverConnection> {
+    const got = new Promise<DriverConnection>((resolve, reject) => {
+      this.#pool.getConnection((error, connection) => error ? reject(error) : resolve(connection));
+    });
+    // One that comes too late goes back to the pool.
+    return this.#inTime(got, () => got.then((connection) => connection.release!(), () => {}));
+  }
+
+  async #inTime<T>(answer: Promise<T>, tooLate?: () => void): Promise<T> {
+    let stop: (() => void) | undefined;
+    const limit = new Promise<never>((_, reject) => {
+      const timer = startTimer(this.#patience, () => {
+        reject(late(this.#patience));
+        tooLate?.();
+      }, true);
+      stop = () => timer.stop();
+    });
+    try {
+      return await Promise.race([answer, limit]);
+    } finally {
+      stop!();
+    }
+  }
+
+  close(): void {
+    this.#closed = true;
+  }
+}
+
+/** Runs statements, again when others were in the way, and names what fails. */
+export class Executor {
+  readonly #source: Source;
+
+  constructor(connector: Connector) {
+    const { pool, options } = connector.target;
+    this.#source = pool ? new LentSource(pool, options.timeout * 1e3) : new OwnSource(connector, options.connections);
+  }
+
+  /** One statement that is a transaction of its own; `repeats` says after which errors it is tried again. */
+  run(what: string, sql: string, repeats: (error: unknown) => boolean = isConflict): Promise<Answer> {
+    return this.#attempt(what, repeats, async (send) => {
+      const answer = await send(sql);
+      if (answer.inTransaction) {
+        throw new UnsupportedError(`Cannot ${what}: the pool's connection has a transaction open, or autocommit off`);
+      }
+      return answer;
+    });
+  }
+
+  /** Several statements as one transaction; `work` answers whether to keep what they did, and the result. */
+  transaction<T>(what: string, work: (send: Send) => Promise<{ keep: boolean; result: T }>): Promise<T> {
+    return this.#attempt(what, isConflict, async (send) => {
+      await send("START TRANSACTION");
+      try {
+        const { keep, result } = await work(send);
+        await send(keep ? "COMMIT" : "ROLLBACK");
+        return result;
+      } catch (error) {
+        if (!endsConnection(error)) await send("ROLLBACK").catch(() => {});
+        throw error; // the first error is the one to tell of
+      }
+    });
+  }
+
+  /** Ends the connections that were opened here. */
+  close(): void {
+    this.#source.close();
+  }
+
+  async #attempt<T>(
+    what: string,
+    repeats: (error: unknown) => boolean,
+    work: (send: Send) => Promise<T>,
+  ): Promise<T> {
+    const startedAt = monotonic();
+    for (let pause = PAUSE_FIRST;; pause = Math.min(pause * 2, PAUSE_LAST)) {
+      try {
+        return await this.#source.use(what, work);
+      } catch (error) {
+        if (!repeats(error) || monotonic() - startedAt > CONFLICTS_FOR) throw translate(what, error);
+      }
+      await sleep(pause * (0.5 + Math.random()));
+    }
+  }
+}

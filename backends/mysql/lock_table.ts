@@ -1,0 +1,87 @@
+import { BackendError } from "../../core/errors.ts";
+import { chunks } from "./batches.ts";
+import type { Connector } from "./connector.ts";
+import type { Answer } from "./driver.ts";
+import { isConflict, isMissingTable } from "./errors.ts";
+import { Executor, type Send } from "./executor.ts";
+import { type OwnedRow, toOwnedRow } from "./rows.ts";
+import { columnsOf, hasTable, schema } from "./schema.ts";
+import { describe, QUESTIONS, requireServer, type Server } from "./server.ts";
+import { type Statements, statementsFor } from "./statements.ts";
+
+/** The table on its server: made when it is first needed, and asked one statement at a time. */
+export class LockTable {
+  /** Its statements. */
+  readonly sql: Statements;
+  readonly #connector: Connector;
+  readonly #executor: Executor;
+  readonly #mode: "lease" | "hybrid";
+  #prepared: Promise<Server> | undefined;
+
+  constructor(connector: Connector, mode: "lease" | "hybrid") {
+    this.sql = statementsFor(connector.target.options.table, mode === "hybrid");
+    this.#connector = connector;
+    this.#executor = new Executor(connector);
+    this.#mode = mode;
+  }
+
+  /** Makes sure of the server and the table, once, and again after a failure. */
+  ready(what: string): Promise<Server> {
+    if (this.#prepared === undefined) {
+      const attempt = this.#prepared = this.#prepare(what);
+      attempt.catch(() => {
+        if (this.#prepared === attempt) this.#prepared = undefined;
+      });
+    }
+    return this.#prepared;
+  }
+
+  /** One statement; `repeats` says after which errors it is tried again. */
+  async run(what: string, sql: string, repeats: (error: unknown) => boolean = isConflict): Promise<Answer> {
+    return await this.#executor.run(what, sql, repeats).catch((error) => this.#failed(error));
+  }
+
+  /** Several statements as one transaction; `work` answers whether to keep what they did, and the result. */
+  async transaction<T>(what: string, work: (send: Send) => Promise<{ keep: boolean; result: T }>): Promise<T> {
+    return await this.#executor.transaction(what, work).catch((error) => this.#failed(error));
+  }
+
+  /** The live row of a name. */
+  async peek(what: string, name: string): Promise<OwnedRow | undefined> {
+    return (await this.peekAll(what, [name]))[0];
+  }
+
+  /** The live rows of names. */
+  async peekAll(what: string, names: readonly string[]): Promise<OwnedRow[]> {
+    const answers = await Promise.all(chunks(names).map((some) => this.run(what, this.sql.peek(some))));
+    return answers.flatMap(({ rows }) => rows.map(toOwnedRow));
+  }
+
+  /** Ends the connections that were opened for it. */
+  close(): void {
+    this.#executor.close();
+  }
+
+  async #prepare(what: string): Promise<Server> {
+    const { table, migrate } = this.#connector.target.options;
+    const answers: Answer[] = [];
+    for (const question of QUESTIONS) answers.push(await this.#executor.run(what, question));
+    const server = describe(answers);
+    requireServer(server, this.#mode, table);
+    const { rows } = await this.#executor.run(what, columnsOf(table));
+    if (hasTable(table, rows)) return server;
+    if (!migrate) {
+      throw new BackendError(
+        `Cannot ${what}: table ${JSON.stringify(table)} does not exist or may not be used, and "migrate" is off`,
+      );
+    }
+    await this.#executor.run(what, schema(table));
+    return server;
+  }
+
+  /** A table that somebody dropped is made again by the next call. */
+  #failed(error: unknown): never {
+    if (error instanceof BackendError && isMissingTable(error.cause)) this.#prepared = undefined;
+    throw error;
+  }
+}

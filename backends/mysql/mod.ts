@@ -1,0 +1,25 @@
+/**
+ * Locks in a MySQL or MariaDB database.
+ *
+ * @example
+ * ```ts
+ * import { withLock } from "@lockmgr/lockmgr";
+ * import { mysqlBackend } from "@lockmgr/lockmgr/mysql";
+ * import process from "node:process";
+ *
+ * const url = process.env.LOCKMGR_URL; // such as mysql://user:password@localhost/database
+ * if (url?.startsWith("mysql:")) {
+ *   await using backend = await mysqlBackend(url);
+ *   await withLock("invoice:7", { backend, expires: 30, wait: 5 }, (lock) => console.log(lock.token));
+ * }
+ * ```
+ *
+ * @module
+ */
+export { mysqlBackend } from "./backend.ts";
+export { HeldTableLock } from "./held_table_lock.ts";
+export { TableLock, type TableLockOptions } from "./table_lock.ts";
+export { UserLock } from "./user_lock.ts";
+export type { UserLockOptions } from "./user_lock_options.ts";
+export type { MysqlConnection, MysqlPool } from "./driver.ts";
+export type { MysqlOptions } from "./target.ts";

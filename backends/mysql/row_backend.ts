@@ -1,0 +1,127 @@
+import type {
+  AcquireAnswer,
+  AcquireRequest,
+  Backend,
+  Claim,
+  ListFilter,
+  LockRow,
+  RenewRequest,
+  Target,
+} from "../../core/backend.ts";
+import { Acquiring } from "./acquiring.ts";
+import { chunks, namesOf } from "./batches.ts";
+import type { Connector } from "./connector.ts";
+import { connectionBehind, send } from "./driver.ts";
+import { translate } from "./errors.ts";
+import { LockTable } from "./lock_table.ts";
+import { Memory } from "./memory.ts";
+import { Polling } from "./polling.ts";
+import { Renewing } from "./renewing.ts";
+import { toOwnedRow } from "./rows.ts";
+import type { Sessions } from "./sessions.ts";
+import { statementsFor } from "./statements.ts";
+
+/** A lock table in a MySQL or MariaDB database: `lease`, and `hybrid` when there are sessions to vouch for the rows. */
+export class RowBackend implements Backend {
+  readonly engine = "mysql";
+  readonly mode: "lease" | "hybrid";
+  readonly #connector: Connector;
+  readonly #sessions: Sessions | undefined;
+  readonly #table: LockTable;
+  readonly #memory = new Memory();
+  readonly #acquiring: Acquiring;
+  readonly #renewing: Renewing;
+  readonly #polling: Polling;
+
+  constructor(connector: Connector, sessions?: Sessions) {
+    this.mode = sessions ? "hybrid" : "lease";
+    this.#connector = connector;
+    this.#sessions = sessions;
+    this.#table = new LockTable(connector, this.mode);
+    this.#acquiring = new Acquiring(this.#table, this.#memory, connector.target.pool !== undefined, sessions);
+    this.#renewing = new Renewing(this.#table, this.#memory);
+    this.#polling = new Polling((names) => this.#whichHeld(names));
+  }
+
+  /** Makes sure that the server can be reached, keeps the promise and has the table. */
+  async open(): Promise<void> {
+    await this.#table.ready("connect");
+    await this.#sessions?.voucher("connect");
+  }
+
+  acquire(
+    requests: readonly AcquireRequest[],
+    { allOrNothing = false }: { readonly allOrNothing?: boolean } = {},
+  ): Promise<AcquireAnswer[]> {
+    return this.#acquiring.acquire(requests, allOrNothing);
+  }
+
+  renew(requests: readonly RenewRequest[]): Promise<(LockRow | undefined)[]> {
+    return this.#renewing.renew(requests);
+  }
+
+  async release(targets: readonly Target[]): Promise<boolean[]> {
+    const what = `release ${namesOf(targets)}`;
+    await this.#table.ready(what);
+    return await Promise.all(targets.map(async (target) => {
+      const { affectedRows } = await this.#table.run(what, this.#table.sql.release(target));
+      if (target.owner !== null) this.#memory.forget(target.owner);
+      return affectedRows > 0;
+    }));
+  }
+
+  async list({ names, prefix = "", includeExpired = false }: ListFilter): Promise<LockRow[]> {
+    await this.#table.ready("list locks");
+    if (names) return (await this.#table.peekAll("list locks", names)).map(({ row }) => row);
+    const { rows } = await this.#table.run("list locks", this.#table.sql.list(prefix, includeExpired));
+    return rows.map((row) => toOwnedRow(row).row);
+  }
+
+  async clean(scope: "expired" | "all"): Promise<number> {
+    const what = scope === "all" ? "remove every lock" : "clean up expired locks";
+    await this.#table.ready(what);
+    const found = async (sql: string) => (await this.#table.run(what, sql)).rows.map(([name]) => name!);
+    let cleaned = 0;
+    for (const names of chunks(await found(this.#table.sql.lapsed(scope)))) {
+      cleaned += (await this.#table.run(what, this.#table.sql.clear(names, scope))).affectedRows;
+    }
+    for (const names of chunks(await found(this.#table.sql.stale()))) {
+      await this.#table.run(what, this.#table.sql.sweep(names));
+    }
+    return cleaned;
+  }
+
+  async watch(name: string, wake: () => void): Promise<Disposable> {
+    await this.#table.ready(`wait for lock ${JSON.stringify(name)}`);
+    return this.#polling.add(name, wake);
+  }
+
+  async #whichHeld(names: string[]): Promise<Set<string>> {
+    const { rows } = await this.#table.run("wait for locks", this.#table.sql.held(names));
+    const held = new Set(rows.map(([name]) => name!));
+    for (const name of names) if (!held.has(name)) this.#memory.noteFree(name);
+    return held;
+  }
+
+  async guard(claim: Claim, client: unknown): Promise<boolean> {
+    const what = `guard lock ${JSON.stringify(claim.name)}`;
+    const connection = connectionBehind(client);
+    if (!connection) throw new TypeError(`Cannot ${what}: want the mysql2 connection of the open transaction`);
+    const { database } = await this.#table.ready(what);
+    const { table } = this.#connector.target.options;
+    const { guard } = statementsFor(table.includes(".") ? table : `${database}.${table}`, this.mode === "hybrid");
+    const answer = await send(connection, guard(claim)).catch((error) => {
+      throw translate(what, error);
+    });
+    if (!answer.inTransaction) throw new TypeError(`Cannot ${what}: no transaction is open on the connection`);
+    return answer.matchedRows > 0;
+  }
+
+  // deno-lint-ignore require-await -- the interface is asynchronous
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#sessions?.close();
+    this.#table.close();
+    this.#connector.close();
+    this.#polling.close();
+  }
+}

@@ -1,0 +1,77 @@
+/**
+ * The table, and whether what is there can be used.
+ *
+ * @module
+ */
+import { BackendError } from "../../core/errors.ts";
+import { bytes, quoted } from "./sql.ts";
+
+/** Columns that the statements use. */
+const COLUMNS = [
+  "name",
+  "owner",
+  "token",
+  "locked_by",
+  "lock_process",
+  "locked_until",
+  "created_at",
+  "updated_at",
+  "metadata",
+  "session",
+  "connection_id",
+];
+
+/**
+ * The DDL: a row for each name, kept when the lock is released so that tokens go on rising. Names are bytes of UTF-8,
+ * because collations fold case and ignore trailing spaces. `owner` is NULL while the name is free, `locked_until` is
+ * NULL for a lock that never expires and 0 for a released one; times are microseconds since 1970. `session` names the
+ * GET_LOCK that the holder's connection keeps (`hybrid`). No further index: it would slow every acquisition.
+ */
+export function schema(table: string): string {
+  return `
+CREATE TABLE IF NOT EXISTS ${quoted(table)} (
+  name          VARBINARY(1020) NOT NULL PRIMARY KEY,
+  owner         VARBINARY(64),
+  token         BIGINT NOT NULL,
+  locked_by     VARCHAR(255) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL,
+  lock_process  BIGINT,
+  locked_until  BIGINT,
+  created_at    BIGINT NOT NULL,
+  updated_at    BIGINT NOT NULL,
+  metadata      LONGTEXT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin,
+  session       VARBINARY(64),
+  connection_id BIGINT
+) ENGINE=InnoDB ROW_FORMAT=DYNAMIC;
+`.trim();
+}
+
+/** Reads the columns of the table. */
+export function columnsOf(table: string): string {
+  const [name, database] = table.split(".").reverse();
+  return `SELECT LOWER(column_name), LOWER(column_type), LOWER(column_key)
+    FROM information_schema.columns
+    WHERE table_schema = ${database ? `CONVERT(${bytes(database)} USING utf8mb4)` : "DATABASE()"}
+      AND table_name = CONVERT(${bytes(name)} USING utf8mb4)`;
+}
+
+/**
+ * Looks at what {@linkcode columnsOf} read.
+ *
+ * @returns Whether the table is there.
+ * @throws {BackendError} When it is there with other columns.
+ */
+export function hasTable(table: string, rows: readonly (readonly (string | null)[])[]): boolean {
+  if (rows.length === 0) return false;
+  const missing = COLUMNS.filter((column) => !rows.some(([name]) => name === column));
+  const [, type, key] = rows.find(([name]) => name === "name") ?? [];
+  const keyed = key === "pri" && type!.startsWith("varbinary(");
+  if (missing.length > 0 || !keyed) {
+    const lack = missing.length > 0
+      ? `it has no column ${missing.join(", ")}`
+      : "its primary key is not a name of bytes";
+    throw new BackendError(
+      `Cannot use table ${JSON.stringify(table)}: ${lack}; want a table that lockmgr made, or another name`,
+    );
+  }
+  return true;
+}

@@ -1,0 +1,97 @@
+/**
+ * What kind of server it is, and what it cannot promise.
+ *
+ * @module
+ */
+import type { Mode } from "../../core/backend.ts";
+import { BackendError, UnsupportedError } from "../../core/errors.ts";
+import type { Answer } from "./driver.ts";
+
+/** What is known of a server after one question. */
+export interface Server {
+  /** MariaDB or MySQL: they differ in GET_LOCK. */
+  readonly kind: "mysql" | "mariadb";
+  /** The version it tells. */
+  readonly version: string;
+  /** The database that the connection uses. */
+  readonly database: string;
+  /** Whether a statement may be written at READ COMMITTED: not when the binary log keeps statements. */
+  readonly readCommitted: boolean;
+  /** The isolation level that connections begin with. */
+  readonly isolation: string;
+  /** The server's variables that were asked for, by their names in lower case. */
+  readonly variables: ReadonlyMap<string, string>;
+}
+
+const VARIABLES = [
+  "version",
+  "version_comment",
+  "binlog_format",
+  "transaction_isolation",
+  "tx_isolation",
+  "sql_mode",
+  "read_only",
+  "super_read_only",
+  "innodb_read_only",
+  "lower_case_table_names",
+  "performance_schema",
+  "wsrep_on",
+  "group_replication_group_name",
+  "group_replication_single_primary_mode",
+  "tidb_config",
+];
+
+/** The questions: variables that a server does not have are simply missing. */
+export const QUESTIONS = [
+  `SHOW VARIABLES WHERE Variable_name IN (${VARIABLES.map((name) => `'${name}'`).join(", ")})`,
+  "SELECT DATABASE()",
+] as const;
+
+/** Puts the answers to {@linkcode QUESTIONS} together. */
+export function describe([variables, database]: readonly Answer[]): Server {
+  const known = new Map(variables.rows.map(([name, value]) => [name!.toLowerCase(), value ?? ""]));
+  const version = known.get("version") ?? "";
+  return {
+    kind: /mariadb/i.test(`${version} ${known.get("version_comment")}`) ? "mariadb" : "mysql",
+    version,
+    database: database.rows[0]?.[0] ?? "",
+    readCommitted: known.get("binlog_format") !== "STATEMENT",
+    isolation: known.get("transaction_isolation") ?? known.get("tx_isolation") ?? "",
+    variables: known,
+  };
+}
+
+/** Why session locks do not hold on this server; `undefined` when they do. */
+function whyNoSessions({ version, variables }: Server): string | undefined {
+  const is = (name: string, value: string) => variables.get(name)?.toUpperCase() === value;
+  const comment = variables.get("version_comment") ?? "";
+  if (is("wsrep_on", "ON")) return "GET_LOCK holds on one node of a Galera cluster only (wsrep_on)";
+  if (variables.get("group_replication_group_name") && is("group_replication_single_primary_mode", "OFF")) {
+    return "GET_LOCK holds on one member of a multi-primary replication group only";
+  }
+  if (/vitess|planetscale/i.test(`${version} ${comment}`)) return "Vitess serves GET_LOCK from one shard only";
+  if (/tidb/i.test(`${version} ${comment}`) || variables.has("tidb_config")) {
+    return "TiDB's GET_LOCK is not that of MySQL";
+  }
+  if (["read_only", "super_read_only", "innodb_read_only"].some((name) => is(name, "ON"))) {
+    return "the server is read-only, as a replica is: GET_LOCK there says nothing about the primary";
+  }
+  return undefined;
+}
+
+/**
+ * Refuses what this server cannot promise.
+ *
+ * @throws {UnsupportedError} When session locks do not hold, or statements mean something else.
+ * @throws {BackendError} When no database is chosen.
+ */
+export function requireServer(server: Server, mode: Mode, table: string): void {
+  const reason = mode === "lease" ? undefined : whyNoSessions(server);
+  if (reason) throw new UnsupportedError(`Cannot use "${mode}" mode on this server: ${reason}; want "lease"`);
+  if (server.variables.get("sql_mode")?.includes("SIMULTANEOUS_ASSIGNMENT")) {
+    throw new UnsupportedError("Cannot use this server with sql_mode SIMULTANEOUS_ASSIGNMENT: want it left out");
+  }
+  if (server.database === "" && !table.includes(".")) {
+    throw new BackendError(`Cannot use table ${JSON.stringify(table)}: no database is chosen; want one in the URL`);
+  }
+}

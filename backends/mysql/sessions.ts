@@ -1,0 +1,63 @@
+import type { Lifeline } from "../../core/backend.ts";
+import { BackendError } from "../../core/errors.ts";
+import { randomId } from "../../core/runtime.ts";
+import type { Connector } from "./connector.ts";
+import { translate } from "./errors.ts";
+import { requireServer } from "./server.ts";
+import { SessionConnection } from "./session_connection.ts";
+import { bytes } from "./sql.ts";
+import type { Voucher } from "./statements.ts";
+
+/** A live connection with the lock that vouches for rows. */
+export interface Session {
+  /** What the rows name. */
+  readonly voucher: Voucher;
+  /** Tells when it ends. */
+  readonly lifeline: Lifeline;
+}
+
+/** The one connection that vouches for all `hybrid` locks of a backend; a new one when it has ended. */
+export class Sessions {
+  readonly #connector: Connector;
+  #opening: Promise<Session> | undefined;
+  #current: (Session & { readonly connection: SessionConnection }) | undefined;
+
+  constructor(connector: Connector) {
+    this.#connector = connector;
+  }
+
+  /** The session that vouches for new locks. */
+  async voucher(what: string): Promise<Session> {
+    if (this.#current && !this.#current.connection.ended) return this.#current;
+    this.#opening ??= this.#open(what).finally(() => this.#opening = undefined);
+    return await this.#opening;
+  }
+
+  /** The lifeline behind the voucher that a row names, if it is this process's own and alive. */
+  lifelineOf(session: string | null): Lifeline | undefined {
+    return this.#current?.voucher.name === session ? this.#current?.lifeline : undefined;
+  }
+
+  /** Ends the connection, and with it every lock that it vouches for. */
+  close(): void {
+    this.#current?.connection.end(new BackendError("Cannot go on: the backend was disposed of"));
+  }
+
+  async #open(what: string): Promise<Session> {
+    const connection = await SessionConnection.open(this.#connector, what);
+    const name = `lockmgr:${randomId()}`;
+    try {
+      requireServer(this.#connector.known!, "hybrid", this.#connector.target.options.table);
+      const { rows } = await connection.query(
+        `SELECT GET_LOCK(CONVERT(${bytes(name)} USING utf8mb4), 0), CONNECTION_ID()`,
+      );
+      if (rows[0][0] !== "1") throw new BackendError(`Cannot ${what}: the server refused a lock for the session`);
+      const voucher = { name, connectionId: Number(rows[0][1]) };
+      this.#current = { voucher, lifeline: connection, connection };
+      return this.#current;
+    } catch (error) {
+      connection.end(error as Error);
+      throw translate(what, error);
+    }
+  }
+}

@@ -1,0 +1,143 @@
+import type { Backend } from "../../core/backend.ts";
+import { BackendError, UnsupportedError } from "../../core/errors.ts";
+import { registerSource } from "./advisory_sessions.ts";
+import { Borrowed, type Client, Executing, Pool } from "./client.ts";
+import { isInstance, isSql, type PostgresExecutor, type PostgresSql, type Source, sourceOf } from "./driver.ts";
+import { examine } from "./examine.ts";
+import { Liveness } from "./liveness.ts";
+import { parseUrl, type PostgresOptions, type ResolvedOptions, resolveOptions } from "./options.ts";
+import { canListen, requireSessions } from "./pooling.ts";
+import { RowsBackend } from "./rows_backend.ts";
+import { namespaceOf } from "./schema.ts";
+import { meet } from "./server.ts";
+import { SessionBackend } from "./session_backend.ts";
+import { type Statements, statementsFor } from "./statements.ts";
+import { type Look, pauseOf, Watching } from "./watching.ts";
+
+/** A client, and where connections of our own come from if they may be made. */
+interface Reach {
+  readonly client: Client;
+  readonly source?: Source;
+}
+
+/**
+ * Keeps locks in a PostgreSQL database.
+ *
+ * @example
+ * ```ts
+ * import { PGlite } from "@electric-sql/pglite";
+ * import { getLock } from "@lockmgr/lockmgr";
+ * import { postgresBackend } from "@lockmgr/lockmgr/postgres";
+ * import assert from "node:assert/strict";
+ *
+ * const database = await PGlite.create(); // PostgreSQL inside the program; elsewhere a URL is all it takes
+ * {
+ *   await using backend = await postgresBackend((text, values) => database.query(text, values).then(({ rows }) => rows as object[]));
+ *   await using lock = await getLock("jobs", { backend });
+ *   assert(lock.held);
+ * }
+ * await database.close();
+ * ```
+ *
+ * @param target A URL; a `sql` instance of postgres.js, never closed here and never used for session locks (connections
+ * of their own are made with its options); or a function that sends one statement, in `"lease"` mode.
+ * @param options The mode and table, and how the server is reached.
+ * @returns The backend; disposal closes what was opened here.
+ * @throws {TypeError | RangeError} For an option or a target that cannot be, before anything is opened.
+ * @throws {UnsupportedError} For `"session"` or `"hybrid"` where sessions cannot be trusted: behind a pooler in
+ * transaction mode, on a replica, on CockroachDB, or through a function.
+ * @throws {BackendError} When the server cannot be reached or the table is not there and may not be made.
+ */
+export async function postgresBackend(
+  target: string | URL | PostgresSql | PostgresExecutor,
+  options: PostgresOptions = {},
+): Promise<Backend> {
+  const text = typeof target === "string" || target instanceof URL ? String(target) : undefined;
+  const parsed = text === undefined ? undefined : parseUrl(text);
+  const resolved = resolveOptions({ ...parsed?.settings, ...options });
+  const { client, source } = await reach(parsed?.url ?? target, resolved);
+  try {
+    const backend = await build(client, source, resolved);
+    if (source) registerSource(backend, source);
+    return backend;
+  } catch (error) {
+    await client.close().catch(() => {}); // the first error is the one to tell of
+    throw error;
+  }
+}
+
+/** The client for a target. */
+async function reach(target: unknown, options: ResolvedOptions): Promise<Reach> {
+  if (typeof target === "string") {
+    const source = await sourceOf(target, options.driver);
+    return { client: new Pool(source, options.max), source };
+  }
+  if (isInstance(target)) {
+    return { client: new Borrowed(target), source: await sourceOf(target.options).catch(() => undefined) };
+  }
+  if (isSql(target)) {
+    throw new TypeError('Cannot keep locks on this "sql": want an instance of postgres.js, not its transaction');
+  }
+  if (typeof target !== "function") {
+    throw new TypeError(
+      'Cannot use this as a PostgreSQL database: want a URL, a "sql" instance of postgres.js, or a function that ' +
+        "sends a statement, such as (text, parameters) => pool.query(text, parameters).then(({ rows }) => rows)",
+    );
+  }
+  if (options.mode !== "lease") {
+    throw new UnsupportedError(
+      `Cannot use "${options.mode}" mode through a function: it needs connections of its own; want a URL, or "lease" mode`,
+    );
+  }
+  return { client: new Executing(target as PostgresExecutor) };
+}
+
+async function build(client: Client, source: Source | undefined, options: ResolvedOptions): Promise<Backend> {
+  const { mode, table, migrate, sessionTimeout } = options;
+  if (source === undefined && client instanceof Executing && !migrate) {
+    return rowsBackend(client, options, table); // nothing to find out: not a statement is spent
+  }
+  const server = await meet(client, table, mode === "session" ? "sequence" : "table", migrate);
+  client.prepare = server.direct;
+  if (mode === "lease") {
+    const listens = source !== undefined && canListen(server);
+    return rowsBackend(client, options, server.table, listens ? source : undefined);
+  }
+  if (source === undefined) throw new BackendError(`Cannot use "${mode}" mode: the driver "postgres" is not installed`);
+  await requireSessions(`"${mode}" mode`, server, source);
+  if (mode === "hybrid") {
+    return rowsBackend(client, options, server.table, source, new Liveness(source, sessionTimeout));
+  }
+  return new SessionBackend({ client, source, table: server.table, timeout: sessionTimeout });
+}
+
+/** A backend with rows: leases, or hybrid locks when a session vouches for them. */
+function rowsBackend(
+  client: Client,
+  options: ResolvedOptions,
+  table: string,
+  source?: Source,
+  liveness?: Liveness,
+): Backend {
+  const statements = statementsFor(table);
+  const look = lookAtRows(client, statements);
+  return new RowsBackend({
+    mode: options.mode,
+    client,
+    statements,
+    ...(source ? { watching: new Watching(source, options.sessionTimeout, namespaceOf(table), look) } : {}),
+    ...(liveness ? { vouch: () => liveness.voucher() } : {}),
+    examine: () => examine(client, table),
+    restore: async () => void await meet(client, table, "table", options.migrate),
+    close: async () => await liveness?.close(),
+  });
+}
+
+/** Looks which awaited names are free. */
+function lookAtRows(client: Client, statements: Statements): Look {
+  return async (names) => {
+    const rows = await client.send(statements.free, [JSON.stringify(names)]);
+    const free = rows.filter((row) => row.free === "true").map(({ name }) => name!);
+    return { free, again: pauseOf(rows.some(({ vouched }) => vouched === "true")) };
+  };
+}

@@ -1,0 +1,141 @@
+/**
+ * The three kinds of clients that statements of leases go through: connections of our own, a `sql` instance that the
+ * program has anyway, and any function that sends a statement.
+ *
+ * @module
+ */
+import { BackendError } from "../../core/errors.ts";
+import { startTimer } from "../../core/runtime.ts";
+import type { Instance, Opened, PostgresExecutor, Source, SqlResult } from "./driver.ts";
+import { isBroken } from "./errors.ts";
+import type { Row } from "./rows.ts";
+
+/** Sends statements. */
+export interface Client {
+  /** Whether statements may be prepared on the server: not before it is known that no proxy is in between. */
+  prepare: boolean;
+  /** Sends one statement with text parameters. */
+  send(text: string, parameters?: (string | null)[]): Promise<SqlResult>;
+  /** Closes what was opened here. */
+  close(): Promise<void>;
+}
+
+/** Seconds to wait for an answer: longer than any statement of ours may take (5 s for a row that is locked). */
+const ANSWER_TIMEOUT = 15;
+/** Seconds that statements still on their way have when the backend is closed. */
+const LAST_ANSWERS = 1;
+
+/** Rejects when no answer came in time; `late` is called then. */
+export async function inTime<T>(answer: PromiseLike<T>, seconds: number, late: () => void): Promise<T> {
+  let stop: (() => void) | undefined;
+  const timeout = new Promise<never>((_resolve, reject) => {
+    const timer = startTimer(seconds * 1e3, () => {
+      reject(new BackendError(`Cannot get an answer of PostgreSQL within ${seconds} s`, { retryable: true }));
+      late();
+    }, true);
+    stop = () => timer.stop();
+  });
+  try {
+    return await Promise.race([answer, timeout]);
+  } finally {
+    stop!();
+  }
+}
+
+/**
+ * Ends an instance, with `seconds` for statements that are still on their way, and cuts what is left of its connections.
+ * What these had to say is of no interest: every statement that was cut off fails by itself.
+ */
+export async function endInstance({ sql, sockets }: Opened, seconds: number): Promise<void> {
+  sockets.ref();
+  try {
+    await sql.end({ timeout: seconds });
+  } catch {
+    // A connection that is broken cannot be ended in good order.
+  }
+  await sockets.destroy();
+}
+
+/**
+ * Connections of our own. An instance of postgres.js whose connection broke is replaced: its next statement could hang
+ * for ever or be answered with the old error (https://github.com/porsager/postgres/issues/1208).
+ */
+export class Pool implements Client {
+  prepare = false;
+  readonly #source: Source;
+  readonly #max: number;
+  #current: Opened | undefined;
+  readonly #ending = new Set<Promise<void>>();
+  #closed = false;
+
+  constructor(source: Source, max: number) {
+    this.#source = source;
+    this.#max = max;
+  }
+
+  async send(text: string, parameters: (string | null)[] = []): Promise<SqlResult> {
+    if (this.#closed) throw new BackendError("Cannot send a statement: the backend was disposed of");
+    const current = this.#current ??= this.#source.open({ max: this.#max, prepare: true });
+    current.sockets.ref();
+    try {
+      const answer = current.sql.unsafe(text, parameters, { prepare: this.prepare });
+      return await inTime(answer, ANSWER_TIMEOUT, () => this.#replace(current));
+    } catch (error) {
+      if (isBroken(error)) this.#replace(current);
+      throw error;
+    } finally {
+      current.sockets.unref();
+    }
+  }
+
+  #replace(broken: Opened): void {
+    if (this.#current !== broken) return;
+    this.#current = undefined;
+    const ending = endInstance(broken, 0);
+    this.#ending.add(ending);
+    ending.then(() => this.#ending.delete(ending));
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    const current = this.#current;
+    this.#current = undefined;
+    if (current) await endInstance(current, LAST_ANSWERS);
+    await Promise.all(this.#ending);
+  }
+}
+
+/** A `sql` instance of the caller's: never closed here. */
+export class Borrowed implements Client {
+  prepare = false;
+  readonly #sql: Instance;
+
+  constructor(sql: Instance) {
+    this.#sql = sql;
+  }
+
+  async send(text: string, parameters: (string | null)[] = []): Promise<SqlResult> {
+    const prepare = this.prepare && this.#sql.options.prepare !== false;
+    return await inTime(this.#sql.unsafe(text, parameters, { prepare }), ANSWER_TIMEOUT, () => {});
+  }
+
+  async close(): Promise<void> {}
+}
+
+/** Any function that sends a statement. */
+export class Executing implements Client {
+  prepare = false;
+  readonly #execute: PostgresExecutor;
+
+  constructor(execute: PostgresExecutor) {
+    this.#execute = execute;
+  }
+
+  async send(text: string, parameters: (string | null)[] = []): Promise<SqlResult> {
+    const rows = await inTime(this.#execute(text, parameters), ANSWER_TIMEOUT, () => {});
+    if (Array.isArray(rows)) return rows as Row[];
+    throw new TypeError("Cannot use what the executor answered: want a promise of an array of rows");
+  }
+
+  async close(): Promise<void> {}
+}

@@ -1,0 +1,152 @@
+/**
+ * What this engine needs of a client, and npm:postgres behind it, imported when it is first wanted.
+ *
+ * @module
+ */
+import { BackendError } from "../../core/errors.ts";
+import { hostname } from "../../core/runtime.ts";
+import type { Row } from "./rows.ts";
+import { Sockets } from "./sockets.ts";
+
+/**
+ * Sends one statement with `$1`-style parameters and answers its rows, each an object by column name: what any client
+ * can be wrapped in.
+ *
+ * @example
+ * ```ts
+ * import { type PostgresExecutor } from "@lockmgr/lockmgr/postgres";
+ * import pg from "pg";
+ *
+ * const pool = new pg.Pool({ connectionString: "postgres://app@db.example.org/app" });
+ * const execute: PostgresExecutor = (text, parameters) => pool.query(text, parameters).then(({ rows }: { rows: object[] }) => rows);
+ * console.log("to be given to postgresBackend:", execute);
+ * ```
+ */
+export type PostgresExecutor = (text: string, parameters: (string | null)[]) => Promise<readonly object[]>;
+
+/**
+ * A transaction of postgres.js, as `begin` hands it over, as far as it is used here.
+ *
+ * @example
+ * ```ts
+ * import { advisoryLock, type PostgresTransaction } from "@lockmgr/lockmgr/postgres";
+ * import postgres from "postgres";
+ *
+ * const once = (tx: PostgresTransaction) => advisoryLock(tx, "report"); // until the transaction ends
+ * const sql = postgres("postgres://app@db.example.org/app");
+ * export const report = () => sql.begin(async (tx) => void await once(tx));
+ * ```
+ */
+export interface PostgresTransaction {
+  /** Sends a statement as it is. */
+  unsafe(
+    text: string,
+    parameters?: (string | null)[],
+    options?: { prepare?: boolean },
+  ): PromiseLike<readonly object[]>;
+}
+
+/**
+ * A `sql` instance of postgres.js, as far as it is used here.
+ *
+ * @example
+ * ```ts
+ * import { postgresBackend, type PostgresSql } from "@lockmgr/lockmgr/postgres";
+ * import postgres from "postgres";
+ *
+ * const sql: PostgresSql = postgres("postgres://app@db.example.org/app");
+ * export const open = () => postgresBackend(sql, { mode: "hybrid" });
+ * ```
+ */
+export interface PostgresSql extends PostgresTransaction {
+  /** Its options after parsing. */
+  readonly options: object;
+  /** Closes its connections. */
+  end(options?: { timeout?: number }): Promise<void>;
+}
+
+/** What came back: rows, and the process id that the server gave when the connection was made. */
+export type SqlResult = readonly Row[] & { readonly state?: { readonly pid: number | null } };
+
+/** Options for postgres.js, as the caller gives them or as an instance has parsed them. */
+export type DriverOptions = Record<string, unknown>;
+
+/** A transaction, with the answers as they are. */
+export interface Sender {
+  /** Sends a statement as it is. */
+  unsafe(text: string, parameters?: (string | null)[], options?: { prepare?: boolean }): PromiseLike<SqlResult>;
+}
+
+/** An instance, with its options and answers as they are. */
+export interface Instance extends Sender {
+  /** After parsing. */
+  readonly options: DriverOptions;
+  /** Closes its connections. */
+  end(options?: { timeout?: number }): Promise<void>;
+}
+
+/** Makes a `sql` instance: the function that npm:postgres exports. */
+type Postgres = (target: string | DriverOptions, options?: DriverOptions) => Instance;
+
+/** Options of every instance made here: no query but ours, no reconnection after a while, no printing of notices. */
+const OPTIONS = { fetch_types: false, max_lifetime: null, idle_timeout: null, onnotice: () => {}, connect_timeout: 15 };
+
+/** Loads npm:postgres. */
+async function load(): Promise<Postgres> {
+  try {
+    return (await import("postgres")).default as unknown as Postgres;
+  } catch (error) {
+    throw new BackendError('Cannot load the driver "postgres": want it installed, as by "npm install postgres"', {
+      cause: error,
+    });
+  }
+}
+
+/** An instance of our own, and its sockets. */
+export interface Opened {
+  /** The instance. */
+  readonly sql: Instance;
+  /** Its sockets. */
+  readonly sockets: Sockets;
+}
+
+/** How to make connections of our own: from a URL, or as a `sql` instance of the caller's makes them. */
+export interface Source {
+  /** A new instance; nothing is opened until it is used. */
+  open(options: DriverOptions): Opened;
+}
+
+/** Loads the driver for a URL, or for the options of another instance. */
+export async function sourceOf(target: string | DriverOptions, further: DriverOptions = {}): Promise<Source> {
+  const postgres = await load();
+  // what marks options as parsed must not be handed on, nor what would change the names of columns
+  const { shared: _shared, ...own }: DriverOptions = { ...(typeof target === "string" ? {} : target), ...further };
+  // the name that administrators see, unless the URL or the program says another
+  own.connection = { application_name: `lockmgr ${hostname()}`, ...own.connection as object };
+  return {
+    open(options) {
+      const sockets = new Sockets();
+      const all = { ...own, ...OPTIONS, transform: undefined, ...sockets.option(own.socket), ...options };
+      return { sql: typeof target === "string" ? parsed(postgres, target, all) : postgres(all), sockets };
+    },
+  };
+}
+
+/** An instance for a URL. The platform's error for one that it cannot read has all of it, with the password. */
+function parsed(postgres: Postgres, url: string, options: DriverOptions): Instance {
+  try {
+    return postgres(url, options);
+  } catch {
+    throw new TypeError("Cannot use this address of PostgreSQL: want postgres://USER:PASSWORD@HOST:PORT/DATABASE");
+  }
+}
+
+/** Whether a value is a `sql` of postgres.js: an instance, a transaction or a reserved connection. */
+export function isSql(value: unknown): value is Sender {
+  return typeof value === "function" && typeof (value as Partial<Sender>).unsafe === "function";
+}
+
+/** Whether a value is an instance of postgres.js, and neither its transaction nor a reserved connection. */
+export function isInstance(value: unknown): value is Instance {
+  return isSql(value) && typeof (value as { begin?: unknown }).begin === "function" && "options" in value;
+}

@@ -1,0 +1,65 @@
+/**
+ * What a PostgreSQL error means, by its SQLSTATE (https://www.postgresql.org/docs/current/errcodes-appendix.html) or
+ * the word that a driver puts in its place.
+ *
+ * @module
+ */
+import { BackendError, LockError } from "../../core/errors.ts";
+
+/** The code of a server's or driver's error; an empty text when it has none. */
+export function codeOf(error: unknown): string {
+  const { code } = (error ?? {}) as { code?: unknown };
+  return typeof code === "string" ? code : "";
+}
+
+/** Codes after which the connection is of no use; what was asked may or may not have been done. */
+const BROKEN = /^(08...|57P0[1-5]|CONNECTION_\w+|CONNECT_TIMEOUT|E(?!RR_)[A-Z_]+)$/;
+/** Codes of what may go well when it is simply tried again: conflicts, time limits, too many connections. */
+const PASSING = /^(40001|40P01|55P03|57014|53...|25P03|57P05)$/;
+
+/** Whether the connection broke. */
+export function isBroken(error: unknown): boolean {
+  return BROKEN.test(codeOf(error));
+}
+
+/**
+ * Whether transactions got into each other's way: under `serializable`, by a deadlock, or in an all-or-nothing attempt,
+ * which divides by zero to undo itself when it got some names only.
+ */
+export function isConflict(error: unknown): boolean {
+  return ["40001", "40P01", "22012"].includes(codeOf(error));
+}
+
+/** Whether another transaction kept the row for longer than the statement was willing to wait. */
+export function isRowLocked(error: unknown): boolean {
+  return codeOf(error) === "55P03";
+}
+
+/** Whether a table or sequence is not there (any more). */
+export function isMissing(error: unknown): boolean {
+  return codeOf(error) === "42P01";
+}
+
+/** What to say instead of the driver's words. */
+const REASONS: Record<string, string> = {
+  ECONNREFUSED: "nobody answers at its address",
+  ENOTFOUND: "its host name is unknown",
+  CONNECT_TIMEOUT: "it did not answer in time",
+  CONNECTION_CLOSED: "the connection was closed",
+  CONNECTION_ENDED: "the connection was closed",
+  CONNECTION_DESTROYED: "the connection was closed",
+  "25006": "the server is read-only, as a replica is; want the primary",
+  "42501": "the role may not do that",
+};
+
+/** The error of this library for one of a driver's. A driver's error is kept as the cause: none of them holds the password. */
+export function translate(what: string, error: unknown): Error {
+  if (error instanceof LockError || error instanceof TypeError) return error;
+  const code = codeOf(error);
+  const words = String((error as Error)?.message || code || error);
+  const reason = REASONS[code] === undefined ? words : `${REASONS[code]} (${words})`;
+  return new BackendError(`Cannot ${what}: ${reason}`, {
+    cause: error,
+    retryable: BROKEN.test(code) || PASSING.test(code),
+  });
+}

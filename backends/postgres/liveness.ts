@@ -1,0 +1,54 @@
+import type { Source } from "./driver.ts";
+import { translate } from "./errors.ts";
+import type { Voucher } from "./rows_backend.ts";
+import { Session } from "./session.ts";
+
+/**
+ * One session that vouches for all hybrid locks of a backend: it keeps one advisory lock with a random key. When the
+ * session ends the key is free, and with it every row that names it; a new session takes a new key.
+ */
+export class Liveness {
+  readonly #source: Source;
+  readonly #timeout: number;
+  #current: Promise<Voucher & { lifeline: Session }> | undefined;
+
+  constructor(source: Source, timeout: number) {
+    this.#source = source;
+    this.#timeout = timeout;
+  }
+
+  /** The voucher for a lock that is to be taken now. */
+  async voucher(): Promise<Voucher> {
+    const current = await (this.#current ??= this.#open());
+    if (current.lifeline.ended === undefined) return current;
+    return await (this.#current = this.#open());
+  }
+
+  #open(): Promise<Voucher & { lifeline: Session }> {
+    const opening = this.#take();
+    opening.catch(() => {
+      if (this.#current === opening) this.#current = undefined;
+    });
+    return opening;
+  }
+
+  async #take(): Promise<Voucher & { lifeline: Session }> {
+    try {
+      const lifeline = await Session.open(this.#source, this.#timeout);
+      for (;;) {
+        const key = String(crypto.getRandomValues(new BigInt64Array(1))[0]);
+        const [row] = await lifeline.send("SELECT pg_try_advisory_lock($1::text::bigint)::text AS taken", [key]);
+        if (row.taken === "true") return { key, pid: lifeline.pid, lifeline };
+      }
+    } catch (error) {
+      throw translate("open a session that vouches for hybrid locks", error);
+    }
+  }
+
+  /** Ends the session, and with it whatever it vouches for. */
+  async close(): Promise<void> {
+    const current = this.#current;
+    this.#current = undefined;
+    await current?.then(({ lifeline }) => lifeline.close(), () => {});
+  }
+}

@@ -1,0 +1,85 @@
+/**
+ * How a PostgreSQL backend is set up, and what a URL says of it.
+ *
+ * @module
+ */
+import { type BackendSettings, refuseUnknown, resolveSettings, takeSettings } from "../../core/settings.ts";
+import type { DriverOptions } from "./driver.ts";
+
+/**
+ * How a PostgreSQL backend is set up.
+ *
+ * @example
+ * ```ts
+ * import { postgresBackend, type PostgresOptions } from "@lockmgr/lockmgr/postgres";
+ *
+ * const options: PostgresOptions = { mode: "hybrid", table: "app.locks", migrate: false, sessionTimeout: 30 };
+ * export const open = () => postgresBackend("postgres://app@db.example.org/app", options);
+ * ```
+ */
+export interface PostgresOptions extends BackendSettings {
+  /** How many connections of its own a backend may open for leases. @default 4 */
+  max?: number;
+  /**
+   * Seconds after which the server ends a session that has gone silent, and with it the locks that ride on it (`session`
+   * and `hybrid`). The holder asks three times as often and gives its locks up after two thirds. @default 15
+   */
+  sessionTimeout?: number;
+  /** Further options of postgres.js for connections made from a URL, such as `ssl` with a certificate. */
+  driver?: Record<string, unknown>;
+}
+
+/** The options after their checks. */
+export interface ResolvedOptions extends Required<BackendSettings> {
+  /** Connections for leases. */
+  readonly max: number;
+  /** Seconds. */
+  readonly sessionTimeout: number;
+  /** For postgres.js. */
+  readonly driver: DriverOptions;
+}
+
+const DEFAULT_MAX = 4;
+const DEFAULT_SESSION_TIMEOUT = 15;
+
+/** Shorter, and a busy event loop would end sessions; longer, and the server's own limits of milliseconds overflow. */
+const SESSION_TIMEOUT = { least: 0.3, most: 86_400 };
+
+/**
+ * Checks the options and fills in the defaults.
+ *
+ * @throws {TypeError | RangeError} For an option that nobody knows or that cannot be.
+ */
+export function resolveOptions(options: PostgresOptions): ResolvedOptions {
+  refuseUnknown("PostgreSQL", options, ["max", "sessionTimeout", "driver"]);
+  const { max = DEFAULT_MAX, sessionTimeout = DEFAULT_SESSION_TIMEOUT, driver = {} } = options;
+  if (!Number.isSafeInteger(max) || max < 1) {
+    throw new RangeError(`Cannot use max ${String(max)}: want a number of connections, 1 or more`);
+  }
+  const { least, most } = SESSION_TIMEOUT;
+  if (typeof sessionTimeout !== "number" || !(sessionTimeout >= least && sessionTimeout <= most)) {
+    throw new RangeError(`Cannot use sessionTimeout ${String(sessionTimeout)}: want ${least} to ${most} seconds`);
+  }
+  if (typeof driver !== "object" || driver === null) {
+    throw new TypeError(`Cannot use driver ${String(driver)}: want an object of postgres.js options`);
+  }
+  return { ...resolveSettings(options), max, sessionTimeout, driver };
+}
+
+/**
+ * Takes what a URL says about lockmgr out of it; the rest is the driver's.
+ *
+ * @throws {TypeError} When it is no URL of PostgreSQL, or says something unknown of lockmgr.
+ */
+export function parseUrl(target: string): { url: string; settings: BackendSettings } {
+  if (!/^postgres(ql)?:\/\//i.test(target)) {
+    throw new TypeError("Cannot use this address of PostgreSQL: want one that begins with postgres://");
+  }
+  // several hosts ("a:1,b:2") are no URL to the platform, but the driver takes them: only the query is read here
+  const [, query = ""] = /^[^?]*\?([^#]*)/s.exec(target) ?? [];
+  const parameters = new URLSearchParams(query);
+  const settings = takeSettings(parameters);
+  const rest = parameters.toString();
+  const bare = target.replace(/[?#].*$/s, "").replace(/^postgresql:/i, "postgres:");
+  return { url: rest ? `${bare}?${rest}` : bare, settings };
+}

@@ -1,0 +1,100 @@
+/**
+ * The table, what is made of it, and whether what is there can be used.
+ *
+ * @module
+ */
+import { BackendError } from "../../core/errors.ts";
+
+/** The longest identifier, in bytes: PostgreSQL cuts longer ones off. */
+const LONGEST_NAME = 63;
+
+/** A checked table name between the quotes of SQL. */
+export function quoted(table: string): string {
+  return table.split(".").map((part) => `"${part}"`).join(".");
+}
+
+/** The name of something that belongs to the table, in the table's schema; cut short so that it stays different. */
+export function relative(table: string, suffix: string): string {
+  const [name, schema] = table.split(".").reverse();
+  const own = name.slice(0, LONGEST_NAME - suffix.length) + suffix;
+  return schema === undefined ? own : `${schema}.${own}`;
+}
+
+/** The sequence that session locks draw their tokens from. */
+export function sequenceOf(table: string): string {
+  return relative(table, "_token");
+}
+
+/** The table as a word for keys and channels: `public` is where a table without a schema is. */
+export function namespaceOf(table: string): string {
+  return table.replace(/^public\./, "");
+}
+
+/**
+ * The DDL: a row for each name, kept when the lock is released so that tokens go on rising. `owner` is NULL while the
+ * name is free; `locked_until` is NULL for a lock that never expires; `liveness` is the advisory lock that the
+ * holder's connection keeps in hybrid mode. There is no index on `locked_until`: every renewal would have to write it.
+ */
+export function schema(table: string): string {
+  const [index] = relative(table, "_held").split(".").reverse();
+  return `
+CREATE TABLE IF NOT EXISTS ${quoted(table)} (
+  name         text COLLATE "C" NOT NULL PRIMARY KEY,
+  owner        text,
+  token        bigint      NOT NULL,
+  locked_by    text        NOT NULL,
+  lock_process bigint,
+  locked_until timestamptz,
+  created_at   timestamptz NOT NULL,
+  updated_at   timestamptz NOT NULL,
+  metadata     json,
+  liveness     bigint,
+  session_pid  integer
+) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500);
+CREATE INDEX IF NOT EXISTS "${index}" ON ${quoted(table)} (name) WHERE owner IS NOT NULL;
+CREATE SEQUENCE IF NOT EXISTS ${quoted(sequenceOf(table))};
+`.trim();
+}
+
+/** Columns that the statements use. */
+const COLUMNS = [
+  "name",
+  "owner",
+  "token",
+  "locked_by",
+  "lock_process",
+  "locked_until",
+  "created_at",
+  "updated_at",
+  "metadata",
+  "liveness",
+  "session_pid",
+];
+
+/**
+ * Looks at what is there: one row of what the server is, and the columns of the table as a JSON array, NULL when there
+ * is no table. `(table, sequence)`, both between quotes.
+ */
+export const INSPECTION = `
+  SELECT pg_backend_pid()::text AS pid, version() AS version, pg_is_in_recovery()::text AS replica,
+    current_schema()::text AS schema, to_regclass($2::text)::text AS sequence,
+    (SELECT json_agg(attname) FROM pg_attribute
+      WHERE attrelid = to_regclass($1::text) AND attnum > 0 AND NOT attisdropped)::text AS columns`;
+
+/**
+ * Whether the table is there.
+ *
+ * @throws {BackendError} When it is there with other columns.
+ */
+export function isTable(table: string, columns: string | null): boolean {
+  if (columns === null) return false;
+  const present: string[] = JSON.parse(columns);
+  const missing = COLUMNS.filter((column) => !present.includes(column));
+  if (missing.length > 0) {
+    throw new BackendError(
+      `Cannot use table ${JSON.stringify(table)}: it has no column ${missing.join(", ")}; ` +
+        "want a table that lockmgr made, or another name",
+    );
+  }
+  return true;
+}

@@ -1,0 +1,179 @@
+import type { Lifeline } from "../../core/backend.ts";
+import { BackendError } from "../../core/errors.ts";
+import { monotonic, startTimer, type Timer } from "../../core/runtime.ts";
+import { endInstance, inTime } from "./client.ts";
+import type { Opened, Source, SqlResult } from "./driver.ts";
+import { isBroken } from "./errors.ts";
+
+/** Seconds to wait for a new session. */
+const OPENING = 15;
+
+/**
+ * What bounds the life of a session whose client has vanished: idle for too long, or data not acknowledged (keepalives
+ * alone do not help while data is under way). `idle_session_timeout` came with PostgreSQL 14. Limits that the operator
+ * has set for ordinary statements must not end it.
+ */
+const SET_UP = `
+  SELECT pg_backend_pid()::text AS pid,
+    set_config('tcp_user_timeout', $1, false), set_config('tcp_keepalives_idle', $2, false),
+    set_config('tcp_keepalives_interval', $2, false), set_config('tcp_keepalives_count', '3', false),
+    set_config('statement_timeout', '0', false), set_config('lock_timeout', '0', false),
+    set_config('default_transaction_isolation', 'read committed', false),
+    CASE WHEN current_setting('server_version_num')::int >= 140000
+      THEN set_config('idle_session_timeout', $1, false) END AS idle`;
+
+/** What a new session says of itself. */
+interface Greeting {
+  readonly pid: string;
+  readonly direct: boolean;
+}
+
+/**
+ * One connection of our own, kept for as long as it lives and never silently replaced: locks ride on it. It is asked
+ * every third of the timeout, and given up when nothing was heard for two thirds, before the server gives up its end.
+ */
+export class Session implements Lifeline {
+  /** The server's process id. */
+  readonly pid: string;
+  /** Whether no proxy is in between. */
+  readonly direct: boolean;
+  readonly #instance: Opened;
+  readonly #timeout: number;
+  readonly #listeners = new Set<() => void>();
+  #heardAt: number;
+  #ended: Error | undefined;
+  #ending: Promise<void> | undefined;
+  #timer: Timer | undefined;
+
+  private constructor(instance: Opened, timeout: number, row: Greeting, heardAt: number) {
+    this.#instance = instance;
+    this.#timeout = timeout * 1e3;
+    this.pid = row.pid;
+    this.direct = row.direct;
+    this.#heardAt = heardAt;
+    this.#arm();
+  }
+
+  /** Opens a session that the server ends after `timeout` seconds of silence. `onNotify` is told what others notify. */
+  static async open(
+    source: Source,
+    timeout: number,
+    onNotify?: (channel: string, payload: string) => void,
+  ): Promise<Session> {
+    let session: Session | undefined;
+    let closed = false;
+    const instance = source.open({
+      max: 1,
+      prepare: true,
+      idle_timeout: 0,
+      onclose: () => {
+        closed = true;
+        if (session) session.#end(new BackendError("Cannot use a session of PostgreSQL: its connection was closed"));
+      },
+      ...(onNotify ? { onnotify: onNotify } : {}),
+    });
+    instance.sockets.ref();
+    try {
+      const askedAt = monotonic();
+      const milliseconds = String(Math.ceil(timeout * 1e3));
+      const seconds = String(Math.max(1, Math.ceil(timeout / 3)));
+      const setUp = instance.sql.unsafe(SET_UP, [milliseconds, seconds]);
+      const result = await inTime(setUp, OPENING, () => {});
+      const pid = result[0].pid!;
+      const direct = String(result.state?.pid) === pid;
+      session = new Session(instance, timeout, { pid, direct }, askedAt);
+      if (closed) session.#end(new BackendError("Cannot use a session of PostgreSQL: its connection was closed"));
+      return session;
+    } catch (error) {
+      await endInstance(instance, 0);
+      throw error;
+    } finally {
+      instance.sockets.unref();
+    }
+  }
+
+  /** Why it ended. Judged by the clock as well: a process that was stopped runs its timers late. */
+  get ended(): Error | undefined {
+    if (this.#ended === undefined && monotonic() >= this.#deadline) this.#giveUp();
+    return this.#ended;
+  }
+
+  /** Calls `listener` once when it ends. */
+  onEnd(listener: () => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  /** Sends one statement. When no answer comes in time the session is given up: nobody can say what it holds. */
+  async send(text: string, parameters: (string | null)[] = [], prepare = true): Promise<SqlResult> {
+    if (this.ended) throw this.ended;
+    const askedAt = monotonic();
+    this.#instance.sockets.ref();
+    try {
+      const answer = this.#instance.sql.unsafe(text, parameters, { prepare });
+      const result = await inTime(answer, this.#timeout * 2 / 3e3, () => this.#giveUp());
+      if (this.ended) throw this.ended;
+      this.#heardAt = Math.max(this.#heardAt, askedAt);
+      return result;
+    } catch (error) {
+      if (isBroken(error)) this.#end(error as Error);
+      else if (this.#ended === undefined) this.#heardAt = Math.max(this.#heardAt, askedAt); // an error is an answer
+      throw error;
+    } finally {
+      this.#instance.sockets.unref();
+    }
+  }
+
+  /** Keeps the process alive from now on. */
+  ref(): void {
+    this.#instance.sockets.ref();
+  }
+
+  /** The opposite of `ref`. */
+  unref(): void {
+    this.#instance.sockets.unref();
+  }
+
+  /** Ends it in good order. */
+  async close(): Promise<void> {
+    this.#end(new BackendError("Cannot use a session of PostgreSQL: it was closed"), 1);
+    await this.#ending;
+  }
+
+  /** When it can no longer be believed (ms, monotonic). */
+  get #deadline(): number {
+    return this.#heardAt + this.#timeout * 2 / 3;
+  }
+
+  #arm(): void {
+    if (this.#ended) return;
+    const beatAt = this.#heardAt + this.#timeout / 3;
+    const now = monotonic();
+    const next = now < beatAt ? beatAt : this.#deadline;
+    this.#timer = startTimer(next - now, () => this.#beat(beatAt), false);
+  }
+
+  /** Asks for a sign of life when nothing was heard for a third of the timeout. */
+  #beat(dueAt: number): void {
+    if (this.ended) return;
+    const now = monotonic();
+    if (now >= dueAt && this.#heardAt + this.#timeout / 3 <= now) {
+      this.send("SELECT 1 AS alive").catch(() => {}); // an end is told to the listeners, anything else is a sign of life
+    }
+    this.#arm();
+  }
+
+  #giveUp(): void {
+    const silence = this.#timeout * 2 / 3e3;
+    this.#end(new BackendError(`Cannot use a session of PostgreSQL: nothing was heard of it for ${silence} s`));
+  }
+
+  #end(reason: Error, seconds = 0): void {
+    if (this.#ended) return;
+    this.#ended = reason;
+    this.#timer?.stop();
+    this.#ending = endInstance(this.#instance, seconds);
+    for (const listener of [...this.#listeners]) listener();
+    this.#listeners.clear();
+  }
+}

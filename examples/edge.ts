@@ -1,0 +1,32 @@
+/**
+ * A fetch handler as Deno Deploy, Supabase Edge Functions or Cloudflare Workers run it: a lease through a transaction
+ * pooler. One statement per operation, nothing kept in a session, nothing left to do after the response.
+ *
+ * The lease lasts longer than the platform lets a request run, so that it needs no renewal; `migrate: false` runs no
+ * DDL (`lockmgr schema` prints it).
+ *
+ * @module
+ */
+import { tryLock } from "@lockmgr/lockmgr";
+import { postgresBackend } from "@lockmgr/lockmgr/postgres";
+
+/** Seconds that a request may run at most. */
+const LONGEST_REQUEST = 60;
+
+/** What the platform gives the handler. */
+export interface Environment {
+  /** The address of the pooler. */
+  readonly DATABASE_URL: string;
+}
+
+/** Does a piece of work that must not run twice at the same time; the second request is told to come again. */
+export default {
+  async fetch(request: Request, environment: Environment): Promise<Response> {
+    const job = new URL(request.url).pathname.slice(1) || "default";
+    await using backend = await postgresBackend(environment.DATABASE_URL, { max: 1, migrate: false });
+    await using lock = await tryLock(`job:${job}`, { backend, expires: LONGEST_REQUEST, lockedBy: "edge" });
+    if (lock === undefined) return new Response("busy\n", { status: 409, headers: { "retry-after": "5" } });
+    await new Promise((resolve) => setTimeout(resolve, 100)); // the work
+    return new Response(`done under token ${lock.token}\n`, { status: lock.held ? 200 : 500 });
+  },
+};

@@ -1,0 +1,247 @@
+import {
+  BackendError,
+  connect,
+  getLock,
+  isLocked,
+  listLocks,
+  Locked,
+  LockLost,
+  setLock,
+  tryLock,
+} from "@lockmgr/lockmgr";
+import { mysqlBackend } from "@lockmgr/lockmgr/mysql";
+import assert from "node:assert/strict";
+import mysql from "mysql2/promise";
+import { aborted } from "../conformance/case.ts";
+import { test } from "../harness.ts";
+import { startMariadb } from "../servers/mariadb.ts";
+import { startMysql } from "../servers/mysql.ts";
+import { ask } from "../servers/mysql_database.ts";
+import { onEach, onOwn, type Place, until } from "./flavors.ts";
+
+/** Kills what every connection to the place's database is doing, or the connections. */
+async function killEach(place: Place, how: "QUERY" | "CONNECTION"): Promise<void> {
+  const rows = await place.ask(
+    `SELECT id AS id FROM information_schema.processlist WHERE db = '${place.name}' AND id <> CONNECTION_ID()`,
+  );
+  for (const { id } of rows) await place.ask(`KILL ${how} ${id}`).catch(() => {});
+}
+
+for (const mode of ["lease", "session", "hybrid"] as const) {
+  for (const how of ["QUERY", "CONNECTION"] as const) {
+    onEach(`${mode}: KILL ${how} at any time gives right answers and no leak`, async (place) => {
+      const backend = await place.backend({ mode });
+      const other = await place.backend({ mode });
+      let killing = true;
+      const killer = (async () => {
+        while (killing) await killEach(place, how);
+      })();
+      let inside = 0;
+      let last = 0n;
+      for (let round = 0; round < 60; round++) {
+        const name = "a";
+        const tries = await Promise.allSettled([tryLock(name, { backend }), tryLock(name, { backend: other })]);
+        for (const result of tries) {
+          if (result.status === "rejected") {
+            assert(result.reason instanceof BackendError, String(result.reason));
+            assert(result.reason.retryable, String(result.reason));
+          } else if (result.value?.held) {
+            if (mode === "lease") assert.equal(++inside, 1);
+            assert(result.value.token > last);
+            last = result.value.token;
+          }
+        }
+        inside = 0;
+        for (const result of tries) {
+          if (result.status === "fulfilled") {
+            await result.value?.unlock().catch(() => result.value!.unlock()).catch(() => {});
+          }
+        }
+        if (mode === "lease") await backend.release([{ name, owner: null }]).catch(() => {}); // granted without an answer
+      }
+      killing = false;
+      await killer;
+      await backend.clean("expired");
+      if (mode === "lease") await backend.clean("all");
+      const lock = await getLock("a", { backend, wait: 20 });
+      assert(lock.token > last);
+      assert.equal(await lock.unlock(), true);
+    });
+  }
+
+  onOwn(`${mode}: a server restart in the middle of a wait and of a hold`, [], async (place) => {
+    const backend = await place.backend({ mode });
+    const other = await place.backend({ mode });
+    const lock = await getLock("a", { backend });
+    const waiter = getLock("a", { backend: other, wait: 60 });
+    const lost = mode === "lease" ? undefined : aborted(lock.signal);
+    await until("somebody waits", () => tryLock("a", { backend: other }).then((lock) => lock === undefined));
+    const restarted = place.server.restart();
+    if (lost) assert(await lost instanceof LockLost);
+    await restarted;
+    if (mode === "lease") {
+      assert.equal(await lock.verify(), true);
+      assert.equal(await lock.unlock(), true);
+    }
+    const next = await waiter;
+    assert(next.token > lock.token);
+    assert.equal(await next.unlock(), true);
+  });
+
+  onOwn(`${mode}: a server that is down is an error, not busy`, [], async (place) => {
+    const backend = await place.backend({ mode });
+    await place.server.kill();
+    await assert.rejects(getLock("a", { backend }), (error) => {
+      assert(error instanceof BackendError && !(error instanceof Locked));
+      assert.equal(error.retryable, true);
+      assert.match(error.message, /^Cannot acquire lock "a": .+[^.]$/);
+      assert(!`${error.message} ${error.cause}`.includes("secret-word"));
+      return true;
+    });
+    await place.server.start();
+    const lock = await getLock("a", { backend });
+    assert.equal(await lock.unlock(), true);
+  });
+}
+
+onOwn("max_connections reached is an error that may pass", ["--max-connections=3"], async (place) => {
+  const backend = await place.backend({ connections: 10 });
+  const all = await Promise.all(Array.from({ length: 10 }, async (_, index) => {
+    return await getLock(`lock ${index}`, { backend }).catch((error) => error);
+  }));
+  for (const result of all.filter((result) => result instanceof Error)) {
+    assert(result instanceof BackendError && result.retryable, String(result));
+    assert.match(result.message, /no connection left/);
+  }
+  assert(all.some((result) => !(result instanceof Error)));
+  assert.equal(await getLock("after", { backend }).then((lock) => lock.unlock()), true);
+});
+
+onOwn(
+  "ANSI_QUOTES, a time zone far away and lower-case table names change nothing",
+  ["--sql-mode=ANSI_QUOTES,NO_BACKSLASH_ESCAPES", "--default-time-zone=+11:30"],
+  async (place) => {
+    const pool = mysql.createPool({ uri: place.url, charset: "latin1_swedish_ci", timezone: "-05:00" });
+    const backend = await mysqlBackend(pool);
+    const session = await place.backend({ mode: "session" });
+    const before = Date.now();
+    const lock = await getLock("n'a\"m\\e 🔒", {
+      backend,
+      expires: 60,
+      lockedBy: "hôst-🔒",
+      metadata: { "é": "\\'\"" },
+    });
+    assert(Math.abs(lock.createdAt.getTime() - before) < 60_000);
+    const [record] = await listLocks({ backend: await place.backend() });
+    assert.equal(String(record), String(lock));
+    assert.deepEqual(record.metadata, { "é": "\\'\"" });
+    const token = await getLock("a", { backend: session }).then((held) => held.token);
+    assert(Math.abs(Number(token) / 1e3 - before) < 60_000);
+    await pool.end();
+  },
+);
+
+onEach("a user with rights on the one table needs no more", async (place) => {
+  await place.backend({ table: "held" });
+  await place.ask(
+    `DROP USER IF EXISTS clerk`,
+    `CREATE USER clerk IDENTIFIED BY 'pass-word'`,
+    `GRANT SELECT, INSERT, UPDATE, DELETE ON ${place.name}.held TO clerk`,
+  );
+  const url = place.server.urlOf(place.name, "clerk", "pass-word");
+  for (const mode of ["lease", "session", "hybrid"] as const) {
+    const backend = await connect(url, { mode, table: "held", migrate: false });
+    try {
+      const lock = await getLock("a", { backend });
+      assert.equal(await isLocked("a", { backend }), true);
+      assert.equal(await lock.verify(), true);
+      if (mode !== "session") await setLock(["b", "c"], { backend, fail: true });
+      assert.equal(await lock.unlock(), true);
+      if (mode !== "session") assert.equal(await backend.clean("all"), 2);
+    } finally {
+      await backend[Symbol.asyncDispose]();
+    }
+  }
+  await assert.rejects(connect(url, { table: "other", migrate: false }), /does not exist or may not be used/);
+  await assert.rejects(connect(url, { table: "other" }), BackendError);
+  await assert.rejects(connect(place.server.urlOf(place.name, "clerk", "wrong-word")), (error) => {
+    assert(error instanceof BackendError);
+    assert(!`${error.message} ${error.cause}`.includes("wrong-word"));
+    return true;
+  });
+});
+
+onEach("tables that are not ours are refused, dropped ones are made again", async (place) => {
+  await place.ask("CREATE TABLE other (name VARCHAR(255) PRIMARY KEY, owner INT)");
+  await assert.rejects(place.backend({ table: "other" }), /it has no column token/);
+  const backend = await place.backend();
+  await place.ask("DROP TABLE lockmgr_locks");
+  await assert.rejects(getLock("a", { backend }), BackendError);
+  assert.equal(await getLock("a", { backend }).then((lock) => lock.unlock()), true);
+});
+
+for (const [name, serve] of [["mysql", startMysql], ["mariadb", () => startMariadb({ suite: "sid" })]] as const) {
+  test(`${name}: connections are encrypted when they are asked to be`, async () => {
+    await using server = await serve();
+    await ask(
+      server.url,
+      "CREATE USER careful IDENTIFIED BY 'pass-word' REQUIRE SSL",
+      "GRANT ALL PRIVILEGES ON test.* TO careful",
+    );
+    const url = server.urlOf("test", "careful", "pass-word");
+    await assert.rejects(connect(url), BackendError);
+    await assert.rejects(connect(url, { ssl: true }), BackendError); // nobody vouches for the server's certificate
+    for (const mode of ["lease", "session", "hybrid"] as const) {
+      const backend = await connect(url, { mode, ssl: { rejectUnauthorized: false } });
+      assert.equal(await getLock("a", { backend }).then((lock) => lock.unlock()), true);
+      await backend[Symbol.asyncDispose]();
+    }
+  });
+}
+
+onOwn("session and hybrid are refused on a read-only server", ["--read-only=ON"], async (place) => {
+  for (const mode of ["session", "hybrid"] as const) {
+    await assert.rejects(place.backend({ mode }), (error) => {
+      assert.equal((error as { code: string }).code, "UNSUPPORTED");
+      assert.match((error as Error).message, /read-only.*want "lease"/);
+      return true;
+    });
+  }
+});
+
+onEach("guard keeps a lock from changing hands until the caller's transaction ends", async (place) => {
+  const backend = await place.backend();
+  const other = await place.backend();
+  for (const client of [await mysql.createConnection(place.url)]) {
+    const lock = await getLock("a", { backend, expires: 0.4 });
+    await assert.rejects(lock.guard(client), /no transaction is open/);
+    await assert.rejects(lock.guard(mysql), TypeError);
+    await client.beginTransaction();
+    await lock.guard(client);
+    await aborted(lock.signal);
+    assert.equal(await tryLock("a", { backend: other }), undefined); // lapsed, and yet not to be had
+    await client.commit();
+    const next = await getLock("a", { backend: other, wait: 10 });
+    await client.beginTransaction();
+    await assert.rejects(lock.guard(client), LockLost);
+    await next.guard(client);
+    await client.rollback();
+    await client.end();
+    await next.unlock();
+  }
+});
+
+onEach("a pool is left as it was, and a transaction left open on it is refused", async (place) => {
+  const pool = mysql.createPool({ uri: place.url, connectionLimit: 1 });
+  const backend = await mysqlBackend(pool);
+  const lock = await getLock("a", { backend });
+  assert.equal(await lock.unlock(), true);
+  const connection = await pool.getConnection();
+  await connection.query("SET autocommit = 0");
+  connection.release();
+  await assert.rejects(getLock("a", { backend }), /transaction open, or autocommit off/);
+  await backend[Symbol.asyncDispose]();
+  const [rows] = await pool.query("SELECT COUNT(*) AS held FROM lockmgr_locks WHERE owner IS NOT NULL");
+  assert.equal((rows as { held: number }[])[0].held, 0);
+  await pool.end();
+});

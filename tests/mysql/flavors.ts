@@ -1,0 +1,96 @@
+/**
+ * The two servers that every test of this engine runs on.
+ *
+ * @module
+ */
+import type { Backend } from "@lockmgr/lockmgr";
+import { mysqlBackend, type MysqlOptions } from "@lockmgr/lockmgr/mysql";
+import { test } from "../harness.ts";
+import { startMariadb } from "../servers/mariadb.ts";
+import { startMysql } from "../servers/mysql.ts";
+import { type AnyRow, ask, freshDatabase } from "../servers/mysql_database.ts";
+import type { MysqlServer, MysqlServerOptions } from "../servers/mysql_server.ts";
+
+/** One kind of server. */
+export interface Flavor {
+  /** Its name. */
+  readonly name: "mysql" | "mariadb";
+  /** Starts one of a test's own. */
+  start(options?: MysqlServerOptions): Promise<MysqlServer>;
+  /** The one that many tests share. */
+  readonly shared: MysqlServer;
+}
+
+/** MySQL and MariaDB. */
+export const flavors: readonly Flavor[] = [
+  { name: "mysql", start: startMysql, shared: await startMysql() },
+  { name: "mariadb", start: startMariadb, shared: await startMariadb() },
+];
+
+/** A database of one test's own on a shared server. */
+export interface Place extends AsyncDisposable {
+  /** The server. */
+  readonly server: MysqlServer;
+  /** The kind of server. */
+  readonly flavor: Flavor;
+  /** The database's name. */
+  readonly name: string;
+  /** The database's address. */
+  readonly url: string;
+  /** A backend on it, closed with the place. */
+  backend(options?: MysqlOptions): Promise<Backend>;
+  /** Asks the server, beside the library. */
+  ask(...statements: string[]): Promise<AnyRow[]>;
+}
+
+/** A place on a server. */
+export async function placeOn(server: MysqlServer, flavor: Flavor): Promise<Place> {
+  const { name, url, drop } = await freshDatabase(server);
+  const opened: Backend[] = [];
+  return {
+    server,
+    flavor,
+    name,
+    url,
+    async backend(options = {}) {
+      const backend = await mysqlBackend(url, options);
+      opened.push(backend);
+      return backend;
+    },
+    ask: (...statements) => ask(url, ...statements),
+    async [Symbol.asyncDispose]() {
+      for (const backend of opened) await backend[Symbol.asyncDispose]();
+      await drop();
+    },
+  };
+}
+
+/** Registers a test for each kind of server, with a database of its own on the shared one. */
+export function onEach(name: string, run: (place: Place) => Promise<void>): void {
+  for (const flavor of flavors) {
+    test(`${flavor.name}: ${name}`, async () => {
+      await using place = await placeOn(flavor.shared, flavor);
+      await run(place);
+    });
+  }
+}
+
+/** Registers a test for each kind of server, on one of its own with these settings. */
+export function onOwn(name: string, settings: readonly string[], run: (place: Place) => Promise<void>): void {
+  for (const flavor of flavors) {
+    test(`${flavor.name}: ${name}`, async () => {
+      await using server = await flavor.start({ settings });
+      await using place = await placeOn(server, flavor);
+      await run(place);
+    });
+  }
+}
+
+/** Comes back when the condition holds; fails when it does not within `patience` (ms). */
+export async function until(what: string, holds: () => boolean | Promise<boolean>, patience = 20_000): Promise<void> {
+  const startedAt = performance.now();
+  while (!await holds()) {
+    if (performance.now() - startedAt > patience) throw new Error(`Waited ${patience} ms in vain: ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+}

@@ -1,0 +1,45 @@
+import assert from "node:assert/strict";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import process from "node:process";
+import { start } from "../processes/spawn.ts";
+import { onOwn } from "./flavors.ts";
+
+/** How long the processes race (s); the thorough run takes 60. */
+const SECONDS = process.env.LOCKMGR_RACE_SECONDS ?? "3";
+
+for (const isolation of ["READ-COMMITTED", "REPEATABLE-READ"]) {
+  for (const how of ["lease", "hybrid", "pool"]) {
+    onOwn(
+      `${how} at ${isolation}: four processes with random sets of names never meet, and never see a deadlock`,
+      [`--transaction-isolation=${isolation}`],
+      async ({ url, ask }) => {
+        const directory = await mkdtemp(join(tmpdir(), "lockmgr-race-"));
+        const racers = Array.from({ length: 4 }, () => start("tests/mysql/racer.ts", [url, how, directory, SECONDS]));
+        try {
+          let sets = 0;
+          for (const racer of racers) {
+            const said = await racer.next<Record<string, number>>();
+            assert.deepEqual({ ...said, sets: 0, busy: 0 }, {
+              sets: 0,
+              busy: 0,
+              overlaps: 0,
+              tokens: 0,
+              lost: 0,
+              errors: [],
+            });
+            sets += said.sets;
+            assert.equal(await racer.ended, 0);
+          }
+          assert(sets > 3, `only ${sets} sets were taken`);
+          const [{ held }] = await ask("SELECT COUNT(*) AS held FROM lockmgr_locks WHERE owner IS NOT NULL");
+          assert.equal(Number(held), 0);
+        } finally {
+          for (const racer of racers) await racer[Symbol.asyncDispose]();
+          await rm(directory, { recursive: true });
+        }
+      },
+    );
+  }
+}

@@ -1,0 +1,82 @@
+import { getLock, type Mode, UnsupportedError } from "@lockmgr/lockmgr";
+import { mysqlBackend } from "@lockmgr/lockmgr/mysql";
+import assert from "node:assert/strict";
+import { createPool } from "mysql2/promise";
+import { test } from "../harness.ts";
+import { startGalera } from "../servers/galera.ts";
+import { startMysql } from "../servers/mysql.ts";
+import type { MysqlServer } from "../servers/mysql_server.ts";
+import { onEach } from "./flavors.ts";
+
+/** Modes that need sessions are refused with this reason, `lease` is not. */
+async function refuses(server: MysqlServer, reason: RegExp): Promise<void> {
+  for (const mode of ["session", "hybrid"] as const) {
+    await assert.rejects(mysqlBackend(server.url, { mode }), (error) => {
+      assert(error instanceof UnsupportedError);
+      assert.match(error.message, reason);
+      assert.match(error.message, /want "lease"$/);
+      return true;
+    });
+  }
+  const backend = await mysqlBackend(server.url);
+  assert.equal(await getLock("a", { backend }).then((lock) => lock.unlock()), true);
+  await backend[Symbol.asyncDispose]();
+}
+
+test("mysql: session locks are refused in a multi-primary replication group", async () => {
+  await using server = await startMysql({
+    settings: [
+      "--plugin-load-add=group_replication.so",
+      "--loose-group-replication-group-name=aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee",
+      "--loose-group-replication-single-primary-mode=OFF",
+      "--loose-group-replication-start-on-boot=OFF",
+      "--gtid-mode=ON",
+      "--enforce-gtid-consistency=ON",
+    ],
+  });
+  await refuses(server, /multi-primary/);
+});
+
+test("mariadb: session locks are refused in a Galera cluster", async () => {
+  await using server = await startGalera();
+  await refuses(server, /Galera/);
+});
+
+onEach("a pool lends its settings to the connections of session locks, and no connection", async (place) => {
+  const pool = createPool({ uri: place.url, connectionLimit: 1 });
+  const used = await pool.getConnection(); // nothing is left in the pool
+  const backend = await mysqlBackend(pool, { mode: "session" });
+  const lock = await getLock("a", { backend });
+  assert.equal(await lock.verify(), true);
+  assert.equal(await lock.unlock(), true);
+  await backend[Symbol.asyncDispose]();
+  used.release();
+  await pool.end();
+});
+
+onEach("options and targets are checked before anything is opened", async ({ url }) => {
+  const wrong: [unknown, object][] = [
+    [url, { mode: "advisory" as Mode }],
+    [url, { timout: 3 }],
+    [url, { connections: 0 }],
+    [url, { timeout: NaN }],
+    [url, { sessionTimeout: "30" }],
+    [`${url}?lockmgr_mod=lease`, {}],
+    [`${url}?compress=true`, {}],
+    [`${url}?ssl=maybe`, {}],
+    ["postgres://localhost/test", {}],
+    ["mysql://user:secret-word@host:port/x", {}],
+    [{}, {}],
+    [7, {}],
+  ];
+  for (const [target, options] of wrong) {
+    await assert.rejects(mysqlBackend(target as string, options), (error) => {
+      assert(error instanceof TypeError || error instanceof RangeError, String(error));
+      assert(!error.message.includes("secret-word"));
+      return true;
+    });
+  }
+  const backend = await mysqlBackend(`${url}?lockmgr_mode=hybrid&lockmgr_table=mine`, {});
+  assert.equal(backend.mode, "hybrid");
+  await backend[Symbol.asyncDispose]();
+});

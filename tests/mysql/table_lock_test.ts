@@ -1,0 +1,141 @@
+import { BackendError, LockLost, LockNotFound, LockTimeout, UnsupportedError } from "@lockmgr/lockmgr";
+import { TableLock } from "@lockmgr/lockmgr/mysql";
+import assert from "node:assert/strict";
+import { onEach, type Place } from "./flavors.ts";
+
+/** Two tables with a row each. */
+async function tables({ ask }: Place): Promise<void> {
+  for (const table of ["alphabet", "customer"]) {
+    await ask(`CREATE TABLE ${table} (id INT PRIMARY KEY, n INT) ENGINE=InnoDB`, `INSERT INTO ${table} VALUES (1, 0)`);
+  }
+}
+
+/** The number in a table, as others see it. */
+async function number({ ask }: Place, table = "alphabet"): Promise<number> {
+  return Number((await ask(`SELECT n FROM ${table}`))[0].n);
+}
+
+/** How many connections to the database there are. */
+async function connections({ ask, name }: Place): Promise<number> {
+  const rows = await ask(
+    `SELECT id AS id FROM information_schema.processlist WHERE db = '${name}' AND id <> CONNECTION_ID()`,
+  );
+  return rows.length;
+}
+
+onEach("a write lock lets its holder write and nobody else read (test_write)", async (place) => {
+  await tables(place);
+  const backend = await place.backend();
+  const write = ["alphabet"];
+  const held = await new TableLock({ write, backend }).acquire();
+  assert.deepEqual(write, ["alphabet"]); // the list is the caller's
+  await held.query("UPDATE alphabet SET n = ? WHERE id = ?", [7, 1]);
+  assert.deepEqual(await held.query("SELECT n FROM alphabet"), [{ n: 7 }]);
+  const reading = new TableLock({ read: ["alphabet"], acquireTimeout: 0.2, backend });
+  await assert.rejects(reading.acquire(), LockTimeout);
+  await held.release();
+  assert.equal(await number(place), 7);
+});
+
+onEach("a read lock is shared, and lets nobody write (test_read)", async (place) => {
+  await tables(place);
+  const backend = await place.backend();
+  const first = await new TableLock({ read: ["alphabet"], backend }).acquire();
+  const second = await new TableLock({ read: ["alphabet"], acquireTimeout: 5, backend }).acquire();
+  await assert.rejects(first.query("UPDATE alphabet SET n = 1"), BackendError);
+  await assert.rejects(new TableLock({ write: ["alphabet"], acquireTimeout: 0.2, backend }).acquire(), LockTimeout);
+  await first.release();
+  await second.release();
+  const writing = await new TableLock({ write: ["alphabet"], acquireTimeout: 5, backend }).acquire();
+  await writing.rollback();
+});
+
+onEach("only tables that were locked can be used (test_fails_touching_other_table)", async (place) => {
+  await tables(place);
+  const backend = await place.backend();
+  const lock = new TableLock({ read: ["alphabet", "alphabet"], write: [`${place.name}.customer`], backend });
+  const held = await lock.acquire();
+  await held.query("UPDATE customer SET n = (SELECT n + 1 FROM alphabet)");
+  await assert.rejects(held.query("SELECT * FROM lockmgr_locks"), BackendError);
+  await held.release();
+  assert.equal(await number(place, "customer"), 1);
+});
+
+onEach("run commits when its body returns and rolls back when it throws", async (place) => {
+  await tables(place);
+  const backend = await place.backend();
+  const lock = new TableLock({ write: ["alphabet"], backend });
+  assert.equal(await lock.run((held) => held.query("UPDATE alphabet SET n = 1").then(() => "done")), "done");
+  assert.equal(await number(place), 1);
+  await assert.rejects(
+    lock.run(async (held) => {
+      await held.query("UPDATE alphabet SET n = 2");
+      throw new Error("the body's own");
+    }),
+    /the body's own/,
+  );
+  assert.equal(await number(place), 1);
+});
+
+onEach("disposal of one that is still held rolls back", async (place) => {
+  await tables(place);
+  const backend = await place.backend();
+  {
+    await using held = await new TableLock({ write: ["alphabet"], backend }).acquire();
+    await held.query("UPDATE alphabet SET n = 3");
+  }
+  assert.equal(await number(place), 0);
+  const held = await new TableLock({ write: ["alphabet"], backend }).acquire();
+  await held.query("UPDATE alphabet SET n = 4");
+  await held.release();
+  await held[Symbol.asyncDispose]();
+  assert.equal(held.held, false);
+  await assert.rejects(held.release(), LockNotFound);
+  await assert.rejects(held.rollback(), LockNotFound);
+  await assert.rejects(held.query("SELECT 1"), LockNotFound);
+  assert.equal(await number(place), 4);
+});
+
+onEach("nothing stays locked when locking fails", async (place) => {
+  await tables(place);
+  const backend = await place.backend({ connections: 1 });
+  const before = await connections(place);
+  await assert.rejects(new TableLock({ write: ["alphabet", "missing"], backend }).acquire(), BackendError);
+  await assert.rejects(new TableLock({ write: ["al`phabet"], backend }).acquire(), BackendError);
+  const held = await new TableLock({ write: ["alphabet"], acquireTimeout: 2, backend }).acquire();
+  const startedAt = performance.now();
+  await assert.rejects(new TableLock({ write: ["alphabet"], acquireTimeout: 0.3, backend }).acquire(), LockTimeout);
+  const waited = performance.now() - startedAt;
+  assert(waited >= 290 && waited < 900, `${waited} ms`);
+  await held.release();
+  const again = await new TableLock({ write: ["alphabet"], acquireTimeout: 2, backend }).acquire();
+  await again.rollback();
+  while (await connections(place) > before + 1); // the one that asks may stay
+});
+
+onEach("what would give the locks up is refused, a lost connection is told", async (place) => {
+  await tables(place);
+  const backend = await place.backend();
+  const held = await new TableLock({ write: ["alphabet"], backend }).acquire();
+  for (const sql of ["START TRANSACTION", " begin", "UNLOCK TABLES", "LOCK TABLES customer READ", "SET autocommit=1"]) {
+    await assert.rejects(held.query(sql), UnsupportedError);
+  }
+  await held.query("UPDATE alphabet SET n = 5");
+  const [{ id }] = await held.query("SELECT CONNECTION_ID() AS id");
+  await place.ask(`KILL ${id}`);
+  await assert.rejects(held.query("SELECT n FROM alphabet"), (error) => {
+    return error instanceof BackendError || error instanceof LockLost;
+  });
+  await assert.rejects(held.release(), LockLost);
+  assert.equal(await number(place), 0);
+});
+
+onEach("tables and options of table locks are checked", async (place) => {
+  const backend = await place.backend();
+  assert.throws(() => new TableLock({ backend }), TypeError);
+  assert.throws(() => new TableLock({ read: [], write: [], backend }), TypeError);
+  assert.throws(() => new TableLock({ read: [""], backend }), TypeError);
+  assert.throws(() => new TableLock({ read: ["a.b.c"], backend }), TypeError);
+  assert.throws(() => new TableLock({ write: "alphabet" as unknown as string[], backend }), TypeError);
+  assert.throws(() => new TableLock({ write: ["alphabet"], acquireTimeout: -1, backend }), RangeError);
+});

@@ -1,0 +1,167 @@
+import { connect, getLock, LockLost, LockNotFound, LockTimeout, UnsupportedError } from "@lockmgr/lockmgr";
+import { UserLock } from "@lockmgr/lockmgr/mysql";
+import assert from "node:assert/strict";
+import mysql from "mysql2/promise";
+import { onEach, onOwn, type Place } from "./flavors.ts";
+
+/** A connection that does what django-mysql does. */
+async function django({ url, name }: Place) {
+  const connection = await mysql.createConnection(url);
+  const one = async (sql: string, ...values: unknown[]) => {
+    const [[row]] = await connection.query<mysql.RowDataPacket[]>(sql, values);
+    return Object.values(row)[0];
+  };
+  return {
+    id: () => one("SELECT CONNECTION_ID()"),
+    acquire: (lock: string, timeout: number) => one("SELECT GET_LOCK(?, ?)", `${name}.${lock}`, timeout),
+    release: (lock: string) => one("SELECT RELEASE_LOCK(?)", `${name}.${lock}`),
+    [Symbol.asyncDispose]: () => connection.end(),
+  };
+}
+
+/** Makes the server show its user locks. */
+async function showLocks({ flavor, ask }: Place): Promise<void> {
+  if (flavor.name === "mariadb") await ask("INSTALL SONAME 'metadata_lock_info'").catch(() => {}); // it may be there
+}
+
+onEach("a user lock is held inside its block only (test_simple)", async (place) => {
+  const backend = await place.backend();
+  const lock = new UserLock("mylock", { backend });
+  assert.equal(await lock.isHeld(), false);
+  assert.equal(await lock.holdingConnectionId(), null);
+  {
+    await using same = new UserLock("mylock", { backend });
+    await same.acquire();
+    assert.equal(await same.isHeld(), true);
+    assert.equal(await lock.isHeld(), true);
+    assert(Number.isInteger(await lock.holdingConnectionId()));
+  }
+  assert.equal(await lock.isHeld(), false);
+});
+
+onEach("a user lock is acquired and released (test_acquire_release)", async (place) => {
+  const lock = new UserLock("mylock", { backend: await place.backend({ mode: "session" }) });
+  for (let round = 0; round < 3; round++) {
+    assert.equal(await lock.acquire(), lock);
+    assert.equal(await lock.isHeld(), true);
+    await lock.release();
+    assert.equal(await lock.isHeld(), false);
+  }
+});
+
+onEach("releasing what is not held is an error (test_error_on_unneeded_exit)", async (place) => {
+  const backend = await place.backend();
+  const lock = new UserLock("mylock", { backend });
+  await assert.rejects(lock.release(), LockNotFound);
+  await using other = new UserLock("mylock", { backend });
+  await other.acquire();
+  await assert.rejects(lock.release(), LockNotFound);
+  assert.equal(await other.isHeld(), true);
+});
+
+onEach("a user lock that is held elsewhere times out, exactly (test_timeout)", async (place) => {
+  const backend = await place.backend();
+  await using holder = new UserLock("mylock", { backend });
+  await holder.acquire();
+  for (const acquireTimeout of [0, 0.3, 0.6, 1]) {
+    const startedAt = performance.now();
+    const lock = new UserLock("mylock", { backend, acquireTimeout });
+    await assert.rejects(lock.acquire(), (error) => error instanceof LockTimeout && error.lockName === "mylock");
+    const waited = (performance.now() - startedAt) / 1e3;
+    assert(waited >= acquireTimeout - 0.01 && waited < acquireTimeout + 0.3, `${waited} s for ${acquireTimeout} s`);
+  }
+  assert.equal(await holder.isHeld(), true);
+});
+
+onEach("two objects exclude each other, one object counts", async (place) => {
+  const backend = await place.backend();
+  await using lock = new UserLock("mylock", { backend });
+  await lock.acquire();
+  await lock.acquire();
+  const waiter = new UserLock("mylock", { backend, acquireTimeout: 20 });
+  const waiting = waiter.acquire();
+  await lock.release();
+  assert.equal(await lock.isHeld(), true);
+  const holder = await lock.holdingConnectionId();
+  await lock.release();
+  await waiting;
+  assert.notEqual(await waiter.holdingConnectionId(), holder);
+  await waiter.release();
+});
+
+onEach("django-mysql and a user lock exclude each other", async (place) => {
+  const backend = await place.backend();
+  await using other = await django(place);
+  const lock = new UserLock("mylock", { backend, acquireTimeout: 0.2 });
+  assert.equal(await other.acquire("mylock", 0), 1);
+  assert.equal(await lock.holdingConnectionId(), await other.id());
+  await assert.rejects(lock.acquire(), LockTimeout);
+  assert.equal(await other.release("mylock"), 1);
+  await lock.acquire();
+  assert.equal(await other.acquire("mylock", 0), 0);
+  await lock.release();
+  assert.equal(await other.acquire("mylock", 0), 1);
+});
+
+onEach("what is held is listed by prefix, taken literally (test_held_with_prefix)", async (place) => {
+  const backend = await place.backend();
+  await showLocks(place);
+  assert.equal((await UserLock.heldWithPrefix("", { backend })).size, 0);
+  const locks = ["author.1", "author.2", "authorX1", "au%hor", "au_hor"].map((name) => new UserLock(name, { backend }));
+  for (const lock of locks) await lock.acquire();
+  const expected = new Map([
+    ["author.1", await locks[0].holdingConnectionId()],
+    ["author.2", await locks[1].holdingConnectionId()],
+  ]);
+  const sorted = (map: Map<string, unknown>) => [...map].sort();
+  assert.deepEqual(sorted(await UserLock.heldWithPrefix("author.", { backend })), sorted(expected));
+  assert.deepEqual([...(await UserLock.heldWithPrefix("au_", { backend })).keys()], ["au_hor"]);
+  assert.deepEqual([...(await UserLock.heldWithPrefix("au%", { backend })).keys()], ["au%hor"]);
+  assert.equal((await UserLock.heldWithPrefix("", { backend })).size, 5);
+  for (const lock of locks) await lock.release();
+  assert.equal((await UserLock.heldWithPrefix("", { backend })).size, 0);
+});
+
+onOwn("what the server does not show is a clear error", [], async (place) => {
+  await place.ask(`CREATE USER clerk IDENTIFIED BY 'pass-word'`, `GRANT ALL ON ${place.name}.* TO clerk`);
+  const backend = await connect(place.server.urlOf(place.name, "clerk", "pass-word"));
+  await assert.rejects(UserLock.heldWithPrefix("", { backend }), (error) => {
+    assert(error instanceof UnsupportedError);
+    assert.match(error.message, /performance_schema|metadata_lock_info/);
+    return true;
+  });
+  await backend[Symbol.asyncDispose]();
+});
+
+onEach("a user lock whose connection is killed is lost", async (place) => {
+  const backend = await place.backend();
+  const lock = new UserLock("mylock", { backend });
+  await lock.acquire();
+  await place.ask(`KILL ${await lock.holdingConnectionId()}`);
+  const next = new UserLock("mylock", { backend, acquireTimeout: 10 });
+  await next.acquire();
+  await assert.rejects(lock.release(), LockLost);
+  await assert.rejects(lock.release(), LockNotFound);
+  assert.equal(await next.isHeld(), true);
+  await next.release();
+});
+
+onEach("names and options of user locks are checked", async (place) => {
+  const backend = await place.backend();
+  assert.throws(() => new UserLock("", { backend }), RangeError);
+  assert.throws(() => new UserLock(7 as unknown as string, { backend }), TypeError);
+  assert.throws(() => new UserLock("a", { backend, acquireTimeout: -1 }), RangeError);
+  assert.throws(() => new UserLock("a", {} as never), TypeError);
+  const sqlite = await connect("sqlite::memory:");
+  assert.throws(() => new UserLock("a", { backend: sqlite }), TypeError);
+  await sqlite[Symbol.asyncDispose]();
+  const long = new UserLock("x".repeat(70), { backend });
+  if (place.flavor.name === "mysql") await assert.rejects(long.acquire(), RangeError);
+  else {
+    await long.acquire();
+    await long.release();
+  }
+  await assert.rejects(new UserLock("x".repeat(500), { backend }).acquire());
+  await getLock("mylock", { backend: await place.backend({ mode: "session" }) });
+  assert.equal(await new UserLock("mylock", { backend }).isHeld(), false); // session locks have names of their own
+});

@@ -1,0 +1,279 @@
+import { type Backend, connect, getLock, isLocked, type Mode, tryLock, withLock } from "@lockmgr/lockmgr";
+import assert from "node:assert/strict";
+import { connect as dial, createServer, type Socket } from "node:net";
+import { test } from "../harness.ts";
+import { PostgresServer } from "../servers/postgres.ts";
+import { administrator, freshTable, server, until } from "./server.ts";
+
+const MODES: Mode[] = ["lease", "hybrid", "session"];
+
+/** Resolves when the signal aborts. */
+function aborted(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) resolve();
+    else signal.addEventListener("abort", () => resolve(), { once: true });
+  });
+}
+
+/** A TCP relay to the server that can be cut or go silent. */
+async function relay(): Promise<{ url: string; freeze: () => void; cut: () => void } & AsyncDisposable> {
+  const pairs = new Set<Socket>();
+  let frozen = false;
+  const listener = createServer((client) => {
+    const upstream = dial(server.port, "127.0.0.1");
+    for (const [from, to] of [[client, upstream], [upstream, client]]) {
+      pairs.add(from);
+      from.on("data", (chunk) => frozen || to.write(chunk));
+      from.on("close", () => frozen || to.destroy());
+      from.on("error", () => frozen || to.destroy());
+    }
+  });
+  await new Promise<void>((resolve) => listener.listen(0, "127.0.0.1", resolve));
+  const { port } = listener.address() as { port: number };
+  const cut = () => pairs.forEach((socket) => socket.destroy());
+  return {
+    url: `postgres://postgres@127.0.0.1:${port}/postgres`,
+    freeze: () => void (frozen = true),
+    cut,
+    [Symbol.asyncDispose]: async () => {
+      cut();
+      await new Promise((resolve) => listener.close(resolve));
+    },
+  };
+}
+
+test("CREATE INDEX CONCURRENTLY is not held up by 20 waiters in any mode", async () => {
+  await using sql = administrator();
+  await sql`CREATE TABLE indexed (n int)`;
+  for (const mode of MODES) {
+    const table = freshTable();
+    await using backend = await connect(server.url, { mode, table });
+    const waiting: Promise<unknown>[] = [];
+    const controller = new AbortController();
+    const held = await Promise.all(Array.from({ length: 20 }, (_, index) => getLock(`name ${index}`, { backend })));
+    await using other = await connect(server.url, { mode, table });
+    for (const { name } of held) {
+      waiting.push(getLock(name, { backend: other, wait: Infinity, signal: controller.signal }).catch(() => {}));
+    }
+    await until("20 wait", async () => {
+      const [{ count }] = await sql`
+        SELECT count(*)::int FROM pg_locks WHERE locktype = 'advisory' AND mode = 'ShareLock'`;
+      return count >= 20;
+    });
+    const startedAt = performance.now();
+    await sql.unsafe(`CREATE INDEX CONCURRENTLY ON indexed (n)`);
+    assert(performance.now() - startedAt < 1_000, `${mode}: ${performance.now() - startedAt} ms`);
+    controller.abort();
+    await Promise.all(waiting);
+    await Promise.all(held.map((lock) => lock.unlock()));
+  }
+});
+
+for (const mode of MODES) {
+  test(`${mode}: each of our connections may be terminated at any time`, async () => {
+    const table = freshTable();
+    await using backend = await connect(server.url, { mode, table });
+    await using sql = administrator();
+    let stop = false;
+    const killer = (async () => {
+      while (!stop) {
+        await sql`SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'lockmgr%'`;
+        await new Promise((resolve) => setTimeout(resolve, 40 + Math.random() * 40));
+      }
+    })();
+    const expires = mode === "session" ? {} : { expires: 2 }; // a lease whose release found no answer has to lapse
+    let inside = 0, most = 0, last = 0n;
+    const work = async () => {
+      for (let round = 0; round < 25; round++) {
+        try {
+          const lock = await getLock("a", { backend, wait: 20, ...expires });
+          const mine = ++inside;
+          if (lock.held) most = Math.max(most, mine);
+          assert(lock.token > last, "tokens rise");
+          last = lock.token;
+          inside--;
+          await lock.unlock();
+        } catch (error) {
+          assert.equal((error as Error).name, "BackendError", String(error));
+        }
+      }
+    };
+    await Promise.all([work(), work(), work()]).finally(() => stop = true);
+    await killer;
+    assert.equal(most, 1);
+    await using _lock = await getLock("b", { backend, wait: 10 });
+  });
+
+  test(`${mode}: a restart of the server in mid-wait and in mid-hold`, async () => {
+    await using own = await PostgresServer.start();
+    const table = freshTable();
+    await using backend = await connect(own.url, { mode, table });
+    await using other = await connect(own.url, { mode, table });
+    const lock = await getLock("a", { backend, ...(mode === "session" ? {} : { expires: 600 }) });
+    const waiting = getLock("a", { backend: other, wait: 60 });
+    await until("it waits", async () => {
+      await using sql = administrator(own.url);
+      return (await sql`SELECT FROM pg_locks WHERE locktype = 'advisory' AND mode = 'ShareLock'`).length > 0;
+    });
+    await own.restart();
+    if (mode === "lease") {
+      assert.equal(await lock.verify(), true);
+      assert.equal(await lock.unlock(), true);
+    } else {
+      await aborted(lock.signal);
+      assert.equal(lock.held, false);
+    }
+    const next = await waiting;
+    assert(next.token > lock.token);
+    assert.equal(await next.unlock(), true);
+  });
+}
+
+test("a server that is down is a BackendError with its cause, and it is no Locked", async () => {
+  const own = await PostgresServer.start();
+  const backend = await connect(own.url, { table: "t" });
+  const session = await connect(own.url, { mode: "session", table: "t" });
+  await own.stop();
+  for (const each of [backend, session]) {
+    await assert.rejects(tryLock("a", { backend: each }), (error: Error & { retryable?: boolean }) => {
+      assert.equal(error.name, "BackendError");
+      assert.equal(error.retryable, true);
+      assert(error.cause);
+      return true;
+    });
+    await each[Symbol.asyncDispose]();
+  }
+  await assert.rejects(connect(own.url), { name: "BackendError" });
+});
+
+for (const mode of ["session", "hybrid"] as const) {
+  test(`${mode}: a connection that goes silent is told to its holder before others can have the lock`, async () => {
+    await using path = await relay();
+    const table = freshTable();
+    await using backend = await connect(path.url, { mode, table, sessionTimeout: 1.5 });
+    await using other = await connect(server.url, { mode, table });
+    const lock = await getLock("a", { backend });
+    const lost = aborted(lock.signal).then(() => performance.now());
+    const waiting = getLock("a", { backend: other, wait: 20 }).then((next) => ({ next, at: performance.now() }));
+    path.freeze();
+    const frozenAt = performance.now();
+    const { next, at } = await waiting;
+    const lostAt = await lost;
+    assert(lostAt < at, `told ${lostAt - at} ms after another had it`);
+    assert(at - frozenAt < 5_000, `freed after ${at - frozenAt} ms`);
+    assert.equal(lock.held, false);
+    await next.unlock();
+  });
+
+  test(`${mode}: a holder that was stopped knows when it goes on`, async () => {
+    const table = freshTable();
+    await using backend = await connect(server.url, { mode, table, sessionTimeout: 0.6 });
+    const lock = await getLock("a", { backend });
+    const until = performance.now() + 1_000;
+    while (performance.now() < until); // nothing runs in this process, as if it were stopped
+    assert.equal(lock.held, false);
+    await using other = await connect(server.url, { mode, table });
+    await using next = await getLock("a", { backend: other, wait: 5 });
+    assert(next.token > lock.token);
+  });
+}
+
+test("a connection that is cut in the middle of an answer does not lose or double a lease", async () => {
+  const table = freshTable();
+  await using path = await relay();
+  await using backend = await connect(path.url, { table });
+  let stop = false;
+  const cutter = (async () => {
+    while (!stop) {
+      await new Promise((resolve) => setTimeout(resolve, 20 + Math.random() * 20));
+      path.cut();
+    }
+  })();
+  let last = 0n;
+  for (let round = 0; round < 60; round++) {
+    try {
+      const lock = await getLock("a", { backend, wait: 10, expires: 2 });
+      assert(lock.token > last);
+      last = lock.token;
+      await lock.unlock();
+    } catch (error) {
+      assert.equal((error as Error).name, "BackendError", String(error));
+    }
+  }
+  stop = true;
+  await cutter;
+  await using other = await connect(server.url, { table });
+  await using _lock = await getLock("a", { backend: other, wait: 10 });
+});
+
+/** A backend whose server was set up by an operator with strict ideas. */
+async function strict(mode: Mode, table: string): Promise<Backend & AsyncDisposable> {
+  const settings = [
+    "default_transaction_isolation=serializable",
+    "statement_timeout=1000",
+    "idle_in_transaction_session_timeout=500",
+    "synchronous_commit=off",
+    "lock_timeout=200",
+  ];
+  const options = encodeURIComponent(settings.map((setting) => `-c ${setting}`).join(" "));
+  return await connect(`${server.url}?options=${options}`, { mode, table });
+}
+
+for (const mode of MODES) {
+  test(`${mode}: right under serializable, short timeouts and a busy name`, async () => {
+    const table = freshTable();
+    const backends = [await strict(mode, table), await strict(mode, table), await strict(mode, table)];
+    let inside = 0, most = 0;
+    const tokens: bigint[] = [];
+    await Promise.all(backends.flatMap((backend) =>
+      Array.from({ length: 4 }, async () => {
+        for (let round = 0; round < 5; round++) {
+          await withLock("a", { backend, wait: 60 }, (lock) => {
+            most = Math.max(most, ++inside);
+            tokens.push(lock.token);
+            inside--;
+          });
+        }
+      })
+    ));
+    assert.equal(most, 1);
+    assert.equal(tokens.length, 60);
+    assert.deepEqual(tokens, [...tokens].sort((a, b) => Number(a - b)));
+    if (mode === "session") {
+      await using held = await getLock("b", { backend: backends[0] });
+      await new Promise((resolve) => setTimeout(resolve, 1_500)); // longer than the operator's limits
+      assert.equal(await held.verify(), true);
+    }
+    for (const backend of backends) await backend[Symbol.asyncDispose]();
+  });
+}
+
+test("no connection is left behind", async () => {
+  await using sql = administrator();
+  const count = async () =>
+    (await sql`
+    SELECT count(*)::int FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()`)[0]
+      .count;
+  const before = await count();
+  for (const mode of MODES) {
+    const table = freshTable();
+    const backend = await connect(server.url, { mode, table });
+    const held = await getLock("a", { backend });
+    await assert.rejects(getLock("a", { backend, wait: 0.1 }), { name: "LockTimeout" });
+    if (mode !== "session") await held.unlock();
+    await backend[Symbol.asyncDispose]();
+  }
+  await until("all connections are closed", async () => await count() <= before);
+});
+
+test("isLocked goes on while rows are locked by a transaction", async () => {
+  const table = freshTable();
+  await using backend = await connect(server.url, { table });
+  await using lock = await getLock("a", { backend });
+  await using sql = administrator();
+  await sql.begin(async (tx) => {
+    await lock.guard(tx);
+    assert.equal(await isLocked("a", { backend }), true);
+    assert.equal(await tryLock("a", { backend }), undefined);
+  });
+});

@@ -1,0 +1,83 @@
+import { connect, getLock, type Mode, unlock } from "@lockmgr/lockmgr";
+import assert from "node:assert/strict";
+import process from "node:process";
+import { test } from "../harness.ts";
+import { start } from "../processes/spawn.ts";
+import { administrator, freshTable, server, until } from "./server.ts";
+
+for (const mode of ["lease", "hybrid"] satisfies Mode[]) {
+  test(`${mode}: guard passes for the holder and keeps the lock from changing hands until the commit`, async () => {
+    const table = freshTable();
+    await using backend = await connect(server.url, { mode, table });
+    await using other = await connect(server.url, { mode, table });
+    await using sql = administrator();
+    const lock = await getLock("a", { backend, expires: 0.4 });
+    let committed = false;
+    const taken = getLock("a", { backend: other, wait: 10 }).then((next) => ({ next, early: !committed }));
+    await sql.begin(async (tx) => {
+      await lock.guard(tx);
+      await new Promise((resolve) => setTimeout(resolve, 900)); // past the end of the lease
+      committed = true;
+    });
+    const { next, early } = await taken;
+    assert.equal(early, false);
+    await assert.rejects(sql.begin((tx) => lock.guard(tx)), { name: "LockLost" });
+    assert.equal(lock.held, false);
+    await next.unlock();
+  });
+
+  test(`${mode}: guard throws once another holds the lock, and where no transaction is open`, async () => {
+    const table = freshTable();
+    await using backend = await connect(server.url, { mode, table });
+    await using sql = administrator();
+    const lock = await getLock("a", { backend });
+    await assert.rejects(lock.guard(sql), TypeError);
+    await assert.rejects(lock.guard({}), TypeError);
+    await unlock("a", { backend });
+    await using _next = await getLock("a", { backend });
+    await assert.rejects(sql.begin((tx) => lock.guard(tx)), { name: "LockLost" });
+  });
+}
+
+test("session: guard has no row to keep", async () => {
+  await using backend = await connect(server.url, { mode: "session", table: freshTable() });
+  await using lock = await getLock("a", { backend });
+  await using sql = administrator();
+  await assert.rejects(sql.begin((tx) => lock.guard(tx)), { name: "UnsupportedError" });
+});
+
+test("a lock that guards a transaction is renewed as soon as that ends, and its neighbours meanwhile", async () => {
+  await using backend = await connect(server.url, { table: freshTable() });
+  await using sql = administrator();
+  const names = ["a", "b", "c"];
+  const locks = await Promise.all(names.map((name) => getLock(name, { backend, expires: 3, autoRenew: true })));
+  await sql.begin(async (tx) => {
+    await locks[1].guard(tx);
+    const before = locks[0].lockedUntil!;
+    await until("a neighbour was renewed", async () => (await locks[0].refresh()).lockedUntil! > before);
+  });
+  const before = locks[1].lockedUntil!;
+  await until("the guarded lock was renewed", async () => (await locks[1].refresh()).lockedUntil! > before);
+  assert.deepEqual(locks.map(({ held }) => held), [true, true, true]);
+  for (const lock of locks) await lock.unlock();
+});
+
+test("a holder that was stopped past its lease is kept by guard from writing", async () => {
+  const table = freshTable();
+  await using sql = administrator();
+  await sql.unsafe(`CREATE TABLE ${table}_ledger (writer text)`);
+  await using stopped = start("tests/postgres/guarded_writer.ts", [server.url, table, "1"]);
+  assert.equal(await stopped.next(), "held");
+  process.kill(stopped.child.pid!, "SIGSTOP");
+  await using backend = await connect(server.url, { table });
+  const lock = await getLock("ledger", { backend, wait: 20 });
+  await sql.begin(async (tx) => {
+    await tx.unsafe(`INSERT INTO ${table}_ledger VALUES ('second')`);
+    await lock.guard(tx);
+  });
+  process.kill(stopped.child.pid!, "SIGCONT");
+  stopped.tell("write");
+  assert.equal(await stopped.next(), "LockLost");
+  assert.deepEqual([...await sql.unsafe(`SELECT writer FROM ${table}_ledger`)], [{ writer: "second" }]);
+  await lock.unlock();
+});

@@ -1,0 +1,32 @@
+/**
+ * The server of the tests in this folder, and what they ask it behind the library's back.
+ *
+ * @module
+ */
+import postgres from "postgres";
+import { PostgresServer } from "../servers/postgres.ts";
+
+/** One server for the tests of a file. Those that stop it or change its settings start one of their own. */
+export const server: PostgresServer = await PostgresServer.start();
+
+/** A client of the superuser, closed on disposal. */
+export function administrator(url: string = server.url): postgres.Sql & AsyncDisposable {
+  const sql = postgres(url, { onnotice: () => {}, max: 3 });
+  return Object.assign(sql, { [Symbol.asyncDispose]: () => sql.end({ timeout: 1 }) });
+}
+
+let tables = 0;
+
+/** A table that no other test uses. */
+export function freshTable(): string {
+  return `test_${tables++}`;
+}
+
+/** Waits for something that will be so, looking often; says what when it never is. */
+export async function until(what: string, holds: () => boolean | Promise<boolean>, seconds = 10): Promise<void> {
+  const deadline = performance.now() + seconds * 1e3;
+  while (!await holds()) {
+    if (performance.now() > deadline) throw new Error(`Not so after ${seconds} s: ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 2));
+  }
+}

@@ -1,0 +1,121 @@
+import { connect, getLock, isLocked, listLocks, type Lock, tryLock } from "@lockmgr/lockmgr";
+import assert from "node:assert/strict";
+import { test } from "../harness.ts";
+import { administrator, freshTable, server } from "./server.ts";
+
+/** How many connections and advisory locks of ours the server has. */
+async function usage(): Promise<{ connections: number; locks: number }> {
+  await using sql = administrator();
+  const [row] = await sql`
+    SELECT (SELECT count(DISTINCT pid) FROM pg_locks WHERE locktype = 'advisory')::int AS connections,
+      (SELECT count(*) FROM pg_locks WHERE locktype = 'advisory')::int AS locks`;
+  return row as unknown as { connections: number; locks: number };
+}
+
+test("session: a thousand locks ride on at most four connections", async () => {
+  await using backend = await connect(server.url, { mode: "session", table: freshTable() });
+  const before = await usage();
+  const locks: Lock[] = [];
+  for (let index = 0; index < 1_000; index++) locks.push(await getLock(`name ${index}`, { backend }));
+  const held = await usage();
+  assert.equal(held.locks - before.locks, 1_000);
+  assert(held.connections - before.connections <= 4);
+  assert.equal((await listLocks({ backend })).length, 1_000);
+  assert.deepEqual(await Promise.all(locks.map((lock) => lock.unlock())), locks.map(() => true));
+  assert.equal((await usage()).locks, before.locks);
+});
+
+test("hybrid: a thousand locks cost one lock of the server", async () => {
+  await using backend = await connect(server.url, { mode: "hybrid", table: freshTable() });
+  const before = await usage();
+  const names = Array.from({ length: 1_000 }, (_, index) => `name ${index}`);
+  const locks = await Promise.all(names.map((name) => getLock(name, { backend })));
+  const held = await usage();
+  assert.deepEqual([held.locks - before.locks, held.connections - before.connections], [1, 1]);
+  await Promise.all(locks.map((lock) => lock.unlock()));
+});
+
+test("session: two tasks of one process exclude each other", async () => {
+  await using backend = await connect(server.url, { mode: "session", table: freshTable() });
+  let inside = 0, most = 0;
+  await Promise.all(Array.from({ length: 20 }, async () => {
+    await using _lock = await getLock("a", { backend, wait: 20 });
+    most = Math.max(most, ++inside);
+    await new Promise((resolve) => setTimeout(resolve, 1));
+    inside--;
+  }));
+  assert.equal(most, 1);
+});
+
+test("session: a request that is repeated finds its own lock, another's is refused", async () => {
+  await using backend = await connect(server.url, { mode: "session", table: freshTable() });
+  const request = {
+    name: "a",
+    owner: "me",
+    duration: null,
+    lockedBy: "x",
+    lockProcess: null,
+    metadata: null,
+    shared: false,
+  };
+  const [first] = await backend.acquire([request]);
+  const [again] = await backend.acquire([request]);
+  const [other] = await backend.acquire([{ ...request, owner: "you" }]);
+  assert(first.granted && again.granted && !other.granted);
+  assert.equal(again.row.token, first.row.token);
+  assert.deepEqual(await backend.release([{ name: "a", owner: "you" }]), [false]);
+  assert.deepEqual(await backend.release([{ name: "a", owner: "me" }]), [true]);
+});
+
+test("session: shared locks share, within a process and between them, and exclude the exclusive", async () => {
+  const table = freshTable();
+  await using backend = await connect(server.url, { mode: "session", table });
+  await using other = await connect(server.url, { mode: "session", table });
+  const first = await getLock("a", { backend, shared: true });
+  const second = await getLock("a", { backend, shared: true });
+  const third = await getLock("a", { backend: other, shared: true });
+  assert.notEqual(first.token, second.token);
+  assert.equal(await tryLock("a", { backend }), undefined);
+  assert.equal(await tryLock("a", { backend: other }), undefined);
+  assert.equal(await first.unlock(), true);
+  assert.equal(await second.verify(), true);
+  assert.equal(await third.unlock(), true);
+  assert.equal(await tryLock("a", { backend: other }), undefined);
+  const waiting = getLock("a", { backend: other, wait: 10 });
+  assert.equal(await second.unlock(), true);
+  await using exclusive = await waiting;
+  assert.equal(await tryLock("a", { backend, shared: true }), undefined);
+  assert(exclusive.held);
+});
+
+test("session: whose lock it is shows for names that others hold", async () => {
+  const table = freshTable();
+  await using backend = await connect(server.url, { mode: "session", table });
+  await using other = await connect(server.url, { mode: "session", table });
+  await using lock = await getLock("a", { backend });
+  assert.equal(await isLocked("a", { backend: other }), true);
+  assert.equal(await isLocked("b", { backend: other }), false);
+  assert.deepEqual(await listLocks({ backend: other }), []);
+  const [row] = await other.list({ names: ["a"] });
+  assert.equal(row.session, lock.session);
+});
+
+test("session: a token that cannot be drawn leaves no lock behind", async () => {
+  const table = freshTable();
+  await using backend = await connect(server.url, { mode: "session", table });
+  await using sql = administrator();
+  await sql.unsafe(`DROP SEQUENCE ${table}_token`);
+  await assert.rejects(getLock("a", { backend }), { name: "BackendError" });
+  const before = await usage();
+  await sql.unsafe(`CREATE SEQUENCE ${table}_token`);
+  await using _lock = await getLock("a", { backend });
+  assert.equal((await usage()).locks, before.locks + 1);
+});
+
+test("modes that need rows or sessions say so", async () => {
+  await using backend = await connect(server.url, { mode: "session", table: freshTable() });
+  await assert.rejects(getLock("a", { backend, expires: 5 }), { name: "UnsupportedError" });
+  await assert.rejects(getLock("a", { backend, metadata: 1 }), { name: "UnsupportedError" });
+  await using leases = await connect(server.url, { table: freshTable() });
+  await assert.rejects(getLock("a", { backend: leases, shared: true }), { name: "UnsupportedError" });
+});

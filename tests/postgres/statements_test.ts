@@ -1,0 +1,79 @@
+import { type Backend, connect, getLock, type Mode, tryLock } from "@lockmgr/lockmgr";
+import assert from "node:assert/strict";
+import { test } from "../harness.ts";
+import { administrator, freshTable, server } from "./server.ts";
+
+const MODES: Mode[] = ["lease", "hybrid", "session"];
+
+/** What the server has counted: calls of statements, and where its log of changes is. */
+async function counted(work: () => Promise<unknown>): Promise<{ calls: number; wal: number }> {
+  await using sql = administrator();
+  await sql`CREATE EXTENSION IF NOT EXISTS pg_stat_statements`;
+  await sql`CHECKPOINT`;
+  await sql`SELECT pg_stat_statements_reset()`;
+  const [{ lsn }] = await sql`SELECT pg_current_wal_insert_lsn()::text AS lsn`;
+  await work();
+  const [row] = await sql`
+    SELECT (SELECT coalesce(sum(calls), 0) FROM pg_stat_statements
+        WHERE query LIKE '%lock%' AND query NOT LIKE '%pg_stat%' AND query NOT LIKE '%wal_insert%')::int AS calls,
+      (pg_current_wal_insert_lsn() - ${lsn}::pg_lsn)::int AS wal`;
+  return { calls: row.calls, wal: row.wal };
+}
+
+/** Everything that is done once: the table, the sessions, the plans. */
+async function warm(backend: Backend): Promise<void> {
+  for (let round = 0; round < 8; round++) {
+    await using lock = await getLock("warm", { backend });
+    if (backend.mode !== "session") await lock.renew();
+    await tryLock("warm", { backend });
+  }
+}
+
+for (const mode of MODES) {
+  test(`${mode}: an uncontended acquire, renewal and release are one statement each`, async () => {
+    await using backend = await connect(server.url, { mode, table: freshTable() });
+    await warm(backend);
+    const locks: Awaited<ReturnType<typeof getLock>>[] = [];
+    const acquired = await counted(async () => locks.push(await getLock("a", { backend })));
+    assert.equal(acquired.calls, 1);
+    if (mode !== "session") assert.equal((await counted(() => locks[0].renew())).calls, 1);
+    assert.equal((await counted(() => locks[0].unlock())).calls, 1);
+  });
+
+  test(`${mode}: a failed try is one statement and writes nothing`, async () => {
+    const table = freshTable();
+    await using backend = await connect(server.url, { mode, table });
+    await using other = await connect(server.url, { mode, table });
+    await warm(other);
+    await using _held = await getLock("a", { backend });
+    await tryLock("a", { backend: other });
+    let failed = { calls: 0, wal: Infinity };
+    for (let round = 0; round < 3 && failed.wal > 0; round++) { // the server's own processes write now and then
+      failed = await counted(() => tryLock("a", { backend: other }));
+    }
+    assert.deepEqual(failed, { calls: 1, wal: 0 });
+  });
+}
+
+test("a release tells others only when somebody waits", async () => {
+  await using sql = administrator();
+  const heard: string[] = [];
+  await sql.listen("lockmgr", (payload) => heard.push(payload));
+  const table = freshTable();
+  await using backend = await connect(server.url, { table });
+  await using other = await connect(server.url, { table });
+  await (await getLock("quiet", { backend })).unlock();
+  const held = await getLock("awaited", { backend });
+  const waiting = getLock("awaited", { backend: other, wait: 10 });
+  await using watcher = administrator();
+  for (;;) {
+    const [{ count }] =
+      await watcher`SELECT count(*)::int FROM pg_locks WHERE locktype = 'advisory' AND mode = 'ShareLock'`;
+    if (count > 0) break;
+  }
+  await held.unlock();
+  await (await waiting).unlock();
+  await sql.notify("lockmgr", "end");
+  while (!heard.includes("end")) await new Promise((resolve) => setTimeout(resolve, 1));
+  assert.equal(heard.length, 2, `heard ${heard}`);
+});

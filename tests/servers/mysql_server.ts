@@ -1,0 +1,205 @@
+/**
+ * What private servers of MySQL and MariaDB have in common: a data directory and a port of their own, gone afterwards.
+ *
+ * @module
+ */
+import { type ChildProcess, spawn } from "node:child_process";
+import { cp, mkdtemp, rm } from "node:fs/promises";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import process from "node:process";
+
+/** The database that is there from the start. */
+const DATABASE = "test";
+/** Who may do everything. */
+const USER = "tester";
+/** That user's password. */
+const PASSWORD = "secret-word";
+
+/** The SQL that a fresh data directory is set up with. */
+export const FIRST_SQL = [
+  `CREATE DATABASE ${DATABASE};`,
+  `CREATE USER '${USER}'@'%' IDENTIFIED BY '${PASSWORD}';`,
+  `GRANT ALL PRIVILEGES ON *.* TO '${USER}'@'%' WITH GRANT OPTION;`,
+].join("\n");
+
+/** What runs a server. */
+export interface Program {
+  /** The command with its first parameters. */
+  readonly command: readonly string[];
+  /** A data directory to begin with, set up by {@linkcode FIRST_SQL}. */
+  readonly template: string;
+}
+
+/** How a server for tests is set up. */
+export interface MysqlServerOptions {
+  /** Further parameters of the server, such as `"--wait-timeout=2"`. */
+  settings?: readonly string[];
+}
+
+/** Small buffers, quick to start, and durable as in production. */
+const SETTINGS = [
+  "--innodb-buffer-pool-size=32M",
+  "--max-connections=300",
+  "--innodb-flush-log-at-trx-commit=1",
+  "--sync-binlog=1",
+  "--bind-address=127.0.0.1",
+];
+/** How long a server may take to be ready (ms). */
+const START_TIME = 60_000;
+
+/** What makes a server run as this very user, also when that is root. */
+export function asThisUser(): string[] {
+  return process.getuid?.() === 0 ? ["--user=root"] : [];
+}
+
+/** A TCP port of this machine that nobody uses at the moment. */
+export function freePort(): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const server = createServer();
+    server.once("error", reject);
+    server.listen(0, "127.0.0.1", () => {
+      const { port } = server.address() as { port: number };
+      server.close(() => resolve(port));
+    });
+  });
+}
+
+/** A running MySQL or MariaDB. */
+export class MysqlServer implements AsyncDisposable {
+  /** The TCP port on 127.0.0.1, the same after a restart. */
+  readonly port: number;
+  /** Where its data is. */
+  readonly directory: string;
+  readonly #command: readonly string[];
+  #child: ChildProcess | undefined;
+  #watcher: ChildProcess | undefined;
+
+  private constructor(command: readonly string[], directory: string, port: number) {
+    this.#command = command;
+    this.directory = directory;
+    this.port = port;
+  }
+
+  /** Copies the template and starts a server on it. */
+  static async start(program: Program, options: MysqlServerOptions = {}): Promise<MysqlServer> {
+    for (let attempt = 1;; attempt++) {
+      const directory = await mkdtemp(join(tmpdir(), "lockmgr-mysql-"));
+      await cp(program.template, join(directory, "data"), { recursive: true });
+      const command = [...program.command, ...SETTINGS, ...options.settings ?? []];
+      const server = new MysqlServer(command, directory, await freePort());
+      try {
+        await server.start();
+        return server;
+      } catch (error) {
+        await server.stop();
+        if (attempt === 3 || !/port/i.test(String(error))) throw error; // another process may have taken the port
+      }
+    }
+  }
+
+  /** The address of the database `test`, for a user who may do everything. */
+  get url(): string {
+    return this.urlOf();
+  }
+
+  /** The address of a database, for that user or another. */
+  urlOf(database: string = DATABASE, user: string = USER, password: string = PASSWORD): string {
+    return `mysql://${user}:${password}@127.0.0.1:${this.port}/${database}`;
+  }
+
+  /** The process id. */
+  get pid(): number {
+    return this.#child!.pid!;
+  }
+
+  /** Starts it on the data it has, after `halt` or `kill`. */
+  async start(): Promise<void> {
+    const [command, ...first] = this.#command;
+    const at = (file: string) => join(this.directory, file);
+    const own = [
+      `--datadir=${at("data")}`,
+      `--port=${this.port}`,
+      `--socket=${at("socket")}`,
+      `--pid-file=${at("pid")}`,
+    ];
+    const child = spawn(command, [...first, ...asThisUser(), ...own], { stdio: ["ignore", "ignore", "pipe"] });
+    this.#child = child;
+    const stopWatching = `while kill -0 ${process.pid} && kill -0 ${child.pid}; do sleep 1; done 2>/dev/null`;
+    const cleanUp = `kill -0 ${process.pid} 2>/dev/null || { kill -9 ${child.pid}; rm -rf '${this.directory}'; }`;
+    await this.#endWatcher();
+    this.#watcher = spawn("sh", ["-c", `${stopWatching}; ${cleanUp}`], { detached: true, stdio: "ignore" });
+    this.#watcher.unref();
+    await ready(child);
+    child.unref();
+    (child.stderr as unknown as { unref?(): void }).unref?.();
+  }
+
+  /** Stops it in good order, keeping its data. */
+  halt(): Promise<void> {
+    return this.#end("SIGTERM");
+  }
+
+  /** Lets it die at once, as in a crash; `start` recovers. */
+  kill(): Promise<void> {
+    return this.#end("SIGKILL");
+  }
+
+  /** Stops it and starts it again. */
+  async restart(): Promise<void> {
+    await this.halt();
+    await this.start();
+  }
+
+  /** Stops the server and removes its data. */
+  async stop(): Promise<void> {
+    await this.kill();
+    await this.#endWatcher();
+    await rm(this.directory, { recursive: true, force: true });
+  }
+
+  /** Stops the server and removes its data. */
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.stop();
+  }
+
+  async #endWatcher(): Promise<void> {
+    await ended(this.#watcher, "SIGKILL");
+    this.#watcher = undefined;
+  }
+
+  #end(signal: NodeJS.Signals): Promise<void> {
+    return ended(this.#child, signal);
+  }
+}
+
+/** Sends a signal to a process and comes back when it has ended. */
+async function ended(child: ChildProcess | undefined, signal: NodeJS.Signals): Promise<void> {
+  if (!child || child.exitCode !== null || child.signalCode !== null) return;
+  child.ref();
+  const exit = new Promise((resolve) => child.once("exit", resolve));
+  child.kill(signal);
+  await exit;
+}
+
+/** Resolves when the server says that it takes connections; rejects with what it wrote when it ends instead. */
+function ready(child: ChildProcess): Promise<void> {
+  return new Promise((resolve, reject) => {
+    let written = "";
+    const fail = (how: string) => reject(new Error(`Cannot start the server: ${how}\n${written}`));
+    const timer = setTimeout(() => fail(`not ready after ${START_TIME} ms`), START_TIME);
+    child.stderr!.setEncoding("utf8");
+    child.stderr!.on("data", (chunk: string) => {
+      if (written.length < 100_000) written += chunk;
+      if (!/ready for connections/.test(written)) return;
+      clearTimeout(timer);
+      resolve();
+    });
+    child.once("error", (error) => fail(String(error)));
+    child.once("exit", (code, signal) => {
+      clearTimeout(timer);
+      fail(`it ended with ${signal ?? code}`);
+    });
+  });
+}

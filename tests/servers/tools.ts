@@ -1,0 +1,138 @@
+/**
+ * What the servers for tests have in common: running programs, where downloads are kept, free ports.
+ *
+ * @module
+ */
+import { spawn } from "node:child_process";
+import { accessSync, chmodSync, chownSync, constants, existsSync, mkdirSync, mkdtempSync } from "node:fs";
+import { createServer } from "node:net";
+import { homedir, tmpdir } from "node:os";
+import { join } from "node:path";
+import process from "node:process";
+
+/** Whether this process is root: database servers refuse to run so. */
+const isRoot = process.getuid?.() === 0;
+
+/** What a program wrote. */
+export interface Output {
+  /** Its standard output. */
+  readonly stdout: string;
+  /** Its standard error. */
+  readonly stderr: string;
+}
+
+/** Runs a program to its end; rejects with what it wrote when it fails. */
+export function run(
+  command: string,
+  parameters: readonly string[],
+  options: { readonly cwd?: string; readonly env?: Record<string, string> } = {},
+): Promise<Output> {
+  return new Promise((resolve, reject) => {
+    const env = { ...process.env, ...options.env };
+    const child = spawn(command, [...parameters], { cwd: options.cwd, env, stdio: ["ignore", "pipe", "pipe"] });
+    let stdout = "", stderr = "";
+    child.stdout!.on("data", (chunk) => stdout += chunk);
+    child.stderr!.on("data", (chunk) => stderr += chunk);
+    child.on("error", reject);
+    // "exit", not "close": a server started by the program inherits its pipes and keeps them open
+    child.on("exit", (code, signal) => {
+      if (code === 0) resolve({ stdout, stderr });
+      else reject(new Error(`${command} ${parameters.join(" ")}: ${signal ?? `exit ${code}`}\n${stdout}${stderr}`));
+    });
+  });
+}
+
+/** The program and its parameters as an ordinary user would run it: `nobody` when this process is root. */
+export function asOrdinaryUser(command: string, parameters: readonly string[]): [string, string[]] {
+  if (!isRoot) return [command, [...parameters]];
+  return ["setpriv", ["--reuid=nobody", "--regid=nogroup", "--clear-groups", "--", command, ...parameters]];
+}
+
+/** Ids of Debian's `nobody` and `nogroup`. */
+const NOBODY = 65534;
+
+/** A new directory that the ordinary user owns. */
+export function privateDirectory(prefix: string): string {
+  const directory = mkdtempSync(join(tmpdir(), `lockmgr-${prefix}-`));
+  if (isRoot) chownSync(directory, NOBODY, NOBODY);
+  return directory;
+}
+
+/** Where downloaded servers are kept between runs: outside the repository, readable by the ordinary user. */
+export function cacheDirectory(...path: string[]): string {
+  const base = process.env.LOCKMGR_TEST_CACHE ??
+    (isRoot
+      ? "/var/cache/lockmgr-test"
+      : join(process.env.XDG_CACHE_HOME ?? join(homedir(), ".cache"), "lockmgr-test"));
+  const directory = join(base, ...path);
+  mkdirSync(directory, { recursive: true });
+  chmodSync(base, 0o755);
+  return directory;
+}
+
+/** The full path of a program on the search path; `undefined` when it is not installed. */
+export function findProgram(name: string): string | undefined {
+  const directories = (process.env.PATH ?? "").split(":").concat("/usr/sbin", "/usr/local/sbin");
+  return directories.map((directory) => join(directory, name)).find((path) => {
+    try {
+      accessSync(path, constants.X_OK);
+      return true;
+    } catch {
+      return false;
+    }
+  });
+}
+
+/** A TCP port of this machine that nobody uses at the moment. */
+export function freePort(): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const server = createServer();
+    server.once("error", reject);
+    server.listen(0, "127.0.0.1", () => {
+      const { port } = server.address() as { port: number };
+      server.close(() => resolve(port));
+    });
+  });
+}
+
+/** Cleans up when this process ends without having done so. */
+export interface Watcher {
+  /** Ends the watcher: the clean-up was done. */
+  stop(): Promise<void>;
+}
+
+/** Runs `cleanup` (shell) when this process has ended without having done so itself. */
+export function whenOrphaned(cleanup: string): Watcher {
+  const script = `while kill -0 ${process.pid} 2>/dev/null; do sleep 1; done; ${cleanup}`;
+  const child = spawn("sh", ["-c", script], { detached: true, stdio: "ignore" });
+  child.unref();
+  return {
+    stop: () =>
+      new Promise((resolve) => {
+        child.ref();
+        child.once("exit", () => resolve());
+        process.kill(-child.pid!, "SIGKILL"); // with the `sleep` it is in
+      }),
+  };
+}
+
+/**
+ * Unpacks Debian packages into a directory of the cache, once, without installing anything.
+ *
+ * @returns The directory, with `usr/…` below it.
+ */
+export async function unpackDebian(name: string, packages: readonly string[]): Promise<string> {
+  const directory = cacheDirectory(`debian-${name}`);
+  if (existsSync(join(directory, "complete"))) return directory;
+  const lists = cacheDirectory("debian-lists");
+  mkdirSync(join(lists, "partial"), { recursive: true });
+  const options = ["-o", `Dir::State::Lists=${lists}`, "-o", "APT::Sandbox::User=root"];
+  const download = () => run("apt-get", [...options, "download", ...packages], { cwd: directory });
+  await download().catch(async () => {
+    await run("apt-get", [...options, "update"]);
+    return await download();
+  });
+  const unpack = `for package in *.deb; do dpkg -x "$package" . && rm "$package"; done && touch complete`;
+  await run("sh", ["-ec", unpack], { cwd: directory });
+  return directory;
+}
