@@ -69,8 +69,8 @@ export class Lock extends LockRecord implements AsyncDisposable {
     resolveHolder(options);
     requireRows(backend, "renew");
     if (this.#holding.held) {
-      const askedAt = monotonic();
-      const [row] = await twice(() => backend.renew([request]));
+      let askedAt = monotonic();
+      const [row] = await twice(() => backend.renew([request]), () => askedAt = monotonic());
       if (row) {
         this.update(row, askedAt);
         this.#holding.confirm(row, askedAt);
