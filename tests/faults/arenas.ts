@@ -69,5 +69,14 @@ const sqlite: Arena = {
   },
 };
 
-/** Where faults are tried. */
-export const arenas: readonly Arena[] = [sqlite];
+/** Each engine by its folder in `backends/`: starts its servers. */
+export const engines: Readonly<Record<string, () => Promise<Arena[]>>> = {
+  sqlite: () => Promise.resolve([sqlite]),
+  postgres: async () => await (await import("./server_arenas.ts")).postgresArenas(),
+  mysql: async () => await (await import("./server_arenas.ts")).mysqlArenas(),
+};
+
+/** Another server of an engine, which longer runs try as well. */
+export const variations: Readonly<Record<string, () => Promise<Arena[]>>> = {
+  mariadb: async () => await (await import("./server_arenas.ts")).mariadbArenas(),
+};

@@ -5,6 +5,7 @@
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
+import { existsSync } from "node:fs";
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import process from "node:process";
@@ -33,7 +34,8 @@ interface Member {
 export class Crew implements AsyncDisposable {
   readonly #orders: Omit<Orders, "worker" | "seed" | "history" | "seconds">;
   readonly #directory: string;
-  readonly #endsAt: number;
+  readonly #seconds: number;
+  #endsAt = Infinity;
   readonly #note: (event: HistoryEvent) => void;
   readonly #members: Member[] = [];
   /** What went wrong with processes: they broke, or hung. */
@@ -46,7 +48,7 @@ export class Crew implements AsyncDisposable {
   ) {
     this.#orders = orders;
     this.#directory = directory;
-    this.#endsAt = performance.now() + seconds * 1e3;
+    this.#seconds = seconds;
     this.#note = fileSink(join(directory, "tests.jsonl"));
   }
 
@@ -64,7 +66,13 @@ export class Crew implements AsyncDisposable {
   hire(seed: number): void {
     const name = `w${this.#members.length + 1}`;
     const history = join(this.#directory, `${name}.jsonl`);
-    const orders: Orders = { ...this.#orders, worker: name, seed, history, seconds: Math.max(0, this.left / 1e3) };
+    const orders: Orders = {
+      ...this.#orders,
+      worker: name,
+      seed,
+      history,
+      seconds: Math.max(0, Math.min(this.#seconds, this.left / 1e3)),
+    };
     const parameters = ["run", "-A", "--quiet", "--no-check", `${root}tests/faults/worker.ts`, JSON.stringify(orders)];
     const child = spawn(process.execPath, parameters, { stdio: ["ignore", "ignore", "pipe"], cwd: root });
     let said = "";
@@ -72,7 +80,7 @@ export class Crew implements AsyncDisposable {
     const hung = setTimeout(() => {
       this.breakages.push(`${name} hangs\n${said}`);
       process.kill(child.pid!, "SIGKILL");
-    }, this.left + PATIENCE);
+    }, Math.min(this.#seconds * 1e3, this.left) + PATIENCE);
     const ended = once(child, "close").then(([code, signal]) => {
       clearTimeout(hung);
       if (code !== 0 && !member.killed) this.breakages.push(`${name} ended with ${code ?? signal}\n${said}`);
@@ -80,6 +88,16 @@ export class Crew implements AsyncDisposable {
     });
     const member: Member = { name, child, ended, killed: false, stopped: false };
     this.#members.push(member);
+  }
+
+  /** Waits until all who were hired are at work: the time of the trial begins now. */
+  async atWork(): Promise<void> {
+    const late = performance.now() + PATIENCE;
+    const begun = ({ name }: Member) => existsSync(join(this.#directory, `${name}.jsonl`));
+    while (this.running.some((member) => !begun(member)) && performance.now() < late) {
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    }
+    this.#endsAt = performance.now() + this.#seconds * 1e3;
   }
 
   /** Kills one on the spot. */

@@ -71,8 +71,8 @@ const diskFull: Fault = {
   },
 };
 
-/** After a server came back, waiters may pause and connections must be made anew (s). */
-const RECOVERY = 10;
+/** A server that says nothing is given up after 15 s; then connections are made anew, and waiters may pause (s). */
+const RECOVERY = 20;
 
 const serverKilled: Fault = {
   name: "server killed and started again",

@@ -7,7 +7,7 @@ import { readdir } from "node:fs/promises";
 import process from "node:process";
 import { skip, test } from "../harness.ts";
 import { report } from "../history/checker.ts";
-import { arenas } from "./arenas.ts";
+import { engines } from "./arenas.ts";
 import { concerns, faults } from "./faults.ts";
 import { mayMount } from "./small_disk.ts";
 import { trial } from "./trial.ts";
@@ -18,6 +18,9 @@ const SECONDS = 2;
 const seed = Number(process.env.LOCKMGR_SEED ?? Math.floor(Math.random() * 2 ** 31));
 console.log(`LOCKMGR_SEED=${seed}`);
 const disks = await mayMount();
+/** `LOCKMGR_TEST_ENGINES=sqlite,postgres` tries these only. */
+const chosen = process.env.LOCKMGR_TEST_ENGINES?.split(",") ?? Object.keys(engines);
+const arenas = (await Promise.all(chosen.map((engine) => engines[engine]()))).flat();
 
 for (const arena of arenas) {
   for (const fault of faults.filter((fault) => concerns(fault, arena))) {
@@ -37,7 +40,7 @@ for (const arena of arenas) {
   }
 }
 
-test("faults: every backend has an arena", async () => {
+test("faults: every backend is tried", async () => {
   const folders = await readdir(new URL("../../backends/", import.meta.url));
-  assert.deepEqual([...new Set(arenas.map(({ engine }) => engine))].sort(), folders.sort());
+  assert.deepEqual(Object.keys(engines).sort(), folders.sort());
 });

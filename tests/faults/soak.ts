@@ -7,7 +7,7 @@
 import process from "node:process";
 import { parseArgs } from "node:util";
 import { report } from "../history/checker.ts";
-import { type Arena, arenas } from "./arenas.ts";
+import { type Arena, engines, variations } from "./arenas.ts";
 import { concerns, type Fault, faults } from "./faults.ts";
 import { type Random, seeded } from "./random.ts";
 import { mayMount } from "./small_disk.ts";
@@ -61,9 +61,10 @@ async function soak(here: readonly Arena[], seed: number, until: number): Promis
   return true;
 }
 
-const here = arenas.filter(({ engine, name }) =>
-  values.engine === undefined || `${engine} ${name}`.includes(values.engine)
-);
+const all = { ...engines, ...variations };
+const chosen = values.engine?.split(",") ?? Object.keys(all);
+const here: Arena[] = [];
+for (const engine of chosen) if (Object.hasOwn(all, engine)) here.push(...await all[engine]());
 const seed = Number(values.seed);
 const minutes = Number(values.minutes);
 if (here.length === 0 || !Number.isSafeInteger(seed) || !(minutes > 0)) {
@@ -71,4 +72,4 @@ if (here.length === 0 || !Number.isSafeInteger(seed) || !(minutes > 0)) {
   process.exit(64);
 }
 console.log(`--seed ${seed}`);
-process.exitCode = await soak(here, seed, performance.now() + minutes * 60e3) ? 0 : 1;
+process.exit(await soak(here, seed, performance.now() + minutes * 60e3) ? 0 : 1); // servers end with this process

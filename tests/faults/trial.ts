@@ -57,6 +57,7 @@ export async function trial(arena: Arena, faults: readonly Fault[], options: Tri
   const whole = { ...orders, target, options: ground.options, mode, names, shortest };
   await using crew = new Crew(whole, directory, options.seconds);
   for (let count = 0; count < (options.workers ?? 4); count++) crew.hire(Math.floor(random.between(0, 2 ** 31)));
+  await crew.atWork();
   const scene = { crew, ground, proxy, lease: shortest * 1e3 };
   const strikes = await Promise.all(
     faults.map((fault, index) => strikeOnAndOn(fault, { ...scene, random: seeded(options.seed + index + 1) })),

@@ -14,7 +14,7 @@ if (orders.wildClock) wildClock(seeded(orders.seed + 1));
 const { BackendError, connect } = await import("@lockmgr/lockmgr"); // after the clock has gone wild
 
 const sink = fileSink(orders.history);
-const endsAt = performance.now() + orders.seconds * 1e3;
+let endsAt = performance.now() + orders.seconds * 1e3;
 const sleep = (milliseconds: number) => new Promise<void>((resolve) => setTimeout(resolve, milliseconds));
 const rows = orders.mode !== "session";
 
@@ -93,6 +93,7 @@ async function open(): Promise<Backend | undefined> {
 
 const backend = await open();
 if (backend === undefined) process.exit(0);
+endsAt = performance.now() + orders.seconds * 1e3; // opening does not count
 const hand = new Recorder(orders.worker, backend, sink);
 {
   using _stalls = watchStalls(orders.worker, sink);

@@ -13,12 +13,12 @@
  * BREAK_TOLD        (hybrid) a client gives its session up later than the server does
  */
 #define CLIENTS 2
-#define OWNERS  3          /* how many acquisitions are asked for in all */
+#define OWNERS  2          /* how many acquisitions are asked for in all */
 #ifdef HYBRID
-#define END     4          /* how many ticks there are */
+#define END     3          /* how many ticks there are */
 #define LEASE   3          /* ticks that a lease lasts: longer than a silent session is kept */
 #else
-#define END     4
+#define END     3
 #define LEASE   2
 #endif
 #define FINE    8          /* tokens in a tick: the clock is finer than acquisitions follow each other */
