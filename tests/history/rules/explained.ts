@@ -17,6 +17,7 @@ function keptUntil({ grant, operations }: Hold, at: number): number {
 
 /** A lock that was confirmed and then was gone before its time, although nobody had given it back. */
 function vanished(hold: Hold, forces: readonly Operation[]): Offence | undefined {
+  if (!hold.sure) return undefined; // its answer came so late that nobody took it for held
   const own = hold.operations.toSorted((a, b) => a.invokedAt - b.invokedAt);
   const release = own.findIndex(({ verb }) => verb === "release");
   const asked = release < 0 ? own : own.slice(0, release + 1);
