@@ -128,8 +128,8 @@ export class Holding {
   }
 
   /** Asks the backend something that may be asked again. */
-  ask<T>(request: () => Promise<T>): Promise<T> {
-    return twice(request);
+  ask<T>(request: () => Promise<T>, onRepeat?: () => void): Promise<T> {
+    return twice(request, onRepeat);
   }
 
   /** Takes in a newer answer about this acquisition. */

@@ -116,9 +116,10 @@ export class Line {
   async #try(head: Entry): Promise<void> {
     this.#rung = false;
     for (const entry of this.#entries) entry.asked = true;
-    const askedAt = monotonic();
+    let askedAt = monotonic();
     try {
-      const [answer] = await twice(() => this.#backend.acquire([head.request]));
+      // What is left is counted by the server when it answers: from before the question that this was the answer to.
+      const [answer] = await twice(() => this.#backend.acquire([head.request]), () => askedAt = monotonic());
       this.#answeredAt = monotonic();
       if (answer.granted) this.#granted(head, answer, askedAt);
       else this.#busy(head, answer.holder, askedAt);

@@ -11,7 +11,10 @@ export async function listLocks(options: ListOptions = {}): Promise<LockRecord[]
     throw new TypeError(`Cannot use prefix of type ${typeof prefix}: want a string`);
   }
   const backend = await backendOf(options);
-  const askedAt = monotonic();
-  const rows = await twice(() => backend.list({ includeExpired, ...(prefix ? { prefix } : {}) }));
+  let askedAt = monotonic();
+  const rows = await twice(
+    () => backend.list({ includeExpired, ...(prefix ? { prefix } : {}) }),
+    () => askedAt = monotonic(),
+  );
   return rows.map((row) => new LockRecord(row, askedAt));
 }

@@ -69,8 +69,8 @@ export class Lock extends LockRecord implements AsyncDisposable {
     resolveHolder(options);
     requireRows(backend, "renew");
     if (this.#holding.held) {
-      const askedAt = monotonic();
-      const [row] = await this.#holding.ask(() => backend.renew([request]));
+      let askedAt = monotonic();
+      const [row] = await this.#holding.ask(() => backend.renew([request]), () => askedAt = monotonic());
       if (row) {
         this.update(row, askedAt);
         this.#holding.confirm(row, askedAt);
@@ -107,30 +107,27 @@ export class Lock extends LockRecord implements AsyncDisposable {
    * @throws {LockLost} When it is no longer this handle's.
    */
   async refresh(): Promise<this> {
-    const askedAt = monotonic();
-    const row = this.#holding.held ? await this.#ask() : undefined;
-    if (row) {
-      this.update(row, askedAt);
-      this.#holding.confirm(row, askedAt);
-    }
+    if (this.#holding.held) await this.#look();
     if (!this.#holding.held) throw this.#holding.loss ?? new LockLost(this.name, "it was released");
     return this;
   }
 
-  /** The row of this very acquisition as the server has it; without one the lock is lost. */
-  async #ask(): Promise<LockRowOrNothing> {
+  /** Takes in the row of this very acquisition as the server has it; without one the lock is lost. */
+  async #look(): Promise<void> {
     const { backend } = this.#holding;
-    const rows = await this.#holding.ask(() => backend.list({ names: [this.name] }));
+    let askedAt = monotonic();
+    const rows = await this.#holding.ask(() => backend.list({ names: [this.name] }), () => askedAt = monotonic());
     const row = rows.find(({ token }) => token === this.token);
-    if (row === undefined) this.#holding.lose("the database says that it is gone");
-    return row;
+    if (row === undefined) return this.#holding.lose("the database says that it is gone");
+    this.update(row, askedAt);
+    this.#holding.confirm(row, askedAt);
   }
 
   /** Asks the server whether this handle still holds the lock. Once lost, it stays lost. */
   async verify(): Promise<boolean> {
     const { backend, claim } = this.#holding;
     if (!this.#holding.held) return false;
-    if (backend.verify === undefined) await this.#ask();
+    if (backend.verify === undefined) await this.#look();
     else if (!await this.#holding.ask(() => backend.verify!(claim))) {
       this.#holding.lose("the database says that it is gone");
     }
@@ -167,9 +164,6 @@ export class Lock extends LockRecord implements AsyncDisposable {
     }
   }
 }
-
-/** A row, or nothing. */
-type LockRowOrNothing = Grant["row"] | undefined;
 
 /** A handle was given together with another backend. */
 export function foreignBackend(name: string): TypeError {

@@ -120,15 +120,15 @@ async function allOrNothing(
   options: SetLockOptions,
 ): Promise<Map<string, Settled>> {
   const settled = new Map<string, Settled>();
-  const askedAt = monotonic();
+  let askedAt = monotonic();
   if (options.create === false) {
-    const [row] = await twice(() => backend.list({ names }));
+    const [row] = await twice(() => backend.list({ names }), () => askedAt = monotonic());
     if (row) throw failure(row, askedAt);
     for (const name of names) settled.set(name, { wasLocked: false, status: "skip", locked: false });
     return settled;
   }
   const requests = names.map((name) => requestFor(backend, name, resolved));
-  const answers = await twice(() => backend.acquire(requests, { allOrNothing: true }));
+  const answers = await twice(() => backend.acquire(requests, { allOrNothing: true }), () => askedAt = monotonic());
   const busy = answers.filter((answer) => !answer.granted);
   if (busy.length > 0) {
     const holder = busy.find((answer) => answer.holder)?.holder;

@@ -36,6 +36,23 @@ faultTest("a lock granted in an answer that was lost is found again", async ({ b
   assert(lock.expiresIn! <= 60);
 });
 
+faultTest("a lock whose answer was lost late is held for what is left, not for less", async ({ backend }) => {
+  let asked = 0;
+  const late: typeof backend = Object.assign(Object.create(backend), {
+    async acquire(...parameters: Parameters<typeof backend.acquire>) {
+      const answers = await backend.acquire(...parameters);
+      if (++asked > 1) return answers;
+      await new Promise((resolve) => setTimeout(resolve, 600)); // the time that passes is what is tested
+      throw new BackendError("Cannot reach the database: connection reset", { retryable: true });
+    },
+  });
+  const lock = await getLock("a", { backend: late, expires: 1 });
+  assert.equal(asked, 2);
+  assert.equal(lock.held, true);
+  assert(lock.expiresIn! > 0.1 && lock.expiresIn! <= 0.4, String(lock.expiresIn));
+  assert.equal(await lock.verify(), true);
+});
+
 faultTest("one whose answers never arrive is not reported as held, and is given back", async ({ backend, faults }) => {
   faults.acquire.push("lose the answer", "lose the answer");
   await assert.rejects(getLock("a", { backend }), (error) => {

@@ -1,0 +1,82 @@
+/**
+ * Where faults are tried: every engine and mode, with what can be done to its database.
+ *
+ * @module
+ */
+import type { ConnectOptions, Mode } from "@lockmgr/lockmgr";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { smallDisk } from "./small_disk.ts";
+
+/** A server that the tests may treat badly. */
+export interface Server {
+  /** Its TCP port on 127.0.0.1: a proxy may stand in front of it. */
+  readonly port: number;
+  /** The address of the database for those who come through another port. */
+  targetAt(port: number): string;
+  /** Lets it die at once, as in a crash. */
+  kill(): Promise<void>;
+  /** Starts it again, with what it has kept. */
+  start(): Promise<void>;
+  /** Ends every connection but its own, from the server's side. */
+  cut(): Promise<void>;
+}
+
+/** A disk that the tests may fill. */
+export interface Disk {
+  fill(): Promise<void>;
+  free(): Promise<void>;
+}
+
+/** A database of one trial's own. */
+export interface Ground extends AsyncDisposable {
+  readonly target: string;
+  readonly options: ConnectOptions;
+  readonly server?: Server;
+  readonly disk?: Disk;
+}
+
+/** One engine in one mode. */
+export interface Arena {
+  /** The folder in `backends/`. */
+  readonly engine: string;
+  readonly name: string;
+  readonly mode: Mode;
+  /** Whether it has a server, which can be killed and whose connections can be cut. */
+  readonly served: boolean;
+  /** Makes a fresh ground; `small` on a disk that can be filled, if it may be had. */
+  open(small?: boolean): Promise<Ground>;
+}
+
+const sqlite: Arena = {
+  engine: "sqlite",
+  name: "sqlite lease",
+  mode: "lease",
+  served: false,
+  async open(small = false) {
+    const directory = await mkdtemp(join(tmpdir(), "lockmgr-"));
+    const disk = small ? await smallDisk(directory) : undefined;
+    return {
+      target: `sqlite:${join(directory, "locks.db")}`,
+      options: {},
+      disk,
+      async [Symbol.asyncDispose]() {
+        await disk?.[Symbol.asyncDispose]();
+        await rm(directory, { recursive: true });
+      },
+    };
+  },
+};
+
+/** Each engine by its folder in `backends/`: starts its servers. */
+export const engines: Readonly<Record<string, () => Promise<Arena[]>>> = {
+  sqlite: () => Promise.resolve([sqlite]),
+  postgres: async () => await (await import("./server_arenas.ts")).postgresArenas(),
+  mysql: async () => await (await import("./server_arenas.ts")).mysqlArenas(),
+};
+
+/** Another server of an engine, which longer runs try as well. */
+export const variations: Readonly<Record<string, () => Promise<Arena[]>>> = {
+  mariadb: async () => await (await import("./server_arenas.ts")).mariadbArenas(),
+};

@@ -1,0 +1,145 @@
+/**
+ * The worker processes of one trial, and what is done to them.
+ *
+ * @module
+ */
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { existsSync } from "node:fs";
+import { readdir, readFile } from "node:fs/promises";
+import { join } from "node:path";
+import process from "node:process";
+import { fileURLToPath } from "node:url";
+import { sharedClock } from "../history/clock.ts";
+import type { HistoryEvent } from "../history/events.ts";
+import { fileSink } from "../history/recorder.ts";
+import type { Orders } from "./orders.ts";
+
+const root = fileURLToPath(new URL("../../", import.meta.url));
+
+/** How much longer than its work a worker may take to start and to end before it counts as hanging (ms). */
+const PATIENCE = 30_000;
+
+/** One worker process. */
+interface Member {
+  readonly name: string;
+  readonly child: ChildProcess;
+  readonly ended: Promise<void>;
+  /** Whether the tests have killed it: then it may end badly. */
+  killed: boolean;
+  stopped: boolean;
+}
+
+/** Those who work at one trial. */
+export class Crew implements AsyncDisposable {
+  readonly #orders: Omit<Orders, "worker" | "seed" | "history" | "seconds">;
+  readonly #directory: string;
+  readonly #seconds: number;
+  #endsAt = Infinity;
+  readonly #note: (event: HistoryEvent) => void;
+  readonly #members: Member[] = [];
+  /** What went wrong with processes: they broke, or hung. */
+  readonly breakages: string[] = [];
+
+  constructor(
+    orders: Omit<Orders, "worker" | "seed" | "history" | "seconds">,
+    directory: string,
+    seconds: number,
+  ) {
+    this.#orders = orders;
+    this.#directory = directory;
+    this.#seconds = seconds;
+    this.#note = fileSink(join(directory, "tests.jsonl"));
+  }
+
+  /** Those who run and are not stopped. */
+  get running(): readonly Member[] {
+    return this.#members.filter(({ child, killed, stopped }) => !killed && !stopped && child.exitCode === null);
+  }
+
+  /** Milliseconds until the work is over. */
+  get left(): number {
+    return this.#endsAt - performance.now();
+  }
+
+  /** Starts another worker. */
+  hire(seed: number): void {
+    const name = `w${this.#members.length + 1}`;
+    const history = join(this.#directory, `${name}.jsonl`);
+    const orders: Orders = {
+      ...this.#orders,
+      worker: name,
+      seed,
+      history,
+      seconds: Math.max(0, Math.min(this.#seconds, this.left / 1e3)),
+    };
+    const parameters = ["run", "-A", "--quiet", "--no-check", `${root}tests/faults/worker.ts`, JSON.stringify(orders)];
+    const child = spawn(process.execPath, parameters, { stdio: ["ignore", "ignore", "pipe"], cwd: root });
+    let said = "";
+    child.stderr!.on("data", (chunk) => said += chunk);
+    const hung = setTimeout(() => {
+      this.breakages.push(`${name} hangs\n${said}`);
+      process.kill(child.pid!, "SIGKILL");
+    }, Math.min(this.#seconds * 1e3, this.left) + PATIENCE);
+    const ended = once(child, "close").then(([code, signal]) => {
+      clearTimeout(hung);
+      if (code !== 0 && !member.killed) this.breakages.push(`${name} ended with ${code ?? signal}\n${said}`);
+      if (code !== 0) this.#note({ kind: "ended", at: sharedClock(), worker: name });
+    });
+    const member: Member = { name, child, ended, killed: false, stopped: false };
+    this.#members.push(member);
+  }
+
+  /** Waits until all who were hired are at work: the time of the trial begins now. */
+  async atWork(): Promise<void> {
+    const late = performance.now() + PATIENCE;
+    const begun = ({ name }: Member) => existsSync(join(this.#directory, `${name}.jsonl`));
+    while (this.running.some((member) => !begun(member)) && performance.now() < late) {
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    }
+    this.#endsAt = performance.now() + this.#seconds * 1e3;
+  }
+
+  /** Kills one on the spot. */
+  kill(member: Member): Promise<void> {
+    member.killed = true;
+    process.kill(member.child.pid!, "SIGKILL"); // the method of a child that had a signal already does nothing on Deno
+    return member.ended;
+  }
+
+  /** Stops one for a while. */
+  async stop(member: Member, milliseconds: number): Promise<void> {
+    const send = (signal: NodeJS.Signals) => member.child.exitCode ?? process.kill(member.child.pid!, signal);
+    member.stopped = true;
+    send("SIGSTOP");
+    await new Promise((resolve) => setTimeout(resolve, milliseconds));
+    send("SIGCONT");
+    member.stopped = false;
+  }
+
+  /** Writes down that the tests were in the way of the database while `work` ran, and for as long as that lasts. */
+  async disturb(what: string, work: () => Promise<void>, aftermath = 0): Promise<void> {
+    const from = sharedClock();
+    await work();
+    this.#note({ kind: "disturbed", from, at: sharedClock() + aftermath * 1e6, what });
+  }
+
+  /** Waits until all have ended, and reads what they wrote. */
+  async history(): Promise<HistoryEvent[]> {
+    for (const { ended } of this.#members) await ended;
+    const events: HistoryEvent[] = [];
+    for (const file of await readdir(this.#directory)) {
+      if (!file.endsWith(".jsonl")) continue;
+      const text = await readFile(join(this.#directory, file), "utf8");
+      for (const line of text.split("\n")) if (line) events.push(JSON.parse(line));
+    }
+    return events;
+  }
+
+  /** Lets nobody live. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const member of this.#members) {
+      if (member.child.exitCode === null && member.child.signalCode === null) await this.kill(member);
+    }
+  }
+}

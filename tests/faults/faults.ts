@@ -1,0 +1,163 @@
+/**
+ * What is done to processes and databases while they are used.
+ *
+ * @module
+ */
+import type { Arena, Ground } from "./arenas.ts";
+import type { Crew } from "./crew.ts";
+import type { Orders } from "./orders.ts";
+import type { Proxy } from "./proxy.ts";
+import type { Random } from "./random.ts";
+
+/** What a fault may work on. */
+export interface Scene {
+  readonly crew: Crew;
+  readonly ground: Ground;
+  readonly random: Random;
+  /** Between the workers and the server, where the fault asked for it. */
+  readonly proxy: Proxy | undefined;
+  /** The shortest lease, in milliseconds. */
+  readonly lease: number;
+}
+
+/** One thing that goes wrong. */
+export interface Fault {
+  readonly name: string;
+  /** What it needs of an arena. @default "nothing" */
+  readonly needs?: "server" | "proxy" | "disk" | "rows";
+  /** What workers are told besides. */
+  readonly orders?: Partial<Orders>;
+  /** Does it once; it is called again and again while the workers work. */
+  strike?(scene: Scene): Promise<void>;
+}
+
+const sleep = (milliseconds: number) => new Promise<void>((resolve) => setTimeout(resolve, milliseconds));
+
+/** Kills a holder or a waiter, whatever it does, and hires another. */
+const killed: Fault = {
+  name: "SIGKILL",
+  async strike({ crew, random }) {
+    await sleep(random.between(50, 400));
+    if (crew.left < 300 || crew.running.length === 0) return;
+    await crew.kill(random.pick(crew.running));
+    crew.hire(Math.floor(random.between(0, 2 ** 31)));
+  },
+};
+
+/** Stops one past its lease and lets it go on. */
+const stopped: Fault = {
+  name: "SIGSTOP past the lease, then SIGCONT",
+  async strike({ crew, random, lease }) {
+    await sleep(random.between(20, 200));
+    if (crew.left < 0 || crew.running.length === 0) return;
+    await crew.stop(random.pick(crew.running), lease * random.between(1, 3));
+  },
+};
+
+const clocks: Fault = { name: "wall clocks hours off and jumping", orders: { wildClock: true } };
+
+const blocked: Fault = { name: "event loop blocked past the lease", needs: "rows", orders: { blocks: true } };
+
+const diskFull: Fault = {
+  name: "disk full",
+  needs: "disk",
+  async strike({ crew, ground, random }) {
+    await sleep(random.between(50, 300));
+    await crew.disturb("disk full", async () => {
+      await ground.disk!.fill();
+      await sleep(random.between(50, 300));
+      await ground.disk!.free();
+    }, 1);
+  },
+};
+
+/** A server that says nothing is given up after 15 s; then connections are made anew, and waiters may pause (s). */
+const RECOVERY = 20;
+
+const serverKilled: Fault = {
+  name: "server killed and started again",
+  needs: "server",
+  async strike({ crew, ground, random }) {
+    await sleep(random.between(500, 1_000));
+    if (crew.left < 0) return;
+    await crew.disturb("server killed", async () => {
+      await ground.server!.kill();
+      await sleep(random.between(0, 300));
+      await ground.server!.start();
+    }, RECOVERY);
+  },
+};
+
+const connectionsCut: Fault = {
+  name: "connections cut by the server",
+  needs: "server",
+  async strike({ crew, ground, random }) {
+    await sleep(random.between(100, 500));
+    await crew.disturb("connections cut", () => ground.server!.cut(), RECOVERY);
+  },
+};
+
+/** A fault of the network, for a while. */
+function network(name: string, act: (proxy: Proxy, random: Random) => Promise<void>): Fault {
+  return {
+    name,
+    needs: "proxy",
+    async strike({ crew, random, proxy }) {
+      await sleep(random.between(50, 300));
+      await crew.disturb(name, () => act(proxy!, random), RECOVERY);
+    },
+  };
+}
+
+const networkCut = network("connections cut in the network", (proxy) => {
+  proxy.cut();
+  return Promise.resolve();
+});
+
+const delayed = network("messages late", async (proxy, random) => {
+  proxy.delay = random.between(5, 400);
+  await sleep(random.between(100, 500));
+  proxy.delay = 0;
+});
+
+const requestsDropped = network("requests dropped", async (proxy, random) => {
+  proxy.swallow = "requests";
+  await sleep(random.between(50, 300));
+  proxy.swallow = undefined;
+  proxy.cut(); // what is half a conversation cannot go on
+});
+
+const answersSwallowed = network("answers swallowed after the statement took effect", async (proxy, random) => {
+  proxy.swallow = "answers";
+  await sleep(random.between(50, 300));
+  proxy.swallow = undefined;
+  proxy.cut();
+});
+
+const halfOpen = network("half-open connections", async (proxy, random) => {
+  proxy.strand(); // these hear nothing any more, and are not told
+  await sleep(random.between(300, 900));
+});
+
+/** Everything that can go wrong. */
+export const faults: readonly Fault[] = [
+  killed,
+  stopped,
+  clocks,
+  blocked,
+  diskFull,
+  serverKilled,
+  connectionsCut,
+  networkCut,
+  delayed,
+  requestsDropped,
+  answersSwallowed,
+  halfOpen,
+];
+
+/** Whether a fault can happen in an arena; `disks` says whether a disk that can be filled may be had. */
+export function concerns({ needs }: Fault, { engine, mode, served }: Arena): boolean {
+  if (needs === "disk") return engine === "sqlite";
+  if (needs === "rows") return mode !== "session";
+  return needs === undefined || served;
+}

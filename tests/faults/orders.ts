@@ -1,0 +1,22 @@
+import type { ConnectOptions, Mode } from "@lockmgr/lockmgr";
+
+/** What a worker process is told to do. */
+export interface Orders {
+  readonly worker: string;
+  /** Where the database is, and how to reach it. */
+  readonly target: string;
+  readonly options: ConnectOptions;
+  readonly mode: Mode;
+  /** The file that its history goes to. */
+  readonly history: string;
+  readonly seed: number;
+  readonly names: readonly string[];
+  /** How long it works. */
+  readonly seconds: number;
+  /** The shortest lease that it asks for, in seconds. */
+  readonly shortest: number;
+  /** Whether its wall clock is hours off and jumps. */
+  readonly wildClock?: boolean;
+  /** Whether it blocks its own event loop for longer than its lease. */
+  readonly blocks?: boolean;
+}

@@ -1,0 +1,89 @@
+/**
+ * A TCP proxy that loses, delays and cuts what passes through it.
+ *
+ * @module
+ */
+import { once } from "node:events";
+import { type AddressInfo, connect, createServer, type Server, type Socket } from "node:net";
+
+/** The two ends of one conversation. */
+interface Conversation {
+  readonly client: Socket;
+  readonly server: Socket;
+  /** Neither side hears the other any more, and neither is told. */
+  stranded: boolean;
+}
+
+/** Stands between programs and a server on this machine. */
+export class Proxy implements AsyncDisposable {
+  /** Milliseconds that each message takes longer. */
+  delay = 0;
+  /** What does not arrive. */
+  swallow: "requests" | "answers" | undefined;
+  readonly #listener: Server;
+  readonly #conversations = new Set<Conversation>();
+
+  private constructor(listener: Server) {
+    this.#listener = listener;
+  }
+
+  /** Starts one in front of a port. */
+  static async start(port: number): Promise<Proxy> {
+    const listener = createServer({ noDelay: true });
+    const proxy = new Proxy(listener);
+    listener.on("connection", (client) => proxy.#join(client, connect({ port, host: "127.0.0.1", noDelay: true })));
+    listener.listen(0, "127.0.0.1");
+    await once(listener, "listening");
+    return proxy;
+  }
+
+  /** Where it listens. */
+  get port(): number {
+    return (this.#listener.address() as AddressInfo).port;
+  }
+
+  #join(client: Socket, server: Socket): void {
+    const conversation: Conversation = { client, server, stranded: false };
+    this.#conversations.add(conversation);
+    const end = () => {
+      if (conversation.stranded && !client.destroyed) return; // the other side is not told
+      client.destroy();
+      server.destroy();
+      this.#conversations.delete(conversation);
+    };
+    for (const socket of [client, server]) socket.on("error", end).on("close", end);
+    client.on("data", (chunk) => this.#pass(conversation, "requests", server, chunk));
+    server.on("data", (chunk) => this.#pass(conversation, "answers", client, chunk));
+  }
+
+  #pass(conversation: Conversation, what: "requests" | "answers", to: Socket, chunk: Uint8Array): void {
+    if (conversation.stranded || this.swallow === what) return;
+    const write = () => {
+      if (!to.destroyed && !conversation.stranded) to.write(chunk);
+    };
+    if (this.delay > 0) setTimeout(write, this.delay);
+    else write();
+  }
+
+  /** Ends every conversation. */
+  cut(): void {
+    for (const { client, server } of [...this.#conversations]) {
+      client.resetAndDestroy();
+      server.resetAndDestroy();
+    }
+  }
+
+  /** Leaves every conversation half-open: nothing passes, nobody is told. */
+  strand(): void {
+    for (const conversation of this.#conversations) conversation.stranded = true;
+  }
+
+  /** Ends every conversation and takes no more. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    const closed = once(this.#listener, "close");
+    this.#listener.close();
+    for (const conversation of this.#conversations) conversation.stranded = false;
+    this.cut();
+    await closed;
+  }
+}

@@ -1,0 +1,75 @@
+/**
+ * Everything that can go wrong, mixed, for as long as wanted: `deno task soak --minutes 10 --engine sqlite --seed 7`.
+ * Ends with 1 as soon as a promise was broken, and says how to repeat the run.
+ *
+ * @module
+ */
+import process from "node:process";
+import { parseArgs } from "node:util";
+import { report } from "../history/checker.ts";
+import { type Arena, engines, variations } from "./arenas.ts";
+import { concerns, type Fault, faults } from "./faults.ts";
+import { type Random, seeded } from "./random.ts";
+import { mayMount } from "./small_disk.ts";
+import { trial } from "./trial.ts";
+
+/** How long one trial of the mix lasts, in seconds, and how many processes work at it. */
+const TRIAL = 10;
+const WORKERS = 5;
+
+const { values } = parseArgs({
+  options: {
+    minutes: { type: "string", default: "10" },
+    engine: { type: "string" },
+    seed: { type: "string", default: String(Math.floor(Math.random() * 2 ** 31)) },
+  },
+});
+
+/** One to three faults at once. */
+function mix(arena: Arena, random: Random, disks: boolean): Fault[] {
+  const possible = faults.filter((fault) => concerns(fault, arena) && (fault.needs !== "disk" || disks));
+  const chosen = new Set<Fault>();
+  const count = random.pick([1, 2, 3]);
+  while (chosen.size < Math.min(count, possible.length)) chosen.add(random.pick(possible));
+  return [...chosen];
+}
+
+async function soak(here: readonly Arena[], seed: number, until: number): Promise<boolean> {
+  const random = seeded(seed);
+  const disks = await mayMount();
+  const total = { trials: 0, strikes: 0, operations: 0, holds: 0, losses: 0 };
+  for (let round = 0; performance.now() < until; round++) {
+    const arena = here[round % here.length];
+    const chosen = mix(arena, random, disks);
+    const trialSeed = Math.floor(random.between(0, 2 ** 31));
+    const what = `${arena.name}: ${chosen.map(({ name }) => name).join(" + ")}`;
+    const { verdict, breakages, strikes, kept } = await trial(arena, chosen, {
+      seed: trialSeed,
+      seconds: TRIAL,
+      workers: WORKERS,
+    });
+    console.log(`${what}: ${strikes} strikes, ${report(verdict)}`);
+    if (kept) {
+      console.error(`${breakages.join("\n")}\nhistory in ${kept}; repeat with --seed ${seed}`);
+      return false;
+    }
+    total.trials++;
+    total.strikes += strikes;
+    for (const key of ["operations", "holds", "losses"] as const) total[key] += verdict.seen[key];
+  }
+  console.log(JSON.stringify({ seed, ...total }));
+  return true;
+}
+
+const all = { ...engines, ...variations };
+const chosen = values.engine?.split(",") ?? Object.keys(all);
+const here: Arena[] = [];
+for (const engine of chosen) if (Object.hasOwn(all, engine)) here.push(...await all[engine]());
+const seed = Number(values.seed);
+const minutes = Number(values.minutes);
+if (here.length === 0 || !Number.isSafeInteger(seed) || !(minutes > 0)) {
+  console.error(`Cannot soak with ${process.argv.slice(2).join(" ")}: want --minutes N [--engine X] [--seed S]`);
+  process.exit(64);
+}
+console.log(`--seed ${seed}`);
+process.exit(await soak(here, seed, performance.now() + minutes * 60e3) ? 0 : 1); // servers end with this process

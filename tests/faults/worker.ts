@@ -1,0 +1,119 @@
+/** One process that uses locks in every way for a while, and writes down what came of it. */
+import type { Backend, Lock } from "@lockmgr/lockmgr";
+import process from "node:process";
+import { sharedClock } from "../history/clock.ts";
+import { fileSink, Recorder } from "../history/recorder.ts";
+import { watchStalls } from "../history/stalls.ts";
+import type { Orders } from "./orders.ts";
+import { seeded } from "./random.ts";
+import { wildClock } from "./wild_clock.ts";
+
+const orders: Orders = JSON.parse(process.argv[2]);
+const random = seeded(orders.seed);
+if (orders.wildClock) wildClock(seeded(orders.seed + 1));
+const { BackendError, connect } = await import("@lockmgr/lockmgr"); // after the clock has gone wild
+
+const sink = fileSink(orders.history);
+let endsAt = performance.now() + orders.seconds * 1e3;
+const sleep = (milliseconds: number) => new Promise<void>((resolve) => setTimeout(resolve, milliseconds));
+const rows = orders.mode !== "session";
+
+/** Looks at a lock every few milliseconds for a while, or for as long as it is held. */
+async function hold(lock: Lock, milliseconds: number): Promise<void> {
+  const until = performance.now() + milliseconds;
+  while (hand.believes(lock) && performance.now() < until) await sleep(random.between(0, 6));
+}
+
+const name = () => random.pick(orders.names);
+const lease = () => orders.shortest * random.between(1, 2);
+
+/** A short hold, with a look at the server or a renewal in between. */
+async function work(): Promise<void> {
+  const lock = await hand.acquire(name(), { expires: rows ? lease() * 2 : undefined, wait: random.between(0, 3) });
+  if (lock === undefined) return await sleep(random.between(0, 10));
+  await hold(lock, random.between(0, 20));
+  if (random.next() < 0.2) await hand.verify(lock);
+  if (rows && random.next() < 0.2) await hand.renew(lock, lease() * 2);
+  await hand.release(lock);
+}
+
+/** Stays until the lease is over, and then does what a stale holder should not. */
+async function overstay(): Promise<void> {
+  const lock = await hand.acquire(name(), { expires: lease(), wait: random.between(0, 3) });
+  if (lock === undefined) return;
+  await hold(lock, Infinity);
+  await sleep(random.between(0, 30));
+  if (random.next() < 0.5) await hand.renew(lock, 1);
+  await hand.release(lock);
+}
+
+/** Has a lease kept alive for longer than it would last. */
+async function keep(): Promise<void> {
+  const lock = await hand.acquire(name(), { expires: lease(), wait: 1, autoRenew: true });
+  if (lock === undefined) return;
+  await hold(lock, orders.shortest * 2e3);
+  await hand.release(lock);
+}
+
+/** Does not run for longer than the lease lasts, and goes on as if nothing had been. */
+async function block(): Promise<void> {
+  const expires = lease();
+  const lock = await hand.acquire(name(), { expires, wait: 1, autoRenew: random.next() < 0.5 });
+  if (lock === undefined) return;
+  hand.believes(lock);
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, expires * random.between(1.1, 1.6) * 1e3);
+  await hold(lock, 5);
+  await hand.release(lock);
+}
+
+/** Several names or none, and a look at what is there. */
+async function set(): Promise<void> {
+  const locks = await hand.set([name(), name(), `${name()}'s own`], lease() * 2);
+  if (locks) await sleep(random.between(0, 10));
+  await hand.list();
+  for (const lock of locks ?? []) await hand.release(lock);
+}
+
+async function tidy(): Promise<void> {
+  if (rows && random.next() < 0.5) await hand.clean();
+  await hand.list();
+}
+
+/** A database may be out of reach when a process starts. */
+async function open(): Promise<Backend | undefined> {
+  while (performance.now() < endsAt) {
+    try {
+      return await connect(orders.target, { ...orders.options, mode: orders.mode });
+    } catch (error) {
+      if (!(error instanceof BackendError)) throw error;
+      await sleep(50);
+    }
+  }
+}
+
+const backend = await open();
+if (backend === undefined) process.exit(0);
+endsAt = performance.now() + orders.seconds * 1e3; // opening does not count
+const hand = new Recorder(orders.worker, backend, sink);
+{
+  using _stalls = watchStalls(orders.worker, sink);
+  const acts = rows
+    ? [
+      work,
+      work,
+      work,
+      work,
+      work,
+      work,
+      keep,
+      overstay,
+      set,
+      set,
+      tidy,
+      ...orders.blocks ? [block, block, block] : [],
+    ]
+    : [work, work, work, work, work, tidy];
+  while (performance.now() < endsAt) await random.pick(acts)();
+}
+await backend[Symbol.asyncDispose]();
+sink({ kind: "ended", at: sharedClock(), worker: orders.worker });

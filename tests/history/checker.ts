@@ -1,0 +1,79 @@
+/**
+ * Decides from histories alone whether the promises held. It knows nothing of databases.
+ *
+ * @module
+ */
+import type { HistoryEvent } from "./events.ts";
+import { read, type Reading } from "./reading.ts";
+import { exclusion } from "./rules/exclusion.ts";
+import { explained } from "./rules/explained.ts";
+import { foreignHarm } from "./rules/foreign_harm.ts";
+import { lossTold } from "./rules/loss_told.ts";
+import { risingTokens } from "./rules/rising_tokens.ts";
+import { starvation } from "./rules/starvation.ts";
+
+/** Which promise was broken. */
+export type RuleName =
+  | "exclusion"
+  | "rising tokens"
+  | "no foreign harm"
+  | "loss told"
+  | "no starvation"
+  | "all or nothing"
+  | "explained";
+
+/** One broken promise. */
+export interface Offence {
+  readonly rule: RuleName;
+  readonly name: string;
+  /** What happened, with its operations and times. */
+  readonly story: string;
+}
+
+/** What the checker shall tolerate. */
+export interface Tolerance {
+  /** Milliseconds of its own running time that a process may need to tell of a loss. @default 100 */
+  readonly telling?: number;
+  /** Seconds that a name may be free with somebody waiting for it. @default 3 */
+  readonly waiting?: number;
+  /** Whether a lock may also end with the connection that kept it. @default false */
+  readonly sessions?: boolean;
+}
+
+/** A rule: all the ways in which a history breaks it. */
+export type Rule = (reading: Reading, tolerance: Required<Tolerance>) => Offence[];
+
+const RULES: readonly Rule[] = [exclusion, risingTokens, foreignHarm, lossTold, starvation, explained];
+
+/** What the checker has found. */
+export interface Verdict {
+  readonly offences: readonly Offence[];
+  /** How much it has looked at: a history in which nothing happened proves nothing. */
+  readonly seen: { readonly holds: number; readonly operations: number; readonly losses: number };
+}
+
+/** Tries a history. */
+export function check(history: readonly HistoryEvent[], tolerance: Tolerance = {}): Verdict {
+  const reading = read(history);
+  const all = { telling: 100, waiting: 3, sessions: false, ...tolerance };
+  const { holds, operations } = reading;
+  const losses = holds.filter(({ told }) => told).length;
+  return {
+    offences: RULES.flatMap((rule) => rule(reading, all)),
+    seen: { holds: holds.length, operations: operations.length, losses },
+  };
+}
+
+/** How many offences a report shows of each rule. */
+const SHOWN = 5;
+
+/** The verdict for people. */
+export function report({ offences, seen }: Verdict): string {
+  const lines = [
+    `${seen.operations} operations, ${seen.holds} holds, ${seen.losses} losses: ${offences.length} offences`,
+  ];
+  for (const [rule, own] of Map.groupBy(offences, ({ rule }) => rule)) {
+    lines.push(`${rule}: ${own.length}`, ...own.slice(0, SHOWN).map(({ name, story }) => `  ${name}: ${story}`));
+  }
+  return lines.join("\n");
+}

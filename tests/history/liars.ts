@@ -1,0 +1,123 @@
+/**
+ * Backends that lie on purpose, each in one way, around a real one: what the checker must catch.
+ *
+ * @module
+ */
+import type { AcquireAnswer, Backend, LockRow } from "@lockmgr/lockmgr";
+
+/** A backend that passes everything on, but for what is given. */
+function around(real: Backend, lies: Partial<Backend>): Backend {
+  return {
+    engine: real.engine,
+    mode: real.mode,
+    acquire: (requests, options) => real.acquire(requests, options),
+    renew: (requests) => real.renew(requests),
+    release: (targets) => real.release(targets),
+    list: (filter) => real.list(filter),
+    clean: (scope) => real.clean(scope),
+    watch: real.watch && ((name, wake) => real.watch!(name, wake)),
+    [Symbol.asyncDispose]: () => real[Symbol.asyncDispose](),
+    ...lies,
+  };
+}
+
+/** The row of an answer, altered. */
+function alter(answer: AcquireAnswer, lie: (row: LockRow) => Partial<LockRow>): AcquireAnswer {
+  return answer.granted ? { ...answer, row: { ...answer.row, ...lie(answer.row) } } : answer;
+}
+
+/** Says the truth. */
+export function honest(real: Backend): Backend {
+  return around(real, {});
+}
+
+/** Once a lease has lapsed, it grants the name to the next two who ask. */
+export function grantsTwiceAfterExpiry(real: Backend): Backend {
+  let lapsesAt = Infinity;
+  return around(real, {
+    async acquire(requests, options) {
+      const answers = await real.acquire(requests, options);
+      return answers.map((answer, index) => {
+        const row = answer.granted ? answer.row : answer.holder!;
+        if (answer.granted || row.createdAt < lapsesAt) {
+          if (answer.granted && lapsesAt === Infinity) lapsesAt = row.lockedUntil!;
+          return answer;
+        }
+        const { name, lockedBy } = requests[index];
+        return { granted: true, row: { ...row, name, lockedBy, token: row.token + 1n } };
+      });
+    },
+  });
+}
+
+/** Forgets with the clean-up which tokens it gave out, as one that deletes the rows would. */
+export function repeatsTokensAfterCleanUp(real: Backend): Backend {
+  let last = 0n;
+  return around(real, {
+    async acquire(requests, options) {
+      const answers = await real.acquire(requests, options);
+      return answers.map((answer) => alter(answer, () => ({ token: ++last })));
+    },
+    clean(scope) {
+      last = 0n;
+      return real.clean(scope);
+    },
+  });
+}
+
+/** Tells a holder of more time than the database gives it, so that it hears too late that it is over. */
+export function tellsLossLate(real: Backend): Backend {
+  return around(real, {
+    async acquire(requests, options) {
+      const answers = await real.acquire(requests, options);
+      return answers.map((answer) => alter(answer, ({ lockedUntil }) => ({ lockedUntil: lockedUntil! + 400_000 })));
+    },
+  });
+}
+
+/** Releases by name, whoever holds it. */
+export function releasesForStrangers(real: Backend): Backend {
+  return around(real, { release: (targets) => real.release(targets.map(({ name }) => ({ name, owner: null }))) });
+}
+
+/** Renews by name, whoever holds it. */
+export function renewsForStrangers(real: Backend): Backend {
+  return around(real, { renew: (requests) => real.renew(requests.map((one) => ({ ...one, owner: null }))) });
+}
+
+/** Takes several names one after the other, and leaves what it has when one is busy. */
+export function leavesOneBehind(real: Backend): Backend {
+  return around(real, {
+    async acquire(requests, { allOrNothing = false } = {}) {
+      const answers = await real.acquire(requests);
+      if (!allOrNothing || answers.every(({ granted }) => granted)) return answers;
+      return answers.map((answer) => answer.granted ? { granted: false, holder: undefined } : answer);
+    },
+  });
+}
+
+/** Says busy to those who wait, long after the release. */
+export function starvesWaiters(real: Backend): Backend {
+  let until = -Infinity;
+  return around(real, {
+    async acquire(requests, options) {
+      if (performance.now() > until) return await real.acquire(requests, options);
+      return requests.map(() => ({ granted: false, holder: undefined }));
+    },
+    async release(targets) {
+      until = performance.now() + 700;
+      return await real.release(targets);
+    },
+  });
+}
+
+/** Says that a lock was granted, and writes nothing. */
+export function losesGrants(real: Backend): Backend {
+  return around(real, {
+    async acquire(requests, options) {
+      const answers = await real.acquire(requests, options);
+      await real.release(requests.map(({ name, owner }) => ({ name, owner })));
+      return answers;
+    },
+  });
+}

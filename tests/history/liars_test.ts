@@ -1,0 +1,121 @@
+/**
+ * The checker's own proof: it catches those who lie, each by the rule that is broken, and lets the honest one pass.
+ */
+import { type Backend, connect } from "@lockmgr/lockmgr";
+import assert from "node:assert/strict";
+import { aborted } from "../conformance/case.ts";
+import { test } from "../harness.ts";
+import { check, report, type RuleName } from "./checker.ts";
+import type { HistoryEvent } from "./events.ts";
+import * as liars from "./liars.ts";
+import { Recorder } from "./recorder.ts";
+
+/** What two or three processes do with a backend, as a history. */
+type Plot = (a: Recorder, b: Recorder, c: Recorder) => Promise<void>;
+
+const sleep = (seconds: number) => new Promise((resolve) => setTimeout(resolve, seconds * 1e3));
+
+/** One whose lease lapses is followed by two who wait. */
+async function lapse(a: Recorder, b: Recorder, c: Recorder): Promise<void> {
+  const first = (await a.acquire("x", { expires: 0.1 }))!;
+  const next = [b, c].map(async (recorder) => {
+    const lock = await recorder.acquire("x", { expires: 0.4, wait: 5 }, false);
+    for (let look = 0; lock && look < 4; look++) {
+      recorder.believes(lock);
+      await sleep(0.01);
+    }
+    if (lock) await aborted(lock.signal);
+  });
+  await aborted(first.signal);
+  await Promise.all(next);
+}
+
+async function cleanUp(a: Recorder, b: Recorder): Promise<void> {
+  for (const recorder of [a, b]) {
+    const lock = (await recorder.acquire("x", { expires: 60 }))!;
+    await recorder.release(lock);
+    await recorder.clean();
+  }
+}
+
+/** Nobody looks at `held`: only the signal tells. */
+async function overstay(a: Recorder, b: Recorder): Promise<void> {
+  const first = (await a.acquire("x", { expires: 0.2 }))!;
+  const second = await b.acquire("x", { expires: 60, wait: 5 });
+  await aborted(first.signal);
+  await b.release(second!);
+}
+
+async function staleRelease(a: Recorder, b: Recorder): Promise<void> {
+  const first = (await a.acquire("x", { expires: 0.1 }))!;
+  const second = (await b.acquire("x", { expires: 60, wait: 5 }))!;
+  await a.release(first);
+  await b.verify(second);
+  await b.release(second);
+}
+
+/** Only a process that overestimates its time still sends a renewal: it was told of more than there is. */
+async function staleRenewal(a: Recorder, b: Recorder): Promise<void> {
+  const first = (await a.acquire("x", { expires: 0.1 }, false))!;
+  const second = (await b.acquire("x", { expires: 60, wait: 5 }))!;
+  await a.renew(first, 60);
+  await b.release(second);
+}
+
+async function allOrNothing(a: Recorder, b: Recorder): Promise<void> {
+  const other = (await a.acquire("x", { expires: 60 }))!;
+  await b.set(["w", "x"], 60);
+  await a.list();
+  await a.release(other);
+}
+
+async function waiting(a: Recorder, b: Recorder): Promise<void> {
+  const first = (await a.acquire("x", { expires: 60 }))!;
+  const next = b.acquire("x", { expires: 60, wait: 1.2 });
+  await a.release(first);
+  await b.release((await next)!);
+}
+
+async function vanishing(a: Recorder): Promise<void> {
+  const lock = (await a.acquire("x", { expires: 60 }))!;
+  await a.verify(lock);
+  await a.release(lock);
+}
+
+/** Runs a plot on a database of its own, with three hands on it that know nothing of each other. */
+async function play(lie: (real: Backend) => Backend, plot: Plot): Promise<HistoryEvent[]> {
+  await using real = await connect("sqlite::memory:");
+  const backend = lie(real);
+  const history: HistoryEvent[] = [];
+  const hands = ["a", "b", "c"].map((worker) => {
+    // Another object each: one process would put those who wait into one line.
+    const own = new Proxy(backend, { get: (target, key) => Reflect.get(target, key) });
+    return new Recorder(worker, own, (event) => history.push(event));
+  });
+  await plot(hands[0], hands[1], hands[2]);
+  return history;
+}
+
+const plots: readonly [plot: Plot, lie: (real: Backend) => Backend, ...broken: RuleName[]][] = [
+  [lapse, liars.grantsTwiceAfterExpiry, "exclusion"],
+  [cleanUp, liars.repeatsTokensAfterCleanUp, "rising tokens"],
+  [overstay, liars.tellsLossLate, "loss told"],
+  [staleRelease, liars.releasesForStrangers, "no foreign harm", "explained"],
+  [staleRenewal, (real) => liars.renewsForStrangers(liars.tellsLossLate(real)), "no foreign harm"],
+  [allOrNothing, liars.leavesOneBehind, "all or nothing"],
+  [waiting, liars.starvesWaiters, "no starvation"],
+  [vanishing, liars.losesGrants, "explained"],
+];
+
+for (const [plot, lie, ...broken] of plots) {
+  test(`checker: ${lie.name || plot.name} is caught by ${broken.join(" and ")}, and by no other rule`, async () => {
+    const verdict = check(await play(lie, plot), { waiting: 0.4 });
+    const rules = [...new Set(verdict.offences.map(({ rule }) => rule))];
+    assert.deepEqual(rules.sort(), broken.sort(), report(verdict));
+  });
+  test(`checker: the honest backend passes: ${plot.name}`, async () => {
+    const verdict = check(await play(liars.honest, plot), { waiting: 0.4 });
+    assert.equal(verdict.offences.length, 0, report(verdict));
+    assert(verdict.seen.holds > 0);
+  });
+}

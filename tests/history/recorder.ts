@@ -1,0 +1,180 @@
+/**
+ * Uses the library as any program does, and writes down what it asked and what it was told.
+ *
+ * @module
+ */
+import {
+  type Backend,
+  cleanLocks,
+  listLocks,
+  type Lock,
+  Locked,
+  LockError,
+  LockNotFound,
+  setLock,
+  tryLock,
+  unlock,
+} from "@lockmgr/lockmgr";
+import { appendFileSync } from "node:fs";
+import { sharedClock } from "./clock.ts";
+import type { Completed, HistoryEvent, Invoked } from "./events.ts";
+
+/** Where events go. */
+export type Sink = (event: HistoryEvent) => void;
+
+/** A file with one event a line. Each is in the kernel's hands before the next step: no SIGKILL takes it back. */
+export function fileSink(path: string): Sink {
+  return (event) => appendFileSync(path, `${JSON.stringify(event)}\n`);
+}
+
+/** What an operation came to, besides its outcome. */
+type Found = Pick<Completed, "granted" | "listed" | "error"> & { readonly outcome: Completed["outcome"] };
+
+/** How a lock is asked for. */
+export interface Wish {
+  /** Seconds; `null` never expires, `undefined` where the mode has no expiry. */
+  readonly expires?: number | null;
+  /** Seconds. */
+  readonly wait?: number;
+  readonly autoRenew?: boolean;
+}
+
+/** One worker's hand on the library. */
+export class Recorder {
+  /** The worker's name, as in the history. */
+  readonly worker: string;
+  readonly backend: Backend;
+  readonly #sink: Sink;
+  #operations = 0;
+
+  constructor(worker: string, backend: Backend, sink: Sink) {
+    this.worker = worker;
+    this.backend = backend;
+    this.#sink = sink;
+  }
+
+  /** Runs one operation between its two events. */
+  async #operation<T>(
+    what: Omit<Invoked, "kind" | "at" | "worker" | "id">,
+    work: (lockedBy: string) => Promise<[Found, T]>,
+  ): Promise<T | undefined> {
+    const id = ++this.#operations;
+    const { worker } = this;
+    const lockedBy = `${worker}/${id}`;
+    this.#sink({ kind: "invoked", at: sharedClock(), worker, id, ...what, lockedBy });
+    const complete = (found: Found) => this.#sink({ kind: "completed", at: sharedClock(), worker, id, ...found });
+    try {
+      const [found, value] = await work(lockedBy);
+      complete(found);
+      return value;
+    } catch (error) {
+      if (!(error instanceof LockError)) throw error; // a defect, not a fault: the test shall break
+      const answered = error instanceof Locked || error instanceof LockNotFound;
+      complete({ outcome: answered ? "not done" : "unknown", error: error.message });
+      return undefined;
+    }
+  }
+
+  /** Takes a lock, if it can be had. `listen` has its loss told. */
+  async acquire(name: string, { expires, wait, autoRenew }: Wish = {}, listen = true): Promise<Lock | undefined> {
+    const lock = await this.#operation(
+      { verb: "acquire", names: [name], expires, wait, autoRenew },
+      async (lockedBy) => {
+        const options = { wait, autoRenew, lockedBy, ...expires === undefined ? {} : { expires } };
+        const lock = await tryLock(name, { backend: this.backend, ...options });
+        if (lock === undefined) return [{ outcome: "not done" }, undefined];
+        return [{ outcome: "done", granted: [{ name, token: String(lock.token) }] }, lock];
+      },
+    );
+    if (lock) this.#begin(lock, listen);
+    return lock;
+  }
+
+  #begin(lock: Lock, listen: boolean): void {
+    const { name, token } = { name: lock.name, token: String(lock.token) };
+    const { worker } = this;
+    const at = sharedClock();
+    const { held } = lock;
+    this.#sink({ kind: "hold began", at, worker, name, token, held, listening: listen });
+    if (!listen) return;
+    const tell = () => {
+      const reason = String(lock.signal.reason?.message);
+      this.#sink({ kind: "loss told", at: sharedClock(), worker, name, token, reason });
+    };
+    if (lock.signal.aborted) tell();
+    else lock.signal.addEventListener("abort", tell, { once: true });
+  }
+
+  /** Whether this process takes itself for the holder. The moment is read first, so that it cannot be too late. */
+  believes(lock: Lock): boolean {
+    const at = sharedClock();
+    if (!lock.held) return false;
+    this.#sink({ kind: "believed", at, worker: this.worker, name: lock.name, token: String(lock.token) });
+    return true;
+  }
+
+  /** Gives a lock back. */
+  async release(lock: Lock): Promise<boolean | undefined> {
+    this.believes(lock);
+    const { name, token } = { name: lock.name, token: String(lock.token) };
+    this.#sink({ kind: "hold ended", at: sharedClock(), worker: this.worker, name, token });
+    return await this.#operation({ verb: "release", names: [name], token }, async () => {
+      const released = await lock.unlock();
+      return [{ outcome: released ? "done" : "not done" }, released];
+    });
+  }
+
+  /** Extends a lock. */
+  async renew(lock: Lock, expires: number): Promise<boolean> {
+    const { name, token } = { name: lock.name, token: String(lock.token) };
+    return await this.#operation({ verb: "renew", names: [name], token, expires }, async () => {
+      await lock.renew({ expires });
+      return [{ outcome: "done" }, true];
+    }) ?? false;
+  }
+
+  /** Asks the server about a lock. */
+  async verify(lock: Lock): Promise<boolean | undefined> {
+    const { name, token } = { name: lock.name, token: String(lock.token) };
+    return await this.#operation({ verb: "verify", names: [name], token }, async () => {
+      const held = await lock.verify();
+      return [{ outcome: held ? "done" : "not done" }, held];
+    });
+  }
+
+  /** Takes several names or none. */
+  async set(names: readonly string[], expires: number): Promise<Lock[] | undefined> {
+    const locks = await this.#operation({ verb: "set", names, expires }, async (lockedBy) => {
+      const { locks } = await setLock(names, { backend: this.backend, expires, fail: true, renew: false, lockedBy });
+      const granted = locks.map(({ name, token }) => ({ name, token: String(token) }));
+      return [{ outcome: "done", granted }, locks as Lock[]];
+    });
+    for (const lock of locks ?? []) this.#begin(lock, true);
+    return locks;
+  }
+
+  /** Looks at everything that is held. */
+  async list(): Promise<void> {
+    await this.#operation({ verb: "list", names: [] }, async () => {
+      const records = await listLocks({ backend: this.backend });
+      const listed = records.map(({ name, token, lockedBy }) => ({ name, token: String(token), lockedBy }));
+      return [{ outcome: "done", listed }, undefined];
+    });
+  }
+
+  /** Clears lapsed locks away. */
+  async clean(): Promise<void> {
+    await this.#operation({ verb: "clean", names: [] }, async () => {
+      await cleanLocks({ backend: this.backend });
+      return [{ outcome: "done" }, undefined];
+    });
+  }
+
+  /** Frees a name, whoever holds it. */
+  async force(name: string): Promise<void> {
+    await this.#operation({ verb: "force", names: [name] }, async () => {
+      const freed = await unlock(name, { backend: this.backend });
+      return [{ outcome: freed ? "done" : "not done" }, undefined];
+    });
+  }
+}

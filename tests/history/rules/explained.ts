@@ -1,0 +1,82 @@
+import type { Offence, Rule } from "../checker.ts";
+import type { Hold, Operation, Reading } from "../reading.ts";
+import { tellHold, tellOperation } from "../telling.ts";
+
+/** A process gives a lease up a little before the server does: 0.1 % and a millisecond; twice that is allowed here. */
+const EARLY_SHARE = 0.998;
+const EARLY_FLOOR = 3_000;
+
+/** Until when the server must keep a lock, given what it confirmed before `at`. */
+function keptUntil({ grant, operations }: Hold, at: number): number {
+  const confirmed = [grant, ...operations.filter(({ verb, answer }) => verb === "renew" && answer?.outcome === "done")];
+  const times = confirmed.filter(({ completedAt }) => completedAt <= at).map(({ invokedAt, expires }) =>
+    expires ? invokedAt + expires * 1e6 * EARLY_SHARE - EARLY_FLOOR : Infinity
+  );
+  return Math.max(...times);
+}
+
+/** A lock that was confirmed and then was gone before its time, although nobody had given it back. */
+function vanished(hold: Hold, forces: readonly Operation[]): Offence | undefined {
+  if (!hold.sure) return undefined; // its answer came so late that nobody took it for held
+  const own = hold.operations.toSorted((a, b) => a.invokedAt - b.invokedAt);
+  const release = own.findIndex(({ verb }) => verb === "release");
+  const asked = release < 0 ? own : own.slice(0, release + 1);
+  const gone = asked.find(({ answer, completedAt }) =>
+    answer?.outcome === "not done" && completedAt < keptUntil(hold, completedAt)
+  );
+  if (gone === undefined) return undefined;
+  const forced = forces.some(({ names, invokedAt, completedAt }) =>
+    names[0] === hold.name && invokedAt < gone.completedAt && completedAt > hold.grant.invokedAt
+  );
+  if (forced) return undefined;
+  return { rule: "explained", name: hold.name, story: `${tellHold(hold)} was gone: ${tellOperation(gone)}` };
+}
+
+/** One acquisition is given back at most once. */
+function releasedTwice(hold: Hold): Offence | undefined {
+  const done = hold.operations.filter(({ verb, answer }) => verb === "release" && answer?.outcome === "done");
+  if (done.length < 2) return undefined;
+  return { rule: "explained", name: hold.name, story: `released twice: ${done.map(tellOperation).join(" and ")}` };
+}
+
+/** What the database shows was asked for by somebody who was not refused. */
+function shownThough({ operations }: Reading): Offence[] {
+  const byOwner = new Map(operations.map((operation) => [operation.lockedBy, operation]));
+  const offences: Offence[] = [];
+  for (const listing of operations) {
+    for (const { name, lockedBy, token } of listing.answer?.listed ?? []) {
+      const origin = byOwner.get(lockedBy);
+      const refused = origin?.answer?.outcome === "not done" && origin.completedAt < listing.invokedAt;
+      if (origin?.names.includes(name) && !refused) continue;
+      const rule = origin?.verb === "set" ? "all or nothing" : "explained";
+      const why = origin ? `although ${tellOperation(origin)}` : "whom nobody knows";
+      const story = `${tellOperation(listing)} showed token ${token} of ${lockedBy}, ${why}`;
+      offences.push({ rule, name, story });
+    }
+  }
+  return offences;
+}
+
+/** A grant is of what was asked for: one name, or all of them. */
+function grantedOtherwise({ operations }: Reading): Offence[] {
+  return operations.filter(({ answer }) => answer?.granted).flatMap((operation): Offence[] => {
+    const granted = operation.answer!.granted!.map(({ name }) => name);
+    const wanted = [...new Set(operation.names)];
+    if (granted.length === wanted.length && wanted.every((name) => granted.includes(name))) return [];
+    const rule = operation.verb === "set" ? "all or nothing" : "explained";
+    return [{ rule, name: wanted.join(), story: `${tellOperation(operation)} was granted ${granted.join()}` }];
+  });
+}
+
+/** Every operation that was answered is explained by the others. */
+export const explained: Rule = (reading, { sessions }) => {
+  const forces = reading.operations.filter(({ verb }) => verb === "force");
+  const misfits = reading.misfits.map((story): Offence => ({ rule: "explained", name: "", story }));
+  const found = reading.holds.flatMap((hold) => [sessions ? undefined : vanished(hold, forces), releasedTwice(hold)]);
+  return [
+    ...misfits,
+    ...found.filter((offence) => offence !== undefined),
+    ...shownThough(reading),
+    ...grantedOtherwise(reading),
+  ];
+};

@@ -1,0 +1,57 @@
+import type { Offence, Rule } from "../checker.ts";
+import type { Hold } from "../reading.ts";
+import { tellHold } from "../telling.ts";
+
+/**
+ * Which of two acquisitions came first: the one that had ended before the other was asked for, or whose holder
+ * believed in it and had begun before. One whose answer came when it had lapsed already says nothing by its time.
+ */
+function inOrder(holds: readonly Hold[]): Offence[] {
+  const offences: Offence[] = [];
+  let highest: Hold | undefined;
+  for (const hold of holds.filter(({ sure }) => sure)) {
+    if (highest && hold.token <= highest.token) {
+      offences.push({ rule: "rising tokens", name: hold.name, story: `${tellHold(hold)} after ${tellHold(highest)}` });
+    }
+    if (highest === undefined || hold.token > highest.token) highest = hold;
+  }
+  return offences;
+}
+
+/** The same by the answers alone: an acquisition that was answered before another was asked for came first. */
+function byAnswers(holds: readonly Hold[]): Offence[] {
+  const asked = holds.toSorted((a, b) => a.grant.invokedAt - b.grant.invokedAt);
+  const answered = holds.toSorted((a, b) => a.grant.completedAt - b.grant.completedAt);
+  const offences: Offence[] = [];
+  let index = 0;
+  let highest: Hold | undefined;
+  for (const hold of asked) {
+    for (; index < answered.length && answered[index].grant.completedAt < hold.grant.invokedAt; index++) {
+      if (highest === undefined || answered[index].token > highest.token) highest = answered[index];
+    }
+    if (highest && hold.token <= highest.token) {
+      offences.push({ rule: "rising tokens", name: hold.name, story: `${tellHold(hold)} after ${tellHold(highest)}` });
+    }
+  }
+  return offences;
+}
+
+function repeated(holds: readonly Hold[]): Offence[] {
+  const seen = new Map<bigint, Hold>();
+  const offences: Offence[] = [];
+  for (const hold of holds) {
+    const first = seen.get(hold.token);
+    if (first) {
+      const story = `${tellHold(hold)} has the token of ${tellHold(first)}`;
+      offences.push({ rule: "rising tokens", name: hold.name, story });
+    } else seen.set(hold.token, hold);
+  }
+  return offences;
+}
+
+/** For one name, tokens strictly rise in the order of acquisitions. */
+export const risingTokens: Rule = ({ holds }) =>
+  [...Map.groupBy(holds, ({ name }) => name).values()].flatMap((own) => {
+    const offences = [...repeated(own), ...inOrder(own), ...byAnswers(own)];
+    return [...new Map(offences.map((offence) => [offence.story, offence])).values()];
+  });

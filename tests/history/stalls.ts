@@ -1,0 +1,23 @@
+import { sharedClock } from "./clock.ts";
+import type { Sink } from "./recorder.ts";
+
+/** How often a process looks whether it runs (ms), and from which gap on it says that it did not (µs). */
+const TICK = 10;
+const STALL = 40_000;
+
+/** Writes down when this process did not run: nobody can tell of a loss while it stands still. */
+export function watchStalls(worker: string, sink: Sink): Disposable {
+  let last = sharedClock();
+  const look = () => {
+    const now = sharedClock();
+    if (now - last > STALL) sink({ kind: "stalled", from: last, at: now, worker });
+    last = now;
+  };
+  const timer = setInterval(look, TICK);
+  return {
+    [Symbol.dispose]: () => {
+      look();
+      clearInterval(timer);
+    },
+  };
+}

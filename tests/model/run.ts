@@ -1,0 +1,95 @@
+/**
+ * Has Spin check the model, and refute what is broken on purpose: `deno task model`.
+ *
+ * @module
+ */
+import { execFile } from "node:child_process";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import process from "node:process";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
+
+const execute = promisify(execFile);
+const model = fileURLToPath(new URL("lock.pml", import.meta.url));
+
+/** One way to read the model, and what Spin must say of it. */
+export interface Variant {
+  readonly name: string;
+  readonly flags: readonly string[];
+  /** The assertion that must fail; none must where there is none. */
+  readonly refuted?: "exclusion" | "rising tokens";
+}
+
+/** All of them. */
+export const variants: readonly Variant[] = [
+  { name: "lease", flags: [] },
+  { name: "hybrid", flags: ["HYBRID"] },
+  { name: "lease, deadline from the answer on", flags: ["BREAK_ANSWERED"], refuted: "exclusion" },
+  { name: "lease, release by strangers", flags: ["BREAK_STRANGERS"], refuted: "exclusion" },
+  { name: "lease, clean-up without a grace", flags: ["BREAK_SWEEP"], refuted: "rising tokens" },
+  { name: "hybrid, deadline from the answer on", flags: ["HYBRID", "BREAK_ANSWERED"], refuted: "exclusion" },
+  { name: "hybrid, client gives up after the server", flags: ["HYBRID", "BREAK_TOLD"], refuted: "exclusion" },
+];
+
+/** What Spin found. */
+export interface Finding {
+  readonly refuted: "exclusion" | "rising tokens" | undefined;
+  /** Whether it has looked at every state. */
+  readonly complete: boolean;
+  readonly states: number;
+}
+
+/** Which program is missing, if one is. */
+export async function missing(): Promise<string | undefined> {
+  for (const [program, version] of [["spin", "-V"], ["cc", "--version"]]) {
+    try {
+      await execute(program, [version]);
+    } catch {
+      return program;
+    }
+  }
+}
+
+/** Checks one variant. */
+export async function verify({ flags }: Variant): Promise<Finding> {
+  const directory = await mkdtemp(join(tmpdir(), "lockmgr-model-"));
+  try {
+    const here = { cwd: directory, maxBuffer: 1 << 26 };
+    await execute("spin", [...flags.map((flag) => `-D${flag}`), "-a", model], here);
+    // Breadth first where a counterexample is wanted: it comes soon, and is short.
+    const kind = flags.some((flag) => flag.startsWith("BREAK")) ? ["-DBFS"] : ["-DCOLLAPSE"];
+    await execute("cc", ["-O2", "-w", "-DSAFETY", "-DMEMLIM=2048", ...kind, "-o", "pan", "pan.c"], here);
+    const { stdout } = await execute(join(directory, "pan"), ["-m1000000", "-E"], here);
+    const [, assertion = ""] = /assertion violated (.*)/.exec(stdout) ?? [];
+    const refuted = assertion === "" ? undefined : assertion.includes("highest") ? "rising tokens" : "exclusion";
+    const states = Number(/([\d.e+]+) states, stored/.exec(stdout)?.[1]);
+    return { refuted, complete: !/max search depth too small|Search not completed/.test(stdout), states };
+  } finally {
+    await rm(directory, { recursive: true });
+  }
+}
+
+/** Whether Spin says what it must. */
+export function asWanted({ refuted }: Variant, finding: Finding): boolean {
+  return finding.refuted === refuted && (refuted !== undefined || finding.complete);
+}
+
+if (import.meta.main) {
+  const lacking = await missing();
+  if (lacking) {
+    console.log(`skipped: ${lacking} is not installed (Debian: apt-get install spin gcc)`);
+    process.exit(0);
+  }
+  for (const variant of variants) {
+    const startedAt = performance.now();
+    const finding = await verify(variant);
+    const { refuted, states, complete } = finding;
+    const said = refuted ? `refuted: ${refuted}` : complete ? "holds in every state" : "not decided";
+    const seconds = ((performance.now() - startedAt) / 1e3).toFixed(1);
+    const well = asWanted(variant, finding);
+    console.log(`${well ? "ok" : "WRONG"}  ${variant.name}: ${said}, ${states} states, ${seconds} s`);
+    if (!well) process.exitCode = 1;
+  }
+}
