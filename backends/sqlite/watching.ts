@@ -2,9 +2,10 @@ import { startTimer, type Timer } from "../../core/runtime.ts";
 
 /**
  * Pauses between looks at the database (ms) while somebody waits: from the first to the last, growing by a quarter.
- * A look costs 2 µs and the timer 60 to 400: a waiter stays well under 5 % of a core. Watching the file instead would wake sooner, but Deno's `fs.watch` opens and
- * closes what it sees changing, which drops SQLite's locks of this process on it: measured as double grants and torn
- * shared memory (strace shows the `openat` on the watcher's thread; https://sqlite.org/howtocorrupt.html section 2.2).
+ * A look costs 2 µs and the timer 60 to 400: a waiter stays well under 5 % of a core. Watching the file instead would
+ * wake sooner, but Deno's `fs.watch` opens and closes what it sees changing, which drops SQLite's locks of this process
+ * on it: measured as double grants and torn shared memory (strace shows the `openat` on the watcher's thread;
+ * https://sqlite.org/howtocorrupt.html section 2.2).
  */
 const LOOK_FIRST = 1;
 const LOOK_LAST = 15;
