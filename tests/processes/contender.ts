@@ -1,10 +1,14 @@
-/** Takes one lock again and again; what it does while it holds it fails when another does the same. */
+/** When told to begin it takes one lock again and again; what it does while holding it fails when another does the same. */
 import { connect, getLock } from "@lockmgr/lockmgr";
 import { appendFile, mkdir, rmdir } from "node:fs/promises";
+import { once } from "node:events";
 import process from "node:process";
 
 const [url, directory, rounds] = process.argv.slice(2);
 const backend = await connect(url);
+console.log(JSON.stringify("ready"));
+await once(process.stdin, "data");
+process.stdin.pause();
 const cpu = process.cpuUsage();
 const from = performance.now();
 let overlaps = 0;

@@ -98,6 +98,8 @@ test("processes: 8 processes x 200 acquisitions of one name never overlap, and a
   const { path, directory } = somewhere;
   const workers = Array.from({ length: 8 }, () => start("tests/processes/contender.ts", [path, directory, "200"]));
   try {
+    for (const worker of workers) await worker.next();
+    for (const worker of workers) worker.tell("begin");
     const reports = await Promise.all(workers.map((worker) => worker.next<{ overlaps: number; finished: number[] }>()));
     assert.deepEqual(reports.map(({ overlaps }) => overlaps), Array(8).fill(0));
     const tokens = (await readFile(`${directory}/tokens`, "utf8")).trim().split("\n").map(BigInt);
