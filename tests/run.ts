@@ -86,7 +86,7 @@ async function findProgram(runtime: Runtime): Promise<{ program: string; name: s
 
 async function runElsewhere(): Promise<void> {
   const neutral = await testFiles(...NEUTRAL);
-  const files: Record<Subject, string[]> = { source: neutral, package: [...neutral, ...await testFiles(PACKAGED)] };
+  const packaged = await testFiles(PACKAGED);
   for (const subject of ["source", "package"] as const) {
     const here = runtimes.filter((runtime) => wanted(runtime.name, subject));
     if (here.length === 0) continue;
@@ -102,7 +102,9 @@ async function runElsewhere(): Promise<void> {
       const found = await findProgram(runtime);
       if (found === undefined) continue;
       const engines = runtime.servers && subject === "source" ? {} : EMBEDDED;
-      const work = () => runOn(runtime, found.program, stage.directory, files[subject], engines);
+      // What ran over every engine from the source need not run again from the package.
+      const files = subject === "source" ? neutral : runtime.servers ? packaged : [...neutral, ...packaged];
+      const work = () => runOn(runtime, found.program, stage.directory, files, engines);
       await line(found.name, subject, work);
     }
   }
