@@ -14,7 +14,7 @@ import process from "node:process";
 import { pages } from "./docs/pages.ts";
 import { type Counts, sentence, sum } from "./running/results.ts";
 import { runDeno, runExamples, runOn, type RunResult } from "./running/runners.ts";
-import { makeStageFor, type Stage, type Subject } from "./running/stages.ts";
+import { makeStageFor, type Stage } from "./running/stages.ts";
 import { programOf, versionOf } from "./runtimes/installing.ts";
 import { type Runtime, runtimes } from "./runtimes/runtimes.ts";
 
