@@ -7,8 +7,13 @@ const backend = await connect(url);
 const say = (value: unknown) => console.log(JSON.stringify(value));
 await getLock(`warm-up ${process.pid}`, { backend, wait: 1 });
 say({ free: await tryLock(name, { backend }) !== undefined });
-const cpu = process.cpuUsage();
-const from = performance.now();
+// The share is that of the wait itself: a runtime that has just started compiles on other threads for a while.
+let cpu = process.cpuUsage();
+let from = performance.now();
+setTimeout(() => {
+  cpu = process.cpuUsage();
+  from = performance.now();
+}, 600);
 const lock = await getLock(name, { backend, wait: 60 });
 const at = performance.timeOrigin + performance.now();
 const { user, system } = process.cpuUsage(cpu);
