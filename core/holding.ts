@@ -1,4 +1,5 @@
-import type { Backend, Claim, Lifeline, LockRow } from "./backend.ts";
+import type { Backend, Claim, Lifeline, LockRow, RenewRequest } from "./backend.ts";
+import { batched } from "./batching.ts";
 import { LockLost } from "./errors.ts";
 import { keep, leave } from "./keeping.ts";
 import { twice } from "./retrying.ts";
@@ -132,6 +133,11 @@ export class Holding {
     return twice(request, onRepeat);
   }
 
+  /** Asks for more time, with others that ask at the same moment. */
+  renew(request: RenewRequest, onRepeat: () => void): Promise<LockRow | undefined> {
+    return batched(this.backend).renew.ask(request, onRepeat);
+  }
+
   /** Takes in a newer answer about this acquisition. */
   confirm(row: LockRow, askedAt: number): void {
     if (this.#state !== "held") return;
@@ -171,7 +177,7 @@ export class Holding {
 
   async #sendRelease(): Promise<boolean> {
     let repeated = false;
-    const [answer] = await twice(() => this.backend.release([this.claim]), () => repeated = true);
+    const answer = await batched(this.backend).release.ask(this.claim, () => repeated = true);
     // Gone at the second asking, with the lease still running: the first took effect and only its answer was lost.
     const released = answer || (repeated && this.#state === "leaving" && monotonic() < this.#deadline);
     if (released) {

@@ -3,7 +3,8 @@
  *
  * @module
  */
-import type { Backend } from "./backend.ts";
+import type { Backend, LockRow } from "./backend.ts";
+import { batched } from "./batching.ts";
 import type { Holding } from "./holding.ts";
 import { monotonic, startTimer, type Timer } from "./runtime.ts";
 
@@ -68,26 +69,26 @@ function lookAfterAll(): void {
   arm(next);
 }
 
-/**
- * Renews the locks of one backend. Four outcomes for each: renewed, lost (the server says so), ended (released
- * meanwhile), or unknown (no answer), which is no loss until the deadline.
- */
-async function renewTogether(backend: Backend, holdings: Holding[]): Promise<void> {
+/** Renews the locks of one backend in one batch. */
+function renewTogether(backend: Backend, holdings: Holding[]): void {
   const askedAt = monotonic();
+  const requests = holdings.map(({ claim, renewBy }) => ({ ...claim, from: "now" as const, add: renewBy! }));
+  batched(backend).renew.askEach(requests).forEach((answer, index) => confirm(holdings[index], askedAt, answer));
+}
+
+/**
+ * Takes in what came of a renewal. Four outcomes: renewed, lost (the server says so), ended (released meanwhile), or
+ * unknown (no answer), which is no loss until the deadline.
+ */
+async function confirm(holding: Holding, askedAt: number, answer: Promise<LockRow | undefined>): Promise<void> {
   try {
-    const requests = holdings.map(({ claim, renewBy }) => ({ ...claim, from: "now" as const, add: renewBy! }));
-    const rows = await backend.renew(requests);
-    holdings.forEach((holding, index) => {
-      const row = rows[index];
-      if (row) holding.confirm(row, askedAt);
-      else holding.lose("the database says that it is gone");
-    });
+    const row = await answer;
+    if (row) holding.confirm(row, askedAt);
+    else holding.lose("the database says that it is gone");
   } catch {
     // No answer is not an answer: the deadline decides, and a lock that is lost says so by its signal.
-    for (const holding of holdings) {
-      if (!kept.has(holding)) continue;
-      holding.renewAt = monotonic() + Math.min(holding.renewEvery * RETRY_SHARE, RETRY_LONGEST);
-      keep(holding);
-    }
+    if (!kept.has(holding)) return;
+    holding.renewAt = monotonic() + Math.min(holding.renewEvery * RETRY_SHARE, RETRY_LONGEST);
+    keep(holding);
   }
 }

@@ -1,6 +1,7 @@
 import type { AcquireAnswer, AcquireRequest, Backend, LockRow } from "./backend.ts";
+import { batched } from "./batching.ts";
 import { LockRecord } from "./record.ts";
-import { mayPass, twice } from "./retrying.ts";
+import { mayPass } from "./retrying.ts";
 import { monotonic, startTimer, type Timer } from "./runtime.ts";
 import type { Lines, Outcome } from "./waiting.ts";
 
@@ -119,7 +120,7 @@ export class Line {
     let askedAt = monotonic();
     try {
       // What is left is counted by the server when it answers: from before the question that this was the answer to.
-      const [answer] = await twice(() => this.#backend.acquire([head.request]), () => askedAt = monotonic());
+      const answer = await batched(this.#backend).acquire.ask(head.request, () => askedAt = monotonic());
       this.#answeredAt = monotonic();
       if (answer.granted) this.#granted(head, answer, askedAt);
       else this.#busy(head, answer.holder, askedAt);
@@ -174,7 +175,7 @@ export class Line {
 
   /** Releases what nobody wants any more. Without an answer it lapses. */
   #giveBack({ name, owner }: AcquireRequest): void {
-    this.#backend.release([{ name, owner }]).then(() => this.wake(), () => {});
+    batched(this.#backend).release.ask({ name, owner }).then(() => this.wake(), () => {});
   }
 
   /** Waits for a reason to try again: a wake-up, the holder's expiry, the end of the head's wait, or the poll. */

@@ -70,7 +70,7 @@ export class Lock extends LockRecord implements AsyncDisposable {
     requireRows(backend, "renew");
     if (this.#holding.held) {
       let askedAt = monotonic();
-      const [row] = await this.#holding.ask(() => backend.renew([request]), () => askedAt = monotonic());
+      const row = await this.#holding.renew(request, () => askedAt = monotonic());
       if (row) {
         this.update(row, askedAt);
         this.#holding.confirm(row, askedAt);

@@ -1,7 +1,7 @@
+import { batched } from "./batching.ts";
 import { backendOf } from "./connect.ts";
 import { foreignBackend, Lock } from "./lock.ts";
 import { type BackendOptions, checkName, requireRows } from "./options.ts";
-import { twice } from "./retrying.ts";
 import { noteRelease } from "./waiting.ts";
 
 /** `unlock`, as `verbs.ts` promises it. */
@@ -13,7 +13,7 @@ export async function unlock(lock: Lock | string, options: BackendOptions = {}):
   checkName(lock);
   const backend = await backendOf(options);
   requireRows(backend, "release by name");
-  const [released] = await twice(() => backend.release([{ name: lock, owner: null }]));
+  const released = await batched(backend).release.ask({ name: lock, owner: null });
   if (released) noteRelease(backend, lock);
   return released;
 }

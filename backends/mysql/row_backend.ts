@@ -9,7 +9,7 @@ import type {
   Target,
 } from "../../core/backend.ts";
 import { Acquiring } from "./acquiring.ts";
-import { chunks, namesOf } from "./batches.ts";
+import { chunks, namesOf, sorted } from "./batches.ts";
 import type { Connector } from "./connector.ts";
 import { connectionBehind, send } from "./driver.ts";
 import { translate } from "./errors.ts";
@@ -63,11 +63,28 @@ export class RowBackend implements Backend {
   async release(targets: readonly Target[]): Promise<boolean[]> {
     const what = `release ${namesOf(targets)}`;
     await this.#table.ready(what);
-    return await Promise.all(targets.map(async (target) => {
-      const { affectedRows } = await this.#table.run(what, this.#table.sql.release(target));
-      if (target.owner !== null) this.#memory.forget(target.owner);
-      return affectedRows > 0;
-    }));
+    const claims = targets.filter((target): target is Claim => target.owner !== null);
+    const together = claims.length === targets.length && claims.length > 1 ? chunks(sorted(claims)) : [];
+    const whole = await Promise.all(together.map((some) => this.#releaseAll(what, some)));
+    const freed = new Set(together.filter((_, index) => whole[index]).flat());
+    return await Promise.all(targets.map((target) => freed.has(target as Claim) || this.#releaseOne(what, target)));
+  }
+
+  async #releaseOne(what: string, target: Target): Promise<boolean> {
+    const { affectedRows } = await this.#table.run(what, this.#table.sql.release(target));
+    if (target.owner !== null) this.#memory.forget(target.owner);
+    return affectedRows > 0;
+  }
+
+  /** Frees several in one statement; when one of them was gone, nothing: the number alone does not tell which. */
+  async #releaseAll(what: string, claims: readonly Claim[]): Promise<boolean> {
+    const whole = await this.#table.transaction(what, async (send) => {
+      const { affectedRows } = await send(this.#table.sql.releaseAll(claims));
+      const keep = affectedRows === claims.length;
+      return { keep, result: keep };
+    });
+    if (whole) { for (const { owner } of claims) this.#memory.forget(owner); }
+    return whole;
   }
 
   async list({ names, prefix = "", includeExpired = false }: ListFilter): Promise<LockRow[]> {

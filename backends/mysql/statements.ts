@@ -37,6 +37,8 @@ export interface Statements {
   renewAll(requests: readonly RenewRequest[]): string;
   /** Frees a live lock, keeping its row. */
   release(target: Target): string;
+  /** Frees several, each of one acquisition. */
+  releaseAll(claims: readonly Claim[]): string;
   /** Rows by names: live ones only. `lock` keeps them from changing in this transaction. */
   peek(names: readonly string[], lock?: boolean): string;
   /** Rows by prefix, live ones or also the lapsed. */
@@ -144,6 +146,11 @@ export function statementsFor(table: string, vouched: boolean): Statements {
     release: (request) => `
       UPDATE ${target} SET owner = NULL, locked_until = 0, updated_at = ${CLOCK}
       WHERE ${whose(request)} AND ${live(CLOCK)}`,
+
+    releaseAll: (claims) => `
+      UPDATE ${target} SET owner = NULL, locked_until = 0, updated_at = ${CLOCK}
+      WHERE name IN (${list(claims.map(({ name }) => name))}) AND owner IN (${list(claims.map(({ owner }) => owner))})
+        AND ${live(CLOCK)}`,
 
     peek: (names, lock = false) =>
       `${select(`name IN (${list(names)}) AND ${live("now")}`)} ORDER BY name${lock ? " FOR UPDATE" : ""}`,

@@ -71,13 +71,15 @@ export class SessionBackend implements Backend {
     requests: readonly AcquireRequest[],
     { allOrNothing = false }: { readonly allOrNothing?: boolean } = {},
   ): Promise<AcquireAnswer[]> {
+    const ask = (request: AcquireRequest) => this.#alone(request.name, () => this.#acquireOne(request));
+    if (!allOrNothing) return await Promise.all(requests.map(ask));
     const answers: AcquireAnswer[] = [];
     for (const request of requests) {
-      const answer = await this.#alone(request.name, () => this.#acquireOne(request));
+      const answer = await ask(request);
       answers.push(answer);
-      if (allOrNothing && !answer.granted) break;
+      if (!answer.granted) break;
     }
-    if (!allOrNothing || answers.every(({ granted }) => granted)) return answers;
+    if (answers.every(({ granted }) => granted)) return answers;
     await this.release(requests.filter((_request, index) => answers[index]?.granted));
     return requests.map((_request, index) => answers[index]?.granted === false ? answers[index] : BUSY);
   }
