@@ -65,15 +65,15 @@ export class Connection {
     }
   }
 
-  /** Runs `work` as one write transaction that takes the write lock at once. */
-  write<T>(what: string, durability: Durability, work: () => T): Promise<T> {
+  /** Runs `work` as one write transaction that takes the write lock at once; what is not to be kept is undone. */
+  write<T>(what: string, durability: Durability, work: () => T, keep?: (result: T) => boolean): Promise<T> {
     return this.attempt(what, () => {
       if (!this.#owned && inTransaction(this.database)) throw insideTransaction(what);
       this.#setSynchronous(durability);
       this.run("BEGIN IMMEDIATE");
       try {
         const result = work();
-        this.run("COMMIT");
+        this.run(keep === undefined || keep(result) ? "COMMIT" : "ROLLBACK");
         return result;
       } catch (error) {
         this.#rollBack();

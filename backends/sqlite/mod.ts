@@ -16,5 +16,6 @@
  *
  * @module
  */
-export { sqliteBackend, type SqliteOptions } from "./backend.ts";
 export type { SqliteDatabase, SqliteStatement } from "./driver.ts";
+export { sqliteBackend } from "./opening.ts";
+export type { SqliteOptions } from "./target.ts";

@@ -28,21 +28,28 @@ function select(table: string, condition: string): string {
   return `SELECT ${ROW} FROM ${quoted(table)}, ${CLOCK} WHERE owner IS NOT NULL AND ${condition}`;
 }
 
+/** For so many rows at once there are statements, from the most: more gain nothing, and take longer to prepare. */
+export const TOGETHER = [32, 8, 1];
+
 /** The statements for one table. */
 export interface Statements {
   /** The live row of a name. `(name)` */
   readonly peek: string;
   /** The token that a free name shall have next, and the clock; no row while the name is held. `(name)` */
   readonly next: string;
+  /** The same of all names in one row: JSON of pairs, the place of a free name and its token, and the clock. `(JSON)` */
+  readonly nextOfAll: string;
   /**
-   * Takes a name that was seen to be free in this very transaction.
-   * `(name, owner, token, locked_by, lock_process, locked_until, now, now, metadata)`
+   * Takes names that were seen to be free in this very transaction, so many of them.
+   * `(name, owner, token, locked_by, lock_process, locked_until, now, now, metadata, …)`
    */
-  readonly acquire: string;
+  acquire(count: number): string;
   /** Extends a live lock, never shortening it. `(name, owner or NULL, from, add or NULL)` */
   readonly renew: string;
   /** Frees a live lock, keeping its row. `(name, owner or NULL)` */
   readonly release: string;
+  /** The same of several acquisitions, so many of them. `(name, …, owner, …)` */
+  releaseAll(count: number): string;
   /** Keeps a live lock's row from changing until the caller's transaction ends. `(name, owner)` */
   readonly guard: string;
   /** Live rows by names. `(JSON array)` */
@@ -63,14 +70,19 @@ export function statementsFor(table: string): Statements {
     next: `
       SELECT CAST(coalesce(max(token + 1, now), now) AS TEXT) AS token, CAST(now AS TEXT) AS now
       FROM ${CLOCK} LEFT JOIN ${target} ON name = ? WHERE NOT (${LIVE})`,
-    acquire: `
+    nextOfAll: `
+      WITH clock AS MATERIALIZED ${CLOCK}
+      SELECT json_group_array(json_array(wish.key, CAST(coalesce(max(token + 1, now), now) AS TEXT)))
+          FILTER (WHERE NOT (${LIVE})) AS tokens, CAST(now AS TEXT) AS now
+      FROM json_each(?) AS wish JOIN clock LEFT JOIN ${target} ON name = wish.value`,
+    acquire: forEachCount((count) => `
       INSERT INTO ${target}
         (name, owner, token, locked_by, lock_process, locked_until, created_at, updated_at, metadata)
-      VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+      VALUES ${Array(count).fill("(?, ?, ?, ?, ?, ?, ?, ?, ?)").join(", ")}
       ON CONFLICT (name) DO UPDATE SET
         owner = excluded.owner, token = excluded.token,
         locked_by = excluded.locked_by, lock_process = excluded.lock_process, locked_until = excluded.locked_until,
-        created_at = excluded.created_at, updated_at = excluded.updated_at, metadata = excluded.metadata`,
+        created_at = excluded.created_at, updated_at = excluded.updated_at, metadata = excluded.metadata`),
     renew: `
       WITH wish (wanted, whose, start, more) AS (VALUES (?, ?, ?, CAST(? AS INTEGER)))
       UPDATE ${target} SET
@@ -83,6 +95,10 @@ export function statementsFor(table: string): Statements {
     release: `
       UPDATE ${target} SET owner = NULL, locked_until = ${NOW}, updated_at = ${NOW}
       WHERE name = ? AND owner = coalesce(?, owner) AND (locked_until IS NULL OR locked_until > ${NOW})`,
+    releaseAll: forEachCount((count) => `
+      UPDATE ${target} SET owner = NULL, locked_until = ${CLOCK}, updated_at = ${CLOCK}
+      WHERE name IN (${places(count)}) AND owner IN (${places(count)})
+        AND (locked_until IS NULL OR locked_until > ${CLOCK})`),
     guard: `
       UPDATE ${target} SET owner = owner WHERE name = ? AND owner = ?
         AND (locked_until IS NULL OR locked_until > (SELECT now FROM ${CLOCK}))
@@ -101,4 +117,15 @@ export function statementsFor(table: string): Statements {
       DELETE FROM ${target}
       WHERE owner IS NULL AND updated_at < (SELECT now FROM ${CLOCK}) - 86400 * 1000000`,
   };
+}
+
+/** So many parameters. */
+function places(count: number): string {
+  return Array(count).fill("?").join(", ");
+}
+
+/** Writes each statement once. */
+function forEachCount(write: (count: number) => string): (count: number) => string {
+  const written = new Map(TOGETHER.map((count) => [count, write(count)]));
+  return (count) => written.get(count)!;
 }

@@ -1,0 +1,56 @@
+import type { Backend } from "../../core/backend.ts";
+import { offerEngine } from "../../core/offering.ts";
+import { SqliteBackend } from "./backend.ts";
+import { Connection } from "./connection.ts";
+import { isDatabase, openDatabase, type SqliteDatabase } from "./driver.ts";
+import { schema } from "./schema.ts";
+import { parseTarget, resolveOptions, type SqliteOptions } from "./target.ts";
+
+/** The file of the main database as SQLite itself has it; `undefined` for one in memory. */
+function fileOf(database: SqliteDatabase): string | undefined {
+  const all = database.prepare("PRAGMA database_list").all() as { name: string; file: string | null }[];
+  return all.find(({ name }) => name === "main")?.file || undefined;
+}
+
+/**
+ * Keeps locks in an SQLite database.
+ *
+ * @example
+ * ```ts
+ * import { getLock } from "@lockmgr/lockmgr";
+ * import { sqliteBackend } from "@lockmgr/lockmgr/sqlite";
+ * import assert from "node:assert/strict";
+ *
+ * await using backend = await sqliteBackend(":memory:", { table: "my_locks" });
+ * await using lock = await getLock("jobs", { backend });
+ * assert.equal(backend.engine, "sqlite");
+ * ```
+ *
+ * @param target A path, `sqlite:PATH`, `:memory:`, or an open database of node:sqlite, bun:sqlite, better-sqlite3 or
+ * `@db/sqlite`: that one is never closed here, and its settings are put back after each statement.
+ * @param options The table, and how the file is opened.
+ * @returns The backend; disposal closes what was opened here.
+ * @throws {TypeError} For an option that nobody knows.
+ * @throws {UnsupportedError} For a mode other than `"lease"`: SQLite has no session locks.
+ * @throws {BackendError} When the file cannot be opened or is no SQLite database.
+ */
+export async function sqliteBackend(target: string | SqliteDatabase, options: SqliteOptions = {}): Promise<Backend> {
+  const parsed = typeof target === "string" ? parseTarget(target) : { path: undefined, options: {} };
+  const { table, migrate, driver, busyTimeout } = resolveOptions({ ...parsed.options, ...options });
+  if (parsed.path === undefined && !isDatabase(target)) {
+    throw new TypeError("Cannot use this as an SQLite database: want a path or an open database handle");
+  }
+  const database = parsed.path === undefined ? target as SqliteDatabase : await openDatabase(parsed.path, driver);
+  const connection = new Connection(database, parsed.path !== undefined, busyTimeout);
+  try {
+    const file = fileOf(database);
+    const setUp = () => database.exec("PRAGMA journal_mode = WAL");
+    if (parsed.path !== undefined && file !== undefined) await connection.attempt(`open database "${file}"`, setUp);
+    return new SqliteBackend(connection, table, migrate);
+  } catch (error) {
+    connection.close();
+    throw error;
+  }
+}
+
+offerEngine("sqlite", { open: sqliteBackend, schema });

@@ -1,0 +1,153 @@
+/**
+ * The taking and freeing of names inside a transaction, one by one or hundreds together. Together they go in few
+ * calls, since a call into SQLite costs as much as its work: 2.7 µs a name for look, acquire and release, against 8.6.
+ *
+ * @module
+ */
+import type { AcquireAnswer, AcquireRequest, Claim, LockRow, Target } from "../../core/backend.ts";
+import { BackendError } from "../../core/errors.ts";
+import type { Connection } from "./connection.ts";
+import { type SqliteRow, toLockRow } from "./rows.ts";
+import { type Statements, TOGETHER } from "./statements.ts";
+
+/** What a free name shall have next, by the place of the request. */
+interface Looked {
+  /** The clock of the look (µs). */
+  readonly now: number;
+  /** The next token of each free name, as text. */
+  readonly tokens: ReadonlyMap<number, string>;
+}
+
+/** Takes and frees names through one connection. */
+export class Taking {
+  readonly #connection: Connection;
+  readonly #sql: Statements;
+
+  constructor(connection: Connection, sql: Statements) {
+    this.#connection = connection;
+    this.#sql = sql;
+  }
+
+  /** The live row of a name. */
+  peek(name: string): SqliteRow | undefined {
+    return (this.#connection.prepare(this.#sql.peek).get(name) ?? undefined) as SqliteRow | undefined;
+  }
+
+  /** What can be said without writing; `undefined` when something may be taken. */
+  foresee(requests: readonly AcquireRequest[], allOrNothing: boolean): AcquireAnswer[] | undefined {
+    if (!allOrNothing && requests.length > 1 && this.#look(requests).tokens.size > 0) return undefined;
+    const answers = requests.map((request) => this.#known(request));
+    const hopeless = allOrNothing && answers.some((answer) => answer?.granted === false);
+    if (!hopeless && answers.includes(undefined)) return undefined;
+    return answers.map((answer) => answer ?? { granted: false, holder: undefined });
+  }
+
+  /** Takes what is free, or all or nothing, inside a write transaction. */
+  take(requests: readonly AcquireRequest[], allOrNothing: boolean): AcquireAnswer[] {
+    if (!allOrNothing) return requests.length > 1 ? this.#takeMany(requests) : [this.#takeOne(requests[0])];
+    const known = this.foresee(requests, true);
+    if (known) return known;
+    const answers = requests.map((request) => this.#takeOne(request));
+    if (answers.some(({ granted }) => !granted)) {
+      throw new BackendError("Cannot acquire several locks at once: the clock went back meanwhile", {
+        retryable: true,
+      });
+    }
+    return answers;
+  }
+
+  /** Frees each, inside a write transaction, and answers which were there. */
+  free(targets: readonly Target[]): boolean[] {
+    return targets.map(({ name, owner }) => this.#connection.run(this.#sql.release, name, owner) > 0);
+  }
+
+  /** Frees all, inside a write transaction; `false` when one was gone: their number alone does not tell which. */
+  freeAll(claims: readonly Claim[]): boolean {
+    let freed = 0;
+    for (const some of inPortions(claims)) {
+      const parameters = [...some.map(({ name }) => name), ...some.map(({ owner }) => owner)];
+      freed += this.#connection.run(this.#sql.releaseAll(some.length), ...parameters);
+    }
+    return freed === claims.length;
+  }
+
+  #takeOne(request: AcquireRequest): AcquireAnswer {
+    return this.#insert(request) ?? this.#known(request) ?? this.#insert(request)!;
+  }
+
+  /** Held by another, or by this very request whose answer was lost; `undefined` for a free name. */
+  #known(request: AcquireRequest): AcquireAnswer | undefined {
+    const row = this.peek(request.name);
+    if (row === undefined) return undefined;
+    if (row.owner === request.owner) return { granted: true, row: toLockRow(row) };
+    return { granted: false, holder: toLockRow(row) };
+  }
+
+  /**
+   * Takes a name if it is free. The token is read under the file's write lock, so that it rises in that order. Reading
+   * first and writing plain values takes half the time of one statement that decides and answers the row.
+   */
+  #insert(request: AcquireRequest): AcquireAnswer | undefined {
+    const next = this.#connection.prepare(this.#sql.next).get(request.name) as { token: string; now: string } | null;
+    if (!next) return undefined;
+    const row = rowOf(request, next.token, Number(next.now));
+    this.#connection.run(this.#sql.acquire(1), ...valuesOf(request, row));
+    return { granted: true, row };
+  }
+
+  /** The same for many: one look at all, and few statements. */
+  #takeMany(requests: readonly AcquireRequest[]): AcquireAnswer[] {
+    if (new Set(requests.map(({ name }) => name)).size < requests.length) {
+      return requests.map((request) => this.#takeOne(request));
+    }
+    const { now, tokens } = this.#look(requests);
+    const rows = new Map([...tokens].map(([index, token]) => [index, rowOf(requests[index], token, now)]));
+    for (const some of inPortions([...rows])) {
+      const values = some.flatMap(([index, row]) => valuesOf(requests[index], row));
+      this.#connection.run(this.#sql.acquire(some.length), ...values);
+    }
+    return requests.map((request, index) => {
+      const row = rows.get(index);
+      return row ? { granted: true, row } : this.#takeOne(request);
+    });
+  }
+
+  /** One answer about all names: a row for each would cost three times as much. */
+  #look(requests: readonly AcquireRequest[]): Looked {
+    const names = JSON.stringify(requests.map(({ name }) => name));
+    const { now, tokens } = this.#connection.prepare(this.#sql.nextOfAll).get(names) as { now: string; tokens: string };
+    return { now: Number(now), tokens: new Map(JSON.parse(tokens) as [number, string][]) };
+  }
+}
+
+/** The row that a request makes. */
+function rowOf(request: AcquireRequest, token: string, now: number): LockRow {
+  const { name, lockedBy, lockProcess, duration, metadata } = request;
+  const lockedUntil = duration === null ? null : now + duration;
+  return {
+    name,
+    token: BigInt(token),
+    lockedBy,
+    lockProcess,
+    lockedUntil,
+    createdAt: now,
+    updatedAt: now,
+    metadata,
+    now,
+  };
+}
+
+/** Its values in the order of the statement. */
+function valuesOf({ owner }: AcquireRequest, row: LockRow): unknown[] {
+  const { name, token, lockedBy, lockProcess, lockedUntil, now, metadata } = row;
+  return [name, owner, String(token), lockedBy, lockProcess, lockedUntil, now, now, metadata];
+}
+
+/** Cuts a list into portions for which there are statements. */
+function* inPortions<T>(list: readonly T[]): Generator<readonly T[]> {
+  for (let start = 0; start < list.length;) {
+    const size = TOGETHER.find((size) => size <= list.length - start)!;
+    yield list.slice(start, start + size);
+    start += size;
+  }
+}
