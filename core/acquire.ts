@@ -17,10 +17,15 @@ export function requestFor(backend: Backend, name: string, options: ResolvedLock
   };
 }
 
-/** Takes one name, waiting in line as long as the options say. */
-export async function acquire(backend: Backend, name: string, options: ResolvedLockOptions): Promise<Outcome> {
+/** Takes one name, waiting in line as long as the options say. `plainNo` is for who does not ask who has it. */
+export async function acquire(
+  backend: Backend,
+  name: string,
+  options: ResolvedLockOptions,
+  plainNo = false,
+): Promise<Outcome> {
   options.signal?.throwIfAborted();
-  const request = requestFor(backend, name, options);
+  const request = { ...requestFor(backend, name, options), plainNo: plainNo && options.wait === 0 };
   const deadline = options.wait === 0 ? -Infinity : monotonic() + options.wait * 1e3;
   return await stand(backend, request, deadline, options.signal);
 }

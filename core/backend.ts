@@ -117,6 +117,8 @@ export interface AcquireRequest {
   readonly metadata: string | null;
   /** Whether others may share it (session locks of an engine that says so). */
   readonly shared: boolean;
+  /** Whether a plain no will do: then the holder may be left out of the answer where it costs a further statement. */
+  readonly plainNo?: boolean;
 }
 
 /**

@@ -117,10 +117,13 @@ export class Line {
   async #try(head: Entry): Promise<void> {
     this.#rung = false;
     for (const entry of this.#entries) entry.asked = true;
+    // The answer is for everybody in line: a plain no only when nobody wants to know more.
+    const plainNo = this.#entries.every(({ request }) => request.plainNo);
+    const request = plainNo === head.request.plainNo ? head.request : { ...head.request, plainNo };
     let askedAt = monotonic();
     try {
       // What is left is counted by the server when it answers: from before the question that this was the answer to.
-      const answer = await batched(this.#backend).acquire.ask(head.request, () => askedAt = monotonic());
+      const answer = await batched(this.#backend).acquire.ask(request, () => askedAt = monotonic());
       this.#answeredAt = monotonic();
       if (answer.granted) this.#granted(head, answer, askedAt);
       else this.#busy(head, answer.holder, askedAt);
@@ -150,6 +153,7 @@ export class Line {
         this.#giveUp(entry);
       }
     }
+    if (holder === undefined && head.request.plainNo) this.#rung = true; // who came since learns who has it by asking
   }
 
   #failed(head: Entry, error: unknown): void {

@@ -43,7 +43,7 @@ export class Acquiring {
     return refused ? answers.map((answer) => answer.granted ? { granted: false, holder: undefined } : answer) : answers;
   }
 
-  /** One statement, unless the name is held: then who has it is read as well. */
+  /** One statement. Who has a name that is held is read by a second one, unless a plain no will do. */
   async #takeOne(
     what: string,
     request: AcquireRequest,
@@ -51,14 +51,15 @@ export class Acquiring {
     session: Session | undefined,
   ): Promise<AcquireAnswer> {
     const { name } = request;
+    const guarded = this.#guarded(server);
     for (let round = 0; round < ROUNDS; round++) {
-      if (this.#memory.isContended(name)) {
+      if (this.#memory.isContended(name) && !(request.plainNo && guarded)) {
         const held = await this.#table.peek(what, name);
         if (held) return this.#answer(request, held, session);
         this.#memory.noteFree(name);
       }
-      const told = await this.#try(what, this.#table.sql.acquire([request], this.#guarded(server), session?.voucher));
-      if (told === undefined) break;
+      const told = await this.#try(what, this.#table.sql.acquire([request], guarded, session?.voucher));
+      if (told === undefined || (told === 0n && request.plainNo)) break;
       if (told > READ_THE_ROW) return this.#answer(request, freshRow(request, told, session), session);
       const row = await this.#table.peek(what, name);
       if (row) return this.#answer(request, row, session);

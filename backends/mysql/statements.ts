@@ -28,7 +28,8 @@ export interface Statements {
   /**
    * Takes what is free, in the order given, which has to be sorted. For one request the answer is its token, 0 when
    * the name is held, or {@linkcode READ_THE_ROW}. `guarded` spares losers the row lock; it must not be used where
-   * subqueries take locks (REPEATABLE READ), or two takers may get in each other's way.
+   * subqueries take locks (REPEATABLE READ), or two takers may get in each other's way. A request that is repeated after
+   * a lost answer finds its own row.
    */
   acquire(requests: readonly AcquireRequest[], guarded: boolean, voucher?: Voucher): string;
   /** Extends a live lock; the answer is the server's clock, 0 when it was gone, or {@linkcode READ_THE_ROW}. */
@@ -108,9 +109,8 @@ export function statementsFor(table: string, vouched: boolean): Statements {
       FROM (${requests.map(wish).join(" UNION ALL ")}) AS wish
       ${
       guarded
-        ? `WHERE NOT EXISTS (SELECT 1 FROM ${target} AS held WHERE held.name = new_name AND ${
-          live("new_now", "held.")
-        })`
+        ? `WHERE NOT EXISTS (SELECT 1 FROM ${target} AS held WHERE held.name = new_name
+          AND held.owner <> new_owner AND ${live("new_now", "held.")})`
         : ""
     }
       ON DUPLICATE KEY UPDATE

@@ -1,4 +1,4 @@
-import { getLock, tryLock } from "@lockmgr/lockmgr";
+import { getLock, Locked, tryLock } from "@lockmgr/lockmgr";
 import assert from "node:assert/strict";
 import { onEach, type Place } from "./flavors.ts";
 
@@ -33,6 +33,11 @@ async function writtenBy(place: Place, call: () => Promise<unknown>): Promise<bi
   return least! / 20n;
 }
 
+/** Whether an error says that this test's other host has the lock. */
+function hasHolder(error: unknown): boolean {
+  return error instanceof Locked && error.holder?.lockedBy === "host-a";
+}
+
 for (const mode of ["lease", "hybrid"] as const) {
   onEach(`${mode}: one statement to acquire, to renew and to release`, async (place) => {
     const backend = await place.backend({ mode });
@@ -63,11 +68,21 @@ for (const mode of ["lease", "hybrid"] as const) {
     const backend = await place.backend({ mode });
     const other = await place.backend({ mode });
     await getLock("a", { backend, lockedBy: "host-a" });
-    assert.equal(await tryLock("a", { backend: other }), undefined); // the first try also reads who has it
     const trying = await statements(place, async () => {
       for (let index = 0; index < 20; index++) assert.equal(await tryLock("a", { backend: other }), undefined);
     });
     assert.equal(trying, 20);
+    const asking = await statements(place, async () => {
+      for (let index = 0; index < 20; index++) await assert.rejects(getLock("a", { backend: other }), hasHolder);
+    });
+    assert.equal(asking, 21); // the first also reads who has it: no statement of both servers answers with that
+    await Promise.all([tryLock("a", { backend: other }), assert.rejects(getLock("a", { backend: other }), hasHolder)]);
+    await Promise.all([assert.rejects(getLock("a", { backend: other }), hasHolder), tryLock("a", { backend: other })]);
+    const common = { duration: 60e6, lockedBy: "host-b", lockProcess: null, metadata: null, shared: false };
+    const repeated = { name: "b", owner: crypto.randomUUID(), ...common, plainNo: true };
+    const [first] = await other.acquire([repeated]); // an answer that is lost
+    const [second] = await other.acquire([repeated]);
+    assert(first.granted && second.granted && second.row.token === first.row.token);
     assert.equal(await writtenBy(place, () => tryLock("a", { backend: other })), 0n);
     const fresh = async () => {
       const another = await place.backend({ mode });
