@@ -8,12 +8,11 @@
 import type { AcquireAnswer, AcquireRequest, Backend, LockRow, RenewRequest, Target } from "./backend.ts";
 import { BackendError } from "./errors.ts";
 import { mayPass } from "./retrying.ts";
+import { PATIENCE, Road } from "./road.ts";
 import { startTimer, type Timer } from "./runtime.ts";
 
 /** Requests in one batch, at most: beyond some hundreds a batch gains nothing and its answers come later. */
 const TOGETHER = 1_000;
-/** A request may keep others waiting for so long (ms); then they go beside it: perhaps it hangs on one row. */
-const PATIENCE = 250;
 /** After a batch failed in passing so many go abreast, each alone; when as many fail in a row, the server is gone. */
 const ABREAST = 8;
 
@@ -32,21 +31,24 @@ type Send<Request, Answer> = (requests: readonly Request[]) => Promise<Answer[]>
 /** One verb of one backend. */
 export class Batcher<Request extends { readonly name: string }, Answer> {
   readonly #send: Send<Request, Answer>;
+  readonly #road: Road;
+  readonly #never: boolean;
   #waiting: Caller<Request, Answer>[] = [];
   /** The number of the request under way that others wait for; 0 for none. */
   #underWay = 0;
   #sent = 0;
+  /** The number of the batch under way; 0 for none. */
+  #travelling = 0;
   /** Whether those who wait are about to be sent. */
   #leaving = false;
   /** Whether the last request was a batch: its callers come back together, and shall leave together. */
   #crowded = false;
   #timer: Timer | undefined;
 
-  readonly #never: boolean;
-
   /** @param never Whether each request goes alone, whoever else is there. */
-  constructor(send: Send<Request, Answer>, never = false) {
+  constructor(send: Send<Request, Answer>, road: Road, never = false) {
     this.#send = send;
+    this.#road = road;
     this.#never = never;
   }
 
@@ -81,11 +83,15 @@ export class Batcher<Request extends { readonly name: string }, Answer> {
     return new Promise((resolve, reject) => {
       this.#waiting.push({ request, resolve, reject, onRepeat });
       if (this.#underWay > 0) this.#bePatient();
-      else if (!this.#leaving) {
-        this.#leaving = true;
-        queueMicrotask(() => this.#leave()); // by then all are here whom the last batch has answered
-      }
+      else this.#queue();
     });
+  }
+
+  /** Those who wait leave as soon as the road is free. */
+  #queue(): void {
+    if (this.#leaving) return;
+    this.#leaving = true;
+    this.#road.queue(() => this.#leave());
   }
 
   /** Sends those who wait. */
@@ -94,6 +100,7 @@ export class Batcher<Request extends { readonly name: string }, Answer> {
     const callers = this.#next();
     this.#crowded = callers.length > 1;
     const number = this.#underWay = ++this.#sent;
+    if (this.#crowded) this.#travelling = this.#road.take();
     if (this.#waiting.length > 0) this.#bePatient();
     this.#deliver(callers).then(() => this.#done(number));
   }
@@ -105,9 +112,10 @@ export class Batcher<Request extends { readonly name: string }, Answer> {
 
   #goOn(): void {
     this.#underWay = 0;
+    this.#road.free(this.#travelling);
     this.#timer?.stop();
     this.#timer = undefined;
-    if (this.#waiting.length > 0) this.#leave();
+    if (this.#waiting.length > 0) this.#queue();
   }
 
   #bePatient(): void {
@@ -194,10 +202,11 @@ export function batched(backend: Backend): Batches {
   if (batches === undefined) {
     // session locks are asked for one by one, and their connection carries many questions at once: waiting halves that
     const never = backend.mode === "session";
+    const road = new Road();
     batches = {
-      acquire: new Batcher((requests) => backend.acquire(requests), never),
-      renew: new Batcher((requests) => backend.renew(requests), never),
-      release: new Batcher((targets) => backend.release(targets), never),
+      acquire: new Batcher((requests) => backend.acquire(requests), road, never),
+      renew: new Batcher((requests) => backend.renew(requests), road, never),
+      release: new Batcher((targets) => backend.release(targets), road, never),
     };
     batchesOf.set(backend, batches);
   }

@@ -95,6 +95,12 @@ export function sleep(delay: number): Promise<void> {
   return new Promise((resolve) => startTimer(delay, resolve, true));
 }
 
+/** Runs `action` once everything has run that is due by now. */
+export function afterwards(action: () => void): void {
+  if (typeof setImmediate === "function") setImmediate(action);
+  else startTimer(0, action, true); // an edge platform without it
+}
+
 /** How long a chain of calls that never really wait may keep timers and sockets waiting (ms). */
 const BREATH = 20;
 
@@ -108,7 +114,7 @@ export function breathe(): Promise<void> | undefined {
   const now = monotonic();
   if (now - breathedAt < BREATH) return undefined;
   breathedAt = now;
-  return new Promise((resolve) => setImmediate(resolve));
+  return new Promise((resolve) => afterwards(resolve));
 }
 
 /** An unguessable text, new each time. */

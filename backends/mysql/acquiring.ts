@@ -36,7 +36,7 @@ export class Acquiring {
     const ordered = sorted(requests);
     const taken = allOrNothing
       ? await this.#takeAll(what, ordered, session)
-      : (await Promise.all(chunks(ordered).map((some) => this.#takeEach(what, some, session)))).flat();
+      : (await Promise.all(chunks(ordered).map((some) => this.#takeEach(what, some, server, session)))).flat();
     const rows = new Map(taken.map((owned) => [owned.row.name, owned]));
     const answers = requests.map((request) => this.#answer(request, rows.get(request.name), session));
     const refused = allOrNothing && answers.some(({ granted }) => !granted);
@@ -82,12 +82,26 @@ export class Acquiring {
     return this.#lent ? server.isolation === "READ-COMMITTED" || server.kind === "mariadb" : server.readCommitted;
   }
 
-  /** Takes of several names what is free, in one statement, and reads what came of it. */
-  async #takeEach(what: string, requests: AcquireRequest[], session: Session | undefined): Promise<OwnedRow[]> {
+  /** Takes of several names what is free: in one statement when all are, else with a look before and after. */
+  async #takeEach(
+    what: string,
+    requests: AcquireRequest[],
+    server: Server,
+    session: Session | undefined,
+  ): Promise<OwnedRow[]> {
     const names = requests.map(({ name }) => name);
-    const held = new Set((await this.#table.peekAll(what, names)).map(({ row }) => row.name));
+    const guarded = this.#guarded(server);
+    if (guarded && !names.some((name) => this.#memory.isContended(name))) {
+      const sql = this.#table.sql.acquireFree(requests, server.kind === "mariadb", server.kind, session?.voucher);
+      const { changedRows, insertId } = await this.#table.run(what, sql);
+      if (changedRows === names.length) return requests.map((request) => freshRow(request, insertId, session));
+    }
+    const before = await this.#table.peekAll(what, names);
+    const held = new Set(before.map(({ row }) => row.name));
     const wanted = requests.filter(({ name }) => !held.has(name));
-    if (wanted.length > 0) await this.#table.run(what, this.#table.sql.acquire(wanted, false, session?.voucher));
+    if (wanted.length === 0) return before;
+    for (const { name } of wanted) this.#memory.noteFree(name);
+    await this.#table.run(what, this.#table.sql.acquire(wanted, false, session?.voucher));
     return await this.#table.peekAll(what, names);
   }
 

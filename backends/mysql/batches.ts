@@ -3,10 +3,10 @@
  *
  * @module
  */
-import { bytes } from "./sql.ts";
+import { hexadecimal } from "./sql.ts";
 
 /** Names in one statement, at most. */
-const TOGETHER = 200;
+const TOGETHER = 500;
 
 /** The locks of a request, for an error's sentence. */
 export function namesOf(requests: readonly { readonly name: string }[]): string {
@@ -21,8 +21,12 @@ export function chunks<T>(items: readonly T[]): T[][] {
   });
 }
 
+/** Beyond the first 65,536 characters the order of UTF-16 is not that of the bytes of UTF-8. */
+const SURROGATE = /[\ud800-\udfff]/;
+
 /** Items in the one order that everybody locks rows in: that of the names' bytes, as the server has them. */
 export function sorted<T extends { readonly name: string }>(items: readonly T[]): T[] {
-  const keyed = items.map((item) => ({ item, key: bytes(item.name) }));
+  const rare = items.some(({ name }) => SURROGATE.test(name));
+  const keyed = items.map((item) => ({ item, key: rare ? hexadecimal(item.name) : item.name }));
   return keyed.sort((a, b) => a.key < b.key ? -1 : a.key > b.key ? 1 : 0).map(({ item }) => item);
 }

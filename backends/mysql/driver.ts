@@ -86,6 +86,8 @@ export interface Answer {
   readonly affectedRows: number;
   /** The server's own count of matched rows, for an UPDATE. */
   readonly matchedRows: number;
+  /** How many rows an INSERT … ON DUPLICATE KEY UPDATE made or changed, whatever the client asks for. */
+  readonly changedRows: number;
   /** Whether a transaction is open on the connection afterwards. */
   readonly inTransaction: boolean;
 }
@@ -160,10 +162,12 @@ export function sendAsIs<Result>(
 function read(result: unknown): Answer {
   if (Array.isArray(result)) {
     const rows = result.map((row: unknown[]) => row.map((value) => value === null ? null : String(value)));
-    return { rows, insertId: 0n, affectedRows: 0, matchedRows: rows.length, inTransaction: false };
+    return { rows, insertId: 0n, affectedRows: 0, matchedRows: rows.length, changedRows: 0, inTransaction: false };
   }
   const { insertId, affectedRows, info = "", serverStatus = 0 } = result as Header;
   const matchedRows = Number(/^Rows matched: (\d+)/.exec(info)?.[1] ?? affectedRows);
+  // Each row that was there is counted twice when it changed, and once when it did not, of those only with found rows.
+  const changedRows = affectedRows - Number(/Duplicates: (\d+)/.exec(info)?.[1] ?? 0);
   const inTransaction = (serverStatus & SERVER_STATUS_IN_TRANS) !== 0;
-  return { rows: [], insertId: BigInt(insertId), affectedRows, matchedRows, inTransaction };
+  return { rows: [], insertId: BigInt(insertId), affectedRows, matchedRows, changedRows, inTransaction };
 }

@@ -7,6 +7,7 @@
  */
 import type { AcquireRequest, Claim, RenewRequest, Target } from "../../core/backend.ts";
 import { COLUMNS } from "./rows.ts";
+import type { Server } from "./server.ts";
 import { bytes, integer, quoted, text } from "./sql.ts";
 
 /** The server's clock at the start of the statement, whatever the session's time zone: early, which errs on the safe side. */
@@ -32,6 +33,11 @@ export interface Statements {
    * a lost answer finds its own row.
    */
   acquire(requests: readonly AcquireRequest[], guarded: boolean, voucher?: Voucher): string;
+  /**
+   * Takes several, when all of them are free and have been used by this clock: then as many rows have changed, and the
+   * answer is the token of all. Half the work of {@linkcode Statements.acquire} for each, which knows what to do else.
+   */
+  acquireFree(requests: readonly AcquireRequest[], guarded: boolean, kind: Server["kind"], voucher?: Voucher): string;
   /** Extends a live lock; the answer is the server's clock, 0 when it was gone, or {@linkcode READ_THE_ROW}. */
   renew(request: RenewRequest): string;
   /** Extends live locks by the same. */
@@ -71,6 +77,13 @@ function wish(request: AcquireRequest): string {
     ${CLOCK} AS new_now`;
 }
 
+/** The same in short, for many. */
+function tuple({ name, owner, duration, lockedBy, lockProcess, metadata }: AcquireRequest): string {
+  return `(${bytes(name)}, ${bytes(owner)}, ${integer(duration)}, ${text(lockedBy)}, ${integer(lockProcess)}, ${
+    text(metadata)
+  })`;
+}
+
 /** The voucher's name in SQL. */
 function nameOf(voucher: Voucher | undefined): string {
   return voucher ? bytes(voucher.name) : "NULL";
@@ -99,6 +112,9 @@ export function statementsFor(table: string, vouched: boolean): Statements {
   const select = (condition: string) =>
     `SELECT ${COLUMNS} FROM ${target}, (SELECT ${CLOCK} AS now) AS clock WHERE owner IS NOT NULL AND ${condition}`;
 
+  const spared = `WHERE NOT EXISTS (SELECT 1 FROM ${target} AS held WHERE held.name = new_name
+        AND held.owner <> new_owner AND ${live("new_now", "held.")})`;
+
   return {
     acquire: (requests, guarded, voucher) => `
       INSERT INTO ${target} (name, owner, token, locked_by, lock_process, locked_until, created_at, updated_at, metadata,
@@ -107,12 +123,7 @@ export function statementsFor(table: string, vouched: boolean): Statements {
         new_now + 0 * LAST_INSERT_ID(new_now), new_metadata,
         ${nameOf(voucher)}, ${integer(voucher?.connectionId ?? null)}
       FROM (${requests.map(wish).join(" UNION ALL ")}) AS wish
-      ${
-      guarded
-        ? `WHERE NOT EXISTS (SELECT 1 FROM ${target} AS held WHERE held.name = new_name
-          AND held.owner <> new_owner AND ${live("new_now", "held.")})`
-        : ""
-    }
+      ${guarded ? spared : ""}
       ON DUPLICATE KEY UPDATE
         owner = IF(${free("new_now")}, new_owner, owner),
         token = IF(${fresh(voucher)}, GREATEST(token + 1, new_now), token),
@@ -125,6 +136,32 @@ export function statementsFor(table: string, vouched: boolean): Statements {
         locked_until = IF(${fresh(voucher)}, new_now + new_duration, locked_until),
         connection_id = IF(owner = new_owner, ${integer(voucher?.connectionId ?? null)}, connection_id),
         session = IF(owner = new_owner, ${nameOf(voucher)}, session)`,
+
+    acquireFree(requests, guarded, kind, voucher) {
+      const row = kind === "mysql" ? "ROW" : "";
+      const taken = "owner = new_owner AND token = new_now"; // in the assignments after that of the token
+      const connection = integer(voucher?.connectionId ?? null);
+      return `
+      INSERT INTO ${target} (name, owner, token, locked_by, lock_process, locked_until, created_at, updated_at, metadata,
+        session, connection_id)
+      WITH wish (new_name, new_owner, new_duration, new_by, new_process, new_metadata) AS (
+        VALUES ${requests.map((request) => row + tuple(request)).join(", ")})
+      SELECT new_name, new_owner, new_now, new_by, new_process, new_now + new_duration, new_now, new_now, new_metadata,
+        ${nameOf(voucher)}, ${connection}
+      FROM wish, (SELECT LAST_INSERT_ID(${CLOCK}) AS new_now) AS clock
+      ${guarded ? spared : ""}
+      ON DUPLICATE KEY UPDATE
+        owner = IF((${free("new_now")}) AND token < new_now, new_owner, owner),
+        token = IF(owner = new_owner AND (${free("new_now")}) AND token < new_now, new_now, token),
+        locked_by = IF(${taken}, new_by, locked_by),
+        lock_process = IF(${taken}, new_process, lock_process),
+        created_at = IF(${taken}, new_now, created_at),
+        updated_at = IF(${taken}, new_now, updated_at),
+        metadata = IF(${taken}, new_metadata, metadata),
+        locked_until = IF(${taken}, new_now + new_duration, locked_until),
+        connection_id = IF(${taken}, ${connection}, connection_id),
+        session = IF(${taken}, ${nameOf(voucher)}, session)`;
+    },
 
     renew(request) {
       const wanted = until(request);
