@@ -1,5 +1,6 @@
 import type { AcquireAnswer, AcquireRequest, Backend, LockRow } from "./backend.ts";
 import { batched } from "./batching.ts";
+import { BackendError } from "./errors.ts";
 import { LockRecord } from "./record.ts";
 import { mayPass } from "./retrying.ts";
 import { monotonic, startTimer, type Timer } from "./runtime.ts";
@@ -11,6 +12,8 @@ const POLL_LAST = 250;
 /** A waiter lives through errors that may pass for so long since the last good answer, trying again after a pause (ms). */
 const PATIENCE = 10_000;
 const PATIENCE_PAUSE = 100;
+/** How long a question may still be unanswered when the wait of its caller is over (ms): a slow commit, and no more. */
+const LAST_ANSWER = 2_000;
 /** A lease is tried again so long after it lapsed by this process's reckoning (ms). */
 const AFTER_EXPIRY = 1;
 
@@ -72,8 +75,10 @@ export class Line {
       const expire = () => {
         const left = deadline - monotonic();
         if (left > 0) timer = startTimer(left, expire, true);
-        else if (this.#entries[0] === entry) this.wake(); // one last try, then the line gives up for it
-        else settle({ granted: false, holder: this.#holder });
+        else if (this.#entries[0] === entry) {
+          this.wake(); // one last try, then the line gives up for it
+          timer = startTimer(LAST_ANSWER, () => (fail(this.#silence()), this.wake()), true);
+        } else settle({ granted: false, holder: this.#holder });
       };
       if (deadline > -Infinity && deadline < Infinity) timer = startTimer(deadline - monotonic(), expire, true);
       this.#entries.push(entry);
@@ -164,6 +169,15 @@ export class Line {
     for (const entry of [...this.#entries]) if (entry.asked && !stays(entry)) entry.fail(error);
     if (patient) this.#freeAt = now + PATIENCE_PAUSE;
     else this.#rung = true;
+  }
+
+  /** Nobody can say what came of the last question: it may yet be granted, and is given back then. */
+  #silence(): BackendError {
+    return new BackendError(
+      `Cannot acquire lock ${JSON.stringify(this.#name)}: the wait is over, and for ${LAST_ANSWER / 1e3} s ` +
+        "there was no answer of the database",
+      { retryable: true },
+    );
   }
 
   #giveUp(entry: Entry): void {

@@ -16,6 +16,7 @@ import process from "node:process";
 import { test } from "../harness.ts";
 import { aborted } from "../conformance/case.ts";
 import { type Faulty, faulty } from "./faulty.ts";
+import { gated } from "./gated.ts";
 
 /** Runs `body` with a database behind a connection that fails on demand. */
 function faultTest(name: string, body: (faulty: Faulty) => Promise<void>): void {
@@ -138,6 +139,33 @@ faultTest("a waiter lives through errors that pass", async ({ backend, faults })
   faults.acquire.push("lose the request", "lose the request", "lose the answer");
   await holder.unlock();
   assert((await waiter).held);
+});
+
+faultTest("a wait that is over ends although the database is silent", async ({ backend, faults, letGo }) => {
+  const holder = await getLock("a", { backend });
+  faults.acquire.push("hang", "hang", "hang");
+  const startedAt = performance.now();
+  const waits = [0.2, 0.4].map((wait) => getLock("a", { backend, wait }));
+  const errors = (await Promise.allSettled(waits)).map((outcome) => outcome.status === "rejected" && outcome.reason);
+  const after = performance.now() - startedAt;
+  assert(after < 4_500, `answered after ${after} ms`);
+  assert(errors[0] instanceof BackendError && errors[0].retryable, String(errors[0])); // nobody said that it was busy
+  await holder.unlock();
+  faults.acquire.length = 0;
+  letGo();
+  assert((await getLock("a", { backend, wait: 5 })).held);
+});
+
+test("faults: a lock that is granted after its wait was over is given back", async () => {
+  await using real = await connect("sqlite::memory:");
+  const { backend, holdUp } = gated(real);
+  const arrived = holdUp("acquire");
+  const waiting = getLock("a", { backend, wait: 0.1 });
+  const pass = await arrived;
+  await assert.rejects(waiting, BackendError);
+  const next = getLock("a", { backend, wait: 10 });
+  pass();
+  assert((await next).held);
 });
 
 faultTest("the body's own error wins over a release that fails", async ({ backend, faults }) => {
