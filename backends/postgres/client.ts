@@ -8,6 +8,7 @@ import { BackendError } from "../../core/errors.ts";
 import { startTimer } from "../../core/runtime.ts";
 import type { Instance, Opened, PostgresExecutor, Source, SqlResult } from "./driver.ts";
 import { isBroken } from "./errors.ts";
+import { written } from "./literals.ts";
 import type { Row } from "./rows.ts";
 
 /** Sends statements. */
@@ -22,8 +23,14 @@ export interface Client {
 
 /** Seconds to wait for an answer: longer than any statement of ours may take (5 s for a row that is locked). */
 const ANSWER_TIMEOUT = 15;
-/** Seconds that statements still on their way have when the backend is closed. */
+/** Seconds that statements still on their way have when their connections are to be closed. */
 const LAST_ANSWERS = 1;
+
+/** Sends a statement through an instance, unprepared if possible in one round trip. */
+function ask(sql: Instance, text: string, parameters: (string | null)[], prepare: boolean): PromiseLike<SqlResult> {
+  const whole = prepare ? undefined : written(text, parameters);
+  return whole === undefined ? sql.unsafe(text, parameters, { prepare }) : sql.unsafe(whole, [], { prepare });
+}
 
 /** Rejects when no answer came in time; `late` is called then. */
 export async function inTime<T>(answer: PromiseLike<T>, seconds: number, late: () => void): Promise<T> {
@@ -57,8 +64,9 @@ export async function endInstance({ sql, sockets }: Opened, seconds: number): Pr
 }
 
 /**
- * Connections of our own. An instance of postgres.js whose connection broke is replaced: its next statement could hang
- * for ever or be answered with the old error (https://github.com/porsager/postgres/issues/1208).
+ * Connections of our own. An instance of postgres.js is replaced as soon as one of its connections breaks: a statement
+ * that it puts on a connection between the error and the end of its socket is never answered, nor is any after it on
+ * that connection, or it is answered with the old error (https://github.com/porsager/postgres/issues/1208).
  */
 export class Pool implements Client {
   prepare = false;
@@ -75,23 +83,29 @@ export class Pool implements Client {
 
   async send(text: string, parameters: (string | null)[] = []): Promise<SqlResult> {
     if (this.#closed) throw new BackendError("Cannot send a statement: the backend was disposed of");
-    const current = this.#current ??= this.#source.open({ max: this.#max, prepare: true });
+    const current = this.#current ??= this.#open();
     current.sockets.ref();
     try {
-      const answer = current.sql.unsafe(text, parameters, { prepare: this.prepare });
-      return await inTime(answer, ANSWER_TIMEOUT, () => this.#replace(current));
+      const answer = ask(current.sql, text, parameters, this.prepare);
+      return await inTime(answer, ANSWER_TIMEOUT, () => this.#replace(current, 0));
     } catch (error) {
-      if (isBroken(error)) this.#replace(current);
+      if (isBroken(error)) this.#replace(current, LAST_ANSWERS);
       throw error;
     } finally {
       current.sockets.unref();
     }
   }
 
-  #replace(broken: Opened): void {
+  #open(): Opened {
+    const opened = this.#source.open({ max: this.#max, prepare: true }, () => this.#replace(opened, LAST_ANSWERS));
+    return opened;
+  }
+
+  /** What is on its way has `seconds` to arrive; what comes from now on goes through new connections. */
+  #replace(broken: Opened, seconds: number): void {
     if (this.#current !== broken) return;
     this.#current = undefined;
-    const ending = endInstance(broken, 0);
+    const ending = endInstance(broken, seconds);
     this.#ending.add(ending);
     ending.then(() => this.#ending.delete(ending));
   }
@@ -116,7 +130,7 @@ export class Borrowed implements Client {
 
   async send(text: string, parameters: (string | null)[] = []): Promise<SqlResult> {
     const prepare = this.prepare && this.#sql.options.prepare !== false;
-    return await inTime(this.#sql.unsafe(text, parameters, { prepare }), ANSWER_TIMEOUT, () => {});
+    return await inTime(ask(this.#sql, text, parameters, prepare), ANSWER_TIMEOUT, () => {});
   }
 
   async close(): Promise<void> {}

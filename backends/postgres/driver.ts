@@ -88,8 +88,19 @@ export interface Instance extends Sender {
 /** Makes a `sql` instance: the function that npm:postgres exports. */
 type Postgres = (target: string | DriverOptions, options?: DriverOptions) => Instance;
 
-/** Options of every instance made here: no query but ours, no reconnection after a while, no printing of notices. */
-const OPTIONS = { fetch_types: false, max_lifetime: null, idle_timeout: null, onnotice: () => {}, connect_timeout: 15 };
+/**
+ * Options of every instance made here: no query but ours, no reconnection after a while, no printing of notices. And no
+ * pause before a connection is made anew: the driver counts each that broke and triples the pause, up to 20 s, so that
+ * a network that cut four at once kept the next statement waiting for seconds. What fails is repeated with pauses above.
+ */
+const OPTIONS = {
+  fetch_types: false,
+  max_lifetime: null,
+  idle_timeout: null,
+  backoff: () => 0,
+  onnotice: () => {},
+  connect_timeout: 15,
+};
 
 /** Loads npm:postgres. */
 async function load(): Promise<Postgres> {
@@ -112,8 +123,20 @@ export interface Opened {
 
 /** How to make connections of our own: from a URL, or as a `sql` instance of the caller's makes them. */
 export interface Source {
-  /** A new instance; nothing is opened until it is used. */
-  open(options: DriverOptions): Opened;
+  /** The same for all whose connections are made alike. It has the password: it is never shown. */
+  readonly identity: string;
+  /** A new instance; nothing is opened until it is used. `onLoss` is told of every connection that breaks. */
+  open(options: DriverOptions, onLoss: () => void): Opened;
+}
+
+const identities = new WeakMap<object, string>();
+let objects = 0;
+
+/** A URL, or a number of its own for each object. */
+function identityOf(target: string | object): string {
+  if (typeof target === "string") return target;
+  if (!identities.has(target)) identities.set(target, String(objects++));
+  return identities.get(target)!;
 }
 
 /** Loads the driver for a URL, or for the options of another instance. */
@@ -124,8 +147,9 @@ export async function sourceOf(target: string | DriverOptions, further: DriverOp
   // the name that administrators see, unless the URL or the program says another
   own.connection = { application_name: `lockmgr ${hostname()}`, ...own.connection as object };
   return {
-    open(options) {
-      const sockets = new Sockets();
+    identity: `${identityOf(target)} ${Object.keys(further).length > 0 ? identityOf(further) : ""}`,
+    open(options, onLoss) {
+      const sockets = new Sockets(onLoss);
       const all = { ...own, ...OPTIONS, transform: undefined, ...sockets.option(own.socket), ...options };
       return { sql: typeof target === "string" ? parsed(postgres, target, all) : postgres(all), sockets };
     },

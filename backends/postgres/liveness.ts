@@ -1,3 +1,4 @@
+import { BackendError } from "../../core/errors.ts";
 import type { Source } from "./driver.ts";
 import { translate } from "./errors.ts";
 import type { Voucher } from "./rows_backend.ts";
@@ -10,6 +11,7 @@ import { Session } from "./session.ts";
 export class Liveness {
   readonly #source: Source;
   readonly #timeout: number;
+  readonly #closing = new AbortController();
   #current: Promise<Voucher & { lifeline: Session }> | undefined;
 
   constructor(source: Source, timeout: number) {
@@ -34,7 +36,7 @@ export class Liveness {
 
   async #take(): Promise<Voucher & { lifeline: Session }> {
     try {
-      const lifeline = await Session.open(this.#source, this.#timeout);
+      const lifeline = await Session.open(this.#source, this.#timeout, { signal: this.#closing.signal });
       for (;;) {
         const key = String(crypto.getRandomValues(new BigInt64Array(1))[0]);
         const [row] = await lifeline.send("SELECT pg_try_advisory_lock($1::text::bigint)::text AS taken", [key]);
@@ -47,6 +49,7 @@ export class Liveness {
 
   /** Ends the session, and with it whatever it vouches for. */
   async close(): Promise<void> {
+    this.#closing.abort(new BackendError("Cannot open a session of PostgreSQL: the backend was disposed of"));
     const current = this.#current;
     this.#current = undefined;
     await current?.then(({ lifeline }) => lifeline.close(), () => {});

@@ -11,6 +11,7 @@ import type {
   RenewRequest,
   Target,
 } from "../../core/backend.ts";
+import { BackendError } from "../../core/errors.ts";
 import { sleep } from "../../core/runtime.ts";
 import { closeAdvisorySessions } from "./advisory_sessions.ts";
 import type { Client } from "./client.ts";
@@ -64,6 +65,7 @@ export class RowsBackend implements Backend {
   readonly watch: Backend["watch"];
   readonly #parts: RowsParts;
   readonly #sql: Statements;
+  #disposed = false;
 
   constructor(parts: RowsParts) {
     this.mode = parts.mode;
@@ -78,6 +80,7 @@ export class RowsBackend implements Backend {
     { allOrNothing = false }: { readonly allOrNothing?: boolean } = {},
   ): Promise<AcquireAnswer[]> {
     const what = `acquire ${namesOf(requests)}`;
+    if (this.#disposed) throw new BackendError(`Cannot ${what}: the backend was disposed of`);
     const answers = new Map<string, AcquireAnswer>();
     let open = [...requests];
     for (let round = 0; open.length > 0 && round < ROUNDS; round++) {
@@ -179,8 +182,9 @@ export class RowsBackend implements Backend {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    this.#disposed = true;
     await closeAdvisorySessions(this);
-    await this.#parts.watching?.close();
+    await this.#parts.watching?.close(); // those who wait try once more, and hear that it is over
     await this.#parts.close();
     await this.#parts.client.close();
   }

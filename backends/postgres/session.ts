@@ -4,6 +4,7 @@ import { monotonic, startTimer, type Timer } from "../../core/runtime.ts";
 import { endInstance, inTime } from "./client.ts";
 import type { Opened, Source, SqlResult } from "./driver.ts";
 import { isBroken } from "./errors.ts";
+import { written } from "./literals.ts";
 
 /** Seconds to wait for a new session. */
 const OPENING = 15;
@@ -20,7 +21,17 @@ const SET_UP = `
     set_config('statement_timeout', '0', false), set_config('lock_timeout', '0', false),
     set_config('default_transaction_isolation', 'read committed', false),
     CASE WHEN current_setting('server_version_num')::int >= 140000
-      THEN set_config('idle_session_timeout', $1, false) END AS idle`;
+      THEN set_config('idle_session_timeout', $1, false) END AS idle,
+    CASE WHEN current_setting('server_version_num')::int >= 170000
+      THEN set_config('transaction_timeout', '0', false) END AS whole`;
+
+/** What a new session is opened with. */
+export interface SessionOptions {
+  /** Told what others notify. */
+  readonly onNotify?: (channel: string, payload: string) => void;
+  /** Ends the opening, for which a silent server has no time limit but ours. */
+  readonly signal?: AbortSignal;
+}
 
 /** What a new session says of itself. */
 interface Greeting {
@@ -44,6 +55,8 @@ export class Session implements Lifeline {
   #ended: Error | undefined;
   #ending: Promise<void> | undefined;
   #timer: Timer | undefined;
+  /** When the statement was sent that may take as long as it likes (ms, monotonic). */
+  #waitsSince: number | undefined;
 
   private constructor(instance: Opened, timeout: number, row: Greeting, heardAt: number) {
     this.#instance = instance;
@@ -54,14 +67,11 @@ export class Session implements Lifeline {
     this.#arm();
   }
 
-  /** Opens a session that the server ends after `timeout` seconds of silence. `onNotify` is told what others notify. */
-  static async open(
-    source: Source,
-    timeout: number,
-    onNotify?: (channel: string, payload: string) => void,
-  ): Promise<Session> {
+  /** Opens a session that the server ends after `timeout` seconds of silence. */
+  static async open(source: Source, timeout: number, { onNotify, signal }: SessionOptions = {}): Promise<Session> {
     let session: Session | undefined;
     let closed = false;
+    const cut = () => session ?? endInstance(instance, 0);
     const instance = source.open({
       max: 1,
       prepare: true,
@@ -71,13 +81,15 @@ export class Session implements Lifeline {
         if (session) session.#end(new BackendError("Cannot use a session of PostgreSQL: its connection was closed"));
       },
       ...(onNotify ? { onnotify: onNotify } : {}),
-    });
+    }, cut); // the driver would greet again and again
     instance.sockets.ref();
+    signal?.addEventListener("abort", cut);
     try {
+      signal?.throwIfAborted();
       const askedAt = monotonic();
       const milliseconds = String(Math.ceil(timeout * 1e3));
       const seconds = String(Math.max(1, Math.ceil(timeout / 3)));
-      const setUp = instance.sql.unsafe(SET_UP, [milliseconds, seconds]);
+      const setUp = instance.sql.unsafe(written(SET_UP, [milliseconds, seconds])!, [], { prepare: false });
       const result = await inTime(setUp, OPENING, () => {});
       const pid = result[0].pid!;
       const direct = String(result.state?.pid) === pid;
@@ -88,13 +100,15 @@ export class Session implements Lifeline {
       await endInstance(instance, 0);
       throw error;
     } finally {
+      signal?.removeEventListener("abort", cut);
       instance.sockets.unref();
     }
   }
 
   /** Why it ended. Judged by the clock as well: a process that was stopped runs its timers late. */
   get ended(): Error | undefined {
-    if (this.#ended === undefined && monotonic() >= this.#deadline) this.#giveUp();
+    const silent = this.#waitsSince === undefined && monotonic() >= this.#deadline;
+    if (this.#ended === undefined && silent) this.#giveUp();
     return this.#ended;
   }
 
@@ -124,6 +138,33 @@ export class Session implements Lifeline {
     }
   }
 
+  /** Since when (ms, monotonic) a statement is under way that may take as long as it likes; `undefined` for none. */
+  get waitsSince(): number | undefined {
+    return this.#waitsSince;
+  }
+
+  /**
+   * Sends a statement that may take as long as it likes. Meanwhile the session gives no sign of life: nothing may ride
+   * on it, and what came of the statement can be relied on once another one was answered.
+   */
+  async wait(text: string, parameters: (string | null)[]): Promise<SqlResult> {
+    if (this.ended) throw this.ended;
+    this.#waitsSince = monotonic();
+    this.#instance.sockets.ref();
+    try {
+      return await this.#instance.sql.unsafe(text, parameters, { prepare: true });
+    } catch (error) {
+      if (isBroken(error)) this.#end(error as Error);
+      throw error;
+    } finally {
+      this.#instance.sockets.unref();
+      this.#waitsSince = undefined;
+      this.#heardAt = monotonic();
+      this.#timer?.stop();
+      this.#arm();
+    }
+  }
+
   /** Keeps the process alive from now on. */
   ref(): void {
     this.#instance.sockets.ref();
@@ -146,7 +187,7 @@ export class Session implements Lifeline {
   }
 
   #arm(): void {
-    if (this.#ended) return;
+    if (this.#ended || this.#waitsSince !== undefined) return;
     const beatAt = this.#heardAt + this.#timeout / 3;
     const now = monotonic();
     const next = now < beatAt ? beatAt : this.#deadline;
@@ -155,7 +196,7 @@ export class Session implements Lifeline {
 
   /** Asks for a sign of life when nothing was heard for a third of the timeout. */
   #beat(dueAt: number): void {
-    if (this.ended) return;
+    if (this.ended || this.#waitsSince !== undefined) return;
     const now = monotonic();
     if (now >= dueAt && this.#heardAt + this.#timeout / 3 <= now) {
       this.send("SELECT 1 AS alive").catch(() => {}); // an end is told to the listeners, anything else is a sign of life

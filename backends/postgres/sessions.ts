@@ -17,7 +17,7 @@ export class Sessions {
   readonly #timeout: number;
   readonly #load = new Map<Session, number>();
   #opening: Promise<Session> | undefined;
-  #closed = false;
+  readonly #closing = new AbortController();
 
   constructor(source: Source, timeout: number) {
     this.#source = source;
@@ -27,7 +27,7 @@ export class Sessions {
   /** A session that can take one more lock; its place is counted at once. */
   async withRoom(what: string): Promise<Session> {
     for (;;) {
-      if (this.#closed) throw new BackendError(`Cannot ${what}: the backend was disposed of`);
+      if (this.#closing.signal.aborted) throw new BackendError(`Cannot ${what}: the backend was disposed of`);
       for (const [session, load] of this.#load) {
         if (session.ended) this.#load.delete(session);
         else if (load < LOCKS_PER_SESSION) {
@@ -48,10 +48,12 @@ export class Sessions {
 
   /** Opens one more session; callers who come meanwhile share it. */
   async #openOne(what: string): Promise<void> {
-    const opening = this.#opening ??= Session.open(this.#source, this.#timeout);
+    const opening = this.#opening ??= Session.open(this.#source, this.#timeout, {
+      signal: this.#closing.signal,
+    });
     try {
       const session = await opening;
-      if (this.#closed) await session.close();
+      if (this.#closing.signal.aborted) await session.close();
       else if (!this.#load.has(session)) this.#load.set(session, 0);
     } catch (error) {
       throw translate(what, error);
@@ -68,7 +70,7 @@ export class Sessions {
 
   /** Ends all sessions, and with them the locks. */
   async close(): Promise<void> {
-    this.#closed = true;
+    this.#closing.abort(new BackendError("Cannot open a session of PostgreSQL: the backend was disposed of"));
     await Promise.all([...this.#load.keys()].map((session) => session.close()));
     await this.#opening?.then((session) => session.close(), () => {});
   }

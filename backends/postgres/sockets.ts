@@ -7,6 +7,7 @@ interface Socket {
   destroy(): void;
   readonly destroyed?: boolean;
   once(event: "close", listener: () => void): unknown;
+  removeAllListeners(...events: unknown[]): unknown;
   connect(...parameters: unknown[]): unknown;
   host?: string;
 }
@@ -24,8 +25,15 @@ interface Address {
  */
 export class Sockets {
   readonly #open = new Set<Socket>();
+  readonly #onLoss: () => void;
   #users = 0;
   #next = 0;
+  #over = false;
+
+  /** @param onLoss Told of every connection that was not closed here. */
+  constructor(onLoss: () => void) {
+    this.#onLoss = onLoss;
+  }
 
   /**
    * The option that has postgres.js make its sockets here; none where there is no `node:net`, as on an edge platform.
@@ -47,11 +55,19 @@ export class Sockets {
   }
 
   #keep(socket: Socket): Socket {
-    this.#prune();
     this.#open.add(socket);
-    socket.once("close", () => this.#open.delete(socket));
+    const listen = () => socket.once("close", () => this.#forget(socket));
+    const removeAllListeners = socket.removeAllListeners;
+    // TLS takes a socket over: the driver then takes all listeners away, and ours must stay
+    socket.removeAllListeners = (...events) => (removeAllListeners.apply(socket, events), listen());
+    listen();
     if (this.#users === 0) socket.unref?.();
+    if (this.#over) socket.destroy(); // the driver was about to connect when it was ended
     return socket;
+  }
+
+  #forget(socket: Socket): void {
+    if (this.#open.delete(socket) && !this.#over) this.#onLoss();
   }
 
   /** Somebody waits for an answer: the process stays alive. */
@@ -66,6 +82,7 @@ export class Sockets {
 
   /** Cuts every connection; resolves when all are closed. */
   async destroy(): Promise<void> {
+    this.#over = true;
     await Promise.all([...this.#open].map((socket) =>
       new Promise<void>((resolve) => {
         if (socket.destroyed) return resolve();
@@ -74,10 +91,5 @@ export class Sockets {
       })
     ));
     this.#open.clear();
-  }
-
-  /** Forgets what is closed: TLS takes a socket over with its listeners, ours among them. */
-  #prune(): void {
-    for (const socket of this.#open) if (socket.destroyed) this.#open.delete(socket);
   }
 }

@@ -1,26 +1,16 @@
 import { startTimer, type Timer } from "../../core/runtime.ts";
 import type { Source } from "./driver.ts";
-import { CHANNEL, keyOf } from "./keys.ts";
-import { Session } from "./session.ts";
+import { keyOf } from "./keys.ts";
+import { type Ear, type Listener, listenerFor } from "./listener.ts";
 
 /** Pauses between looks while somebody waits (ms): for notifications that were missed, and for sessions that ended. */
 const SAFETY = 1_000;
 const VOUCHED = 50;
-/** Pauses before the shared connection is opened again (ms): from the first to the last, doubling. */
-const RECONNECT_FIRST = 50;
-const RECONNECT_LAST = 2_000;
-/** How long the connection stays after the last waiter has left (ms). */
-const LINGER = 10_000;
-
-/** Takes back the announcement of a waiter. */
-const UNLOCK = "SELECT pg_advisory_unlock_shared($1::text::bigint)::text AS gone";
 
 /** What is waited for under one name. */
 interface Awaited {
-  readonly name: string;
   readonly wakes: Set<() => void>;
-  /** The key under which releases are told, once the server knows of the waiter. */
-  key?: string;
+  readonly ear: Ear;
 }
 
 /**
@@ -34,156 +24,63 @@ export function pauseOf(vouched: boolean): number {
   return vouched ? VOUCHED : SAFETY;
 }
 
-/**
- * Hears of releases on one shared connection. A waiter is announced by a shared advisory lock on its name's key, so
- * that only releases of names that are waited for notify; an idle LISTEN holds no snapshot and blocks nothing.
- */
+/** What one backend waits for: told by the listener of this process, and beneath it by a look now and then. */
 export class Watching {
-  readonly #source: Source;
-  readonly #timeout: number;
   readonly #look: Look;
   readonly #announce: string;
+  readonly #listener: Listener;
+  readonly #release: () => Promise<void>;
   readonly #awaited = new Map<string, Awaited>();
-  readonly #underway = new Set<Promise<unknown>>();
-  #session: Promise<Session> | undefined;
-  #reconnect = RECONNECT_FIRST;
   #timer: Timer | undefined;
-  #linger: Timer | undefined;
-  #resumption: Timer | undefined;
   #closed = false;
 
   constructor(source: Source, timeout: number, namespace: string, look: Look) {
-    this.#source = source;
-    this.#timeout = timeout;
     this.#look = look;
     const key = keyOf(`wait:${namespace}`, "$1::text");
     this.#announce =
       `SELECT key::text, pg_try_advisory_lock_shared(key)::text AS announced FROM (SELECT ${key} AS key) AS k`;
+    ({ listener: this.#listener, release: this.#release } = listenerFor(source, timeout));
   }
 
   /** Calls `wake` when the name may have become free, until disposal. */
   async add(name: string, wake: () => void): Promise<Disposable> {
-    let awaited = this.#awaited.get(name);
-    if (awaited === undefined) this.#awaited.set(name, awaited = { name, wakes: new Set() });
+    const present = this.#awaited.get(name);
+    const awaited = present ?? this.#await(name);
     awaited.wakes.add(wake);
-    this.#linger?.stop();
-    if (this.#closed) return { [Symbol.dispose]: () => this.#remove(awaited!, wake) };
-    this.#timer ??= this.#startTimer(pauseOf(true));
-    const entry = awaited;
-    await this.#track(this.#announced(entry)); // without it the safety net has to do until the connection is there again
-    return { [Symbol.dispose]: () => this.#remove(entry, wake) };
+    if (!this.#closed) {
+      this.#timer ??= this.#startTimer(pauseOf(true));
+      await this.#listener.add(awaited.ear); // without it the safety net has to do until the connection is there again
+    }
+    return { [Symbol.dispose]: () => this.#remove(name, awaited, wake) };
   }
 
-  async #announced(entry: Awaited): Promise<void> {
-    const session = await this.#connect();
-    if (entry.key === undefined) await this.#tell(session, entry);
+  #await(name: string): Awaited {
+    const wakes = new Set<() => void>();
+    const wake = () => [...wakes].forEach((each) => each());
+    const awaited = { wakes, ear: { announce: this.#announce, name, wake } };
+    this.#awaited.set(name, awaited);
+    return awaited;
   }
 
-  /** What is under way when everything is closed is waited for; what becomes of it is of no interest. */
-  async #track(work: Promise<unknown> | undefined): Promise<void> {
-    const quiet = Promise.allSettled([work]);
-    this.#underway.add(quiet);
-    await quiet;
-    this.#underway.delete(quiet);
+  #remove(name: string, { wakes, ear }: Awaited, wake: () => void): void {
+    wakes.delete(wake);
+    if (wakes.size > 0 || this.#awaited.get(name)?.wakes !== wakes) return;
+    this.#awaited.delete(name);
+    this.#listener.remove(ear);
+    if (this.#awaited.size > 0) return;
+    this.#timer?.stop();
+    this.#timer = undefined;
   }
 
   /** Wakes everybody: what they wait for cannot come any more, and their next try says why. */
   async close(): Promise<void> {
     this.#closed = true;
     this.#timer?.stop();
-    this.#resumption?.stop();
-    this.#linger?.stop();
-    this.#wakeAll();
-    const session = this.#session;
-    this.#session = undefined;
-    await session?.then((open) => open.close(), () => {});
-    await Promise.all(this.#underway);
-  }
-
-  #remove(entry: Awaited, wake: () => void): void {
-    entry.wakes.delete(wake);
-    if (entry.wakes.size > 0 || this.#awaited.get(entry.name) !== entry) return;
-    this.#awaited.delete(entry.name);
-    if (entry.key !== undefined) {
-      this.#track(this.#session?.then((session) => session.send(UNLOCK, [entry.key!]))); // else it ends with the session
+    for (const { ear } of [...this.#awaited.values()]) {
+      this.#listener.remove(ear);
+      ear.wake();
     }
-    if (this.#awaited.size > 0 || this.#closed) return;
-    this.#timer?.stop();
-    this.#timer = undefined;
-    this.#linger = startTimer(LINGER, () => this.#retire(), false);
-  }
-
-  /** Nobody waits any more: the connection goes. */
-  #retire(): void {
-    const session = this.#session;
-    if (this.#awaited.size > 0 || session === undefined) return;
-    this.#session = undefined;
-    session.then((open) => open.close()).catch(() => {}); // one that cannot be closed is gone already
-  }
-
-  /** The shared connection, opened once and again after it ended. */
-  #connect(): Promise<Session> {
-    if (this.#session) return this.#session;
-    const opening = this.#session = this.#open();
-    opening.then((session) => session.onEnd(() => this.#lost(opening)), () => this.#lost(opening));
-    return opening;
-  }
-
-  async #open(): Promise<Session> {
-    const session = await Session.open(this.#source, this.#timeout, (channel, key) => this.#heard(channel, key));
-    await session.send(`LISTEN ${CHANNEL}`, [], false);
-    return session;
-  }
-
-  /** Without the connection the safety net goes on; announcements are made again on the next one. */
-  #lost(opening: Promise<Session>): void {
-    if (this.#session !== opening) return;
-    this.#session = undefined;
-    for (const entry of this.#awaited.values()) entry.key = undefined;
-    if (this.#closed || this.#awaited.size === 0) return;
-    this.#resumption?.stop();
-    this.#resumption = startTimer(this.#reconnect, () => this.#resume(), false);
-    this.#reconnect = Math.min(this.#reconnect * 2, RECONNECT_LAST);
-    this.#wakeAll();
-  }
-
-  async #resume(): Promise<void> {
-    if (this.#closed || this.#awaited.size === 0) return;
-    try {
-      const session = await this.#connect();
-      this.#reconnect = RECONNECT_FIRST;
-      for (const entry of this.#awaited.values()) if (entry.key === undefined) await this.#tell(session, entry);
-      this.#wakeAll(); // for what was told meanwhile
-    } catch {
-      // Lost again: the next try is under way.
-    }
-  }
-
-  /** Announces a waiter. A release that is just being committed keeps the key for itself until it is done. */
-  async #tell(session: Session, entry: Awaited): Promise<void> {
-    for (let tries = 0; tries < 50; tries++) {
-      const [row] = await session.send(this.#announce, [entry.name]);
-      if (row.announced !== "true") continue;
-      entry.key = row.key!;
-      if (this.#awaited.get(entry.name) !== entry) this.#withdraw(session, entry);
-      return;
-    }
-  }
-
-  /** The waiter has left while it was announced. */
-  #withdraw(session: Session, entry: Awaited): void {
-    this.#track(session.send(UNLOCK, [entry.key!])); // else it ends with the session
-  }
-
-  #heard(channel: string, key: string): void {
-    if (channel !== CHANNEL) return;
-    for (const entry of this.#awaited.values()) {
-      if (entry.key === key) { for (const wake of [...entry.wakes]) wake(); }
-    }
-  }
-
-  #wakeAll(): void {
-    for (const { wakes } of [...this.#awaited.values()]) for (const wake of [...wakes]) wake();
+    await this.#release();
   }
 
   /** Keeps the process alive: somebody is waiting. */
@@ -196,9 +93,9 @@ export class Watching {
     try {
       const { free, again } = await this.#look([...this.#awaited.keys()]);
       pause = again;
-      for (const name of free) for (const wake of [...this.#awaited.get(name)?.wakes ?? []]) wake();
+      for (const name of free) this.#awaited.get(name)?.ear.wake();
     } catch {
-      this.#wakeAll(); // their next try says what is wrong
+      for (const { ear } of [...this.#awaited.values()]) ear.wake(); // their next try says what is wrong
     }
     this.#timer?.stop(); // of a waiter that came meanwhile
     this.#timer = this.#closed || this.#awaited.size === 0 ? undefined : this.#startTimer(pause);

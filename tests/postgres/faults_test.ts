@@ -266,6 +266,21 @@ test("no connection is left behind", async () => {
   await until("all connections are closed", async () => await count() <= before);
 });
 
+test("a backend that is closed while somebody waits tells so", async () => {
+  for (const mode of MODES) {
+    const table = freshTable();
+    await using other = await connect(server.url, { mode, table });
+    await using _held = await getLock("a", { backend: other });
+    const backend = await connect(server.url, { mode, table });
+    const waiting = getLock("a", { backend, wait: Infinity });
+    await until("it waits", async () => {
+      await using sql = administrator();
+      return (await sql`SELECT FROM pg_locks WHERE locktype = 'advisory' AND mode = 'ShareLock'`).length > 0;
+    });
+    await Promise.all([assert.rejects(waiting, { name: "BackendError" }), backend[Symbol.asyncDispose]()]);
+  }
+});
+
 test("isLocked goes on while rows are locked by a transaction", async () => {
   const table = freshTable();
   await using backend = await connect(server.url, { table });

@@ -1,0 +1,72 @@
+import { type Backend, connect, getLock, type Mode } from "@lockmgr/lockmgr";
+import assert from "node:assert/strict";
+import { test } from "../harness.ts";
+import { administrator, freshTable, server, until } from "./server.ts";
+
+/** The process ids of the connections on which waiters are announced, and how many are. */
+async function listeners(): Promise<{ pids: number[]; announced: number }> {
+  await using sql = administrator();
+  const rows = await sql`SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND mode = 'ShareLock' AND granted`;
+  return { pids: [...new Set(rows.map(({ pid }) => pid))], announced: rows.length };
+}
+
+/** A backend for which somebody waits, and the lock that is in the way. */
+async function waiting(mode: Mode, table: string) {
+  const other = await connect(server.url, { mode, table });
+  const backend = await connect(server.url, { mode, table });
+  const held = await getLock("a", { backend: other });
+  return { other, backend, held, next: getLock("a", { backend, wait: 30 }) };
+}
+
+/** Closes backends. */
+async function close(...backends: Backend[]): Promise<void> {
+  for (const backend of backends) await backend[Symbol.asyncDispose]();
+}
+
+test("whatever backends there are for an address, one connection hears of releases, until the last is closed", async () => {
+  const table = freshTable();
+  const waits = [
+    await waiting("lease", table),
+    await waiting("hybrid", freshTable()),
+    await waiting("session", freshTable()),
+  ];
+  // another backend on the same table: the same name is announced twice, which the server shows as one
+  const twin = await connect(server.url, { table });
+  const twice = getLock("a", { backend: twin, wait: 30 });
+  await until("all wait", async () => (await listeners()).announced === 3);
+  assert.equal((await listeners()).pids.length, 1);
+  await using elsewhere = await connect(server.urlOf("template1"), { table });
+  await using _held = await getLock("a", { backend: elsewhere });
+  const controller = new AbortController();
+  const apart = getLock("a", { backend: elsewhere, wait: 30, signal: controller.signal });
+  await until("the wait in another database is announced", async () => (await listeners()).pids.length === 2);
+  controller.abort();
+  await assert.rejects(apart);
+
+  await using sql = administrator();
+  const [listener] = (await listeners()).pids;
+  await sql`SELECT pg_terminate_backend(${listener})`;
+  await until("all wait again", async () => {
+    const { pids, announced } = await listeners();
+    return announced === 3 && !pids.includes(listener);
+  });
+  for (const { held, next } of waits) {
+    const releasedAt = performance.now();
+    await held.unlock();
+    const lock = await (held === waits[0].held ? Promise.race([next, twice]) : next);
+    assert(performance.now() - releasedAt < 2_000);
+    await lock.unlock();
+  }
+  await (await waits[0].next).unlock();
+  await (await twice).unlock();
+  const connections = async () =>
+    (await sql`SELECT count(*)::int FROM pg_stat_activity WHERE datname = current_database() AND query LIKE '%pg_advisory_unlock_shared(%' AND pid <> pg_backend_pid()`)[
+      0
+    ]
+      .count;
+  assert.equal(await connections(), 1);
+  await close(twin, ...waits.flatMap(({ backend, other }) => [backend, other]).slice(1));
+  assert.equal(await connections(), 1);
+  await close(waits[0].backend);
+  await until("it is closed with the last backend", async () => await connections() === 0);
+});

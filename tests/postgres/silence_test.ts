@@ -1,0 +1,60 @@
+import { type BackendError, connect, getLock, type Mode } from "@lockmgr/lockmgr";
+import assert from "node:assert/strict";
+import { Proxy } from "../faults/proxy.ts";
+import { test } from "../harness.ts";
+import { freshTable, server, until } from "./server.ts";
+
+const MODES: Mode[] = ["lease", "hybrid", "session"];
+
+/** The server's address through a proxy. */
+function through({ port }: Proxy): string {
+  return `postgres://postgres@127.0.0.1:${port}/postgres`;
+}
+
+test("a wait that is over ends although the server is silent, and what it was granted does not stay", async () => {
+  await Promise.all(MODES.map(async (mode) => {
+    const table = freshTable();
+    await using proxy = await Proxy.start(server.port);
+    await using direct = await connect(server.url, { mode, table });
+    const backend = await connect(through(proxy), { mode, table, sessionTimeout: 12 });
+    await (await getLock("warm", { backend })).unlock();
+    const holder = await getLock("a", { backend: direct });
+    const startedAt = performance.now();
+    const waiting = getLock("a", { backend, wait: 1, ...(mode === "session" ? {} : { expires: 4 }) });
+    await until("somebody waits", async () => (await direct.list({ names: ["a"] })).length > 0);
+    proxy.swallow = "answers";
+    await holder.unlock(); // what the waiter asks now is granted, and nobody tells it
+    await assert.rejects(waiting, (error: BackendError) => {
+      assert.equal(error.name, "BackendError");
+      assert.equal(error.retryable, true);
+      return true;
+    });
+    const after = performance.now() - startedAt;
+    assert(after < 1_000 + 2_000 + 2_000, `${mode}: answered after ${after} ms`);
+    const closing = backend[Symbol.asyncDispose]();
+    const next = await getLock("a", { backend: direct, wait: 20 });
+    assert(next.token > holder.token);
+    await next.unlock();
+    await closing;
+  }));
+});
+
+test("connections that break while they are idle keep no statement waiting", async () => {
+  await using proxy = await Proxy.start(server.port);
+  let closed = 0;
+  const driver = { onclose: () => closed++ };
+  await using backend = await connect(through(proxy), { table: freshTable(), driver });
+  const times: number[] = [];
+  for (let round = 0; round < 5; round++) {
+    // four together open four connections
+    await Promise.all(Array.from({ length: 4 }, () => backend.list({})));
+    closed = 0;
+    proxy.cut();
+    await until("it is noticed", () => closed === 4);
+    const startedAt = performance.now();
+    await backend.list({});
+    times.push(performance.now() - startedAt);
+  }
+  const median = times.sort((a, b) => a - b)[2];
+  assert(median < 300, `answered after ${times.map((time) => time.toFixed(0)).join(", ")} ms`);
+});
