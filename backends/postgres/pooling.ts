@@ -20,11 +20,12 @@ const PROBE_TIMEOUT = 15;
  * @throws {UnsupportedError} For a replica, CockroachDB or a pooler that hands server connections around.
  */
 export async function requireSessions(use: string, server: Server, source: Source): Promise<void> {
-  const refuse = (reason: string) =>
-    new UnsupportedError(
-      `Cannot use ${use} here: ${reason}; want "lease" mode, or an address of the server itself`,
-    );
-  if (server.replica) throw refuse("this is a read-only replica, whose advisory locks nobody else sees");
+  const refuse = (reason: string, wanted = '"lease" mode, or an address of the server itself') =>
+    new UnsupportedError(`Cannot use ${use} here: ${reason}; want ${wanted}`);
+  if (server.replica) {
+    const reason = "this is a read-only replica, whose advisory locks nobody else sees";
+    throw refuse(reason, 'an address of the primary, for "lease" mode as well');
+  }
   if (/cockroach/i.test(server.version)) {
     throw refuse("CockroachDB's session-level advisory locks do nothing and say that they were granted");
   }

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { appendFileSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { appendFileSync, existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import process from "node:process";
 import { type Binaries, findBinaries } from "./postgres_binaries.ts";
@@ -122,6 +122,29 @@ export class PostgresServer implements AsyncDisposable {
     this.#watcher ??= whenOrphaned(
       `kill -QUIT $(head -1 '${data}/postmaster.pid'); sleep 1; rm -rf '${this.#directory}'`,
     );
+  }
+
+  /** Whether replicas of it can be made: the programs from npm lack what it takes. */
+  get replicable(): boolean {
+    return existsSync(join(this.#binaries.directory, "pg_basebackup"));
+  }
+
+  /** Starts a read-only replica that has all that this server has, and follows it. */
+  async replica(): Promise<PostgresServer> {
+    const directory = privateDirectory("postgres");
+    const replica = new PostgresServer(this.#binaries, directory, await freePort());
+    const from = ["-h", "127.0.0.1", "-p", `${this.port}`, "-U", "postgres"];
+    try {
+      const parameters = [...from, "-D", replica.dataDirectory, "--write-recovery-conf", "--checkpoint=fast"];
+      await this.#run(join(this.#binaries.directory, "pg_basebackup"), parameters);
+      const place = `port = '${replica.port}'\nunix_socket_directories = '${directory}'\n`;
+      appendFileSync(join(replica.dataDirectory, "postgresql.conf"), place);
+      await replica.start();
+    } catch (error) {
+      await replica.stop().catch(() => {}); // the first error is the one to tell of
+      throw error;
+    }
+    return replica;
   }
 
   /** Stops it and starts it again, ending every connection in good order. */
