@@ -1,0 +1,49 @@
+import { connect, getLock, type Lock, type Mode, tryLock } from "@lockmgr/lockmgr";
+import assert from "node:assert/strict";
+import { test } from "../harness.ts";
+import { administrator, freshTable, server, until } from "./server.ts";
+
+for (const mode of ["lease", "hybrid", "session"] satisfies Mode[]) {
+  test(`${mode}: the end of each single connection of a backend is borne, and none is left behind`, async () => {
+    await using sql = administrator();
+    const victim = `victim ${mode}`;
+    const connections = async () =>
+      (await sql`SELECT pid FROM pg_stat_activity WHERE application_name = ${victim}`).map(({ pid }) => String(pid));
+    const table = freshTable();
+    const backend = await connect(`${server.url}?application_name=${encodeURIComponent(victim)}`, { mode, table });
+    await using other = await connect(server.url, { mode, table });
+    const awaited = await getLock("awaited", { backend: other });
+    const waiting = getLock("awaited", { backend, wait: 60 });
+    let lock: Lock = await getLock("held", { backend });
+    await until("somebody waits", async () => {
+      const rows = await sql`
+        SELECT FROM pg_locks JOIN pg_stat_activity USING (pid)
+        WHERE locktype = 'advisory' AND mode = 'ShareLock' AND application_name = ${victim}`;
+      return rows.length > 0;
+    });
+    const pids = await connections();
+    // rows and listener; in hybrid mode also the session that vouches, in session mode the one with the lock
+    assert(pids.length >= (mode === "lease" ? 2 : 3), String(pids));
+    for (const pid of pids) {
+      const lifeline = lock.session === pid;
+      const lost = new Promise((resolve) => lock.signal.addEventListener("abort", resolve));
+      await sql`SELECT pg_terminate_backend(${pid}::int)`;
+      if (lifeline) {
+        await lost;
+        assert.equal(lock.signal.reason.name, "LockLost");
+        assert.equal(lock.held, false);
+        const again = await getLock("held", { backend, wait: 10 });
+        assert(again.token > lock.token);
+        assert.equal(await lock.unlock(), false);
+        lock = again;
+      } else assert.equal(await lock.verify(), true);
+      assert.equal(await tryLock("held", { backend: other }), undefined);
+      assert.equal(await tryLock("held", { backend }), undefined);
+    }
+    await awaited.unlock();
+    await (await waiting).unlock();
+    assert.equal(await lock.unlock(), true);
+    await backend[Symbol.asyncDispose]();
+    await until("all its connections are closed", async () => (await connections()).length === 0);
+  });
+}
