@@ -18,6 +18,7 @@ import { translate } from "./errors.ts";
 import { examine } from "./examine.ts";
 import { type Row, toLockRow } from "./rows.ts";
 import { namespaceOf } from "./schema.ts";
+import { Queueing } from "./queueing.ts";
 import type { Session } from "./session.ts";
 import { Sessions } from "./sessions.ts";
 import { type SessionStatements, sessionStatementsFor } from "./session_statements.ts";
@@ -33,6 +34,8 @@ export interface SessionParts {
   readonly table: string;
   /** Seconds of silence after which the server ends a session. */
   readonly timeout: number;
+  /** Whether those who wait block in the server. */
+  readonly blocking: boolean;
 }
 
 /** One lock of this process: the server knows it once, however many share it here. */
@@ -51,7 +54,8 @@ export class SessionBackend implements Backend {
   readonly sharing = true;
   readonly #parts: SessionParts;
   readonly #sql: SessionStatements;
-  readonly #watching: Watching;
+  readonly #watching: Watching | Queueing;
+  readonly #queueing: Queueing | undefined;
   readonly #held = new Map<string, Held>();
   /** Names that a statement is under way for, and when it is over. */
   readonly #busy = new Map<string, Promise<unknown>>();
@@ -64,7 +68,8 @@ export class SessionBackend implements Backend {
     this.#sessions = new Sessions(parts.source, parts.timeout);
     // whether a key is free can only be told by taking it, which is the waiter's own next try
     const look = (names: readonly string[]) => Promise.resolve({ free: names, again: pauseOf(true) });
-    this.#watching = new Watching(parts.source, parts.timeout, namespace, look);
+    if (parts.blocking) this.#queueing = new Queueing(parts.source, parts.timeout, parts.client, this.#sql);
+    this.#watching = this.#queueing ?? new Watching(parts.source, parts.timeout, namespace, look);
   }
 
   async acquire(
@@ -97,6 +102,9 @@ export class SessionBackend implements Backend {
     const what = `acquire lock ${JSON.stringify(request.name)}`;
     const held = this.#find(request.name);
     if (held) return await this.#join(what, held, request);
+    const queued = this.#queueing?.take(request.name);
+    if (queued === "waiting") return BUSY;
+    if (queued) return await this.#takeOver(what, queued, request);
     const session = await this.#sessions.withRoom(what);
     const text = request.shared ? this.#sql.acquireShared : this.#sql.acquire;
     let granted = false;
@@ -114,6 +122,22 @@ export class SessionBackend implements Backend {
       throw translate(what, error);
     } finally {
       if (!granted) this.#sessions.makeRoom(session);
+    }
+  }
+
+  /** A lock that was waited for in the server's queue: this answer also says that its session is still there. */
+  async #takeOver(what: string, session: Session, request: AcquireRequest): Promise<AcquireAnswer> {
+    try {
+      const [row] = request.shared
+        ? await session.send(this.#sql.share, [request.name])
+        : await session.send(this.#sql.token);
+      const held: Held = { name: request.name, shared: request.shared, session, holders: new Map() };
+      const answer = this.#admit(held, request, row);
+      this.#held.set(request.name, held);
+      return answer;
+    } catch (error) {
+      await session.close();
+      throw translate(what, error);
     }
   }
 
@@ -196,6 +220,7 @@ export class SessionBackend implements Backend {
     } finally {
       this.#held.delete(name);
       this.#sessions.makeRoom(held.session);
+      this.#queueing?.putBack(held.session);
     }
   }
 
@@ -247,8 +272,8 @@ export class SessionBackend implements Backend {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await closeAdvisorySessions(this);
-    await this.#watching.close();
     await this.#sessions.close();
+    await this.#watching.close(); // those who wait try once more, and hear that it is over
     await this.#parts.client.close();
   }
 }

@@ -12,6 +12,10 @@ export interface SessionStatements {
   readonly acquire: string;
   /** The same, shared. `(name)` */
   readonly acquireShared: string;
+  /** Waits in the server's queue until the name is had, without a token. `(name)` */
+  readonly queue: string;
+  /** Makes a name that is had for one alone a shared one, with a token. `(name)` */
+  readonly share: string;
   /** A further token for a name that is shared in this process. */
   readonly token: string;
   /** Frees a name; `freed` says whether it was held. `(name)` */
@@ -46,6 +50,11 @@ export function sessionStatementsFor(table: string): SessionStatements {
   return {
     acquire: acquire("pg_try_advisory_lock"),
     acquireShared: acquire("pg_try_advisory_lock_shared"),
+    queue: `SELECT pg_advisory_lock(${key})::text AS had`,
+    // the session does not keep itself waiting, and nobody else gets in between
+    share: `
+      SELECT pg_try_advisory_lock_shared(key) AS shared, pg_advisory_unlock(key) AS let_go, ${token} AS token, ${NOW} AS now
+      FROM (SELECT ${key} AS key) AS k`,
     token: `SELECT ${token} AS token, ${NOW} AS now`,
     release: release("pg_advisory_unlock"),
     releaseShared: release("pg_advisory_unlock_shared"),
