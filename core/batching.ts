@@ -200,8 +200,7 @@ const batchesOf = new WeakMap<Backend, Batches>();
 export function batched(backend: Backend): Batches {
   let batches = batchesOf.get(backend);
   if (batches === undefined) {
-    // session locks are asked for one by one, and their connection carries many questions at once: waiting halves that
-    const never = backend.mode === "session";
+    const never = backend.singly === true;
     const road = new Road();
     batches = {
       acquire: new Batcher((requests) => backend.acquire(requests), road, never),

@@ -29,6 +29,7 @@ interface Held {
 export class SessionBackend implements Backend {
   readonly engine = "mysql";
   readonly mode = "session";
+  readonly singly = true;
   readonly #connector: Connector;
   readonly #held = new Map<string, Held>();
   /** Names that are being asked for: the server would let the same connection in twice. */

@@ -98,6 +98,11 @@ export class Queueing {
     return session;
   }
 
+  /** Whether a place is kept for a name. */
+  awaits(name: string): boolean {
+    return this.#places.has(name);
+  }
+
   /** The session holds nothing any more: others may wait on it. */
   putBack(session: Session): void {
     if (!this.#sessions.has(session) || this.#idle.has(session)) return;

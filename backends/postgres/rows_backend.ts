@@ -87,7 +87,8 @@ export class RowsBackend implements Backend {
       const voucher = await this.#parts.vouch?.();
       const rows = await this.#attempt(what, open, allOrNothing, voucher);
       if (rows === undefined) break; // a row is kept by another transaction: as good as held
-      for (const row of rows) answers.set(row.name!, answerOf(row, voucher));
+      const wishes = new Map(open.map((request) => [request.name, request]));
+      for (const row of rows) answers.set(row.name!, answerOf(row, wishes.get(row.name!)!, voucher));
       if (allOrNothing && rows.length > 0) break;
       open = open.filter(({ name }) => !answers.has(name));
       if (voucher?.lifeline.ended === undefined && round > 1) await sleep(round * Math.random());
@@ -209,9 +210,28 @@ export class RowsBackend implements Backend {
 /** Held by somebody who could not be seen. */
 const BUSY: AcquireAnswer = { granted: false, holder: undefined };
 
-function answerOf(row: Row, voucher: Voucher | undefined): AcquireAnswer {
+function answerOf(row: Row, request: AcquireRequest, voucher: Voucher | undefined): AcquireAnswer {
   if (row.mine !== "true") return { granted: false, holder: toLockRow(row) };
-  return { granted: true, row: toLockRow(row), ...(voucher ? { lifeline: voucher.lifeline } : {}) };
+  const granted = row.now === null ? freshRow(row, request, voucher) : toLockRow(row);
+  return { granted: true, row: granted, ...(voucher ? { lifeline: voucher.lifeline } : {}) };
+}
+
+/** The row that was just written for a request. */
+function freshRow(row: Row, request: AcquireRequest, voucher: Voucher | undefined): LockRow {
+  const { name, lockedBy, lockProcess, duration, metadata } = request;
+  const now = Number(row.created);
+  return {
+    name,
+    token: BigInt(row.token!),
+    lockedBy,
+    lockProcess,
+    lockedUntil: duration === null ? null : now + duration,
+    createdAt: now,
+    updatedAt: now,
+    metadata,
+    now,
+    ...(voucher ? { session: voucher.pid } : {}),
+  };
 }
 
 /** The answered rows in the order of the requests. */

@@ -10,6 +10,8 @@ import { namespaceOf, quoted, sequenceOf } from "./schema.ts";
 export interface SessionStatements {
   /** Takes a name; `token` is NULL when it is held. `(name)` */
   readonly acquire: string;
+  /** Takes several names, each by itself; `token` is NULL for those that are held. `(JSON array)` */
+  readonly acquireEach: string;
   /** The same, shared. `(name)` */
   readonly acquireShared: string;
   /** Waits in the server's queue until the name is had, without a token. `(name)` */
@@ -20,6 +22,8 @@ export interface SessionStatements {
   readonly token: string;
   /** Frees a name; `freed` says whether it was held. `(name)` */
   readonly release: string;
+  /** The same of several. `(JSON array)` */
+  readonly releaseEach: string;
   /** The same, shared. `(name)` */
   readonly releaseShared: string;
   /** Whether this session holds a name. `(name)` */
@@ -49,6 +53,10 @@ export function sessionStatementsFor(table: string): SessionStatements {
     FROM (SELECT ${key} AS key) AS k`;
   return {
     acquire: acquire("pg_try_advisory_lock"),
+    acquireEach: `
+      SELECT name, CASE WHEN pg_try_advisory_lock(${keyOf(`session:${namespace}`, "name")}) THEN ${token} END AS token,
+        ${NOW} AS now
+      FROM json_array_elements_text($1::text::json) AS name`,
     acquireShared: acquire("pg_try_advisory_lock_shared"),
     queue: `SELECT pg_advisory_lock(${key})::text AS had`,
     // the session does not keep itself waiting, and nobody else gets in between
@@ -57,6 +65,10 @@ export function sessionStatementsFor(table: string): SessionStatements {
       FROM (SELECT ${key} AS key) AS k`,
     token: `SELECT ${token} AS token, ${NOW} AS now`,
     release: release("pg_advisory_unlock"),
+    releaseEach: `
+      SELECT name, pg_advisory_unlock(${keyOf(`session:${namespace}`, "name")})::text AS freed,
+        ${notifyIfAwaited(namespace, "name")} AS told
+      FROM json_array_elements_text($1::text::json) AS name`,
     releaseShared: release("pg_advisory_unlock_shared"),
     verify: `
       SELECT EXISTS (SELECT FROM pg_locks AS l, (SELECT ${key} AS key) AS k

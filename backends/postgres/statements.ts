@@ -46,6 +46,12 @@ function columns(row: string, now: string): string {
     ${row}.session_pid::text AS session, ${microseconds(now)}::text AS now`;
 }
 
+/** What is answered of a row just taken: the rest is known to whom it was granted, and reading a clock costs. */
+const TAKEN = `taken.name, taken.token::text AS token, NULL AS holder, NULL AS process, NULL AS until,
+    ${
+  microseconds("taken.created_at")
+}::text AS created, NULL AS updated, NULL AS metadata, NULL AS session, NULL AS now`;
+
 /** The wishes of one request, or of several in JSON; settings for this transaction alone are made on the way. */
 function wish(fields: readonly string[], several: boolean, ...settings: string[]): string {
   const source = several
@@ -80,7 +86,7 @@ function acquire(target: string, several: boolean, allOrNothing: boolean): strin
   const held = (wish: string) => `SELECT FROM ${target} AS held WHERE held.name = ${wish}.name AND ${live("held")}`;
   const others = `SELECT FROM wish AS other WHERE EXISTS (${held("other")} AND held.owner <> other.owner)`;
   // looking the wish up again for each row would cost the square of their number
-  const duration = `(${microseconds("excluded.locked_until")} - ${microseconds("excluded.created_at")})`;
+  const duration = microseconds("(excluded.locked_until - excluded.created_at)");
   // a name that was lost to another after the look makes an error, which rolls everything back
   const complete = `(SELECT count(*) FROM taken) IN (0, (SELECT count(*) FROM wish WHERE NOT EXISTS (${
     held("wish")
@@ -104,8 +110,8 @@ function acquire(target: string, several: boolean, allOrNothing: boolean): strin
             excluded.metadata, excluded.liveness, excluded.session_pid
           FROM ${CLOCK})
       WHERE NOT ${live("l")}
-      RETURNING l.*)
-    SELECT 'true' AS mine, ${columns("taken", "taken.updated_at")} FROM taken
+      RETURNING l.name, l.token, l.created_at)
+    SELECT 'true' AS mine, ${TAKEN} FROM taken
       ${allOrNothing ? `WHERE 1 / (CASE WHEN ${complete} THEN 1 ELSE 0 END) = 1` : ""}
     UNION ALL
     SELECT (held.owner = wish.owner)::text, ${columns("held", "clock_timestamp()")}
