@@ -5,7 +5,12 @@ import { monotonic, randomId } from "./runtime.ts";
 import { type Outcome, stand } from "./waiting.ts";
 
 /** The request for one name that resolved options make on this backend. */
-export function requestFor(backend: Backend, name: string, options: ResolvedLockOptions): AcquireRequest {
+export function requestFor(
+  backend: Backend,
+  name: string,
+  options: ResolvedLockOptions,
+  plainNo = false,
+): AcquireRequest {
   return {
     name,
     owner: randomId(),
@@ -14,6 +19,7 @@ export function requestFor(backend: Backend, name: string, options: ResolvedLock
     lockProcess: options.lockProcess,
     metadata: options.metadata,
     shared: options.shared,
+    plainNo,
   };
 }
 
@@ -25,7 +31,7 @@ export async function acquire(
   plainNo = false,
 ): Promise<Outcome> {
   options.signal?.throwIfAborted();
-  const request = { ...requestFor(backend, name, options), plainNo: plainNo && options.wait === 0 };
+  const request = requestFor(backend, name, options, plainNo && options.wait === 0);
   const deadline = options.wait === 0 ? -Infinity : monotonic() + options.wait * 1e3;
   return await stand(backend, request, deadline, options.signal);
 }

@@ -1,5 +1,6 @@
 import type { AcquireAnswer, AcquireRequest, Backend, LockRow } from "./backend.ts";
 import { batched } from "./batching.ts";
+import { Caller } from "./caller.ts";
 import { BackendError } from "./errors.ts";
 import { LockRecord } from "./record.ts";
 import { mayPass } from "./retrying.ts";
@@ -17,27 +18,13 @@ const LAST_ANSWER = 2_000;
 /** A lease is tried again so long after it lapsed by this process's reckoning (ms). */
 const AFTER_EXPIRY = 1;
 
-/** One caller in a line. */
-interface Entry {
-  readonly request: AcquireRequest;
-  /** When the wait is over (ms, monotonic); `-Infinity` for a caller who does not wait. */
-  readonly deadline: number;
-  /** Whether an attempt began after this caller came. */
-  asked: boolean;
-  /** Whether this caller has its outcome, or has left. */
-  gone: boolean;
-  /** Hands the outcome over, or the error. */
-  readonly settle: (outcome: Outcome) => void;
-  readonly fail: (reason: unknown) => void;
-}
-
 /** Those of this process who want one name, in the order in which they came. Only the first asks the server. */
 export class Line {
   readonly #backend: Backend;
   readonly #name: string;
   readonly #lines: Lines;
   readonly #empty: () => void;
-  readonly #entries: Entry[] = [];
+  readonly #callers: Caller[] = [];
   #running = false;
   #bell: (() => void) | undefined;
   #rung = false;
@@ -45,7 +32,8 @@ export class Line {
   #watched = false;
   #poll = POLL_FIRST;
   /** The lock in the way as last seen, and when it lapses by this process's reckoning (ms, monotonic). */
-  #holder: LockRecord | undefined;
+  #holder: LockRow | undefined;
+  #seenAt = -Infinity;
   #freeAt = Infinity;
   #answeredAt = -Infinity;
 
@@ -59,33 +47,35 @@ export class Line {
   /** Puts a caller at the end; the promise has its outcome. */
   join(request: AcquireRequest, deadline: number, signal?: AbortSignal): Promise<Outcome> {
     return new Promise((resolve, reject) => {
-      let timer: Timer | undefined;
-      const leave = () => {
-        entry.gone = true;
-        timer?.stop();
-        signal?.removeEventListener("abort", abort);
-        const index = this.#entries.indexOf(entry);
-        if (index >= 0) this.#entries.splice(index, 1);
-      };
-      const settle = (outcome: Outcome) => (leave(), resolve(outcome));
-      const fail = (reason: unknown) => (leave(), reject(reason));
-      const abort = () => (fail(signal!.reason), this.wake());
-      const entry: Entry = { request, deadline, asked: false, gone: false, settle, fail };
-      signal?.addEventListener("abort", abort, { once: true });
-      const expire = () => {
-        const left = deadline - monotonic();
-        if (left > 0) timer = startTimer(left, expire, true);
-        else if (this.#entries[0] === entry) {
-          this.wake(); // one last try, then the line gives up for it
-          timer = startTimer(LAST_ANSWER, () => (fail(this.#silence()), this.wake()), true);
-        } else settle({ granted: false, holder: this.#holder });
-      };
-      if (deadline > -Infinity && deadline < Infinity) timer = startTimer(deadline - monotonic(), expire, true);
-      this.#entries.push(entry);
-      if (this.#running) {
-        if (deadline === -Infinity) this.wake();
-      } else this.#run();
+      const caller = new Caller(request, deadline, resolve, reject);
+      caller.limit(() => this.#over(caller));
+      caller.listen(signal, () => (this.#fail(caller, signal!.reason), this.wake()));
+      this.#callers.push(caller);
+      if (!this.#running) this.#run();
+      else if (!caller.waits) this.wake();
     });
+  }
+
+  /** A caller's wait is over. The head has one last try; whoever is behind it has its answer. */
+  #over(caller: Caller): void {
+    if (this.#callers[0] !== caller) return this.#giveUp(caller);
+    this.wake();
+    caller.after(LAST_ANSWER, () => (this.#fail(caller, this.#silence()), this.wake()));
+  }
+
+  #fail(caller: Caller, reason: unknown): void {
+    this.#strike(caller);
+    caller.fail(reason);
+  }
+
+  #giveUp(caller: Caller): void {
+    this.#strike(caller);
+    caller.settle({ granted: false, holder: this.#holder && new LockRecord(this.#holder, this.#seenAt) });
+  }
+
+  #strike(caller: Caller): void {
+    const index = this.#callers.indexOf(caller);
+    if (index >= 0) this.#callers.splice(index, 1);
   }
 
   /** The name may be free by now: the head tries again. */
@@ -98,7 +88,7 @@ export class Line {
   async #run(): Promise<void> {
     this.#running = true;
     this.#rung = true;
-    for (let head = this.#entries[0]; head; head = this.#entries[0]) {
+    for (let head = this.#callers[0]; head; head = this.#callers[0]) {
       if (this.#isTimeToTry(head)) await this.#try(head);
       else await this.#pause(head);
     }
@@ -108,22 +98,22 @@ export class Line {
   }
 
   /** Until when the head holds back so that other processes get their turn. */
-  #holdBackUntil(head: Entry): number {
-    return head.deadline === -Infinity ? -Infinity : Math.min(this.#lines.courtesyUntil(this.#name), head.deadline);
+  #holdBackUntil(head: Caller): number {
+    return !head.waits ? -Infinity : Math.min(this.#lines.courtesyUntil(this.#name), head.deadline);
   }
 
-  #isTimeToTry(head: Entry): boolean {
+  #isTimeToTry(head: Caller): boolean {
     const now = monotonic();
     if (now < this.#holdBackUntil(head)) return false;
     return this.#rung || now >= this.#freeAt || now >= head.deadline;
   }
 
   /** One attempt of the head; everybody whose question it answers gets the answer. */
-  async #try(head: Entry): Promise<void> {
+  async #try(head: Caller): Promise<void> {
     this.#rung = false;
-    for (const entry of this.#entries) entry.asked = true;
+    for (const caller of this.#callers) caller.asked = true;
     // The answer is for everybody in line: a plain no only when nobody wants to know more.
-    const plainNo = this.#entries.every(({ request }) => request.plainNo);
+    const plainNo = this.#callers.every(({ request }) => request.plainNo);
     const request = plainNo === head.request.plainNo ? head.request : { ...head.request, plainNo };
     let askedAt = monotonic();
     try {
@@ -137,36 +127,35 @@ export class Line {
     }
   }
 
-  #granted(head: Entry, answer: AcquireAnswer & { granted: true }, askedAt: number): void {
+  #granted(head: Caller, answer: AcquireAnswer & { granted: true }, askedAt: number): void {
     const { row, lifeline } = answer;
     this.#lines.noteGrant(row);
     if (head.gone) this.#giveBack(head.request);
     else {
       const claim = { name: head.request.name, owner: head.request.owner };
+      this.#strike(head);
       head.settle({ granted: true, grant: { backend: this.#backend, claim, row, askedAt, lifeline } });
     }
     this.#remember(row, askedAt);
-    for (const entry of this.#entries.filter(({ deadline }) => deadline === -Infinity)) this.#giveUp(entry);
+    for (const caller of this.#callers.filter(({ waits }) => !waits)) this.#giveUp(caller);
   }
 
-  #busy(head: Entry, holder: LockRow | undefined, askedAt: number): void {
+  #busy(head: Caller, holder: LockRow | undefined, askedAt: number): void {
     if (holder) this.#lines.noteHolder(holder);
     this.#remember(holder, askedAt);
     const over = monotonic();
-    for (const entry of [...this.#entries]) {
-      if (entry.asked && (entry.deadline === -Infinity || (entry === head && entry.deadline <= over))) {
-        this.#giveUp(entry);
-      }
+    for (const caller of [...this.#callers]) {
+      if (caller.asked && (!caller.waits || (caller === head && caller.deadline <= over))) this.#giveUp(caller);
     }
     if (holder === undefined && head.request.plainNo) this.#rung = true; // who came since learns who has it by asking
   }
 
-  #failed(head: Entry, error: unknown): void {
+  #failed(head: Caller, error: unknown): void {
     const now = monotonic();
     const patient = mayPass(error) && now - this.#answeredAt < PATIENCE && now < head.deadline && !head.gone;
-    const stays = (entry: Entry) => patient && entry.deadline > -Infinity;
+    const stays = (caller: Caller) => patient && caller.waits;
     if (mayPass(error) && !stays(head)) this.#giveBack(head.request); // granted, perhaps, in an answer that never came
-    for (const entry of [...this.#entries]) if (entry.asked && !stays(entry)) entry.fail(error);
+    for (const caller of [...this.#callers]) if (caller.asked && !stays(caller)) this.#fail(caller, error);
     if (patient) this.#freeAt = now + PATIENCE_PAUSE;
     else this.#rung = true;
   }
@@ -180,12 +169,9 @@ export class Line {
     );
   }
 
-  #giveUp(entry: Entry): void {
-    entry.settle({ granted: false, holder: this.#holder });
-  }
-
   #remember(row: LockRow | undefined, askedAt: number): void {
-    this.#holder = row && new LockRecord(row, askedAt);
+    this.#holder = row;
+    this.#seenAt = askedAt;
     this.#freeAt = row === undefined || row.lockedUntil === null
       ? Infinity
       : askedAt + (row.lockedUntil - row.now) / 1e3 + AFTER_EXPIRY;
@@ -197,7 +183,7 @@ export class Line {
   }
 
   /** Waits for a reason to try again: a wake-up, the holder's expiry, the end of the head's wait, or the poll. */
-  async #pause(head: Entry): Promise<void> {
+  async #pause(head: Caller): Promise<void> {
     if (!this.#watched) this.#startWatch();
     const now = monotonic();
     const holdBack = this.#holdBackUntil(head);
