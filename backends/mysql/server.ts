@@ -62,7 +62,7 @@ export function describe([variables, database]: readonly Answer[]): Server {
 }
 
 /** Why session locks do not hold on this server; `undefined` when they do. */
-function whyNoSessions({ version, variables }: Server): string | undefined {
+export function whyNoSessions({ version, variables }: Server): string | undefined {
   const is = (name: string, value: string) => variables.get(name)?.toUpperCase() === value;
   const comment = variables.get("version_comment") ?? "";
   if (is("wsrep_on", "ON")) return "GET_LOCK holds on one node of a Galera cluster only (wsrep_on)";

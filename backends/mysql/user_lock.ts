@@ -1,10 +1,11 @@
-import { BackendError, LockLost, LockNotFound, LockTimeout } from "../../core/errors.ts";
+import { BackendError, LockLost, LockNotFound, LockTimeout, UnsupportedError } from "../../core/errors.ts";
 import { warn } from "../../core/runtime.ts";
 import { type Connector, connectorOf } from "./connector.ts";
 import { isInterruption, translate } from "./errors.ts";
 import { getLock } from "./get_lock.ts";
 import { heldUserLocks } from "./held_user_locks.ts";
 import { SessionConnection } from "./session_connection.ts";
+import { whyNoSessions } from "./server.ts";
 import { text } from "./sql.ts";
 import { checkUserLock, DEFAULT_TIMEOUT, type UserLockOptions } from "./user_lock_options.ts";
 
@@ -57,6 +58,7 @@ export class UserLock implements AsyncDisposable {
    * Takes the lock.
    *
    * @throws {LockTimeout} When another holds it for longer than `acquireTimeout`.
+   * @throws {UnsupportedError} Where GET_LOCK does not hold: Galera, a multi-primary group, Vitess, TiDB, a replica.
    * @throws {RangeError} When the name, with its database, is longer than MySQL takes: 64 characters.
    * @throws {BackendError} When the server could not answer.
    */
@@ -153,6 +155,8 @@ export class UserLock implements AsyncDisposable {
     const { sessionTimeout, timeout } = this.#connector.target.options;
     const connection = await this.#connector.connect(what, sessionTimeout);
     try {
+      const reason = whyNoSessions(this.#connector.known!);
+      if (reason) throw new UnsupportedError(`Cannot ${what}: ${reason}; want a lock in "lease" mode`);
       const sql = getLock(text(this.#serverName()), this.acquireTimeout, this.#connector.known!.kind);
       const { rows: [[got]] } = await connection.query(sql, (this.acquireTimeout + timeout) * 1e3).catch((error) => {
         if (isInterruption(error) && error.errno !== 1317) return { rows: [["0"]] }; // the wait was over

@@ -1,5 +1,5 @@
 import { getLock, type Mode, UnsupportedError } from "@lockmgr/lockmgr";
-import { mysqlBackend } from "@lockmgr/lockmgr/mysql";
+import { mysqlBackend, UserLock } from "@lockmgr/lockmgr/mysql";
 import assert from "node:assert/strict";
 import { createPool } from "mysql2/promise";
 import { test } from "../harness.ts";
@@ -19,6 +19,7 @@ async function refuses(server: MysqlServer, reason: RegExp): Promise<void> {
     });
   }
   const backend = await mysqlBackend(server.url);
+  await assert.rejects(new UserLock("a", { backend }).acquire(), UnsupportedError);
   assert.equal(await getLock("a", { backend }).then((lock) => lock.unlock()), true);
   await backend[Symbol.asyncDispose]();
 }

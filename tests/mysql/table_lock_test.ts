@@ -1,7 +1,13 @@
+/**
+ * The cases of django-mysql's own tests by their names, and what they leave out. Those about models (abstract, proxy,
+ * inherited) have no counterpart, nor has `test_fails_in_atomic`: the locks are taken on a connection of their own.
+ *
+ * @module
+ */
 import { BackendError, LockLost, LockNotFound, LockTimeout, UnsupportedError } from "@lockmgr/lockmgr";
 import { TableLock } from "@lockmgr/lockmgr/mysql";
 import assert from "node:assert/strict";
-import { onEach, type Place } from "./flavors.ts";
+import { onEach, type Place, placeOn } from "./flavors.ts";
 
 /** Two tables with a row each. */
 async function tables({ ask }: Place): Promise<void> {
@@ -23,21 +29,24 @@ async function connections({ ask, name }: Place): Promise<number> {
   return rows.length;
 }
 
-onEach("a write lock lets its holder write and nobody else read (test_write)", async (place) => {
-  await tables(place);
-  const backend = await place.backend();
-  const write = ["alphabet"];
-  const held = await new TableLock({ write, backend }).acquire();
-  assert.deepEqual(write, ["alphabet"]); // the list is the caller's
-  await held.query("UPDATE alphabet SET n = ? WHERE id = ?", [7, 1]);
-  assert.deepEqual(await held.query("SELECT n FROM alphabet"), [{ n: 7 }]);
-  const reading = new TableLock({ read: ["alphabet"], acquireTimeout: 0.2, backend });
-  await assert.rejects(reading.acquire(), LockTimeout);
-  await held.release();
-  assert.equal(await number(place), 7);
-});
+onEach(
+  "a write lock lets its holder write and nobody else read (test_write, test_write_with_table_name)",
+  async (place) => {
+    await tables(place);
+    const backend = await place.backend();
+    const write = ["alphabet"];
+    const held = await new TableLock({ write, backend }).acquire();
+    assert.deepEqual(write, ["alphabet"]); // the list is the caller's
+    await held.query("UPDATE alphabet SET n = ? WHERE id = ?", [7, 1]);
+    assert.deepEqual(await held.query("SELECT n FROM alphabet"), [{ n: 7 }]);
+    const reading = new TableLock({ read: ["alphabet"], acquireTimeout: 0.2, backend });
+    await assert.rejects(reading.acquire(), LockTimeout);
+    await held.release();
+    assert.equal(await number(place), 7);
+  },
+);
 
-onEach("a read lock is shared, and lets nobody write (test_read)", async (place) => {
+onEach("a read lock is shared, and lets nobody write (test_writes_fail_under_read)", async (place) => {
   await tables(place);
   const backend = await place.backend();
   const first = await new TableLock({ read: ["alphabet"], backend }).acquire();
@@ -50,16 +59,19 @@ onEach("a read lock is shared, and lets nobody write (test_read)", async (place)
   await writing.rollback();
 });
 
-onEach("only tables that were locked can be used (test_fails_touching_other_table)", async (place) => {
-  await tables(place);
-  const backend = await place.backend();
-  const lock = new TableLock({ read: ["alphabet", "alphabet"], write: [`${place.name}.customer`], backend });
-  const held = await lock.acquire();
-  await held.query("UPDATE customer SET n = (SELECT n + 1 FROM alphabet)");
-  await assert.rejects(held.query("SELECT * FROM lockmgr_locks"), BackendError);
-  await held.release();
-  assert.equal(await number(place, "customer"), 1);
-});
+onEach(
+  "only tables that were locked can be used (test_write_fails_touching_other_table, test_read_and_write)",
+  async (place) => {
+    await tables(place);
+    const backend = await place.backend();
+    const lock = new TableLock({ read: ["alphabet", "alphabet"], write: [`${place.name}.customer`], backend });
+    const held = await lock.acquire();
+    await held.query("UPDATE customer SET n = (SELECT n + 1 FROM alphabet)");
+    await assert.rejects(held.query("SELECT * FROM lockmgr_locks"), BackendError);
+    await held.release();
+    assert.equal(await number(place, "customer"), 1);
+  },
+);
 
 onEach("run commits when its body returns and rolls back when it throws", async (place) => {
   await tables(place);
@@ -75,6 +87,51 @@ onEach("run commits when its body returns and rolls back when it throws", async 
     /the body's own/,
   );
   assert.equal(await number(place), 1);
+});
+
+onEach("tables are locked on the server of the backend given (test_write_with_using)", async (place) => {
+  await tables(place);
+  await using elsewhere = await placeOn(place.server, place.flavor);
+  await tables(elsewhere);
+  const held = await new TableLock({ write: ["alphabet"], backend: await elsewhere.backend() }).acquire();
+  await held.query("DELETE FROM alphabet");
+  assert.equal(await number(place), 0); // neither locked nor emptied
+  await held.release();
+  assert.equal((await elsewhere.ask("SELECT n FROM alphabet")).length, 0);
+});
+
+onEach(
+  "a transaction keeps the tables, and another lock has its own (test_creates_an_atomic, test_fail_nested)",
+  async (place) => {
+    await tables(place);
+    const backend = await place.backend();
+    const held = await new TableLock({ write: ["alphabet"], backend }).acquire();
+    const nested = await new TableLock({ write: ["customer"], acquireTimeout: 5, backend }).acquire();
+    await held.query("UPDATE alphabet SET n = 1");
+    await nested.query("UPDATE customer SET n = 1");
+    await held.rollback();
+    await nested.release();
+    assert.equal(await number(place), 0);
+    assert.equal(await number(place, "customer"), 1);
+  },
+);
+
+onEach("parts of the work can be undone under the lock (test_atomic_works_in_lock)", async (place) => {
+  await tables(place);
+  const held = await new TableLock({ write: ["alphabet"], backend: await place.backend() }).acquire();
+  await held.query("UPDATE alphabet SET n = 1");
+  await held.query("SAVEPOINT part");
+  await held.query("UPDATE alphabet SET n = 2");
+  await held.query("ROLLBACK TO SAVEPOINT part");
+  await held.release();
+  assert.equal(await number(place), 1);
+});
+
+onEach("table locks are acquired and released again and again (test_acquire_release)", async (place) => {
+  await tables(place);
+  const lock = new TableLock({ read: ["alphabet"], backend: await place.backend() });
+  for (let round = 0; round < 3; round++) await (await lock.acquire()).release();
+  await place.ask("UPDATE alphabet SET n = 1");
 });
 
 onEach("disposal of one that is still held rolls back", async (place) => {

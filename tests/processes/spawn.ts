@@ -46,7 +46,11 @@ async function within<T>(promise: Promise<T>, what: string): Promise<T> {
 
 /** Starts a program, given by its path from the root of the project. */
 export function start(file: string, args: string[]): Worker {
-  const child = launch(file, args);
+  return talkingTo(launch(file, args), file);
+}
+
+/** A program that was started with pipes for what it says and is told. */
+export function talkingTo(child: ChildProcess, file: string): Worker {
   const lines = createInterface({ input: child.stdout! })[Symbol.asyncIterator]();
   const ended = once(child, "close").then(([code, signal]) => code ?? signal);
   const next = async () => {
