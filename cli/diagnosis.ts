@@ -46,7 +46,10 @@ export async function* diagnose(open: Open): AsyncGenerator<Finding> {
 
 /** A server that answers and has no table yet: some engines look for it as they connect. */
 function notThereYet(error: unknown): Finding | undefined {
-  if (!(error instanceof BackendError) || !/table .* does not exist, and "migrate" is off/.test(error.message)) return;
+  if (
+    !(error instanceof BackendError) ||
+    !/table .* does not exist( or may not be used)?, and "migrate" is off/.test(error.message)
+  ) return;
   const detail = "the database answers, and the table is not there yet: the first use creates it";
   return { what: "table", state: "note", detail, advice: '"lockmgr schema" prints the statements that do' };
 }

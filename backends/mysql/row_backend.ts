@@ -3,6 +3,7 @@ import type {
   AcquireRequest,
   Backend,
   Claim,
+  Finding,
   ListFilter,
   LockRow,
   RenewRequest,
@@ -13,6 +14,7 @@ import { chunks, namesOf, sorted } from "./batches.ts";
 import type { Connector } from "./connector.ts";
 import { connectionBehind, send } from "./driver.ts";
 import { translate } from "./errors.ts";
+import { examine } from "./examine.ts";
 import { LockTable } from "./lock_table.ts";
 import { Memory } from "./memory.ts";
 import { Polling } from "./polling.ts";
@@ -132,6 +134,10 @@ export class RowBackend implements Backend {
     });
     if (!answer.inTransaction) throw new TypeError(`Cannot ${what}: no transaction is open on the connection`);
     return answer.matchedRows > 0;
+  }
+
+  examine(): Promise<Finding[]> {
+    return examine(this.#connector, this.mode);
   }
 
   // deno-lint-ignore require-await -- the interface is asynchronous

@@ -61,22 +61,38 @@ export function describe([variables, database]: readonly Answer[]): Server {
   };
 }
 
-/** Why session locks do not hold on this server; `undefined` when they do. */
-export function whyNoSessions({ version, variables }: Server): string | undefined {
-  const is = (name: string, value: string) => variables.get(name)?.toUpperCase() === value;
+/** In what kind of cluster session locks hold on a part of it only; `undefined` outside of one. */
+export function clusterOf({ version, variables }: Server): string | undefined {
   const comment = variables.get("version_comment") ?? "";
-  if (is("wsrep_on", "ON")) return "GET_LOCK holds on one node of a Galera cluster only (wsrep_on)";
-  if (variables.get("group_replication_group_name") && is("group_replication_single_primary_mode", "OFF")) {
+  if (isOn(variables, "wsrep_on")) return "GET_LOCK holds on one node of a Galera cluster only (wsrep_on)";
+  const group = variables.get("group_replication_group_name");
+  if (group && variables.get("group_replication_single_primary_mode")?.toUpperCase() === "OFF") {
     return "GET_LOCK holds on one member of a multi-primary replication group only";
   }
   if (/vitess|planetscale/i.test(`${version} ${comment}`)) return "Vitess serves GET_LOCK from one shard only";
   if (/tidb/i.test(`${version} ${comment}`) || variables.has("tidb_config")) {
     return "TiDB's GET_LOCK is not that of MySQL";
   }
-  if (["read_only", "super_read_only", "innodb_read_only"].some((name) => is(name, "ON"))) {
-    return "the server is read-only, as a replica is: GET_LOCK there says nothing about the primary";
-  }
   return undefined;
+}
+
+/** The setting that makes the server read-only; `undefined` when it takes writes. */
+export function readOnlyBy({ variables }: Server): string | undefined {
+  return ["super_read_only", "read_only", "innodb_read_only"].find((name) => isOn(variables, name));
+}
+
+/** MariaDB's `read_only` has further values from 12.0 on: all but OFF refuse writes. */
+function isOn(variables: Server["variables"], name: string): boolean {
+  return !["OFF", "0", ""].includes(variables.get(name)?.toUpperCase() ?? "OFF");
+}
+
+/** Why session locks do not hold on this server; `undefined` when they do. */
+export function whyNoSessions(server: Server): string | undefined {
+  const cluster = clusterOf(server);
+  if (cluster) return cluster;
+  const setting = readOnlyBy(server);
+  if (!setting) return undefined;
+  return `the server is read-only (${setting}), as a replica is: GET_LOCK there says nothing about the primary`;
 }
 
 /**

@@ -3,6 +3,7 @@ import type {
   AcquireRequest,
   Backend,
   Claim,
+  Finding,
   ListFilter,
   LockRow,
   RenewRequest,
@@ -12,6 +13,7 @@ import { BackendError, UnsupportedError } from "../../core/errors.ts";
 import { type Carrier, Carriers, CLOCK_NOW } from "./carriers.ts";
 import type { Connector } from "./connector.ts";
 import { endsConnection, translate } from "./errors.ts";
+import { examine } from "./examine.ts";
 import { Polling } from "./polling.ts";
 import { foreignRow, heldRow } from "./session_rows.ts";
 import type { SessionConnection } from "./session_connection.ts";
@@ -185,6 +187,10 @@ export class SessionBackend implements Backend {
     const digests = await Promise.all(names.map((name) => this.#carriers.digest(name)));
     const { rows: [used] } = await connection.query(`SELECT ${digests.map((digest) => `IS_USED_LOCK('${digest}')`)}`);
     return new Set(names.filter((_, index) => used[index] !== null));
+  }
+
+  examine(): Promise<Finding[]> {
+    return examine(this.#connector, this.mode);
   }
 
   // deno-lint-ignore require-await -- the interface is asynchronous
