@@ -3,7 +3,7 @@ import { batched } from "./batching.ts";
 import { Caller } from "./caller.ts";
 import { BackendError } from "./errors.ts";
 import { LockRecord } from "./record.ts";
-import { mayPass } from "./retrying.ts";
+import { countedFrom, mayPass } from "./retrying.ts";
 import { monotonic, startTimer, type Timer } from "./runtime.ts";
 import type { Lines, Outcome } from "./waiting.ts";
 
@@ -115,12 +115,13 @@ export class Line {
     // The answer is for everybody in line: a plain no only when nobody wants to know more.
     const plainNo = this.#callers.every(({ request }) => request.plainNo);
     const request = plainNo === head.request.plainNo ? head.request : { ...head.request, plainNo };
-    let askedAt = monotonic();
+    const firstAskedAt = monotonic();
+    let askedAt = firstAskedAt;
     try {
       // What is left is counted by the server when it answers: from before the question that this was the answer to.
       const answer = await batched(this.#backend).acquire.ask(request, () => askedAt = monotonic());
       this.#answeredAt = monotonic();
-      if (answer.granted) this.#granted(head, answer, askedAt);
+      if (answer.granted) this.#granted(head, answer, countedFrom(request, answer.row, firstAskedAt, askedAt));
       else this.#busy(head, answer.holder, askedAt);
     } catch (error) {
       this.#failed(head, error);

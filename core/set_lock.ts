@@ -1,5 +1,5 @@
 import { requestFor } from "./acquire.ts";
-import type { AcquireAnswer, Backend, LockRow } from "./backend.ts";
+import type { AcquireAnswer, AcquireRequest, Backend, LockRow } from "./backend.ts";
 import { backendOf } from "./connect.ts";
 import { LockFail } from "./errors.ts";
 import { Lock } from "./lock.ts";
@@ -12,7 +12,7 @@ import {
   type SetLockOptions,
 } from "./options.ts";
 import { LockRecord } from "./record.ts";
-import { twice } from "./retrying.ts";
+import { countedFrom, twice } from "./retrying.ts";
 import { monotonic } from "./runtime.ts";
 
 /**
@@ -128,13 +128,16 @@ async function allOrNothing(
     return settled;
   }
   const requests = names.map((name) => requestFor(backend, name, resolved));
+  const firstAskedAt = askedAt;
   const answers = await twice(() => backend.acquire(requests, { allOrNothing: true }), () => askedAt = monotonic());
   const busy = answers.filter((answer) => !answer.granted);
   if (busy.length > 0) {
     const holder = busy.find((answer) => answer.holder)?.holder;
     throw holder ? failure(holder, askedAt) : new LockFail(names[0]);
   }
-  answers.forEach((answer, index) => settled.set(names[index], created(backend, requests[index], answer, askedAt)));
+  answers.forEach((answer, index) =>
+    settled.set(names[index], created(backend, requests[index], answer, firstAskedAt))
+  );
   return settled;
 }
 
@@ -207,12 +210,13 @@ async function lookAtHeld(
 
 function created(
   backend: Backend,
-  claim: { name: string; owner: string },
+  request: AcquireRequest,
   answer: AcquireAnswer,
-  askedAt: number,
+  firstAskedAt: number,
 ): Settled {
   const { row, lifeline } = answer as AcquireAnswer & { granted: true };
-  const record = new Lock({ backend, claim: { name: claim.name, owner: claim.owner }, row, askedAt, lifeline });
+  const askedAt = countedFrom(request, row, firstAskedAt, firstAskedAt);
+  const record = new Lock({ backend, claim: { name: request.name, owner: request.owner }, row, askedAt, lifeline });
   return { wasLocked: false, status: "create", locked: true, record };
 }
 

@@ -54,6 +54,23 @@ faultTest("a lock whose answer was lost late is held for what is left, not for l
   assert.equal(await lock.verify(), true);
 });
 
+faultTest("the time that a repeat takes to be asked is not taken off a lock", async ({ backend, faults }) => {
+  const late: typeof backend = Object.assign(Object.create(backend), {
+    async acquire(...parameters: Parameters<typeof backend.acquire>) {
+      if (faults.acquire.length === 0) await new Promise((resolve) => setTimeout(resolve, 200)); // connects anew
+      return await backend.acquire(...parameters);
+    },
+  });
+  for (const all of [false, true]) {
+    faults.acquire.push("lose the answer");
+    const startedAt = performance.now();
+    const lock = all
+      ? (await setLock(["b", "c"], { backend: late, fail: true, expires: 1 })).locks[1]
+      : await getLock("a", { backend: late, expires: 1 });
+    assert(lock.expiresIn! >= 1 - (performance.now() - startedAt) / 1e3, String(lock.expiresIn));
+  }
+});
+
 faultTest("one whose answers never arrive is not reported as held, and is given back", async ({ backend, faults }) => {
   faults.acquire.push("lose the answer", "lose the answer");
   await assert.rejects(getLock("a", { backend }), (error) => {
