@@ -17,14 +17,11 @@ import { test } from "../harness.ts";
 import { startMariadb } from "../servers/mariadb.ts";
 import { startMysql } from "../servers/mysql.ts";
 import { ask } from "../servers/mysql_database.ts";
-import { onEach, onOwn, type Place, until } from "./flavors.ts";
+import { connectionsTo, onEach, onOwn, type Place, until } from "./flavors.ts";
 
 /** Kills what every connection to the place's database is doing, or the connections. */
 async function killEach(place: Place, how: "QUERY" | "CONNECTION"): Promise<void> {
-  const rows = await place.ask(
-    `SELECT id AS id FROM information_schema.processlist WHERE db = '${place.name}' AND id <> CONNECTION_ID()`,
-  );
-  for (const { id } of rows) await place.ask(`KILL ${how} ${id}`).catch(() => {});
+  for (const id of await connectionsTo(place)) await place.ask(`KILL ${how} ${id}`).catch(() => {});
 }
 
 for (const mode of ["lease", "session", "hybrid"] as const) {

@@ -43,11 +43,19 @@ export interface Place extends AsyncDisposable {
   ask(...statements: string[]): Promise<AnyRow[]>;
 }
 
+/** The connections to a place's database, by id, but the one that asks. */
+export async function connectionsTo({ ask, name }: Pick<Place, "ask" | "name">): Promise<number[]> {
+  const rows = await ask(
+    `SELECT id AS id FROM information_schema.processlist WHERE db = '${name}' AND id <> CONNECTION_ID()`,
+  );
+  return rows.map(({ id }) => Number(id));
+}
+
 /** A place on a server. */
 export async function placeOn(server: MysqlServer, flavor: Flavor): Promise<Place> {
   const { name, url, drop } = await freshDatabase(server);
   const opened: Backend[] = [];
-  return {
+  const place: Place = {
     server,
     flavor,
     name,
@@ -60,9 +68,11 @@ export async function placeOn(server: MysqlServer, flavor: Flavor): Promise<Plac
     ask: (...statements) => ask(url, ...statements),
     async [Symbol.asyncDispose]() {
       for (const backend of opened) await backend[Symbol.asyncDispose]();
+      await until("no connection is left behind", async () => (await connectionsTo(place)).length === 0);
       await drop();
     },
   };
+  return place;
 }
 
 /** Registers a test for each kind of server, with a database of its own on the shared one. */

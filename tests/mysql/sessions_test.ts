@@ -3,19 +3,11 @@ import assert from "node:assert/strict";
 import process from "node:process";
 import { run, start } from "../processes/spawn.ts";
 import { aborted } from "../conformance/case.ts";
-import { onEach, onOwn, type Place, until } from "./flavors.ts";
-
-/** Connections to the database of a place, by id. */
-async function connections({ ask, name }: Place): Promise<number[]> {
-  const rows = await ask(
-    `SELECT id AS id FROM information_schema.processlist WHERE db = '${name}' AND id <> CONNECTION_ID()`,
-  );
-  return rows.map(({ id }) => Number(id));
-}
+import { connectionsTo, onEach, onOwn, type Place, until } from "./flavors.ts";
 
 /** Kills every connection to the database of a place. */
 async function killAll(place: Place): Promise<void> {
-  for (const id of await connections(place)) await place.ask(`KILL ${id}`).catch(() => {});
+  for (const id of await connectionsTo(place)) await place.ask(`KILL ${id}`).catch(() => {});
 }
 
 for (const mode of ["session", "hybrid"] as const) {
@@ -42,7 +34,7 @@ for (const mode of ["session", "hybrid"] as const) {
     const backend = await place.backend({ mode, connections: 3 });
     const names = Array.from({ length: 1_000 }, (_, index) => `lock ${index}`);
     const locks = await Promise.all(names.map((name) => getLock(name, { backend })));
-    const ids = await connections(place);
+    const ids = await connectionsTo(place);
     assert(ids.length <= 4, `${ids.length} connections`);
     assert((await listLocks({ backend })).length === 1_000);
     const other = await place.backend({ mode });

@@ -7,7 +7,7 @@
 import { BackendError, LockLost, LockNotFound, LockTimeout, UnsupportedError } from "@lockmgr/lockmgr";
 import { TableLock } from "@lockmgr/lockmgr/mysql";
 import assert from "node:assert/strict";
-import { onEach, type Place, placeOn } from "./flavors.ts";
+import { connectionsTo, onEach, type Place, placeOn, until } from "./flavors.ts";
 
 /** Two tables with a row each. */
 async function tables({ ask }: Place): Promise<void> {
@@ -19,14 +19,6 @@ async function tables({ ask }: Place): Promise<void> {
 /** The number in a table, as others see it. */
 async function number({ ask }: Place, table = "alphabet"): Promise<number> {
   return Number((await ask(`SELECT n FROM ${table}`))[0].n);
-}
-
-/** How many connections to the database there are. */
-async function connections({ ask, name }: Place): Promise<number> {
-  const rows = await ask(
-    `SELECT id AS id FROM information_schema.processlist WHERE db = '${name}' AND id <> CONNECTION_ID()`,
-  );
-  return rows.length;
 }
 
 onEach(
@@ -156,7 +148,7 @@ onEach("disposal of one that is still held rolls back", async (place) => {
 onEach("nothing stays locked when locking fails", async (place) => {
   await tables(place);
   const backend = await place.backend({ connections: 1 });
-  const before = await connections(place);
+  const before = (await connectionsTo(place)).length;
   await assert.rejects(new TableLock({ write: ["alphabet", "missing"], backend }).acquire(), BackendError);
   await assert.rejects(new TableLock({ write: ["al`phabet"], backend }).acquire(), BackendError);
   const held = await new TableLock({ write: ["alphabet"], acquireTimeout: 2, backend }).acquire();
@@ -167,7 +159,7 @@ onEach("nothing stays locked when locking fails", async (place) => {
   await held.release();
   const again = await new TableLock({ write: ["alphabet"], acquireTimeout: 2, backend }).acquire();
   await again.rollback();
-  while (await connections(place) > before + 1); // the one that asks may stay
+  await until("the others have gone", async () => (await connectionsTo(place)).length <= before + 1); // one asks
 });
 
 onEach("what would give the locks up is refused, a lost connection is told", async (place) => {
