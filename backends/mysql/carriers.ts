@@ -35,7 +35,8 @@ export class Carriers {
     const server = this.#connector.known ?? (await this.roomy("name a lock"), this.#connector.known!);
     const { table } = this.#connector.target.options;
     const folds = server.variables.get("lower_case_table_names") !== "0";
-    return await sessionName(server.database, folds ? table.toLowerCase() : table, name);
+    const [within, of] = [server.database, table].map((part) => folds ? part.toLowerCase() : part);
+    return await sessionName(within, of, name);
   }
 
   /** A connection with room for one more lock. */

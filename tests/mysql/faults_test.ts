@@ -6,10 +6,11 @@ import {
   listLocks,
   Locked,
   LockLost,
+  type Mode,
   setLock,
   tryLock,
 } from "@lockmgr/lockmgr";
-import { mysqlBackend } from "@lockmgr/lockmgr/mysql";
+import { mysqlBackend, TableLock } from "@lockmgr/lockmgr/mysql";
 import assert from "node:assert/strict";
 import mysql from "mysql2/promise";
 import { aborted } from "../conformance/case.ts";
@@ -101,22 +102,23 @@ for (const mode of ["lease", "session", "hybrid"] as const) {
   });
 }
 
-onOwn("max_connections reached is an error that may pass", ["--max-connections=3"], async (place) => {
-  const backend = await place.backend({ connections: 10 });
-  const all = await Promise.all(Array.from({ length: 10 }, async (_, index) => {
-    return await getLock(`lock ${index}`, { backend }).catch((error) => error);
-  }));
+onOwn("max_connections reached is an error that may pass", ["--max-connections=10"], async (place) => {
+  const backend = await place.backend();
+  const crowd = await Promise.all(Array.from({ length: 8 }, () => mysql.createConnection(place.url)));
+  const more = ["lease", "session", "hybrid", "lease"].map(async (mode) => await place.backend({ mode: mode as Mode }));
+  const all = await Promise.all(more.map((opening) => opening.catch((error) => error)));
+  for (const connection of crowd) await connection.end();
   for (const result of all.filter((result) => result instanceof Error)) {
     assert(result instanceof BackendError && result.retryable, String(result));
     assert.match(result.message, /no connection left/);
   }
-  assert(all.some((result) => !(result instanceof Error)));
+  assert(all.some((result) => result instanceof Error) && !all.every((result) => result instanceof Error));
   assert.equal(await getLock("after", { backend }).then((lock) => lock.unlock()), true);
 });
 
 onOwn(
-  "ANSI_QUOTES, a time zone far away and lower-case table names change nothing",
-  ["--sql-mode=ANSI_QUOTES,NO_BACKSLASH_ESCAPES", "--default-time-zone=+11:30"],
+  "ANSI_QUOTES, a time zone far away and table names without case change nothing",
+  ["--sql-mode=ANSI_QUOTES,NO_BACKSLASH_ESCAPES", "--default-time-zone=+11:30", "--lower-case-table-names=1"],
   async (place) => {
     const pool = mysql.createPool({ uri: place.url, charset: "latin1_swedish_ci", timezone: "-05:00" });
     const backend = await mysqlBackend(pool);
@@ -134,7 +136,19 @@ onOwn(
     assert.deepEqual(record.metadata, { "é": "\\'\"" });
     const token = await getLock("a", { backend: session }).then((held) => held.token);
     assert(Math.abs(Number(token) / 1e3 - before) < 60_000);
+    await backend[Symbol.asyncDispose]();
     await pool.end();
+    for (const mode of ["lease", "session", "hybrid"] as const) {
+      const upper = await place.backend({ mode, table: "My_Locks" });
+      const lower = await place.backend({ mode, table: "my_locks", migrate: false });
+      const held = await getLock("a", { backend: upper });
+      assert.equal(await tryLock("a", { backend: lower }), undefined);
+      if (mode !== "session") assert.equal((await listLocks({ backend: lower }))[0].token, held.token);
+      assert.equal(await held.unlock(), true);
+    }
+    const tables = await new TableLock({ write: ["MY_LOCKS"], backend: await place.backend() }).acquire();
+    await tables.query("DELETE FROM my_locks");
+    await tables.release();
   },
 );
 

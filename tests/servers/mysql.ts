@@ -12,8 +12,11 @@ import { asThisUser, FIRST_SQL, MysqlServer, type MysqlServerOptions, type Progr
 
 const run = promisify(execFile);
 
-/** Unpacks MySQL and prepares a data directory, once. */
-async function program(): Promise<Program> {
+/** Decides, once and for all, how a data directory keeps the names of tables. */
+const LOWER_CASE = "--lower-case-table-names=1";
+
+/** Unpacks MySQL and prepares a data directory, once; `lowerCase` is for names of tables without case. */
+async function program(lowerCase: boolean): Promise<Program> {
   const prefix = await unpack({ suite: "sid", packages: ["mysql-server-core"] });
   const command = [
     ...await commandIn(prefix, "usr/sbin/mysqld"),
@@ -25,16 +28,17 @@ async function program(): Promise<Program> {
     "--mysqlx=OFF",
     "--innodb-redo-log-capacity=32M",
   ];
-  const template = await cached("mysql-data", async (directory) => {
-    const first = join(directory, "first.sql");
-    await writeFile(first, FIRST_SQL);
-    const [loader, ...parameters] = [...command, ...asThisUser(), `--datadir=${join(directory, "data")}`];
-    await run(loader, [...parameters, "--initialize-insecure", `--init-file=${first}`]);
+  const first = lowerCase ? [LOWER_CASE] : [];
+  const template = await cached(lowerCase ? "mysql-data-lower-case" : "mysql-data", async (directory) => {
+    const script = join(directory, "first.sql");
+    await writeFile(script, FIRST_SQL);
+    const [loader, ...parameters] = [...command, ...first, ...asThisUser(), `--datadir=${join(directory, "data")}`];
+    await run(loader, [...parameters, "--initialize-insecure", `--init-file=${script}`]);
   });
   return { command, template: join(template, "data") };
 }
 
 /** Starts a MySQL. */
 export async function startMysql(options?: MysqlServerOptions): Promise<MysqlServer> {
-  return await MysqlServer.start(await program(), options);
+  return await MysqlServer.start(await program(options?.settings?.includes(LOWER_CASE) ?? false), options);
 }
