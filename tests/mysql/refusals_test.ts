@@ -2,6 +2,7 @@ import { getLock, type Mode, UnsupportedError } from "@lockmgr/lockmgr";
 import { mysqlBackend, UserLock } from "@lockmgr/lockmgr/mysql";
 import assert from "node:assert/strict";
 import { createPool } from "mysql2/promise";
+import { describe, whyNoSessions } from "../../backends/mysql/server.ts";
 import { test } from "../harness.ts";
 import { startGalera } from "../servers/galera.ts";
 import { startMysql } from "../servers/mysql.ts";
@@ -41,6 +42,24 @@ test("mysql: session locks are refused in a multi-primary replication group", as
 test("mariadb: session locks are refused in a Galera cluster", async () => {
   await using server = await startGalera();
   await refuses(server, /Galera/);
+});
+
+test("mysql: what Vitess, TiDB and replicas say of themselves is a reason against session locks", () => {
+  const server = (...variables: [string, string][]) => {
+    const answer = { insertId: 0n, affectedRows: 0, matchedRows: 0, inTransaction: false };
+    return describe([{ ...answer, rows: variables }, { ...answer, rows: [["test"]] }]);
+  };
+  const refused: [RegExp, ...[string, string][]][] = [
+    [/Vitess/, ["version", "8.0.40-Vitess"]],
+    [/Vitess/, ["version", "8.0.40"], ["version_comment", "PlanetScale"]],
+    [/TiDB/, ["version", "8.0.11-TiDB-v8.5.0"]],
+    [/TiDB/, ["version", "8.0.11"], ["tidb_config", "{}"]],
+    [/super_read_only/, ["version", "9.7.4"], ["read_only", "ON"], ["super_read_only", "ON"]],
+    [/innodb_read_only/, ["version", "9.7.4"], ["innodb_read_only", "ON"]],
+    [/read_only/, ["version", "12.3.1-MariaDB"], ["read_only", "READ_ONLY"]],
+  ];
+  for (const [reason, ...variables] of refused) assert.match(whyNoSessions(server(...variables)) ?? "", reason);
+  assert.equal(whyNoSessions(server(["version", "9.7.4"], ["read_only", "OFF"], ["wsrep_on", "OFF"])), undefined);
 });
 
 onEach("a pool lends its settings to the connections of session locks, and no connection", async (place) => {

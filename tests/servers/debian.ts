@@ -6,18 +6,12 @@
 import { execFile } from "node:child_process";
 import { existsSync } from "node:fs";
 import { mkdir, mkdtemp, readdir, rename, rm, writeFile } from "node:fs/promises";
-import { homedir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
+import { cacheDirectory } from "./tools.ts";
 
 const run = promisify(execFile);
 const KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg";
-
-/** Where unpacked programs and prepared data stay between runs: outside the repository. */
-export function cacheDirectory(): string {
-  const { LOCKMGR_TEST_CACHE, XDG_CACHE_HOME } = process.env;
-  return LOCKMGR_TEST_CACHE || join(XDG_CACHE_HOME || join(homedir(), ".cache"), "lockmgr", "servers");
-}
 
 /**
  * Makes a directory of the cache once, whoever asks first: several processes may, and only one result stays.
@@ -28,7 +22,6 @@ export function cacheDirectory(): string {
 export async function cached(name: string, fill: (directory: string) => Promise<void>): Promise<string> {
   const target = join(cacheDirectory(), name);
   if (existsSync(target)) return target;
-  await mkdir(cacheDirectory(), { recursive: true });
   const draft = await mkdtemp(join(cacheDirectory(), `${name}.`));
   try {
     await fill(draft);

@@ -6,7 +6,8 @@
 import { join } from "node:path";
 import { unpack } from "./debian.ts";
 import { startMariadb } from "./mariadb.ts";
-import { freePort, type MysqlServer } from "./mysql_server.ts";
+import type { MysqlServer } from "./mysql_server.ts";
+import { freePort } from "./tools.ts";
 
 /** Starts a MariaDB that is the first node of a Galera cluster. */
 export async function startGalera(): Promise<MysqlServer> {

@@ -7,12 +7,13 @@ import { spawn } from "node:child_process";
 import { existsSync } from "node:fs";
 import { mkdir, readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
+import process from "node:process";
 import { cached, commandIn, unpack } from "./debian.ts";
 import { asThisUser, FIRST_SQL, MysqlServer, type MysqlServerOptions, type Program } from "./mysql_server.ts";
 
 /** Which MariaDB. */
 export interface MariadbServerOptions extends MysqlServerOptions {
-  /** The release of Debian it comes from. @default "bookworm" */
+  /** The release of Debian it comes from. @default LOCKMGR_TEST_MARIADB, or "bookworm" */
   suite?: "bookworm" | "sid";
 }
 
@@ -47,7 +48,7 @@ async function program(suite: string): Promise<Program> {
     const files = SYSTEM_SQL.flatMap((wanted) => names.filter((name) => wanted.test(name)));
     const texts = await Promise.all(files.map((file) => readFile(join(share, file), "utf8")));
     const sql = ["CREATE DATABASE mysql;", "USE mysql;", ...texts, "FLUSH PRIVILEGES;", FIRST_SQL, ""].join("\n");
-    await bootstrap([...command, ...asThisUser(), `--datadir=${data}`, "--bootstrap"], sql);
+    await bootstrap([...command, ...asThisUser(), `--datadir=${data}`, `--tmpdir=${directory}`, "--bootstrap"], sql);
   });
   return { command, template: join(template, "data") };
 }
@@ -64,9 +65,18 @@ function bootstrap([command, ...parameters]: string[], sql: string): Promise<voi
   });
 }
 
+/** `LOCKMGR_TEST_MARIADB=sid` has every test run on the newest release line instead. */
+function defaultSuite(): "bookworm" | "sid" {
+  const wanted = process.env.LOCKMGR_TEST_MARIADB ?? "bookworm";
+  if (wanted !== "bookworm" && wanted !== "sid") {
+    throw new Error(`LOCKMGR_TEST_MARIADB=${wanted}: want sid or bookworm`);
+  }
+  return wanted;
+}
+
 /** Starts a MariaDB. */
 export async function startMariadb(
-  { suite = "bookworm", ...options }: MariadbServerOptions = {},
+  { suite = defaultSuite(), ...options }: MariadbServerOptions = {},
 ): Promise<MysqlServer> {
   return await MysqlServer.start(await program(suite), options);
 }

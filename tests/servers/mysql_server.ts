@@ -4,11 +4,11 @@
  * @module
  */
 import { type ChildProcess, spawn } from "node:child_process";
-import { cp, mkdtemp, rm } from "node:fs/promises";
-import { createServer } from "node:net";
+import { cp, mkdir, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
+import { freePort, type Watcher, whenOrphaned } from "./tools.ts";
 
 /** The database that is there from the start. */
 const DATABASE = "test";
@@ -54,18 +54,6 @@ export function asThisUser(): string[] {
   return process.getuid?.() === 0 ? ["--user=root"] : [];
 }
 
-/** A TCP port of this machine that nobody uses at the moment. */
-export function freePort(): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const server = createServer();
-    server.once("error", reject);
-    server.listen(0, "127.0.0.1", () => {
-      const { port } = server.address() as { port: number };
-      server.close(() => resolve(port));
-    });
-  });
-}
-
 /** A running MySQL or MariaDB. */
 export class MysqlServer implements AsyncDisposable {
   /** The TCP port on 127.0.0.1, the same after a restart. */
@@ -74,7 +62,7 @@ export class MysqlServer implements AsyncDisposable {
   readonly directory: string;
   readonly #command: readonly string[];
   #child: ChildProcess | undefined;
-  #watcher: ChildProcess | undefined;
+  #watcher: Watcher | undefined;
 
   private constructor(command: readonly string[], directory: string, port: number) {
     this.#command = command;
@@ -86,6 +74,7 @@ export class MysqlServer implements AsyncDisposable {
   static async start(program: Program, options: MysqlServerOptions = {}): Promise<MysqlServer> {
     for (let attempt = 1;; attempt++) {
       const directory = await mkdtemp(join(tmpdir(), "lockmgr-mysql-"));
+      await mkdir(join(directory, "tmp"));
       await cp(program.template, join(directory, "data"), { recursive: true });
       const command = [...program.command, ...SETTINGS, ...options.settings ?? []];
       const server = new MysqlServer(command, directory, await freePort());
@@ -123,14 +112,12 @@ export class MysqlServer implements AsyncDisposable {
       `--port=${this.port}`,
       `--socket=${at("socket")}`,
       `--pid-file=${at("pid")}`,
+      `--tmpdir=${at("tmp")}`, // a MariaDB that starts deletes the temporary tables of all that share it: they crash
     ];
     const child = spawn(command, [...first, ...asThisUser(), ...own], { stdio: ["ignore", "ignore", "pipe"] });
     this.#child = child;
-    const stopWatching = `while kill -0 ${process.pid} && kill -0 ${child.pid}; do sleep 1; done 2>/dev/null`;
-    const cleanUp = `kill -0 ${process.pid} 2>/dev/null || { kill -9 ${child.pid}; rm -rf '${this.directory}'; }`;
-    await this.#endWatcher();
-    this.#watcher = spawn("sh", ["-c", `${stopWatching}; ${cleanUp}`], { detached: true, stdio: "ignore" });
-    this.#watcher.unref();
+    await this.#watcher?.stop();
+    this.#watcher = whenOrphaned(`kill -KILL ${child.pid}; rm -rf '${this.directory}'`);
     await ready(child);
     child.unref();
     (child.stderr as unknown as { unref?(): void }).unref?.();
@@ -155,18 +142,14 @@ export class MysqlServer implements AsyncDisposable {
   /** Stops the server and removes its data. */
   async stop(): Promise<void> {
     await this.kill();
-    await this.#endWatcher();
+    await this.#watcher?.stop();
+    this.#watcher = undefined;
     await rm(this.directory, { recursive: true, force: true });
   }
 
   /** Stops the server and removes its data. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.stop();
-  }
-
-  async #endWatcher(): Promise<void> {
-    await ended(this.#watcher, "SIGKILL");
-    this.#watcher = undefined;
   }
 
   #end(signal: NodeJS.Signals): Promise<void> {

@@ -63,7 +63,7 @@ export function cacheDirectory(...path: string[]): string {
   const base = process.env.LOCKMGR_TEST_CACHE ??
     (isRoot
       ? "/var/cache/lockmgr-test"
-      : join(process.env.XDG_CACHE_HOME ?? join(homedir(), ".cache"), "lockmgr-test"));
+      : join(process.env.XDG_CACHE_HOME ?? join(homedir(), ".cache"), "lockmgr-tests"));
   const directory = join(base, ...path);
   mkdirSync(directory, { recursive: true });
   chmodSync(base, 0o755);
