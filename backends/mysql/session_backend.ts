@@ -9,14 +9,14 @@ import type {
   RenewRequest,
   Target,
 } from "../../core/backend.ts";
-import { BackendError, UnsupportedError } from "../../core/errors.ts";
+import { UnsupportedError } from "../../core/errors.ts";
 import { type Carrier, Carriers, CLOCK_NOW } from "./carriers.ts";
 import type { Connector } from "./connector.ts";
 import { endsConnection, translate } from "./errors.ts";
 import { examine } from "./examine.ts";
 import { Polling } from "./polling.ts";
 import { foreignRow, heldRow } from "./session_rows.ts";
-import type { SessionConnection } from "./session_connection.ts";
+import { takeLock } from "./session_attempt.ts";
 
 /** A lock that this backend holds. */
 interface Held {
@@ -75,7 +75,7 @@ export class SessionBackend implements Backend {
     carrier.load++;
     let granted = false;
     try {
-      const clock = await this.#getLock(what, connection, digest);
+      const clock = await takeLock(what, connection, digest, this.#carriers.stoppedClock);
       if (clock === undefined) return { granted: false, holder: undefined };
       granted = true;
       const row = heldRow(request, clock, connection.id);
@@ -84,27 +84,6 @@ export class SessionBackend implements Backend {
     } finally {
       if (!granted) carrier.load--;
     }
-  }
-
-  /** Tries once; the server's clock under the lock, or `undefined` when another has it. */
-  async #getLock(what: string, connection: SessionConnection, digest: string): Promise<number | undefined> {
-    try {
-      const { rows: [[got, clock]] } = await connection.query(`SELECT GET_LOCK('${digest}', 0), ${CLOCK_NOW}`);
-      if (got === "0") return undefined;
-      if (got === null) {
-        throw new BackendError(`Cannot ${what}: the server refused or the statement was killed`, { retryable: true });
-      }
-      return Number(this.#carriers.stoppedClock ? (await connection.query(`SELECT ${CLOCK_NOW}`)).rows[0][0] : clock);
-    } catch (error) {
-      await this.#makeSureFree(connection, digest);
-      throw translate(what, error);
-    }
-  }
-
-  /** An error does not mean that the lock was not granted: give it back, or end the connection. */
-  async #makeSureFree(connection: SessionConnection, digest: string): Promise<void> {
-    if (connection.ended) return;
-    await connection.query(`SELECT RELEASE_LOCK('${digest}')`).catch((error) => connection.end(error));
   }
 
   async release(targets: readonly Target[]): Promise<boolean[]> {
