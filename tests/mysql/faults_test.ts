@@ -15,6 +15,7 @@ import { mysqlBackend, TableLock } from "@lockmgr/lockmgr/mysql";
 import assert from "node:assert/strict";
 import mysql from "mysql2/promise";
 import { aborted } from "../conformance/case.ts";
+import { Proxy } from "../faults/proxy.ts";
 import { test } from "../harness.ts";
 import { startMariadb } from "../servers/mariadb.ts";
 import { startMysql } from "../servers/mysql.ts";
@@ -95,6 +96,25 @@ for (const mode of ["lease", "session", "hybrid"] as const) {
     assert.equal(await lock.unlock(), true);
   });
 }
+
+onEach("a wait ends in time although the server has fallen silent", async (place) => {
+  await using proxy = await Proxy.start(place.server.port);
+  const url = new URL(place.url);
+  url.port = String(proxy.port);
+  await using backend = await mysqlBackend(url, { mode: "hybrid" });
+  await getLock("warm", { backend }).then((lock) => lock.unlock());
+  proxy.swallow = "answers";
+  const startedAt = performance.now();
+  await assert.rejects(getLock("a", { backend, wait: 0.2 }), (error) => {
+    return error instanceof BackendError && error.retryable && !(error instanceof Locked);
+  });
+  const waited = performance.now() - startedAt;
+  assert(waited < 8_000, `${waited} ms`); // the patience for one answer alone is ten seconds
+  proxy.swallow = undefined;
+  proxy.cut();
+  const lock = await getLock("a", { backend: await place.backend(), wait: 20 }); // given back, whoever was granted it
+  assert.equal(await lock.unlock(), true);
+});
 
 onOwn("max_connections reached is an error that may pass", ["--max-connections=10"], async (place) => {
   const backend = await place.backend();
