@@ -279,6 +279,61 @@ export interface Finding {
 }
 
 /**
+ * A connection to the server, as the server itself knows it.
+ *
+ * @example
+ * ```ts
+ * import { connect, getLock, type Peer } from "@lockmgr/lockmgr";
+ * import process from "node:process";
+ *
+ * const url = process.env.LOCKMGR_URL;
+ * if (url?.startsWith("postgres:")) {
+ *   await using backend = await connect(url, { mode: "hybrid" });
+ *   await using lock = await getLock("jobs", { backend });
+ *   const [{ holders: [holder] }] = await backend.observe!([lock.name]);
+ *   const { session, client = "an unknown address" }: Peer = holder;
+ *   console.log(`session ${session} from ${client}`);
+ * }
+ * ```
+ */
+export interface Peer {
+  /** The server's process or connection id. */
+  readonly session: string;
+  /** Where its client is: an address, or `"local"` for a socket of the server's own machine. Absent where the server does not tell. */
+  readonly client?: string;
+  /** What its client calls itself. Absent where the server does not tell. */
+  readonly program?: string;
+}
+
+/**
+ * Who the server knows to have to do with a name.
+ *
+ * @example
+ * ```ts
+ * import { connect, getLock, type Observation } from "@lockmgr/lockmgr";
+ * import process from "node:process";
+ *
+ * const url = process.env.LOCKMGR_URL;
+ * if (url?.startsWith("postgres:")) {
+ *   await using backend = await connect(url);
+ *   const [{ waiters = [] }]: readonly Observation[] = await backend.observe!(["jobs"]);
+ *   console.log(`${waiters.length} processes wait`);
+ * }
+ * ```
+ */
+export interface Observation {
+  /** The name. */
+  readonly name: string;
+  /** The connections that the lock rides on: none for a lease, several for one that is shared. */
+  readonly holders: readonly Peer[];
+  /**
+   * The connections that wait for it, one for each process. Absent where the server knows nothing of waiters; those who
+   * ask it now and then, as through a pooler, are never among them.
+   */
+  readonly waiters?: readonly Peer[];
+}
+
+/**
  * A database that keeps locks. Made by `connect` or by one of the engines' own functions.
  *
  * @example
@@ -328,6 +383,8 @@ export interface Backend extends AsyncDisposable {
    * change hands until that transaction ends.
    */
   guard?(claim: Claim, client: unknown): Promise<boolean>;
+  /** Tells of names, in their order, whose connections hold them and wait for them. Changes nothing. */
+  observe?(names: readonly string[]): Promise<readonly Observation[]>;
   /** Looks at what the server and its settings mean for locks: version, replica, cluster, pooler, privileges. Changes nothing. */
   examine?(): Promise<readonly Finding[]>;
 }

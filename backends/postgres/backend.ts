@@ -14,6 +14,7 @@ import { meet } from "./server.ts";
 import { SessionBackend } from "./session_backend.ts";
 import { type Statements, statementsFor } from "./statements.ts";
 import { type Look, pauseOf, Watching } from "./watching.ts";
+import { observe } from "./witnesses.ts";
 
 /** A client, and where connections of our own come from if they may be made. */
 interface Reach {
@@ -128,6 +129,7 @@ function rowsBackend(
     statements,
     ...(source ? { watching: new Watching(source, options.sessionTimeout, namespaceOf(table), look) } : {}),
     ...(liveness ? { vouch: () => liveness.voucher() } : {}),
+    observe: (names) => observe(client, table, "row", names),
     examine: () => examine(client, table),
     restore: async () => void await meet(client, table, "table", options.migrate),
     close: async () => await liveness?.close(),

@@ -8,6 +8,7 @@ import type {
   ListFilter,
   LockRow,
   Mode,
+  Observation,
   RenewRequest,
   Target,
 } from "../../core/backend.ts";
@@ -44,6 +45,8 @@ export interface RowsParts {
   readonly watching?: Watching;
   /** The session that vouches for hybrid locks. */
   readonly vouch?: () => Promise<Voucher>;
+  /** Tells whose connections hold and wait for names. */
+  readonly observe: (names: readonly string[]) => Promise<Observation[]>;
   /** Looks at what the server means for locks. */
   readonly examine: () => Promise<Finding[]>;
   /** Makes sure of the table again, after somebody dropped it. */
@@ -176,6 +179,10 @@ export class RowsBackend implements Backend {
   async guard({ name, owner }: Claim, client: unknown): Promise<boolean> {
     const rows = await guardOn(client, `guard lock ${JSON.stringify(name)}`, this.#sql.guard, [name, owner]);
     return rows.length > 0;
+  }
+
+  observe(names: readonly string[]): Promise<Observation[]> {
+    return this.#parts.observe(names);
   }
 
   examine(): Promise<Finding[]> {

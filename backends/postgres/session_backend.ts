@@ -6,6 +6,7 @@ import type {
   Finding,
   ListFilter,
   LockRow,
+  Observation,
   RenewRequest,
   Target,
 } from "../../core/backend.ts";
@@ -23,6 +24,7 @@ import { BUSY, SessionLocks } from "./session_locks.ts";
 import { Sessions } from "./sessions.ts";
 import { type SessionStatements, sessionStatementsFor } from "./session_statements.ts";
 import { pauseOf, Watching } from "./watching.ts";
+import { observe } from "./witnesses.ts";
 
 /** What a session backend is made of. */
 export interface SessionParts {
@@ -127,6 +129,10 @@ export class SessionBackend implements Backend {
       if (held.session.ended) return false;
       throw translate(`verify lock ${JSON.stringify(name)}`, error);
     }
+  }
+
+  observe(names: readonly string[]): Promise<Observation[]> {
+    return observe(this.#parts.client, this.#parts.table, "session", names);
   }
 
   examine(): Promise<Finding[]> {
