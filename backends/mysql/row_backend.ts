@@ -6,6 +6,7 @@ import type {
   Finding,
   ListFilter,
   LockRow,
+  Observation,
   RenewRequest,
   Target,
 } from "../../core/backend.ts";
@@ -22,6 +23,7 @@ import { Renewing } from "./renewing.ts";
 import { toOwnedRow } from "./rows.ts";
 import type { Sessions } from "./sessions.ts";
 import { statementsFor } from "./statements.ts";
+import { holdersOfRows, observations } from "./witnesses.ts";
 
 /** A lock table in a MySQL or MariaDB database: `lease`, and `hybrid` when there are sessions to vouch for the rows. */
 export class RowBackend implements Backend {
@@ -120,6 +122,14 @@ export class RowBackend implements Backend {
     const held = new Set(rows.map(([name]) => name!));
     for (const name of names) if (!held.has(name)) this.#memory.noteFree(name);
     return held;
+  }
+
+  async observe(names: readonly string[]): Promise<Observation[]> {
+    const what = "tell who holds";
+    await this.#table.ready(what);
+    const question = (some: readonly string[]) => holdersOfRows(this.#connector.target.options.table, some);
+    const answers = await Promise.all(chunks(names).map((some) => this.#table.run(what, question(some))));
+    return observations(names, answers.flatMap(({ rows }) => rows));
   }
 
   async guard(claim: Claim, client: unknown): Promise<boolean> {

@@ -6,6 +6,7 @@ import type {
   Finding,
   ListFilter,
   LockRow,
+  Observation,
   RenewRequest,
   Target,
 } from "../../core/backend.ts";
@@ -17,6 +18,7 @@ import { examine } from "./examine.ts";
 import { Polling } from "./polling.ts";
 import { foreignRow, heldRow } from "./session_rows.ts";
 import { takeLock } from "./session_attempt.ts";
+import { holdersOfSessionLocks, observations } from "./witnesses.ts";
 
 /** A lock that this backend holds. */
 interface Held {
@@ -136,6 +138,16 @@ export class SessionBackend implements Backend {
     });
     if (id === null) return undefined;
     return foreignRow(name, Number(clock), id);
+  }
+
+  async observe(names: readonly string[]): Promise<Observation[]> {
+    if (names.length === 0) return [];
+    const { connection } = await this.#carriers.roomy("tell who holds");
+    const named = names.map(async (name) => [name, await this.#carriers.digest(name)] as const);
+    const { rows } = await connection.query(holdersOfSessionLocks(await Promise.all(named))).catch((error) => {
+      throw translate("tell who holds", error);
+    });
+    return observations(names, rows);
   }
 
   async verify({ name, owner }: Claim): Promise<boolean> {
