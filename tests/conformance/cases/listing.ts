@@ -1,6 +1,6 @@
 import { type Backend, cleanLocks, getLock, isLocked, listLocks, resetLocks, UnsupportedError } from "@lockmgr/lockmgr";
 import assert from "node:assert/strict";
-import { always, type Case, withRows } from "../case.ts";
+import { always, type Case, turn, withRows } from "../case.ts";
 
 /** Takes a name, and comes back when its lease has run out by the server's clock. */
 async function lapsed(name: string, options: { backend: Backend }) {
@@ -65,6 +65,26 @@ export const listing: readonly Case[] = [
     assert.equal(await isLocked("a", { backend }), false);
     assert.equal(await lock.verify(), false);
     assert((await getLock("a", { backend })).token > lock.token);
+  }),
+
+  always("where the server knows who holds and who waits, it is told", async ({ backend, another }, { mode }) => {
+    if (backend.observe === undefined) return;
+    const observer = await another();
+    const seen = async () => (await observer.observe!(["free", "ä 'b'"]))[1];
+    const lock = await getLock("ä 'b'", { backend });
+    const [free, held] = await observer.observe!(["free", "ä 'b'"]);
+    assert.deepEqual([free.name, free.holders, held.name], ["free", [], "ä 'b'"]);
+    assert.deepEqual(held.holders.map(({ session }) => session), mode === "lease" ? [] : [lock.session]);
+    for (const { client } of held.holders) assert.match(client!, /^(127\.0\.0\.1|localhost|local)$/);
+    const waits = held.waiters !== undefined && backend.watch !== undefined;
+    const waiting = getLock("ä 'b'", { backend: await another(), wait: 30 });
+    while (waits && (await seen()).waiters!.length === 0) await turn();
+    assert.equal((await seen()).waiters?.length, held.waiters && (waits ? 1 : 0));
+    await lock.unlock();
+    await (await waiting).unlock();
+    while ((await seen()).waiters?.length) await turn();
+    assert.deepEqual((await seen()).holders, []);
+    assert.deepEqual(await observer.observe!([]), []);
   }),
 
   always("in session mode nothing is reset, and nothing needs cleaning", async ({ backend }, { mode }) => {
