@@ -1,5 +1,5 @@
 import { type Backend, connect, type ConnectOptions } from "../mod.ts";
-import type { GlobalFlags, OpenOptions } from "./command.ts";
+import type { Context, GlobalFlags, OpenOptions } from "./command.ts";
 import { environment } from "./host.ts";
 
 /**
@@ -25,4 +25,13 @@ export async function openBackend(flags: GlobalFlags, options: OpenOptions = {})
   if (table !== undefined) settings.table = table;
   if (options.migrate !== undefined) settings.migrate = options.migrate;
   return await connect(targetOf(flags), settings);
+}
+
+/**
+ * Opens the database for locks that stay when this program has ended. In hybrid mode they would end with it; leases
+ * stay, and in the same table they and hybrid locks exclude each other.
+ */
+export async function openToStay(open: Context["open"]): Promise<Backend> {
+  const backend = await open();
+  return backend.mode === "hybrid" ? await open({ mode: "lease" }) : backend;
 }

@@ -97,6 +97,11 @@ export class LockRecord {
     return this.expiresIn === null ? null : Math.floor(this.expiresIn);
   }
 
+  /** Seconds since it was acquired, with fractions, by the server's clock. */
+  get age(): number {
+    return (this.#row.now - this.#row.createdAt) / 1e6 + (monotonic() - this.#askedAt) / 1e3;
+  }
+
   /** The record in one line, as django-lockmgr prints it. */
   toString(): string {
     const { lockedUntil } = this.#row;

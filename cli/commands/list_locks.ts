@@ -1,17 +1,33 @@
-import { listLocks, type LockRecord } from "../../mod.ts";
+import { type Backend, listLocks, type LockRecord } from "../../mod.ts";
 import type { CommandSpec } from "../command.ts";
 import { EXIT } from "../exit_codes.ts";
 import { recordLine } from "../formats/record.ts";
 import { counted } from "../formats/text.ts";
 
+/** What is there, and which of it is held: a session may have ended before its lock's time was over. */
+interface Listed {
+  readonly records: readonly LockRecord[];
+  readonly isHeld: (record: LockRecord) => boolean;
+}
+
+async function look(backend: Backend, prefix: string | undefined, all: boolean): Promise<Listed> {
+  const records = await listLocks({ backend, prefix, includeExpired: all });
+  if (!all) return { records, isHeld: () => true };
+  const live = new Set((await listLocks({ backend, prefix })).map(({ token, name }) => `${token} ${name}`));
+  return { records, isHeld: ({ token, name }) => live.has(`${token} ${name}`) };
+}
+
 /** How many there are, and a line for each. */
-function listOf(records: readonly LockRecord[], prefix: string | undefined): string {
-  const expired = records.filter((record) => record.expired).length;
-  const active = records.length - expired;
+function listOf({ records, isHeld }: Listed, prefix: string | undefined): string {
+  const active = records.filter(isHeld).length;
+  const expired = records.length - active;
   const which = prefix === undefined ? "" : ` whose name begins with ${JSON.stringify(prefix)}`;
   const also = expired > 0 ? `, and ${counted(expired, "expired lock")}` : "";
   const count = `There ${active === 1 ? "is" : "are"} currently ${counted(active, "active lock")}${which}${also}`;
-  return records.length === 0 ? count : [`${count}:`, "", ...records.map(recordLine)].join("\n");
+  const lines = records.map((record) => {
+    return recordLine(record) + (record.expired || isHeld(record) ? "" : " (its session has ended)");
+  });
+  return records.length === 0 ? count : [`${count}:`, "", ...lines].join("\n");
 }
 
 /** `list_locks`: what is held, by whom, until when. */
@@ -30,10 +46,10 @@ export const listLocksCommand: CommandSpec = {
       .option("--all", "also locks that have expired and were not cleaned away"),
   async run({ open, output }, _operands, flags) {
     const backend = await open();
-    const records = await listLocks({ backend, prefix: flags.prefix, includeExpired: flags.all === true });
-    output.result(listOf(records, flags.prefix), records);
+    const listed = await look(backend, flags.prefix, flags.all === true);
+    output.result(listOf(listed, flags.prefix), listed.records);
     if (backend.mode === "session") {
-      output.message('In "session" mode only the locks of one\'s own connection can be listed: here, none');
+      output.message(`In "session" mode nothing says which names are held: "lockmgr show NAME" tells of one`);
     }
     return EXIT.done;
   },

@@ -5,6 +5,7 @@ import type { CommandSpec } from "../command.ts";
 import { EXIT } from "../exit_codes.ts";
 import { expiryOf } from "../formats/record.ts";
 import { visible } from "../formats/text.ts";
+import { openToStay } from "../opening.ts";
 
 /** What came of one name. */
 type Renewed = { name: string; renewed: true; lock: LockRecord } | { name: string; renewed: false };
@@ -34,7 +35,7 @@ export const renew: CommandSpec = {
       .option("-a, --add", "add the time to what is left instead")
       .option("-c, --create", "create those that are not held"),
   async run({ open, output }, names, flags) {
-    const backend = await open();
+    const backend = flags.create ? await openToStay(open) : await open();
     const renewals: Renewed[] = [];
     for (const name of new Set(names)) {
       const options = { backend, expires: flags.timeout, addTime: flags.add === true, create: flags.create === true };

@@ -5,6 +5,7 @@ import type { CommandSpec } from "../command.ts";
 import { EXIT } from "../exit_codes.ts";
 import { UsageError } from "../failures.ts";
 import { setReport } from "../formats/set_report.ts";
+import { openToStay } from "../opening.ts";
 
 /** A flag that begins with `no-` and stands for itself: the parser would have `--timeout` after it take it back. */
 function plainFlag(flags: string, description: string): Option {
@@ -50,7 +51,7 @@ them. A lock stays after this command has ended, until its time is over or
     const create = flags.onlyRenew !== true;
     if (!renew && !create) throw new UsageError("Cannot use --no-renew with --only-renew: together they do nothing");
     const result = await setLock(names, {
-      backend: await open(),
+      backend: await openToStay(open),
       expires: flags.noTimeout ? null : flags.timeout,
       fail: flags.fail === true,
       renew,

@@ -1,32 +1,43 @@
-import { isLocked } from "../../mod.ts";
+import { type Backend, BackendError, isLocked, type Observation } from "../../mod.ts";
 import type { CommandSpec } from "../command.ts";
 import { EXIT } from "../exit_codes.ts";
-import { UsageError } from "../failures.ts";
 import { details } from "../formats/details.ts";
-import { visible } from "../formats/text.ts";
 import { find } from "../looking.ts";
+import type { Output } from "../output.ts";
+
+/** Who holds and who waits, where the server tells; what else is known shall show although it does not. */
+async function observed(backend: Backend, name: string, output: Output): Promise<Observation | undefined> {
+  try {
+    return (await backend.observe?.([name]))?.[0];
+  } catch (error) {
+    if (!(error instanceof BackendError)) throw error;
+    output.message(`lockmgr: ${error.message}`);
+  }
+}
 
 /** `show`: everything about one lock. */
 export const show: CommandSpec = {
   name: "show",
   summary: "tell all about one lock",
   description: `Who holds it, since when, how long it has left, its fencing token, how it is kept,
-and what was stored with it. One that is free is no failure; "lockmgr wait -w 0"
-asks with an exit code.`,
+what was stored with it, and as far as the server knows them, the sessions and
+addresses of the holder and of those who wait. One that is free is no failure;
+"lockmgr wait -w 0" asks with an exit code.`,
   examples: [["lockmgr show deploy", "for people"], ["lockmgr show deploy --json", "the same for programs"]],
   define: (command) => command.argument("<name>", "name to look at"),
   async run({ open, output }, [name]) {
     const backend = await open();
-    if (backend.mode === "session") {
-      throw new UsageError(
-        'Cannot show a lock in "session" mode: it has no row; "lockmgr wait -w 0" tells if it is held',
-      );
-    }
-    await isLocked(name, { backend }); // refuses what cannot be a name
-    const record = await find(backend, name, true);
-    const locked = record !== undefined && !record.expired;
-    const text = record ? details(record) : `Lock ${JSON.stringify(visible(name))} is not held`;
-    output.result(text, { name, locked, lock: record ?? null });
+    const locked = await isLocked(name, { backend }); // refuses what cannot be a name
+    const record = backend.mode === "session" ? undefined : await find(backend, name, true);
+    const seen = await observed(backend, name, output);
+    output.result(details({ name, locked, record, seen }), { name, locked, lock: record ?? null, ...rest(seen) });
     return EXIT.done;
   },
 };
+
+/** What the server knows, as it stands in the document: nothing where it does not. */
+function rest(seen: Observation | undefined): Partial<Omit<Observation, "name">> {
+  if (seen === undefined) return {};
+  const { name: _name, ...known } = seen;
+  return known;
+}

@@ -1,45 +1,67 @@
 import { Option } from "commander";
 import process from "node:process";
-import { BackendError, listLocks, type LockRecord } from "../../mod.ts";
+import { type Backend, BackendError, listLocks, type LockRecord } from "../../mod.ts";
 import { someSeconds } from "../arguments.ts";
 import type { CommandSpec } from "../command.ts";
 import { exitCodeOf } from "../exit_codes.ts";
+import { UsageError } from "../failures.ts";
 import { changesBetween } from "../formats/changes.ts";
-import { frame } from "../formats/watch_frame.ts";
+import { frame, type Look } from "../formats/watch_frame.ts";
 import { environment, onSignals } from "../host.ts";
 import { type Output, writeOut } from "../output.ts";
 
-/** Another screen than the one with the command line, without the cursor; and back. */
-const ENTER = "\x1b[?1049h\x1b[?25l";
-const LEAVE = "\x1b[?25h\x1b[?1049l";
+/** Another screen than the one with the command line, without the cursor, with lines cut at its edge; and back. */
+const ENTER = "\x1b[?1049h\x1b[?25l\x1b[?7l";
+const LEAVE = "\x1b[?7h\x1b[?25h\x1b[?1049l";
 
 /** Shows what is held, and what goes wrong with looking. */
 interface View {
+  /** Looks. */
+  look(): Promise<Look>;
   /** Shows one look. */
-  show(records: readonly LockRecord[], trouble?: string): void;
+  show(look: Look, trouble?: string): void;
   /** Puts the terminal back as it was. */
   end(): void;
 }
 
-/** A picture that is drawn anew in place. */
-function picture(output: Output): View {
+/** A picture that is drawn anew in place, also when the terminal changes its size. */
+function picture(output: Output, backend: Backend, prefix: string | undefined): View {
+  let redraw = () => {};
   process.stdout.write(ENTER);
+  const resized = onSignals(["SIGWINCH"], () => redraw());
   return {
-    show(records, trouble) {
-      const { columns, rows } = process.stdout; // 0 on a terminal that was never told its size
-      const lines = frame(records, { columns: columns || 80, rows: rows || 24, paint: output.paint, trouble });
-      process.stdout.write(`\x1b[H${lines.map((line) => `${line}\x1b[K`).join("\r\n")}\x1b[J`);
+    async look() {
+      const records = await listLocks({ backend, prefix });
+      try {
+        const seen = await backend.observe?.(records.map(({ name }) => name));
+        return { records, ...(seen ? { seen: new Map(seen.map((each) => [each.name, each])) } : {}) };
+      } catch (error) {
+        if (!(error instanceof BackendError)) throw error;
+        return { records, trouble: error.message };
+      }
     },
-    end: () => process.stdout.write(LEAVE),
+    show(look, trouble = look.trouble) {
+      redraw = () => {
+        const { columns, rows } = process.stdout; // 0 on a terminal that was never told its size
+        const lines = frame(look, { columns: columns || 80, rows: rows || 24, paint: output.paint, trouble });
+        process.stdout.write(`\x1b[H${lines.map((line) => `${line}\x1b[K`).join("\r\n")}\x1b[J`);
+      };
+      redraw();
+    },
+    end() {
+      resized[Symbol.dispose]();
+      process.stdout.write(LEAVE);
+    },
   };
 }
 
 /** A line for each change. */
-function journal(output: Output): View {
+function journal(output: Output, backend: Backend, prefix: string | undefined): View {
   let before: readonly LockRecord[] | undefined;
   let troubled: string | undefined;
   return {
-    show(records, trouble) {
+    look: async () => ({ records: await listLocks({ backend, prefix }) }),
+    show({ records }, trouble) {
       if (trouble !== undefined && trouble !== troubled) output.message(`lockmgr: ${trouble}`);
       troubled = trouble;
       if (trouble !== undefined) return;
@@ -51,14 +73,14 @@ function journal(output: Output): View {
 }
 
 /** Looks, shows, and waits, until a signal comes. A database that stops to answer is asked again. */
-async function follow(view: View, look: () => Promise<LockRecord[]>, interval: number, signal: AbortSignal) {
-  let records = await look();
+async function follow(view: View, interval: number, signal: AbortSignal) {
+  let look = await view.look();
   let trouble: string | undefined;
   while (!signal.aborted) {
-    view.show(records, trouble);
+    view.show(look, trouble);
     await pause(interval, signal);
     try {
-      if (!signal.aborted) records = await look();
+      if (!signal.aborted) look = await view.look();
       trouble = undefined;
     } catch (error) {
       if (!(error instanceof BackendError)) throw error;
@@ -98,7 +120,11 @@ taken and released between two looks is not seen.`,
       .addOption(new Option("-i, --interval <seconds>", "time between two looks").argParser(someSeconds).default(1)),
   async run({ open, output }, _operands, flags) {
     const backend = await open();
-    const look = () => listLocks({ backend, prefix: flags.prefix });
+    if (backend.mode === "session") {
+      throw new UsageError(
+        'Cannot watch in "session" mode: nothing says which names are held; "lockmgr show NAME" tells of one',
+      );
+    }
     const onTerminal = !output.json && process.stdout.isTTY === true && environment("TERM") !== "dumb";
     const stop = new AbortController();
     let by: NodeJS.Signals = "SIGINT";
@@ -106,9 +132,9 @@ taken and released between two looks is not seen.`,
       by = signal;
       stop.abort();
     });
-    const view = onTerminal ? picture(output) : journal(output);
+    const view = (onTerminal ? picture : journal)(output, backend, flags.prefix);
     try {
-      await follow(view, look, flags.interval, stop.signal);
+      await follow(view, flags.interval, stop.signal);
     } finally {
       view.end();
       signals[Symbol.dispose]();

@@ -1,30 +1,76 @@
-import type { LockRecord } from "../../mod.ts";
+import type { LockRecord, Observation, Peer } from "../../mod.ts";
 import { expiryOf } from "./record.ts";
 import { duration, visible } from "./text.ts";
 
-/** A time, and how long ago that is by the server's clock, which a lock that expires lets us tell. */
-function since(record: LockRecord, time: Date): string {
-  if (record.lockedUntil === null || record.expiresIn === null) return time.toISOString();
-  const now = record.lockedUntil.getTime() - record.expiresIn * 1e3;
-  return `${time.toISOString()} (${duration(Math.max(0, now - time.getTime()) / 1e3)} ago)`;
+/** What is known of a name. */
+export interface Known {
+  /** The name. */
+  readonly name: string;
+  /** Whether somebody holds it. */
+  readonly locked: boolean;
+  /** The lock, where there is a row. */
+  readonly record?: LockRecord;
+  /** Who holds it and who waits, where the server tells. */
+  readonly seen?: Observation;
 }
 
-/** All that is known of a lock, a line for each. */
-export function details(record: LockRecord): string {
-  const { name, lockedBy, lockProcess, token, metadata, session } = record;
-  const lines: [string, string][] = [
+/** Longest list of those who wait. */
+const MOST_WAITERS = 10;
+
+/** A time, and how long ago that is by the server's clock. */
+function since(record: LockRecord, time: Date): string {
+  const ago = record.age - (time.getTime() - record.createdAt.getTime()) / 1e3;
+  return `${time.toISOString()} (${duration(Math.max(0, ago))} ago)`;
+}
+
+/** A connection in a few words. */
+export function peerOf({ session, client, program }: Peer): string {
+  const where = client === undefined ? "" : ` at ${client === "local" ? "the server's own host" : visible(client)}`;
+  return `${visible(session)}${where}${program === undefined ? "" : ` (${visible(program)})`}`;
+}
+
+function linesOfRecord(record: LockRecord): [string, string][] {
+  const { lockedBy, lockProcess, token, session } = record;
+  return [
     ["Holder", visible(lockedBy) + (lockProcess === null ? "" : ` (process ${lockProcess})`)],
     ["Since", since(record, record.createdAt)],
     ["Renewed", since(record, record.updatedAt)],
     [record.expired ? "Expired" : "Until", expiryOf(record)],
     ["Token", String(token)],
-    ["Kept", session === null ? "as a lease" : `as a lease and by the server's session ${visible(session)}`],
+    ["Kept", session === null ? "as a lease" : "as a lease, for as long as the holder's session lasts"],
   ];
-  if (metadata !== null) lines.push(["Metadata", visible(JSON.stringify(metadata))]);
-  const state = record.expired ? "has expired: the name is free" : "is held";
-  return [
-    `Lock ${JSON.stringify(visible(name))} ${state}`,
-    "",
-    ...lines.map(([what, value]) => `  ${what.padEnd(9)} ${value}`),
-  ].join("\n");
+}
+
+/** The connections that it rides on; the row knows the number, the server more. */
+function linesOfHolders({ record, seen }: Known): [string, string][] {
+  if (seen !== undefined && seen.holders.length > 0) return seen.holders.map((peer) => ["Session", peerOf(peer)]);
+  return record?.session ? [["Session", visible(record.session)]] : [];
+}
+
+function linesOfWaiters(waiters: readonly Peer[]): [string, string][] {
+  const lines = waiters.slice(0, MOST_WAITERS).map((peer) => `session ${peerOf(peer)}`);
+  if (waiters.length > lines.length) lines.push(`and ${waiters.length - lines.length} more`);
+  return lines.map((line, index) => [index === 0 ? "Waiting" : "", line]);
+}
+
+function stateOf({ record, locked }: Known): string {
+  if (locked) return "is held";
+  if (record === undefined) return "is not held";
+  return record.expired ? "has expired: the name is free" : "was left by a session that has ended: the name is free";
+}
+
+/** All that is known of a name, a line for each. */
+export function details(known: Known): string {
+  const { name, locked, record, seen } = known;
+  const lines: [string, string][] = [
+    ...record ? linesOfRecord(record) : locked ? [["Kept", "by the holder's session alone"] as [string, string]] : [],
+    ...linesOfHolders(known),
+    ...linesOfWaiters(seen?.waiters ?? []),
+  ];
+  if (record !== undefined && record.metadata !== null) {
+    lines.push(["Metadata", visible(JSON.stringify(record.metadata))]);
+  }
+  const head = `Lock ${JSON.stringify(visible(name))} ${stateOf(known)}`;
+  if (lines.length === 0) return head;
+  return [head, "", ...lines.map(([what, value]) => `  ${what.padEnd(9)} ${value}`)].join("\n");
 }

@@ -5,24 +5,24 @@
  */
 
 /** What would move the cursor, hide text or turn its direction. */
-// deno-lint-ignore no-control-regex -- control characters are what is looked for
-const INVISIBLE = /[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]/g;
+const INVISIBLE = /[\p{Cc}\p{Cf}\u2028\u2029]/gu;
 
 /** Scripts and pictures that take two columns. */
 const WIDE =
-  /[\u1100-\u115f\u2e80-\ua4cf\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff00-\uff60\uffe0-\uffe6]|\p{Emoji_Presentation}/u;
+  /[\u1100-\u115f\u2e80-\u303e\u3041-\ua4cf\ua960-\ua97f\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff00-\uff60\uffe0-\uffe6\u{20000}-\u{3fffd}]|\p{Emoji_Presentation}/u;
 
 /** A text with its invisible characters spelt out. */
 export function visible(text: string): string {
   return text.replace(INVISIBLE, (character) => {
-    const code = character.charCodeAt(0);
-    return code < 0x100 ? `\\x${code.toString(16).padStart(2, "0")}` : `\\u${code.toString(16).padStart(4, "0")}`;
+    const code = character.codePointAt(0)!.toString(16);
+    if (code.length <= 2) return `\\x${code.padStart(2, "0")}`;
+    return code.length <= 4 ? `\\u${code.padStart(4, "0")}` : `\\u{${code}}`;
   });
 }
 
 /** How many columns a character takes. */
 function widthOfCharacter(character: string): number {
-  if (/^\p{Mn}$/u.test(character)) return 0;
+  if (/^[\p{Mn}\p{Me}]$/u.test(character)) return 0;
   return WIDE.test(character) ? 2 : 1;
 }
 

@@ -3,9 +3,11 @@ import { spawnSync } from "node:child_process";
 import { readdir, writeFile } from "node:fs/promises";
 import { test } from "../harness.ts";
 import { Place } from "./program.ts";
+import { onEach, postgresWith, sqlite } from "./targets.ts";
 
-test("renew gives more time, never less, and exits with 1 for a name that is not held", async () => {
-  await using place = await Place.make();
+const targets = [sqlite, ...await postgresWith("hybrid")];
+
+onEach(targets, "renew gives more time, never less, and exits with 1 for a name that is not held", async (place) => {
   await place.run(["set_lock", "job", "-t", "100"]);
   const [longer] = await place.json(["renew", "job", "-t", "200"]);
   assert(longer.lock.expiresIn > 199);
@@ -21,8 +23,7 @@ test("renew gives more time, never less, and exits with 1 for a name that is not
   assert.equal(never.lock.lockedUntil, null);
 });
 
-test("wait returns at once for a free name, when it is released, and when it expires", async () => {
-  await using place = await Place.make();
+onEach(targets, "wait returns at once for a free name, when it is released, and when it expires", async (place) => {
   assert.equal((await place.json(["wait", "job"])).free, true);
   await place.run(["set_lock", "job"]);
   const waiting = place.start(["wait", "job", "--json"]);
@@ -35,8 +36,7 @@ test("wait returns at once for a free name, when it is released, and when it exp
   assert.deepEqual(await place.json(["list", "--prefix", "job"]), [], "the lock was not taken");
 });
 
-test("wait gives up with 2 and says who holds the lock", async () => {
-  await using place = await Place.make();
+onEach(targets, "wait gives up with 2 and says who holds the lock", async (place) => {
   await place.run(["set_lock", "job", "--locked-by", "host-a"]);
   for (
     const [wait, says] of [["0", /Lock "job" is still held\n/], [
@@ -53,8 +53,7 @@ test("wait gives up with 2 and says who holds the lock", async () => {
   assert.deepEqual([json.error.code, json.error.lock.lockedBy], ["LOCK_TIMEOUT", "host-a"]);
 });
 
-test("show tells all of a lock, held, expired or free", async () => {
-  await using place = await Place.make();
+onEach(targets, "show tells all of a lock, held, expired or free", async (place) => {
   await place.run(["set_lock", "job", "job:2", "--locked-by", "host-a", "--pid", "71"]);
   const held = await place.run(["show", "job"]);
   assert.equal(held.code, 0);
@@ -70,8 +69,7 @@ test("show tells all of a lock, held, expired or free", async () => {
   assert.equal((await place.run(["show", ""])).code, 64);
 });
 
-test("clean clears away what has expired, and nothing else", async () => {
-  await using place = await Place.make();
+onEach(targets, "clean clears away what has expired, and nothing else", async (place) => {
   await place.run(["set_lock", "past", "-t", "0.001"]);
   await place.run(["set_lock", "job"]);
   assert.equal((await place.run(["clean"])).stdout, "Cleared away 1 expired lock\n");
@@ -124,8 +122,7 @@ test("doctor finds a sound database, an absent table, a wrong table and an absen
   assert.equal((await place.run(["doctor", "--url", `${place.directory}/text`])).code, 1);
 });
 
-test("watch prints a JSON line for each change", async () => {
-  await using place = await Place.make();
+onEach(targets, "watch prints a JSON line for each change", async (place) => {
   await place.run(["set_lock", "job"]);
   const watching = place.start(["watch", "-i", "0.05", "--prefix", "job"]);
   await watching.says(/"change":"held","name":"job"/);
@@ -142,24 +139,28 @@ test("watch prints a JSON line for each change", async () => {
   for (const line of stdout.trim().split("\n")) assert.match(JSON.parse(line).name, /^job/);
 });
 
-test("watch draws a table on a terminal, within 80 columns, and leaves the terminal clean", async () => {
-  await using place = await Place.make();
-  await place.run(["set_lock", "job", "x".repeat(200), "--locked-by", "host".repeat(30), "-t", "100"]);
-  await place.run(["set_lock", "forever", "-k"]);
-  for (const NO_COLOR of ["", "1"]) {
-    const watching = place.onTerminal(["watch", "-i", "0.05"], { NO_COLOR });
-    await watching.says(/3 locks held[^]*forever +.*\[.*##########.*\] +no expiry[^]*job +.* +1 min/);
-    watching.process.stdin.write("\x03");
-    const { code, stdout } = await watching.ended;
-    assert.equal(code, 130);
-    assert(stdout.includes("\x1b[?1049h") && stdout.endsWith("\x1b[?25h\x1b[?1049l"), "the screen is given back");
-    // deno-lint-ignore no-control-regex -- the escape character is what is looked for
-    if (NO_COLOR) assert.doesNotMatch(stdout, /\x1b\[\d+m/);
-    // deno-lint-ignore no-control-regex -- as above
-    const lines = stdout.replaceAll("\x1b[H", "\r\n").replace(/\x1b\[[?\d;]*[a-zA-Z]/g, "").split("\r\n");
-    for (const line of lines) assert(line.length <= 80, line);
-  }
-});
+onEach(
+  targets,
+  "watch draws a table on a terminal, within 80 columns, and leaves the terminal clean",
+  async (place) => {
+    await place.run(["set_lock", "job", "x".repeat(200), "--locked-by", "host".repeat(30), "-t", "100"]);
+    await place.run(["set_lock", "forever", "-k"]);
+    for (const NO_COLOR of ["", "1"]) {
+      const watching = place.onTerminal(["watch", "-i", "0.05"], { NO_COLOR });
+      await watching.says(/3 locks held[^]*?forever +\S+ +.*no expiry +\[.*##########.*\][^]*?job +.* +1 min/);
+      watching.process.stdin.write("\x03");
+      const { code, stdout } = await watching.ended;
+      assert.equal(code, 130);
+      assert(stdout.includes("\x1b[?1049h") && stdout.endsWith("\x1b[?25h\x1b[?1049l"), "the screen is given back");
+      // deno-lint-ignore no-control-regex -- the escape character is what is looked for
+      if (NO_COLOR) assert.doesNotMatch(stdout, /\x1b\[\d+m/);
+      // deno-lint-ignore no-control-regex -- as above
+      const lines = stdout.replaceAll("^C", "").replaceAll("\x1b[H", "\r\n").replace(/\x1b\[[?\d;]*[a-zA-Z]/g, "")
+        .split(/\r+\n/);
+      for (const line of lines) assert(line.length <= 80, line);
+    }
+  },
+);
 
 test("completions know the commands and their flags", async () => {
   await using place = await Place.make();

@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
-import { test } from "../harness.ts";
-import { Place } from "./program.ts";
+import { onEach, postgresWith, sqlite } from "./targets.ts";
 
-test("set_lock creates, then renews, and reports both", async () => {
-  await using place = await Place.make();
+const targets = [sqlite, ...await postgresWith("lease")];
+
+onEach(targets, "set_lock creates, then renews, and reports both", async (place) => {
   const first = await place.run(["set_lock", "hello", "world"]);
   assert.equal(first.code, 0, first.stderr);
   assert.match(first.stdout, /Name +Was Locked\? +Now Locked\? +Status/);
@@ -14,8 +14,7 @@ test("set_lock creates, then renews, and reports both", async () => {
   assert.match(second.stdout, /Created: +0\n.*Renewed: +2\n/s);
 });
 
-test("set_lock --no-renew and --only-renew skip what they say", async () => {
-  await using place = await Place.make();
+onEach(targets, "set_lock --no-renew and --only-renew skip what they say", async (place) => {
   await place.run(["set_lock", "held", "-t", "50"]);
   const before = (await place.json(["list"]))[0].lockedUntil;
   const noRenew = await place.json(["set_lock", "-n", "held", "new"]);
@@ -27,8 +26,7 @@ test("set_lock --no-renew and --only-renew skip what they say", async () => {
   assert.equal((await place.run(["set_lock", "-n", "-r", "held"])).code, 64);
 });
 
-test("set_lock --no-timeout never expires, whatever --timeout says before or after it", async () => {
-  await using place = await Place.make();
+onEach(targets, "set_lock --no-timeout never expires, whatever --timeout says before or after it", async (place) => {
   for (const flags of [["-k"], ["-k", "-t", "5"], ["-t", "5", "--no-timeout"]]) {
     const { locks: [lock] } = await place.json(["set_lock", `name ${flags}`, ...flags]);
     assert.equal(lock.lockedUntil, null, String(flags));
@@ -37,8 +35,7 @@ test("set_lock --no-timeout never expires, whatever --timeout says before or aft
   assert(lock.expiresIn > 0 && lock.expiresIn <= 2.5);
 });
 
-test("set_lock --fail changes nothing, shows the lock in the way and exits with 2", async () => {
-  await using place = await Place.make();
+onEach(targets, "set_lock --fail changes nothing, shows the lock in the way and exits with 2", async (place) => {
   await place.run(["set_lock", "example", "--locked-by", "host-a", "--pid", "71"]);
   const failed = await place.run(["set_lock", "-e", "hello", "example", "world"]);
   assert.equal(failed.code, 2);
@@ -51,25 +48,27 @@ test("set_lock --fail changes nothing, shows the lock in the way and exits with 
   assert.deepEqual((await place.json(["list"])).map(({ name }: { name: string }) => name), ["example"]);
 });
 
-test("list_locks counts, shows who holds, filters by prefix, and shows expired ones on demand", async () => {
-  await using place = await Place.make();
-  assert.match((await place.run(["list_locks"])).stdout, /^There are currently 0 active locks\n$/);
-  await place.run(["set_lock", "db:a", "--process-id", "71", "--locked-by", "host-a"]);
-  const one = await place.run(["list_locks"]);
-  assert.match(one.stdout, /^There is currently 1 active lock:/);
-  assert.match(one.stdout, /^<Lock name='db:a' locked_by='host-a' lock_process='71' locked_until='.*\+00:00'>$/m);
-  await place.run(["set_lock", "db:b", "-k"]);
-  await place.run(["set_lock", "past", "-t", "0.001"]);
-  const all = await place.run(["list", "--all"]);
-  assert.match(all.stdout, /^There are currently 2 active locks, and 1 expired lock:/);
-  assert.match(all.stdout, /name='past'.*\(expired\)$/m);
-  assert.match(all.stdout, /name='db:b' locked_by='.*' lock_process='None' locked_until='None'>$/m);
-  const names = (await place.json(["list", "--prefix", "db:"])).map(({ name }: { name: string }) => name);
-  assert.deepEqual(names, ["db:a", "db:b"]);
-});
+onEach(
+  targets,
+  "list_locks counts, shows who holds, filters by prefix, and shows expired ones on demand",
+  async (place) => {
+    assert.match((await place.run(["list_locks"])).stdout, /^There are currently 0 active locks\n$/);
+    await place.run(["set_lock", "db:a", "--process-id", "71", "--locked-by", "host-a"]);
+    const one = await place.run(["list_locks"]);
+    assert.match(one.stdout, /^There is currently 1 active lock:/);
+    assert.match(one.stdout, /^<Lock name='db:a' locked_by='host-a' lock_process='71' locked_until='.*\+00:00'>$/m);
+    await place.run(["set_lock", "db:b", "-k"]);
+    await place.run(["set_lock", "past", "-t", "0.001"]);
+    const all = await place.run(["list", "--all"]);
+    assert.match(all.stdout, /^There are currently 2 active locks, and 1 expired lock:/);
+    assert.match(all.stdout, /name='past'.*\(expired\)$/m);
+    assert.match(all.stdout, /name='db:b' locked_by='.*' lock_process='None' locked_until='None'>$/m);
+    const names = (await place.json(["list", "--prefix", "db:"])).map(({ name }: { name: string }) => name);
+    assert.deepEqual(names, ["db:a", "db:b"]);
+  },
+);
 
-test("clear_lock says of each name whether it was held", async () => {
-  await using place = await Place.make();
+onEach(targets, "clear_lock says of each name whether it was held", async (place) => {
   await place.run(["set_lock", "hello", "world"]);
   const cleared = await place.run(["clear_lock", "hello", "test"]);
   assert.equal(cleared.code, 0);
@@ -77,8 +76,7 @@ test("clear_lock says of each name whether it was held", async () => {
   assert.deepEqual(await place.json(["clear", "world"]), [{ name: "world", removed: true }]);
 });
 
-test("reset_locks asks for YES in capitals on a terminal", async () => {
-  await using place = await Place.make();
+onEach(targets, "reset_locks asks for YES in capitals on a terminal", async (place) => {
   await place.run(["set_lock", "hello", "world"]);
   const no = place.onTerminal(["reset_locks"]);
   await no.says(/These 2 locks would be removed:[^]*name='hello'[^]*Type YES in capitals/);
@@ -94,8 +92,7 @@ test("reset_locks asks for YES in capitals on a terminal", async () => {
   assert.equal((await place.json(["list"])).length, 0);
 });
 
-test("reset_locks is left by Ctrl-C and by the end of input, with every lock in place", async () => {
-  await using place = await Place.make();
+onEach(targets, "reset_locks is left by Ctrl-C and by the end of input, with every lock in place", async (place) => {
   await place.run(["set_lock", "hello"]);
   for (const [key, code] of [["\x03", 130], ["\x04", 1]] as const) {
     const asked = place.onTerminal(["reset_locks"]);
@@ -106,8 +103,7 @@ test("reset_locks is left by Ctrl-C and by the end of input, with every lock in 
   assert.equal((await place.json(["list"])).length, 1);
 });
 
-test("reset_locks never asks in a pipe: it refuses without --force", async () => {
-  await using place = await Place.make();
+onEach(targets, "reset_locks never asks in a pipe: it refuses without --force", async (place) => {
   await place.run(["set_lock", "hello"]);
   const refused = await place.run(["reset_locks"], "YES\n");
   assert.equal(refused.code, 64);

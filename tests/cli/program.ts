@@ -88,20 +88,22 @@ export class Place implements AsyncDisposable {
   readonly environment: Record<string, string>;
   readonly #running: Running[] = [];
 
-  private constructor(directory: string) {
+  private constructor(directory: string, url: string) {
     this.directory = directory;
     const { PATH = "", HOME = "", DENO_DIR } = process.env;
     this.environment = {
       PATH,
       HOME,
       ...(DENO_DIR ? { DENO_DIR } : {}),
-      LOCKMGR_URL: `sqlite:${directory}/locks.db`,
+      LOCKMGR_URL: url,
       TERM: "xterm",
     };
   }
 
-  static async make(): Promise<Place> {
-    return new Place(await mkdtemp(join(tmpdir(), "lockmgr-cli-")));
+  /** Makes one; without a URL the database is a file in the directory. */
+  static async make(url?: string): Promise<Place> {
+    const directory = await mkdtemp(join(tmpdir(), "lockmgr-cli-"));
+    return new Place(directory, url ?? `sqlite:${directory}/locks.db`);
   }
 
   /** Starts the program with pipes. */

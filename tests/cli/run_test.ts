@@ -3,12 +3,14 @@ import { chmod, writeFile } from "node:fs/promises";
 import process from "node:process";
 import { test } from "../harness.ts";
 import { isAlive, Place } from "./program.ts";
+import { onEach, postgresWith, sqlite } from "./targets.ts";
+
+const targets = [sqlite, ...await postgresWith("lease", "hybrid")];
 
 /** Shell text that says its process id and waits for a signal that it does not heed. */
 const DEAF = "trap '' TERM; echo started $$; while :; do sleep 0.05; done";
 
-test("run holds the lock while its command runs, and releases it afterwards", async () => {
-  await using place = await Place.make();
+onEach(targets, "run holds the lock while its command runs, and releases it afterwards", async (place) => {
   const running = place.start(["run", "job", "--locked-by", "host-a", "--", "sh", "-c", "echo started; cat"]);
   await running.says(/started/);
   const [lock] = await place.json(["list"]);
@@ -22,8 +24,7 @@ test("run holds the lock while its command runs, and releases it afterwards", as
   assert.deepEqual(await place.json(["list"]), []);
 });
 
-test("run gives the command the lock's name and fencing token", async () => {
-  await using place = await Place.make();
+onEach(targets, "run gives the command the lock's name and fencing token", async (place) => {
   const tokens: bigint[] = [];
   for (let round = 0; round < 2; round++) {
     const { stdout } = await place.run(
@@ -93,8 +94,7 @@ test("run --shell takes a line for the shell, as flock -c does", async () => {
   }
 });
 
-test("run -n does not wait, run -w waits so long, and -E chooses the exit code", async () => {
-  await using place = await Place.make();
+onEach(targets, "run -n does not wait, run -w waits so long, and -E chooses the exit code", async (place) => {
   await place.run(["set_lock", "job", "--locked-by", "host-a"]);
   const command = ["--", "echo", "ran"];
   const busy = await place.run(["run", "job", "-n", ...command]);
@@ -131,8 +131,7 @@ test("run renews the lease for as long as the command runs", async () => {
   assert.equal((await running.ended).code, 0);
 });
 
-test("run hands signals on to the command, which may end as it likes", async () => {
-  await using place = await Place.make();
+onEach(targets, "run hands signals on to the command, which may end as it likes", async (place) => {
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2"] as const) {
     const script = `trap 'echo got; exit 5' ${signal.slice(3)}; echo started; while :; do sleep 0.05; done`;
     const running = place.start(["run", "job", "-n", "--", "sh", "-c", script]);
@@ -144,8 +143,7 @@ test("run hands signals on to the command, which may end as it likes", async () 
   }
 });
 
-test("run told to stop leaves nothing of the command behind, not even what it started", async () => {
-  await using place = await Place.make();
+onEach(targets, "run told to stop leaves nothing of the command behind, not even what it started", async (place) => {
   for (const [signal, code] of [["SIGINT", 130], ["SIGTERM", 143], ["SIGHUP", 129]] as const) {
     const running = place.start(["run", "job", "-n", "--", "bash", "-c", "sleep 60 & echo started $$ $!; wait"]);
     const [, leader, started] = await running.says(/started (\d+) (\d+)/);
@@ -157,8 +155,7 @@ test("run told to stop leaves nothing of the command behind, not even what it st
   }
 });
 
-test("run told to stop while it waits exits with 128+N and nothing held", async () => {
-  await using place = await Place.make();
+onEach(targets, "run told to stop while it waits exits with 128+N and nothing held", async (place) => {
   await place.run(["set_lock", "job"]);
   for (const [signal, code] of [["SIGINT", 130], ["SIGTERM", 143], ["SIGHUP", 129]] as const) {
     const running = place.start(["run", "job", "--", "echo", "ran"]);
@@ -171,9 +168,17 @@ test("run told to stop while it waits exits with 128+N and nothing held", async 
   assert.deepEqual(await place.json(["list"]), []);
 });
 
-test("run ends its command when the lock is lost, and exits with 3", async () => {
-  await using place = await Place.make();
-  const running = place.start(["run", "job", "-t", "0.6", "--", "bash", "-c", "sleep 60 & echo started $$ $!; wait"]);
+onEach(targets, "run ends its command when the lock is lost, and exits with 3", async (place, target) => {
+  const running = place.start([
+    "run",
+    "job",
+    "-t",
+    target.lease,
+    "--",
+    "bash",
+    "-c",
+    "sleep 60 & echo started $$ $!; wait",
+  ]);
   const [, leader, started] = await running.says(/started (\d+) (\d+)/);
   await place.run(["clear_lock", "job"]);
   const { code, stderr } = await running.ended;
@@ -184,9 +189,8 @@ test("run ends its command when the lock is lost, and exits with 3", async () =>
   assert.equal(isAlive(Number(started)), false);
 });
 
-test("run kills a command that does not heed SIGTERM when the grace is over", async () => {
-  await using place = await Place.make();
-  const running = place.start(["run", "job", "-t", "0.6", "--grace", "0.5", "--", "sh", "-c", DEAF]);
+onEach(targets, "run kills a command that does not heed SIGTERM when the grace is over", async (place, target) => {
+  const running = place.start(["run", "job", "-t", target.lease, "--grace", "0.5", "--", "sh", "-c", DEAF]);
   const [, leader] = await running.says(/started (\d+)/);
   await place.run(["clear_lock", "job"]);
   await running.says(/Lost lock/);
@@ -196,18 +200,16 @@ test("run kills a command that does not heed SIGTERM when the grace is over", as
   assert.equal(isAlive(Number(leader)), false);
 });
 
-test("run lets a command clean up within the grace", async () => {
-  await using place = await Place.make();
+onEach(targets, "run lets a command clean up within the grace", async (place, target) => {
   const script = "trap 'sleep 0.3; echo cleaned; exit 0' TERM; echo started; while :; do sleep 0.05; done";
-  const running = place.start(["run", "job", "-t", "0.6", "--", "sh", "-c", script]);
+  const running = place.start(["run", "job", "-t", target.lease, "--", "sh", "-c", script]);
   await running.says(/started/);
   await place.run(["clear_lock", "job"]);
   const { code, stdout } = await running.ended;
   assert.deepEqual([code, stdout], [3, "started\ncleaned\n"]);
 });
 
-test("run exits with 3 when the lock was lost although the command ended well", async () => {
-  await using place = await Place.make();
+onEach(targets, "run exits with 3 when the lock was lost although the command ended well", async (place) => {
   const running = place.start(["run", "job", "-t", "60", "--", "sh", "-c", "echo started; cat"]);
   await running.says(/started/);
   await place.run(["clear_lock", "job"]);
@@ -217,8 +219,7 @@ test("run exits with 3 when the lock was lost although the command ended well", 
   assert.equal((await place.json(["list"]))[0].lockedBy, "thief", "the other's lock is left alone");
 });
 
-test("Ctrl-C on a terminal reaches the command, and the lock is released", async () => {
-  await using place = await Place.make();
+onEach(targets, "Ctrl-C on a terminal reaches the command, and the lock is released", async (place) => {
   const script = "trap 'echo caught; exit 6' INT; echo started; while :; do sleep 0.05; done";
   const running = place.onTerminal(["run", "job", "--", "sh", "-c", script]);
   await running.says(/started/);
@@ -238,8 +239,7 @@ test("run's command can read from the terminal", async () => {
   assert.equal((await running.ended).code, 0);
 });
 
-test("a run that is killed outright leaves a lock that lapses", async () => {
-  await using place = await Place.make();
+onEach(targets, "a run that is killed outright leaves a lock that lapses", async (place) => {
   const running = place.start(["run", "job", "-t", "1", "--", "sh", "-c", "echo started $$; exec cat"]);
   const [, pid] = await running.says(/started (\d+)/);
   running.kill("SIGKILL");
@@ -292,8 +292,7 @@ test("run --foreground leaves the command the terminal", async () => {
   assert.equal((await killed.ended).code, 143);
 });
 
-test("a person at a terminal is told what a long wait is for", async () => {
-  await using place = await Place.make();
+onEach(targets, "a person at a terminal is told what a long wait is for", async (place) => {
   await place.run(["set_lock", "job", "--locked-by", "host-a"]);
   for (const args of [["run", "job", "--", "true"], ["wait", "job"]]) {
     const waiting = place.onTerminal(args);
