@@ -5,6 +5,7 @@
  */
 import { type Backend, BackendError, type Finding, getLock, listLocks, UnsupportedError } from "../mod.ts";
 import type { OpenOptions } from "./command.ts";
+import { isTableMissing } from "./failures.ts";
 import { counted } from "./formats/text.ts";
 
 /** The lock that is taken to see whether one can be. */
@@ -46,10 +47,7 @@ export async function* diagnose(open: Open): AsyncGenerator<Finding> {
 
 /** A server that answers and has no table yet: some engines look for it as they connect. */
 function notThereYet(error: unknown): Finding | undefined {
-  if (
-    !(error instanceof BackendError) ||
-    !/table .* does not exist( or may not be used)?, and "migrate" is off/.test(error.message)
-  ) return;
+  if (!(error instanceof BackendError) || !isTableMissing(error)) return;
   const detail = "the database answers, and the table is not there yet: the first use creates it";
   return { what: "table", state: "note", detail, advice: '"lockmgr schema" prints the statements that do' };
 }

@@ -82,11 +82,21 @@ function ofLockError(error: LockError): Failure {
   if (error instanceof LockNotFound) {
     return { exitCode: EXIT.failed, code, message, advice: `"lockmgr list_locks" shows what is held.` };
   }
+  if (error instanceof BackendError && isTableMissing(error)) {
+    const advice =
+      `"lockmgr schema" prints the statements that create it; without lockmgr_migrate=false it is created.`;
+    return { exitCode: EXIT.failed, code, message, advice };
+  }
   if (error instanceof BackendError) {
     const advice = `Is --url (or LOCKMGR_URL) right, and the database up? "lockmgr doctor" looks for the reason.`;
     return { exitCode: EXIT.failed, code, message, advice };
   }
   return { exitCode: EXIT.failed, code, message };
+}
+
+/** Whether the server answered, and the table is not there and may not be created. */
+export function isTableMissing(error: BackendError): boolean {
+  return /does not exist.* and "migrate" is off/.test(error.message);
 }
 
 /** An error with all its causes and stacks, for `--debug`. */

@@ -1,0 +1,159 @@
+import assert from "node:assert/strict";
+import process from "node:process";
+import { test } from "../harness.ts";
+import { startMariadb } from "../servers/mariadb.ts";
+import { startMysql } from "../servers/mysql.ts";
+import { freshDatabase } from "../servers/mysql_database.ts";
+import { PostgresServer } from "../servers/postgres.ts";
+import { isAlive, Place, type Running } from "./program.ts";
+import { onEach, postgres, type Target } from "./targets.ts";
+
+/** A server that the tests of this file let die and start again. */
+const server = await PostgresServer.start();
+const modes = (["lease", "hybrid", "session"] as const).map((mode) => postgres(server, mode));
+/** A command that has started another one and waits for it. */
+const FAMILY = ["--", "bash", "-c", "sleep 60 & echo started $$ $!; wait"];
+
+/** The flags of `run` for a lease that a test can wait for; a session lock has none. */
+function leaseOf({ mode, lease }: Target): string[] {
+  return mode === "session" ? [] : ["-t", lease];
+}
+
+/** The command and the one that it has started. */
+async function familyOf(running: Running): Promise<[leader: number, started: number]> {
+  const [, leader, started] = await running.says(/started (\d+) (\d+)/);
+  return [Number(leader), Number(started)];
+}
+
+for (const target of modes) {
+  test(`${target.name}: when the server dies, run ends all of its command with 3, and the lock can be had again`, async () => {
+    await using place = await target.open();
+    const running = place.start(["run", "job", ...leaseOf(target), ...FAMILY]);
+    const family = await familyOf(running);
+    await server.kill();
+    try {
+      const { code, stderr } = await running.ended;
+      assert.equal(code, 3, stderr);
+      assert.match(stderr, /Lost lock "job": ending "bash"/);
+      assert.deepEqual(family.map(isAlive), [false, false]);
+    } finally {
+      await server.start();
+    }
+    const next = await place.run(["run", "job", "-w", "20", "--", "echo", "next"]);
+    assert.deepEqual([next.code, next.stdout], [0, "next\n"], next.stderr);
+  });
+}
+
+test("postgres lease: told to stop while the server is down, run ends its command and itself", async () => {
+  await using place = await modes[0].open();
+  const running = place.start(["run", "job", "-t", "60", ...FAMILY]);
+  const family = await familyOf(running);
+  await server.kill();
+  try {
+    running.kill("SIGTERM");
+    const { code, stderr } = await running.ended;
+    assert.equal(code, 143, stderr);
+    assert.match(stderr, /Cannot release lock "job"/);
+    assert.deepEqual(family.map(isAlive), [false, false]);
+  } finally {
+    await server.start();
+  }
+});
+
+onEach(modes, "run that waits lives through a restart of the server", async (place, { mode }) => {
+  const holding = place.start(["run", "job", "--", "sh", "-c", "echo started; cat"]);
+  await holding.says(/started/);
+  const waiting = place.start(["run", "job", "-w", "30", "--", "echo", "mine"]);
+  while ((await place.json(["show", "job"])).waiters.length === 0);
+  await server.restart();
+  if (mode === "lease") holding.process.stdin.end();
+  const { code, stdout, stderr } = await waiting.ended;
+  assert.deepEqual([code, stdout], [0, "mine\n"], stderr);
+  assert.equal((await holding.ended).code, mode === "lease" ? 0 : 3);
+});
+
+onEach(modes.slice(1), "a session that the administrator ends takes the lock with it", async (place) => {
+  const running = place.start(["run", "job", ...FAMILY]);
+  const family = await familyOf(running);
+  const { holders: [{ session }] } = await place.json(["show", "job"]);
+  process.kill(Number(session), "SIGTERM");
+  assert.equal((await running.ended).code, 3);
+  assert.deepEqual(family.map(isAlive), [false, false]);
+  assert.equal((await place.run(["run", "job", "-n", "--", "true"])).code, 0);
+});
+
+onEach(modes, "show tells of the holder's session and address, and of those who wait", async (place, { mode }) => {
+  const running = place.start(["run", "job", "--", "sh", "-c", "echo started; cat"]);
+  await running.says(/started/);
+  const waiting = place.start(["wait", "job"]);
+  let shown = await place.json(["show", "job"]);
+  while (shown.waiters.length === 0) shown = await place.json(["show", "job"]);
+  assert.equal(shown.locked, true);
+  assert.equal(shown.waiters[0].client, "127.0.0.1");
+  assert.equal(shown.holders.length, mode === "lease" ? 0 : 1);
+  const { stdout } = await place.run(["show", "job"]);
+  assert.match(stdout, new RegExp(`^ +Waiting +session ${shown.waiters[0].session} at 127\\.0\\.0\\.1`, "m"));
+  if (mode !== "lease") {
+    assert.match(stdout, new RegExp(`^ +Session +${shown.holders[0].session} at 127\\.0\\.0\\.1`, "m"));
+  }
+  const watching = mode === "session" ? undefined : place.onTerminal(["watch", "-i", "0.1"]);
+  await watching?.says(/Waiting[^]*job +.* +1/);
+  running.process.stdin.end();
+  assert.equal((await waiting.ended).code, 0);
+  assert.match((await place.run(["show", "job"])).stdout, /^Lock "job" is not held\n$/);
+});
+
+test("postgres: a lock whose session has ended shows as free", async () => {
+  await using place = await modes[1].open();
+  const running = place.start(["run", "job", "--", "sh", "-c", "echo started $$; exec sleep 60"]);
+  const [, pid] = await running.says(/started (\d+)/);
+  running.kill("SIGKILL");
+  await running.says(/^/);
+  process.kill(Number(pid), "SIGKILL");
+  assert.equal((await place.run(["wait", "job", "-w", "10"])).code, 0);
+  assert.match((await place.run(["show", "job"])).stdout, /^Lock "job" was left by a session that has ended/);
+  const all = await place.run(["list", "--all"]);
+  assert.match(
+    all.stdout,
+    /^There are currently 0 active locks, and 1 expired lock:\n\n<Lock name='job'.*\(its session/,
+  );
+  assert.equal((await place.json(["clean"])).cleaned, 1);
+});
+
+test("postgres: schema prints DDL that makes the table, and doctor finds it", async () => {
+  await using place = await Place.make(`${server.url}?lockmgr_migrate=false&lockmgr_table=by_hand`);
+  const missing = await place.run(["set_lock", "job"]);
+  assert.equal(missing.code, 1);
+  assert.match(missing.stderr, /table "by_hand" does not exist, and "migrate" is off\n +.*lockmgr schema/);
+  const { ddl } = await place.json(["schema"]);
+  const { default: postgres } = await import("postgres");
+  const sql = postgres(server.url, { max: 1, onnotice: () => {} });
+  await sql.unsafe(ddl);
+  await sql.end();
+  assert.equal((await place.run(["set_lock", "job"])).code, 0);
+  const { code, stdout } = await place.run(["doctor"]);
+  assert.equal(code, 0, stdout);
+  assert.match(stdout, /^ok +database +postgres in "lease" mode answers$/m);
+  assert.match(stdout, /^ok +taking a lock/m);
+});
+
+for (const [name, start] of [["mysql", startMysql], ["mariadb", startMariadb]] as const) {
+  test(`${name}: run, show, wait, list and clear`, async () => {
+    await using server = await start();
+    for (const mode of ["hybrid", "session"]) {
+      const { url } = await freshDatabase(server);
+      await using place = await Place.make(`${url.replace("mysql:", `${name}:`)}?lockmgr_mode=${mode}`);
+      const running = place.start(["run", "job", "--", "sh", "-c", "echo started; cat"]);
+      await running.says(/started/);
+      assert.equal((await place.run(["run", "job", "-n", "--", "true"])).code, 2);
+      assert.equal((await place.run(["wait", "job", "-w", "0"])).code, 2);
+      const { locked, holders } = await place.json(["show", "job"]);
+      assert.deepEqual([locked, holders.length], [true, 1]);
+      assert.match((await place.run(["show", "job"])).stdout, /Session +\d+ at (localhost|127)/);
+      if (mode !== "session") assert.equal((await place.json(["list"]))[0].name, "job");
+      running.process.stdin.end();
+      assert.equal((await running.ended).code, 0);
+      assert.equal((await place.run(["wait", "job", "-w", "0"])).code, 0);
+    }
+  });
+}
