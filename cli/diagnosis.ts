@@ -4,8 +4,8 @@
  * @module
  */
 import { type Backend, BackendError, type Finding, getLock, listLocks, UnsupportedError } from "../mod.ts";
+import { isTableMissing } from "./advice.ts";
 import type { OpenOptions } from "./command.ts";
-import { isTableMissing } from "./failures.ts";
 import { counted } from "./formats/text.ts";
 
 /** The lock that is taken to see whether one can be. */

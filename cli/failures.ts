@@ -4,6 +4,7 @@
  * @module
  */
 import { BackendError, Locked, LockError, LockFail, LockLost, LockNotFound, type LockRecord } from "../mod.ts";
+import { adviceFor } from "./advice.ts";
 import { EXIT } from "./exit_codes.ts";
 
 /** The command line is wrong. */
@@ -18,12 +19,19 @@ export class CommandFailure extends Error {
   readonly exitCode: number;
   /** The lock in the way. */
   readonly lock?: LockRecord;
+  /** Whether its caller expects it, and wants nothing said. */
+  readonly expected: boolean;
 
   /** Makes the failure for a code and a sentence. */
-  constructor(exitCode: number, message: string, options?: ErrorOptions & { lock?: LockRecord }) {
+  constructor(
+    exitCode: number,
+    message: string,
+    options: ErrorOptions & { lock?: LockRecord; expected?: boolean } = {},
+  ) {
     super(message, options);
     this.exitCode = exitCode;
-    this.lock = options?.lock;
+    this.lock = options.lock;
+    this.expected = options.expected ?? false;
   }
 }
 
@@ -39,6 +47,10 @@ export interface Failure {
   readonly advice?: string;
   /** The lock in the way, or the one meant. */
   readonly lock?: LockRecord;
+  /** Whether people want nothing said of it. */
+  readonly expected?: boolean;
+  /** Whether it helps to know which database was meant. */
+  readonly ofDatabase?: boolean;
 }
 
 /** The library refuses a wrong argument with one of the platform's errors and this beginning. */
@@ -49,7 +61,7 @@ export function failureOf(error: unknown): Failure {
   const message = error instanceof Error ? error.message : String(error);
   if (error instanceof CommandFailure) {
     const code = error.cause instanceof LockError ? error.cause.code : "FAILED";
-    return { exitCode: error.exitCode, code, message, lock: error.lock };
+    return { exitCode: error.exitCode, code, message, lock: error.lock, expected: error.expected };
   }
   if (error instanceof UsageError) return { exitCode: EXIT.usage, code: "USAGE", message };
   if ((error instanceof TypeError || error instanceof RangeError) && WRONG_ARGUMENT.test(message)) {
@@ -82,21 +94,10 @@ function ofLockError(error: LockError): Failure {
   if (error instanceof LockNotFound) {
     return { exitCode: EXIT.failed, code, message, advice: `"lockmgr list_locks" shows what is held.` };
   }
-  if (error instanceof BackendError && isTableMissing(error)) {
-    const advice =
-      `"lockmgr schema" prints the statements that create it; without lockmgr_migrate=false it is created.`;
-    return { exitCode: EXIT.failed, code, message, advice };
-  }
   if (error instanceof BackendError) {
-    const advice = `Is --url (or LOCKMGR_URL) right, and the database up? "lockmgr doctor" looks for the reason.`;
-    return { exitCode: EXIT.failed, code, message, advice };
+    return { exitCode: EXIT.failed, code, message, advice: adviceFor(error), ofDatabase: true };
   }
   return { exitCode: EXIT.failed, code, message };
-}
-
-/** Whether the server answered, and the table is not there and may not be created. */
-export function isTableMissing(error: BackendError): boolean {
-  return /does not exist.* and "migrate" is off/.test(error.message);
 }
 
 /** An error with all its causes and stacks, for `--debug`. */

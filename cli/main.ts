@@ -11,7 +11,8 @@ import { type Failure, failureOf, traceOf } from "./failures.ts";
 import { wantsColour } from "./host.ts";
 import process from "node:process";
 import { paints } from "./formats/paint.ts";
-import { openBackend, targetOf } from "./opening.ts";
+import { visible, visibleLines } from "./formats/text.ts";
+import { openBackend, targetInWords, targetOf } from "./opening.ts";
 import { outputFor, writeError, writeOut } from "./output.ts";
 import { buildProgram } from "./program.ts";
 import { redactor } from "./secrets.ts";
@@ -99,16 +100,47 @@ function report(error: unknown, flags: GlobalFlags, writeDocument: (text: string
   const failure = error instanceof CommanderError ? usageFailure(error) : failureOf(error);
   const redact = redactor([targetOf(flags)]);
   const paint = paints(wantsColour(process.stderr));
-  if (failure.message !== "") writeError(`${paint.bad("lockmgr:")} ${redact(failure.message)}`);
-  if (failure.lock) writeError(`  ${redact(String(failure.lock))}`);
-  if (failure.advice) writeError(`  ${redact(failure.advice)}`);
+  const told = failure.expected || failure.message === "" ? [] : [
+    `${paint.bad("lockmgr:")} ${visibleLines(redact(failure.message))}`,
+    ...failure.lock ? [`  ${visible(redact(String(failure.lock)))}`] : [],
+    ...failure.ofDatabase && isServer(targetOf(flags))
+      ? [`  The database is ${visible(redact(targetInWords(flags)))}.`]
+      : [],
+    ...failure.advice ? [`  ${visibleLines(redact(failure.advice))}`] : [],
+  ];
+  for (const line of told) writeError(line);
   if (flags.debug) writeError(redact(traceOf(error)));
   if (flags.json) writeDocument(JSON.stringify({ error: documentOf(failure, redact) }));
   return failure.exitCode;
 }
 
+/** Whether it is the URL of a server: of a file the message itself says which it is. */
+function isServer(target: string | undefined): boolean {
+  return target !== undefined && /^[a-z]+:\/\//.test(target);
+}
+
 function documentOf({ code, message, advice, lock }: Failure, redact: (text: string) => string): object {
   return { code, message: redact(message), ...(advice ? { advice } : {}), ...(lock ? { lock } : {}) };
+}
+
+/** Words of other programs for what is called otherwise here. */
+const OTHER_WORDS: Readonly<Record<string, string>> = {
+  acquire: "set_lock, or run to hold it while a command runs",
+  lock: "set_lock, or run to hold it while a command runs",
+  exec: "run",
+  unlock: "clear_lock",
+  release: "clear_lock",
+  remove: "clear_lock",
+  ls: "list_locks",
+  locks: "list_locks",
+  status: "list_locks, or show NAME",
+  info: "show",
+  extend: "renew",
+};
+
+function otherWordFor(message: string): string | undefined {
+  const word = /'(.*)'/.exec(message)?.[1].toLowerCase() ?? "";
+  return Object.hasOwn(OTHER_WORDS, word) ? `Did you mean ${OTHER_WORDS[word]}?` : undefined;
 }
 
 /** What the parser found wrong, with the capital and without the prefix it gives. */
@@ -116,6 +148,9 @@ function usageFailure({ code, message }: CommanderError): Failure {
   if (code === "commander.help") return { exitCode: EXIT.usage, code: "USAGE", message: "" }; // the help was shown
   const [first, suggestion] = message.replace(/^error: /, "").split("\n");
   const sentence = (first.charAt(0).toUpperCase() + first.slice(1)).replace(/\.$/, "");
-  const advice = [suggestion?.replace(/^\((.*)\)$/, "$1"), '"lockmgr --help" shows what there is.'].filter(Boolean);
+  const other = code === "commander.unknownCommand" ? otherWordFor(message) : undefined;
+  const advice = [other ?? suggestion?.replace(/^\((.*)\)$/, "$1"), '"lockmgr --help" shows what there is.'].filter(
+    Boolean,
+  );
   return { exitCode: EXIT.usage, code: "USAGE", message: sentence, advice: advice.join("\n  ") };
 }

@@ -17,6 +17,13 @@ export function targetOf(flags: GlobalFlags): string | undefined {
   return flags.url ?? environment("LOCKMGR_URL");
 }
 
+/** Where the locks are kept and who said so, in words. The URL is as it was given: a password in it is not hidden yet. */
+export function targetInWords(flags: GlobalFlags): string {
+  const target = targetOf(flags);
+  if (target === undefined) return "an SQLite file in the state directory (the default)";
+  return `${target} (from ${flags.url === undefined ? "LOCKMGR_URL" : "--url"})`;
+}
+
 /** Opens the database that holds the locks. */
 export async function openBackend(flags: GlobalFlags, options: OpenOptions = {}): Promise<Backend> {
   const { mode, table } = { ...flags, ...options };

@@ -4,15 +4,8 @@ import { diagnose } from "../diagnosis.ts";
 import { EXIT } from "../exit_codes.ts";
 import type { Paint } from "../formats/paint.ts";
 import { visible } from "../formats/text.ts";
-import { environment } from "../host.ts";
-import { targetOf } from "../opening.ts";
+import { targetInWords, targetOf } from "../opening.ts";
 import { redactor } from "../secrets.ts";
-
-/** Where the target came from. */
-function originOf(url: string | undefined): string {
-  if (url !== undefined) return "--url";
-  return environment("LOCKMGR_URL") === undefined ? "the default" : "LOCKMGR_URL";
-}
 
 /** A finding, and beneath it what to do. */
 function lineOf({ what, state, detail, advice }: Finding, paint: Paint): string {
@@ -36,10 +29,7 @@ when there is a problem.`,
   define: (command) => command,
   async run({ open, output, global }) {
     const redact = redactor([targetOf(global)]);
-    const target = redact(targetOf(global) ?? "an SQLite file in the state directory");
-    const findings: Finding[] = [
-      { what: "target", state: "ok", detail: `${target} (from ${originOf(global.url)})` },
-    ];
+    const findings: Finding[] = [{ what: "target", state: "ok", detail: redact(targetInWords(global)) }];
     for await (const finding of diagnose(open)) findings.push({ ...finding, detail: redact(finding.detail) });
     const healthy = findings.every(({ state }) => state !== "problem");
     const lines = findings.map((finding) => lineOf(finding, output.paint));

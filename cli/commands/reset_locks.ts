@@ -9,11 +9,11 @@ import { counted } from "../formats/text.ts";
 const WARNING = `This releases EVERY lock, whoever holds it. Programs that are running and rely on
 their locks will get into each other's way: stop them first.`;
 
-/** What would be removed. */
-function listOf(records: readonly LockRecord[]): string {
+/** What is there to remove. */
+function listOf(records: readonly LockRecord[], removed: string): string {
   if (records.length === 0) return "There are no locks to remove";
   const are = records.length === 1 ? "This lock" : `These ${counted(records.length, "lock")}`;
-  return [`${are} would be removed:`, "", ...records.map(recordLine), ""].join("\n");
+  return [`${are} ${removed}:`, "", ...records.map(recordLine), ""].join("\n");
 }
 
 /** `reset_locks`: releases everything. */
@@ -35,14 +35,17 @@ pipe or a cron job there is nobody to ask: there it wants --force.`,
       );
     }
     const backend = await open();
+    if (backend.mode === "session") await resetLocks({ backend }); // refuses, and says why
     const records = await listLocks({ backend });
     if (!flags.force) {
-      output.message(`${output.paint.warning(WARNING)}\n\n${listOf(records)}`);
+      output.message(`${output.paint.warning(WARNING)}\n\n${listOf(records, "would be removed")}`);
       if (await question("Type YES in capitals to remove them all: ") !== "YES") {
         output.result("Nothing was removed", { removed: 0 });
         return EXIT.failed;
       }
-    } else if (!output.json) output.message(listOf(records));
+    } else if (!output.json) {
+      output.message(listOf(records, records.length === 1 ? "is removed now" : "are removed now"));
+    }
     const removed = await resetLocks({ backend });
     output.result(`Removed ${counted(removed, "lock")}`, { removed, locks: records });
     return EXIT.done;

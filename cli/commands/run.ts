@@ -32,7 +32,7 @@ Other exit codes: 2 (or -E) the lock is busy, 126 the command cannot be
 executed, 127 there is no such command.`,
   examples: [
     ["lockmgr run nightly -n -- ./backup.sh /srv", "do nothing and exit with 2 if it is running already"],
-    ["lockmgr run nightly -n -E 0 -- ./backup.sh", "the same, for a cron job that shall not complain"],
+    ["lockmgr run nightly -n -E 0 -- ./backup.sh", "the same for cron: not a word, and no failure"],
     ["lockmgr run migrate -w 300 -- npm run migrate", "wait up to five minutes for the one who is at it"],
     ["lockmgr run feed --shell -- 'fetch | load'", "a line for the shell"],
   ],
@@ -48,8 +48,8 @@ executed, 127 there is no such command.`,
       )
       .addOption(new Option("-n, --nonblock", "do not wait: exit code 2 if another holds the lock"))
       .addOption(
-        new Option("-E, --conflict-exit-code <code>", "exit code when the lock is busy").argParser(exitCode)
-          .default(EXIT.busy),
+        new Option("-E, --conflict-exit-code <code>", "exit code when the lock is busy; with -n, silently")
+          .argParser(exitCode).default(EXIT.busy),
       )
       .addOption(
         new Option("-t, --lease <seconds>", `lease, renewed at a third of it; 0 never expires (default: ${LEASE})`)
@@ -120,21 +120,25 @@ async function take(
     if (stopping.by === undefined) return lock;
     await lock.unlock();
   } catch (error) {
-    if (stopping.by === undefined) throw busyAs(error, flags.conflictExitCode);
+    if (stopping.by === undefined) throw busyAs(error, context.command, flags);
   } finally {
     waiting?.[Symbol.dispose]();
   }
 }
 
-/** A session lock lasts as long as its connection: it takes no lease unless one is asked for, and then says why not. */
+/** The lease in seconds. A session lock has none: it lasts as long as its connection. */
 function leaseOf(backend: Backend, flags: OptionValues): number | undefined {
-  return flags.lease ?? (backend.mode === "session" ? undefined : LEASE);
+  if (backend.mode !== "session") return flags.lease ?? LEASE;
+  if (flags.lease === undefined) return undefined;
+  throw new UsageError('Cannot use --lease in "session" mode: the lock lasts as long as its connection');
 }
 
-/** The exit code of the caller's choice for a lock that is busy. */
-function busyAs(error: unknown, code: number): unknown {
-  if (!(error instanceof Locked) || code === EXIT.busy) return error;
-  return new CommandFailure(code, error.message, { cause: error, lock: error.holder });
+/** Busy is told by the exit code of the caller's choice; one who chooses it and does not wait wants nothing said. */
+function busyAs(error: unknown, command: Command, flags: OptionValues): unknown {
+  const chosen = command.getOptionValueSource("conflictExitCode") === "cli";
+  if (!(error instanceof Locked) || !chosen) return error;
+  const expected = flags.nonblock === true;
+  return new CommandFailure(flags.conflictExitCode, error.message, { cause: error, lock: error.holder, expected });
 }
 
 /** Runs the command and releases the lock afterwards, whatever came of it. */

@@ -20,6 +20,11 @@ export function visible(text: string): string {
   });
 }
 
+/** The same of a text of several lines, which stay. */
+export function visibleLines(text: string): string {
+  return text.split("\n").map(visible).join("\n");
+}
+
 /** How many columns a character takes. */
 function widthOfCharacter(character: string): number {
   if (/^[\p{Mn}\p{Me}]$/u.test(character)) return 0;

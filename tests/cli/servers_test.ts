@@ -120,11 +120,32 @@ test("postgres: a lock whose session has ended shows as free", async () => {
   assert.equal((await place.json(["clean"])).cleaned, 1);
 });
 
+test("postgres: what is wrong with a URL is told, without its password and without a stack", async () => {
+  await using place = await Place.make();
+  const { port } = new URL(server.url);
+  const wrong: [url: string, says: RegExp][] = [
+    ["postgres://me:Secr3t@127.0.0.1:1/db", /nobody answers.*\n.*me:\*\*\*@127.*\n.*host and port right/],
+    [`postgres://nobody:Secr3t@127.0.0.1:${port}/postgres`, /role "nobody" does not exist.*\n.*\n.*user and password/],
+    [
+      `postgres://postgres:Secr3t@127.0.0.1:${port}/missing`,
+      /database "missing" does not exist\n.*\n.*name of the data/,
+    ],
+    [`postgres://postgres:Secr3t@127.0.0.1:${port}/postgres?lockmgr_migrate=false`, /does not exist.*\n.*\n.*schema"/],
+    [`postgres://postgres:Secr3t@127.0.0.1:${port}/postgres?lockmgr_tabel=x`, /"lockmgr_tabel": want one of/],
+  ];
+  for (const [LOCKMGR_URL, says] of wrong) {
+    const { code, stdout, stderr } = await place.run(["list"], "", { LOCKMGR_URL });
+    assert.match(stderr, says);
+    assert.deepEqual([code, stdout], [LOCKMGR_URL.includes("tabel") ? 64 : 1, ""]);
+    assert.doesNotMatch(stderr, /Secr3t|^ +at /m);
+  }
+});
+
 test("postgres: schema prints DDL that makes the table, and doctor finds it", async () => {
   await using place = await Place.make(`${server.url}?lockmgr_migrate=false&lockmgr_table=by_hand`);
   const missing = await place.run(["set_lock", "job"]);
   assert.equal(missing.code, 1);
-  assert.match(missing.stderr, /table "by_hand" does not exist, and "migrate" is off\n +.*lockmgr schema/);
+  assert.match(missing.stderr, /table "by_hand" does not exist, and "migrate" is off\n.*\n +"lockmgr schema"/);
   const { ddl } = await place.json(["schema"]);
   const { default: postgres } = await import("postgres");
   const sql = postgres(server.url, { max: 1, onnotice: () => {} });

@@ -23,6 +23,7 @@ test("wrong usage is 64, says what was wanted, and suggests the nearest", async 
   await using place = await Place.make();
   const wrong: [args: string[], says: RegExp][] = [
     [["lst_locks"], /Unknown command 'lst_locks'[^]*list_locks/],
+    [["unlock", "x"], /Unknown command 'unlock'\n +Did you mean clear_lock/],
     [["list_locks", "--prefx", "x"], /Unknown option '--prefx'[^]*--prefix/],
     [["run", "name", "--grce", "1", "--", "true"], /Unknown option '--grce'[^]*--grace/],
     [["set_lock"], /Missing required argument/],

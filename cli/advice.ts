@@ -1,0 +1,49 @@
+/**
+ * What to try when the database failed, by what its driver said.
+ *
+ * @module
+ */
+import type { BackendError } from "../mod.ts";
+
+/** Codes of drivers and servers (SQLSTATE, MySQL error names, errno) that tell what is wrong with a URL. */
+const BY_CODE: readonly (readonly [codes: RegExp, advice: string])[] = [
+  [
+    /^(ECONNREFUSED|ENOTFOUND|EAI_AGAIN|EHOSTUNREACH|ENETUNREACH|ETIMEDOUT|CONNECT_TIMEOUT)$/,
+    "Are host and port right, and is the server up?",
+  ],
+  [/^(28P01|28000|ER_ACCESS_DENIED_ERROR|ER_ACCESS_DENIED_NO_PASSWORD_ERROR)$/, "Are user and password right?"],
+  [/^(3D000|ER_BAD_DB_ERROR)$/, "Is the name of the database right? It has to be created first."],
+  [
+    /^(42501|ER_DBACCESS_DENIED_ERROR|ER_TABLEACCESS_DENIED_ERROR)$/,
+    "What this user may not do, an administrator has to grant.",
+  ],
+];
+
+const MISSING_TABLE =
+  `"lockmgr schema" prints the statements that create it; without lockmgr_migrate=false it is created.`;
+const OTHERWISE = "Is the URL right, and the database up?";
+const FURTHER = `"lockmgr doctor" looks for the reason.`;
+
+/** Whether the server answered, and the table is not there and may not be created. */
+export function isTableMissing(error: BackendError): boolean {
+  return /does not exist.* and "migrate" is off/.test(error.message);
+}
+
+/** The codes of an error and its causes. */
+function codesOf(error: unknown): string[] {
+  const codes: string[] = [];
+  for (let each = error; each instanceof Error; each = each.cause) {
+    const { code } = each as { code?: unknown };
+    if (typeof code === "string") codes.push(code);
+    if (each instanceof AggregateError) codes.push(...each.errors.flatMap(codesOf)); // one for each address tried
+  }
+  return codes;
+}
+
+/** What to try. */
+export function adviceFor(error: BackendError): string {
+  if (isTableMissing(error)) return MISSING_TABLE;
+  const codes = codesOf(error);
+  const known = BY_CODE.find(([pattern]) => codes.some((code) => pattern.test(code)));
+  return `${known?.[1] ?? OTHERWISE} ${FURTHER}`;
+}
