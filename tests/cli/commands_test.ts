@@ -1,5 +1,4 @@
 import assert from "node:assert/strict";
-import { spawnSync } from "node:child_process";
 import { readdir, writeFile } from "node:fs/promises";
 import { test } from "../harness.ts";
 import { Place } from "./program.ts";
@@ -161,28 +160,6 @@ onEach(
     }
   },
 );
-
-test("completions know the commands and their flags", async () => {
-  await using place = await Place.make();
-  for (const shell of ["bash", "zsh", "fish"]) {
-    const { code, stdout } = await place.run(["completions", shell]);
-    assert.equal(code, 0);
-    for (const word of ["set_lock", "list_locks", "doctor", "only-renew", "grace"]) assert(stdout.includes(word), word);
-  }
-  assert.equal((await place.run(["completions", "csh"])).code, 64);
-  const { stdout } = await place.run(["completions", "bash"]);
-  const complete = (...words: string[]) => {
-    const script = `${stdout}\nCOMP_WORDS=(lockmgr ${words.map((word) => `'${word}'`).join(" ")}); ` +
-      `COMP_CWORD=${words.length}; _lockmgr 2>/dev/null; echo "\${COMPREPLY[@]}"`;
-    return spawnSync("bash", ["-c", script], { encoding: "utf8" }).stdout.trim();
-  };
-  assert.equal(complete("list_"), "list_locks");
-  assert.equal(complete("--json", "set", "--only"), "--only-renew");
-  assert.equal(complete("--url", "x", "run", "--gr"), "--grace");
-  assert.equal(complete("list", "--mode", "se"), "session");
-  assert.equal(complete("completions", "f"), "fish");
-  assert.equal(complete("run", "name", "--", "--gr"), "");
-});
 
 test("a reader that goes away early is no error", async () => {
   await using place = await Place.make();

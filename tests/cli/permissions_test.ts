@@ -45,7 +45,7 @@ test("the default database needs no more than the permissions in the docs", asyn
     [["clean"], /Cleared/],
     [["reset_locks", "--force"], /Removed 1 lock/],
     [["schema"], /CREATE TABLE/],
-    [["completions", "bash"], /complete -o default/],
+    [["completions", "bash"], /complete -F _lockmgr/],
     [["--help"], /Usage/],
   ];
   for (const [args, says] of cases) {
