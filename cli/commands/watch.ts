@@ -44,7 +44,7 @@ function picture(output: Output, backend: Backend, prefix: string | undefined): 
       redraw = () => {
         const { columns, rows } = process.stdout; // 0 on a terminal that was never told its size
         const lines = frame(look, { columns: columns || 80, rows: rows || 24, paint: output.paint, trouble });
-        process.stdout.write(`\x1b[H${lines.map((line) => `${line}\x1b[K`).join("\r\n")}\x1b[J`);
+        process.stdout.write(`\x1b[H${lines.map((line) => `\x1b[2K${line}`).join("\r\n")}\x1b[J`);
       };
       redraw();
     },

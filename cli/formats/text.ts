@@ -27,6 +27,7 @@ export function visibleLines(text: string): string {
 
 /** How many columns a character takes. */
 function widthOfCharacter(character: string): number {
+  if (character === "\ufe0f") return 1; // makes the picture before it, such as ❤, a wide one
   if (/^[\p{Mn}\p{Me}]$/u.test(character)) return 0;
   return WIDE.test(character) ? 2 : 1;
 }

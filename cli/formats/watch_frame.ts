@@ -39,7 +39,7 @@ const BAR = 10;
 /** The longest time that is usual: `23 h 59 min`. */
 const TIME = 11;
 /** A narrower terminal is drawn as if it had so many columns, and cuts the rest off. */
-const NARROWEST = 50;
+const NARROWEST = 40;
 /** Names and holders have at least so many columns together before anything else is shown but the time. */
 const WORTH = 38;
 const GAP = 2;
