@@ -136,6 +136,9 @@ const OTHER_WORDS: Readonly<Record<string, string>> = {
   status: "list_locks, or show NAME",
   info: "show",
   extend: "renew",
+  "--timeout": "--wait, the time to wait as of flock, or --lease",
+  "-s": "-x: sharing a lock is not for the command line yet",
+  "--shared": "--exclusive: sharing a lock is not for the command line yet",
 };
 
 function otherWordFor(message: string): string | undefined {
@@ -148,7 +151,7 @@ function usageFailure({ code, message }: CommanderError): Failure {
   if (code === "commander.help") return { exitCode: EXIT.usage, code: "USAGE", message: "" }; // the help was shown
   const [first, suggestion] = message.replace(/^error: /, "").split("\n");
   const sentence = (first.charAt(0).toUpperCase() + first.slice(1)).replace(/\.$/, "");
-  const other = code === "commander.unknownCommand" ? otherWordFor(message) : undefined;
+  const other = code.startsWith("commander.unknown") ? otherWordFor(message) : undefined;
   const advice = [other ?? suggestion?.replace(/^\((.*)\)$/, "$1"), '"lockmgr --help" shows what there is.'].filter(
     Boolean,
   );

@@ -1,18 +1,14 @@
-import { type Command, Option, type OptionValues } from "commander";
+import type { Command, OptionValues } from "commander";
 import process from "node:process";
 import { type Backend, getLock, type Lock, Locked } from "../../mod.ts";
-import { exitCode, seconds, someText } from "../arguments.ts";
 import type { CommandSpec, Context } from "../command.ts";
 import { EXIT, exitCodeOf } from "../exit_codes.ts";
 import { CommandFailure, UsageError } from "../failures.ts";
 import { tellOfWaiting } from "../looking.ts";
 import { Child } from "../running/child.ts";
+import { defineRun, LEASE } from "../running/flags.ts";
 import { Stopping } from "../running/stopping.ts";
 
-/** Seconds that the lease lasts, renewed at a third of it: so long a lock outlives a machine that has died. */
-const LEASE = 60;
-/** Seconds from SIGTERM to SIGKILL after a loss. */
-const GRACE = 10;
 /** Seconds that is left to what the command has started, when the command itself has ended as it was told to. */
 const LEFTOVER_GRACE = 1;
 
@@ -37,38 +33,7 @@ executed, 127 there is no such command.`,
     ["lockmgr run feed --shell -- 'fetch | load'", "a line for the shell"],
   ],
   passesOutput: true,
-  define: (command) =>
-    command
-      .usage("[options] NAME [options] -- COMMAND [arguments...]")
-      .argument("<name>", "name to lock")
-      .argument("[command...]", "command to run, with its arguments")
-      .passThroughOptions()
-      .addOption(
-        new Option("-w, --wait <seconds>", "wait at most so long (default: until it is free)").argParser(seconds),
-      )
-      .addOption(new Option("-n, --nonblock", "do not wait: exit code 2 if another holds the lock"))
-      .addOption(
-        new Option("-E, --conflict-exit-code <code>", "exit code when the lock is busy; with -n, silently")
-          .argParser(exitCode).default(EXIT.busy),
-      )
-      .addOption(
-        new Option("-t, --lease <seconds>", `lease, renewed at a third of it; 0 never expires (default: ${LEASE})`)
-          .argParser(seconds),
-      )
-      .addOption(
-        new Option("--grace <seconds>", "time from SIGTERM to SIGKILL when the lock is lost").argParser(seconds)
-          .default(GRACE),
-      )
-      .option("-c, --shell", "the command is one line for /bin/sh")
-      .option(
-        "--foreground",
-        "let the command use the terminal, as for a password; signals reach it alone, not what it has started",
-      )
-      .addOption(
-        new Option("--locked-by <who>", "name of the holder, for people (default: this host's name)").argParser(
-          someText,
-        ),
-      ),
+  define: defineRun,
   operands: (command) => {
     const [name, ...rest] = command.args;
     return [name, ...commandOf(command, rest)];

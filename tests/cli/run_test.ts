@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { spawn, spawnSync } from "node:child_process";
 import { chmod, writeFile } from "node:fs/promises";
 import process from "node:process";
 import { test } from "../harness.ts";
@@ -107,6 +108,35 @@ onEach(targets, "run -n does not wait, run -w waits so long, and -E chooses the 
   assert.match(waited.stderr, /within 0.2 s/);
   const json = JSON.parse((await place.run(["run", "job", "-n", "--json", ...command])).stderr.split("\n").at(-2)!);
   assert.equal(json.error.code, "LOCKED");
+});
+
+test("a line for flock does the same with lockmgr run in its place", async () => {
+  await using place = await Place.make();
+  const holding = place.start(["run", "busy", "--", "cat"]);
+  const flock = (args: readonly string[]) => {
+    const { status, stdout } = spawnSync("flock", args, { encoding: "utf8", cwd: place.directory });
+    return [status, stdout];
+  };
+  const locked = spawn("flock", ["busy", "cat"], { cwd: place.directory, stdio: ["pipe", "ignore", "ignore"] });
+  while (spawnSync("flock", ["-n", "busy", "true"], { cwd: place.directory }).status === 0);
+  while ((await place.json(["list"])).length === 0);
+  const lines: readonly (readonly string[])[] = [
+    ["free", "sh", "-c", "echo $0; exit 7", "word"],
+    ["-n", "free", "-c", "echo a | tr a b"],
+    ["free", "sh", "-c", "kill -TERM $$"],
+    ["-n", "-E", "0", "busy", "echo", "ran"],
+    ["-w", "0.1", "-E", "9", "busy", "echo", "ran"],
+    ["--nb", "-x", "-o", "-E", "5", "busy", "echo", "ran"],
+    ["--nonblock", "--exclusive", "--close", "--conflict-exit-code", "6", "busy", "--command", "echo ran"],
+    ["--wrong", "free", "true"],
+    ["-w", "soon", "free", "true"],
+  ];
+  for (const line of lines) {
+    const { code, stdout } = await place.run(["run", ...line]);
+    assert.deepEqual([code, stdout], flock(line), line.join(" "));
+  }
+  locked.stdin.end();
+  holding.process.stdin.end();
 });
 
 test("run waits until the lock is free unless told otherwise", async () => {

@@ -1,5 +1,5 @@
 import type { Command, Option } from "commander";
-import { commandsOf, namesOf, quoted, SHELLS } from "./words.ts";
+import { commandsOf, namesOf, optionsOf, quoted, SHELLS } from "./words.ts";
 
 /** What fish is asked for: the command that was typed, whether it is one of some, and what follows `--`. */
 const FISH_FUNCTIONS = `function __lockmgr_command
@@ -62,12 +62,12 @@ export function fish(program: Command): string {
   for (const command of commandsOf(program)) {
     for (const name of namesOf(command)) lines.push(word("__lockmgr_first", name, command.summary()));
     const condition = `__lockmgr_is ${namesOf(command).join(" ")}`;
-    lines.push(...command.options.map((option) => flag(condition, option)));
+    lines.push(...optionsOf(command).map((option) => flag(condition, option)));
   }
   lines.push(word("__lockmgr_first", "help", "show the help of a command"));
   lines.push(word("__lockmgr_is help", names.join(" "), "a command"));
   lines.push(word("__lockmgr_is completions", SHELLS.join(" "), "a shell"));
-  lines.push(...program.options.map((option) => flag("__lockmgr_first", option)));
+  lines.push(...optionsOf(program).map((option) => flag("__lockmgr_first", option)));
   lines.push(`complete -c lockmgr -n ${quoted(`__lockmgr_first; or __lockmgr_is ${names.join(" ")}`)} -s h -l help`);
   return lines.join("\n");
 }

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { Command } from "commander";
+import type { Command, Option } from "commander";
 
 /** A shell for which there is a script. */
 export type Shell = "bash" | "zsh" | "fish";
@@ -21,9 +21,14 @@ export function namesOf(command: Command): string[] {
   return [command.name(), ...command.aliases()];
 }
 
+/** The flags of a command that its help shows. */
+export function optionsOf(command: Command): readonly Option[] {
+  return command.options.filter(({ hidden }) => !hidden);
+}
+
 /** The flags of a command as they are typed. */
 export function flagsOf(command: Command): string[] {
-  return ["-h", "--help", ...command.options.flatMap(({ short, long }) => [short, long])].filter((flag) =>
+  return ["-h", "--help", ...optionsOf(command).flatMap(({ short, long }) => [short, long])].filter((flag) =>
     flag !== undefined
   );
 }

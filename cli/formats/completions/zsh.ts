@@ -1,5 +1,5 @@
 import type { Command, Option } from "commander";
-import { commandsOf, namesOf, quoted, SHELLS } from "./words.ts";
+import { commandsOf, namesOf, optionsOf, quoted, SHELLS } from "./words.ts";
 
 /** A flag for zsh's `_arguments`, with what it says of itself and whether a value follows. */
 function zshFlag({ short, long, description, required, argChoices }: Option): string[] {
@@ -21,7 +21,7 @@ export function zsh(program: Command): string {
   });
   const names = commandsOf(program).flatMap(namesOf).join(" ");
   const cases = commandsOf(program).map((command) => {
-    const flags = [...command.options.flatMap(zshFlag), "'(-h --help)'{-h,--help}'[show this help]'"];
+    const flags = [...optionsOf(command).flatMap(zshFlag), "'(-h --help)'{-h,--help}'[show this help]'"];
     const words = [...flags, ...zshWords(command)].join(" \\\n          ");
     return `        ${namesOf(command).join("|")}) _arguments ${words} ;;`;
   });
@@ -34,7 +34,7 @@ ${described.join("\n")}
     'help:show the help of a command'
   )
   local state line
-  _arguments -C ${program.options.flatMap(zshFlag).join(" \\\n    ")} \\
+  _arguments -C ${optionsOf(program).flatMap(zshFlag).join(" \\\n    ")} \\
     '(-)1:command:->command' '(-)*::argument:->argument'
   case $state in
     command) _describe command commands ;;
