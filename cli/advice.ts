@@ -19,6 +19,8 @@ const BY_CODE: readonly (readonly [codes: RegExp, advice: string])[] = [
   ],
 ];
 
+const MISSING_DRIVER =
+  `On Node and Bun install the driver beside lockmgr: "npm install postgres" or "npm install mysql2".`;
 const MISSING_TABLE =
   `"lockmgr schema" prints the statements that create it; without lockmgr_migrate=false it is created.`;
 const OTHERWISE = "Is the URL right, and the database up?";
@@ -40,10 +42,12 @@ function codesOf(error: unknown): string[] {
   return codes;
 }
 
-/** What to try. */
-export function adviceFor(error: BackendError): string {
+/** What to try; nothing more where the message says what was wanted. */
+export function adviceFor(error: BackendError): string | undefined {
   if (isTableMissing(error)) return MISSING_TABLE;
   const codes = codesOf(error);
+  if (codes.includes("ERR_MODULE_NOT_FOUND")) return MISSING_DRIVER;
   const known = BY_CODE.find(([pattern]) => codes.some((code) => pattern.test(code)));
+  if (known === undefined && error.message.includes("; want ")) return undefined;
   return `${known?.[1] ?? OTHERWISE} ${FURTHER}`;
 }

@@ -95,7 +95,8 @@ function ofLockError(error: LockError): Failure {
     return { exitCode: EXIT.failed, code, message, advice: `"lockmgr list_locks" shows what is held.` };
   }
   if (error instanceof BackendError) {
-    return { exitCode: EXIT.failed, code, message, advice: adviceFor(error), ofDatabase: true };
+    const advice = adviceFor(error);
+    return { exitCode: EXIT.failed, code, message, ...(advice ? { advice } : {}), ofDatabase: true };
   }
   return { exitCode: EXIT.failed, code, message };
 }
