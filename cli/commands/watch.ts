@@ -7,7 +7,7 @@ import { exitCodeOf } from "../exit_codes.ts";
 import { UsageError } from "../failures.ts";
 import { changesBetween } from "../formats/changes.ts";
 import { frame, type Look } from "../formats/watch_frame.ts";
-import { environment, onSignals } from "../host.ts";
+import { environment, onSignals, type Stream } from "../host.ts";
 import { type Output, writeOut } from "../output.ts";
 
 /** Another screen than the one with the command line, without the cursor, with lines cut at its edge; and back. */
@@ -24,6 +24,11 @@ interface View {
   end(): void;
 }
 
+/** How many rows there are; 0 on a terminal that was never told its size. */
+function rowsOf({ rows }: Stream): number {
+  return rows || 24;
+}
+
 /** A picture that is drawn anew in place, also when the terminal changes its size. */
 function picture(output: Output, backend: Backend, prefix: string | undefined): View {
   let redraw = () => {};
@@ -33,7 +38,8 @@ function picture(output: Output, backend: Backend, prefix: string | undefined): 
     async look() {
       const records = await listLocks({ backend, prefix });
       try {
-        const seen = await backend.observe?.(records.map(({ name }) => name));
+        const shown = records.slice(0, rowsOf(process.stdout)); // the others would be asked about for nothing
+        const seen = await backend.observe?.(shown.map(({ name }) => name));
         return { records, ...(seen ? { seen: new Map(seen.map((each) => [each.name, each])) } : {}) };
       } catch (error) {
         if (!(error instanceof BackendError)) throw error;
@@ -42,8 +48,8 @@ function picture(output: Output, backend: Backend, prefix: string | undefined): 
     },
     show(look, trouble = look.trouble) {
       redraw = () => {
-        const { columns, rows } = process.stdout; // 0 on a terminal that was never told its size
-        const lines = frame(look, { columns: columns || 80, rows: rows || 24, paint: output.paint, trouble });
+        const columns = process.stdout.columns || 80; // 0 on a terminal that was never told its size
+        const lines = frame(look, { columns, rows: rowsOf(process.stdout), paint: output.paint, trouble });
         process.stdout.write(`\x1b[H${lines.map((line) => `\x1b[2K${line}`).join("\r\n")}\x1b[J`);
       };
       redraw();
