@@ -11,13 +11,17 @@
  * BREAK_STRANGERS   a release frees the name whoever holds it
  * BREAK_SWEEP       clean-up deletes rows at once, and with them the last token
  * BREAK_TOLD        (hybrid) a client gives its session up later than the server does
+ *
+ * To keep the states few: what means nothing any more is 0, all that a process does is one loop, and the clients, which
+ * are alike, are told apart by who asks first.
  */
 #define CLIENTS 2
-#define OWNERS  2          /* how many acquisitions are asked for in all */
 #ifdef HYBRID
+#define OWNERS  2          /* how many acquisitions are asked for in all */
 #define END     3          /* how many ticks there are */
 #define LEASE   3          /* ticks that a lease lasts: longer than a silent session is kept */
 #else
+#define OWNERS  3
 #define END     3
 #define LEASE   2
 #endif
@@ -33,7 +37,7 @@
 #ifdef BREAK_TOLD
 #define CLIENT_GIVES_UP 3
 #else
-#define CLIENT_GIVES_UP 1  /* ticks since the last answered question was asked */
+#define CLIENT_GIVES_UP 2  /* ticks since the last answered question was asked: no later than the server */
 #endif
 
 mtype = { ACQUIRE, RENEW, RELEASE, BEAT, GRANTED, BUSY, DONE };
@@ -41,29 +45,28 @@ mtype = { ACQUIRE, RENEW, RELEASE, BEAT, GRANTED, BUSY, DONE };
 byte now;                  /* the time */
 byte owners;               /* how many there were: each acquisition has its own */
 
-/* The row. */
-byte owner, until, token, freedAt;
-/* The session that vouches for it. */
-byte keeper, keeperSession;
-
-/* The highest token so far, which nobody in the protocol knows. */
-byte highest;
+/* The row, and the highest token so far, which nobody in the protocol knows. */
+byte owner, until, token, freedAt, highest;
+/* Whose session vouches for the row. */
+#define NOBODY CLIENTS
+byte keeper = NOBODY;
 
 /* What clients believe. */
 bool held[CLIENTS];
 byte deadline[CLIENTS];
 byte mine[CLIENTS];        /* the owner that it is, or wants to become */
 
-/* Sessions: the client's own, the one that the server has alive, and when each side last heard the other. */
-byte session[CLIENTS], alive[CLIENTS], seen[CLIENTS], heard[CLIENTS];
+/* Sessions: whether the server has it alive, and when each side last heard the other. */
+bool alive[CLIENTS] = true;
+byte seen[CLIENTS], heard[CLIENTS];
 
-/* verb, owner, when it was asked, session; and for answers the ticks that are left. */
-chan question[CLIENTS] = [1] of { mtype, byte, byte, byte };
+/* verb, owner, when it was asked; and for answers the ticks that are left. */
+chan question[CLIENTS] = [1] of { mtype, byte, byte };
 chan answer[CLIENTS] = [1] of { mtype, byte, byte, byte };
 
 #ifdef HYBRID
 #define BELIEVES(c) (held[c] && now < deadline[c] && now < heard[c] + CLIENT_GIVES_UP)
-#define VOUCHED     (alive[keeper] == keeperSession)
+#define VOUCHED     (keeper != NOBODY)
 #else
 #define BELIEVES(c) (held[c] && now < deadline[c])
 #define VOUCHED     true
@@ -71,56 +74,64 @@ chan answer[CLIENTS] = [1] of { mtype, byte, byte, byte };
 
 #define LIVE (owner != 0 && now < until && VOUCHED)
 
-inline grant(c, who, current) {
+inline grant(c, who) {
 	token = ((token + 1 > now * FINE) -> token + 1 : now * FINE);
 	assert(token > highest);           /* tokens rise */
 	highest = token;
-	owner = who; until = now + LEASE;
-	keeper = c; keeperSession = current
+	owner = who; until = now + LEASE; freedAt = 0;
+#ifdef HYBRID
+	keeper = c
+#endif
+}
+
+inline clear(at) {
+	owner = 0; until = 0; keeper = NOBODY; freedAt = at
 }
 
 /* A statement is atomic: it has the row's lock. Its answer may be lost. */
 inline serve(c) {
-	question[c]?verb, who, asked, current;
-	if
+	question[c]?verb, who, asked;
 #ifdef HYBRID
-	:: alive[c] != current -> skip     /* its connection is gone, and the statement with it */
-	:: else -> seen[c] = now;
-#else
-	:: true ->
+	seen[c] = now;
 #endif
-		result = DONE; left = 0;
-		if
-		:: verb == ACQUIRE && LIVE && owner != who -> result = BUSY
-		:: verb == ACQUIRE && LIVE && owner == who -> result = GRANTED; left = until - now
-		:: verb == ACQUIRE && !LIVE -> grant(c, who, current); result = GRANTED; left = LEASE
-		:: verb == RENEW && LIVE && owner == who -> until = now + LEASE; result = GRANTED; left = LEASE
+	result = DONE; left = 0;
+	if
+	:: verb == ACQUIRE && LIVE && owner != who -> result = BUSY
+	:: verb == ACQUIRE && LIVE && owner == who -> result = GRANTED; left = until - now
+	:: verb == ACQUIRE && !LIVE -> grant(c, who); result = GRANTED; left = LEASE
+	:: verb == RENEW && LIVE && owner == who -> until = now + LEASE; result = GRANTED; left = LEASE
 #ifdef BREAK_STRANGERS
-		:: verb == RELEASE -> owner = 0; freedAt = now
+	:: verb == RELEASE -> clear(now)
 #else
-		:: verb == RELEASE && LIVE && owner == who -> owner = 0; freedAt = now
+	:: verb == RELEASE && LIVE && owner == who -> clear(now)
 #endif
-		:: else -> skip
-		fi;
-		if
-		:: nfull(answer[c]) -> answer[c]!result, who, asked, left
-		:: true -> skip                /* lost */
-		fi
+	:: else -> skip
 	fi;
-	verb = BEAT; who = 0; asked = 0; current = 0; left = 0; result = DONE
+	if
+	:: nfull(answer[c]) -> answer[c]!result, who, asked, left
+	:: true -> skip                    /* lost */
+	fi;
+	verb = BEAT; who = 0; asked = 0; left = 0; result = DONE
+}
+
+/* The server ends a session, and with it what was on its way there. */
+inline end(c) {
+	alive[c] = false; seen[c] = 0;
+	do :: nempty(question[c]) -> question[c]?_, _, _ :: empty(question[c]) -> break od;
+	if :: keeper == c -> keeper = NOBODY :: else -> skip fi
 }
 
 active proctype Server() {
-	mtype verb, result;
-	byte who, asked, current, left;
+	mtype verb = BEAT, result = DONE;
+	byte who, asked, left;
 	do
 	:: atomic { nempty(question[0]) -> serve(0) }
 	:: atomic { nempty(question[1]) -> serve(1) }
-	:: atomic { owner != 0 && now >= until -> owner = 0; freedAt = until }          /* cleanLocks clears */
-	:: atomic { owner == 0 && token != 0 && now >= freedAt + GRACE -> token = 0 }   /* and deletes after a grace */
+	:: atomic { owner != 0 && now >= until -> clear(until) }                        /* cleanLocks clears */
+	:: atomic { owner == 0 && token != 0 && now >= freedAt + GRACE -> token = 0; freedAt = 0 }  /* and deletes */
 #ifdef HYBRID
-	:: atomic { alive[0] != 0 && now >= seen[0] + SERVER_GIVES_UP -> alive[0] = 0 }
-	:: atomic { alive[1] != 0 && now >= seen[1] + SERVER_GIVES_UP -> alive[1] = 0 }
+	:: atomic { alive[0] && now >= seen[0] + SERVER_GIVES_UP -> end(0) }
+	:: atomic { alive[1] && now >= seen[1] + SERVER_GIVES_UP -> end(1) }
 #endif
 	od
 }
@@ -128,40 +139,41 @@ active proctype Server() {
 active proctype Clock() {
 	do
 	:: now < END -> now++
-	:: now == END -> break
 	od
 }
 
+/* What was on its way to a process or a connection that is gone. */
+inline drain(c) {
+	do :: nempty(answer[c]) -> answer[c]?_, _, _, _ :: empty(answer[c]) -> break od
+}
+
 #define OTHER (1 - me)
-#define FORGET held[me] = false; deadline[me] = 0; mine[me] = 0
+#define FORGET held[me] = false; deadline[me] = 0; mine[me] = 0; heard[me] = 0
+#define MAY_ASK (alive[me] && nfull(question[me]))
 
 active [CLIENTS] proctype Client() {
-	mtype verb;
+	mtype verb = BEAT;
 	byte who, asked, left;
 	byte me = _pid - 2;
-#ifdef HYBRID
-	session[me] = 1; alive[me] = 1;
-#endif
 	do
-	:: atomic { mine[me] == 0 && owners < OWNERS && nfull(question[me]) ->
-		owners++; mine[me] = owners; question[me]!ACQUIRE, mine[me], now, session[me] }
-	:: atomic { mine[me] != 0 && !held[me] && nfull(question[me]) ->                /* once more: no answer came */
-		question[me]!ACQUIRE, mine[me], now, session[me] }
-	:: atomic { BELIEVES(me) && nfull(question[me]) -> question[me]!RENEW, mine[me], now, session[me] }
+	:: atomic { mine[me] == 0 && owners < OWNERS && (owners > 0 || me == 0) && MAY_ASK ->
+		owners++; mine[me] = owners; question[me]!ACQUIRE, mine[me], now }
+	:: atomic { mine[me] != 0 && !held[me] && MAY_ASK ->                            /* once more: no answer came */
+		question[me]!ACQUIRE, mine[me], now }
+	:: atomic { BELIEVES(me) && MAY_ASK -> question[me]!RENEW, mine[me], now }
 #ifdef HYBRID
-	:: atomic { BELIEVES(me) && nfull(question[me]) -> question[me]!BEAT, mine[me], now, session[me] }
+	:: atomic { BELIEVES(me) && MAY_ASK -> question[me]!BEAT, mine[me], now }
 #endif
-	:: atomic { BELIEVES(me) && nfull(question[me]) ->
-		question[me]!RELEASE, mine[me], now, session[me]; FORGET }
+	:: atomic { BELIEVES(me) && MAY_ASK -> question[me]!RELEASE, mine[me], now; FORGET }
 	:: atomic { nempty(answer[me]) ->
 		answer[me]?verb, who, asked, left;
 		if
-		:: who == mine[me] && mine[me] != 0 ->
+		:: who == mine[me] && mine[me] != 0 && (!held[me] || BELIEVES(me)) ->      /* what is lost stays lost */
 #ifdef HYBRID
 			heard[me] = ((asked > heard[me]) -> asked : heard[me]);
 #endif
 			if
-			:: verb == GRANTED && (!held[me] || BELIEVES(me)) ->
+			:: verb == GRANTED ->
 #ifdef BREAK_ANSWERED
 				left = left + now;
 #else
@@ -177,14 +189,13 @@ active [CLIENTS] proctype Client() {
 		verb = BEAT; who = 0; asked = 0; left = 0 }
 	:: atomic { mine[me] != 0 && !BELIEVES(me) -> FORGET }                          /* lost, or gave the wait up */
 	:: atomic { mine[me] != 0 ->                                                    /* crash */
-		FORGET;
-		do :: nempty(answer[me]) -> answer[me]?_, _, _, _ :: empty(answer[me]) -> break od;
+		FORGET; drain(me);
 #ifdef HYBRID
-		if :: alive[me] = 0 :: skip fi;            /* the kernel ends the connection, unless it died too */
-		session[me]++; heard[me] = 0;
-		if :: alive[me] == 0 -> alive[me] = session[me]; seen[me] = now :: else -> skip fi
+		if :: alive[me] -> end(me) :: skip fi      /* the kernel ends the connection, unless it died too */
 #endif
 		}
-	:: now == END -> break
+#ifdef HYBRID
+	:: atomic { !alive[me] && !held[me] -> alive[me] = true; seen[me] = now; drain(me) }  /* it connects anew */
+#endif
 	od
 }
