@@ -179,7 +179,9 @@ export class Holding {
     let repeated = false;
     const answer = await batched(this.backend).release.ask(this.claim, () => repeated = true);
     // Gone at the second asking, with the lease still running: the first took effect and only its answer was lost.
-    const released = answer || (repeated && this.#state === "leaving" && monotonic() < this.#deadline);
+    // Where a session ended it may have been gone before the first: another may have the name since.
+    const mayHave = this.#state === "leaving" && monotonic() < this.#deadline && !this.#lifeline?.ended;
+    const released = answer || (repeated && mayHave);
     if (released) {
       if (this.#state === "leaving") this.#state = "released";
       noteRelease(this.backend, this.claim.name);

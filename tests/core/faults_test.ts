@@ -101,6 +101,30 @@ faultTest("a release whose answer was lost is a release, not a loss", async ({ b
   assert.equal(await withLock("a", { backend }, () => 42), 42);
 });
 
+faultTest("a release cut off with the session that kept the lock claims nothing", async ({ backend, faults }) => {
+  let ended: Error | undefined;
+  const lifeline = {
+    onEnd: () => () => {},
+    get ended() {
+      return ended;
+    },
+  };
+  const riding: typeof backend = Object.assign(Object.create(backend), {
+    acquire: async (...parameters: Parameters<typeof backend.acquire>) =>
+      (await backend.acquire(...parameters)).map((answer) => answer.granted ? { ...answer, lifeline } : answer),
+    release: (...parameters: Parameters<typeof backend.release>) => {
+      ended ??= new Error("the connection was reset"); // whatever the server does now, another may have the name
+      return backend.release(...parameters);
+    },
+  });
+  const lock = await getLock("a", { backend: riding });
+  await backend.clean("all"); // the session ended a while ago, and the server has freed the name
+  const other = await getLock("a", { backend });
+  faults.release.push("lose the request");
+  assert.equal(await lock.unlock(), false);
+  assert.equal(await other.verify(), true);
+});
+
 faultTest("a release that fails can be repeated", async ({ backend, faults }) => {
   const lock = await getLock("a", { backend });
   faults.release.push("lose the request", "lose the request");
