@@ -21,9 +21,12 @@ export class Liveness {
 
   /** The voucher for a lock that is to be taken now. */
   async voucher(): Promise<Voucher> {
-    const current = await (this.#current ??= this.#open());
-    if (current.lifeline.ended === undefined) return current;
-    return await (this.#current = this.#open());
+    for (;;) {
+      const opening = this.#current ??= this.#open();
+      const current = await opening;
+      if (current.lifeline.ended === undefined) return current;
+      if (this.#current === opening) this.#current = undefined; // the first of many who find it so opens another
+    }
   }
 
   #open(): Promise<Voucher & { lifeline: Session }> {

@@ -1,7 +1,8 @@
 import { connect, getLock, isLocked, listLocks, type Lock, tryLock } from "@lockmgr/lockmgr";
 import assert from "node:assert/strict";
+import { aborted } from "../conformance/case.ts";
 import { test } from "../harness.ts";
-import { administrator, freshTable, server } from "./server.ts";
+import { administrator, freshTable, server, until } from "./server.ts";
 
 /** How many connections and advisory locks of ours the server has. */
 async function usage(): Promise<{ connections: number; locks: number }> {
@@ -33,6 +34,21 @@ test("hybrid: a thousand locks cost one lock of the server", async () => {
   const held = await usage();
   assert.deepEqual([held.locks - before.locks, held.connections - before.connections], [1, 1]);
   await Promise.all(locks.map((lock) => lock.unlock()));
+});
+
+test("hybrid: those who find the session ended open one together, and it goes with the backend", async () => {
+  const before = await usage();
+  {
+    await using backend = await connect(server.url, { mode: "hybrid", table: freshTable() });
+    const lock = await getLock("first", { backend });
+    await using sql = administrator();
+    await sql`SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'`;
+    await aborted(lock.signal);
+    const rest = { duration: 60e6, lockedBy: "x", lockProcess: null, metadata: null, shared: false };
+    await Promise.all(["a", "b", "c"].map((name) => backend.acquire([{ name, owner: name, ...rest }])));
+    assert.equal((await usage()).connections - before.connections, 1);
+  }
+  await until("no connection of ours is left", async () => (await usage()).connections === before.connections);
 });
 
 test("session: two tasks of one process exclude each other", async () => {
