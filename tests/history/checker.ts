@@ -32,7 +32,10 @@ export interface Offence {
 
 /** What the checker shall tolerate. */
 export interface Tolerance {
-  /** Milliseconds of its own running time that a process may need to tell of a loss. @default 100 */
+  /**
+   * Milliseconds of its own running time that a process may need to notice and tell of a loss: a gap of more than 40 ms
+   * between two turns of its event loop counts as not running, and the turn comes 10 ms later at the latest. @default 50
+   */
   readonly telling?: number;
   /** Seconds that a name may be free with somebody waiting for it. @default 3 */
   readonly waiting?: number;
@@ -55,7 +58,7 @@ export interface Verdict {
 /** Tries a history. */
 export function check(history: readonly HistoryEvent[], tolerance: Tolerance = {}): Verdict {
   const reading = read(history);
-  const all = { telling: 100, waiting: 3, sessions: false, ...tolerance };
+  const all = { telling: 50, waiting: 3, sessions: false, ...tolerance };
   const { holds, operations } = reading;
   const losses = holds.filter(({ told }) => told).length;
   return {

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { Completed, HistoryEvent, HoldEdge, Invoked } from "./events.ts";
+import type { Completed, HistoryEvent, HoldEdge, Invoked, Stalled } from "./events.ts";
 
 /** One operation, with its answer if there was one. */
 export interface Operation extends Omit<Invoked, "kind" | "at"> {
@@ -114,6 +114,14 @@ export function read(history: readonly HistoryEvent[]): Reading {
   }
   holds.sort((a, b) => a.begunAt - b.begunAt);
   return { operations, holds, ends, events, misfits };
+}
+
+/**
+ * For each worker when it did not run. What stands between it and its database (`tests`) stood still for all of them.
+ */
+export function stallsOf({ events }: Reading): (worker: string) => Stalled[] {
+  const stalls = events.filter((event): event is Stalled => event.kind === "stalled");
+  return (worker) => stalls.filter((stall) => stall.worker === worker || stall.worker === "tests");
 }
 
 /** How long of `from` to `to` lies within the given spans. */

@@ -1,4 +1,5 @@
 import type { Offence, Rule } from "../checker.ts";
+import type { Disturbed, HistoryEvent, Stalled } from "../events.ts";
 import type { Hold, Operation, Reading } from "../reading.ts";
 import { tellHold, tellOperation } from "../telling.ts";
 
@@ -15,8 +16,26 @@ function keptUntil({ grant, operations }: Hold, at: number): number {
   return Math.max(...times);
 }
 
+/** A session may end when its process does not run for as long as this (µs): trials ask for sessions of 6 s. */
+const LONG_STALL = 1e6;
+
+/** What may end a session, and with it what rides on it: a connection that was in somebody's way, or a long pause. */
+function endsOfSessions(events: readonly HistoryEvent[]): (hold: Hold, at: number) => boolean {
+  const harmful = events.filter((event) =>
+    event.kind === "disturbed" || (event.kind === "stalled" && event.at - event.from > LONG_STALL)
+  ) as (Disturbed | Stalled)[];
+  return ({ worker, grant }, at) =>
+    harmful.some((event) =>
+      event.from < at && event.at > grant.invokedAt && (event.kind === "disturbed" || event.worker === worker)
+    );
+}
+
 /** A lock that was confirmed and then was gone before its time, although nobody had given it back. */
-function vanished(hold: Hold, forces: readonly Operation[]): Offence | undefined {
+function vanished(
+  hold: Hold,
+  forces: readonly Operation[],
+  mayHaveEnded: (hold: Hold, at: number) => boolean,
+): Offence | undefined {
   if (!hold.sure) return undefined; // its answer came so late that nobody took it for held
   const own = hold.operations.toSorted((a, b) => a.invokedAt - b.invokedAt);
   const release = own.findIndex(({ verb }) => verb === "release");
@@ -24,7 +43,7 @@ function vanished(hold: Hold, forces: readonly Operation[]): Offence | undefined
   const gone = asked.find(({ answer, completedAt }) =>
     answer?.outcome === "not done" && completedAt < keptUntil(hold, completedAt)
   );
-  if (gone === undefined) return undefined;
+  if (gone === undefined || mayHaveEnded(hold, gone.completedAt)) return undefined;
   const forced = forces.some(({ names, invokedAt, completedAt }) =>
     names[0] === hold.name && invokedAt < gone.completedAt && completedAt > hold.grant.invokedAt
   );
@@ -72,7 +91,8 @@ function grantedOtherwise({ operations }: Reading): Offence[] {
 export const explained: Rule = (reading, { sessions }) => {
   const forces = reading.operations.filter(({ verb }) => verb === "force");
   const misfits = reading.misfits.map((story): Offence => ({ rule: "explained", name: "", story }));
-  const found = reading.holds.flatMap((hold) => [sessions ? undefined : vanished(hold, forces), releasedTwice(hold)]);
+  const mayHaveEnded = sessions ? endsOfSessions(reading.events) : () => false;
+  const found = reading.holds.flatMap((hold) => [vanished(hold, forces, mayHaveEnded), releasedTwice(hold)]);
   return [
     ...misfits,
     ...found.filter((offence) => offence !== undefined),

@@ -1,21 +1,18 @@
 import type { Offence, Rule } from "../checker.ts";
-import type { Stalled } from "../events.ts";
-import { type Hold, overlap } from "../reading.ts";
+import { type Hold, overlap, stallsOf } from "../reading.ts";
 import { tellHold, when } from "../telling.ts";
 
 /** A holder that lost its lock was told by the time when another had it, as far as its process ran at all. */
-export const lossTold: Rule = ({ holds, events }, { telling }) => {
+export const lossTold: Rule = (reading, { telling }) => {
+  const { holds, events } = reading;
   // One that was killed may have stood still since its last sign of life: nobody was left to write that down.
   const signs = new Map<string, number>();
   for (const event of events) if (event.kind !== "ended" && "worker" in event) signs.set(event.worker, event.at);
-  const stalls = Map.groupBy(
-    events.filter((event): event is Stalled => event.kind === "stalled"),
-    ({ worker }) => worker,
-  );
+  const stalls = stallsOf(reading);
   const late = (hold: Hold, next: Hold): Offence | undefined => {
     const end = Math.min(hold.told?.at ?? Infinity, hold.endedAt, signs.get(hold.worker) ?? 0);
     if (end <= next.begunAt) return undefined;
-    const ran = end - next.begunAt - overlap(next.begunAt, end, stalls.get(hold.worker) ?? []);
+    const ran = end - next.begunAt - overlap(next.begunAt, end, stalls(hold.worker));
     if (ran <= telling * 1e3) return undefined;
     const told = hold.told ? `told at ${when(hold.told.at)}` : "never told";
     const story = `${tellHold(hold)} was ${told}, ${(ran / 1e3).toFixed(1)} ms after ${tellHold(next)}`;
