@@ -10,12 +10,13 @@ import { join } from "node:path";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
+import { commandIn, unpack } from "../servers/debian.ts";
 
 const execute = promisify(execFile);
 const model = fileURLToPath(new URL("lock.pml", import.meta.url));
 
 /** One way to read the model, and what Spin must say of it. */
-export interface Variant {
+interface Variant {
   readonly name: string;
   readonly flags: readonly string[];
   /** The assertion that must fail; none must where there is none. */
@@ -23,7 +24,7 @@ export interface Variant {
 }
 
 /** All of them. */
-export const variants: readonly Variant[] = [
+const variants: readonly Variant[] = [
   { name: "lease", flags: [] },
   { name: "hybrid", flags: ["HYBRID"] },
   { name: "lease, deadline from the answer on", flags: ["BREAK_ANSWERED"], refuted: "exclusion" },
@@ -34,30 +35,35 @@ export const variants: readonly Variant[] = [
 ];
 
 /** What Spin found. */
-export interface Finding {
+interface Finding {
   readonly refuted: "exclusion" | "rising tokens" | undefined;
   /** Whether it has looked at every state. */
   readonly complete: boolean;
   readonly states: number;
 }
 
-/** Which program is missing, if one is. */
-export async function missing(): Promise<string | undefined> {
-  for (const [program, version] of [["spin", "-V"], ["cc", "--version"]]) {
-    try {
-      await execute(program, [version]);
-    } catch {
-      return program;
-    }
+/** Whether a program runs. */
+async function runs([program, ...parameters]: readonly string[], question: string): Promise<boolean> {
+  try {
+    await execute(program, [...parameters, question]);
+    return true;
+  } catch {
+    return false;
   }
 }
 
-/** Checks one variant. */
-export async function verify({ flags }: Variant): Promise<Finding> {
+/** How Spin is started: the one that is installed, else Debian's, unpacked into the cache of the tests. */
+async function findSpin(): Promise<[command: string, ...first: string[]]> {
+  if (await runs(["spin"], "-V")) return ["spin"];
+  return await commandIn(await unpack({ suite: "bookworm", packages: ["libc6"], alone: ["spin"] }), "usr/bin/spin");
+}
+
+/** Checks one variant with a Spin. */
+async function verify({ flags }: Variant, [spin, ...first]: readonly string[]): Promise<Finding> {
   const directory = await mkdtemp(join(tmpdir(), "lockmgr-model-"));
   try {
     const here = { cwd: directory, maxBuffer: 1 << 26 };
-    await execute("spin", [...flags.map((flag) => `-D${flag}`), "-a", model], here);
+    await execute(spin, [...first, ...flags.map((flag) => `-D${flag}`), "-a", model], here);
     await execute("cc", ["-O2", "-w", "-DSAFETY", "-DCOLLAPSE", "-DMEMLIM=2048", "-o", "pan", "pan.c"], here);
     const { stdout } = await execute(join(directory, "pan"), ["-m1000000", "-E"], here);
     const [, assertion = ""] = /assertion violated (.*)/.exec(stdout) ?? [];
@@ -70,19 +76,19 @@ export async function verify({ flags }: Variant): Promise<Finding> {
 }
 
 /** Whether Spin says what it must. */
-export function asWanted({ refuted }: Variant, finding: Finding): boolean {
+function asWanted({ refuted }: Variant, finding: Finding): boolean {
   return finding.refuted === refuted && (refuted !== undefined || finding.complete);
 }
 
 if (import.meta.main) {
-  const lacking = await missing();
-  if (lacking) {
-    console.log(`skipped: ${lacking} is not installed (Debian: apt-get install spin gcc)`);
+  if (!await runs(["cc"], "--version")) {
+    console.log("skipped: cc is not installed (Debian: apt-get install gcc)");
     process.exit(0);
   }
+  const spin = await findSpin();
   for (const variant of variants) {
     const startedAt = performance.now();
-    const finding = await verify(variant);
+    const finding = await verify(variant, spin);
     const { refuted, states, complete } = finding;
     const said = refuted ? `refuted: ${refuted}` : complete ? "holds in every state" : "not decided";
     const seconds = ((performance.now() - startedAt) / 1e3).toFixed(1);
