@@ -19,8 +19,12 @@ export interface Server {
   kill(): Promise<void>;
   /** Starts it again, with what it has kept. */
   start(): Promise<void>;
-  /** Ends every connection but its own, from the server's side. */
+  /** Ends every connection to the trial's database, from the server's side. */
   cut(): Promise<void>;
+  /** Sends everybody away who uses the trial's database, and takes every connection that there is. */
+  exhaust(): Promise<AsyncDisposable>;
+  /** How many connections to the trial's database there are, as the server has it. */
+  connections(): Promise<number>;
 }
 
 /** A disk that the tests may fill. */
@@ -69,14 +73,10 @@ const sqlite: Arena = {
   },
 };
 
-/** Each engine by its folder in `backends/`: starts its servers. */
+/** Each engine: starts its server. */
 export const engines: Readonly<Record<string, () => Promise<Arena[]>>> = {
   sqlite: () => Promise.resolve([sqlite]),
   postgres: async () => await (await import("./server_arenas.ts")).postgresArenas(),
   mysql: async () => await (await import("./server_arenas.ts")).mysqlArenas(),
-};
-
-/** Another server of an engine, which longer runs try as well. */
-export const variations: Readonly<Record<string, () => Promise<Arena[]>>> = {
   mariadb: async () => await (await import("./server_arenas.ts")).mariadbArenas(),
 };

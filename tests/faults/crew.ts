@@ -5,7 +5,7 @@
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { existsSync } from "node:fs";
+import { existsSync, writeFileSync } from "node:fs";
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import process from "node:process";
@@ -30,26 +30,30 @@ interface Member {
   stopped: boolean;
 }
 
+/** What all workers of a trial are told. */
+export type CrewOrders = Omit<Orders, "worker" | "seed" | "history" | "seconds" | "over">;
+
 /** Those who work at one trial. */
 export class Crew implements AsyncDisposable {
-  readonly #orders: Omit<Orders, "worker" | "seed" | "history" | "seconds">;
+  readonly #orders: CrewOrders;
   readonly #directory: string;
   readonly #seconds: number;
   #endsAt = Infinity;
-  readonly #note: (event: HistoryEvent) => void;
+  /** Writes down what the tests did, or could not do. */
+  readonly note: (event: HistoryEvent) => void;
   readonly #members: Member[] = [];
   /** What went wrong with processes: they broke, or hung. */
   readonly breakages: string[] = [];
 
   constructor(
-    orders: Omit<Orders, "worker" | "seed" | "history" | "seconds">,
+    orders: CrewOrders,
     directory: string,
     seconds: number,
   ) {
     this.#orders = orders;
     this.#directory = directory;
     this.#seconds = seconds;
-    this.#note = fileSink(join(directory, "tests.jsonl"));
+    this.note = fileSink(join(directory, "tests.jsonl"));
   }
 
   /** Those who run and are not stopped. */
@@ -62,6 +66,16 @@ export class Crew implements AsyncDisposable {
     return this.#endsAt - performance.now();
   }
 
+  /** The file that ends the work before its time. */
+  get #over(): string {
+    return join(this.#directory, "over");
+  }
+
+  /** Lets everybody finish what they are at. */
+  finish(): void {
+    writeFileSync(this.#over, "");
+  }
+
   /** Starts another worker. */
   hire(seed: number): void {
     const name = `w${this.#members.length + 1}`;
@@ -71,6 +85,7 @@ export class Crew implements AsyncDisposable {
       worker: name,
       seed,
       history,
+      over: this.#over,
       seconds: Math.max(0, Math.min(this.#seconds, this.left / 1e3)),
     };
     const parameters = ["run", "-A", "--quiet", "--no-check", `${root}tests/faults/worker.ts`, JSON.stringify(orders)];
@@ -84,7 +99,7 @@ export class Crew implements AsyncDisposable {
     const ended = once(child, "close").then(([code, signal]) => {
       clearTimeout(hung);
       if (code !== 0 && !member.killed) this.breakages.push(`${name} ended with ${code ?? signal}\n${said}`);
-      if (code !== 0) this.#note({ kind: "ended", at: sharedClock(), worker: name });
+      if (code !== 0) this.note({ kind: "ended", at: sharedClock(), worker: name });
     });
     const member: Member = { name, child, ended, killed: false, stopped: false };
     this.#members.push(member);
@@ -121,12 +136,30 @@ export class Crew implements AsyncDisposable {
   async disturb(what: string, work: () => Promise<void>, aftermath = 0): Promise<void> {
     const from = sharedClock();
     await work();
-    this.#note({ kind: "disturbed", from, at: sharedClock() + aftermath * 1e6, what });
+    this.note({ kind: "disturbed", from, at: sharedClock() + aftermath * 1e6, what });
   }
 
-  /** Waits until all have ended, and reads what they wrote. */
-  async history(): Promise<HistoryEvent[]> {
+  /** Waits until all have ended; nothing may be left of them. */
+  async ended(): Promise<void> {
     for (const { ended } of this.#members) await ended;
+    const left = await this.#processes();
+    if (left.length > 0) this.breakages.push(`processes are left: ${left.join(", ")}`);
+  }
+
+  /** The processes that know of this trial, by their command lines. */
+  async #processes(): Promise<string[]> {
+    if (!existsSync("/proc/self/cmdline")) return [];
+    const found: string[] = [];
+    for (const entry of await readdir("/proc")) {
+      if (!/^\d+$/.test(entry)) continue;
+      const command = await readFile(`/proc/${entry}/cmdline`, "utf8").catch(() => ""); // ended meanwhile
+      if (command.includes(this.#directory)) found.push(entry);
+    }
+    return found;
+  }
+
+  /** Reads what all wrote. */
+  async history(): Promise<HistoryEvent[]> {
     const events: HistoryEvent[] = [];
     for (const file of await readdir(this.#directory)) {
       if (!file.endsWith(".jsonl")) continue;

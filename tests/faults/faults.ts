@@ -18,6 +18,8 @@ export interface Scene {
   readonly proxy: Proxy | undefined;
   /** The shortest lease, in milliseconds. */
   readonly lease: number;
+  /** Whether nothing may be left to time limits of many seconds. */
+  readonly brief: boolean;
 }
 
 /** One thing that goes wrong. */
@@ -71,8 +73,10 @@ const diskFull: Fault = {
   },
 };
 
-/** A server that says nothing is given up after 15 s; then connections are made anew, and waiters may pause (s). */
-const RECOVERY = 20;
+/** What was cut is noticed at once, and connected anew after pauses of up to 2 s (s). */
+const RECOVERY = 2;
+/** A server that says nothing is given up after 15 s on PostgreSQL; then as above (s). */
+const RECOVERY_FROM_SILENCE = 15 + RECOVERY;
 
 const serverKilled: Fault = {
   name: "server killed and started again",
@@ -97,14 +101,31 @@ const connectionsCut: Fault = {
   },
 };
 
+/** Nobody is let in, and those who are in are sent away. */
+const noConnectionsLeft: Fault = {
+  name: "no connections left",
+  needs: "server",
+  async strike({ crew, ground, random }) {
+    await sleep(random.between(100, 300));
+    await crew.disturb("no connections left", async () => {
+      await using _ = await ground.server!.exhaust();
+      await sleep(random.between(100, 400));
+    }, RECOVERY);
+  },
+};
+
 /** A fault of the network, for a while. */
-function network(name: string, act: (proxy: Proxy, random: Random) => Promise<void>): Fault {
+function network(
+  name: string,
+  act: (proxy: Proxy, random: Random, brief: boolean) => Promise<void>,
+  recovery: number = RECOVERY,
+): Fault {
   return {
     name,
     needs: "proxy",
-    async strike({ crew, random, proxy }) {
+    async strike({ crew, random, proxy, brief }) {
       await sleep(random.between(50, 300));
-      await crew.disturb(name, () => act(proxy!, random), RECOVERY);
+      await crew.disturb(name, () => act(proxy!, random, brief), recovery);
     },
   };
 }
@@ -134,10 +155,11 @@ const answersSwallowed = network("answers swallowed after the statement took eff
   proxy.cut();
 });
 
-const halfOpen = network("half-open connections", async (proxy, random) => {
+const halfOpen = network("half-open connections", async (proxy, random, brief) => {
   proxy.strand(); // these hear nothing any more, and are not told
   await sleep(random.between(300, 900));
-});
+  if (brief) proxy.cut();
+}, RECOVERY_FROM_SILENCE);
 
 /** Everything that can go wrong. */
 export const faults: readonly Fault[] = [
@@ -148,6 +170,7 @@ export const faults: readonly Fault[] = [
   diskFull,
   serverKilled,
   connectionsCut,
+  noConnectionsLeft,
   networkCut,
   delayed,
   requestsDropped,

@@ -13,6 +13,10 @@ export interface Orders {
   readonly names: readonly string[];
   /** How long it works. */
   readonly seconds: number;
+  /** The work is over as soon as this file is there. */
+  readonly over: string;
+  /** How long it waits for a lock, at most, in seconds. */
+  readonly patience: number;
   /** The shortest lease that it asks for, in seconds. */
   readonly shortest: number;
   /** Whether its wall clock is hours off and jumps. */

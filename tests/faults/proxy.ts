@@ -79,11 +79,17 @@ export class Proxy implements AsyncDisposable {
   }
 
   /** Ends every conversation and takes no more. */
-  async [Symbol.asyncDispose](): Promise<void> {
+  async close(): Promise<void> {
+    if (!this.#listener.listening) return;
     const closed = once(this.#listener, "close");
     this.#listener.close();
     for (const conversation of this.#conversations) conversation.stranded = false;
     this.cut();
     await closed;
+  }
+
+  /** Ends every conversation and takes no more. */
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
   }
 }

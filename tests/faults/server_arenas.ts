@@ -4,10 +4,11 @@
  * @module
  */
 import type { Mode } from "@lockmgr/lockmgr";
+import { type Connection, createConnection } from "mysql2/promise";
 import postgres from "postgres";
 import { startMariadb } from "../servers/mariadb.ts";
 import { startMysql } from "../servers/mysql.ts";
-import { ask, freshDatabase } from "../servers/mysql_database.ts";
+import { type AnyRow, ask, freshDatabase } from "../servers/mysql_database.ts";
 import type { MysqlServer } from "../servers/mysql_server.ts";
 import { PostgresServer } from "../servers/postgres.ts";
 import type { Arena, Server } from "./arenas.ts";
@@ -21,51 +22,105 @@ function through(url: string, port: number): string {
   return other.href;
 }
 
-let tables = 0;
+/** Few enough to be used up in a moment, and more than twice what a crew wants. */
+const CONNECTIONS = 60;
+/** PostgreSQL's word for it. */
+const TOO_MANY_CONNECTIONS = "53300";
+/** Short enough that a connection which hears nothing is given up within a trial (seconds). */
+const SESSION_TIMEOUT = 6;
+const ANSWER_TIMEOUT = 4;
 
-async function cutPostgres(url: string): Promise<void> {
-  const sql = postgres(url, { max: 1, onnotice: () => {} });
-  await sql`SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-    WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'`;
-  await sql.end();
+let databases = 0;
+
+/** Ends the connections to a database. */
+const CUT = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1";
+
+/** Asks PostgreSQL on a connection of its own, which the server may still be giving back. */
+async function askPostgres(url: string, text: string, parameters: string[] = []): Promise<postgres.Row[]> {
+  for (let tries = 0;; tries++) {
+    const sql = postgres(url, { max: 1, onnotice: () => {} });
+    try {
+      return await sql.unsafe(text, parameters);
+    } catch (error) {
+      if ((error as { code?: string }).code !== TOO_MANY_CONNECTIONS || tries === 100) throw error;
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    } finally {
+      await sql.end();
+    }
+  }
+}
+
+async function exhaustPostgres(url: string, database: string): Promise<AsyncDisposable> {
+  const sql = postgres(url, { max: CONNECTIONS, onnotice: () => {} });
+  // Each takes a connection of its own as long as all are busy; those that are refused are what is wanted.
+  const fill = () => Promise.allSettled(Array.from({ length: CONNECTIONS }, () => sql`SELECT pg_sleep(0.1)`));
+  await fill();
+  await sql.unsafe(CUT, [database]);
+  await fill();
+  return { [Symbol.asyncDispose]: () => sql.end({ timeout: 1 }) };
 }
 
 /** PostgreSQL in every mode, on one server that is treated badly. */
 export async function postgresArenas(): Promise<Arena[]> {
-  const instance = await PostgresServer.start();
-  const { url } = instance;
-  const server: Server = {
-    port: instance.port,
-    targetAt: (port) => through(url, port),
-    kill: () => instance.kill(),
-    start: () => instance.start(),
-    cut: () => cutPostgres(url),
-  };
+  const instance = await PostgresServer.start({ settings: { max_connections: String(CONNECTIONS) } });
   return MODES.map((mode) => ({
     engine: "postgres",
     name: `postgres ${mode}`,
     mode,
     served: true,
-    open: () =>
-      Promise.resolve({
+    async open() {
+      const name = `trial_${++databases}`;
+      const url = await instance.createDatabase(name);
+      const ask = (text: string) => askPostgres(instance.url, text, [name]);
+      const server: Server = {
+        port: instance.port,
+        targetAt: (port) => through(url, port),
+        kill: () => instance.kill(),
+        start: () => instance.start(),
+        cut: async () => void await ask(CUT),
+        exhaust: () => exhaustPostgres(instance.url, name),
+        connections: async () =>
+          Number((await ask("SELECT count(*) AS n FROM pg_stat_activity WHERE datname = $1"))[0].n),
+      };
+      return {
         target: url,
-        options: { table: `trial_${tables++}` },
+        options: { sessionTimeout: SESSION_TIMEOUT },
         server,
-        [Symbol.asyncDispose]: () => Promise.resolve(),
-      }),
+        [Symbol.asyncDispose]: async () => void await askPostgres(instance.url, `DROP DATABASE ${name} WITH (FORCE)`),
+      };
+    },
   }));
 }
 
-async function cutMysql(url: string): Promise<void> {
-  const others = await ask(
-    url,
-    "SELECT id FROM information_schema.processlist WHERE id <> connection_id() AND db IS NOT NULL",
-  );
-  for (const { id, ID } of others) {
-    await ask(url, `KILL ${id ?? ID}`).catch((error) => {
+/** Ends the connections to a database; `query` asks the server. */
+async function cutMysql(query: (sql: string) => Promise<AnyRow[]>, name: string): Promise<void> {
+  for (const { id } of await query(connectionsTo(name))) {
+    await query(`KILL ${id}`).catch((error) => {
       if (error.code !== "ER_NO_SUCH_THREAD") throw error; // it has ended by itself
     });
   }
+}
+
+const connectionsTo = (name: string) => `SELECT id AS id FROM information_schema.processlist WHERE db = '${name}'`;
+
+async function exhaustMysql(url: string, database: string): Promise<AsyncDisposable> {
+  const connections: Connection[] = [];
+  const open = async () => {
+    const connection = await createConnection(url);
+    connection.on("error", () => {});
+    connections.push(connection);
+  };
+  // Those that are refused are what is wanted.
+  const fill = () => Promise.allSettled(Array.from({ length: CONNECTIONS + 2 }, open));
+  await fill();
+  await cutMysql(async (sql) => (await connections[0].query(sql))[0] as AnyRow[], database);
+  await fill();
+  return {
+    [Symbol.asyncDispose]: () => {
+      for (const connection of connections) connection.destroy();
+      return Promise.resolve();
+    },
+  };
 }
 
 function mysqlModes(flavor: string, instance: MysqlServer): Arena[] {
@@ -75,25 +130,30 @@ function mysqlModes(flavor: string, instance: MysqlServer): Arena[] {
     mode,
     served: true,
     async open() {
-      const { url, drop } = await freshDatabase(instance);
+      const { name, url, drop } = await freshDatabase(instance);
       const server: Server = {
         port: instance.port,
         targetAt: (port) => through(url, port),
         kill: () => instance.kill(),
         start: () => instance.start(),
-        cut: () => cutMysql(url),
+        cut: () => cutMysql((sql) => ask(instance.url, sql), name),
+        exhaust: () => exhaustMysql(instance.url, name),
+        connections: async () => (await ask(instance.url, connectionsTo(name))).length,
       };
-      return { target: url, options: {}, server, [Symbol.asyncDispose]: drop };
+      const options = { sessionTimeout: SESSION_TIMEOUT, timeout: ANSWER_TIMEOUT };
+      return { target: url, options, server, [Symbol.asyncDispose]: drop };
     },
   }));
 }
 
+const settings = [`--max-connections=${CONNECTIONS}`];
+
 /** MySQL in every mode. */
 export async function mysqlArenas(): Promise<Arena[]> {
-  return mysqlModes("mysql", await startMysql());
+  return mysqlModes("mysql", await startMysql({ settings }));
 }
 
 /** MariaDB in every mode. */
 export async function mariadbArenas(): Promise<Arena[]> {
-  return mysqlModes("mariadb", await startMariadb());
+  return mysqlModes("mariadb", await startMariadb({ settings }));
 }

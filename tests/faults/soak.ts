@@ -7,7 +7,7 @@
 import process from "node:process";
 import { parseArgs } from "node:util";
 import { report } from "../history/checker.ts";
-import { type Arena, engines, variations } from "./arenas.ts";
+import { type Arena, engines } from "./arenas.ts";
 import { concerns, type Fault, faults } from "./faults.ts";
 import { type Random, seeded } from "./random.ts";
 import { mayMount } from "./small_disk.ts";
@@ -61,10 +61,9 @@ async function soak(here: readonly Arena[], seed: number, until: number): Promis
   return true;
 }
 
-const all = { ...engines, ...variations };
-const chosen = values.engine?.split(",") ?? Object.keys(all);
+const chosen = values.engine?.split(",") ?? Object.keys(engines);
 const here: Arena[] = [];
-for (const engine of chosen) if (Object.hasOwn(all, engine)) here.push(...await all[engine]());
+for (const engine of chosen) if (Object.hasOwn(engines, engine)) here.push(...await engines[engine]());
 const seed = Number(values.seed);
 const minutes = Number(values.minutes);
 if (here.length === 0 || !Number.isSafeInteger(seed) || !(minutes > 0)) {

@@ -7,8 +7,10 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { check, type Verdict } from "../history/checker.ts";
-import type { Arena } from "./arenas.ts";
-import { Crew } from "./crew.ts";
+import { sharedClock } from "../history/clock.ts";
+import { watchStalls } from "../history/stalls.ts";
+import type { Arena, Ground } from "./arenas.ts";
+import { Crew, type CrewOrders } from "./crew.ts";
 import type { Fault, Scene } from "./faults.ts";
 import { Proxy } from "./proxy.ts";
 import { seeded } from "./random.ts";
@@ -17,24 +19,36 @@ import { seeded } from "./random.ts";
 export interface TrialOptions {
   /** The same seed makes the same choices; what the kernel does in between is its own. */
   readonly seed: number;
+  /** How long the work takes; in turn, at most. */
   readonly seconds: number;
   /** How many processes work at once. @default 4 */
   readonly workers?: number;
+  /** Whether each fault happens once, one after the other, instead of all of them all the time. @default false */
+  readonly inTurn?: boolean;
 }
 
 /** What came of a trial. */
 export interface Result {
   readonly verdict: Verdict;
-  /** What went wrong with processes: they broke, or hung. */
+  /** What went wrong with processes and connections: they broke, hung, or stayed. */
   readonly breakages: readonly string[];
   /** How often things went wrong on purpose. */
   readonly strikes: number;
+  /** How many holds began when all faults were over: only in turn. */
+  readonly recovered: number;
   /** Where the history is, when it was judged badly. */
   readonly kept: string | undefined;
 }
 
-/** The shortest lease that workers ask for, in seconds: on a server, a crash takes about one. */
-const SHORTEST = { lease: 0.2, hybrid: 0.2, session: 0.2 } as const;
+/** The shortest lease that workers ask for, in seconds. */
+const SHORTEST = 0.2;
+/** How long workers wait for a lock at most (s), and how long all is calm after the faults in turn (ms). */
+const PATIENCE = { long: 3, brief: 1 };
+const CALM = 1_000;
+/** Until when the server must have seen that connections have ended (ms). */
+const FAREWELL = 10_000;
+
+const sleep = (milliseconds: number) => new Promise<void>((resolve) => setTimeout(resolve, milliseconds));
 
 async function strikeOnAndOn(fault: Fault, scene: Scene): Promise<number> {
   let strikes = 0;
@@ -42,34 +56,73 @@ async function strikeOnAndOn(fault: Fault, scene: Scene): Promise<number> {
   return strikes;
 }
 
-/** Holds a trial with faults, all of them at once. */
+/** Each fault once, in an order of chance. */
+async function strikeInTurn(faults: readonly Fault[], scene: Scene): Promise<number> {
+  const waiting = faults.filter(({ strike }) => strike);
+  const strikes = waiting.length;
+  while (waiting.length > 0) {
+    await waiting.splice(Math.floor(scene.random.between(0, waiting.length)), 1)[0].strike!(scene);
+  }
+  return strikes;
+}
+
+/** All faults at once. */
+async function strikeTogether(faults: readonly Fault[], scene: Scene, seed: number): Promise<number> {
+  const strikes = await Promise.all(
+    faults.map((fault, index) => strikeOnAndOn(fault, { ...scene, random: seeded(seed + index + 1) })),
+  );
+  return strikes.reduce((sum, one) => sum + one, 0);
+}
+
+/** Lets things go wrong while the workers work, until all have ended. */
+async function work(scene: Scene, faults: readonly Fault[], { seed, inTurn }: TrialOptions) {
+  const { crew, proxy } = scene;
+  using _stalls = proxy && watchStalls("tests", crew.note);
+  const strikes = await (inTurn ? strikeInTurn(faults, scene) : strikeTogether(faults, scene, seed));
+  const calmFrom = sharedClock();
+  if (inTurn) await sleep(CALM);
+  crew.finish();
+  await crew.ended();
+  await proxy?.close();
+  return { strikes, calmFrom };
+}
+
+/** Once all workers have ended the server has no connection of theirs. */
+async function farewell(ground: Ground): Promise<string | undefined> {
+  const until = performance.now() + FAREWELL;
+  let left = await ground.server?.connections() ?? 0;
+  for (; left > 0 && performance.now() < until; left = await ground.server!.connections()) await sleep(20);
+  return left > 0 ? `the server still has ${left} connections of workers that have ended` : undefined;
+}
+
+/** Holds a trial with faults. */
 export async function trial(arena: Arena, faults: readonly Fault[], options: TrialOptions): Promise<Result> {
-  const random = seeded(options.seed);
+  const { seed, seconds, workers = 4, inTurn = false } = options;
+  const random = seeded(seed);
   const directory = await mkdtemp(join(tmpdir(), "lockmgr-history-"));
   await using ground = await arena.open(faults.some(({ needs }) => needs === "disk"));
   const proxied = faults.some(({ needs }) => needs === "proxy");
   await using proxy = proxied ? await Proxy.start(ground.server!.port) : undefined;
-  const target = proxy ? ground.server!.targetAt(proxy.port) : ground.target;
-  const orders = Object.assign({}, ...faults.map(({ orders }) => orders));
   const { mode } = arena;
-  const shortest = SHORTEST[mode];
-  const names = ["first", "Zweite", "третья"];
-  const whole = { ...orders, target, options: ground.options, mode, names, shortest };
-  await using crew = new Crew(whole, directory, options.seconds);
-  for (let count = 0; count < (options.workers ?? 4); count++) crew.hire(Math.floor(random.between(0, 2 ** 31)));
+  const whole: CrewOrders = {
+    ...Object.assign({}, ...faults.map(({ orders }) => orders)),
+    target: proxy ? ground.server!.targetAt(proxy.port) : ground.target,
+    options: ground.options,
+    mode,
+    names: ["first", "Zweite", "третья"],
+    shortest: SHORTEST,
+    patience: inTurn ? PATIENCE.brief : PATIENCE.long,
+  };
+  await using crew = new Crew(whole, directory, seconds);
+  for (let count = 0; count < workers; count++) crew.hire(Math.floor(random.between(0, 2 ** 31)));
   await crew.atWork();
-  const scene = { crew, ground, proxy, lease: shortest * 1e3 };
-  const strikes = await Promise.all(
-    faults.map((fault, index) => strikeOnAndOn(fault, { ...scene, random: seeded(options.seed + index + 1) })),
-  );
+  const scene: Scene = { crew, ground, proxy, random, lease: SHORTEST * 1e3, brief: inTurn };
+  const { strikes, calmFrom } = await work(scene, faults, options);
+  const stayed = await farewell(ground);
   const verdict = check(await crew.history(), { waiting: 2, sessions: mode !== "lease" });
-  const { breakages } = crew;
+  const breakages = [...crew.breakages, ...stayed ? [stayed] : []];
   const good = verdict.offences.length === 0 && breakages.length === 0;
   if (good) await rm(directory, { recursive: true });
-  return {
-    verdict,
-    breakages,
-    strikes: strikes.reduce((sum, one) => sum + one, 0),
-    kept: good ? undefined : directory,
-  };
+  const recovered = verdict.seen.beginnings.filter((at) => at > calmFrom).length;
+  return { verdict, breakages, strikes, recovered, kept: good ? undefined : directory };
 }

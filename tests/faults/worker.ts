@@ -1,11 +1,13 @@
 /** One process that uses locks in every way for a while, and writes down what came of it. */
 import type { Backend, Lock } from "@lockmgr/lockmgr";
+import { existsSync } from "node:fs";
 import process from "node:process";
 import { sharedClock } from "../history/clock.ts";
 import { fileSink, Recorder } from "../history/recorder.ts";
 import { watchStalls } from "../history/stalls.ts";
 import type { Orders } from "./orders.ts";
 import { seeded } from "./random.ts";
+import { connectionsOfOurs } from "./sockets.ts";
 import { wildClock } from "./wild_clock.ts";
 
 const orders: Orders = JSON.parse(process.argv[2]);
@@ -15,6 +17,8 @@ const { BackendError, connect } = await import("@lockmgr/lockmgr"); // after the
 
 const sink = fileSink(orders.history);
 let endsAt = performance.now() + orders.seconds * 1e3;
+/** Looks whether connections are closed after disposal, 10 ms apart. */
+const FAREWELL = 200;
 const sleep = (milliseconds: number) => new Promise<void>((resolve) => setTimeout(resolve, milliseconds));
 const rows = orders.mode !== "session";
 
@@ -29,7 +33,10 @@ const lease = () => orders.shortest * random.between(1, 2);
 
 /** A short hold, with a look at the server or a renewal in between. */
 async function work(): Promise<void> {
-  const lock = await hand.acquire(name(), { expires: rows ? lease() * 2 : undefined, wait: random.between(0, 3) });
+  const lock = await hand.acquire(name(), {
+    expires: rows ? lease() * 2 : undefined,
+    wait: random.between(0, orders.patience),
+  });
   if (lock === undefined) return await sleep(random.between(0, 10));
   await hold(lock, random.between(0, 20));
   if (random.next() < 0.2) await hand.verify(lock);
@@ -39,7 +46,7 @@ async function work(): Promise<void> {
 
 /** Stays until the lease is over, and then does what a stale holder should not. */
 async function overstay(): Promise<void> {
-  const lock = await hand.acquire(name(), { expires: lease(), wait: random.between(0, 3) });
+  const lock = await hand.acquire(name(), { expires: lease(), wait: random.between(0, orders.patience) });
   if (lock === undefined) return;
   await hold(lock, Infinity);
   await sleep(random.between(0, 30));
@@ -81,7 +88,7 @@ async function tidy(): Promise<void> {
 
 /** A database may be out of reach when a process starts. */
 async function open(): Promise<Backend | undefined> {
-  while (performance.now() < endsAt) {
+  while (performance.now() < endsAt && !existsSync(orders.over)) {
     try {
       return await connect(orders.target, { ...orders.options, mode: orders.mode });
     } catch (error) {
@@ -113,7 +120,10 @@ const hand = new Recorder(orders.worker, backend, sink);
       ...orders.blocks ? [block, block, block] : [],
     ]
     : [work, work, work, work, work, tidy];
-  while (performance.now() < endsAt) await random.pick(acts)();
+  while (performance.now() < endsAt && !existsSync(orders.over)) await random.pick(acts)();
 }
 await backend[Symbol.asyncDispose]();
+let left = connectionsOfOurs();
+for (let tries = 0; left.length > 0 && tries < FAREWELL; tries++, left = connectionsOfOurs()) await sleep(10);
+if (left.length > 0) throw new Error(`the backend was disposed of, and left connections: ${left.join(", ")}`);
 sink({ kind: "ended", at: sharedClock(), worker: orders.worker });

@@ -52,7 +52,13 @@ const RULES: readonly Rule[] = [exclusion, risingTokens, foreignHarm, lossTold, 
 export interface Verdict {
   readonly offences: readonly Offence[];
   /** How much it has looked at: a history in which nothing happened proves nothing. */
-  readonly seen: { readonly holds: number; readonly operations: number; readonly losses: number };
+  readonly seen: {
+    readonly holds: number;
+    readonly operations: number;
+    readonly losses: number;
+    /** When each hold began. */
+    readonly beginnings: readonly number[];
+  };
 }
 
 /** Tries a history. */
@@ -63,7 +69,12 @@ export function check(history: readonly HistoryEvent[], tolerance: Tolerance = {
   const losses = holds.filter(({ told }) => told).length;
   return {
     offences: RULES.flatMap((rule) => rule(reading, all)),
-    seen: { holds: holds.length, operations: operations.length, losses },
+    seen: {
+      holds: holds.length,
+      operations: operations.length,
+      losses,
+      beginnings: holds.map(({ begunAt }) => begunAt),
+    },
   };
 }
 
