@@ -3,6 +3,7 @@
  * trial costs seconds, a trial has all of them, one after the other; `LOCKMGR_FAULTS=each` tries each by itself.
  * `LOCKMGR_SEED` repeats a run's choices.
  */
+import { BackendError, connect, getLock, type Lock } from "@lockmgr/lockmgr";
 import assert from "node:assert/strict";
 import { readdir } from "node:fs/promises";
 import process from "node:process";
@@ -34,6 +35,35 @@ async function survive(name: string, arena: Arena, chosen: readonly Fault[], inT
   assert(verdict.seen.holds > 0, `nothing was held\n${story}`);
   assert(chosen.every(({ strike }) => strike === undefined) || strikes > 0, "nothing went wrong");
   if (inTurn) assert(recovered > 0, `nothing was held after the faults\n${story}`);
+}
+
+/** An error of the database that may pass. */
+function passing(error: unknown): boolean {
+  assert(error instanceof BackendError, String(error));
+  assert.equal(error.retryable, true, error.message);
+  return true;
+}
+
+for (const arena of arenas.filter(({ served }) => served)) {
+  test(`faults: ${arena.name}: a server without connections is no lock held by another, and a waiter outlives it`, async () => {
+    await using ground = await arena.open();
+    const options = { ...ground.options, mode: arena.mode };
+    await using backend = await connect(ground.target, options);
+    const before = await getLock("before", { backend });
+    let waiter: Promise<Lock>;
+    {
+      await using _ = await ground.server!.exhaust();
+      await assert.rejects(getLock("without waiting", { backend }), passing);
+      const another = async () => {
+        await using other = await connect(ground.target, options);
+        await getLock("newcomer", { backend: other });
+      };
+      await assert.rejects(another(), passing);
+      waiter = getLock("waiter", { backend, wait: 20 });
+    }
+    assert((await waiter).held);
+    assert.equal(before.held, arena.mode === "lease"); // its connection was ended
+  });
 }
 
 for (const arena of arenas) {

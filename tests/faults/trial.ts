@@ -80,8 +80,10 @@ async function work(scene: Scene, faults: readonly Fault[], { seed, inTurn }: Tr
   using _stalls = proxy && watchStalls("tests", crew.note);
   const strikes = await (inTurn ? strikeInTurn(faults, scene) : strikeTogether(faults, scene, seed));
   const calmFrom = sharedClock();
-  if (inTurn) await sleep(CALM);
-  crew.finish();
+  if (inTurn) {
+    await sleep(CALM);
+    crew.finish();
+  }
   await crew.ended();
   await proxy?.close();
   return { strikes, calmFrom };
