@@ -9,6 +9,7 @@ import { exclusion } from "./rules/exclusion.ts";
 import { explained } from "./rules/explained.ts";
 import { foreignHarm } from "./rules/foreign_harm.ts";
 import { lossTold } from "./rules/loss_told.ts";
+import { punctual } from "./rules/punctual.ts";
 import { risingTokens } from "./rules/rising_tokens.ts";
 import { starvation } from "./rules/starvation.ts";
 
@@ -19,6 +20,7 @@ export type RuleName =
   | "no foreign harm"
   | "loss told"
   | "no starvation"
+  | "punctual"
   | "all or nothing"
   | "explained";
 
@@ -39,6 +41,11 @@ export interface Tolerance {
   readonly telling?: number;
   /** Seconds that a name may be free with somebody waiting for it. @default 3 */
   readonly waiting?: number;
+  /**
+   * Seconds that a wait may last longer than was asked for: so long a question that is under way at its end is given
+   * for its answer. @default 2
+   */
+  readonly lateness?: number;
   /** Whether a lock may also end with the connection that kept it. @default false */
   readonly sessions?: boolean;
 }
@@ -46,7 +53,7 @@ export interface Tolerance {
 /** A rule: all the ways in which a history breaks it. */
 export type Rule = (reading: Reading, tolerance: Required<Tolerance>) => Offence[];
 
-const RULES: readonly Rule[] = [exclusion, risingTokens, foreignHarm, lossTold, starvation, explained];
+const RULES: readonly Rule[] = [exclusion, risingTokens, foreignHarm, lossTold, starvation, punctual, explained];
 
 /** What the checker has found. */
 export interface Verdict {
@@ -64,7 +71,7 @@ export interface Verdict {
 /** Tries a history. */
 export function check(history: readonly HistoryEvent[], tolerance: Tolerance = {}): Verdict {
   const reading = read(history);
-  const all = { telling: 50, waiting: 3, sessions: false, ...tolerance };
+  const all = { telling: 50, waiting: 3, lateness: 2, sessions: false, ...tolerance };
   const { holds, operations } = reading;
   const losses = holds.filter(({ told }) => told).length;
   return {

@@ -121,3 +121,15 @@ export function losesGrants(real: Backend): Backend {
     },
   });
 }
+
+/** Takes its time for every answer. */
+export function answersLate(real: Backend): Backend {
+  return around(real, {
+    async acquire(requests, options) {
+      const answers = await real.acquire(requests, options);
+      if (answers.every(({ granted }) => granted)) return answers;
+      await new Promise((resolve) => setTimeout(resolve, 800));
+      return answers;
+    },
+  });
+}

@@ -82,6 +82,13 @@ async function vanishing(a: Recorder): Promise<void> {
   await a.release(lock);
 }
 
+/** Waits for what nobody gives back. */
+async function inVain(a: Recorder, b: Recorder): Promise<void> {
+  const lock = (await a.acquire("x", { expires: 60 }))!;
+  await b.acquire("x", { expires: 60, wait: 0.2 });
+  await a.release(lock);
+}
+
 /** Runs a plot on a database of its own, with three hands on it that know nothing of each other. */
 async function play(lie: (real: Backend) => Backend, plot: Plot): Promise<HistoryEvent[]> {
   await using real = await connect("sqlite::memory:");
@@ -105,16 +112,17 @@ const plots: readonly [plot: Plot, lie: (real: Backend) => Backend, ...broken: R
   [allOrNothing, liars.leavesOneBehind, "all or nothing"],
   [waiting, liars.starvesWaiters, "no starvation"],
   [vanishing, liars.losesGrants, "explained"],
+  [inVain, liars.answersLate, "punctual"],
 ];
 
 for (const [plot, lie, ...broken] of plots) {
   test(`checker: ${lie.name || plot.name} is caught by ${broken.join(" and ")}, and by no other rule`, async () => {
-    const verdict = check(await play(lie, plot), { waiting: 0.4 });
+    const verdict = check(await play(lie, plot), { waiting: 0.4, lateness: 0.2 });
     const rules = [...new Set(verdict.offences.map(({ rule }) => rule))];
     assert.deepEqual(rules.sort(), broken.sort(), report(verdict));
   });
   test(`checker: the honest backend passes: ${plot.name}`, async () => {
-    const verdict = check(await play(liars.honest, plot), { waiting: 0.4 });
+    const verdict = check(await play(liars.honest, plot), { waiting: 0.4, lateness: 0.2 });
     assert.equal(verdict.offences.length, 0, report(verdict));
     assert(verdict.seen.holds > 0);
   });

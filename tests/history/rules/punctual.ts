@@ -1,0 +1,19 @@
+import type { Offence, Rule } from "../checker.ts";
+import { overlap, stallsOf } from "../reading.ts";
+import { tellOperation } from "../telling.ts";
+
+/** Who waits for a name comes back when the wait is over, whether the database answers or not. */
+export const punctual: Rule = (reading, { lateness, telling }) => {
+  const stalls = stallsOf(reading);
+  return reading.operations.flatMap((operation): Offence[] => {
+    const { verb, wait, invokedAt, completedAt, worker, answer, names } = operation;
+    if (verb !== "acquire" || wait === undefined || answer === undefined) return [];
+    const over = invokedAt + wait * 1e6;
+    const late = completedAt - over - overlap(over, completedAt, stalls(worker));
+    if (late <= lateness * 1e6 + telling * 1e3) return [];
+    const story = `${tellOperation(operation)} was to wait ${wait.toFixed(3)} s, and came ${
+      (late / 1e6).toFixed(3)
+    } s late`;
+    return [{ rule: "punctual", name: names[0], story }];
+  });
+};
