@@ -125,7 +125,7 @@ function network(
     needs: "proxy",
     async strike({ crew, random, proxy, brief }) {
       await sleep(random.between(50, 300));
-      await crew.disturb(name, () => act(proxy!, random, brief), recovery);
+      await crew.disturb(name, () => act(proxy!, random, brief), brief ? RECOVERY : recovery);
     },
   };
 }

@@ -27,8 +27,8 @@ const arenas: Arena[] = [];
 for (const engine of chosen) arenas.push(...await engines[engine]());
 
 async function survive(name: string, arena: Arena, chosen: readonly Fault[], inTurn: boolean): Promise<void> {
-  const seconds = inTurn ? IN_TURN : ALONE;
-  const { verdict, breakages, strikes, recovered, kept } = await trial(arena, chosen, { seed, seconds, inTurn });
+  const how = inTurn ? { seconds: IN_TURN, workers: 3 } : { seconds: ALONE };
+  const { verdict, breakages, strikes, recovered, kept } = await trial(arena, chosen, { seed, inTurn, ...how });
   const story = `LOCKMGR_SEED=${seed}, history in ${kept}\n${breakages.join("\n")}\n${report(verdict)}`;
   console.log(`${name}: ${strikes} strikes, ${report(verdict)}`);
   assert(kept === undefined, story);

@@ -44,7 +44,7 @@ export interface Result {
 const SHORTEST = 0.2;
 /** How long workers wait for a lock at most (s), and how long all is calm after the faults in turn (ms). */
 const PATIENCE = { long: 3, brief: 1 };
-const CALM = 1_000;
+const CALM = 500;
 /** Until when the server must have seen that connections have ended (ms). */
 const FAREWELL = 10_000;
 
