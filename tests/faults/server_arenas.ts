@@ -63,9 +63,10 @@ async function exhaustPostgres(url: string, database: string): Promise<AsyncDisp
 /** PostgreSQL in every mode, on one server that is treated badly. */
 export async function postgresArenas(): Promise<Arena[]> {
   const instance = await PostgresServer.start({ settings: { max_connections: String(CONNECTIONS) } });
-  return MODES.map((mode) => ({
+  const ways = [...MODES.map((mode) => ({ mode })), { mode: "session" as const, blocking: true }];
+  return ways.map(({ mode, ...further }) => ({
     engine: "postgres",
-    name: `postgres ${mode}`,
+    name: ["postgres", mode, ...Object.keys(further)].join(" "),
     mode,
     served: true,
     async open() {
@@ -84,7 +85,7 @@ export async function postgresArenas(): Promise<Arena[]> {
       };
       return {
         target: url,
-        options: { sessionTimeout: SESSION_TIMEOUT },
+        options: { sessionTimeout: SESSION_TIMEOUT, ...further },
         server,
         [Symbol.asyncDispose]: async () => void await askPostgres(instance.url, `DROP DATABASE ${name} WITH (FORCE)`),
       };
