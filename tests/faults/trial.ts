@@ -50,10 +50,21 @@ const FAREWELL = 10_000;
 
 const sleep = (milliseconds: number) => new Promise<void>((resolve) => setTimeout(resolve, milliseconds));
 
-async function strikeOnAndOn(fault: Fault, scene: Scene): Promise<number> {
+/** Strikes for as long as the work lasts. What is done to the server itself takes turns: one that is down can do nothing. */
+async function strikeOnAndOn(fault: Fault, scene: Scene, atServer: Turns): Promise<number> {
   let strikes = 0;
-  for (; fault.strike && scene.crew.left > 0; strikes++) await fault.strike(scene);
+  for (; fault.strike && scene.crew.left > 0; strikes++) {
+    await (fault.needs === "server" ? atServer(() => fault.strike!(scene)) : fault.strike(scene));
+  }
   return strikes;
+}
+
+/** Does one thing after the other. */
+type Turns = (work: () => Promise<void>) => Promise<void>;
+
+function turns(): Turns {
+  let last = Promise.resolve();
+  return (work) => last = last.then(work);
 }
 
 /** Each fault once, in an order of chance. */
@@ -68,8 +79,9 @@ async function strikeInTurn(faults: readonly Fault[], scene: Scene): Promise<num
 
 /** All faults at once. */
 async function strikeTogether(faults: readonly Fault[], scene: Scene, seed: number): Promise<number> {
+  const atServer = turns();
   const strikes = await Promise.all(
-    faults.map((fault, index) => strikeOnAndOn(fault, { ...scene, random: seeded(seed + index + 1) })),
+    faults.map((fault, index) => strikeOnAndOn(fault, { ...scene, random: seeded(seed + index + 1) }, atServer)),
   );
   return strikes.reduce((sum, one) => sum + one, 0);
 }

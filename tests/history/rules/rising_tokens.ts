@@ -1,16 +1,29 @@
 import type { Offence, Rule } from "../checker.ts";
-import type { Hold } from "../reading.ts";
+import { type Hold, overlap, type Reading, stallsOf } from "../reading.ts";
 import { tellHold } from "../telling.ts";
+
+/** Whether a process may have begun so late to take itself for the holder although another had begun before. */
+type Belated = (hold: Hold, since: number) => boolean;
+
+/**
+ * A holder that trusts a clock never begins when another has begun. One that trusts a connection may: when its process
+ * runs again it finds the answer first, and then that the connection has ended.
+ */
+function belatedIn(reading: Reading, sessions: boolean, telling: number): Belated {
+  if (!sessions) return () => false;
+  const stalls = stallsOf(reading);
+  return (hold, since) => hold.begunAt - since - overlap(since, hold.begunAt, stalls(hold.worker)) <= telling * 1e3;
+}
 
 /**
  * Which of two acquisitions came first: the one that had ended before the other was asked for, or whose holder
  * believed in it and had begun before. One whose answer came when it had lapsed already says nothing by its time.
  */
-function inOrder(holds: readonly Hold[]): Offence[] {
+function inOrder(holds: readonly Hold[], belated: Belated): Offence[] {
   const offences: Offence[] = [];
   let highest: Hold | undefined;
   for (const hold of holds.filter(({ sure }) => sure)) {
-    if (highest && hold.token <= highest.token) {
+    if (highest && hold.token <= highest.token && !belated(hold, highest.begunAt)) {
       offences.push({ rule: "rising tokens", name: hold.name, story: `${tellHold(hold)} after ${tellHold(highest)}` });
     }
     if (highest === undefined || hold.token > highest.token) highest = hold;
@@ -50,8 +63,10 @@ function repeated(holds: readonly Hold[]): Offence[] {
 }
 
 /** For one name, tokens strictly rise in the order of acquisitions. */
-export const risingTokens: Rule = ({ holds }) =>
-  [...Map.groupBy(holds, ({ name }) => name).values()].flatMap((own) => {
-    const offences = [...repeated(own), ...inOrder(own), ...byAnswers(own)];
+export const risingTokens: Rule = (reading, { sessions, telling }) => {
+  const belated = belatedIn(reading, sessions, telling);
+  return [...Map.groupBy(reading.holds, ({ name }) => name).values()].flatMap((own) => {
+    const offences = [...repeated(own), ...inOrder(own, belated), ...byAnswers(own)];
     return [...new Map(offences.map((offence) => [offence.story, offence])).values()];
   });
+};
