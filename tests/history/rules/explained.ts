@@ -5,7 +5,7 @@ import { tellHold, tellOperation } from "../telling.ts";
 
 /** A process gives a lease up a little before the server does: 0.1 % and a millisecond; twice that is allowed here. */
 const EARLY_SHARE = 0.998;
-const EARLY_FLOOR = 3_000;
+const EARLY_FLOOR = 2_000;
 
 /** Until when the server must keep a lock, given what it confirmed before `at`. */
 function keptUntil({ grant, operations }: Hold, at: number): number {
