@@ -6,6 +6,7 @@
 import type { Backend, Lifeline } from "../../core/backend.ts";
 import { monotonic, sleep } from "../../core/runtime.ts";
 import { type AdvisoryKey, keyArguments, keyParameters } from "./advisory_key.ts";
+import { inTime } from "./client.ts";
 import { type AdvisoryEntry, type AdvisorySessions, advisorySessions } from "./advisory_sessions.ts";
 import { isInstance, isSql, type Sender, sourceOf } from "./driver.ts";
 import { translate } from "./errors.ts";
@@ -14,6 +15,9 @@ import type { Session } from "./session.ts";
 /** Pauses between tries (ms): from the first to the last, growing by half. A blocked statement would hold a snapshot. */
 const PAUSE_FIRST = 2;
 const PAUSE_LAST = 40;
+
+/** How long an attempt may still be unanswered when the time is over (s). */
+const LAST_ANSWER = 2;
 
 /** What became of an attempt: how to give it back, and the session it rides on. */
 export interface Taken {
@@ -49,11 +53,12 @@ export async function attemptOn(client: unknown, key: AdvisoryKey, shared: boole
 }
 
 /** Tries once, or with a limit (ms) until it is had; the sessions stay when it is. */
-export async function take({ attempt, sessions }: Attempt, limit: number | undefined): Promise<Taken | undefined> {
+export async function take(how: Attempt, limit: number | undefined): Promise<Taken | undefined> {
+  const { attempt, sessions } = how;
   sessions?.enter();
   let taken: Taken | undefined;
   try {
-    taken = await (limit === undefined ? attempt() : patiently(attempt, limit));
+    taken = await (limit === undefined ? attempt() : patiently(how, limit));
   } finally {
     if (taken === undefined) await sessions?.leave();
   }
@@ -61,14 +66,25 @@ export async function take({ attempt, sessions }: Attempt, limit: number | undef
 }
 
 /** Tries until it is had or the time is over; the last try comes at the end. */
-async function patiently(attempt: Attempt["attempt"], limit: number): Promise<Taken | undefined> {
+async function patiently(how: Attempt, limit: number): Promise<Taken | undefined> {
   const deadline = monotonic() + limit;
   for (let pause = PAUSE_FIRST;; pause = Math.min(pause * 1.5, PAUSE_LAST)) {
-    const taken = await attempt();
+    const taken = await tryBy(deadline, how);
     const left = deadline - monotonic();
     if (taken || left <= 0) return taken;
     await sleep(Math.min(pause * (0.5 + Math.random()), left));
   }
+}
+
+/** Tries once. What a silent server grants when nobody waits for it any more is given back. */
+async function tryBy(deadline: number, { attempt, sessions }: Attempt): Promise<Taken | undefined> {
+  const answer = attempt();
+  const seconds = Math.ceil(Math.max(deadline - monotonic(), 0) / 1e3) + LAST_ANSWER;
+  return await inTime(answer, seconds, () => {
+    sessions?.enter(); // until that answer
+    const giveBack = async (taken?: Taken) => void await (taken ? taken.release() : sessions?.leave());
+    answer.then(giveBack, () => giveBack()).catch(() => {}); // it ends with its session
+  });
 }
 
 /** On the caller's own transaction; it ends with it. */

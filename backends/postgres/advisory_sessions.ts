@@ -1,7 +1,8 @@
 import { UnsupportedError } from "../../core/errors.ts";
 import type { Source } from "./driver.ts";
 import { requireSessions } from "./pooling.ts";
-import { Session } from "./session.ts";
+import type { Session } from "./session.ts";
+import { openSession } from "./session_opening.ts";
 
 /** Seconds of silence after which the server ends the session. */
 const TIMEOUT = 15;
@@ -72,7 +73,7 @@ export class AdvisorySessions {
   }
 
   async #open(): Promise<Session> {
-    const session = await Session.open(this.#source, TIMEOUT);
+    const session = await openSession(this.#source, TIMEOUT);
     try {
       const [row] = await session.send("SELECT version() AS version, pg_is_in_recovery()::text AS replica", []);
       const server = { table: "", version: row.version!, replica: row.replica === "true", direct: session.direct };

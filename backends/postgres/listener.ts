@@ -2,7 +2,8 @@ import { BackendError } from "../../core/errors.ts";
 import { startTimer, type Timer } from "../../core/runtime.ts";
 import type { Source } from "./driver.ts";
 import { CHANNEL } from "./keys.ts";
-import { Session } from "./session.ts";
+import type { Session } from "./session.ts";
+import { openSession } from "./session_opening.ts";
 
 /** Pauses before the connection is opened again (ms): from the first to the last, doubling. */
 const RECONNECT_FIRST = 50;
@@ -115,7 +116,7 @@ export class Listener {
 
   async #open(): Promise<Session> {
     const onNotify = (channel: string, key: string) => this.#heard(channel, key);
-    const session = await Session.open(this.#source, this.#timeout, { onNotify, signal: this.#closing.signal });
+    const session = await openSession(this.#source, this.#timeout, { onNotify, signal: this.#closing.signal });
     try {
       await session.send(`LISTEN ${CHANNEL}`, [], false);
       return session;

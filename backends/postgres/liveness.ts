@@ -1,8 +1,9 @@
 import { BackendError } from "../../core/errors.ts";
 import type { Source } from "./driver.ts";
 import { translate } from "./errors.ts";
-import type { Voucher } from "./rows_backend.ts";
-import { Session } from "./session.ts";
+import type { Session } from "./session.ts";
+import { openSession } from "./session_opening.ts";
+import type { Voucher } from "./voucher.ts";
 
 /**
  * One session that vouches for all hybrid locks of a backend: it keeps one advisory lock with a random key. When the
@@ -39,7 +40,7 @@ export class Liveness {
 
   async #take(): Promise<Voucher & { lifeline: Session }> {
     try {
-      const lifeline = await Session.open(this.#source, this.#timeout, { signal: this.#closing.signal });
+      const lifeline = await openSession(this.#source, this.#timeout, { signal: this.#closing.signal });
       for (;;) {
         const key = String(crypto.getRandomValues(new BigInt64Array(1))[0]);
         const [row] = await lifeline.send("SELECT pg_try_advisory_lock($1::text::bigint)::text AS taken", [key]);

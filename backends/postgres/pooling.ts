@@ -9,7 +9,7 @@ import { randomId } from "../../core/runtime.ts";
 import type { Source } from "./driver.ts";
 import { translate } from "./errors.ts";
 import type { Server } from "./server.ts";
-import { Session } from "./session.ts";
+import { openSession } from "./session_opening.ts";
 
 /** Seconds that the two sessions of the probe may take. */
 const PROBE_TIMEOUT = 15;
@@ -48,9 +48,9 @@ export function canListen(server: Server): boolean {
  * A backend that changes between two statements means the same.
  */
 async function poolsTransactions(source: Source): Promise<boolean> {
-  const first = await Session.open(source, PROBE_TIMEOUT);
+  const first = await openSession(source, PROBE_TIMEOUT);
   try {
-    const second = await Session.open(source, PROBE_TIMEOUT);
+    const second = await openSession(source, PROBE_TIMEOUT);
     try {
       const nonce = randomId();
       await first.send("SELECT set_config('lockmgr.probe', $1, false) AS made", [nonce], false);

@@ -4,7 +4,6 @@ import type {
   Backend,
   Claim,
   Finding,
-  Lifeline,
   ListFilter,
   LockRow,
   Mode,
@@ -15,23 +14,15 @@ import type {
 import { BackendError } from "../../core/errors.ts";
 import { sleep } from "../../core/runtime.ts";
 import { closeAdvisorySessions } from "./advisory_sessions.ts";
+import { answerOf, BUSY, inOrderOf } from "./answers.ts";
 import type { Client } from "./client.ts";
 import { isConflict, isMissing, isRowLocked, translate } from "./errors.ts";
 import { guardOn } from "./guarding.ts";
 import { type Row, toLockRow } from "./rows.ts";
 import { ACQUIRE_FIELDS, RELEASE_FIELDS, RENEW_FIELDS, type Statements } from "./statements.ts";
+import type { Voucher } from "./voucher.ts";
 import type { Watching } from "./watching.ts";
 import { namesOf, parametersOf, pick, textOf, wishOf } from "./wishes.ts";
-
-/** What vouches for the rows of hybrid locks: the key of an advisory lock, and the session that keeps it. */
-export interface Voucher {
-  /** The key, as text. */
-  readonly key: string;
-  /** The process id of the session. */
-  readonly pid: string;
-  /** The session. */
-  readonly lifeline: Lifeline;
-}
 
 /** What a backend with rows is made of. */
 export interface RowsParts {
@@ -212,37 +203,4 @@ export class RowsBackend implements Backend {
       }
     }
   }
-}
-
-/** Held by somebody who could not be seen. */
-const BUSY: AcquireAnswer = { granted: false, holder: undefined };
-
-function answerOf(row: Row, request: AcquireRequest, voucher: Voucher | undefined): AcquireAnswer {
-  if (row.mine !== "true") return { granted: false, holder: toLockRow(row) };
-  const granted = row.now === null ? freshRow(row, request, voucher) : toLockRow(row);
-  return { granted: true, row: granted, ...(voucher ? { lifeline: voucher.lifeline } : {}) };
-}
-
-/** The row that was just written for a request. */
-function freshRow(row: Row, request: AcquireRequest, voucher: Voucher | undefined): LockRow {
-  const { name, lockedBy, lockProcess, duration, metadata } = request;
-  const now = Number(row.created);
-  return {
-    name,
-    token: BigInt(row.token!),
-    lockedBy,
-    lockProcess,
-    lockedUntil: duration === null ? null : now + duration,
-    createdAt: now,
-    updatedAt: now,
-    metadata,
-    now,
-    ...(voucher ? { session: voucher.pid } : {}),
-  };
-}
-
-/** The answered rows in the order of the requests. */
-function inOrderOf(requests: readonly Target[], rows: readonly Row[]): (LockRow | undefined)[] {
-  const byName = new Map(rows.map((row) => [row.name, toLockRow(row)]));
-  return requests.map(({ name }) => byName.get(name));
 }

@@ -2,40 +2,14 @@ import type { Lifeline } from "../../core/backend.ts";
 import { BackendError } from "../../core/errors.ts";
 import { monotonic, startTimer, type Timer } from "../../core/runtime.ts";
 import { endInstance, inTime } from "./client.ts";
-import type { Opened, Source, SqlResult } from "./driver.ts";
+import type { Opened, SqlResult } from "./driver.ts";
 import { isBroken } from "./errors.ts";
-import { written } from "./literals.ts";
-
-/** Seconds to wait for a new session. */
-const OPENING = 15;
-
-/**
- * What bounds the life of a session whose client has vanished: idle for too long, or data not acknowledged (keepalives
- * alone do not help while data is under way). `idle_session_timeout` came with PostgreSQL 14. Limits that the operator
- * has set for ordinary statements must not end it.
- */
-const SET_UP = `
-  SELECT pg_backend_pid()::text AS pid,
-    set_config('tcp_user_timeout', $1, false), set_config('tcp_keepalives_idle', $2, false),
-    set_config('tcp_keepalives_interval', $2, false), set_config('tcp_keepalives_count', '3', false),
-    set_config('statement_timeout', '0', false), set_config('lock_timeout', '0', false),
-    set_config('default_transaction_isolation', 'read committed', false),
-    CASE WHEN current_setting('server_version_num')::int >= 140000
-      THEN set_config('idle_session_timeout', $1, false) END AS idle,
-    CASE WHEN current_setting('server_version_num')::int >= 170000
-      THEN set_config('transaction_timeout', '0', false) END AS whole`;
-
-/** What a new session is opened with. */
-export interface SessionOptions {
-  /** Told what others notify. */
-  readonly onNotify?: (channel: string, payload: string) => void;
-  /** Ends the opening, for which a silent server has no time limit but ours. */
-  readonly signal?: AbortSignal;
-}
 
 /** What a new session says of itself. */
-interface Greeting {
+export interface Greeting {
+  /** The server's process id. */
   readonly pid: string;
+  /** Whether no proxy is in between. */
   readonly direct: boolean;
 }
 
@@ -58,51 +32,14 @@ export class Session implements Lifeline {
   /** When the statement was sent that may take as long as it likes (ms, monotonic). */
   #waitsSince: number | undefined;
 
-  private constructor(instance: Opened, timeout: number, row: Greeting, heardAt: number) {
+  /** @param heardAt When the question was sent that the server has answered (ms, monotonic). */
+  constructor(instance: Opened, timeout: number, row: Greeting, heardAt: number) {
     this.#instance = instance;
     this.#timeout = timeout * 1e3;
     this.pid = row.pid;
     this.direct = row.direct;
     this.#heardAt = heardAt;
     this.#arm();
-  }
-
-  /** Opens a session that the server ends after `timeout` seconds of silence. */
-  static async open(source: Source, timeout: number, { onNotify, signal }: SessionOptions = {}): Promise<Session> {
-    let session: Session | undefined;
-    let closed = false;
-    const cut = () => session ?? endInstance(instance, 0);
-    const instance = source.open({
-      max: 1,
-      prepare: true,
-      idle_timeout: 0,
-      onclose: () => {
-        closed = true;
-        if (session) session.#end(new BackendError("Cannot use a session of PostgreSQL: its connection was closed"));
-      },
-      ...(onNotify ? { onnotify: onNotify } : {}),
-    }, cut); // the driver would greet again and again
-    instance.sockets.ref();
-    signal?.addEventListener("abort", cut);
-    try {
-      signal?.throwIfAborted();
-      const askedAt = monotonic();
-      const milliseconds = String(Math.ceil(timeout * 1e3));
-      const seconds = String(Math.max(1, Math.ceil(timeout / 3)));
-      const setUp = instance.sql.unsafe(written(SET_UP, [milliseconds, seconds])!, [], { prepare: false });
-      const result = await inTime(setUp, OPENING, () => {});
-      const pid = result[0].pid!;
-      const direct = String(result.state?.pid) === pid;
-      session = new Session(instance, timeout, { pid, direct }, askedAt);
-      if (closed) session.#end(new BackendError("Cannot use a session of PostgreSQL: its connection was closed"));
-      return session;
-    } catch (error) {
-      await endInstance(instance, 0);
-      throw error;
-    } finally {
-      signal?.removeEventListener("abort", cut);
-      instance.sockets.unref();
-    }
   }
 
   /** Why it ended. Judged by the clock as well: a process that was stopped runs its timers late. */
@@ -130,7 +67,7 @@ export class Session implements Lifeline {
       this.#heardAt = Math.max(this.#heardAt, askedAt);
       return result;
     } catch (error) {
-      if (isBroken(error)) this.#end(error as Error);
+      if (isBroken(error)) this.end(error as Error);
       else if (this.#ended === undefined) this.#heardAt = Math.max(this.#heardAt, askedAt); // an error is an answer
       throw error;
     } finally {
@@ -154,7 +91,7 @@ export class Session implements Lifeline {
     try {
       return await this.#instance.sql.unsafe(text, parameters, { prepare: true });
     } catch (error) {
-      if (isBroken(error)) this.#end(error as Error);
+      if (isBroken(error)) this.end(error as Error);
       throw error;
     } finally {
       this.#instance.sockets.unref();
@@ -177,7 +114,7 @@ export class Session implements Lifeline {
 
   /** Ends it in good order. */
   async close(): Promise<void> {
-    this.#end(new BackendError("Cannot use a session of PostgreSQL: it was closed"), 1);
+    this.end(new BackendError("Cannot use a session of PostgreSQL: it was closed"), 1);
     await this.#ending;
   }
 
@@ -206,10 +143,11 @@ export class Session implements Lifeline {
 
   #giveUp(): void {
     const silence = this.#timeout * 2 / 3e3;
-    this.#end(new BackendError(`Cannot use a session of PostgreSQL: nothing was heard of it for ${silence} s`));
+    this.end(new BackendError(`Cannot use a session of PostgreSQL: nothing was heard of it for ${silence} s`));
   }
 
-  #end(reason: Error, seconds = 0): void {
+  /** Ends it for a reason, once; what is on its way has `seconds` to arrive. */
+  end(reason: Error, seconds = 0): void {
     if (this.#ended) return;
     this.#ended = reason;
     this.#timer?.stop();

@@ -1,7 +1,8 @@
 import { BackendError } from "../../core/errors.ts";
 import type { Source } from "./driver.ts";
 import { translate } from "./errors.ts";
-import { Session } from "./session.ts";
+import type { Session } from "./session.ts";
+import { openSession } from "./session_opening.ts";
 
 /**
  * The most locks on one connection: every statement on it slows down with them (144 µs a pair with none, 188 with
@@ -48,7 +49,7 @@ export class Sessions {
 
   /** Opens one more session; callers who come meanwhile share it. */
   async #openOne(what: string): Promise<void> {
-    const opening = this.#opening ??= Session.open(this.#source, this.#timeout, {
+    const opening = this.#opening ??= openSession(this.#source, this.#timeout, {
       signal: this.#closing.signal,
     });
     try {

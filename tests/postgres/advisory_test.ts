@@ -179,8 +179,12 @@ test("advisoryLock: through a function it is refused", async () => {
 const PYTHON = "/usr/bin/python3";
 const PACKAGES = ["python3-django", "python3-psycopg2", "python3-asgiref", "python3-sqlparse", "python3-tz", "libpq5"];
 
-/** A Django program that takes the advisory lock of a text as django-pglocks 1 does, until its input ends. */
-async function django(name: string, wait: boolean): Promise<{ said: () => string; end: () => Promise<void> }> {
+/** A Django program that takes an advisory lock as django-pglocks 1 does, until its input ends. */
+async function django(
+  id: string | number | [number, number],
+  wait: boolean,
+  shared = false,
+): Promise<{ said: () => string; end: () => Promise<void> }> {
   const prefix = await unpackDebian("django", PACKAGES);
   const script = fileURLToPath(new URL("./django_program.py", import.meta.url));
   const env = {
@@ -188,7 +192,7 @@ async function django(name: string, wait: boolean): Promise<{ said: () => string
     LD_LIBRARY_PATH: `${prefix}/usr/lib/x86_64-linux-gnu`,
     PATH: "/usr/bin:/bin",
   };
-  const child = spawn(PYTHON, [script, String(server.port), name, String(wait)], {
+  const child = spawn(PYTHON, [script, JSON.stringify([server.port, id, wait, shared])], {
     stdio: ["pipe", "pipe", "inherit"],
     env,
   });
@@ -199,26 +203,45 @@ async function django(name: string, wait: boolean): Promise<{ said: () => string
   return { said: () => output, end };
 }
 
+/** Ids of each kind that Django programs use: texts whose CRC-32 is positive and negative, a number, two numbers. */
+const DJANGO_IDS = ["hello", "some lock, ünïcode", 4_815, [16, -23] as [number, number]];
+
 test("advisoryLock: a Django program and this one exclude each other under key crc32", async () => {
   if (!existsSync(PYTHON)) throw new Error(`This test needs ${PYTHON}`);
   await using backend = await open();
+  const signs = await Promise.all(["hello", "some lock, ünïcode"].map(async (id) => {
+    await using lock = await advisoryLock(backend, id, { key: "crc32" });
+    return (lock.key as bigint) > 0n;
+  }));
+  assert.deepEqual(signs.sort(), [false, true]);
+  await Promise.all(DJANGO_IDS.map(async (id) => {
+    const holder = await django(id, true);
+    await until("the Django program holds the lock", () => holder.said().includes("acquired"), 60);
+    assert.equal((await advisoryLock(backend, id, { key: "crc32", wait: false })).acquired, false);
+    const waiting = advisoryLock(backend, id, { key: "crc32", timeout: 60 });
+    await holder.end();
+    const lock = await waiting;
+    const refused = await django(id, false);
+    await until("the Django program was refused", () => refused.said().includes("busy"), 60);
+    await refused.end();
+    assert.equal(await lock.release(), true);
+  }));
+});
+
+test("advisoryLock: a Django program waits for this one, and shares with it", async () => {
+  await using backend = await open();
   const name = "some lock, ünïcode";
-  const holder = await django(name, true);
-  await until("the Django program holds the lock", () => holder.said().includes("acquired"), 30);
-  assert.equal((await advisoryLock(backend, name, { key: "crc32", wait: false })).acquired, false);
-  assert.equal((await advisoryLock(backend, name, { wait: false })).acquired, true);
-  const waiting = advisoryLock(backend, name, { key: "crc32", timeout: 20 });
-  await holder.end();
-  const lock = await waiting;
-  const refused = await django(name, false);
-  await until("the Django program was refused", () => refused.said().includes("busy"), 30);
-  await refused.end();
-  const next = await django(name, true);
+  assert.equal((await advisoryLock(backend, name, { wait: false })).acquired, true); // another key
+  const lock = await advisoryLock(backend, name, { key: "crc32" });
+  const next = await django(name, true, true);
   await until("the Django program waits", async () => {
     await using sql = administrator();
     return (await sql`SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted`).length > 0;
-  }, 30);
+  }, 60);
   assert.equal(await lock.release(), true);
-  await until("the Django program is next", () => next.said().includes("acquired"), 30);
+  await until("the Django program is next", () => next.said().includes("acquired"), 60);
+  await using shared = await advisoryLock(backend, name, { key: "crc32", shared: true, wait: false });
+  assert.equal(shared.acquired, true);
+  assert.equal((await advisoryLock(backend, name, { key: "crc32", wait: false })).acquired, false);
   await next.end();
 });

@@ -138,6 +138,29 @@ test("blocking: the loss of the connection during the wait costs the place, not 
   assert.equal(await lock.unlock(), true);
 });
 
+test("blocking: limits that an operator has set for ordinary statements do not end a wait", async () => {
+  const table = freshTable();
+  const limits = encodeURIComponent("-c statement_timeout=200 -c lock_timeout=100 -c transaction_timeout=200");
+  await using sql = administrator();
+  const [{ version }] = await sql`SELECT current_setting('server_version_num')::int AS version`;
+  const options = version >= 170_000 ? limits : limits.replace(/%20-c%20transaction.*$/, "");
+  await using backend = await open(table, `${server.url}?options=${options}`);
+  await using other = await open(table);
+  const held = await getLock("a", { backend: other });
+  const waiting = getLock("a", { backend, wait: 20 });
+  const place = async () => {
+    const [row] = await sql`SELECT pid || ' ' || query_start AS place FROM pg_stat_activity JOIN pg_locks USING (pid)
+      WHERE locktype = 'advisory' AND NOT pg_locks.granted`;
+    return row?.place;
+  };
+  await until("it blocks", async () => await place() !== undefined);
+  const before = await place();
+  await new Promise((resolve) => setTimeout(resolve, 500)); // longer than the limits
+  assert.equal(await place(), before);
+  await held.unlock();
+  await (await waiting).unlock();
+});
+
 test("blocking: connections are bounded, and everybody is served all the same", async () => {
   const table = freshTable();
   await using backend = await open(table);

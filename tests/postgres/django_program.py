@@ -1,13 +1,14 @@
-"""Takes an advisory lock through Django, by the key that django-pglocks 1 has for a text, until its input ends."""
+"""Takes an advisory lock through Django as django-pglocks 1 does, until its input ends."""
 
-import ctypes
+import json
 import sys
 import zlib
+from contextlib import contextmanager
 
 import django
 from django.conf import settings
 
-port, name, wait = sys.argv[1:]
+port, lock_id, wait, shared = json.loads(sys.argv[1])
 settings.configure(
     DATABASES={
         "default": {
@@ -23,15 +24,34 @@ django.setup()
 
 from django.db import connection  # noqa: E402 (needs the settings)
 
-key = ctypes.c_int32(zlib.crc32(name.encode())).value
-with connection.cursor() as cursor:
-    if wait == "true":
-        cursor.execute("SELECT pg_advisory_lock(%d)" % key)
-        acquired = True
-    else:
-        cursor.execute("SELECT pg_try_advisory_lock(%d)" % key)
-        acquired = cursor.fetchone()[0]
+
+def parameters_of(lock_id):
+    """A text counts by its CRC-32 as a signed number of 32 bits; a number is itself; a list is two numbers."""
+    if isinstance(lock_id, str):
+        crc = zlib.crc32(lock_id.encode("utf-8"))
+        key = (2**31 - 1) & crc
+        if crc & 2**31:
+            key -= 2**31
+        return [key]
+    return lock_id if isinstance(lock_id, list) else [lock_id]
+
+
+@contextmanager
+def advisory_lock(lock_id, shared=False, wait=True):
+    parameters = parameters_of(lock_id)
+    places = ", ".join("%s" for _ in parameters)
+    suffix = "_shared" if shared else ""
+    cursor = connection.cursor()
+    cursor.execute(f"SELECT pg_{'' if wait else 'try_'}advisory_lock{suffix}({places})", parameters)
+    acquired = True if wait else cursor.fetchone()[0]
+    try:
+        yield acquired
+    finally:
+        if acquired:
+            cursor.execute(f"SELECT pg_advisory_unlock{suffix}({places})", parameters)
+        cursor.close()
+
+
+with advisory_lock(lock_id, shared, wait) as acquired:
     print("acquired" if acquired else "busy", flush=True)
     sys.stdin.read()
-    if acquired:
-        cursor.execute("SELECT pg_advisory_unlock(%d)" % key)

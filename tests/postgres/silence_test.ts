@@ -1,4 +1,5 @@
 import { type BackendError, connect, getLock, type Mode } from "@lockmgr/lockmgr";
+import { advisoryLock } from "@lockmgr/lockmgr/postgres";
 import assert from "node:assert/strict";
 import { Proxy } from "../faults/proxy.ts";
 import { test } from "../harness.ts";
@@ -39,20 +40,35 @@ test("a wait that is over ends although the server is silent, and what it was gr
   }));
 });
 
+test("advisoryLock: a wait that is over ends although the server is silent", async () => {
+  await using proxy = await Proxy.start(server.port);
+  const backend = await connect(through(proxy), { table: freshTable() });
+  await (await advisoryLock(backend, "warm")).release();
+  proxy.swallow = "answers";
+  const startedAt = performance.now();
+  await assert.rejects(advisoryLock(backend, "a", { timeout: 0.2 }), { name: "BackendError" });
+  const after = performance.now() - startedAt;
+  assert(after < 5_000, `answered after ${after} ms`);
+  await backend[Symbol.asyncDispose]();
+  await using direct = await connect(server.url, { table: freshTable() });
+  await using lock = await advisoryLock(direct, "a", { timeout: 10 });
+  assert(lock.acquired);
+});
+
 test("connections that break while they are idle keep no statement waiting", async () => {
   await using proxy = await Proxy.start(server.port);
   let closed = 0;
   const driver = { onclose: () => closed++ };
   await using backend = await connect(through(proxy), { table: freshTable(), driver });
   const times: number[] = [];
+  const four = () => Promise.all(Array.from({ length: 4 }, () => backend.list({}))); // each on a connection of its own
   for (let round = 0; round < 5; round++) {
-    // four together open four connections
-    await Promise.all(Array.from({ length: 4 }, () => backend.list({})));
+    await four();
     closed = 0;
     proxy.cut();
     await until("it is noticed", () => closed === 4);
     const startedAt = performance.now();
-    await backend.list({});
+    await four();
     times.push(performance.now() - startedAt);
   }
   const median = times.sort((a, b) => a - b)[2];
