@@ -82,7 +82,7 @@ export class Acquiring {
     return this.#lent ? server.isolation === "READ-COMMITTED" || server.kind === "mariadb" : server.readCommitted;
   }
 
-  /** Takes of several names what is free: in one statement when all are, else with a look before and after. */
+  /** Takes of several names what is free: in one statement when all are and were used before, else with looks besides. */
   async #takeEach(
     what: string,
     requests: AcquireRequest[],

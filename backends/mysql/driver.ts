@@ -86,7 +86,7 @@ export interface Answer {
   readonly affectedRows: number;
   /** The server's own count of matched rows, for an UPDATE. */
   readonly matchedRows: number;
-  /** How many rows an INSERT … ON DUPLICATE KEY UPDATE made or changed, whatever the client asks for. */
+  /** How many rows an INSERT … ON DUPLICATE KEY UPDATE found and changed, whatever the client asks for. */
   readonly changedRows: number;
   /** Whether a transaction is open on the connection afterwards. */
   readonly inTransaction: boolean;
@@ -166,8 +166,7 @@ function read(result: unknown): Answer {
   }
   const { insertId, affectedRows, info = "", serverStatus = 0 } = result as Header;
   const matchedRows = Number(/^Rows matched: (\d+)/.exec(info)?.[1] ?? affectedRows);
-  // Each row that was there is counted twice when it changed, and once when it did not, of those only with found rows.
-  const changedRows = affectedRows - Number(/Duplicates: (\d+)/.exec(info)?.[1] ?? 0);
+  const changedRows = Number(/Duplicates: (\d+)/.exec(info)?.[1] ?? 0);
   const inTransaction = (serverStatus & SERVER_STATUS_IN_TRANS) !== 0;
   return { rows: [], insertId: BigInt(insertId), affectedRows, matchedRows, changedRows, inTransaction };
 }

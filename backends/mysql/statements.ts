@@ -34,8 +34,8 @@ export interface Statements {
    */
   acquire(requests: readonly AcquireRequest[], guarded: boolean, voucher?: Voucher): string;
   /**
-   * Takes several, when all of them are free and have been used by this clock: then as many rows have changed, and the
-   * answer is the token of all. Half the work of {@linkcode Statements.acquire} for each, which knows what to do else.
+   * Takes several that are free. When all have been used before, by this clock, as many rows have changed, and the
+   * answer is the token of all; else the rows have to be read. Half the work of {@linkcode Statements.acquire} for each.
    */
   acquireFree(requests: readonly AcquireRequest[], guarded: boolean, kind: Server["kind"], voucher?: Voucher): string;
   /** Extends a live lock; the answer is the server's clock, 0 when it was gone, or {@linkcode READ_THE_ROW}. */

@@ -4,6 +4,7 @@ import { test } from "../harness.ts";
 import { engines, enrolments } from "./backends.ts";
 import type { Case } from "./case.ts";
 import { acquiring } from "./cases/acquiring.ts";
+import { crowds } from "./cases/crowds.ts";
 import { defects } from "./cases/defects.ts";
 import { holding } from "./cases/holding.ts";
 import { listing } from "./cases/listing.ts";
@@ -17,6 +18,7 @@ import { waiting } from "./cases/waiting.ts";
 
 const cases: readonly Case[] = [
   ...acquiring,
+  ...crowds,
   ...defects,
   ...holding,
   ...listing,

@@ -127,3 +127,40 @@ onEach("a batch of names takes few statements", async (place) => {
   });
   assert.equal(renewing, 2); // extend, read
 });
+
+onEach("a crowd's tokens are those of the rows, also of a clock that was set back", async (place) => {
+  const backend = await place.backend();
+  const names = Array.from({ length: 20 }, (_, index) => `lock ${index}`);
+  const take = () => Promise.all(names.map((name) => getLock(name, { backend })));
+  const release = (locks: Awaited<ReturnType<typeof take>>) => Promise.all(locks.map((lock) => lock.unlock()));
+  await release(await take());
+  const ahead = BigInt(Date.now() + 3_600_000) * 1_000n;
+  await place.ask(`UPDATE lockmgr_locks SET token = ${ahead} WHERE name IN ('lock 3', 'lock 7')`);
+  const locks = await take();
+  const rows = new Map(
+    (await place.ask("SELECT name, token FROM lockmgr_locks")).map((row) => [String(row.name), row]),
+  );
+  for (const { name, token } of locks) assert.equal(String(token), String(rows.get(name)!.token), name);
+  assert.equal(locks[3].token, ahead + 1n);
+  assert.equal(locks[7].token, ahead + 1n);
+  await release(locks);
+});
+
+onEach("a crowd that has used its names before is one statement, and one transaction to release", async (place) => {
+  const backend = await place.backend();
+  const names = Array.from({ length: 50 }, (_, index) => `lock ${index}`);
+  const requests = () =>
+    names.map((name) => ({
+      name,
+      owner: crypto.randomUUID(),
+      duration: 60e6,
+      lockedBy: "host",
+      lockProcess: null,
+      metadata: null,
+      shared: false,
+    }));
+  await backend.release(await (async (wanted) => (await backend.acquire(wanted), wanted))(requests()));
+  const wanted = requests();
+  assert.equal(await statements(place, async () => void await backend.acquire(wanted)), 1);
+  assert.equal(await statements(place, async () => void await backend.release(wanted)), 3);
+});

@@ -1,0 +1,91 @@
+import { type Backend, getLock, listLocks, type Lock, tryLock } from "@lockmgr/lockmgr";
+import assert from "node:assert/strict";
+import { always as inEveryMode, type Case, withRows } from "../case.ts";
+
+/** Names of a crowd, with some that only bytes keep apart. */
+const NAMES = [
+  ...Array.from({ length: 30 }, (_, index) => `job ${index}`),
+  "Job 1",
+  "job 1 ",
+  "it's",
+  'a "b" \\',
+  "ñandú",
+  "🔒",
+  "\uffff",
+  "a_b%",
+];
+
+/** Everybody tries at once. */
+function allTry(backend: Backend): Promise<(Lock | undefined)[]> {
+  return Promise.all(NAMES.map((name) => tryLock(name, { backend })));
+}
+
+/** Everybody releases at once. */
+function allRelease(locks: readonly (Lock | undefined)[]): Promise<(boolean | undefined)[]> {
+  return Promise.all(locks.map((lock) => lock?.unlock()));
+}
+
+/** Callers that come together, and so travel together. */
+export const crowds: readonly Case[] = [
+  inEveryMode("a crowd takes what is free, whoever holds the rest, again and again", async ({ backend, another }) => {
+    const other = await another();
+    const tokens = new Map<string, bigint>();
+    for (let round = 0; round < 4; round++) {
+      // none of them in the first round, then ever more
+      const taken = await Promise.all(NAMES.slice(0, round * 5).map((name) => getLock(name, { backend: other })));
+      const locks = await allTry(backend);
+      locks.forEach((lock, index) => assert.equal(lock === undefined, index < taken.length, NAMES[index]));
+      for (const lock of [...taken, ...locks]) {
+        if (lock === undefined) continue;
+        assert(lock.token > (tokens.get(lock.name) ?? 0n), `token of ${lock.name} did not rise`);
+        tokens.set(lock.name, lock.token);
+        assert(await lock.verify(), lock.name);
+      }
+      assert((await allRelease(locks)).every((released) => released !== false));
+      assert((await allRelease(taken)).every(Boolean));
+    }
+  }),
+  inEveryMode("of two crowds one has each name", async ({ backend, another }) => {
+    const crowds = [backend, await another()];
+    for (let round = 0; round < 5; round++) {
+      const [mine, theirs] = await Promise.all(crowds.map(allTry));
+      NAMES.forEach((name, index) => assert(!mine[index] !== !theirs[index], `${name} is not held once`));
+      assert((await allRelease([...mine, ...theirs])).every((released) => released !== false));
+    }
+  }),
+  inEveryMode("in a crowd that releases, who has nothing any more hears so", async ({ backend }) => {
+    const locks = await allTry(backend);
+    await locks[3]!.unlock();
+    const again = await getLock(NAMES[3], { backend });
+    const released = await allRelease(locks);
+    released.forEach((answer, index) => assert.equal(answer, index !== 3, NAMES[index]));
+    assert(await again.verify());
+  }),
+  withRows("what a crowd is told of its locks is what the database has", async ({ backend }) => {
+    const take = (name: string, index: number) =>
+      getLock(name, {
+        backend,
+        expires: 60 + index,
+        lockedBy: `host ${index}`,
+        lockProcess: index,
+        metadata: { index },
+      });
+    for (let round = 0; round < 2; round++) {
+      const locks = await Promise.all(NAMES.map(take));
+      const rows = new Map((await listLocks({ backend })).map((row) => [row.name, row]));
+      for (const lock of locks) {
+        const { expired: _, expiresIn: _in, expiresSeconds: _seconds, age: _age, ...told } = lock.toJSON();
+        const { expired: _e, expiresIn: _i, expiresSeconds: _s, age: _a, ...kept } = rows.get(lock.name)!.toJSON();
+        assert.deepEqual(told, kept);
+      }
+      await allRelease(locks);
+    }
+  }),
+  withRows("a crowd takes leases that have lapsed", async ({ backend }) => {
+    const first = await Promise.all(NAMES.map((name) => getLock(name, { backend, expires: 0.05 })));
+    const second = await Promise.all(NAMES.map((name) => getLock(name, { backend, wait: 20 })));
+    second.forEach((lock, index) => assert(lock.token > first[index].token, lock.name));
+    assert((await allRelease(first)).every((released) => released === false));
+    assert((await allRelease(second)).every(Boolean));
+  }),
+];
