@@ -21,7 +21,8 @@ export async function examine(connector: Connector, mode: Mode): Promise<Finding
   const what = "examine the server";
   const connection = await connector.connect(what);
   try {
-    const server = describe([await connection.query(QUESTIONS[0]), await connection.query(QUESTIONS[1])]);
+    const ofTheServer = QUESTIONS[0].replace("SHOW", "SHOW GLOBAL"); // not of this connection, which has its own
+    const server = describe([await connection.query(ofTheServer), await connection.query(QUESTIONS[1])]);
     const settings = new Map((await connection.query(SETTINGS)).rows as [string, string][]);
     return [
       version(server),

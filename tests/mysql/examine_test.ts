@@ -36,6 +36,7 @@ onEach("a server that is well is found well in every mode, and left as it was", 
   assert(
     (await finding(backend, "version")).includes(`${place.flavor.name === "mysql" ? "MySQL" : "MariaDB"} ${version}`),
   );
+  assert.match(await finding(backend, "isolation"), /READ COMMITTED on our connections.*default is REPEATABLE-READ/);
   await place.ask("DROP TABLE lockmgr_locks");
   assert.match(await finding(backend, "table"), /^note: .*first use creates it/);
   await place.ask("CREATE TABLE lockmgr_locks (name INT)");
