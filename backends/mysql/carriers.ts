@@ -4,8 +4,11 @@ import { requireServer } from "./server.ts";
 import { SessionConnection } from "./session_connection.ts";
 import { sessionName } from "./session_names.ts";
 
-/** Locks on one connection, at most: 1,000 held locks need four connections. MySQL stays quick to 10,000, MariaDB less. */
-const PER_CONNECTION = 250;
+/**
+ * Locks on one connection, at most: 1,000 held locks need four connections, with some room for tries. MySQL stays quick
+ * to 10,000, MariaDB less.
+ */
+const PER_CONNECTION = 300;
 
 /** The clock of the moment, not of the statement's start: it is read when the lock is held already. */
 export const CLOCK_NOW = "TIMESTAMPDIFF(MICROSECOND, '1970-01-01', SYSDATE(6))";
@@ -37,6 +40,15 @@ export class Carriers {
     const folds = server.variables.get("lower_case_table_names") !== "0";
     const [within, of] = [server.database, table].map((part) => folds ? part.toLowerCase() : part);
     return await sessionName(within, of, name);
+  }
+
+  /** A connection with room for one more lock, which is counted at once: many may ask in the same moment. */
+  async reserve(what: string): Promise<Carrier> {
+    for (;;) {
+      const carrier = await this.roomy(what);
+      if (carrier.load++ < PER_CONNECTION) return carrier;
+      carrier.load--; // others were quicker
+    }
   }
 
   /** A connection with room for one more lock. */

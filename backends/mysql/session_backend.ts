@@ -72,9 +72,8 @@ export class SessionBackend implements Backend {
   async #ask(request: AcquireRequest): Promise<AcquireAnswer> {
     const what = `acquire lock ${JSON.stringify(request.name)}`;
     const digest = await this.#carriers.digest(request.name);
-    const carrier = await this.#carriers.roomy(what);
+    const carrier = await this.#carriers.reserve(what);
     const { connection } = carrier;
-    carrier.load++;
     let granted = false;
     try {
       const clock = await takeLock(what, connection, digest, this.#carriers.stoppedClock);
