@@ -7,6 +7,8 @@ import { isAlive, Place } from "./program.ts";
 import { onEach, postgresWith, sqlite } from "./targets.ts";
 
 const targets = [sqlite, ...await postgresWith("lease", "hybrid")];
+/** Where the mode does not matter. */
+const leases = targets.filter(({ mode }) => mode === "lease");
 
 /** Shell text that says its process id and waits for a signal that it does not heed. */
 const DEAF = "trap '' TERM; echo started $$; while :; do sleep 0.05; done";
@@ -25,7 +27,7 @@ onEach(targets, "run holds the lock while its command runs, and releases it afte
   assert.deepEqual(await place.json(["list"]), []);
 });
 
-onEach(targets, "run gives the command the lock's name and fencing token", async (place) => {
+onEach(leases, "run gives the command the lock's name and fencing token", async (place) => {
   const tokens: bigint[] = [];
   for (let round = 0; round < 2; round++) {
     const { stdout } = await place.run(
@@ -95,7 +97,7 @@ test("run --shell takes a line for the shell, as flock -c does", async () => {
   }
 });
 
-onEach(targets, "run -n does not wait, run -w waits so long, and -E chooses the exit code", async (place) => {
+onEach(leases, "run -n does not wait, run -w waits so long, and -E chooses the exit code", async (place) => {
   await place.run(["set_lock", "job", "--locked-by", "host-a"]);
   const command = ["--", "echo", "ran"];
   const busy = await place.run(["run", "job", "-n", ...command]);
@@ -162,7 +164,7 @@ test("run renews the lease for as long as the command runs", async () => {
   assert.equal((await running.ended).code, 0);
 });
 
-onEach(targets, "run hands signals on to the command, which may end as it likes", async (place) => {
+onEach(leases, "run hands signals on to the command, which may end as it likes", async (place) => {
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2"] as const) {
     const script = `trap 'echo got; exit 5' ${signal.slice(3)}; echo started; while :; do sleep 0.05; done`;
     const running = place.start(["run", "job", "-n", "--", "sh", "-c", script]);
@@ -220,7 +222,7 @@ onEach(targets, "run ends its command when the lock is lost, and exits with 3", 
   assert.equal(isAlive(Number(started)), false);
 });
 
-onEach(targets, "run kills a command that does not heed SIGTERM when the grace is over", async (place, target) => {
+onEach(leases, "run kills a command that does not heed SIGTERM when the grace is over", async (place, target) => {
   const running = place.start(["run", "job", "-t", target.lease, "--grace", "0.5", "--", "sh", "-c", DEAF]);
   const [, leader] = await running.says(/started (\d+)/);
   await place.run(["clear_lock", "job"]);
@@ -231,7 +233,7 @@ onEach(targets, "run kills a command that does not heed SIGTERM when the grace i
   assert.equal(isAlive(Number(leader)), false);
 });
 
-onEach(targets, "run lets a command clean up within the grace", async (place, target) => {
+onEach(leases, "run lets a command clean up within the grace", async (place, target) => {
   const script = "trap 'sleep 0.3; echo cleaned; exit 0' TERM; echo started; while :; do sleep 0.05; done";
   const running = place.start(["run", "job", "-t", target.lease, "--", "sh", "-c", script]);
   await running.says(/started/);
@@ -328,7 +330,7 @@ test("run --foreground leaves the command the terminal", async () => {
   assert.equal((await killed.ended).code, 143);
 });
 
-onEach(targets, "a person at a terminal is told what a long wait is for", async (place) => {
+onEach(leases, "a person at a terminal is told what a long wait is for", async (place) => {
   await place.run(["set_lock", "job", "--locked-by", "host-a"]);
   for (const args of [["run", "job", "--", "true"], ["wait", "job"]]) {
     const waiting = place.onTerminal(args);
