@@ -12,7 +12,7 @@ const BY_CODE: readonly (readonly [codes: RegExp, advice: string])[] = [
     "Are host and port right, and is the server up?",
   ],
   [/^(28P01|28000|ER_ACCESS_DENIED_ERROR|ER_ACCESS_DENIED_NO_PASSWORD_ERROR)$/, "Are user and password right?"],
-  [/^(3D000|ER_BAD_DB_ERROR)$/, "Is the name of the database right? It has to be created first."],
+  [/^(3D000|ER_BAD_DB_ERROR)$/, "Is the name of the database right? Has it been created?"],
   [
     /^(42501|ER_DBACCESS_DENIED_ERROR|ER_TABLEACCESS_DENIED_ERROR)$/,
     "What this user may not do, an administrator has to grant.",
@@ -23,6 +23,7 @@ const MISSING_DRIVER =
   `On Node and Bun install the driver beside lockmgr: "npm install postgres" or "npm install mysql2".`;
 const MISSING_TABLE =
   `"lockmgr schema" prints the statements that create it; without lockmgr_migrate=false it is created.`;
+const FILE = "Is the path right, and may this user read and write the file and its directory?";
 const OTHERWISE = "Is the URL right, and the database up?";
 const FURTHER = `"lockmgr doctor" looks for the reason.`;
 
@@ -42,12 +43,19 @@ function codesOf(error: unknown): string[] {
   return codes;
 }
 
-/** What to try; nothing more where the message says what was wanted. */
-export function adviceFor(error: BackendError): string | undefined {
+/** What may be wrong; nothing where the message itself says what was wanted. */
+export function suspicionOf(error: BackendError): string | undefined {
   if (isTableMissing(error)) return MISSING_TABLE;
   const codes = codesOf(error);
   if (codes.includes("ERR_MODULE_NOT_FOUND")) return MISSING_DRIVER;
   const known = BY_CODE.find(([pattern]) => codes.some((code) => pattern.test(code)));
-  if (known === undefined && error.message.includes("; want ")) return undefined;
-  return `${known?.[1] ?? OTHERWISE} ${FURTHER}`;
+  if (known !== undefined) return known[1];
+  if (error.message.startsWith("Cannot open database ")) return FILE;
+  return error.message.includes("; want ") ? undefined : OTHERWISE;
+}
+
+/** What to try. */
+export function adviceFor(error: BackendError): string | undefined {
+  const suspicion = suspicionOf(error);
+  return suspicion?.endsWith("?") ? `${suspicion} ${FURTHER}` : suspicion;
 }

@@ -4,7 +4,7 @@
  * @module
  */
 import { type Backend, BackendError, type Finding, getLock, listLocks, UnsupportedError } from "../mod.ts";
-import { isTableMissing } from "./advice.ts";
+import { isTableMissing, suspicionOf } from "./advice.ts";
 import type { OpenOptions } from "./command.ts";
 import { counted } from "./formats/text.ts";
 
@@ -55,8 +55,10 @@ function notThereYet(error: unknown): Finding | undefined {
 function unreachable(error: unknown): Finding {
   const advice = error instanceof UnsupportedError
     ? "Use --mode lease: it needs nothing but a table"
-    : "Is the path right, or host, port, user, password and database of the URL, and the server up?";
-  return { what: "database", state: "problem", detail: messageOf(error), advice };
+    : error instanceof BackendError
+    ? suspicionOf(error)
+    : undefined;
+  return { what: "database", state: "problem", detail: messageOf(error), ...(advice ? { advice } : {}) };
 }
 
 /** What the engine says of itself; one that says nothing is looked at from outside. */
