@@ -5,6 +5,7 @@ import { codeOf } from "./errors.ts";
 import { cancelWait } from "./queue_cancelling.ts";
 import { QueueConnections } from "./queue_connections.ts";
 import { Lookout } from "./queue_lookout.ts";
+import type { Place } from "./queue_place.ts";
 import type { Session } from "./session.ts";
 import type { SessionStatements } from "./session_statements.ts";
 
@@ -13,22 +14,6 @@ const RETRY_FIRST = 50;
 const RETRY_LAST = 1_000;
 /** Beyond the connections, names are tried for this often (ms). */
 const CROWDED = 50;
-
-/** A place in the server's queue for one name. */
-interface Place {
-  readonly name: string;
-  readonly wakes: Set<() => void>;
-  /** The connection that waits, and then has the lock. */
-  session?: Session | undefined;
-  /** Whether it has the lock, which nobody of this process has taken over yet. */
-  granted: boolean;
-  /** Stops listening to the end of a session that has the lock. */
-  forget?: () => void;
-  /** The wait under way. */
-  standing: Promise<void>;
-  pause: number;
-  timer?: Timer;
-}
 
 /**
  * Waiting in the server's own queue: a blocked `pg_advisory_lock` on a connection of its own for each awaited name. The

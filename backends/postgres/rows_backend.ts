@@ -22,7 +22,7 @@ import { type Row, toLockRow } from "./rows.ts";
 import { ACQUIRE_FIELDS, RELEASE_FIELDS, RENEW_FIELDS, type Statements } from "./statements.ts";
 import type { Voucher } from "./voucher.ts";
 import type { Watching } from "./watching.ts";
-import { namesOf, parametersOf, pick, textOf, wishOf } from "./wishes.ts";
+import { acquisitionOf, namesOf, parametersOf, pick, wishOf } from "./wishes.ts";
 
 /** What a backend with rows is made of. */
 export interface RowsParts {
@@ -100,12 +100,7 @@ export class RowsBackend implements Backend {
     const { acquire, acquireEach, acquireAll } = this.#sql;
     const several = allOrNothing ? acquireAll : acquireEach;
     const statement = requests.length === 1 ? acquire : several;
-    const wishes = requests.map((request) => ({
-      ...pick(request, ["name", "owner", "metadata"]),
-      duration: textOf(request.duration),
-      holder: request.lockedBy,
-      process: textOf(request.lockProcess),
-    }));
+    const wishes = requests.map(acquisitionOf);
     const parameters = [...parametersOf(wishes, ACQUIRE_FIELDS), voucher?.key ?? null, voucher?.pid ?? null];
     try {
       return await this.#send(what, statement, parameters);

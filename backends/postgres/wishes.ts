@@ -3,8 +3,8 @@
  *
  * @module
  */
-import type { RenewRequest } from "../../core/backend.ts";
-import type { RENEW_FIELDS } from "./statements.ts";
+import type { AcquireRequest, RenewRequest } from "../../core/backend.ts";
+import type { ACQUIRE_FIELDS, RENEW_FIELDS } from "./statements.ts";
 
 /** A number as text. */
 export function textOf(value: number | null): string | null {
@@ -22,6 +22,16 @@ export function parametersOf<K extends string>(
   fields: readonly K[],
 ): (string | null)[] {
   return wishes.length === 1 ? fields.map((field) => wishes[0][field]) : [JSON.stringify(wishes)];
+}
+
+/** An attempt as the statement takes it. */
+export function acquisitionOf(request: AcquireRequest): Record<typeof ACQUIRE_FIELDS[number], string | null> {
+  return {
+    ...pick(request, ["name", "owner", "metadata"]),
+    duration: textOf(request.duration),
+    holder: request.lockedBy,
+    process: textOf(request.lockProcess),
+  };
 }
 
 /** A renewal as the statement takes it. */
