@@ -7,6 +7,7 @@ import type { Row } from "./rows.ts";
 import type { Session } from "./session.ts";
 import type { SessionStatements } from "./session_statements.ts";
 import type { Sessions } from "./sessions.ts";
+import { Underway } from "./underway.ts";
 import { namesOf } from "./wishes.ts";
 
 /** One lock of this process: the server knows it once, however many share it here. */
@@ -30,8 +31,7 @@ export class SessionLocks {
   readonly #sessions: Sessions;
   readonly #queueing: Queueing | undefined;
   readonly #held = new Map<string, Held>();
-  /** Names that a statement is under way for, and when it is over. */
-  readonly #busy = new Map<string, Promise<unknown>>();
+  readonly #underway = new Underway();
 
   constructor(sql: SessionStatements, sessions: Sessions, queueing: Queueing | undefined) {
     this.#sql = sql;
@@ -47,10 +47,12 @@ export class SessionLocks {
   /** Takes each that is free. */
   async take(requests: readonly AcquireRequest[]): Promise<AcquireAnswer[]> {
     const plain = new Set(requests.length > 1 ? this.#plain(requests) : []);
-    const crowd = plain.size > 1 ? this.#keepBusy([...plain], () => this.#takeCrowd([...plain])) : undefined;
-    return await Promise.all(requests.map(async (request, index) => {
+    const crowd = plain.size > 1
+      ? this.#underway.mark([...plain].map(({ name }) => name), () => this.#takeCrowd([...plain]))
+      : undefined;
+    return await Promise.all(requests.map(async (request) => {
       if (crowd && plain.has(request)) return (await crowd).get(request.name)!;
-      return await this.#alone(requests[index].name, () => this.#acquireOne(request));
+      return await this.#underway.alone(request.name, () => this.#acquireOne(request));
     }));
   }
 
@@ -58,30 +60,22 @@ export class SessionLocks {
   #plain(requests: readonly AcquireRequest[]): AcquireRequest[] {
     const names = new Set<string>();
     return requests.filter(({ name, shared }) => {
-      const plain = !shared && !names.has(name) && !this.#busy.has(name) && this.find(name) === undefined &&
+      const plain = !shared && !names.has(name) && !this.#underway.has(name) && this.find(name) === undefined &&
         this.#queueing?.awaits(name) !== true;
       names.add(name);
       return plain;
     });
   }
 
-  /** Marks names as busy while one statement is under way for all of them. */
-  #keepBusy<T>(targets: readonly { readonly name: string }[], work: () => Promise<T>): Promise<T> {
-    const running = work();
-    const settled = running.catch(() => {}).then(() => {
-      for (const { name } of targets) this.#busy.delete(name);
-    });
-    for (const { name } of targets) this.#busy.set(name, settled);
-    return running;
-  }
-
   /** One statement for those on each session. */
   async #takeCrowd(requests: readonly AcquireRequest[]): Promise<Map<string, AcquireAnswer>> {
     const what = `acquire ${namesOf(requests)}`;
     const crowd: Crowd<AcquireRequest> = new Map();
-    for (const request of requests) {
-      const session = await this.#sessions.withRoom(what);
-      crowd.set(session, [...crowd.get(session) ?? [], request]);
+    try {
+      for (const request of requests) add(crowd, await this.#sessions.withRoom(what), request);
+    } catch (error) {
+      for (const [session, some] of crowd) for (const _ of some) this.#sessions.makeRoom(session);
+      throw error;
     }
     const answers = await Promise.all([...crowd].map(([session, some]) => this.#takeOn(what, session, some)));
     return new Map(answers.flat());
@@ -105,15 +99,6 @@ export class SessionLocks {
     } finally {
       for (const _ of left) this.#sessions.makeRoom(session);
     }
-  }
-
-  /** One statement at a time for each name: the server would grant a second one on the same connection. */
-  async #alone<T>(name: string, work: () => Promise<T>): Promise<T> {
-    while (this.#busy.has(name)) await this.#busy.get(name);
-    const running = work();
-    const settled = running.catch(() => {}).then(() => this.#busy.delete(name));
-    this.#busy.set(name, settled);
-    return await running;
   }
 
   async #acquireOne(request: AcquireRequest): Promise<AcquireAnswer> {
@@ -215,28 +200,25 @@ export class SessionLocks {
   /** Frees each that is held by its owner. */
   async free(targets: readonly Target[]): Promise<boolean[]> {
     const plain = new Set(targets.length > 1 ? targets.filter((target) => this.#isPlain(target)) : []);
-    const freed = plain.size > 1 ? this.#keepBusy([...plain], () => this.#freeCrowd([...plain])) : undefined;
+    const freed = plain.size > 1
+      ? this.#underway.mark([...plain].map(({ name }) => name), () => this.#freeCrowd([...plain]))
+      : undefined;
     return await Promise.all(targets.map(async (target) => {
       if (freed && plain.has(target)) return (await freed).has(target.name);
-      return await this.#alone(target.name, () => this.#releaseOne(target));
+      return await this.#underway.alone(target.name, () => this.#releaseOne(target));
     }));
   }
 
   /** Whether nothing but the server's unlock is needed. */
   #isPlain({ name, owner }: Target): boolean {
-    const held = this.#busy.has(name) ? undefined : this.find(name);
+    const held = this.#underway.has(name) ? undefined : this.find(name);
     return owner !== null && held !== undefined && !held.shared && held.holders.has(owner);
   }
 
   /** One statement for those on each session; the answer is those that were there. */
   async #freeCrowd(targets: readonly Target[]): Promise<Set<string>> {
     const crowd: Crowd<string> = new Map();
-    for (const { name } of targets) {
-      const { session } = this.#held.get(name)!;
-      const some = crowd.get(session);
-      if (some) some.push(name);
-      else crowd.set(session, [name]);
-    }
+    for (const { name } of targets) add(crowd, this.#held.get(name)!.session, name);
     const freed = await Promise.all([...crowd].map(([session, names]) => this.#freeOn(session, names)));
     return new Set(freed.flat());
   }
@@ -278,4 +260,10 @@ export class SessionLocks {
     this.#sessions.makeRoom(session);
     this.#queueing?.putBack(session);
   }
+}
+
+function add<Request>(crowd: Crowd<Request>, session: Session, request: Request): void {
+  const some = crowd.get(session);
+  if (some) some.push(request);
+  else crowd.set(session, [request]);
 }
