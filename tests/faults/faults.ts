@@ -27,6 +27,8 @@ export interface Fault {
   readonly name: string;
   /** What it needs of an arena. @default "nothing" */
   readonly needs?: "server" | "proxy" | "disk" | "rows";
+  /** Whether it keeps from a client that its connection has ended. @default false */
+  readonly hides?: boolean;
   /** What workers are told besides. */
   readonly orders?: Partial<Orders>;
   /** Does it once; it is called again and again while the workers work. */
@@ -155,11 +157,14 @@ const answersSwallowed = network("answers swallowed after the statement took eff
   proxy.cut();
 });
 
-const halfOpen = network("half-open connections", async (proxy, random, brief) => {
-  proxy.strand(); // these hear nothing any more, and are not told
-  await sleep(random.between(300, 900));
-  if (brief) proxy.cut();
-}, RECOVERY_FROM_SILENCE);
+const halfOpen: Fault = {
+  ...network("half-open connections", async (proxy, random, brief) => {
+    proxy.strand(); // these hear nothing any more, and are not told
+    await sleep(random.between(300, 900));
+    if (brief) proxy.cut();
+  }, RECOVERY_FROM_SILENCE),
+  hides: true,
+};
 
 /** Everything that can go wrong. */
 export const faults: readonly Fault[] = [
@@ -177,6 +182,14 @@ export const faults: readonly Fault[] = [
   answersSwallowed,
   halfOpen,
 ];
+
+/**
+ * Whether faults may come together. The one mix that no session survives is a server that ends a connection while the
+ * network keeps that from the client: nobody can tell it before it gives the silence up by itself.
+ */
+export function agree(mix: readonly Fault[], { mode }: Arena): boolean {
+  return mode === "lease" || !mix.some(({ hides }) => hides) || !mix.some(({ needs }) => needs === "server");
+}
 
 /** Whether a fault can happen in an arena; `disks` says whether a disk that can be filled may be had. */
 export function concerns({ needs }: Fault, { engine, mode, served }: Arena): boolean {

@@ -8,7 +8,7 @@ import process from "node:process";
 import { parseArgs } from "node:util";
 import { report } from "../history/checker.ts";
 import { type Arena, engines } from "./arenas.ts";
-import { concerns, type Fault, faults } from "./faults.ts";
+import { agree, concerns, type Fault, faults } from "./faults.ts";
 import { type Random, seeded } from "./random.ts";
 import { mayMount } from "./small_disk.ts";
 import { trial } from "./trial.ts";
@@ -28,10 +28,12 @@ const { values } = parseArgs({
 /** One to three faults at once. */
 function mix(arena: Arena, random: Random, disks: boolean): Fault[] {
   const possible = faults.filter((fault) => concerns(fault, arena) && (fault.needs !== "disk" || disks));
-  const chosen = new Set<Fault>();
   const count = random.pick([1, 2, 3]);
-  while (chosen.size < Math.min(count, possible.length)) chosen.add(random.pick(possible));
-  return [...chosen];
+  for (;;) {
+    const chosen = new Set<Fault>();
+    while (chosen.size < Math.min(count, possible.length)) chosen.add(random.pick(possible));
+    if (agree([...chosen], arena)) return [...chosen];
+  }
 }
 
 async function soak(here: readonly Arena[], seed: number, until: number): Promise<boolean> {
