@@ -32,8 +32,18 @@ const ANSWER_TIMEOUT = 4;
 
 let databases = 0;
 
-/** Ends the connections to a database. */
+/** Waits until those who were sent away have left their places; who comes back at once keeps nobody waiting (ms). */
+const LEAVING = 500;
+
+async function gone(count: () => Promise<number>): Promise<void> {
+  for (const until = performance.now() + LEAVING; performance.now() < until && await count() > 0;) {
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+}
+
+/** Ends the connections to a database; counts them. */
 const CUT = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1";
+const COUNT = "SELECT count(*) AS n FROM pg_stat_activity WHERE datname = $1";
 
 /** Asks PostgreSQL on a connection of its own, which the server may still be giving back. */
 async function askPostgres(url: string, text: string, parameters: string[] = []): Promise<postgres.Row[]> {
@@ -56,6 +66,7 @@ async function exhaustPostgres(url: string, database: string): Promise<AsyncDisp
   const fill = () => Promise.allSettled(Array.from({ length: CONNECTIONS }, () => sql`SELECT pg_sleep(0.1)`));
   await fill();
   await sql.unsafe(CUT, [database]);
+  await gone(async () => Number((await sql.unsafe(COUNT, [database]))[0].n));
   await fill();
   return { [Symbol.asyncDispose]: () => sql.end({ timeout: 1 }) };
 }
@@ -80,8 +91,7 @@ export async function postgresArenas(): Promise<Arena[]> {
         start: () => instance.start(),
         cut: async () => void await ask(CUT),
         exhaust: () => exhaustPostgres(instance.url, name),
-        connections: async () =>
-          Number((await ask("SELECT count(*) AS n FROM pg_stat_activity WHERE datname = $1"))[0].n),
+        connections: async () => Number((await ask(COUNT))[0].n),
       };
       return {
         target: url,
@@ -114,7 +124,9 @@ async function exhaustMysql(url: string, database: string): Promise<AsyncDisposa
   // Those that are refused are what is wanted.
   const fill = () => Promise.allSettled(Array.from({ length: CONNECTIONS + 2 }, open));
   await fill();
-  await cutMysql(async (sql) => (await connections[0].query(sql))[0] as AnyRow[], database);
+  const query = async (sql: string) => (await connections[0].query(sql))[0] as AnyRow[];
+  await cutMysql(query, database);
+  await gone(async () => (await query(connectionsTo(database))).length);
   await fill();
   return {
     [Symbol.asyncDispose]: () => {
