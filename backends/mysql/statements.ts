@@ -89,6 +89,11 @@ function nameOf(voucher: Voucher | undefined): string {
   return voucher ? bytes(voucher.name) : "NULL";
 }
 
+/** Whether the session that is to vouch for the row is still there: its end may not have reached us yet. */
+function vouchedFor(voucher: Voucher | undefined): string {
+  return voucher ? `IS_USED_LOCK(${bytes(voucher.name)}) = ${voucher.connectionId}` : "TRUE";
+}
+
 /**
  * Whether the row has just changed hands, in the assignments that follow the one of `owner`: they run from left to
  * right. A row that was this very request's already (it was repeated after a lost answer) has its session and time.
@@ -112,7 +117,7 @@ export function statementsFor(table: string, vouched: boolean): Statements {
   const select = (condition: string) =>
     `SELECT ${COLUMNS} FROM ${target}, (SELECT ${CLOCK} AS now) AS clock WHERE owner IS NOT NULL AND ${condition}`;
 
-  const spared = `WHERE NOT EXISTS (SELECT 1 FROM ${target} AS held WHERE held.name = new_name
+  const spared = `AND NOT EXISTS (SELECT 1 FROM ${target} AS held WHERE held.name = new_name
         AND held.owner <> new_owner AND ${live("new_now", "held.")})`;
 
   return {
@@ -123,7 +128,7 @@ export function statementsFor(table: string, vouched: boolean): Statements {
         new_now + 0 * LAST_INSERT_ID(new_now), new_metadata,
         ${nameOf(voucher)}, ${integer(voucher?.connectionId ?? null)}
       FROM (${requests.map(wish).join(" UNION ALL ")}) AS wish
-      ${guarded ? spared : ""}
+      WHERE ${vouchedFor(voucher)} ${guarded ? spared : ""}
       ON DUPLICATE KEY UPDATE
         owner = IF(${free("new_now")}, new_owner, owner),
         token = IF(${fresh(voucher)}, GREATEST(token + 1, new_now), token),
@@ -149,7 +154,7 @@ export function statementsFor(table: string, vouched: boolean): Statements {
       SELECT new_name, new_owner, new_now, new_by, new_process, new_now + new_duration, new_now, new_now, new_metadata,
         ${nameOf(voucher)}, ${connection}
       FROM wish, (SELECT LAST_INSERT_ID(${CLOCK}) AS new_now) AS clock
-      ${guarded ? spared : ""}
+      WHERE ${vouchedFor(voucher)} ${guarded ? spared : ""}
       ON DUPLICATE KEY UPDATE
         owner = IF((${free("new_now")}) AND token < new_now, new_owner, owner),
         token = IF(owner = new_owner AND (${free("new_now")}) AND token < new_now, new_now, token),

@@ -1,5 +1,6 @@
 import { getLock, Locked, tryLock } from "@lockmgr/lockmgr";
 import assert from "node:assert/strict";
+import { statementsFor } from "../../backends/mysql/statements.ts";
 import { onEach, type Place } from "./flavors.ts";
 
 /** Statements that the server was sent while `body` ran, of whatever kind but the one that counts them. */
@@ -180,4 +181,19 @@ onEach("a crowd that has used its names before is one statement, and one transac
   const wanted = requests();
   assert.equal(await statements(place, async () => void await backend.acquire(wanted)), 1);
   assert.equal(await statements(place, async () => void await backend.release(wanted)), 3);
+});
+
+onEach("nothing is taken for a session that is gone, although its end has not been told yet", async (place) => {
+  const backend = await place.backend({ mode: "hybrid" });
+  await getLock("a", { backend }).then((lock) => lock.unlock());
+  const sql = statementsFor("lockmgr_locks", true);
+  const common = { duration: 60e6, lockedBy: "host", lockProcess: null, metadata: null, shared: false };
+  const requests = ["a", "b"].map((name) => ({ name, owner: crypto.randomUUID(), ...common }));
+  const gone = { name: "nobody", connectionId: 1 };
+  await place.ask(
+    sql.acquire(requests, false, gone),
+    sql.acquireFree(requests, true, place.flavor.name, gone),
+  );
+  const rows = await place.ask("SELECT name FROM lockmgr_locks WHERE owner IS NOT NULL");
+  assert.deepEqual(rows, []);
 });
