@@ -74,6 +74,7 @@ async function exhaustPostgres(url: string, database: string): Promise<AsyncDisp
 /** PostgreSQL in every mode, on one server that is treated badly. */
 export async function postgresArenas(): Promise<Arena[]> {
   const instance = await PostgresServer.start({ settings: { max_connections: String(CONNECTIONS) } });
+  let kills = 0;
   const ways = [...MODES.map((mode) => ({ mode })), { mode: "session" as const, blocking: true }];
   return ways.map(({ mode, ...further }) => ({
     engine: "postgres",
@@ -87,7 +88,7 @@ export async function postgresArenas(): Promise<Arena[]> {
       const server: Server = {
         port: instance.port,
         targetAt: (port) => through(url, port),
-        kill: () => instance.kill(),
+        kill: () => ++kills % 2 ? instance.kill() : instance.crash(),
         start: () => instance.start(),
         cut: async () => void await ask(CUT),
         exhaust: () => exhaustPostgres(instance.url, name),

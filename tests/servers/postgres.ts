@@ -7,7 +7,7 @@ import { appendFileSync, existsSync, readFileSync, rmSync, writeFileSync } from 
 import { join } from "node:path";
 import process from "node:process";
 import { type Binaries, findBinaries } from "./postgres_binaries.ts";
-import { asOrdinaryUser, freePort, privateDirectory, run, type Watcher, whenOrphaned } from "./tools.ts";
+import { asOrdinaryUser, freePort, privateDirectory, processesIn, run, type Watcher, whenOrphaned } from "./tools.ts";
 
 /** How a server for tests is set up. */
 export interface PostgresServerOptions {
@@ -152,8 +152,20 @@ export class PostgresServer implements AsyncDisposable {
     await this.#control("restart", "-m", "fast", "-l", join(this.#directory, "server.log"));
   }
 
-  /** Lets it die at once, as in a crash; `start` recovers. */
+  /** Kills its first process, as when memory runs out; `start` recovers. Resolves when the others have noticed. */
   async kill(): Promise<void> {
+    const lock = join(this.dataDirectory, "postmaster.pid");
+    const [pid] = readFileSync(lock, "utf8").split("\n");
+    process.kill(Number(pid), "SIGKILL");
+    for (let looks = 0; looks < 500 && processesIn(this.dataDirectory).length > 0; looks++) {
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+    // where nobody buries the dead, the next one would take it for alive
+    for (const left of [lock, join(this.#directory, `.s.PGSQL.${this.port}.lock`)]) rmSync(left, { force: true });
+  }
+
+  /** Has all its processes end at once, without a farewell to anybody; `start` recovers. */
+  async crash(): Promise<void> {
     await this.#control("stop", "-m", "immediate");
   }
 

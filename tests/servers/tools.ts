@@ -4,7 +4,17 @@
  * @module
  */
 import { spawn } from "node:child_process";
-import { accessSync, chmodSync, chownSync, constants, existsSync, mkdirSync, mkdtempSync } from "node:fs";
+import {
+  accessSync,
+  chmodSync,
+  chownSync,
+  constants,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readlinkSync,
+} from "node:fs";
 import { createServer } from "node:net";
 import { homedir, tmpdir } from "node:os";
 import { join } from "node:path";
@@ -135,4 +145,15 @@ export async function unpackDebian(name: string, packages: readonly string[]): P
   const unpack = `for package in *.deb; do dpkg -x "$package" . && rm "$package"; done && touch complete`;
   await run("sh", ["-ec", unpack], { cwd: directory });
   return directory;
+}
+
+/** The processes whose working directory is this one. */
+export function processesIn(directory: string): string[] {
+  return readdirSync("/proc").filter((pid) => {
+    try {
+      return /^\d+$/.test(pid) && readlinkSync(`/proc/${pid}/cwd`) === directory;
+    } catch {
+      return false; // gone meanwhile, or somebody else's
+    }
+  });
 }
