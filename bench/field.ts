@@ -1,0 +1,89 @@
+/**
+ * Who takes part in a comparison: each in a process of its own, waiting for its turn.
+ *
+ * @module
+ */
+import { modesOf } from "./contestants.ts";
+import { enginesOf, labels, type Places } from "./places.ts";
+import { inTurns, type Rounds } from "./rounds.ts";
+import type { Quartiles } from "./statistics.ts";
+import { type Runner, startWorker, type Worker } from "./workers.ts";
+
+/** Something to measure, and in which process. */
+export interface Candidate {
+  readonly group: string;
+  readonly label: string;
+}
+
+/** What one caller does: our pairs and failed tries, floors, and rivals. */
+export function lone(places: Places, rivals: boolean): Candidate[] {
+  const ours = enginesOf(places).flatMap((engine) => {
+    const label = labels[engine];
+    const floor = ["round trip", "durable upsert"].map((what) => ({ group: label, label: `${label} ${what}` }));
+    return floor.concat(
+      modesOf(engine).flatMap((mode) => {
+        const group = `${label} ${mode}`;
+        const single = mode === "lease" ? [", one statement each", ", statements joined"] : [];
+        return ["", ...single, ", failed try"].map((what) => ({ group, label: group + what }));
+      }),
+    );
+  });
+  if (!rivals) return ours;
+  const files = ["proper-lockfile", ...places.postgres ? ["advisory-lock"] : []];
+  return [...ours, ...redis(places, "Redis round trip"), ...files.map((label) => ({ group: label, label }))];
+}
+
+/** What many callers do; `single` is whether our locks also go in one statement each. */
+export function crowd(places: Places, rivals: boolean, single: boolean): Candidate[] {
+  const ours = enginesOf(places).flatMap((engine) => {
+    const label = labels[engine];
+    const floor = engine === "sqlite" ? [] : [{ group: label, label: `${label}, 2 round trips` }];
+    return floor.concat(
+      modesOf(engine).flatMap((mode) => {
+        const group = `${label} ${mode}`;
+        return ["", ...single ? [", one statement each"] : []].map((what) => ({ group, label: group + what }));
+      }),
+    );
+  });
+  return rivals ? [...ours, ...redis(places, "Redis, 2 round trips")] : ours;
+}
+
+function redis(places: Places, floor: string): Candidate[] {
+  if (places.redis === undefined) return [];
+  return [
+    { group: "Redis", label: floor },
+    ...["redlock", "redis-semaphore"].map((label) => ({ group: label, label })),
+  ];
+}
+
+/** The processes of a comparison, under one runtime. */
+export class Field implements AsyncDisposable {
+  readonly #runner: Runner;
+  readonly #places: Places;
+  readonly #workers = new Map<string, Worker>();
+
+  constructor(runner: Runner, places: Places) {
+    this.#runner = runner;
+    this.#places = places;
+  }
+
+  /** Lets all take turns. */
+  compare(candidates: readonly Candidate[], callers: number, rounds: Rounds): Promise<Record<string, Quartiles>> {
+    const turns = candidates.map(({ group, label }) => {
+      const order = { places: this.#places, group, label, callers, turn: rounds.turn };
+      return [label, () => this.#worker(group).do<number>({ do: "turn", with: order })];
+    });
+    return inTurns(Object.fromEntries(turns), rounds);
+  }
+
+  #worker(group: string): Worker {
+    let worker = this.#workers.get(group);
+    if (worker === undefined) this.#workers.set(group, worker = startWorker(this.#runner));
+    return worker;
+  }
+
+  /** Ends the processes. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Promise.all([...this.#workers.values()].map((worker) => worker[Symbol.asyncDispose]()));
+  }
+}

@@ -1,0 +1,96 @@
+/**
+ * One process of several that want one name, with many waiters in each.
+ *
+ * @module
+ */
+import { sharedClock } from "../../tests/history/clock.ts";
+import { closeAll, type Contestant, modesOf, openOurs } from "../contestants.ts";
+import { openBareLock } from "../floors.ts";
+import { type Engine, enginesOf, type Places } from "../places.ts";
+
+/** What to do. */
+export interface CrowdOrder {
+  readonly places: Places;
+  /** Whose locks, by label; none means to open all and say their labels. */
+  readonly label?: string;
+  /** The name wanted. */
+  readonly name: string;
+  /** How many waiters. */
+  readonly waiters: number;
+  /** When to begin, and when to end, on the shared clock (µs); without an end each waiter goes once. */
+  readonly from: number;
+  readonly until?: number;
+  /** How long a holder holds (ms): 0 gives the name back at once. */
+  readonly hold: number;
+}
+
+/** One hold: which waiter, from when, until its release was called, and until that was answered (µs). */
+export type Hold = [waiter: number, from: number, until: number, answered: number];
+
+const delay = (milliseconds: number) => new Promise((resolve) => setTimeout(resolve, milliseconds));
+
+/** Everything that can wait, on what is there. */
+async function openEverything(places: Places): Promise<Contestant[]> {
+  const all: Contestant[] = [];
+  for (const engine of enginesOf(places)) {
+    if (engine !== "sqlite") all.push(await openBareLock(places, engine as Exclude<Engine, "sqlite">));
+    for (const mode of modesOf(engine)) all.push(await openOurs(places, engine, mode));
+  }
+  if (places.redis !== undefined) {
+    const { openRedisRivals } = await import("../rivals.ts");
+    all.push(...openRedisRivals(places.redis));
+  }
+  return all;
+}
+
+/** The waiters of this process. */
+export class Crowds {
+  #open: Contestant[] = [];
+
+  /** Lets waiters wait for a name and answers who had it when. */
+  async measure(order: CrowdOrder): Promise<string[] | Hold[]> {
+    if (order.label === undefined) {
+      this.#open = await openEverything(order.places);
+      return this.#open.map(({ label }) => label);
+    }
+    const contestant = this.#open.find(({ label }) => label === order.label)!;
+    await (await contestant.take(`${order.name} warm ${sharedClock()}`))();
+    const holds: Hold[] = [];
+    const ending = new AbortController();
+    await delay(Math.max(0, (order.from - sharedClock()) / 1e3));
+    const timer = order.until === undefined
+      ? undefined
+      : setTimeout(() => ending.abort(), (order.until - sharedClock()) / 1e3);
+    const waiters = Array.from(
+      { length: order.waiters },
+      (_, waiter) => wait(contestant, waiter, order, ending.signal, holds),
+    );
+    await Promise.all(waiters);
+    clearTimeout(timer);
+    return holds;
+  }
+
+  /** Closes everything. */
+  close(): Promise<void> {
+    return closeAll(this.#open);
+  }
+}
+
+/** One waiter: takes the name again and again, or once. */
+async function wait(contestant: Contestant, waiter: number, order: CrowdOrder, signal: AbortSignal, holds: Hold[]) {
+  const { name, hold, until } = order;
+  do {
+    let release;
+    try {
+      release = await contestant.wait(name, signal);
+    } catch (error) {
+      if (signal.aborted) return;
+      throw error;
+    }
+    const from = sharedClock();
+    if (hold > 0) await delay(hold);
+    const called = sharedClock();
+    await release();
+    holds.push([waiter, from, called, sharedClock()]);
+  } while (until !== undefined && !signal.aborted);
+}

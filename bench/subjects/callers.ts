@@ -1,0 +1,104 @@
+/**
+ * 16, 256 and 4,096 callers in one process under Deno, each with a name of its own.
+ *
+ * @module
+ */
+import { crowd, Field } from "../field.ts";
+import type { Engine } from "../places.ts";
+import { engines, labels } from "../places.ts";
+import { atLeast, figure, type Section, spread, subject, type Target } from "../section.ts";
+import type { Quartiles } from "../statistics.ts";
+import { here } from "../workers.ts";
+import { kindOf } from "./pairs.ts";
+
+/** Pairs a second by number of callers and candidate. */
+type Raw = Record<string, Record<string, Quartiles>>;
+
+/** Crowds that are measured; with the most, the single statements would take seconds a turn. */
+const CROWDS = [
+  { callers: 16, rounds: 4, turn: 150, single: true },
+  { callers: 256, rounds: 5, turn: 400, single: true },
+  { callers: 4096, rounds: 3, turn: 600, single: false },
+];
+
+/** How many times our own single statements. */
+const AGAINST_SINGLE: Record<string, number> = {
+  "PostgreSQL lease": 10,
+  "MySQL lease": 25,
+  "MariaDB lease": 35,
+  "SQLite lease": 25,
+  "PostgreSQL session": 6,
+};
+/** How many times redlock. */
+const AGAINST_REDLOCK: Record<string, number> = {
+  "PostgreSQL lease": 1.3,
+  "PostgreSQL session": 3,
+  "SQLite lease": 2,
+  "MariaDB lease": 0.9,
+};
+
+function targetsOf(figures: Record<string, Quartiles>): Target[] {
+  const against = (limits: Record<string, number>, what: string, other: (label: string) => string) =>
+    Object.entries(limits).flatMap(([label, limit]) => {
+      const [one, two] = [figures[label], figures[other(label)]];
+      if (one === undefined || two === undefined) return [];
+      return [atLeast(2, `${label}, 256 callers against ${what}`, limit, one.median / two.median)];
+    });
+  return [
+    ...against(AGAINST_SINGLE, "one statement each", (label) => `${label}, one statement each`),
+    ...against(AGAINST_REDLOCK, "redlock", () => "redlock"),
+  ];
+}
+
+/** Which of our leases a rival passes, in one crowd. */
+function faster(callers: string, figures: Record<string, Quartiles>): string {
+  const ours = engines.map((engine: Engine) => `${labels[engine]} lease`).filter((label) => figures[label]);
+  const rivals = Object.keys(figures).filter((label) => kindOf(label) === "rival" && !label.includes("round trip"));
+  const wins = rivals.flatMap((rival) =>
+    ours.filter((label) => figures[rival].median > figures[label].median)
+      .map((label) => `${rival} passes the ${label} ${figure(figures[rival].median / figures[label].median)} x`)
+  );
+  return `${Number(callers).toLocaleString("en")} callers: ${
+    wins.length === 0 ? "no rival passes any lease" : wins.join(", ")
+  }.`;
+}
+
+function describe(raw: Raw): Section {
+  const crowds = Object.keys(raw);
+  const candidates = [...new Set(crowds.flatMap((callers) => Object.keys(raw[callers])))];
+  const cell = (callers: string, label: string) => raw[callers][label] ? spread(raw[callers][label]) : "–";
+  return {
+    title: "Many callers in one process",
+    text: [
+      "Each caller takes a name of its own and gives it back, again and again, by `getLock` and `unlock`. Callers that " +
+      'wait travel together in one statement. "One statement each" is the same backend without that. The rivals ' +
+      "on Redis are pipelined by their client; nothing that they write reaches a disk.",
+      crowds.map((callers) => faster(callers, raw[callers])).join(" "),
+    ],
+    tables: [{
+      head: ["pairs a second, Deno", ...crowds.map((callers) => `${Number(callers).toLocaleString("en")} callers`)],
+      rows: candidates.map((label) => [label, ...crowds.map((callers) => cell(callers, label))]),
+    }],
+    plots: crowds.map((callers) => ({
+      name: `callers-${callers}`,
+      title: `${Number(callers).toLocaleString("en")} callers in one process`,
+      axis: "pairs a second, more is better",
+      bars: Object.entries(raw[callers]).map(([label, quartiles]) => ({ label, kind: kindOf(label), ...quartiles })),
+    })),
+    targets: raw["256"] ? targetsOf(raw["256"]) : [],
+  };
+}
+
+export const callers = subject<Raw>({
+  name: "256 callers",
+  async measure({ places }, quick) {
+    const raw: Raw = {};
+    await using field = new Field(here, places);
+    for (const { callers, single, ...rounds } of CROWDS) {
+      const turns = { warmUp: 1, ...rounds, ...quick && { rounds: 1, turn: 1 } };
+      raw[callers] = await field.compare(crowd(places, true, single), callers, turns);
+    }
+    return raw;
+  },
+  describe,
+});

@@ -1,0 +1,115 @@
+/**
+ * One caller under Deno: our modes beside floors and rivals, all in one run.
+ *
+ * @module
+ */
+import { Field, lone } from "../field.ts";
+import { engines, labels } from "../places.ts";
+import { atLeast, atMost, type Bar, type Kind, type Section, spread, subject, type Target } from "../section.ts";
+import { figure } from "../section.ts";
+import { type Quartiles, timeRatio } from "../statistics.ts";
+import { here } from "../workers.ts";
+
+/** Microseconds by candidate. */
+type Raw = Record<string, Quartiles>;
+
+/** How many bare durable upserts a pair may cost. */
+const LIMITS = { postgres: 2.1, mysql: 2.5, mariadb: 2.5, sqlite: 2.2 };
+
+/** Whose candidate it is, by its label. */
+export function kindOf(label: string): Kind {
+  if (/round trip|durable upsert/.test(label)) return "floor";
+  if (/statements? (each|joined)/.test(label)) return "single";
+  return /^(PostgreSQL|MySQL|MariaDB|SQLite) /.test(label) ? "ours" : "rival";
+}
+
+function targetsOf(raw: Raw): Target[] {
+  const there = engines.filter((engine) => raw[`${labels[engine]} lease`] !== undefined);
+  const [upsert, lease] = [
+    (label: string) => raw[`${label} durable upsert`],
+    (label: string) => raw[`${label} lease`],
+  ];
+  return there.flatMap((engine) => {
+    const label = labels[engine];
+    const alone = raw[`${label} lease, one statement each`];
+    return [
+      atMost(
+        1,
+        `${label} lease, pair against a durable upsert`,
+        LIMITS[engine],
+        timeRatio(lease(label), upsert(label)),
+      ),
+      atLeast(
+        1,
+        `${label} lease, speed of the joining code against its statements alone`,
+        0.97,
+        timeRatio(alone, raw[`${label} lease, statements joined`]),
+      ),
+      atLeast(
+        1,
+        `${label} lease, speed of getLock and unlock against their statements alone`,
+        0.97,
+        timeRatio(alone, lease(label)),
+      ),
+      atMost(
+        3,
+        `${label} lease, failed try against a durable upsert`,
+        0.5,
+        timeRatio(raw[`${label} lease, failed try`], upsert(label)),
+      ),
+    ];
+  });
+}
+
+/** Which rivals take less time for one caller than our durable leases. */
+function faster(raw: Raw): string {
+  const rivals = Object.keys(raw).filter((label) => kindOf(label) === "rival");
+  const sentences = engines.map((engine) => labels[engine]).filter((label) => raw[`${label} lease`]).map((label) => {
+    const ours = raw[`${label} lease`];
+    const winners = rivals.filter((rival) => raw[rival].median < ours.median);
+    const by = (rival: string) => `${rival} (${figure(ours.median / raw[rival].median)} x)`;
+    return winners.length === 0
+      ? `No rival is faster than a ${label} lease.`
+      : `Faster than a ${label} lease: ${winners.map(by).join(", ")}.`;
+  });
+  return sentences.join(" ");
+}
+
+function describe(raw: Raw): Section {
+  const bars = Object.entries(raw).map(([label, quartiles]): Bar => ({ label, kind: kindOf(label), ...quartiles }));
+  const rows = bars.map(({ label, kind, ...quartiles }) => {
+    const engine = engines.find((engine) => label.startsWith(labels[engine]));
+    const upsert = engine && raw[`${labels[engine]} durable upsert`];
+    return [label, kind, spread(quartiles), upsert ? figure(timeRatio(quartiles, upsert)) : "–"];
+  });
+  return {
+    title: "One caller",
+    text: [
+      "Taking a free name and giving it back, or a try that fails because another has it. The rivals on Redis and " +
+      "on files are not durable: what they grant is forgotten when Redis or the machine ends, and `redlock` and " +
+      "`proper-lockfile` give no fencing token. `advisory-lock` opens a connection for each lock. The server's own " +
+      "session locks cost a round trip or two and no commit.",
+      faster(raw),
+    ],
+    tables: [{ head: ["one caller, Deno", "", "µs, median (quartiles)", "durable upserts"], rows }],
+    plots: [{
+      name: "pairs",
+      title: "One caller: acquire and release",
+      axis: "µs, less is better",
+      bars: bars.filter(({ kind, label }) =>
+        kind !== "single" && !label.endsWith("failed try") && label !== "SQLite round trip"
+      ),
+    }],
+    targets: targetsOf(raw),
+  };
+}
+
+export const pairs = subject<Raw>({
+  name: "pairs",
+  async measure({ places }, quick) {
+    const rounds = quick ? { rounds: 5, turn: 1, warmUp: 2 } : { rounds: 90, turn: 8, warmUp: 10 };
+    await using field = new Field(here, places);
+    return await field.compare(lone(places, true), 1, rounds);
+  },
+  describe,
+});

@@ -1,0 +1,37 @@
+/**
+ * A process that measures, under Deno, Node and Bun alike: it reads orders from its input, one line of JSON each, and
+ * answers each with a line.
+ *
+ * @module
+ */
+import process from "node:process";
+import { createInterface } from "node:readline";
+import { type CrowdOrder, Crowds } from "./measures/crowd.ts";
+import { race, type RaceOrder } from "./measures/race.ts";
+import { type TurnOrder, Turns } from "./measures/turns.ts";
+
+/** What a worker can be told to do. */
+export type Order =
+  | { readonly do: "turn"; readonly with: TurnOrder }
+  | { readonly do: "crowd"; readonly with: CrowdOrder }
+  | { readonly do: "race"; readonly with: RaceOrder };
+
+const crowds = new Crowds();
+const turns = new Turns();
+
+function obey(order: Order): Promise<unknown> {
+  if (order.do === "turn") return turns.take(order.with);
+  return order.do === "crowd" ? crowds.measure(order.with) : race(order.with);
+}
+
+for await (const line of createInterface({ input: process.stdin })) {
+  let said: object;
+  try {
+    said = { answer: await obey(JSON.parse(line)) };
+  } catch (error) {
+    said = { error: (error as Error).stack ?? String(error) };
+  }
+  process.stdout.write(`${JSON.stringify(said)}\n`);
+}
+await crowds.close();
+await turns.close();
