@@ -52,8 +52,8 @@ export class Proxy implements AsyncDisposable {
       this.#conversations.delete(conversation);
     };
     for (const socket of [client, server]) socket.on("error", end).on("close", end);
-    client.on("data", (chunk) => this.#pass(conversation, "requests", server, chunk));
-    server.on("data", (chunk) => this.#pass(conversation, "answers", client, chunk));
+    client.on("data", (chunk: Uint8Array) => this.#pass(conversation, "requests", server, chunk));
+    server.on("data", (chunk: Uint8Array) => this.#pass(conversation, "answers", client, chunk));
   }
 
   #pass(conversation: Conversation, what: "requests" | "answers", to: Socket, chunk: Uint8Array): void {
