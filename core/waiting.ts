@@ -4,6 +4,7 @@
  * @module
  */
 import type { AcquireRequest, Backend, LockRow } from "./backend.ts";
+import { BoundedMap } from "./bounded_map.ts";
 import type { Grant } from "./holding.ts";
 import { Line } from "./line.ts";
 import type { LockRecord } from "./record.ts";
@@ -21,19 +22,12 @@ const COURTESY = 3;
 /** How many names each of the memories below keeps: beyond it the oldest is forgotten, which costs some courtesy only. */
 const MEMORY = 1_024;
 
-/** Puts an entry into a map of bounded size. */
-function remember<T>(map: Map<string, T>, name: string, value: T): void {
-  map.delete(name);
-  map.set(name, value);
-  if (map.size > MEMORY) map.delete(map.keys().next().value!);
-}
-
 /** The lines of one backend, and what this process remembers of names that others want as well. */
 export class Lines {
   readonly #lines = new Map<string, Line>();
-  readonly #granted = new Map<string, bigint>();
-  readonly #rivalAt = new Map<string, number>();
-  readonly #releasedAt = new Map<string, number>();
+  readonly #granted = new BoundedMap<string, bigint>(MEMORY);
+  readonly #rivalAt = new BoundedMap<string, number>(MEMORY);
+  readonly #releasedAt = new BoundedMap<string, number>(MEMORY);
 
   /** The line for a name, made when there is none. */
   join(backend: Backend, request: AcquireRequest, deadline: number, signal?: AbortSignal): Promise<Outcome> {
@@ -48,17 +42,17 @@ export class Lines {
 
   /** Remembers what this process was granted. */
   noteGrant(row: LockRow): void {
-    remember(this.#granted, row.name, row.token);
+    this.#granted.set(row.name, row.token);
   }
 
   /** Remembers that another process holds a name, if this one was not granted that lock itself. */
   noteHolder(row: LockRow): void {
-    if (this.#granted.get(row.name) !== row.token) remember(this.#rivalAt, row.name, monotonic());
+    if (this.#granted.get(row.name) !== row.token) this.#rivalAt.set(row.name, monotonic());
   }
 
   /** A lock was released by this process: the next in line may go on. */
   noteRelease(name: string): void {
-    if (this.#rivalAt.has(name)) remember(this.#releasedAt, name, monotonic());
+    if (this.#rivalAt.has(name)) this.#releasedAt.set(name, monotonic());
     this.#lines.get(name)?.wake();
   }
 

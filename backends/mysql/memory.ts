@@ -1,19 +1,13 @@
 import type { LockRow } from "../../core/backend.ts";
+import { BoundedMap } from "../../core/bounded_map.ts";
 
 /** How many entries each memory keeps: beyond it the oldest is forgotten, which costs one more statement. */
 const SIZE = 16_384;
 
-/** Puts an entry into a map of bounded size. */
-function remember<T>(map: Map<string, T>, key: string, value: T): void {
-  map.delete(key);
-  map.set(key, value);
-  if (map.size > SIZE) map.delete(map.keys().next().value!);
-}
-
 /** What this process remembers of locks, to spare statements; the database alone decides. */
 export class Memory {
-  readonly #granted = new Map<string, LockRow>();
-  readonly #contended = new Map<string, true>();
+  readonly #granted = new BoundedMap<string, LockRow>(SIZE);
+  readonly #contended = new BoundedMap<string, true>(SIZE);
 
   /** The row of an acquisition as last answered: with it a renewal needs one number of the server only. */
   granted(owner: string): LockRow | undefined {
@@ -22,7 +16,7 @@ export class Memory {
 
   /** Remembers the row of an acquisition. */
   noteGranted(owner: string, row: LockRow): void {
-    remember(this.#granted, owner, row);
+    this.#granted.set(owner, row);
   }
 
   /** Forgets an acquisition. */
@@ -37,7 +31,7 @@ export class Memory {
 
   /** Remembers that a name was seen held by another. */
   noteContended(name: string): void {
-    remember(this.#contended, name, true);
+    this.#contended.set(name, true);
   }
 
   /** Remembers that a name was seen free. */

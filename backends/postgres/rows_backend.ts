@@ -11,6 +11,7 @@ import type {
   RenewRequest,
   Target,
 } from "../../core/backend.ts";
+import { BoundedMap } from "../../core/bounded_map.ts";
 import { BackendError } from "../../core/errors.ts";
 import { sleep } from "../../core/runtime.ts";
 import { closeAdvisorySessions } from "./advisory_sessions.ts";
@@ -51,6 +52,8 @@ const CONFLICTS = 30;
 const CONFLICT_PAUSE = 20;
 /** How often a name is asked for that is neither taken nor seen to be held: it changes hands under our eyes. */
 const ROUNDS = 10;
+/** How many contended names are remembered: to forget one costs half a try. */
+const MEMORY = 1_024;
 
 /** Locks as rows of a table: leases, and with a voucher hybrid locks. */
 export class RowsBackend implements Backend {
@@ -59,6 +62,8 @@ export class RowsBackend implements Backend {
   readonly watch: Backend["watch"];
   readonly #parts: RowsParts;
   readonly #sql: Statements;
+  /** Names that were last seen held: there a look costs half of a try. */
+  readonly #contended = new BoundedMap<string, true>(MEMORY);
   #disposed = false;
 
   constructor(parts: RowsParts) {
@@ -66,7 +71,7 @@ export class RowsBackend implements Backend {
     this.#parts = parts;
     this.#sql = parts.statements;
     const { watching } = parts;
-    this.watch = watching && ((name, wake) => watching.add(name, wake));
+    this.watch = watching && ((name, wake) => watching.add(name, () => (this.#contended.delete(name), wake())));
   }
 
   async acquire(
@@ -75,6 +80,8 @@ export class RowsBackend implements Backend {
   ): Promise<AcquireAnswer[]> {
     const what = `acquire ${namesOf(requests)}`;
     if (this.#disposed) throw new BackendError(`Cannot ${what}: the backend was disposed of`);
+    const busy = requests.length === 1 ? await this.#peek(what, requests[0]) : undefined;
+    if (busy) return [busy];
     const answers = new Map<string, AcquireAnswer>();
     let open = [...requests];
     for (let round = 0; open.length > 0 && round < ROUNDS; round++) {
@@ -82,12 +89,25 @@ export class RowsBackend implements Backend {
       const rows = await this.#attempt(what, open, allOrNothing, voucher);
       if (rows === undefined) break; // a row is kept by another transaction: as good as held
       const wishes = new Map(open.map((request) => [request.name, request]));
-      for (const row of rows) answers.set(row.name!, answerOf(row, wishes.get(row.name!)!, voucher));
+      for (const row of rows) {
+        const answer = answerOf(row, wishes.get(row.name!)!, voucher);
+        answers.set(row.name!, answer);
+        if (!answer.granted) this.#contended.set(row.name!, true);
+      }
       if (allOrNothing && rows.length > 0) break;
       open = open.filter(({ name }) => !answers.has(name));
       if (voucher?.lifeline.ended === undefined && round > 1) await sleep(round * Math.random());
     }
     return requests.map(({ name }) => answers.get(name) ?? BUSY);
+  }
+
+  /** Looks whether a name that was held is held still; `undefined` when it has to be tried for. */
+  async #peek(what: string, { name, owner }: AcquireRequest): Promise<AcquireAnswer | undefined> {
+    if (!this.#contended.has(name)) return undefined;
+    const [row] = await this.#send(what, this.#sql.peek, [name, owner]);
+    if (row && row.mine !== "true") return { granted: false, holder: toLockRow(row) };
+    this.#contended.delete(name);
+    return undefined;
   }
 
   /** One statement; `undefined` when it waited too long for a row. */

@@ -75,8 +75,8 @@ const DURABLE = `set_config('synchronous_commit',
 
 /** Locks the rows of several wishes in one order for everybody, so that no two statements can deadlock. */
 function inOrder(target: string): string {
-  return `ordered AS MATERIALIZED (
-    SELECT l.name FROM ${target} AS l JOIN wish ON l.name = wish.name ORDER BY l.name FOR UPDATE OF l)`;
+  return `wish_in_order AS MATERIALIZED (
+    SELECT wish.* FROM ${target} AS l JOIN wish ON l.name = wish.name ORDER BY l.name FOR UPDATE OF l)`;
 }
 
 /** Takes free names; what is not free is answered as it is. Two more parameters: the liveness key and session's pid. */
@@ -130,7 +130,7 @@ function renew(target: string, several: boolean): string {
       SELECT CASE WHEN l.locked_until IS NULL OR wish.more IS NULL THEN NULL
           ELSE greatest(l.locked_until, ${start} + wish.more::bigint * interval '1 microsecond') END, now
       FROM ${CLOCK})
-    FROM wish ${several ? "JOIN ordered ON ordered.name = wish.name" : ""}
+    FROM ${several ? "wish_in_order AS wish" : "wish"}
     WHERE l.name = wish.name AND l.owner = coalesce(wish.owner, l.owner) AND ${live("l")}
     RETURNING ${columns("l", "l.updated_at")}`;
 }
@@ -144,7 +144,7 @@ function release(target: string, several: boolean, namespace: string): string {
     WITH ${wish(RELEASE_FIELDS, several, patience(several ? ATTEMPT_PATIENCE : PATIENCE))}
     ${several ? `, ${inOrder(target)}` : ""}, freed AS (
       UPDATE ${target} AS l SET ${FREE}
-      FROM wish ${several ? "JOIN ordered ON ordered.name = wish.name" : ""}
+      FROM ${several ? "wish_in_order AS wish" : "wish"}
       WHERE l.name = wish.name AND l.owner = coalesce(wish.owner, l.owner) AND ${live("l")}
       RETURNING l.name)
     SELECT name, set_config('synchronous_commit', 'off', true) AS lazy, ${notifyIfAwaited(namespace, "name")} AS told
@@ -183,6 +183,8 @@ export interface Statements {
   readonly acquireEach: string;
   /** Takes several names or none. */
   readonly acquireAll: string;
+  /** The live row of a name, and whether it is this acquisition's. `(name, owner)` */
+  readonly peek: string;
   /** Extends one lock. */
   readonly renew: string;
   /** Extends several. */
@@ -214,6 +216,9 @@ export function statementsFor(table: string): Statements {
     acquire: acquire(target, false, false),
     acquireEach: acquire(target, true, false),
     acquireAll: acquire(target, true, true),
+    peek: `
+      SELECT (l.owner = $2::text)::text AS mine, ${columns("l", "clock_timestamp()")} FROM ${target} AS l
+      WHERE l.name = $1::text AND ${live("l")}`,
     renew: renew(target, false),
     renewEach: renew(target, true),
     release: release(target, false, namespace),
