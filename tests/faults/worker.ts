@@ -69,6 +69,7 @@ async function block(): Promise<void> {
   if (lock === undefined) return;
   hand.believes(lock);
   Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, expires * random.between(1.1, 1.6) * 1e3);
+  stalls.look(); // a SIGKILL may come before the timers have their turn
   await hold(lock, 5);
   await hand.release(lock);
 }
@@ -102,8 +103,9 @@ const backend = await open();
 if (backend === undefined) process.exit(0);
 endsAt = performance.now() + orders.seconds * 1e3; // opening does not count
 const hand = new Recorder(orders.worker, backend, sink);
+const stalls = watchStalls(orders.worker, sink);
 {
-  using _stalls = watchStalls(orders.worker, sink);
+  using _ = stalls;
   const acts = rows
     ? [
       work,

@@ -5,8 +5,14 @@ import type { Sink } from "./recorder.ts";
 const TICK = 10;
 const STALL = 40_000;
 
+/** Watches over when a process does not run. */
+export interface Stalls extends Disposable {
+  /** Looks at once, for who knows that it stood still: its next turn may never come. */
+  look(): void;
+}
+
 /** Writes down when this process did not run: nobody can tell of a loss while it stands still. */
-export function watchStalls(worker: string, sink: Sink): Disposable {
+export function watchStalls(worker: string, sink: Sink): Stalls {
   let last = sharedClock();
   const look = () => {
     const now = sharedClock();
@@ -15,6 +21,7 @@ export function watchStalls(worker: string, sink: Sink): Disposable {
   };
   const timer = setInterval(look, TICK);
   return {
+    look,
     [Symbol.dispose]: () => {
       look();
       clearInterval(timer);
