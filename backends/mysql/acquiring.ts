@@ -1,5 +1,6 @@
-import type { AcquireAnswer, AcquireRequest, LockRow } from "../../core/backend.ts";
+import type { AcquireAnswer, AcquireRequest } from "../../core/backend.ts";
 import { BackendError } from "../../core/errors.ts";
+import { freshRow } from "../../core/fresh_row.ts";
 import { chunks, namesOf, sorted } from "./batches.ts";
 import { isConflict, isLockWaitTimeout } from "./errors.ts";
 import type { LockTable } from "./lock_table.ts";
@@ -60,7 +61,7 @@ export class Acquiring {
       }
       const told = await this.#try(what, this.#table.sql.acquire([request], guarded, session?.voucher));
       if (told === undefined || (told === 0n && request.plainNo)) break;
-      if (told > READ_THE_ROW) return this.#answer(request, freshRow(request, told, session), session);
+      if (told > READ_THE_ROW) return this.#answer(request, takenRow(request, told, session), session);
       const row = await this.#table.peek(what, name);
       if (row) return this.#answer(request, row, session);
     }
@@ -94,7 +95,7 @@ export class Acquiring {
     if (guarded && !names.some((name) => this.#memory.isContended(name))) {
       const sql = this.#table.sql.acquireFree(requests, server.kind === "mariadb", server.kind, session?.voucher);
       const { changedRows, insertId } = await this.#table.run(what, sql);
-      if (changedRows === names.length) return requests.map((request) => freshRow(request, insertId, session));
+      if (changedRows === names.length) return requests.map((request) => takenRow(request, insertId, session));
     }
     const before = await this.#table.peekAll(what, names);
     const held = new Set(before.map(({ row }) => row.name));
@@ -136,23 +137,9 @@ export class Acquiring {
   }
 }
 
-/** The row that a statement has just written, from the one number that it answers. */
-function freshRow(request: AcquireRequest, token: bigint, session: Session | undefined): OwnedRow {
-  const now = Number(token);
-  const { name, owner, duration, lockedBy, lockProcess, metadata } = request;
-  const lockedUntil = duration === null ? null : now + duration;
-  const row: LockRow = {
-    name,
-    token,
-    lockedBy,
-    lockProcess,
-    lockedUntil,
-    createdAt: now,
-    updatedAt: now,
-    metadata,
-    now,
-  };
-  if (!session) return { owner, row, session: null };
-  const { name: vouching, connectionId } = session.voucher;
-  return { owner, row: { ...row, session: String(connectionId) }, session: vouching };
+/** The row that a statement has just written, from the one number that it answers: the token is the clock. */
+function takenRow(request: AcquireRequest, token: bigint, session: Session | undefined): OwnedRow {
+  const connection = session && String(session.voucher.connectionId);
+  const row = freshRow(request, token, Number(token), connection);
+  return { owner: request.owner, row, session: session?.voucher.name ?? null };
 }

@@ -6,6 +6,7 @@
  */
 import type { AcquireAnswer, AcquireRequest, Claim, LockRow, Target } from "../../core/backend.ts";
 import { BackendError } from "../../core/errors.ts";
+import { freshRow } from "../../core/fresh_row.ts";
 import type { Connection } from "./connection.ts";
 import { type SqliteRow, toLockRow } from "./rows.ts";
 import { type Statements, TOGETHER } from "./statements.ts";
@@ -90,7 +91,7 @@ export class Taking {
   #insert(request: AcquireRequest): AcquireAnswer | undefined {
     const next = this.#connection.prepare(this.#sql.next).get(request.name) as { token: string; now: string } | null;
     if (!next) return undefined;
-    const row = rowOf(request, next.token, Number(next.now));
+    const row = freshRow(request, BigInt(next.token), Number(next.now));
     this.#connection.run(this.#sql.acquire(1), ...valuesOf(request, row));
     return { granted: true, row };
   }
@@ -101,7 +102,7 @@ export class Taking {
       return requests.map((request) => this.#takeOne(request));
     }
     const { now, tokens } = this.#look(requests);
-    const rows = new Map([...tokens].map(([index, token]) => [index, rowOf(requests[index], token, now)]));
+    const rows = new Map([...tokens].map(([index, token]) => [index, freshRow(requests[index], BigInt(token), now)]));
     for (const some of inPortions([...rows])) {
       const values = some.flatMap(([index, row]) => valuesOf(requests[index], row));
       this.#connection.run(this.#sql.acquire(some.length), ...values);
@@ -118,23 +119,6 @@ export class Taking {
     const { now, tokens } = this.#connection.prepare(this.#sql.nextOfAll).get(names) as { now: string; tokens: string };
     return { now: Number(now), tokens: new Map(JSON.parse(tokens) as [number, string][]) };
   }
-}
-
-/** The row that a request makes. */
-function rowOf(request: AcquireRequest, token: string, now: number): LockRow {
-  const { name, lockedBy, lockProcess, duration, metadata } = request;
-  const lockedUntil = duration === null ? null : now + duration;
-  return {
-    name,
-    token: BigInt(token),
-    lockedBy,
-    lockProcess,
-    lockedUntil,
-    createdAt: now,
-    updatedAt: now,
-    metadata,
-    now,
-  };
 }
 
 /** Its values in the order of the statement. */
