@@ -9,6 +9,8 @@ export class Caller {
   readonly deadline: number;
   /** Whether an attempt began after this caller came. */
   asked = false;
+  /** When the first question was asked for this caller (ms, monotonic): any later answer may be to that one's effect. */
+  firstAskedAt: number | undefined;
   /** Whether this caller has its outcome, or has left. */
   gone = false;
   readonly #resolve: (outcome: Outcome) => void;

@@ -115,8 +115,8 @@ export class Line {
     // The answer is for everybody in line: a plain no only when nobody wants to know more.
     const plainNo = this.#callers.every(({ request }) => request.plainNo);
     const request = plainNo === head.request.plainNo ? head.request : { ...head.request, plainNo };
-    const firstAskedAt = monotonic();
-    let askedAt = firstAskedAt;
+    let askedAt = monotonic();
+    const firstAskedAt = head.firstAskedAt ??= askedAt;
     try {
       // What is left is counted by the server when it answers: from before the question that this was the answer to.
       const answer = await batched(this.#backend).acquire.ask(request, () => askedAt = monotonic());

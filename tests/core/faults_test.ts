@@ -71,6 +71,18 @@ faultTest("the time that a repeat takes to be asked is not taken off a lock", as
   }
 });
 
+faultTest("a lock found again by a later try counts from the try that took it", async ({ backend, faults, asked }) => {
+  const other = await getLock("a", { backend, expires: 60 });
+  const waiting = getLock("a", { backend, expires: 1, wait: 20 });
+  while (asked.acquire < 2) await new Promise((resolve) => setTimeout(resolve, 1)); // it has seen that it must wait
+  faults.acquire.push("lose the answer", "lose the answer"); // and then takes the name without knowing it
+  await other.unlock();
+  const lock = await waiting;
+  const [row] = await backend.list({ names: ["a"] });
+  const left = (row.lockedUntil! - row.now) / 1e6;
+  assert(lock.expiresIn! <= left + 0.02, `${lock.expiresIn} s by the holder, ${left} s by the database`);
+});
+
 faultTest("one whose answers never arrive is not reported as held, and is given back", async ({ backend, faults }) => {
   faults.acquire.push("lose the answer", "lose the answer");
   await assert.rejects(getLock("a", { backend }), (error) => {
