@@ -40,10 +40,21 @@ export class Sockets {
    * What the program itself makes sockets with (`given`, as a cloud's connector does) goes on doing so.
    */
   option(given: unknown): { socket?: (address: Address) => unknown } {
-    if (typeof given === "function") return { socket: async (address) => this.#keep(await given(address)) };
+    if (typeof given === "function") {
+      return { socket: async (address) => (this.#refuseOver(), this.#keep(await given(address))) };
+    }
     const net = builtin<typeof import("node:net")>("node:net");
     if (net?.Socket === undefined) return {};
-    return { socket: (address) => this.#keep(this.#connect(new net.Socket() as unknown as Socket, address)) };
+    return {
+      socket: (
+        address,
+      ) => (this.#refuseOver(), this.#keep(this.#connect(new net.Socket() as unknown as Socket, address))),
+    };
+  }
+
+  /** A driver that was about to connect when it was ended would try again and again if it were given a closed socket. */
+  #refuseOver(): void {
+    if (this.#over) throw new Error("Cannot connect: the connections were closed");
   }
 
   #connect(socket: Socket, address: Address): Socket {
