@@ -7,7 +7,7 @@
  */
 import type { AcquireAnswer, AcquireRequest, Backend, LockRow, RenewRequest, Target } from "./backend.ts";
 import { BackendError } from "./errors.ts";
-import { mayPass } from "./retrying.ts";
+import { mayPass, twice } from "./retrying.ts";
 import { PATIENCE, Road } from "./road.ts";
 import { startTimer, type Timer } from "./runtime.ts";
 
@@ -69,11 +69,7 @@ export class Batcher<Request extends { readonly name: string }, Answer> {
   async #alone(request: Request, onRepeat?: () => void): Promise<Answer> {
     const number = this.#underWay = ++this.#sent;
     try {
-      return (await this.#send([request]))[0];
-    } catch (error) {
-      if (!mayPass(error)) throw error;
-      onRepeat?.();
-      return (await this.#send([request]))[0];
+      return (await twice(() => this.#send([request]), onRepeat))[0];
     } finally {
       this.#done(number);
     }
