@@ -11,13 +11,30 @@ import type { Voucher } from "./voucher.ts";
 /** Held by somebody who could not be seen. */
 export const BUSY: AcquireAnswer = { granted: false, holder: undefined };
 
-/** Whether the attempt was granted, and what is in the way if not. */
-export function answerOf(row: Row, request: AcquireRequest, voucher: Voucher | undefined): AcquireAnswer {
-  if (row.mine !== "true") return { granted: false, holder: toLockRow(row) };
-  const granted = row.now === null
-    ? freshRow(request, BigInt(row.token!), Number(row.created), voucher?.pid)
-    : toLockRow(row);
-  return { granted: true, row: granted, ...(voucher ? { lifeline: voucher.lifeline } : {}) };
+/** What the rows that an attempt was answered with say of the requests, by name. */
+export function answersOf(
+  rows: readonly Row[],
+  requests: readonly AcquireRequest[],
+  voucher: Voucher | undefined,
+): Map<string, AcquireAnswer> {
+  const answers = new Map<string, AcquireAnswer>();
+  const grant = (request: AcquireRequest, token: string, createdAt: string) =>
+    answers.set(request.name, granted(freshRow(request, BigInt(token), Number(createdAt), voucher?.pid), voucher));
+  for (const row of rows) {
+    if (row.grants) {
+      row.grants.split(",").forEach((text, place) => {
+        const space = text.indexOf(" ");
+        if (space > 0) grant(requests[place], text.slice(0, space), text.slice(space + 1));
+      });
+    } else if (row.mine !== "true") answers.set(row.name!, { granted: false, holder: toLockRow(row) });
+    else if (row.now === null) grant(requests.find(({ name }) => name === row.name)!, row.token!, row.created!);
+    else answers.set(row.name!, granted(toLockRow(row), voucher));
+  }
+  return answers;
+}
+
+function granted(row: LockRow, voucher: Voucher | undefined): AcquireAnswer {
+  return voucher === undefined ? { granted: true, row } : { granted: true, row, lifeline: voucher.lifeline };
 }
 
 /** The answered rows in the order of the requests. */

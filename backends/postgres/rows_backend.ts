@@ -15,7 +15,7 @@ import { BoundedMap } from "../../core/bounded_map.ts";
 import { BackendError } from "../../core/errors.ts";
 import { sleep } from "../../core/runtime.ts";
 import { closeAdvisorySessions } from "./advisory_sessions.ts";
-import { answerOf, BUSY, inOrderOf } from "./answers.ts";
+import { answersOf, BUSY, inOrderOf } from "./answers.ts";
 import type { Client } from "./client.ts";
 import { isConflict, isMissing, isRowLocked, translate } from "./errors.ts";
 import { guardOn } from "./guarding.ts";
@@ -23,7 +23,7 @@ import { type Row, toLockRow } from "./rows.ts";
 import { ACQUIRE_FIELDS, RELEASE_FIELDS, RENEW_FIELDS, type Statements } from "./statements.ts";
 import type { Voucher } from "./voucher.ts";
 import type { Watching } from "./watching.ts";
-import { acquisitionOf, namesOf, parametersOf, pick, wishOf } from "./wishes.ts";
+import { acquisitionOf, namesOf, parametersOf, severalOf, wishOf } from "./wishes.ts";
 
 /** What a backend with rows is made of. */
 export interface RowsParts {
@@ -88,13 +88,12 @@ export class RowsBackend implements Backend {
       const voucher = await this.#parts.vouch?.();
       const rows = await this.#attempt(what, open, allOrNothing, voucher);
       if (rows === undefined) break; // a row is kept by another transaction: as good as held
-      const wishes = new Map(open.map((request) => [request.name, request]));
-      for (const row of rows) {
-        const answer = answerOf(row, wishes.get(row.name!)!, voucher);
-        answers.set(row.name!, answer);
-        if (!answer.granted) this.#contended.set(row.name!, true);
+      const found = answersOf(rows, open, voucher);
+      for (const [name, answer] of found) {
+        answers.set(name, answer);
+        if (!answer.granted) this.#contended.set(name, true);
       }
-      if (allOrNothing && rows.length > 0) break;
+      if (answers.size === requests.length || (allOrNothing && found.size > 0)) break;
       open = open.filter(({ name }) => !answers.has(name));
       if (voucher?.lifeline.ended === undefined && round > 1) await sleep(round * Math.random());
     }
@@ -102,10 +101,10 @@ export class RowsBackend implements Backend {
   }
 
   /** Looks whether a name that was held is held still; `undefined` when it has to be tried for. */
-  async #peek(what: string, { name, owner }: AcquireRequest): Promise<AcquireAnswer | undefined> {
+  async #peek(what: string, { name, owner, plainNo }: AcquireRequest): Promise<AcquireAnswer | undefined> {
     if (!this.#contended.has(name)) return undefined;
-    const [row] = await this.#send(what, this.#sql.peek, [name, owner]);
-    if (row && row.mine !== "true") return { granted: false, holder: toLockRow(row) };
+    const [row] = await this.#send(what, plainNo ? this.#sql.glance : this.#sql.peek, [name, owner]);
+    if (row && row.mine !== "true") return plainNo ? BUSY : { granted: false, holder: toLockRow(row) };
     this.#contended.delete(name);
     return undefined;
   }
@@ -147,9 +146,8 @@ export class RowsBackend implements Backend {
   async #renewOneByOne(requests: readonly RenewRequest[]): Promise<(LockRow | undefined)[]> {
     const renewals = requests.map(async (request) => {
       try {
-        const rows = await this.#send(`renew lock ${JSON.stringify(request.name)}`, this.#sql.renewEach, [
-          JSON.stringify([wishOf(request)]),
-        ]);
+        const parameters = severalOf([wishOf(request)], RENEW_FIELDS);
+        const rows = await this.#send(`renew lock ${JSON.stringify(request.name)}`, this.#sql.renewEach, parameters);
         return inOrderOf([request], rows)[0];
       } catch (error) {
         if (!isRowLocked((error as Error).cause)) throw error;
@@ -161,10 +159,8 @@ export class RowsBackend implements Backend {
 
   async release(targets: readonly Target[]): Promise<boolean[]> {
     const statement = targets.length === 1 ? this.#sql.release : this.#sql.releaseEach;
-    const parameters = parametersOf(targets.map((target) => pick(target, RELEASE_FIELDS)), RELEASE_FIELDS);
-    const rows = await this.#send(`release ${namesOf(targets)}`, statement, parameters);
-    const freed = new Set(rows.map(({ name }) => name));
-    return targets.map(({ name }) => freed.has(name));
+    const rows = await this.#send(`release ${namesOf(targets)}`, statement, parametersOf(targets, RELEASE_FIELDS));
+    return targets.length === 1 ? [rows.length > 0] : Array.from(rows[0].freed!, (digit) => digit === "1");
   }
 
   async list({ names, prefix = "", includeExpired = false }: ListFilter): Promise<LockRow[]> {
