@@ -10,8 +10,8 @@ export const ATTEMPT_PATIENCE = "200ms";
 export const PATIENCE = "5s";
 
 /**
- * SQL for microseconds since 1970. In double precision it is exact until the year 2100 and costs a third of what
- * `extract` does, which answers a numeric.
+ * SQL for microseconds since 1970. `date_part` answers in double precision, exact until February 2106 (2^32 s), and
+ * costs a third of what `extract` does, which answers a numeric.
  */
 export function microseconds(time: string): string {
   return `(date_part('epoch', ${time}) * 1000000)::bigint`;
@@ -26,10 +26,12 @@ export function live(row: string): string {
     AND CASE WHEN ${row}.liveness IS NULL THEN true ELSE NOT pg_try_advisory_xact_lock_shared(${row}.liveness) END)`;
 }
 
-/** What is answered of a row. */
+/** What is answered of a row. A lock may last beyond the year 2106. */
 export function columns(row: string, now: string): string {
   return `${row}.name, ${row}.token::text AS token, ${row}.locked_by AS holder, ${row}.lock_process::text AS process,
-    ${microseconds(`${row}.locked_until`)}::text AS until, ${microseconds(`${row}.created_at`)}::text AS created,
+    (extract(epoch FROM ${row}.locked_until) * 1000000)::bigint::text AS until, ${
+    microseconds(`${row}.created_at`)
+  }::text AS created,
     ${microseconds(`${row}.updated_at`)}::text AS updated, ${row}.metadata::text AS metadata,
     ${row}.session_pid::text AS session, ${microseconds(now)}::text AS now`;
 }

@@ -83,3 +83,35 @@ test("a release tells others only when somebody waits", async () => {
   // Its own release may tell once more, when the wait has only just ended.
   assert(heard.length === 3 || heard.length === 4, `heard ${heard}`);
 });
+
+test("a batch frees what its callers hold and nothing else, whether there is a row or not", async () => {
+  await using backend = await connect(server.url, { table: freshTable() });
+  await using _mine = await getLock("mine", { backend });
+  await using _other = await getLock("other's", { backend });
+  const answers = await backend.release([
+    { name: "mine", owner: null },
+    { name: "never there", owner: null },
+    { name: "never there either", owner: crypto.randomUUID() },
+    { name: "other's", owner: crypto.randomUUID() },
+  ]);
+  assert.deepEqual(answers, [true, false, false, false]);
+  assert.deepEqual((await backend.list({ includeExpired: true })).map(({ name }) => name), ["other's"]);
+  const fresh = await getLock("never there either", { backend });
+  assert.equal(await fresh.unlock(), true);
+});
+
+test("a name that is taken often stays in the index of what is held, and is listed only while it is", async () => {
+  const table = freshTable();
+  await using sql = administrator();
+  await using backend = await connect(server.url, { table });
+  const indexed = async () => (await sql`SELECT name FROM ${sql(table)} WHERE listed`).map(({ name }) => name);
+  await (await getLock("a", { backend })).unlock();
+  assert.deepEqual(await indexed(), []);
+  await (await getLock("a", { backend })).unlock();
+  assert.deepEqual(await indexed(), ["a"]);
+  assert.deepEqual(await backend.list({}), []);
+  assert.deepEqual(await backend.list({ includeExpired: true }), []);
+  await sql`UPDATE ${sql(table)} SET updated_at = updated_at - interval '11 seconds'`;
+  await (await getLock("a", { backend })).unlock();
+  assert.deepEqual(await indexed(), []);
+});

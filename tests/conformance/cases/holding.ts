@@ -141,8 +141,8 @@ export const holding: readonly Case[] = [
 
   withRows("withLock renews as long as the body runs", async ({ backend, another }) => {
     const other = await another();
-    await withLock("a", { backend, expires: 0.2 }, async () => {
-      const short = await getLock("clock", { backend, expires: 0.6 });
+    await withLock("a", { backend, expires: 0.4 }, async () => {
+      const short = await getLock("clock", { backend, expires: 1 });
       await aborted(short.signal);
       assert.equal(await tryLock("a", { backend: other }), undefined);
     });
