@@ -6,6 +6,7 @@
  */
 import { BackendError } from "../../core/errors.ts";
 import { startTimer } from "../../core/runtime.ts";
+import { AnswerWatch, lateAnswer } from "./answer_watch.ts";
 import type { Instance, Opened, PostgresExecutor, Source, SqlResult } from "./driver.ts";
 import { isBroken } from "./errors.ts";
 import { written } from "./literals.ts";
@@ -37,7 +38,7 @@ export async function inTime<T>(answer: PromiseLike<T>, seconds: number, late: (
   let stop: (() => void) | undefined;
   const timeout = new Promise<never>((_resolve, reject) => {
     const timer = startTimer(seconds * 1e3, () => {
-      reject(new BackendError(`Cannot get an answer of PostgreSQL within ${seconds} s`, { retryable: true }));
+      reject(lateAnswer(seconds));
       late();
     }, true);
     stop = () => timer.stop();
@@ -74,6 +75,7 @@ export class Pool implements Client {
   readonly #max: number;
   #current: Opened | undefined;
   readonly #ending = new Set<Promise<void>>();
+  readonly #watch = new AnswerWatch(ANSWER_TIMEOUT);
   #closed = false;
 
   constructor(source: Source, max: number) {
@@ -87,7 +89,7 @@ export class Pool implements Client {
     current.sockets.ref();
     try {
       const answer = ask(current.sql, text, parameters, this.prepare);
-      return await inTime(answer, ANSWER_TIMEOUT, () => this.#replace(current, 0));
+      return await this.#watch.over(answer, () => this.#replace(current, 0));
     } catch (error) {
       if (isBroken(error)) this.#replace(current, LAST_ANSWERS);
       throw error;
@@ -112,6 +114,7 @@ export class Pool implements Client {
 
   async close(): Promise<void> {
     this.#closed = true;
+    this.#watch.close();
     const current = this.#current;
     this.#current = undefined;
     if (current) await endInstance(current, LAST_ANSWERS);

@@ -78,8 +78,8 @@ export class RowsBackend implements Backend {
     requests: readonly AcquireRequest[],
     { allOrNothing = false }: { readonly allOrNothing?: boolean } = {},
   ): Promise<AcquireAnswer[]> {
-    const what = `acquire ${namesOf(requests)}`;
-    if (this.#disposed) throw new BackendError(`Cannot ${what}: the backend was disposed of`);
+    const what = () => `acquire ${namesOf(requests)}`;
+    if (this.#disposed) throw new BackendError(`Cannot ${what()}: the backend was disposed of`);
     const busy = requests.length === 1 ? await this.#peek(what, requests[0]) : undefined;
     if (busy) return [busy];
     const answers = new Map<string, AcquireAnswer>();
@@ -101,7 +101,7 @@ export class RowsBackend implements Backend {
   }
 
   /** Looks whether a name that was held is held still; `undefined` when it has to be tried for. */
-  async #peek(what: string, { name, owner, plainNo }: AcquireRequest): Promise<AcquireAnswer | undefined> {
+  async #peek(what: () => string, { name, owner, plainNo }: AcquireRequest): Promise<AcquireAnswer | undefined> {
     if (!this.#contended.has(name)) return undefined;
     const [row] = await this.#send(what, plainNo ? this.#sql.glance : this.#sql.peek, [name, owner]);
     if (row && row.mine !== "true") return plainNo ? BUSY : { granted: false, holder: toLockRow(row) };
@@ -111,7 +111,7 @@ export class RowsBackend implements Backend {
 
   /** One statement; `undefined` when it waited too long for a row. */
   async #attempt(
-    what: string,
+    what: () => string,
     requests: readonly AcquireRequest[],
     allOrNothing: boolean,
     voucher: Voucher | undefined,
@@ -130,7 +130,7 @@ export class RowsBackend implements Backend {
   }
 
   async renew(requests: readonly RenewRequest[]): Promise<(LockRow | undefined)[]> {
-    const what = `renew ${namesOf(requests)}`;
+    const what = () => `renew ${namesOf(requests)}`;
     const wishes = requests.map(wishOf);
     const statement = requests.length === 1 ? this.#sql.renew : this.#sql.renewEach;
     try {
@@ -147,7 +147,7 @@ export class RowsBackend implements Backend {
     const renewals = requests.map(async (request) => {
       try {
         const parameters = severalOf([wishOf(request)], RENEW_FIELDS);
-        const rows = await this.#send(`renew lock ${JSON.stringify(request.name)}`, this.#sql.renewEach, parameters);
+        const rows = await this.#send(() => `renew ${namesOf([request])}`, this.#sql.renewEach, parameters);
         return inOrderOf([request], rows)[0];
       } catch (error) {
         if (!isRowLocked((error as Error).cause)) throw error;
@@ -159,14 +159,18 @@ export class RowsBackend implements Backend {
 
   async release(targets: readonly Target[]): Promise<boolean[]> {
     const statement = targets.length === 1 ? this.#sql.release : this.#sql.releaseEach;
-    const rows = await this.#send(`release ${namesOf(targets)}`, statement, parametersOf(targets, RELEASE_FIELDS));
+    const rows = await this.#send(
+      () => `release ${namesOf(targets)}`,
+      statement,
+      parametersOf(targets, RELEASE_FIELDS),
+    );
     return targets.length === 1 ? [rows.length > 0] : Array.from(rows[0].freed!, (digit) => digit === "1");
   }
 
   async list({ names, prefix = "", includeExpired = false }: ListFilter): Promise<LockRow[]> {
     const rows = names
-      ? await this.#send("list locks", this.#sql.listNames, [JSON.stringify(names)])
-      : await this.#send("list locks", this.#sql.list, [prefix, String(includeExpired)]);
+      ? await this.#send(() => "list locks", this.#sql.listNames, [JSON.stringify(names)])
+      : await this.#send(() => "list locks", this.#sql.list, [prefix, String(includeExpired)]);
     return rows.map(toLockRow);
   }
 
@@ -174,7 +178,7 @@ export class RowsBackend implements Backend {
     const [what, statement] = scope === "all"
       ? ["remove every lock", this.#sql.cleanAll]
       : ["clean up expired locks", this.#sql.cleanExpired];
-    const [row] = await this.#send(what, statement, []);
+    const [row] = await this.#send(() => what, statement, []);
     return Number(row.cleaned);
   }
 
@@ -200,7 +204,7 @@ export class RowsBackend implements Backend {
   }
 
   /** Sends a statement: again after a conflict, and once more after the table was restored. */
-  async #send(what: string, statement: string, parameters: (string | null)[]): Promise<readonly Row[]> {
+  async #send(what: () => string, statement: string, parameters: (string | null)[]): Promise<readonly Row[]> {
     for (let conflicts = 0, restored = false;;) {
       try {
         return await this.#parts.client.send(statement, parameters);
@@ -210,7 +214,7 @@ export class RowsBackend implements Backend {
         } else if (isMissing(error) && !restored) {
           restored = true;
           await this.#parts.restore();
-        } else throw translate(what, error);
+        } else throw translate(what(), error);
       }
     }
   }

@@ -1,0 +1,68 @@
+import { BackendError } from "../../core/errors.ts";
+import { monotonic, startTimer, type Timer } from "../../core/runtime.ts";
+
+/** How often those who wait for an answer are looked at (ms): an answer is given up so much later at worst. */
+const TICK = 1_000;
+
+/** An answer that somebody waits for. */
+interface Awaited {
+  readonly until: number;
+  readonly expire: () => void;
+}
+
+/** The error of an answer that did not come. */
+export function lateAnswer(seconds: number): BackendError {
+  return new BackendError(`Cannot get an answer of PostgreSQL within ${seconds} s`, { retryable: true });
+}
+
+/**
+ * Gives up answers that do not come. One timer watches over all statements of a client: one for each cost 12 µs, a
+ * twentieth of a lone acquire.
+ */
+export class AnswerWatch {
+  readonly #seconds: number;
+  readonly #awaited = new Set<Awaited>();
+  #timer: Timer | undefined;
+  #closed = false;
+
+  /** @param seconds How long an answer may take. */
+  constructor(seconds: number) {
+    this.#seconds = seconds;
+  }
+
+  /** Rejects when no answer came in time; `late` is called then. */
+  over<T>(answer: PromiseLike<T>, late: () => void): Promise<T> {
+    return new Promise((resolve, reject) => {
+      const awaited: Awaited = {
+        until: monotonic() + this.#seconds * 1e3,
+        expire: () => {
+          reject(lateAnswer(this.#seconds));
+          late();
+        },
+      };
+      this.#awaited.add(awaited);
+      if (!this.#closed) this.#timer ??= startTimer(TICK, () => this.#tick(), false);
+      answer.then(
+        (value) => (this.#awaited.delete(awaited), resolve(value)),
+        (error) => (this.#awaited.delete(awaited), reject(error)),
+      );
+    });
+  }
+
+  #tick(): void {
+    this.#timer = this.#awaited.size > 0 ? startTimer(TICK, () => this.#tick(), false) : undefined;
+    const now = monotonic();
+    for (const awaited of this.#awaited) {
+      if (awaited.until > now) return; // the others came later
+      this.#awaited.delete(awaited);
+      awaited.expire();
+    }
+  }
+
+  /** Stops watching: the connections are about to be cut, which ends every wait. */
+  close(): void {
+    this.#closed = true;
+    this.#timer?.stop();
+    this.#timer = undefined;
+  }
+}
