@@ -6,6 +6,9 @@
 import { type Backend, connect, getLock, type Mode } from "../mod.ts";
 import { type Engine, labels, type Places } from "./places.ts";
 
+/** What our locks are called when each goes in a statement of its own, and all on one connection like a batch. */
+export const ONE_CONNECTION = "one statement each on one connection";
+
 /** Gives a lock back. */
 export type Release = () => unknown;
 
@@ -33,6 +36,11 @@ export function modesOf(engine: Engine): readonly Mode[] {
 /** A backend on an engine. */
 export function open(places: Places, engine: Engine, mode: Mode, table?: string): Promise<Backend> {
   return connect(places[engine], { mode, ...table && { table } });
+}
+
+/** A backend of a server with one connection. */
+export function openNarrow(places: Places, engine: Exclude<Engine, "sqlite">, mode: Mode): Promise<Backend> {
+  return connect(places[engine], { mode, [engine === "postgres" ? "max" : "connections"]: 1 });
 }
 
 /** Our locks of one mode on an engine. */

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { modesOf } from "./contestants.ts";
+import { modesOf, ONE_CONNECTION } from "./contestants.ts";
 import { enginesOf, labels, type Places } from "./places.ts";
 import { inTurns, type Rounds } from "./rounds.ts";
 import type { Quartiles } from "./statistics.ts";
@@ -41,7 +41,9 @@ export function crowd(places: Places, rivals: boolean, single: boolean): Candida
     return floor.concat(
       modesOf(engine).flatMap((mode) => {
         const group = `${label} ${mode}`;
-        return ["", ...single ? [", one statement each"] : []].map((what) => ({ group, label: group + what }));
+        const narrow = engine === "sqlite" ? [] : [`, ${ONE_CONNECTION}`];
+        const alone = single ? [", one statement each", ...narrow] : [];
+        return ["", ...alone].map((what) => ({ group, label: group + what }));
       }),
     );
   });

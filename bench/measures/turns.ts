@@ -6,7 +6,17 @@
  */
 import { batched } from "../../core/batching.ts";
 import { type Backend, getLock, type Mode, tryLock } from "../../mod.ts";
-import { closeAll, type Contestant, modesOf, open, openOurs, pair, singlePair } from "../contestants.ts";
+import {
+  closeAll,
+  type Contestant,
+  modesOf,
+  ONE_CONNECTION,
+  open,
+  openNarrow,
+  openOurs,
+  pair,
+  singlePair,
+} from "../contestants.ts";
 import { openFloor } from "../floors.ts";
 import { type Engine, enginesOf, labels, type Places } from "../places.ts";
 import { throughput, timed } from "../rounds.ts";
@@ -63,10 +73,12 @@ async function ourWork(places: Places, engine: Engine, mode: Mode, opened: Async
   const { backend, label } = ours;
   const other = await open(places, engine, mode);
   const busy = `busy ${mode} ${crypto.randomUUID()}`;
-  opened.push(ours, other, await getLock(busy, { backend: other }));
+  const narrow = engine === "sqlite" ? undefined : await openNarrow(places, engine, mode);
+  opened.push(ours, other, ...narrow ? [narrow] : [], await getLock(busy, { backend: other }));
   const work: Record<string, Work> = {
     [label]: (caller) => pair(ours, `name ${caller}`),
     [`${label}, one statement each`]: (caller) => singlePair(backend, `name ${caller}`),
+    ...narrow && { [`${label}, ${ONE_CONNECTION}`]: (caller) => singlePair(narrow, `name ${caller}`) },
     [`${label}, statements joined`]: (caller) => joinedPair(backend, `name ${caller}`),
     [`${label}, failed try`]: async () => {
       if (await tryLock(busy, { backend })) throw new Error("A name that is held was granted");

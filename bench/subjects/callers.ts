@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { ONE_CONNECTION } from "../contestants.ts";
 import { crowd, Field } from "../field.ts";
 import type { Engine } from "../places.ts";
 import { engines, labels } from "../places.ts";
@@ -46,6 +47,7 @@ function targetsOf(figures: Record<string, Quartiles>): Target[] {
     });
   return [
     ...against(AGAINST_SINGLE, "one statement each", (label) => `${label}, one statement each`),
+    ...against(AGAINST_SINGLE, ONE_CONNECTION, (label) => `${label}, ${ONE_CONNECTION}`),
     ...against(AGAINST_REDLOCK, "redlock", () => "redlock"),
   ];
 }
@@ -71,7 +73,8 @@ function describe(raw: Raw): Section {
     title: "Many callers in one process",
     text: [
       "Each caller takes a name of its own and gives it back, again and again, by `getLock` and `unlock`. Callers that " +
-      'wait travel together in one statement. "One statement each" is the same backend without that. The rivals ' +
+      'wait travel together in one statement. "One statement each" is the same backend without that, over all of ' +
+      "its connections, or on one as a batch is. The rivals " +
       "on Redis are pipelined by their client; nothing that they write reaches a disk.",
       crowds.map((callers) => faster(callers, raw[callers])).join(" "),
     ],
