@@ -16,16 +16,19 @@ const SESSION = `$${ACQUIRE_FIELDS.length + 2}::text::integer`;
 /** A name that was free for less than this is taken often: its place in the index of what is held is kept. */
 const OFTEN = "10 seconds";
 
+/** The clock, read once for all: OFFSET keeps the planner from reading it for each row. */
+const CLOCK = `(SELECT now, ${microseconds("now")} AS microseconds FROM clock_timestamp() AS now OFFSET 0) AS clock`;
+
 const SETTINGS = settings(patience(ATTEMPT_PATIENCE), DURABLE);
 
 /** A free name's row is written, or written over; what is held is not even locked, so that a loser writes nothing. */
 function insert(target: string, wish: string, last: string): string {
   return `INSERT INTO ${target} AS l (name, owner, token, locked_by, lock_process, locked_until, created_at, updated_at,
         metadata, liveness, session_pid, listed, frequent)
-      SELECT wish.name, wish.owner, ${microseconds("now")}, wish.holder, wish.process::bigint,
+      SELECT wish.name, wish.owner, microseconds, wish.holder, wish.process::bigint,
         now + wish.duration::bigint * interval '1 microsecond', now, now, wish.metadata::json, ${LIVENESS}, ${SESSION},
         true, false
-      FROM ${wish}, clock_timestamp() AS now
+      FROM ${wish}, ${CLOCK}
       WHERE NOT EXISTS (${heldOf(target, "wish")})
         AND CASE WHEN ${LIVENESS} IS NULL THEN true ELSE NOT pg_try_advisory_xact_lock_shared(${LIVENESS}) END
         ${last}
@@ -60,8 +63,8 @@ export function acquireOne(target: string): string {
 }
 
 /**
- * Takes several names, each by itself or all or nothing. What was taken is answered in one row, by the places of the
- * wishes: hundreds of rows would cost their reader as much as the writing did.
+ * Takes several names, each by itself or all or nothing. What was taken is answered in one row, its tokens at the places
+ * of the wishes: hundreds of rows would cost their reader as much as the writing did.
  */
 export function acquireSeveral(target: string, allOrNothing: boolean): string {
   const others = `SELECT FROM wish AS other
@@ -74,9 +77,11 @@ export function acquireSeveral(target: string, allOrNothing: boolean): string {
     WITH ${SETTINGS}, ${wishes(ACQUIRE_FIELDS)},
     taken AS (${insert(target, "wish", last)}),
     missed AS MATERIALIZED (SELECT * FROM wish WHERE NOT EXISTS (SELECT FROM taken WHERE taken.name = wish.name))
-    SELECT string_agg(coalesce(taken.token || ' ' || ${microseconds("taken.created_at")}, ''), ',' ORDER BY wish.place)
-      AS grants, NULL AS mine, NULL AS name, NULL AS token, NULL AS holder, NULL AS process, NULL AS until,
-      NULL AS created, NULL AS updated, NULL AS metadata, NULL AS session, NULL AS now
+    SELECT string_agg(coalesce(taken.token::text, ''), ',' ORDER BY wish.place) AS tokens, NULL AS mine, NULL AS name,
+      NULL AS token, NULL AS holder, NULL AS process, NULL AS until,
+      ${
+    microseconds("max(taken.created_at)")
+  }::text AS created, NULL AS updated, NULL AS metadata, NULL AS session, NULL AS now
     FROM wish LEFT JOIN taken ON taken.name = wish.name
     ${allOrNothing ? `HAVING 1 / (CASE WHEN ${complete} THEN 1 ELSE 0 END) = 1` : ""}
     UNION ALL

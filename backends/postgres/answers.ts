@@ -21,11 +21,8 @@ export function answersOf(
   const grant = (request: AcquireRequest, token: string, createdAt: string) =>
     answers.set(request.name, granted(freshRow(request, BigInt(token), Number(createdAt), voucher?.pid), voucher));
   for (const row of rows) {
-    if (row.grants) {
-      row.grants.split(",").forEach((text, place) => {
-        const space = text.indexOf(" ");
-        if (space > 0) grant(requests[place], text.slice(0, space), text.slice(space + 1));
-      });
+    if (row.tokens) {
+      row.tokens.split(",").forEach((token, place) => token && grant(requests[place], token, row.created!));
     } else if (row.mine !== "true") answers.set(row.name!, { granted: false, holder: toLockRow(row) });
     else if (row.now === null) grant(requests.find(({ name }) => name === row.name)!, row.token!, row.created!);
     else answers.set(row.name!, granted(toLockRow(row), voucher));

@@ -1,0 +1,18 @@
+import assert from "node:assert/strict";
+import { AnswerWatch } from "../../backends/postgres/answer_watch.ts";
+import { test } from "../harness.ts";
+
+test("an answer that does not come is given up, and the others that are awaited are not", async () => {
+  const watch = new AnswerWatch(0.5);
+  const given: string[] = [];
+  const lost = watch.over(new Promise(() => {}), () => given.push("lost"));
+  const inTime = watch.over(Promise.resolve("an answer"), () => given.push("in time"));
+  assert.equal(await inTime, "an answer");
+  const later = Promise.withResolvers<string>();
+  await assert.rejects(lost, /^BackendError: Cannot get an answer of PostgreSQL within 0.5 s$/);
+  const last = watch.over(later.promise, () => given.push("later"));
+  later.reject(new Error("the server's own"));
+  await assert.rejects(last, /^Error: the server's own$/);
+  assert.deepEqual(given, ["lost"]);
+  watch.close();
+});
