@@ -4,6 +4,7 @@ import { test } from "../harness.ts";
 
 test("an answer that does not come is given up, and the others that are awaited are not", async () => {
   const watch = new AnswerWatch(0.5);
+  const connection = setInterval(() => {}, 1_000); // the watch alone does not keep a process alive
   const given: string[] = [];
   const lost = watch.over(new Promise(() => {}), () => given.push("lost"));
   const inTime = watch.over(Promise.resolve("an answer"), () => given.push("in time"));
@@ -15,4 +16,5 @@ test("an answer that does not come is given up, and the others that are awaited 
   await assert.rejects(last, /^Error: the server's own$/);
   assert.deepEqual(given, ["lost"]);
   watch.close();
+  clearInterval(connection);
 });
