@@ -9,6 +9,7 @@ import { Liveness } from "./liveness.ts";
 import { parseUrl, type PostgresOptions, type ResolvedOptions, resolveOptions } from "./options.ts";
 import { canListen, requireSessions } from "./pooling.ts";
 import { RowsBackend } from "./rows_backend.ts";
+import { waitingForRow } from "./keys.ts";
 import { namespaceOf, schema } from "./schema.ts";
 import { meet } from "./server.ts";
 import { SessionBackend } from "./session_backend.ts";
@@ -123,11 +124,12 @@ function rowsBackend(
 ): Backend {
   const statements = statementsFor(table);
   const look = lookAtRows(client, statements);
+  const awaited = waitingForRow(namespaceOf(table), "$1::text");
   return new RowsBackend({
     mode: options.mode,
     client,
     statements,
-    ...(source ? { watching: new Watching(source, options.sessionTimeout, namespaceOf(table), look) } : {}),
+    ...(source ? { watching: new Watching(source, options.sessionTimeout, awaited, look) } : {}),
     ...(liveness ? { vouch: () => liveness.voucher() } : {}),
     observe: (names) => observe(client, table, "row", names),
     examine: () => examine(client, table),

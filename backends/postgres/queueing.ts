@@ -7,6 +7,7 @@ import { QueueConnections } from "./queue_connections.ts";
 import { Lookout } from "./queue_lookout.ts";
 import type { Place } from "./queue_place.ts";
 import type { Session } from "./session.ts";
+import type { SessionKeys } from "./session_keys.ts";
 import type { SessionStatements } from "./session_statements.ts";
 
 /** Pauses before a place is taken again when it was lost (ms): from the first to the last, doubling. */
@@ -26,14 +27,16 @@ export class Queueing {
   readonly #lookout: Lookout;
   readonly #client: Client;
   readonly #sql: SessionStatements;
+  readonly #keys: SessionKeys;
   readonly #places = new Map<string, Place>();
   readonly #underway = new Set<Promise<unknown>>();
 
-  constructor(source: Source, timeout: number, client: Client, sql: SessionStatements) {
+  constructor(source: Source, timeout: number, client: Client, sql: SessionStatements, keys: SessionKeys) {
     this.#connections = new QueueConnections(source, timeout);
     this.#lookout = new Lookout(client, () => this.#waiting());
     this.#client = client;
     this.#sql = sql;
+    this.#keys = keys;
   }
 
   /** Calls `wake` when the lock was had for this process, and when it has to be tried for, until disposal. */
@@ -127,7 +130,7 @@ export class Queueing {
       if (this.#isWanted(place)) {
         place.session = session;
         this.#lookout.start();
-        await session.wait(this.#sql.queue, [place.name]);
+        await session.wait(this.#sql.queue, [this.#keys.of(place.name)]);
       } else return this.#connections.putBack(session);
     } catch (error) {
       place.session = undefined;
@@ -183,7 +186,7 @@ export class Queueing {
   /** Gives back a lock that nobody wants. */
   async #free(session: Session, name: string): Promise<void> {
     try {
-      await session.send(this.#sql.release, [name]);
+      await session.send(this.#sql.release, [this.#keys.of(name)]);
       this.#connections.putBack(session);
     } catch {
       await session.close(); // and with it the lock

@@ -11,16 +11,19 @@ import type {
   Target,
 } from "../../core/backend.ts";
 import { UnsupportedError } from "../../core/errors.ts";
-import { monotonic } from "../../core/runtime.ts";
 import { closeAdvisorySessions } from "./advisory_sessions.ts";
 import type { Client } from "./client.ts";
 import type { Source } from "./driver.ts";
 import { translate } from "./errors.ts";
 import { examine } from "./examine.ts";
+import { HeldLocks, rowsOf } from "./held_locks.ts";
+import { waitingForKey } from "./keys.ts";
 import { toLockRow } from "./rows.ts";
 import { namespaceOf } from "./schema.ts";
 import { Queueing } from "./queueing.ts";
-import { BUSY, SessionLocks } from "./session_locks.ts";
+import { sessionKeyOf, SessionKeys } from "./session_keys.ts";
+import { SessionLocks } from "./session_locks.ts";
+import { BUSY } from "./session_parts.ts";
 import { Sessions } from "./sessions.ts";
 import { type SessionStatements, sessionStatementsFor } from "./session_statements.ts";
 import { pauseOf, Watching } from "./watching.ts";
@@ -49,18 +52,22 @@ export class SessionBackend implements Backend {
   readonly #sql: SessionStatements;
   readonly #watching: Watching | Queueing;
   readonly #sessions: Sessions;
+  readonly #held = new HeldLocks();
   readonly #locks: SessionLocks;
 
   constructor(parts: SessionParts) {
     this.#parts = parts;
-    const namespace = namespaceOf(parts.table);
-    this.#sql = sessionStatementsFor(parts.table);
-    this.#sessions = new Sessions(parts.source, parts.timeout);
+    const { source, timeout, client, table } = parts;
+    const namespace = namespaceOf(table);
+    const [sql, keys] = [sessionStatementsFor(table), new SessionKeys(namespace)];
+    this.#sql = sql;
+    this.#sessions = new Sessions(source, timeout);
     // whether a key is free can only be told by taking it, which is the waiter's own next try
     const look = (names: readonly string[]) => Promise.resolve({ free: names, again: pauseOf(true) });
-    const queueing = parts.blocking ? new Queueing(parts.source, parts.timeout, parts.client, this.#sql) : undefined;
-    this.#watching = queueing ?? new Watching(parts.source, parts.timeout, namespace, look);
-    this.#locks = new SessionLocks(this.#sql, this.#sessions, queueing);
+    const queueing = parts.blocking ? new Queueing(source, timeout, client, sql, keys) : undefined;
+    const awaited = waitingForKey(sessionKeyOf(namespace, "$1::text"));
+    this.#watching = queueing ?? new Watching(source, timeout, awaited, look);
+    this.#locks = new SessionLocks({ sql, keys, sessions: this.#sessions, queueing, held: this.#held });
   }
 
   async acquire(
@@ -91,11 +98,9 @@ export class SessionBackend implements Backend {
 
   async list({ names, prefix = "" }: ListFilter): Promise<LockRow[]> {
     const own: LockRow[] = [];
-    for (const name of names ?? this.#locks.names) {
-      const held = name.startsWith(prefix) ? this.#locks.find(name) : undefined;
-      for (const { row, since } of held?.holders.values() ?? []) {
-        own.push({ ...row, now: row.now + (monotonic() - since) * 1e3 });
-      }
+    for (const name of names ?? this.#held.names) {
+      const held = name.startsWith(prefix) ? this.#held.find(name) : undefined;
+      if (held) own.push(...rowsOf(held));
     }
     const others = names ? await this.#others(names.filter((name) => !own.some((row) => row.name === name))) : [];
     return [...own, ...others].sort((a, b) => a.name < b.name ? -1 : a.name > b.name ? 1 : Number(a.token - b.token));
@@ -120,10 +125,10 @@ export class SessionBackend implements Backend {
   }
 
   async verify({ name, owner }: Claim): Promise<boolean> {
-    const held = this.#locks.find(name);
+    const held = this.#held.find(name);
     if (!held?.holders.has(owner)) return false;
     try {
-      const [row] = await held.session.send(this.#sql.verify, [name]);
+      const [row] = await held.session.send(this.#sql.verify, [held.key]);
       return row.held === "true";
     } catch (error) {
       if (held.session.ended) return false;

@@ -1,36 +1,46 @@
 /**
  * The SQL of session locks. A name's key is an advisory lock; its token is drawn in the same statement, under the lock.
+ * Keys are parameters, which this process computes (`session_keys.ts`); several travel as one array in text, and what
+ * came of each as one character of one text: a row for each costs twice as much as the lock itself.
  *
  * @module
  */
-import { keyOf, literal, notifyIfAwaited } from "./keys.ts";
+import { literal, tellIfAwaited, waitingForKey } from "./keys.ts";
 import { namespaceOf, quoted, sequenceOf } from "./schema.ts";
+import { sessionKeyOf } from "./session_keys.ts";
+
+/** What the statements for several names answer of each. */
+export const DONE = "1";
 
 /** The statements for the session locks of one table's name. */
 export interface SessionStatements {
-  /** Takes a name; `token` is NULL when it is held. `(name)` */
+  /** Takes a name; `token` is NULL when it is held. `(key)` */
   readonly acquire: string;
-  /** Takes several names, each by itself; `token` is NULL for those that are held. `(JSON array)` */
+  /** Takes several names, each by itself; `taken` says which, `token` is one for all of them. `(array of keys)` */
   readonly acquireEach: string;
-  /** The same, shared. `(name)` */
+  /** Takes a name, shared. `(key)` */
   readonly acquireShared: string;
-  /** Waits in the server's queue until the name is had, without a token. `(name)` */
+  /** Waits in the server's queue until the name is had, without a token. `(key)` */
   readonly queue: string;
-  /** Makes a name that is had for one alone a shared one, with a token. `(name)` */
+  /** Makes a name that is had for one alone a shared one, with a token. `(key)` */
   readonly share: string;
   /** A further token for a name that is shared in this process. */
   readonly token: string;
-  /** Frees a name; `freed` says whether it was held. `(name)` */
+  /** Frees a name; `freed` says whether it was held. `(key)` */
   readonly release: string;
-  /** The same of several. `(JSON array)` */
+  /** Frees several; `freed` says which were held. `(array of keys)` */
   readonly releaseEach: string;
-  /** The same, shared. `(name)` */
+  /** Frees a shared name. `(key)` */
   readonly releaseShared: string;
-  /** Whether this session holds a name. `(name)` */
+  /** Whether this session holds a name. `(key)` */
   readonly verify: string;
-  /** Which of the names any session holds, in the shape of rows. `(JSON array)` */
+  /** Which of the names any session holds, in the shape of rows. `(JSON array of names)` */
   readonly holders: string;
 }
+
+/** One key, and several. */
+const KEY = "(SELECT $1::text::bigint AS key) AS k";
+const KEYS = "unnest($1::text::bigint[]) AS key";
 
 const NOW = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint::text";
 
@@ -43,41 +53,39 @@ function heldBy(key: string): string {
 
 /** Writes the statements for the namespace of a table. */
 export function sessionStatementsFor(table: string): SessionStatements {
-  const namespace = namespaceOf(table);
-  const key = keyOf(`session:${namespace}`, "$1::text");
   const token = `nextval(${literal(quoted(sequenceOf(table)))}::regclass)::text`;
+  const tell = tellIfAwaited(waitingForKey("key"));
   const acquire = (lock: string) =>
-    `SELECT CASE WHEN ${lock}(key) THEN ${token} END AS token, ${NOW} AS now FROM (SELECT ${key} AS key) AS k`;
-  const release = (unlock: string) => `
-    SELECT ${unlock}(key)::text AS freed, ${notifyIfAwaited(namespace, "$1::text")} AS told
-    FROM (SELECT ${key} AS key) AS k`;
+    `SELECT CASE WHEN ${lock}(key) THEN ${token} END AS token, ${NOW} AS now FROM ${KEY}`;
+  const release = (unlock: string) => `SELECT ${unlock}(key)::text AS freed, ${tell} AS told FROM ${KEY}`;
   return {
     acquire: acquire("pg_try_advisory_lock"),
+    // the token is drawn when all are had: for each name it is higher than any that was drawn before under its lock
     acquireEach: `
-      SELECT name, CASE WHEN pg_try_advisory_lock(${keyOf(`session:${namespace}`, "name")}) THEN ${token} END AS token,
-        ${NOW} AS now
-      FROM json_array_elements_text($1::text::json) AS name`,
+      SELECT taken, CASE WHEN strpos(taken, '${DONE}') > 0 THEN ${token} END AS token, ${NOW} AS now
+      FROM (SELECT string_agg(CASE WHEN pg_try_advisory_lock(key) THEN '${DONE}' ELSE '0' END, '') AS taken
+        FROM ${KEYS}) AS attempt`,
     acquireShared: acquire("pg_try_advisory_lock_shared"),
-    queue: `SELECT pg_advisory_lock(${key})::text AS had`,
+    queue: "SELECT pg_advisory_lock($1::text::bigint)::text AS had",
     // the session does not keep itself waiting, and nobody else gets in between
     share: `
       SELECT pg_try_advisory_lock_shared(key) AS shared, pg_advisory_unlock(key) AS let_go, ${token} AS token, ${NOW} AS now
-      FROM (SELECT ${key} AS key) AS k`,
+      FROM ${KEY}`,
     token: `SELECT ${token} AS token, ${NOW} AS now`,
     release: release("pg_advisory_unlock"),
     releaseEach: `
-      SELECT name, pg_advisory_unlock(${keyOf(`session:${namespace}`, "name")})::text AS freed,
-        ${notifyIfAwaited(namespace, "name")} AS told
-      FROM json_array_elements_text($1::text::json) AS name`,
+      SELECT freed, (SELECT count(${tell}) FROM ${KEYS})::text AS told
+      FROM (SELECT string_agg(CASE WHEN pg_advisory_unlock(key) THEN '${DONE}' ELSE '0' END, '') AS freed
+        FROM ${KEYS}) AS release`,
     releaseShared: release("pg_advisory_unlock_shared"),
     verify: `
-      SELECT EXISTS (SELECT FROM pg_locks AS l, (SELECT ${key} AS key) AS k
+      SELECT EXISTS (SELECT FROM pg_locks AS l, ${KEY}
         WHERE l.pid = pg_backend_pid() AND ${heldBy("k.key")})::text AS held`,
     holders: `
       SELECT DISTINCT ON (wish.name, l.pid) wish.name, '0' AS token,
         coalesce(nullif(a.application_name, ''), 'unknown') AS holder, NULL AS process, NULL AS until,
         ${NOW} AS created, ${NOW} AS updated, NULL AS metadata, l.pid::text AS session, ${NOW} AS now
-      FROM (SELECT name, ${keyOf(`session:${namespace}`, "name")} AS key
+      FROM (SELECT name, ${sessionKeyOf(namespaceOf(table), "name")} AS key
         FROM json_array_elements_text($1::text::json) AS name) AS wish
       JOIN pg_locks AS l ON ${heldBy("wish.key")}
       LEFT JOIN pg_stat_activity AS a ON a.pid = l.pid

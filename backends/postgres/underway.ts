@@ -10,16 +10,16 @@ export class Underway {
   /** Sends what `work` sends for a name once nothing else is under way for it. */
   async alone<T>(name: string, work: () => Promise<T>): Promise<T> {
     while (this.#over.has(name)) await this.#over.get(name);
-    return await this.mark([name], work);
+    return await this.together([{ name }], work);
   }
 
   /** Sends what `work` sends for names that nothing is under way for. */
-  mark<T>(names: readonly string[], work: () => Promise<T>): Promise<T> {
+  together<T>(requests: readonly { readonly name: string }[], work: () => Promise<T>): Promise<T> {
     const running = work();
     const over = running.catch(() => {}).then(() => {
-      for (const name of names) this.#over.delete(name);
+      for (const { name } of requests) this.#over.delete(name);
     });
-    for (const name of names) this.#over.set(name, over);
+    for (const { name } of requests) this.#over.set(name, over);
     return running;
   }
 }

@@ -1,6 +1,5 @@
 import { startTimer, type Timer } from "../../core/runtime.ts";
 import type { Source } from "./driver.ts";
-import { keyOf } from "./keys.ts";
 import { type Ear, type Listener, listenerFor } from "./listener.ts";
 
 /** Pauses between looks while somebody waits (ms): for notifications that were missed, and for sessions that ended. */
@@ -34,9 +33,9 @@ export class Watching {
   #timer: Timer | undefined;
   #closed = false;
 
-  constructor(source: Source, timeout: number, namespace: string, look: Look) {
+  /** @param key SQL for the key under which those are known who wait for the name `$1`. */
+  constructor(source: Source, timeout: number, key: string, look: Look) {
     this.#look = look;
-    const key = keyOf(`wait:${namespace}`, "$1::text");
     this.#announce =
       `SELECT key::text, pg_try_advisory_lock_shared(key)::text AS announced FROM (SELECT ${key} AS key) AS k`;
     ({ listener: this.#listener, release: this.#release } = listenerFor(source, timeout));

@@ -6,9 +6,10 @@
 import type { Observation, Peer } from "../../core/backend.ts";
 import type { Client } from "./client.ts";
 import { translate } from "./errors.ts";
-import { keyOf } from "./keys.ts";
+import { waitingForKey, waitingForRow } from "./keys.ts";
 import type { Row } from "./rows.ts";
 import { namespaceOf, quoted } from "./schema.ts";
+import { sessionKeyOf } from "./session_keys.ts";
 
 /** How a lock of the table's name is kept: as a row, which names the key that vouches for it, or as a session lock. */
 export type Kept = "row" | "session";
@@ -21,17 +22,20 @@ export type Kept = "row" | "session";
  */
 function question(table: string, kept: Kept): string {
   const namespace = namespaceOf(table);
-  const holding = kept === "session"
-    ? keyOf(`session:${namespace}`, "wish.name")
-    : `(SELECT l.liveness FROM ${quoted(table)} AS l WHERE l.name = wish.name AND l.owner IS NOT NULL)`;
+  const sessionKey = sessionKeyOf(namespace, "wish.name");
+  const [mode, holding, waiting] = kept === "session" ? ["%", sessionKey, waitingForKey(sessionKey)] : [
+    "ExclusiveLock",
+    `(SELECT l.liveness FROM ${quoted(table)} AS l WHERE l.name = wish.name AND l.owner IS NOT NULL)`,
+    waitingForRow(namespace, "wish.name"),
+  ];
   return `
     SELECT DISTINCT wish.name, (place.holding AND l.granted)::text AS holds, l.pid::text AS session,
       CASE a.client_port WHEN -1 THEN 'local' ELSE host(a.client_addr) END AS client,
       nullif(a.application_name, '') AS program
     FROM json_array_elements_text($1::text::json) AS wish (name)
     CROSS JOIN LATERAL (VALUES
-      (true, '${kept === "session" ? "%" : "ExclusiveLock"}', ${holding}),
-      (false, 'ShareLock', ${keyOf(`wait:${namespace}`, "wish.name")})) AS place (holding, mode, key)
+      (true, '${mode}', ${holding}),
+      (false, 'ShareLock', ${waiting})) AS place (holding, mode, key)
     JOIN pg_locks AS l ON l.locktype = 'advisory' AND l.objsubid = 1 AND l.mode LIKE place.mode
       AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
       AND l.classid::bigint = (place.key >> 32) & 4294967295 AND l.objid::bigint = place.key & 4294967295
