@@ -2,6 +2,7 @@ import type { Backend } from "../../core/backend.ts";
 import { BackendError, UnsupportedError } from "../../core/errors.ts";
 import { offerEngine } from "../../core/offering.ts";
 import { registerSource } from "./advisory_sessions.ts";
+import { announcingForRows } from "./announcing.ts";
 import { Borrowed, type Client, Executing, Pool } from "./client.ts";
 import { isInstance, isSql, type PostgresExecutor, type PostgresSql, type Source, sourceOf } from "./driver.ts";
 import { examine } from "./examine.ts";
@@ -9,7 +10,6 @@ import { Liveness } from "./liveness.ts";
 import { parseUrl, type PostgresOptions, type ResolvedOptions, resolveOptions } from "./options.ts";
 import { canListen, requireSessions } from "./pooling.ts";
 import { RowsBackend } from "./rows_backend.ts";
-import { waitingForRow } from "./keys.ts";
 import { namespaceOf, schema } from "./schema.ts";
 import { meet } from "./server.ts";
 import { SessionBackend } from "./session_backend.ts";
@@ -124,12 +124,12 @@ function rowsBackend(
 ): Backend {
   const statements = statementsFor(table);
   const look = lookAtRows(client, statements);
-  const awaited = waitingForRow(namespaceOf(table), "$1::text");
+  const announcing = announcingForRows(namespaceOf(table));
   return new RowsBackend({
     mode: options.mode,
     client,
     statements,
-    ...(source ? { watching: new Watching(source, options.sessionTimeout, awaited, look) } : {}),
+    ...(source ? { watching: new Watching(source, options.sessionTimeout, announcing, look) } : {}),
     ...(liveness ? { vouch: () => liveness.voucher() } : {}),
     observe: (names) => observe(client, table, "row", names),
     examine: () => examine(client, table),

@@ -1,5 +1,6 @@
 import { BackendError } from "../../core/errors.ts";
 import { startTimer, type Timer } from "../../core/runtime.ts";
+import type { Announcing } from "./announcing.ts";
 import type { Source } from "./driver.ts";
 import { CHANNEL } from "./keys.ts";
 import type { Session } from "./session.ts";
@@ -11,13 +12,9 @@ const RECONNECT_LAST = 2_000;
 /** How long the connection stays after the last waiter has left (ms). */
 const LINGER = 10_000;
 
-/** Takes back the announcement of a waiter. */
-const UNLOCK = "SELECT pg_advisory_unlock_shared($1::text::bigint)::text AS gone";
-
 /** Somebody who waits for a name. */
-export interface Ear {
-  /** The statement that announces the waiter under the name's key, and what it is about. */
-  readonly announce: string;
+export interface Ear extends Announcing {
+  /** What is waited for. */
   readonly name: string;
   /** Called when the name was released, and when a release may have been missed. */
   readonly wake: () => void;
@@ -57,8 +54,8 @@ export class Listener {
   /** Nobody waits there any more. */
   remove(ear: Ear): void {
     if (!this.#ears.delete(ear)) return;
-    const { key } = ear;
-    if (key !== undefined) this.#track(this.#session?.then((session) => session.send(UNLOCK, [key]))); // else with the session
+    const { key, leave } = ear;
+    if (key !== undefined) this.#track(this.#session?.then((session) => session.send(leave, [key]))); // else with the session
     if (this.#ears.size > 0 || this.#closing.signal.aborted) return;
     this.#linger = startTimer(LINGER, () => this.#retire(), false);
   }
@@ -93,7 +90,7 @@ export class Listener {
       const [row] = await session.send(ear.announce, [ear.name]);
       if (row.announced !== "true") continue;
       if (this.#ears.has(ear) && ear.key === undefined) ear.key = row.key!;
-      else this.#track(session.send(UNLOCK, [row.key])); // it has left meanwhile, or was announced twice
+      else this.#track(session.send(ear.leave, [row.key])); // it has left meanwhile, or was announced twice
       return;
     }
   }

@@ -11,17 +11,17 @@ import type {
   Target,
 } from "../../core/backend.ts";
 import { UnsupportedError } from "../../core/errors.ts";
+import { announcingForSessions } from "./announcing.ts";
 import { closeAdvisorySessions } from "./advisory_sessions.ts";
 import type { Client } from "./client.ts";
 import type { Source } from "./driver.ts";
 import { translate } from "./errors.ts";
 import { examine } from "./examine.ts";
 import { HeldLocks, rowsOf } from "./held_locks.ts";
-import { waitingForKey } from "./keys.ts";
 import { toLockRow } from "./rows.ts";
 import { namespaceOf } from "./schema.ts";
 import { Queueing } from "./queueing.ts";
-import { sessionKeyOf, SessionKeys } from "./session_keys.ts";
+import { SessionKeys } from "./session_keys.ts";
 import { SessionLocks } from "./session_locks.ts";
 import { BUSY } from "./session_parts.ts";
 import { Sessions } from "./sessions.ts";
@@ -65,8 +65,7 @@ export class SessionBackend implements Backend {
     // whether a key is free can only be told by taking it, which is the waiter's own next try
     const look = (names: readonly string[]) => Promise.resolve({ free: names, again: pauseOf(true) });
     const queueing = parts.blocking ? new Queueing(source, timeout, client, sql, keys) : undefined;
-    const awaited = waitingForKey(sessionKeyOf(namespace, "$1::text"));
-    this.#watching = queueing ?? new Watching(source, timeout, awaited, look);
+    this.#watching = queueing ?? new Watching(source, timeout, announcingForSessions(namespace), look);
     this.#locks = new SessionLocks({ sql, keys, sessions: this.#sessions, queueing, held: this.#held });
   }
 

@@ -1,4 +1,5 @@
 import { startTimer, type Timer } from "../../core/runtime.ts";
+import type { Announcing } from "./announcing.ts";
 import type { Source } from "./driver.ts";
 import { type Ear, type Listener, listenerFor } from "./listener.ts";
 
@@ -26,18 +27,16 @@ export function pauseOf(vouched: boolean): number {
 /** What one backend waits for: told by the listener of this process, and beneath it by a look now and then. */
 export class Watching {
   readonly #look: Look;
-  readonly #announce: string;
+  readonly #announcing: Announcing;
   readonly #listener: Listener;
   readonly #release: () => Promise<void>;
   readonly #awaited = new Map<string, Awaited>();
   #timer: Timer | undefined;
   #closed = false;
 
-  /** @param key SQL for the key under which those are known who wait for the name `$1`. */
-  constructor(source: Source, timeout: number, key: string, look: Look) {
+  constructor(source: Source, timeout: number, announcing: Announcing, look: Look) {
     this.#look = look;
-    this.#announce =
-      `SELECT key::text, pg_try_advisory_lock_shared(key)::text AS announced FROM (SELECT ${key} AS key) AS k`;
+    this.#announcing = announcing;
     ({ listener: this.#listener, release: this.#release } = listenerFor(source, timeout));
   }
 
@@ -56,7 +55,7 @@ export class Watching {
   #await(name: string): Awaited {
     const wakes = new Set<() => void>();
     const wake = () => [...wakes].forEach((each) => each());
-    const awaited = { wakes, ear: { announce: this.#announce, name, wake } };
+    const awaited = { wakes, ear: { ...this.#announcing, name, wake } };
     this.#awaited.set(name, awaited);
     return awaited;
   }
