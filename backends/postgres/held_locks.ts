@@ -10,12 +10,13 @@ export interface Held {
   readonly key: string;
   readonly shared: boolean;
   readonly session: Session;
-  /** Who has it, by owner. */
-  readonly holders: Map<string, Holder>;
+  /** Who has it: one, unless it is shared. A map for each lock would cost as much as all else here. */
+  readonly holders: Holder[];
 }
 
-/** The row as the server would have it at its time `now`, which was `since` here (ms, monotonic). */
+/** One who has a lock, and the row as the server would have it at its time `now`, which was `since` here (ms, monotonic). */
 interface Holder {
+  readonly owner: string;
   readonly row: LockRow;
   readonly since: number;
 }
@@ -32,9 +33,14 @@ export function stampOf({ token, now }: Row): Stamp {
   return { token: BigInt(token!), now: Number(now), since: monotonic() };
 }
 
+/** What an owner has of a lock. */
+export function holderOf(held: Held, owner: string | null): Holder | undefined {
+  return held.holders.find((holder) => holder.owner === owner);
+}
+
 /** Rows of those who hold a lock, with the server's clock carried on until now. */
 export function rowsOf(held: Held): LockRow[] {
-  return [...held.holders.values()].map(({ row, since }) => ({ ...row, now: row.now + (monotonic() - since) * 1e3 }));
+  return held.holders.map(({ row, since }) => ({ ...row, now: row.now + (monotonic() - since) * 1e3 }));
 }
 
 /** The session locks that this process holds. */
@@ -62,7 +68,7 @@ export class HeldLocks {
   /** Enters a lock that a session has been granted, with its first holder. */
   enter(session: Session, key: string, request: AcquireRequest, stamp: Stamp): AcquireAnswer {
     const { name, shared } = request;
-    const held: Held = { name, key, shared, session, holders: new Map() };
+    const held: Held = { name, key, shared, session, holders: [] };
     this.#held.set(name, held);
     return this.admit(held, request, stamp);
   }
@@ -70,7 +76,7 @@ export class HeldLocks {
   /** Enters a holder. */
   admit({ holders, session }: Held, request: AcquireRequest, { token, now, since }: Stamp): AcquireAnswer {
     const row = freshRow(request, token, now, session.pid);
-    holders.set(request.owner, { row, since });
+    holders.push({ owner: request.owner, row, since });
     return { granted: true, row, lifeline: session };
   }
 

@@ -17,7 +17,7 @@ import type { Client } from "./client.ts";
 import type { Source } from "./driver.ts";
 import { translate } from "./errors.ts";
 import { examine } from "./examine.ts";
-import { HeldLocks, rowsOf } from "./held_locks.ts";
+import { HeldLocks, holderOf, rowsOf } from "./held_locks.ts";
 import { toLockRow } from "./rows.ts";
 import { namespaceOf } from "./schema.ts";
 import { Queueing } from "./queueing.ts";
@@ -125,7 +125,7 @@ export class SessionBackend implements Backend {
 
   async verify({ name, owner }: Claim): Promise<boolean> {
     const held = this.#held.find(name);
-    if (!held?.holders.has(owner)) return false;
+    if (held === undefined || !holderOf(held, owner)) return false;
     try {
       const [row] = await held.session.send(this.#sql.verify, [held.key]);
       return row.held === "true";

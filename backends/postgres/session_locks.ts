@@ -34,8 +34,8 @@ export class SessionLocks {
     return this.#divide(targets, {
       // nothing but the server's unlock is needed
       isPlain: ({ name, owner }) => {
-        const present = owner === null ? undefined : held.find(name);
-        return present !== undefined && !present.shared && present.holders.has(owner!);
+        const present = held.known(name);
+        return present !== undefined && !present.shared && present.holders[0].owner === owner;
       },
       together: (some) => this.#crowded.free(some),
       alone: (target) => this.#single.free(target),

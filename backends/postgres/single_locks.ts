@@ -1,7 +1,7 @@
 import type { AcquireAnswer, AcquireRequest, Target } from "../../core/backend.ts";
 import { UnsupportedError } from "../../core/errors.ts";
 import { translate } from "./errors.ts";
-import { type Held, rowsOf, stampOf } from "./held_locks.ts";
+import { type Held, holderOf, rowsOf, stampOf } from "./held_locks.ts";
 import type { Session } from "./session.ts";
 import { BUSY, type LockParts, undo } from "./session_parts.ts";
 
@@ -53,7 +53,7 @@ export class SingleLocks {
 
   /** A lock of this process: its own again after a lost answer, shared, or busy. */
   async #join(what: () => string, present: Held, request: AcquireRequest): Promise<AcquireAnswer> {
-    const own = present.holders.get(request.owner);
+    const own = holderOf(present, request.owner);
     if (own) return { granted: true, row: own.row, lifeline: present.session };
     if (!present.shared || !request.shared) return { granted: false, holder: rowsOf(present)[0] };
     const { sql, held } = this.#parts;
@@ -72,9 +72,10 @@ export class SingleLocks {
     }
     const { sql, sessions, queueing, held } = this.#parts;
     const present = held.find(name);
-    if (!present?.holders.has(owner)) return false;
+    const own = present && holderOf(present, owner);
+    if (present === undefined || own === undefined) return false;
     const { holders, session, shared, key } = present;
-    if (holders.size > 1) return holders.delete(owner);
+    if (holders.length > 1) return holders.splice(holders.indexOf(own), 1).length > 0;
     try {
       const [row] = await session.send(shared ? sql.releaseShared : sql.release, [key]);
       return row.freed === "true";
