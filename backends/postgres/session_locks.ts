@@ -54,12 +54,13 @@ export class SessionLocks {
     const others: Request[] = [];
     for (const request of requests) {
       const { name } = request;
-      const plain = !names.has(name) && !this.#underway.has(name) && isPlain(request);
+      const plain = !names.has(name) && this.#underway.over(name) === undefined && isPlain(request);
       names.add(name);
       (plain ? crowd : others).push(request);
     }
     if (crowd.length < 2) return await Promise.all(requests.map(byItself));
-    const answers = this.#underway.together(crowd, () => together(crowd));
+    const theirs = others.length === 0 ? names : new Set(crowd.map(({ name }) => name));
+    const answers = this.#underway.together(theirs, () => together(crowd));
     if (others.length === 0) return await answers;
     const [some, rest] = await Promise.all([answers, Promise.all(others.map(byItself))]);
     let [next, nextOther] = [0, 0];
