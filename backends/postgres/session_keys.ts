@@ -3,8 +3,8 @@ import { BoundedMap } from "../../core/bounded_map.ts";
 import { builtin } from "../../core/runtime.ts";
 import { keyOf } from "./keys.ts";
 
-/** How many names' keys are remembered: as many as one backend can hold, since names are mostly taken again and again. */
-const MEMORY = 4_096;
+/** How many names' keys are remembered: twice what one backend can hold, since names are mostly taken again and again. */
+const MEMORY = 8_192;
 
 /** What session locks are computed under, for a table. */
 function namespaced(namespace: string): string {
@@ -17,8 +17,8 @@ export function sessionKeyOf(namespace: string, name: string): string {
 }
 
 /**
- * The keys of session locks, as the server would compute them: there a digest is a third of what a lock costs in a
- * crowd (1.2 of 3.6 µs), and it would be computed again for the release.
+ * The keys of session locks, as the server would compute them for each statement anew: 4 of the 5.6 µs that a pair in a
+ * crowd cost there. A key that is not remembered takes 1.4 µs here.
  */
 export class SessionKeys {
   readonly #prefix: string;
