@@ -2,7 +2,6 @@ import { connect, getLock, isLocked, listLocks, type Lock, tryLock } from "@lock
 import assert from "node:assert/strict";
 import { aborted } from "../conformance/case.ts";
 import { test } from "../harness.ts";
-import { sessionKeyOf, SessionKeys } from "../../backends/postgres/session_keys.ts";
 import { administrator, freshTable, server, until } from "./server.ts";
 
 /** How many connections and advisory locks of ours the server has. */
@@ -115,65 +114,6 @@ test("session: whose lock it is shows for names that others hold", async () => {
   assert.deepEqual(await listLocks({ backend: other }), []);
   const [row] = await other.list({ names: ["a"] });
   assert.equal(row.session, lock.session);
-});
-
-test("session: the server and this process agree on the key of every name", async () => {
-  await using sql = administrator();
-  const names = [
-    "a",
-    "A",
-    " a",
-    "a ",
-    "it's",
-    "\\",
-    "ä",
-    "a\u0308",
-    "\u{1f512}",
-    "\uffff",
-    "\n",
-    "{,}",
-    "x".repeat(255),
-  ];
-  for (const namespace of ["lockmgr_locks", "other.locks"]) {
-    const keys = new SessionKeys(namespace);
-    const asked = await sql.unsafe(
-      `SELECT ${sessionKeyOf(namespace, "name")}::text AS key FROM json_array_elements_text($1::text::json) AS name`,
-      [JSON.stringify(names)],
-    );
-    assert.deepEqual(names.map((name) => keys.of(name)), asked.map(({ key }) => key));
-    assert.equal(keys.of("a"), asked[0].key); // remembered
-  }
-  assert(Array.from("abcdefgh").some((name) => new SessionKeys("x").of(name).startsWith("-")));
-});
-
-test("session: the token of a crowd is higher than any that was drawn while it was being taken", async () => {
-  const table = freshTable();
-  await using backend = await connect(server.url, { mode: "session", table });
-  await using other = await connect(server.url, { mode: "session", table });
-  const rest = { duration: null, lockedBy: "x", lockProcess: null, metadata: null, shared: false };
-  const names = [...Array.from({ length: 499 }, (_, index) => `name ${index}`), "contended"];
-  const tokens: bigint[] = []; // of the last name, in the order in which it was had
-  let over = false;
-  const one = async () => {
-    while (!over) {
-      const lock = await tryLock("contended", { backend: other });
-      if (lock) tokens.push(lock.token);
-      await lock?.unlock();
-    }
-  };
-  const crowd = async () => {
-    for (let round = 0; round < 100; round++) {
-      const requests = names.map((name) => ({ name, owner: `${round}`, ...rest }));
-      const answers = await backend.acquire(requests);
-      const last = answers.at(-1)!;
-      if (last.granted) tokens.push(last.row.token);
-      const granted = requests.filter((_, index) => answers[index].granted);
-      assert.deepEqual(await backend.release(granted), granted.map(() => true));
-    }
-    over = true;
-  };
-  await Promise.all([one(), crowd()]);
-  tokens.forEach((token, index) => assert(index === 0 || token > tokens[index - 1], `${tokens}`));
 });
 
 test("session: a token that cannot be drawn leaves no lock behind", async () => {

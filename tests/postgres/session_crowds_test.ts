@@ -1,0 +1,140 @@
+import { type AcquireRequest, connect, getLock, type Lock, tryLock } from "@lockmgr/lockmgr";
+import assert from "node:assert/strict";
+import { sessionKeyOf, SessionKeys } from "../../backends/postgres/session_keys.ts";
+import { test } from "../harness.ts";
+import { administrator, freshTable, server, until } from "./server.ts";
+
+/** Requests of one owner for several names. */
+function requestsFor(names: readonly string[], owner = "me"): AcquireRequest[] {
+  const rest = { duration: null, lockedBy: "x", lockProcess: null, metadata: null, shared: false };
+  return names.map((name) => ({ name, owner, ...rest }));
+}
+
+/** So many names. */
+function numbered(count: number): string[] {
+  return Array.from({ length: count }, (_, index) => `name ${index}`);
+}
+
+/** How many connections have exclusive locks of ours, and how many locks. */
+async function held(): Promise<[connections: number, locks: number]> {
+  await using sql = administrator();
+  const [row] = await sql`
+    SELECT count(DISTINCT pid)::int AS connections, count(*)::int AS locks
+    FROM pg_locks WHERE locktype = 'advisory' AND mode = 'ExclusiveLock'`;
+  return [row.connections, row.locks];
+}
+
+test("session: the server and this process agree on the key of every name", async () => {
+  await using sql = administrator();
+  const names = [
+    "a",
+    "A",
+    " a",
+    "a ",
+    "it's",
+    "\\",
+    "ä",
+    "a\u0308",
+    "\u{1f512}",
+    "\uffff",
+    "\n",
+    "{,}",
+    "x".repeat(255),
+  ];
+  for (const namespace of ["lockmgr_locks", "other.locks"]) {
+    const keys = new SessionKeys(namespace);
+    const asked = await sql.unsafe(
+      `SELECT ${sessionKeyOf(namespace, "name")}::text AS key FROM json_array_elements_text($1::text::json) AS name`,
+      [JSON.stringify(names)],
+    );
+    assert.deepEqual(names.map((name) => keys.of(name)), asked.map(({ key }) => key));
+    assert.equal(keys.of("a"), asked[0].key); // remembered
+  }
+  assert(Array.from("abcdefgh").some((name) => new SessionKeys("x").of(name).startsWith("-")));
+});
+
+test("session: the token of a crowd is higher than any that was drawn while it was being taken", async () => {
+  const table = freshTable();
+  await using backend = await connect(server.url, { mode: "session", table });
+  await using other = await connect(server.url, { mode: "session", table });
+  const names = [...Array.from({ length: 499 }, (_, index) => `name ${index}`), "contended"];
+  const tokens: bigint[] = []; // of the last name, in the order in which it was had
+  let over = false;
+  const one = async () => {
+    while (!over) {
+      const lock = await tryLock("contended", { backend: other });
+      if (lock) tokens.push(lock.token);
+      await lock?.unlock();
+    }
+  };
+  const crowd = async () => {
+    for (let round = 0; round < 100; round++) {
+      const requests = requestsFor(names, String(round));
+      const answers = await backend.acquire(requests);
+      const last = answers.at(-1)!;
+      if (last.granted) tokens.push(last.row.token);
+      const granted = requests.filter((_, index) => answers[index].granted);
+      assert.deepEqual(await backend.release(granted), granted.map(() => true));
+    }
+    over = true;
+  };
+  await Promise.all([one(), crowd()]);
+  tokens.forEach((token, index) => assert(index === 0 || token > tokens[index - 1], `${tokens}`));
+});
+
+test("session: a crowd is spread over connections, and one that is too large takes nothing", async () => {
+  await using backend = await connect(server.url, { mode: "session", table: freshTable() });
+  const many = requestsFor(numbered(1_200));
+  const answers = await backend.acquire(many);
+  assert(answers.every(({ granted }) => granted));
+  assert.deepEqual(answers.map((answer) => answer.granted && answer.row.name), many.map(({ name }) => name));
+  assert.deepEqual(await held(), [3, 1_200]);
+  const more = requestsFor(numbered(4_001).map((name) => `further ${name}`));
+  await assert.rejects(backend.acquire(more), { name: "BackendError", message: /4000 session locks are held/ });
+  assert.deepEqual(await held(), [3, 1_200]);
+  const mixed = [...more.slice(0, 2), many[0], { ...more[3], shared: true }, { ...many[1], owner: "you" }, more[0]];
+  const some = await backend.acquire(mixed);
+  assert.deepEqual(some.map(({ granted }) => granted), [true, true, true, true, false, true]);
+  assert.deepEqual(
+    some.map((answer) => answer.granted ? answer.row.name : answer.holder?.name),
+    mixed.map(({ name }) => name),
+  );
+  const targets = [...many, more[0], more[1], more[3], more[4], { ...many[0], owner: "you" }];
+  const released = await backend.release(targets);
+  assert.deepEqual(released, targets.map((_, index) => index < 1_203));
+  assert.deepEqual(await held(), [0, 0]);
+});
+
+test("session: a crowd that is released tells of those names that somebody waits for", async () => {
+  await using sql = administrator();
+  const heard: string[] = [];
+  await sql.listen("lockmgr", (payload) => heard.push(payload));
+  const table = freshTable();
+  await using backend = await connect(server.url, { mode: "session", table });
+  await using other = await connect(server.url, { mode: "session", table });
+  const requests = requestsFor(numbered(40));
+  const round = async (mark: string, before: () => Promise<void> = () => Promise.resolve()) => {
+    assert((await backend.acquire(requests)).every(({ granted }) => granted));
+    await before();
+    assert((await backend.release(requests)).every((released) => released));
+    await sql.notify("lockmgr", mark);
+    await until(mark, () => heard.includes(mark));
+  };
+  await round("nobody waited");
+  assert.deepEqual(heard, ["nobody waited"]);
+  let waiting: Promise<Lock>[] = [];
+  await round("somebody waited", async () => {
+    const announced = async () => {
+      const [{ count }] =
+        await sql`SELECT count(*)::int FROM pg_locks WHERE locktype = 'advisory' AND mode = 'ShareLock' AND pid <> pg_backend_pid()`;
+      return count === 3;
+    };
+    waiting = ["name 3", "name 7"].map((name) => getLock(name, { backend: other, wait: 10 }));
+    await until("two waits are announced", announced);
+  });
+  for (const lock of await Promise.all(waiting)) await lock.unlock();
+  assert.equal(new Set(heard).size, 4, `heard ${heard}`); // two marks, two names
+  await round("nobody waits any more");
+  assert.equal(heard.at(-1), "nobody waits any more");
+  assert.equal(new Set(heard).size, 5, `heard ${heard}`);
+});
