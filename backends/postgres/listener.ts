@@ -16,10 +16,12 @@ const LINGER = 10_000;
 export interface Ear extends Announcing {
   /** What is waited for. */
   readonly name: string;
-  /** Called when the name was released, and when a release may have been missed. */
+  /** Called when the name was released and it is this process's turn, and when a release may have been missed. */
   readonly wake: () => void;
-  /** The key under which releases are told, once the server knows of the waiter. */
-  key?: string;
+  /** Called when the name was released and it is the turn of others. */
+  readonly giveWay: () => void;
+  /** Under what releases are told, and for whom, once the server knows of the waiter. */
+  known?: { readonly key: string; readonly place: string };
 }
 
 /**
@@ -54,8 +56,8 @@ export class Listener {
   /** Nobody waits there any more. */
   remove(ear: Ear): void {
     if (!this.#ears.delete(ear)) return;
-    const { key, leave } = ear;
-    if (key !== undefined) this.#track(this.#session?.then((session) => session.send(leave, [key]))); // else with the session
+    const { known, leave } = ear;
+    if (known) this.#track(this.#session?.then((session) => session.send(leave, [known.key, known.place]))); // else with the session
     if (this.#ears.size > 0 || this.#closing.signal.aborted) return;
     this.#linger = startTimer(LINGER, () => this.#retire(), false);
   }
@@ -81,7 +83,7 @@ export class Listener {
 
   async #announced(ear: Ear): Promise<void> {
     const session = await this.#connect();
-    if (ear.key === undefined) await this.#tell(session, ear);
+    if (ear.known === undefined) await this.#tell(session, ear);
   }
 
   /** Announces a waiter. A release that is just being committed keeps the key for itself until it is done. */
@@ -89,8 +91,9 @@ export class Listener {
     for (let tries = 0; tries < 50; tries++) {
       const [row] = await session.send(ear.announce, [ear.name]);
       if (row.announced !== "true") continue;
-      if (this.#ears.has(ear) && ear.key === undefined) ear.key = row.key!;
-      else this.#track(session.send(ear.leave, [row.key])); // it has left meanwhile, or was announced twice
+      const known = { key: row.key!, place: row.place! };
+      if (this.#ears.has(ear) && ear.known === undefined) ear.known = known;
+      else this.#track(session.send(ear.leave, [known.key, known.place])); // it has left meanwhile, or was announced twice
       return;
     }
   }
@@ -112,7 +115,7 @@ export class Listener {
   }
 
   async #open(): Promise<Session> {
-    const onNotify = (channel: string, key: string) => this.#heard(channel, key);
+    const onNotify = (channel: string, payload: string) => this.#heard(channel, payload);
     const session = await openSession(this.#source, this.#timeout, { onNotify, signal: this.#closing.signal });
     try {
       await session.send(`LISTEN ${CHANNEL}`, [], false);
@@ -127,7 +130,7 @@ export class Listener {
   #lost(opening: Promise<Session>): void {
     if (this.#session !== opening) return;
     this.#session = undefined;
-    for (const ear of this.#ears) ear.key = undefined;
+    for (const ear of this.#ears) delete ear.known;
     if (this.#closing.signal.aborted || this.#ears.size === 0) return;
     this.#resumption?.stop();
     this.#resumption = startTimer(this.#reconnect, () => this.#track(this.#resume()), false);
@@ -139,12 +142,18 @@ export class Listener {
     if (this.#closing.signal.aborted || this.#ears.size === 0) return;
     const session = await this.#connect(); // lost again: the next try is under way
     this.#reconnect = RECONNECT_FIRST;
-    for (const ear of [...this.#ears]) if (ear.key === undefined) await this.#tell(session, ear);
+    for (const ear of [...this.#ears]) if (ear.known === undefined) await this.#tell(session, ear);
     this.#wakeAll(); // for what was told meanwhile
   }
 
-  #heard(channel: string, key: string): void {
-    if (channel === CHANNEL) { for (const ear of [...this.#ears]) if (ear.key === key) ear.wake(); }
+  #heard(channel: string, payload: string): void {
+    if (channel !== CHANNEL) return;
+    const [key, ...places] = payload.split(" ");
+    for (const { known, wake, giveWay } of [...this.#ears]) {
+      if (known?.key !== key) continue;
+      if (places.length === 0 || places.includes(known.place)) wake();
+      else giveWay();
+    }
   }
 
   #wakeAll(): void {

@@ -6,11 +6,15 @@ import { type Ear, type Listener, listenerFor } from "./listener.ts";
 /** Pauses between looks while somebody waits (ms): for notifications that were missed, and for sessions that ended. */
 const SAFETY = 1_000;
 const VOUCHED = 50;
+/** Whose turn it was not looks after so long whether the name is free (ms): those whose turn it was may be gone. */
+const GIVEN_WAY = 20;
 
 /** What is waited for under one name. */
 interface Awaited {
   readonly wakes: Set<() => void>;
   readonly ear: Ear;
+  /** Looks when others had their turn. */
+  timer?: Timer;
 }
 
 /**
@@ -54,17 +58,30 @@ export class Watching {
 
   #await(name: string): Awaited {
     const wakes = new Set<() => void>();
-    const wake = () => [...wakes].forEach((each) => each());
-    const awaited = { wakes, ear: { ...this.#announcing, name, wake } };
+    const wake = () => {
+      awaited.timer?.stop();
+      for (const each of [...wakes]) each();
+    };
+    const giveWay = () => {
+      awaited.timer?.stop();
+      awaited.timer = startTimer(GIVEN_WAY, () => this.#lookAgain(name, awaited), true);
+    };
+    const awaited: Awaited = { wakes, ear: { ...this.#announcing, name, wake, giveWay } };
     this.#awaited.set(name, awaited);
     return awaited;
   }
 
-  #remove(name: string, { wakes, ear }: Awaited, wake: () => void): void {
-    wakes.delete(wake);
-    if (wakes.size > 0 || this.#awaited.get(name)?.wakes !== wakes) return;
+  async #lookAgain(name: string, { ear }: Awaited): Promise<void> {
+    const { free } = await this.#look([name]).catch(() => ({ free: [name] })); // its next try says what is wrong
+    if (free.length > 0) ear.wake();
+  }
+
+  #remove(name: string, awaited: Awaited, wake: () => void): void {
+    awaited.wakes.delete(wake);
+    if (awaited.wakes.size > 0 || this.#awaited.get(name) !== awaited) return;
     this.#awaited.delete(name);
-    this.#listener.remove(ear);
+    awaited.timer?.stop();
+    this.#listener.remove(awaited.ear);
     if (this.#awaited.size > 0) return;
     this.#timer?.stop();
     this.#timer = undefined;
@@ -74,7 +91,8 @@ export class Watching {
   async close(): Promise<void> {
     this.#closed = true;
     this.#timer?.stop();
-    for (const { ear } of [...this.#awaited.values()]) {
+    for (const { ear, timer } of [...this.#awaited.values()]) {
+      timer?.stop();
       this.#listener.remove(ear);
       ear.wake();
     }
