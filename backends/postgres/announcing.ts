@@ -10,42 +10,35 @@ import { sessionKeyOf } from "./session_keys.ts";
 export interface Announcing {
   /**
    * Makes a wait known; `announced` says whether it is, `key` under what its release will be told, and `place` for
-   * whom. A release that is just being committed keeps the keys for itself. `(name)`
+   * whom, where not for everybody. A release that is just being committed keeps the keys for itself. `(name)`
    */
   readonly announce: string;
   /** Takes that back. `(key, place)` */
   readonly leave: string;
 }
 
-/** Writes the statements. The place is one where nobody is, or any. */
-function announcing(key: string, further: readonly string[] = []): Announcing {
-  const [first, second, ...rest] = [...further, "key", placeOf("key", "place")];
-  const take = (one: string) => `pg_try_advisory_lock_shared(${one})`;
-  const giveBack = (one: string) => `pg_advisory_unlock_shared(${one})`;
-  const given = "$1::text::bigint";
-  return {
-    announce: `
-      SELECT key::text, place::text, CASE
-          WHEN NOT ${take(first)} THEN false
-          WHEN NOT ${take(second)} THEN NOT ${giveBack(first)}
-          ${rest.map((one) => `WHEN NOT ${take(one)} THEN NOT (${giveBack(first)} AND ${giveBack(second)})`).join("")}
-          ELSE true
-        END::text AS announced
-      FROM (
-        SELECT key, coalesce(
-          (SELECT place FROM ${PLACES} WHERE pg_try_advisory_xact_lock(${placeOf("key", "place")}) LIMIT 1),
-          (SELECT place FROM ${PLACES} ORDER BY random() LIMIT 1)) AS place
-        FROM (SELECT ${key} AS key OFFSET 0) AS k OFFSET 0) AS own`,
-    leave: `SELECT ${
-      [...further, given, placeOf(given, "$2::text::bigint")].map((one, index) => `${giveBack(one)} AS gone${index}`)
-        .join(", ")
-    }`,
-  };
+/** SQL that takes two shared locks or none. */
+function takeBoth(first: string, second: string): string {
+  return `CASE WHEN NOT pg_try_advisory_lock_shared(${first}) THEN false
+    WHEN pg_try_advisory_lock_shared(${second}) THEN true ELSE NOT pg_advisory_unlock_shared(${first}) END`;
 }
 
-/** For rows. */
+const GIVEN = "$1::text::bigint";
+const LEAVE = `SELECT pg_advisory_unlock_shared(${GIVEN})::text AS gone`;
+
+/** For rows: also at a place, one where nobody is if there is one. */
 export function announcingForRows(namespace: string): Announcing {
-  return announcing(waitingForRow(namespace, "$1::text"));
+  const place = placeOf("key", "place");
+  return {
+    announce: `
+      SELECT key::text, place::text, (${takeBoth("key", place)})::text AS announced
+      FROM (
+        SELECT key, coalesce(
+          (SELECT place FROM ${PLACES} WHERE pg_try_advisory_xact_lock(${place}) LIMIT 1),
+          (SELECT place FROM ${PLACES} ORDER BY random() LIMIT 1)) AS place
+        FROM (SELECT ${waitingForRow(namespace, "$1::text")} AS key OFFSET 0) AS k OFFSET 0) AS own`,
+    leave: `${LEAVE}, pg_advisory_unlock_shared(${placeOf(GIVEN, "$2::text::bigint")})::text AS gone_from_place`,
+  };
 }
 
 /** SQL for the key of everybody who waits for a session lock, whichever: that of a name that no lock can have. */
@@ -55,5 +48,11 @@ export function waitingForAny(namespace: string): string {
 
 /** For session locks: also under the key by which those who release a crowd find out whether anybody waits at all. */
 export function announcingForSessions(namespace: string): Announcing {
-  return announcing(waitingForKey(sessionKeyOf(namespace, "$1::text")), [waitingForAny(namespace)]);
+  const any = waitingForAny(namespace);
+  return {
+    announce: `
+      SELECT key::text, NULL AS place, (${takeBoth(any, "key")})::text AS announced
+      FROM (SELECT ${waitingForKey(sessionKeyOf(namespace, "$1::text"))} AS key) AS k`,
+    leave: `${LEAVE}, pg_advisory_unlock_shared(${any})::text AS gone_altogether, $2::text AS place`,
+  };
 }
