@@ -24,7 +24,7 @@ export function requestFor(
 }
 
 /** Takes one name, waiting in line as long as the options say. `plainNo` is for who does not ask who has it. */
-export async function acquire(
+export function acquire(
   backend: Backend,
   name: string,
   options: ResolvedLockOptions,
@@ -33,7 +33,7 @@ export async function acquire(
   options.signal?.throwIfAborted();
   const request = requestFor(backend, name, options, plainNo && options.wait === 0);
   const deadline = options.wait === 0 ? -Infinity : monotonic() + options.wait * 1e3;
-  return await stand(backend, request, deadline, options.signal);
+  return stand(backend, request, deadline, options.signal);
 }
 
 /** Microseconds that a keeper renews a lease by; `undefined` when there is nothing to renew. */

@@ -37,7 +37,7 @@ export class Caller {
 
   /** Calls `over` when the wait is over, unless the caller has gone by then. */
   limit(over: () => void): void {
-    if (!this.waits || this.deadline === Infinity) return;
+    if (this.deadline === Infinity) return;
     const expire = () => {
       const left = this.deadline - monotonic();
       if (left > 0) this.#timer = startTimer(left, expire, true);
@@ -52,8 +52,7 @@ export class Caller {
   }
 
   /** Calls `action` when the signal aborts, unless the caller has gone by then. */
-  listen(signal: AbortSignal | undefined, action: () => void): void {
-    if (signal === undefined) return;
+  listen(signal: AbortSignal, action: () => void): void {
     signal.addEventListener("abort", action, { once: true });
     this.#stopListening = () => signal.removeEventListener("abort", action);
   }

@@ -1,5 +1,5 @@
 import type { Backend, Claim, Lifeline, LockRow, RenewRequest } from "./backend.ts";
-import { batched } from "./batching.ts";
+import { type Asker, batched } from "./batching.ts";
 import { LockLost } from "./errors.ts";
 import { keep, leave } from "./keeping.ts";
 import { twice } from "./retrying.ts";
@@ -134,8 +134,8 @@ export class Holding {
   }
 
   /** Asks for more time, with others that ask at the same moment. */
-  renew(request: RenewRequest, onRepeat: () => void): Promise<LockRow | undefined> {
-    return batched(this.backend).renew.ask(request, onRepeat);
+  renew(request: RenewRequest, sent: (at: number) => void): Promise<LockRow | undefined> {
+    return batched(this.backend).renew.ask(request, sent);
   }
 
   /** Takes in a newer answer about this acquisition. */
@@ -168,20 +168,27 @@ export class Holding {
   release(): Promise<boolean> {
     if (this.#releasing) return this.#releasing;
     if (this.#state === "released") return Promise.resolve(false);
-    this.#look();
+    if (this.#controller || this.#lifeline) this.#look(); // who listens is told of a loss before
     if (this.#state === "held") this.#state = "leaving";
     this.#settle();
-    this.#releasing = this.#sendRelease().finally(() => this.#releasing = undefined);
-    return this.#releasing;
+    const { promise, resolve, reject } = Promise.withResolvers<boolean>();
+    this.#releasing = promise;
+    batched(this.backend).release.send(new Releasing(this, resolve, reject));
+    return promise;
   }
 
-  async #sendRelease(): Promise<boolean> {
-    let repeated = false;
-    const answer = await batched(this.backend).release.ask(this.claim, () => repeated = true);
+  /** A release ended without an answer: it may be called again. */
+  notReleased(): void {
+    this.#releasing = undefined;
+  }
+
+  /** What the database answered to a release means: whether this acquisition was held until then. */
+  releasedAs(answer: boolean, repeated: boolean): boolean {
+    this.#releasing = undefined;
     // Gone at the second asking, with the lease still running: the first took effect and only its answer was lost.
     // Where a session ended it may have been gone before the first: another may have the name since.
-    const mayHave = this.#state === "leaving" && monotonic() < this.#deadline && !this.#lifeline?.ended;
-    const released = answer || (repeated && mayHave);
+    const released = answer ||
+      (repeated && this.#state === "leaving" && monotonic() < this.#deadline && !this.#lifeline?.ended);
     if (released) {
       if (this.#state === "leaving") this.#state = "released";
       noteRelease(this.backend, this.claim.name);
@@ -194,5 +201,34 @@ export class Holding {
     leave(this);
     this.#stopListening?.();
     this.#stopListening = undefined;
+  }
+}
+
+/** A release under way. */
+class Releasing implements Asker<Claim, boolean> {
+  readonly request: Claim;
+  readonly #holding: Holding;
+  readonly #resolve: (released: boolean) => void;
+  readonly #reject: (error: unknown) => void;
+  #repeated = false;
+
+  constructor(holding: Holding, resolve: (released: boolean) => void, reject: (error: unknown) => void) {
+    this.request = holding.claim;
+    this.#holding = holding;
+    this.#resolve = resolve;
+    this.#reject = reject;
+  }
+
+  repeats(): void {
+    this.#repeated = true;
+  }
+
+  answered(answer: boolean): void {
+    this.#resolve(this.#holding.releasedAs(answer, this.#repeated));
+  }
+
+  failed(error: unknown): void {
+    this.#holding.notReleased();
+    this.#reject(error);
   }
 }

@@ -1,15 +1,13 @@
 import type { AcquireAnswer, AcquireRequest, Backend, LockRow } from "./backend.ts";
-import { batched } from "./batching.ts";
+import { type Asker, batched } from "./batching.ts";
+import { Bell } from "./bell.ts";
 import { Caller } from "./caller.ts";
 import { BackendError } from "./errors.ts";
 import { LockRecord } from "./record.ts";
 import { countedFrom, mayPass } from "./retrying.ts";
-import { monotonic, startTimer, type Timer } from "./runtime.ts";
-import type { Lines, Outcome } from "./waiting.ts";
+import { monotonic } from "./runtime.ts";
+import type { Outcome } from "./waiting.ts";
 
-/** Pauses between tries where a backend cannot wake anybody (ms): from the first to the last, growing by half. */
-const POLL_FIRST = 10;
-const POLL_LAST = 250;
 /** A waiter lives through errors that may pass for so long since the last good answer, trying again after a pause (ms). */
 const PATIENCE = 10_000;
 const PATIENCE_PAUSE = 100;
@@ -17,43 +15,69 @@ const PATIENCE_PAUSE = 100;
 const LAST_ANSWER = 2_000;
 /** A lease is tried again so long after it lapsed by this process's reckoning (ms). */
 const AFTER_EXPIRY = 1;
+/** A name counts as contended for so long after another process was seen to hold it (ms). */
+const CONTENDED_FOR = 1_000;
+/** After its own release of a contended name a process lets others go first for so long (ms): waking takes them 1 to 2. */
+const COURTESY = 3;
 
-/** Those of this process who want one name, in the order in which they came. Only the first asks the server. */
-export class Line {
+/**
+ * Those of this process who want one name, in the order in which they came. Only the first asks the server. Empty, it
+ * is kept for the next who come, with what this process remembers of others that want the same name.
+ */
+export class Line implements Asker<AcquireRequest, AcquireAnswer> {
   readonly #backend: Backend;
   readonly #name: string;
-  readonly #lines: Lines;
-  readonly #empty: () => void;
-  readonly #callers: Caller[] = [];
+  #callers: Caller[] = [];
   #running = false;
-  #bell: (() => void) | undefined;
   #rung = false;
-  #watch: Disposable | undefined;
-  #watched = false;
-  #poll = POLL_FIRST;
+  #bell: Bell | undefined;
+  /** The question under way, or the last one, and for whom and when (ms, monotonic) it was asked. */
+  #request: AcquireRequest | undefined;
+  #head: Caller | undefined;
+  #askedAt = -Infinity;
+  #answeredAt = -Infinity;
   /** The lock in the way as last seen, and when it lapses by this process's reckoning (ms, monotonic). */
   #holder: LockRow | undefined;
   #seenAt = -Infinity;
   #freeAt = Infinity;
-  #answeredAt = -Infinity;
+  /** The token that this process was granted last, and when (ms, monotonic) another was seen to hold the name. */
+  #granted: bigint | undefined;
+  #rivalAt = -Infinity;
+  #releasedAt = -Infinity;
 
-  constructor(backend: Backend, name: string, lines: Lines, empty: () => void) {
+  constructor(backend: Backend, name: string) {
     this.#backend = backend;
     this.#name = name;
-    this.#lines = lines;
-    this.#empty = empty;
+  }
+
+  /** Whether somebody is in line, or a question is under way. */
+  get running(): boolean {
+    return this.#running;
   }
 
   /** Puts a caller at the end; the promise has its outcome. */
   join(request: AcquireRequest, deadline: number, signal?: AbortSignal): Promise<Outcome> {
     return new Promise((resolve, reject) => {
       const caller = new Caller(request, deadline, resolve, reject);
-      caller.limit(() => this.#over(caller));
-      caller.listen(signal, () => (this.#fail(caller, signal!.reason), this.wake()));
-      this.#callers.push(caller);
+      if (caller.waits) caller.limit(() => this.#over(caller));
+      if (signal) caller.listen(signal, () => (this.#fail(caller, signal.reason), this.wake()));
+      if (this.#callers.length > 0) this.#callers.push(caller);
+      else this.#callers = [caller];
       if (!this.#running) this.#run();
       else if (!caller.waits) this.wake();
     });
+  }
+
+  /** The name may be free by now: the head tries again. */
+  wake(): void {
+    this.#rung = true;
+    this.#bell?.ring();
+  }
+
+  /** This process has released the name: the next in line may go on. */
+  noteRelease(): void {
+    if (this.#rivalAt > -Infinity) this.#releasedAt = monotonic();
+    this.wake();
   }
 
   /** A caller's wait is over. The head has one last try; whoever is behind it has its answer. */
@@ -69,8 +93,9 @@ export class Line {
   }
 
   #giveUp(caller: Caller): void {
+    const holder = this.#holder && new LockRecord(this.#holder, this.#seenAt);
     this.#strike(caller);
-    caller.settle({ granted: false, holder: this.#holder && new LockRecord(this.#holder, this.#seenAt) });
+    caller.settle({ granted: false, holder });
   }
 
   #strike(caller: Caller): void {
@@ -78,80 +103,122 @@ export class Line {
     if (index >= 0) this.#callers.splice(index, 1);
   }
 
-  /** The name may be free by now: the head tries again. */
-  wake(): void {
-    this.#rung = true;
-    this.#bell?.();
-  }
-
-  /** Serves the line until nobody is left. */
-  async #run(): Promise<void> {
+  #run(): void {
     this.#running = true;
     this.#rung = true;
-    for (let head = this.#callers[0]; head; head = this.#callers[0]) {
-      if (this.#isTimeToTry(head)) await this.#try(head);
-      else await this.#pause(head);
-    }
-    this.#watch?.[Symbol.dispose]();
-    this.#running = false;
-    this.#empty();
+    this.#serve();
   }
 
-  /** Until when the head holds back so that other processes get their turn. */
+  /** Serves the head, and whoever is the head then, until nobody is left. */
+  #serve(): void {
+    const head = this.#callers[0];
+    if (head === undefined) this.#end();
+    else if (this.#isTimeToTry(head)) this.#try(head);
+    else this.#pause(head).then(() => this.#serve());
+  }
+
+  /** Forgets everything but the rivals: whoever comes next begins anew. */
+  #end(): void {
+    this.#bell?.close();
+    this.#bell =
+      this.#request =
+      this.#head =
+      this.#holder =
+        undefined;
+    this.#freeAt = Infinity;
+    this.#answeredAt = -Infinity;
+    this.#running = false;
+  }
+
+  /** Until when (ms, monotonic) the head lets others have a contended name that this process has just released itself. */
   #holdBackUntil(head: Caller): number {
-    return !head.waits ? -Infinity : Math.min(this.#lines.courtesyUntil(this.#name), head.deadline);
+    if (!head.waits || monotonic() - this.#rivalAt > CONTENDED_FOR) return -Infinity;
+    return Math.min(this.#releasedAt + COURTESY, head.deadline);
   }
 
   #isTimeToTry(head: Caller): boolean {
+    if (!head.waits) return true;
     const now = monotonic();
     if (now < this.#holdBackUntil(head)) return false;
     return this.#rung || now >= this.#freeAt || now >= head.deadline;
   }
 
+  /** Waits for a reason to try again: a wake-up, the holder's expiry, the end of the head's wait, or the poll. */
+  async #pause(head: Caller): Promise<void> {
+    const bell = this.#bell ??= new Bell(this.#backend, this.#name, () => this.wake());
+    const holdBack = this.#holdBackUntil(head);
+    if (holdBack > monotonic()) return await bell.holdBack(holdBack);
+    if (this.#rung) return; // the courtesy ended between the question and this answer
+    if (await bell.pause(Math.min(this.#freeAt, head.deadline))) this.#rung = true;
+  }
+
   /** One attempt of the head; everybody whose question it answers gets the answer. */
-  async #try(head: Caller): Promise<void> {
+  #try(head: Caller): void {
     this.#rung = false;
     for (const caller of this.#callers) caller.asked = true;
     // The answer is for everybody in line: a plain no only when nobody wants to know more.
     const plainNo = this.#callers.every(({ request }) => request.plainNo);
-    const request = plainNo === head.request.plainNo ? head.request : { ...head.request, plainNo };
-    let askedAt = monotonic();
-    const firstAskedAt = head.firstAskedAt ??= askedAt;
-    try {
-      // What is left is counted by the server when it answers: from before the question that this was the answer to.
-      const answer = await batched(this.#backend).acquire.ask(request, () => askedAt = monotonic());
-      this.#answeredAt = monotonic();
-      if (answer.granted) this.#granted(head, answer, countedFrom(request, answer.row, firstAskedAt, askedAt));
-      else this.#busy(head, answer.holder, askedAt);
-    } catch (error) {
-      this.#failed(head, error);
-    }
+    this.#request = plainNo === head.request.plainNo ? head.request : { ...head.request, plainNo };
+    this.#head = head;
+    batched(this.#backend).acquire.send(this);
   }
 
-  #granted(head: Caller, answer: AcquireAnswer & { granted: true }, askedAt: number): void {
-    const { row, lifeline } = answer;
-    this.#lines.noteGrant(row);
-    if (head.gone) this.#giveBack(head.request);
+  /** The question under way. */
+  get request(): AcquireRequest {
+    return this.#request!;
+  }
+
+  /** What is left is counted by the server when it answers: from before the question that this was the answer to. */
+  sent(at: number): void {
+    this.#askedAt = at;
+    this.#head!.firstAskedAt ??= at;
+  }
+
+  /** The database has answered the question under way. */
+  answered(answer: AcquireAnswer): void {
+    const head = this.#head!;
+    try {
+      if (answer.granted) this.#grant(head, answer);
+      else this.#busy(head, answer.holder);
+    } catch (error) {
+      this.#noAnswer(head, error);
+    }
+    this.#serve();
+  }
+
+  /** There is no answer to the question under way. */
+  failed(error: unknown): void {
+    this.#noAnswer(this.#head!, error);
+    this.#serve();
+  }
+
+  #grant(head: Caller, { row, lifeline }: AcquireAnswer & { granted: true }): void {
+    const { request } = head;
+    const askedAt = countedFrom(request, row, head.firstAskedAt!, this.#askedAt);
+    this.#granted = row.token;
+    if (head.gone) this.#giveBack(request);
     else {
-      const claim = { name: head.request.name, owner: head.request.owner };
+      const claim = { name: request.name, owner: request.owner };
       this.#strike(head);
       head.settle({ granted: true, grant: { backend: this.#backend, claim, row, askedAt, lifeline } });
     }
+    if (this.#callers.length === 0) return;
+    this.#answeredAt = monotonic();
     this.#remember(row, askedAt);
     for (const caller of this.#callers.filter(({ waits }) => !waits)) this.#giveUp(caller);
   }
 
-  #busy(head: Caller, holder: LockRow | undefined, askedAt: number): void {
-    if (holder) this.#lines.noteHolder(holder);
-    this.#remember(holder, askedAt);
-    const over = monotonic();
+  #busy(head: Caller, holder: LockRow | undefined): void {
+    const now = this.#answeredAt = monotonic();
+    if (holder && holder.token !== this.#granted) this.#rivalAt = now;
+    this.#remember(holder, this.#askedAt);
     for (const caller of [...this.#callers]) {
-      if (caller.asked && (!caller.waits || (caller === head && caller.deadline <= over))) this.#giveUp(caller);
+      if (caller.asked && (!caller.waits || (caller === head && caller.deadline <= now))) this.#giveUp(caller);
     }
     if (holder === undefined && head.request.plainNo) this.#rung = true; // who came since learns who has it by asking
   }
 
-  #failed(head: Caller, error: unknown): void {
+  #noAnswer(head: Caller, error: unknown): void {
     const now = monotonic();
     const patient = mayPass(error) && now - this.#answeredAt < PATIENCE && now < head.deadline && !head.gone;
     const stays = (caller: Caller) => patient && caller.waits;
@@ -181,40 +248,5 @@ export class Line {
   /** Releases what nobody wants any more. Without an answer it lapses. */
   #giveBack({ name, owner }: AcquireRequest): void {
     batched(this.#backend).release.ask({ name, owner }).then(() => this.wake(), () => {});
-  }
-
-  /** Waits for a reason to try again: a wake-up, the holder's expiry, the end of the head's wait, or the poll. */
-  async #pause(head: Caller): Promise<void> {
-    if (!this.#watched) this.#startWatch();
-    const now = monotonic();
-    const holdBack = this.#holdBackUntil(head);
-    if (this.#rung && holdBack <= now) return; // the courtesy ended between the question and this answer
-    const polls = this.#watch === undefined && holdBack <= now;
-    let until = holdBack > now ? holdBack : Math.min(this.#freeAt, head.deadline);
-    if (polls) {
-      until = Math.min(until, now + this.#poll * (0.5 + Math.random()));
-      this.#poll = Math.min(this.#poll * 1.5, POLL_LAST);
-    }
-    let timer: Timer | undefined;
-    await new Promise<void>((resolve) => {
-      this.#bell = holdBack > now ? undefined : resolve;
-      if (until < Infinity) timer = startTimer(until - now, resolve, true);
-    });
-    timer?.stop();
-    this.#bell = undefined;
-    if (polls) this.#rung = true;
-  }
-
-  /**
-   * Asks the backend to wake this line; what happened before it listens is found by one more try. Until then, and
-   * where it cannot, the line polls: a hint that cannot be had is no error, and the next try tells of a broken server.
-   */
-  #startWatch(): void {
-    this.#watched = true;
-    this.#backend.watch?.(this.#name, () => this.wake()).then((watch) => {
-      if (!this.#running) return watch[Symbol.dispose]();
-      this.#watch = watch;
-      this.wake();
-    }, () => {});
   }
 }

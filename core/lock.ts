@@ -69,8 +69,8 @@ export class Lock extends LockRecord implements AsyncDisposable {
     resolveHolder(options);
     requireRows(backend, "renew");
     if (this.#holding.held) {
-      let askedAt = monotonic();
-      const row = await this.#holding.renew(request, () => askedAt = monotonic());
+      let askedAt = -Infinity;
+      const row = await this.#holding.renew(request, (at) => askedAt = at);
       if (row) {
         this.update(row, askedAt);
         this.#holding.confirm(row, askedAt);
