@@ -3,7 +3,7 @@ import type { AcquireRequest, LockRow } from "./backend.ts";
 /** The row that an engine has just written for a request: it need not be read to be known. */
 export function freshRow(request: AcquireRequest, token: bigint, now: number, session?: string): LockRow {
   const { name, lockedBy, lockProcess, duration, metadata } = request;
-  return {
+  const row: LockRow = {
     name,
     token,
     lockedBy,
@@ -13,6 +13,6 @@ export function freshRow(request: AcquireRequest, token: bigint, now: number, se
     updatedAt: now,
     metadata,
     now,
-    ...(session === undefined ? {} : { session }),
   };
+  return session === undefined ? row : { ...row, session };
 }

@@ -79,7 +79,7 @@ export function microseconds(what: string, seconds: unknown): number | null {
 /** Who holds the lock, checked. */
 export function resolveHolder(options: HolderOptions): { lockedBy: string; lockProcess: number | null } {
   const lockedBy = options.lockedBy ?? hostname();
-  checkText("lockedBy", lockedBy);
+  if (options.lockedBy != null) checkText("lockedBy", lockedBy);
   const lockProcess = options.lockProcess ?? null;
   if (lockProcess !== null && !Number.isSafeInteger(lockProcess)) {
     const Wrong = typeof lockProcess === "number" ? RangeError : TypeError;
@@ -120,9 +120,11 @@ function metadataText(metadata: unknown): string | null {
 export function resolveLockOptions(options: LockOptions): ResolvedLockOptions {
   const wait = options.wait ?? 0;
   checkSeconds("wait", wait);
+  const { lockedBy, lockProcess } = resolveHolder(options);
   return {
     duration: options.expires === undefined ? undefined : microseconds("expires", options.expires),
-    ...resolveHolder(options),
+    lockedBy,
+    lockProcess,
     wait,
     signal: options.signal,
     autoRenew: options.autoRenew ?? false,

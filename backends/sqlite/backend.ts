@@ -50,6 +50,10 @@ export class SqliteBackend implements Backend {
     { allOrNothing = false }: { readonly allOrNothing?: boolean } = {},
   ): Promise<AcquireAnswer[]> {
     const what = `acquire ${namesOf(requests)}`;
+    if (!allOrNothing && this.#taking.expectsAllOf(requests)) {
+      const all = await this.#write(what, "FULL", () => this.#taking.takeAll(requests), (all) => all !== undefined);
+      if (all) return all;
+    }
     const foreseen = await this.#read(what, () => this.#taking.foresee(requests, allOrNothing));
     return foreseen ?? await this.#write(what, "FULL", () => this.#taking.take(requests, allOrNothing));
   }
@@ -169,6 +173,6 @@ export class SqliteBackend implements Backend {
 
 /** The locks of a request, for an error's sentence. */
 function namesOf(requests: readonly { readonly name: string }[]): string {
-  const [first, ...others] = requests.map(({ name }) => JSON.stringify(name));
-  return others.length === 0 ? `lock ${first}` : `lock ${first} and ${others.length} more`;
+  const others = requests.length - 1;
+  return `lock ${JSON.stringify(requests[0]?.name)}${others > 0 ? ` and ${others} more` : ""}`;
 }

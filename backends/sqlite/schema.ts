@@ -6,8 +6,8 @@
 import { BackendError } from "../../core/errors.ts";
 import type { SqliteDatabase } from "./driver.ts";
 
-/** Columns that the statements use. */
-const COLUMNS = [
+/** Columns that the statements use, the name first. */
+export const COLUMNS = [
   "name",
   "owner",
   "token",

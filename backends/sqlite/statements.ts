@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { quoted } from "./schema.ts";
+import { COLUMNS, quoted } from "./schema.ts";
 
 /** The server's clock: SQLite's own, to the millisecond. It stands still within one statement. */
 const NOW = "CAST(ROUND(unixepoch('subsec') * 1000) AS INTEGER) * 1000";
@@ -28,6 +28,11 @@ function select(table: string, condition: string): string {
   return `SELECT ${ROW} FROM ${quoted(table)}, ${CLOCK} WHERE owner IS NOT NULL AND ${condition}`;
 }
 
+/** What an acquisition writes over the row that is there: all but the name. */
+const REPLACE = `ON CONFLICT (name) DO UPDATE SET ${
+  COLUMNS.slice(1).map((column) => `${column} = excluded.${column}`).join(", ")
+}`;
+
 /** For so many rows at once there are statements, from the most: more gain nothing, and take longer to prepare. */
 export const TOGETHER = [32, 8, 1];
 
@@ -39,6 +44,13 @@ export interface Statements {
   readonly next: string;
   /** The same of all names in one row: JSON of pairs, the place of a free name and its token, and the clock. `(JSON)` */
   readonly nextOfAll: string;
+  /** The clock. `()` */
+  readonly now: string;
+  /**
+   * Takes names, so many of them, as far as they are free and their last tokens lie before the one given; what is not
+   * is left alone. `(token, locked_by, lock_process, locked_until, now, metadata, name, owner, name, owner, …)`
+   */
+  acquireFree(count: number): string;
   /**
    * Takes names that were seen to be free in this very transaction, so many of them.
    * `(name, owner, token, locked_by, lock_process, locked_until, now, now, metadata, …)`
@@ -48,7 +60,7 @@ export interface Statements {
   readonly renew: string;
   /** Frees a live lock, keeping its row. `(name, owner or NULL)` */
   readonly release: string;
-  /** The same of several acquisitions, so many of them. `(name, …, owner, …)` */
+  /** The same of several acquisitions, so many of them, by a clock that was read. `(now, now, now, name, …, owner, …)` */
   releaseAll(count: number): string;
   /** Keeps a live lock's row from changing until the caller's transaction ends. `(name, owner)` */
   readonly guard: string;
@@ -75,14 +87,17 @@ export function statementsFor(table: string): Statements {
       SELECT json_group_array(json_array(wish.key, CAST(coalesce(max(token + 1, now), now) AS TEXT)))
           FILTER (WHERE NOT (${LIVE})) AS tokens, CAST(now AS TEXT) AS now
       FROM json_each(?) AS wish JOIN clock LEFT JOIN ${target} ON name = wish.value`,
+    now: `SELECT CAST(now AS TEXT) AS now FROM ${CLOCK}`,
+    acquireFree: forEachCount((count) => `
+      INSERT INTO ${target} (${COLUMNS.join(", ")})
+      SELECT column1, column2, token, locked_by, lock_process, locked_until, now, now, metadata
+      FROM (SELECT ? AS token, ? AS locked_by, ? AS lock_process, ? AS locked_until, ? AS now, ? AS metadata)
+        CROSS JOIN (VALUES ${places(count, "(?, ?)")})
+      WHERE true ${REPLACE}
+      WHERE (owner IS NULL OR locked_until <= excluded.created_at) AND token < excluded.token`),
     acquire: forEachCount((count) => `
-      INSERT INTO ${target}
-        (name, owner, token, locked_by, lock_process, locked_until, created_at, updated_at, metadata)
-      VALUES ${Array(count).fill("(?, ?, ?, ?, ?, ?, ?, ?, ?)").join(", ")}
-      ON CONFLICT (name) DO UPDATE SET
-        owner = excluded.owner, token = excluded.token,
-        locked_by = excluded.locked_by, lock_process = excluded.lock_process, locked_until = excluded.locked_until,
-        created_at = excluded.created_at, updated_at = excluded.updated_at, metadata = excluded.metadata`),
+      INSERT INTO ${target} (${COLUMNS.join(", ")})
+      VALUES ${places(count, "(?, ?, ?, ?, ?, ?, ?, ?, ?)")} ${REPLACE}`),
     renew: `
       WITH wish (wanted, whose, start, more) AS (VALUES (?, ?, ?, CAST(? AS INTEGER)))
       UPDATE ${target} SET
@@ -96,9 +111,8 @@ export function statementsFor(table: string): Statements {
       UPDATE ${target} SET owner = NULL, locked_until = ${NOW}, updated_at = ${NOW}
       WHERE name = ? AND owner = coalesce(?, owner) AND (locked_until IS NULL OR locked_until > ${NOW})`,
     releaseAll: forEachCount((count) => `
-      UPDATE ${target} SET owner = NULL, locked_until = ${CLOCK}, updated_at = ${CLOCK}
-      WHERE name IN (${places(count)}) AND owner IN (${places(count)})
-        AND (locked_until IS NULL OR locked_until > ${CLOCK})`),
+      UPDATE ${target} SET owner = NULL, locked_until = ?, updated_at = ?
+      WHERE (locked_until IS NULL OR locked_until > ?) AND name IN (${places(count)}) AND owner IN (${places(count)})`),
     guard: `
       UPDATE ${target} SET owner = owner WHERE name = ? AND owner = ?
         AND (locked_until IS NULL OR locked_until > (SELECT now FROM ${CLOCK}))
@@ -119,9 +133,9 @@ export function statementsFor(table: string): Statements {
   };
 }
 
-/** So many parameters. */
-function places(count: number): string {
-  return Array(count).fill("?").join(", ");
+/** So many parameters, or rows of them. */
+function places(count: number, place = "?"): string {
+  return Array(count).fill(place).join(", ");
 }
 
 /** Writes each statement once. */

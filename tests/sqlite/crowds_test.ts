@@ -1,0 +1,50 @@
+import { connect, getLock } from "@lockmgr/lockmgr";
+import assert from "node:assert/strict";
+import { DatabaseSync } from "node:sqlite";
+import { test } from "../harness.ts";
+import { place } from "./place.ts";
+
+const NAMES = Array.from({ length: 50 }, (_, index) => `job ${index}`);
+
+test("sqlite: the tokens of a crowd rise above those in the table, however large they are", async () => {
+  await using somewhere = await place();
+  await using backend = await connect(somewhere.path);
+  const crowd = async () => {
+    const locks = await Promise.all(NAMES.map((name) => getLock(name, { backend })));
+    await Promise.all(locks.map((lock) => lock.unlock()));
+    return locks.map(({ token }) => token);
+  };
+  await crowd();
+  using database = new DatabaseSync(somewhere.path);
+  const anHourAhead = BigInt(Date.now() + 3_600_000) * 1_000n;
+  for (const ahead of [anHourAhead, 2n ** 53n - 1n, 2n ** 60n]) {
+    database.prepare("UPDATE lockmgr_locks SET token = ? WHERE name = ?").run(ahead, NAMES[7]);
+    let before = NAMES.map((_, index) => index === 7 ? ahead : 0n);
+    for (let round = 0; round < 4; round++) {
+      const tokens = await crowd();
+      tokens.forEach((token, index) => assert(token > before[index], `${token} of ${NAMES[index]} did not rise`));
+      before = tokens;
+    }
+  }
+});
+
+test("sqlite: a crowd that comes again within the same millisecond gets higher tokens", async () => {
+  await using backend = await connect("sqlite::memory:");
+  let before = new Map<string, bigint>();
+  for (let round = 0; round < 50; round++) {
+    const locks = await Promise.all(["a", "b", "c"].map((name) => getLock(name, { backend })));
+    for (const { name, token } of locks) assert(token > (before.get(name) ?? 0n));
+    before = new Map(locks.map(({ name, token }) => [name, token]));
+    await Promise.all(locks.map((lock) => lock.unlock()));
+  }
+});
+
+test("sqlite: a name that is asked for twice in one batch is granted once", async () => {
+  await using backend = await connect("sqlite::memory:");
+  const request = { duration: 60e6, lockedBy: "host-a", lockProcess: null, metadata: null, shared: false };
+  const wanted = ["a", "b", "a"].map((name, index) => ({ ...request, name, owner: `owner ${index}` }));
+  const answers = await backend.acquire(wanted);
+  assert.deepEqual(answers.map(({ granted }) => granted), [true, true, false]);
+  assert.deepEqual(await backend.release(wanted.map(({ name, owner }) => ({ name, owner }))), [true, true, false]);
+  assert.deepEqual(await backend.list({}), []);
+});
