@@ -6,7 +6,9 @@
  * @module
  */
 import type { AcquireAnswer, AcquireRequest, Backend, LockRow, RenewRequest, Target } from "./backend.ts";
+import { BoundedMap } from "./bounded_map.ts";
 import { BackendError } from "./errors.ts";
+import type { Line } from "./line.ts";
 import { mayPass } from "./retrying.ts";
 import { PATIENCE, Road } from "./road.ts";
 import { monotonic, startTimer, type Timer } from "./runtime.ts";
@@ -224,8 +226,15 @@ function sameFor(name: string, { name: other, error }: { name: string; error: Ba
   return new BackendError(message, { cause: error.cause, retryable: error.retryable });
 }
 
-/** The verbs of one backend, each with its own batches. What is all or nothing is no part of them. */
+/** How many lines are kept that nobody is in: one that is forgotten costs some courtesy between processes only. */
+const LINES = 1_024;
+
+/**
+ * What this process has under way on one backend: the verbs, each with its own batches (what is all or nothing is no
+ * part of them), and who stands in line for which name.
+ */
 export interface Batches {
+  readonly lines: BoundedMap<string, Line>;
   readonly acquire: Batcher<AcquireRequest, AcquireAnswer>;
   readonly renew: Batcher<RenewRequest, LockRow | undefined>;
   readonly release: Batcher<Target, boolean>;
@@ -233,13 +242,14 @@ export interface Batches {
 
 const batchesOf = new WeakMap<Backend, Batches>();
 
-/** The batches of a backend. */
+/** What is under way on a backend. One look for all: each costs a microsecond when the caches are cold. */
 export function batched(backend: Backend): Batches {
   let batches = batchesOf.get(backend);
   if (batches === undefined) {
     const never = backend.singly === true;
     const road = new Road();
     batches = {
+      lines: new BoundedMap(LINES, ({ running }) => running),
       acquire: new Batcher((requests) => backend.acquire(requests), road, never),
       renew: new Batcher((requests) => backend.renew(requests), road, never),
       release: new Batcher((targets) => backend.release(targets), road, never),

@@ -1,10 +1,10 @@
 import type { Backend, Claim, Lifeline, LockRow, RenewRequest } from "./backend.ts";
-import { type Asker, batched } from "./batching.ts";
+import { batched } from "./batching.ts";
 import { LockLost } from "./errors.ts";
 import { keep, leave } from "./keeping.ts";
 import { twice } from "./retrying.ts";
 import { monotonic } from "./runtime.ts";
-import { noteRelease } from "./waiting.ts";
+import { Releasing } from "./releasing.ts";
 
 /**
  * How much earlier than the server this process gives up a lease, as a share of what is left and in milliseconds:
@@ -171,10 +171,10 @@ export class Holding {
     if (this.#controller || this.#lifeline) this.#look(); // who listens is told of a loss before
     if (this.#state === "held") this.#state = "leaving";
     this.#settle();
-    const { promise, resolve, reject } = Promise.withResolvers<boolean>();
-    this.#releasing = promise;
-    batched(this.backend).release.send(new Releasing(this, resolve, reject));
-    return promise;
+    const releasing = new Releasing(this, batched(this.backend));
+    this.#releasing = releasing.outcome;
+    releasing.send();
+    return releasing.outcome;
   }
 
   /** A release ended without an answer: it may be called again. */
@@ -189,10 +189,8 @@ export class Holding {
     // Where a session ended it may have been gone before the first: another may have the name since.
     const released = answer ||
       (repeated && this.#state === "leaving" && monotonic() < this.#deadline && !this.#lifeline?.ended);
-    if (released) {
-      if (this.#state === "leaving") this.#state = "released";
-      noteRelease(this.backend, this.claim.name);
-    } else this.lose("it was gone when it was to be released");
+    if (!released) this.lose("it was gone when it was to be released");
+    else if (this.#state === "leaving") this.#state = "released";
     return released;
   }
 
@@ -201,34 +199,5 @@ export class Holding {
     leave(this);
     this.#stopListening?.();
     this.#stopListening = undefined;
-  }
-}
-
-/** A release under way. */
-class Releasing implements Asker<Claim, boolean> {
-  readonly request: Claim;
-  readonly #holding: Holding;
-  readonly #resolve: (released: boolean) => void;
-  readonly #reject: (error: unknown) => void;
-  #repeated = false;
-
-  constructor(holding: Holding, resolve: (released: boolean) => void, reject: (error: unknown) => void) {
-    this.request = holding.claim;
-    this.#holding = holding;
-    this.#resolve = resolve;
-    this.#reject = reject;
-  }
-
-  repeats(): void {
-    this.#repeated = true;
-  }
-
-  answered(answer: boolean): void {
-    this.#resolve(this.#holding.releasedAs(answer, this.#repeated));
-  }
-
-  failed(error: unknown): void {
-    this.#holding.notReleased();
-    this.#reject(error);
   }
 }

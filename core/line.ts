@@ -1,5 +1,5 @@
 import type { AcquireAnswer, AcquireRequest, Backend, LockRow } from "./backend.ts";
-import { type Asker, batched } from "./batching.ts";
+import type { Asker, Batches } from "./batching.ts";
 import { Bell } from "./bell.ts";
 import { Caller } from "./caller.ts";
 import { BackendError } from "./errors.ts";
@@ -26,6 +26,7 @@ const COURTESY = 3;
  */
 export class Line implements Asker<AcquireRequest, AcquireAnswer> {
   readonly #backend: Backend;
+  readonly #batches: Batches;
   readonly #name: string;
   #callers: Caller[] = [];
   #running = false;
@@ -45,8 +46,9 @@ export class Line implements Asker<AcquireRequest, AcquireAnswer> {
   #rivalAt = -Infinity;
   #releasedAt = -Infinity;
 
-  constructor(backend: Backend, name: string) {
+  constructor(backend: Backend, batches: Batches, name: string) {
     this.#backend = backend;
+    this.#batches = batches;
     this.#name = name;
   }
 
@@ -99,6 +101,7 @@ export class Line implements Asker<AcquireRequest, AcquireAnswer> {
   }
 
   #strike(caller: Caller): void {
+    if (this.#callers[0] === caller) return void this.#callers.shift();
     const index = this.#callers.indexOf(caller);
     if (index >= 0) this.#callers.splice(index, 1);
   }
@@ -155,12 +158,14 @@ export class Line implements Asker<AcquireRequest, AcquireAnswer> {
   /** One attempt of the head; everybody whose question it answers gets the answer. */
   #try(head: Caller): void {
     this.#rung = false;
-    for (const caller of this.#callers) caller.asked = true;
-    // The answer is for everybody in line: a plain no only when nobody wants to know more.
-    const plainNo = this.#callers.every(({ request }) => request.plainNo);
-    this.#request = plainNo === head.request.plainNo ? head.request : { ...head.request, plainNo };
     this.#head = head;
-    batched(this.#backend).acquire.send(this);
+    this.#request = head.request;
+    // The answer is for everybody in line: a plain no only when nobody wants to know more.
+    for (const caller of this.#callers) {
+      caller.asked = true;
+      if (this.#request.plainNo && !caller.request.plainNo) this.#request = { ...head.request, plainNo: false };
+    }
+    this.#batches.acquire.send(this);
   }
 
   /** The question under way. */
@@ -247,6 +252,6 @@ export class Line implements Asker<AcquireRequest, AcquireAnswer> {
 
   /** Releases what nobody wants any more. Without an answer it lapses. */
   #giveBack({ name, owner }: AcquireRequest): void {
-    batched(this.#backend).release.ask({ name, owner }).then(() => this.wake(), () => {});
+    this.#batches.release.ask({ name, owner }).then(() => this.wake(), () => {});
   }
 }

@@ -4,7 +4,7 @@
  * @module
  */
 import type { AcquireRequest, Backend } from "./backend.ts";
-import { BoundedMap } from "./bounded_map.ts";
+import { batched } from "./batching.ts";
 import type { Grant } from "./holding.ts";
 import { Line } from "./line.ts";
 import type { LockRecord } from "./record.ts";
@@ -13,13 +13,6 @@ import type { LockRecord } from "./record.ts";
 export type Outcome =
   | { readonly granted: true; readonly grant: Grant }
   | { readonly granted: false; readonly holder: LockRecord | undefined };
-
-/** How many lines are kept that nobody is in: one that is forgotten costs some courtesy between processes only. */
-const MEMORY = 1_024;
-
-type Lines = BoundedMap<string, Line>;
-
-const linesOf = new WeakMap<Backend, Lines>();
 
 /**
  * Takes a lock for one caller: at once when nobody of this process is in line for the name, else in order. A caller
@@ -31,14 +24,13 @@ export function stand(
   deadline: number,
   signal?: AbortSignal,
 ): Promise<Outcome> {
-  let lines = linesOf.get(backend);
-  if (lines === undefined) linesOf.set(backend, lines = new BoundedMap(MEMORY, ({ running }) => running));
-  let line = lines.get(request.name);
-  if (line === undefined) lines.set(request.name, line = new Line(backend, request.name));
+  const batches = batched(backend);
+  let line = batches.lines.get(request.name);
+  if (line === undefined) batches.lines.set(request.name, line = new Line(backend, batches, request.name));
   return line.join(request, deadline, signal);
 }
 
 /** Tells the line for a name that this process has released it. */
 export function noteRelease(backend: Backend, name: string): void {
-  linesOf.get(backend)?.get(name)?.noteRelease();
+  batched(backend).lines.get(name)?.noteRelease();
 }
