@@ -92,9 +92,14 @@ export function setDefaultBackend(backend: Backend | undefined): void {
   chosen = backend;
 }
 
+/** The backend that a call was given, or all calls; `undefined` when there is none. */
+export function givenBackend(options: BackendOptions): Backend | undefined {
+  return options.backend ?? chosen;
+}
+
 /** The backend a call shall use: its own, else the default one, opened once and again after a failure. */
 export function backendOf(options: BackendOptions): Backend | Promise<Backend> {
-  const given = options.backend ?? chosen;
+  const given = givenBackend(options);
   if (given) return given;
   const target = environment("LOCKMGR_URL") || undefined;
   if (opened === undefined || opened.target !== target) {

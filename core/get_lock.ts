@@ -1,5 +1,5 @@
 import { acquire, renewalOf } from "./acquire.ts";
-import { backendOf } from "./connect.ts";
+import { backendOf, givenBackend } from "./connect.ts";
 import { Locked, LockTimeout } from "./errors.ts";
 import { Lock } from "./lock.ts";
 import { checkName, type LockOptions, resolveLockOptions } from "./options.ts";
@@ -8,8 +8,7 @@ import { checkName, type LockOptions, resolveLockOptions } from "./options.ts";
 export async function getLock(name: string, options: LockOptions = {}): Promise<Lock> {
   checkName(name);
   const resolved = resolveLockOptions(options);
-  const found = backendOf(options);
-  const backend = found instanceof Promise ? await found : found;
+  const backend = givenBackend(options) ?? await backendOf(options);
   const outcome = await acquire(backend, name, resolved);
   if (outcome.granted) return new Lock(outcome.grant, renewalOf(backend, resolved));
   if (options.wait) throw new LockTimeout(name, options.wait, outcome.holder);
@@ -20,7 +19,7 @@ export async function getLock(name: string, options: LockOptions = {}): Promise<
 export async function tryLock(name: string, options: LockOptions = {}): Promise<Lock | undefined> {
   checkName(name);
   const resolved = resolveLockOptions(options);
-  const backend = await backendOf(options);
+  const backend = givenBackend(options) ?? await backendOf(options);
   const outcome = await acquire(backend, name, resolved, true);
   return outcome.granted ? new Lock(outcome.grant, renewalOf(backend, resolved)) : undefined;
 }

@@ -29,8 +29,7 @@ export function keep(holding: Holding): void {
 
 /** Stops watching over a lock. */
 export function leave(holding: Holding): void {
-  kept.delete(holding);
-  if (kept.size > 0) return;
+  if (kept.size === 0 || !kept.delete(holding) || kept.size > 0) return;
   timer?.stop();
   timer = undefined;
   timerAt = Infinity;
