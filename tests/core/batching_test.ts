@@ -77,6 +77,19 @@ batchTest("a batch has a thousand names at most, and nobody is forgotten", async
   assert(locks.every(({ held }) => held));
 });
 
+batchTest("however many names are waited for, each waiter has its turn", async ({ backend, sent }) => {
+  const names = Array.from({ length: 3_000 }, (_, index) => `job ${index}`);
+  const holders = await Promise.all(names.map((name) => getLock(name, { backend })));
+  const waiters = names.map((name) => getLock(name, { backend, wait: 30 }));
+  // each tries, and once more when it is told of releases
+  while (sent.acquire.flat().length < 3 * names.length) await new Promise((resolve) => setTimeout(resolve, 1));
+  const releasedAt = performance.now();
+  await Promise.all(holders.map((lock) => lock.unlock()));
+  const locks = await Promise.all(waiters);
+  assert(performance.now() - releasedAt < 15_000, "somebody was only served when the wait was over");
+  locks.forEach((lock, index) => assert(lock.token > holders[index].token));
+});
+
 batchTest("each name is in a batch once, and both callers get their own answers", async (gate) => {
   const { backend, sent } = gate;
   const [other, lock] = [await getLock("other", { backend }), await getLock("same", { backend })];
