@@ -1,5 +1,6 @@
 import type { AcquireAnswer, AcquireRequest, Backend, LockRow } from "./backend.ts";
-import type { Asker, Batches } from "./batching.ts";
+import type { Asker } from "./asker.ts";
+import type { Batches } from "./batching.ts";
 import { Bell } from "./bell.ts";
 import { Caller } from "./caller.ts";
 import { BackendError } from "./errors.ts";

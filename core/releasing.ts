@@ -1,5 +1,6 @@
 import type { Claim } from "./backend.ts";
-import type { Asker, Batches } from "./batching.ts";
+import type { Asker } from "./asker.ts";
+import type { Batches } from "./batching.ts";
 import type { Holding } from "./holding.ts";
 
 /** A release under way. */
