@@ -3,6 +3,7 @@ import type { Asker } from "./asker.ts";
 import type { Batches } from "./batching.ts";
 import { Bell } from "./bell.ts";
 import { Caller } from "./caller.ts";
+import { Courtesy } from "./courtesy.ts";
 import { BackendError } from "./errors.ts";
 import { LockRecord } from "./record.ts";
 import { countedFrom, mayPass } from "./retrying.ts";
@@ -16,10 +17,6 @@ const PATIENCE_PAUSE = 100;
 const LAST_ANSWER = 2_000;
 /** A lease is tried again so long after it lapsed by this process's reckoning (ms). */
 const AFTER_EXPIRY = 1;
-/** A name counts as contended for so long after another process was seen to hold it (ms). */
-const CONTENDED_FOR = 1_000;
-/** After its own release of a contended name a process lets others go first for so long (ms): waking takes them 1 to 2. */
-const COURTESY = 3;
 
 /**
  * Those of this process who want one name, in the order in which they came. Only the first asks the server. Empty, it
@@ -42,10 +39,7 @@ export class Line implements Asker<AcquireRequest, AcquireAnswer> {
   #holder: LockRow | undefined;
   #seenAt = -Infinity;
   #freeAt = Infinity;
-  /** The token that this process was granted last, and when (ms, monotonic) another was seen to hold the name. */
-  #granted: bigint | undefined;
-  #rivalAt = -Infinity;
-  #releasedAt = -Infinity;
+  readonly #courtesy = new Courtesy();
 
   constructor(backend: Backend, batches: Batches, name: string) {
     this.#backend = backend;
@@ -79,7 +73,7 @@ export class Line implements Asker<AcquireRequest, AcquireAnswer> {
 
   /** This process has released the name: the next in line may go on. */
   noteRelease(): void {
-    if (this.#rivalAt > -Infinity) this.#releasedAt = monotonic();
+    this.#courtesy.noteRelease();
     this.wake();
   }
 
@@ -134,10 +128,9 @@ export class Line implements Asker<AcquireRequest, AcquireAnswer> {
     this.#running = false;
   }
 
-  /** Until when (ms, monotonic) the head lets others have a contended name that this process has just released itself. */
+  /** Until when (ms, monotonic) the head holds back so that other processes get their turn. */
   #holdBackUntil(head: Caller): number {
-    if (!head.waits || monotonic() - this.#rivalAt > CONTENDED_FOR) return -Infinity;
-    return Math.min(this.#releasedAt + COURTESY, head.deadline);
+    return head.waits ? Math.min(this.#courtesy.until(), head.deadline) : -Infinity;
   }
 
   #isTimeToTry(head: Caller): boolean {
@@ -201,7 +194,7 @@ export class Line implements Asker<AcquireRequest, AcquireAnswer> {
   #grant(head: Caller, { row, lifeline }: AcquireAnswer & { granted: true }): void {
     const { request } = head;
     const askedAt = countedFrom(request, row, head.firstAskedAt!, this.#askedAt);
-    this.#granted = row.token;
+    this.#courtesy.noteGrant(row.token);
     if (head.gone) this.#giveBack(request);
     else {
       const claim = { name: request.name, owner: request.owner };
@@ -216,7 +209,7 @@ export class Line implements Asker<AcquireRequest, AcquireAnswer> {
 
   #busy(head: Caller, holder: LockRow | undefined): void {
     const now = this.#answeredAt = monotonic();
-    if (holder && holder.token !== this.#granted) this.#rivalAt = now;
+    if (holder) this.#courtesy.noteHolder(holder.token);
     this.#remember(holder, this.#askedAt);
     for (const caller of [...this.#callers]) {
       if (caller.asked && (!caller.waits || (caller === head && caller.deadline <= now))) this.#giveUp(caller);
