@@ -1,4 +1,4 @@
-import { connect, getLock } from "@lockmgr/lockmgr";
+import { connect, getLock, tryLock } from "@lockmgr/lockmgr";
 import assert from "node:assert/strict";
 import { DatabaseSync } from "node:sqlite";
 import { test } from "../harness.ts";
@@ -47,4 +47,21 @@ test("sqlite: a name that is asked for twice in one batch is granted once", asyn
   assert.deepEqual(answers.map(({ granted }) => granted), [true, true, false]);
   assert.deepEqual(await backend.release(wanted.map(({ name, owner }) => ({ name, owner }))), [true, true, false]);
   assert.deepEqual(await backend.list({}), []);
+});
+
+test("sqlite: a crowd that had all before leaves alone what another took meanwhile, and takes what has lapsed", async () => {
+  await using somewhere = await place();
+  await using backend = await connect(somewhere.path);
+  await using other = await connect(somewhere.path);
+  const crowd = () => Promise.all(NAMES.map((name) => tryLock(name, { backend })));
+  await Promise.all((await crowd()).map((lock) => lock!.unlock()));
+  const held = await getLock(NAMES[3], { backend: other, expires: 0 });
+  const lapsing = await getLock(NAMES[9], { backend: other, expires: 0.01 });
+  while (lapsing.held || Date.now() <= lapsing.lockedUntil!.getTime()) await new Promise((pass) => setTimeout(pass, 1));
+  const locks = await crowd();
+  assert.deepEqual(locks.flatMap((lock, index) => lock ? [] : [index]), [3]);
+  assert(locks[9]!.token > lapsing.token);
+  assert(await held.verify());
+  assert.equal(await lapsing.unlock(), false);
+  assert((await Promise.all(locks.map((lock) => lock?.unlock()))).every((released) => released !== false));
 });
