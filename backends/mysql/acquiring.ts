@@ -8,7 +8,7 @@ import type { Memory } from "./memory.ts";
 import { type OwnedRow, toOwnedRow } from "./rows.ts";
 import type { Server } from "./server.ts";
 import type { Session, Sessions } from "./sessions.ts";
-import { READ_THE_ROW } from "./statements.ts";
+import { HELD } from "./statements.ts";
 
 /** How often a name that is neither held nor free (it changes hands under our eyes) is tried again. */
 const ROUNDS = 5;
@@ -52,24 +52,56 @@ export class Acquiring {
     session: Session | undefined,
   ): Promise<AcquireAnswer> {
     const { name } = request;
-    const guarded = this.#guarded(server);
     for (let round = 0; round < ROUNDS; round++) {
-      if (this.#memory.isContended(name) && !(request.plainNo && guarded)) {
-        const held = await this.#table.peek(what, name);
-        if (held) return this.#answer(request, held, session);
-        this.#memory.noteFree(name);
+      const busy = this.#memory.isContended(name) ? await this.#look(what, request, session) : undefined;
+      if (busy) return busy;
+      const told = await this.#try(what, request, server, session);
+      if (told !== undefined && told > HELD) return this.#answer(request, takenRow(request, told, session), session);
+      if (told === undefined || (told === HELD && request.plainNo)) {
+        this.#memory.noteContended(name);
+        break;
       }
-      const told = await this.#try(what, this.#table.sql.acquire([request], guarded, session?.voucher));
-      if (told === undefined || (told === 0n && request.plainNo)) break;
-      if (told > READ_THE_ROW) return this.#answer(request, takenRow(request, told, session), session);
       const row = await this.#table.peek(what, name);
       if (row) return this.#answer(request, row, session);
     }
     return { granted: false, holder: undefined };
   }
 
+  /** Looks at a name that was held: a look costs half of a try. `undefined` when it is free by now. */
+  async #look(what: string, request: AcquireRequest, session: Session | undefined): Promise<AcquireAnswer | undefined> {
+    const { name, owner, plainNo } = request;
+    if (plainNo) {
+      const { rows: [held] } = await this.#table.run(what, this.#table.sql.held([name]));
+      if (held && held[1] !== owner) return { granted: false, holder: undefined };
+    } else {
+      const row = await this.#table.peek(what, name);
+      if (row) return this.#answer(request, row, session);
+    }
+    this.#memory.noteFree(name);
+    return undefined;
+  }
+
+  /**
+   * Tries for a name: the token, {@linkcode HELD}, or {@linkcode READ_THE_ROW}; `undefined` when a transaction keeps the
+   * row locked, as `guard` does.
+   */
+  async #try(
+    what: string,
+    request: AcquireRequest,
+    server: Server,
+    session: Session | undefined,
+  ): Promise<bigint | undefined> {
+    if (this.#memory.hasRow(request.name)) {
+      const told = await this.#tell(what, this.#table.sql.retake(request, session?.voucher));
+      if (told !== 0n) return told;
+      this.#memory.noteRowless(request.name);
+    }
+    const told = await this.#tell(what, this.#table.sql.acquire([request], this.#guarded(server), session?.voucher));
+    return told === 0n ? HELD : told;
+  }
+
   /** What an acquiring statement answers; `undefined` when a transaction keeps the row locked, as `guard` does. */
-  async #try(what: string, sql: string): Promise<bigint | undefined> {
+  async #tell(what: string, sql: string): Promise<bigint | undefined> {
     try {
       return (await this.#table.run(what, sql, (error) => isConflict(error) && !isLockWaitTimeout(error))).insertId;
     } catch (error) {

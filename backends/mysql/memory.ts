@@ -8,6 +8,7 @@ const SIZE = 16_384;
 export class Memory {
   readonly #granted = new BoundedMap<string, LockRow>(SIZE);
   readonly #contended = new BoundedMap<string, true>(SIZE);
+  readonly #rows = new BoundedMap<string, true>(SIZE);
 
   /** The row of an acquisition as last answered: with it a renewal needs one number of the server only. */
   granted(owner: string): LockRow | undefined {
@@ -17,6 +18,17 @@ export class Memory {
   /** Remembers the row of an acquisition. */
   noteGranted(owner: string, row: LockRow): void {
     this.#granted.set(owner, row);
+    this.#rows.set(row.name, true);
+  }
+
+  /** Whether the name was seen to have a row. */
+  hasRow(name: string): boolean {
+    return this.#rows.has(name);
+  }
+
+  /** Remembers that the name has no row. */
+  noteRowless(name: string): void {
+    this.#rows.delete(name);
   }
 
   /** Forgets an acquisition. */
@@ -32,6 +44,7 @@ export class Memory {
   /** Remembers that a name was seen held by another. */
   noteContended(name: string): void {
     this.#contended.set(name, true);
+    this.#rows.set(name, true);
   }
 
   /** Remembers that a name was seen free. */

@@ -1,4 +1,4 @@
-import { getLock, Locked, tryLock } from "@lockmgr/lockmgr";
+import { type Backend, getLock, listLocks, Locked, tryLock } from "@lockmgr/lockmgr";
 import assert from "node:assert/strict";
 import { statementsFor } from "../../backends/mysql/statements.ts";
 import { onEach, type Place } from "./flavors.ts";
@@ -73,10 +73,13 @@ for (const mode of ["lease", "hybrid"] as const) {
       for (let index = 0; index < 20; index++) assert.equal(await tryLock("a", { backend: other }), undefined);
     });
     assert.equal(trying, 20);
-    const asking = await statements(place, async () => {
-      for (let index = 0; index < 20; index++) await assert.rejects(getLock("a", { backend: other }), hasHolder);
-    });
-    assert.equal(asking, 21); // the first also reads who has it: no statement of both servers answers with that
+    const asking = (backend: Backend) =>
+      statements(place, async () => {
+        for (let index = 0; index < 20; index++) await assert.rejects(getLock("a", { backend }), hasHolder);
+      });
+    assert.equal(await asking(other), 20);
+    // The first of a backend that knows of nobody also reads who has it: no statement of both servers answers with that.
+    assert.equal(await asking(await place.backend({ mode })), 21);
     await Promise.all([tryLock("a", { backend: other }), assert.rejects(getLock("a", { backend: other }), hasHolder)]);
     await Promise.all([assert.rejects(getLock("a", { backend: other }), hasHolder), tryLock("a", { backend: other })]);
     const common = { duration: 60e6, lockedBy: "host-b", lockProcess: null, metadata: null, shared: false };
@@ -91,6 +94,66 @@ for (const mode of ["lease", "hybrid"] as const) {
     };
     assert.equal(await writtenBy(place, fresh), 0n);
   });
+
+  onEach(
+    `${mode}: the first failed try on a name that was used before is one statement and writes nothing`,
+    async (place) => {
+      const backend = await place.backend({ mode });
+      const other = await place.backend({ mode });
+      const names = Array.from({ length: 10 }, (_, index) => `lock ${index}`);
+      for (const name of names) await getLock(name, { backend: other }).then((lock) => lock.unlock());
+      for (const name of names) await getLock(name, { backend });
+      const trying = await statements(place, async () => {
+        for (const name of names) assert.equal(await tryLock(name, { backend: other }), undefined);
+      });
+      assert.equal(trying, 10);
+      const common = { duration: 60e6, lockedBy: "host-b", lockProcess: null, metadata: null, shared: false };
+      const sql = statementsFor("lockmgr_locks", mode === "hybrid");
+      const retake = () => place.ask(sql.retake({ name: names[0], owner: crypto.randomUUID(), ...common }));
+      assert.equal(await writtenBy(place, retake), 0n);
+    },
+  );
+
+  onEach(`${mode}: a name that was used before and whose row was deleted is taken all the same`, async (place) => {
+    const backend = await place.backend({ mode });
+    await getLock("a", { backend }).then((lock) => lock.unlock());
+    await place.ask("DELETE FROM lockmgr_locks");
+    const lock = await tryLock("a", { backend });
+    assert.equal(await lock?.verify(), true);
+  });
+
+  onEach(`${mode}: a repeated request finds its own row, also when the name was used before`, async (place) => {
+    const backend = await place.backend({ mode });
+    await getLock("a", { backend }).then((lock) => lock.unlock());
+    const common = { duration: 60e6, lockedBy: "host-b", lockProcess: 7, metadata: "{}", shared: false };
+    for (const plainNo of [true, false]) {
+      const request = { name: "a", owner: crypto.randomUUID(), ...common, plainNo };
+      const [first] = await backend.acquire([request]); // an answer that is lost
+      const [second] = await backend.acquire([request]);
+      assert(first.granted && second.granted);
+      const { now: _, ...row } = first.row;
+      const { now: __, ...again } = second.row;
+      assert.deepEqual(again, row);
+      assert.deepEqual(await backend.release([request]), [true]);
+    }
+  });
+
+  onEach(
+    `${mode}: a name that was used before is taken with a higher token, also of a clock that was set back`,
+    async (place) => {
+      const backend = await place.backend({ mode });
+      await getLock("a", { backend }).then((lock) => lock.unlock());
+      const ahead = BigInt(Date.now() + 3_600_000) * 1_000n;
+      await place.ask(`UPDATE lockmgr_locks SET token = ${ahead}`);
+      const lock = await getLock("a", { backend, metadata: { shard: "ä'" } });
+      assert.equal(lock.token, ahead + 1n);
+      assert(lock.createdAt.getTime() < Date.now() + 60_000);
+      const [record] = await listLocks({ backend });
+      assert.equal(record.token, lock.token);
+      assert.deepEqual(record.metadata, { shard: "ä'" });
+      assert.equal(await lock.unlock(), true);
+    },
+  );
 }
 
 onEach("session: one statement to acquire, to release and to fail", async (place) => {
