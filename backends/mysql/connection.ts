@@ -1,6 +1,6 @@
 import { BackendError } from "../../core/errors.ts";
 import type { Lifeline } from "../../core/backend.ts";
-import { startTimer, type Timer } from "../../core/runtime.ts";
+import { monotonic, startTimer, type Timer } from "../../core/runtime.ts";
 import { type Answer, type DriverConnection, openConnection, send, sendAsIs } from "./driver.ts";
 import { endsConnection } from "./errors.ts";
 
@@ -14,6 +14,14 @@ export function late(patience: number): Error {
   return driverError("ETIMEDOUT", `no answer within ${patience / 1e3} s`);
 }
 
+/** What was asked and is not answered yet. */
+interface Question {
+  readonly reject: (reason: unknown) => void;
+  /** When its answer is late, on the monotonic clock (ms), and after how long (ms). */
+  readonly until: number;
+  readonly patience: number;
+}
+
 /**
  * One connection of our own. It never keeps the process alive unless an answer is awaited, gives up on a server that
  * does not answer, and tells when it ends.
@@ -22,7 +30,9 @@ export class Connection implements Lifeline {
   readonly #driver: DriverConnection;
   readonly #patience: number;
   readonly #listeners = new Set<() => void>();
-  #pending = 0;
+  readonly #questions = new Set<Question>();
+  #timer: Timer | undefined;
+  #lookingAt = Infinity;
   #ended: Error | undefined;
 
   private constructor(driver: DriverConnection, patience: number) {
@@ -70,27 +80,49 @@ export class Connection implements Lifeline {
     return this.#awaited(() => sendAsIs<Result>(this.#driver, sql, parameters), Infinity);
   }
 
-  async #awaited<T>(request: () => Promise<T>, patience: number): Promise<T> {
-    if (this.#ended) throw this.#lost();
-    if (this.#pending++ === 0) this.#driver.stream?.ref?.();
-    let stopListening!: () => void;
-    let timer: Timer | undefined;
-    const lost = new Promise<never>((_, reject) => {
-      stopListening = this.onEnd(() => reject(this.#lost()));
-      if (patience < Infinity) {
-        timer = startTimer(patience, () => (reject(late(patience)), this.end(late(patience))), true);
-      }
+  /** One request; when the connection ends before its answer, or the answer is late, it fails. */
+  #awaited<T>(request: () => Promise<T>, patience: number): Promise<T> {
+    if (this.#ended) return Promise.reject(this.#lost());
+    return new Promise<T>((resolve, reject) => {
+      const question = { reject, until: monotonic() + patience, patience };
+      if (this.#questions.size === 0) this.#driver.stream?.ref?.();
+      this.#questions.add(question);
+      this.#lookAt(question.until);
+      request().then((answer) => {
+        this.#answered(question);
+        resolve(answer);
+      }, (error) => {
+        this.#answered(question);
+        if (endsConnection(error)) this.end(error as Error);
+        reject(error);
+      });
     });
-    try {
-      return await Promise.race([request(), lost]);
-    } catch (error) {
-      if (endsConnection(error)) this.end(error as Error);
-      throw error;
-    } finally {
-      stopListening();
-      timer?.stop();
-      if (--this.#pending === 0) this.#driver.stream?.unref?.();
+  }
+
+  #answered(question: Question): void {
+    if (this.#questions.delete(question) && this.#questions.size === 0) this.#driver.stream?.unref?.();
+  }
+
+  /**
+   * Has somebody look after late answers at that moment. One timer for all questions, which is left alone when an
+   * answer came: to start and stop one for each takes longer than all else that is done here.
+   */
+  #lookAt(moment: number): void {
+    if (moment >= this.#lookingAt || moment === Infinity) return;
+    this.#timer?.stop();
+    this.#lookingAt = moment;
+    this.#timer = startTimer(moment - monotonic(), () => this.#look(), false); // the socket keeps the process alive
+  }
+
+  #look(): void {
+    this.#lookingAt = Infinity;
+    const now = monotonic();
+    let next = Infinity;
+    for (const { until, patience } of this.#questions) {
+      if (until <= now) return this.end(late(patience));
+      next = Math.min(next, until);
     }
+    this.#lookAt(next);
   }
 
   #lost(): Error {
@@ -101,7 +133,12 @@ export class Connection implements Lifeline {
   end(reason: Error): void {
     if (this.#ended) return;
     this.#ended = reason;
+    this.#timer?.stop();
     this.#driver.destroy();
+    for (const { reject, until, patience } of this.#questions) {
+      reject(until <= monotonic() ? late(patience) : this.#lost());
+    }
+    this.#questions.clear();
     for (const listener of [...this.#listeners]) listener();
     this.#listeners.clear();
   }

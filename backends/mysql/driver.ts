@@ -141,7 +141,15 @@ async function loadDriver(): Promise<Driver> {
 
 /** Sends one statement. Everything is read as text, whatever the connection's own settings are. */
 export function send(connection: DriverConnection, sql: string): Promise<Answer> {
-  const options = { sql, rowsAsArray: true, nestTables: false, typeCast: false, namedPlaceholders: false };
+  // Without values the driver has nothing to look for in the text: an empty list would make it read every letter.
+  const options = {
+    sql,
+    values: null,
+    rowsAsArray: true,
+    nestTables: false,
+    typeCast: false,
+    namedPlaceholders: false,
+  };
   return new Promise((resolve, reject) => {
     connection.query(options, (error, result) => error ? reject(error) : resolve(read(result)));
   });
