@@ -160,7 +160,7 @@ export class Acquiring {
   /** What a live row says to a request. */
   #answer(request: AcquireRequest, owned: OwnedRow | undefined, session: Session | undefined): AcquireAnswer {
     if (owned?.owner !== request.owner) {
-      if (owned) this.#memory.noteContended(request.name);
+      if (owned) this.#memory.noteContended(request.name, owned.owner);
       return { granted: false, holder: owned?.row };
     }
     this.#memory.noteGranted(request.owner, owned.row);

@@ -36,10 +36,7 @@ export class Carriers {
   /** The server-side name of a lock. */
   async digest(name: string): Promise<string> {
     const server = this.#connector.known ?? (await this.roomy("name a lock"), this.#connector.known!);
-    const { table } = this.#connector.target.options;
-    const folds = server.variables.get("lower_case_table_names") !== "0";
-    const [within, of] = [server.database, table].map((part) => folds ? part.toLowerCase() : part);
-    return await sessionName(within, of, name);
+    return await sessionName(server, this.#connector.target.options.table, name);
   }
 
   /** A connection with room for one more lock, which is counted at once: many may ask in the same moment. */

@@ -20,6 +20,8 @@ interface Question {
   /** When its answer is late, on the monotonic clock (ms), and after how long (ms). */
   readonly until: number;
   readonly patience: number;
+  /** Whether the process stays alive for it. */
+  readonly keepsAlive: boolean;
 }
 
 /**
@@ -31,6 +33,7 @@ export class Connection implements Lifeline {
   readonly #patience: number;
   readonly #listeners = new Set<() => void>();
   readonly #questions = new Set<Question>();
+  #keeping = 0;
   #timer: Timer | undefined;
   #lookingAt = Infinity;
   #ended: Error | undefined;
@@ -75,17 +78,22 @@ export class Connection implements Lifeline {
     return this.#awaited(() => send(this.#driver, sql), patience);
   }
 
+  /** Sends one statement that the server may take so long (ms) to answer; meanwhile the process may end. */
+  linger(sql: string, milliseconds: number): Promise<Answer> {
+    return this.#awaited(() => send(this.#driver, sql), this.#patience + milliseconds, false);
+  }
+
   /** Sends one statement of the caller's, and answers as the driver does. */
   queryAsIs<Result>(sql: string, parameters: readonly unknown[]): Promise<Result> {
     return this.#awaited(() => sendAsIs<Result>(this.#driver, sql, parameters), Infinity);
   }
 
   /** One request; when the connection ends before its answer, or the answer is late, it fails. */
-  #awaited<T>(request: () => Promise<T>, patience: number): Promise<T> {
+  #awaited<T>(request: () => Promise<T>, patience: number, keepsAlive = true): Promise<T> {
     if (this.#ended) return Promise.reject(this.#lost());
     return new Promise<T>((resolve, reject) => {
-      const question = { reject, until: monotonic() + patience, patience };
-      if (this.#questions.size === 0) this.#driver.stream?.ref?.();
+      const question = { reject, until: monotonic() + patience, patience, keepsAlive };
+      if (keepsAlive && this.#keeping++ === 0) this.#driver.stream?.ref?.();
       this.#questions.add(question);
       this.#lookAt(question.until);
       request().then((answer) => {
@@ -100,7 +108,8 @@ export class Connection implements Lifeline {
   }
 
   #answered(question: Question): void {
-    if (this.#questions.delete(question) && this.#questions.size === 0) this.#driver.stream?.unref?.();
+    if (!this.#questions.delete(question) || !question.keepsAlive) return;
+    if (--this.#keeping === 0) this.#driver.stream?.unref?.();
   }
 
   /**

@@ -38,14 +38,18 @@ class OwnSource implements Source {
     this.#limit = limit;
   }
 
-  async use<T>(what: string, work: (send: Send) => Promise<T>): Promise<T> {
+  use<T>(what: string, work: (send: Send) => Promise<T>): Promise<T> {
+    return this.borrow(what, (connection) => work((sql) => connection.query(sql)));
+  }
+
+  /** Lends a connection itself. */
+  async borrow<T>(what: string, work: (connection: Connection) => Promise<T>): Promise<T> {
     if (this.#busy >= this.#limit) await new Promise<void>((resolve) => this.#waiting.push(resolve));
     else this.#busy++;
     let connection: Connection | undefined;
     try {
       connection = this.#take() ?? await this.#connector.connect(what);
-      const { query } = connection;
-      return await work(query.bind(connection));
+      return await work(connection);
     } finally {
       if (connection && !connection.ended) this.#idle.push(connection);
       const next = this.#waiting.shift();
@@ -126,10 +130,17 @@ class LentSource implements Source {
 /** Runs statements, again when others were in the way, and names what fails. */
 export class Executor {
   readonly #source: Source;
+  readonly #own: OwnSource | undefined;
 
   constructor(connector: Connector) {
     const { pool, options } = connector.target;
-    this.#source = pool ? new LentSource(pool, options.timeout * 1e3) : new OwnSource(connector, options.connections);
+    this.#own = pool ? undefined : new OwnSource(connector, options.connections);
+    this.#source = this.#own ?? new LentSource(pool!, options.timeout * 1e3);
+  }
+
+  /** Lends a connection of our own for as long as `work` takes; none of a caller's pool. */
+  async borrow(what: string, work: (connection: Connection) => Promise<void>): Promise<void> {
+    await this.#own?.borrow(what, work);
   }
 
   /** One statement that is a transaction of its own; `repeats` says after which errors it is tried again. */

@@ -1,5 +1,6 @@
 import { BackendError } from "../../core/errors.ts";
 import { chunks } from "./batches.ts";
+import type { Connection } from "./connection.ts";
 import type { Connector } from "./connector.ts";
 import type { Answer } from "./driver.ts";
 import { isConflict, isMissingTable } from "./errors.ts";
@@ -44,6 +45,11 @@ export class LockTable {
   /** Several statements as one transaction; `work` answers whether to keep what they did, and the result. */
   async transaction<T>(what: string, work: (send: Send) => Promise<{ keep: boolean; result: T }>): Promise<T> {
     return await this.#executor.transaction(what, work).catch((error) => this.#failed(error));
+  }
+
+  /** Lends a connection of our own for as long as `work` takes; none of a caller's pool. */
+  borrow(what: string, work: (connection: Connection) => Promise<void>): Promise<void> {
+    return this.#executor.borrow(what, work);
   }
 
   /** The live row of a name. */

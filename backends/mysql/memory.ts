@@ -7,7 +7,7 @@ const SIZE = 16_384;
 /** What this process remembers of locks, to spare statements; the database alone decides. */
 export class Memory {
   readonly #granted = new BoundedMap<string, LockRow>(SIZE);
-  readonly #contended = new BoundedMap<string, true>(SIZE);
+  readonly #contended = new BoundedMap<string, string | undefined>(SIZE);
   readonly #rows = new BoundedMap<string, true>(SIZE);
 
   /** The row of an acquisition as last answered: with it a renewal needs one number of the server only. */
@@ -41,9 +41,15 @@ export class Memory {
     return this.#contended.has(name);
   }
 
-  /** Remembers that a name was seen held by another. */
-  noteContended(name: string): void {
-    this.#contended.set(name, true);
+  /** Whether the name was last seen held by an acquisition of this process. */
+  isOurs(name: string): boolean {
+    const owner = this.#contended.get(name);
+    return owner !== undefined && this.#granted.has(owner);
+  }
+
+  /** Remembers that a name was seen held, and by which owner, if that is known. */
+  noteContended(name: string, owner?: string | null): void {
+    this.#contended.set(name, owner ?? undefined);
     this.#rows.set(name, true);
   }
 

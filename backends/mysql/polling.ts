@@ -1,10 +1,24 @@
-import { startTimer, type Timer } from "../../core/runtime.ts";
+import { monotonic, startTimer, type Timer } from "../../core/runtime.ts";
 
 /** Pauses between looks while somebody waits (ms): from the first to the last, growing by half, with jitter. */
 const LOOK_FIRST = 2;
 const LOOK_LAST = 25;
+/** The pause while another process looks closely (ms): it could hang. */
+const LOOK_SELDOM = 100;
 /** The pause after a look that failed (ms). */
 const LOOK_FAILED = 200;
+/** Who would be looked at within so many milliseconds is looked at together with the first. */
+const TOGETHER = 1;
+
+/** A name that somebody waits for. */
+interface Awaited {
+  readonly wakes: Set<() => void>;
+  /** The pause before the next look (ms), and when that is due on the monotonic clock (ms). */
+  pause: number;
+  dueAt: number;
+  /** Whether somebody else looks closely. */
+  seldom: boolean;
+}
 
 /**
  * Wakes those who wait for a name: one question to the server for all names that are waited for in this process,
@@ -12,9 +26,8 @@ const LOOK_FAILED = 200;
  */
 export class Polling {
   readonly #whichHeld: (names: string[]) => Promise<Set<string>>;
-  readonly #waiters = new Map<string, Set<() => void>>();
+  readonly #awaited = new Map<string, Awaited>();
   #timer: Timer | undefined;
-  #pause = LOOK_FIRST;
   #looking = false;
 
   /** @param whichHeld Asks the server which of the names are held. */
@@ -24,54 +37,76 @@ export class Polling {
 
   /** Calls `wake` when the name may have become free, until disposal. */
   add(name: string, wake: () => void): Disposable {
-    const waiters = this.#waiters.get(name) ?? new Set();
-    this.#waiters.set(name, waiters.add(wake));
-    this.#lookAfter(LOOK_FIRST);
+    const awaited = this.#awaited.get(name) ?? { wakes: new Set(), pause: LOOK_FIRST, dueAt: 0, seldom: false };
+    this.#awaited.set(name, awaited);
+    awaited.wakes.add(wake);
+    this.#lookAfter(awaited, LOOK_FIRST);
+    this.#schedule();
     return {
       [Symbol.dispose]: () => {
-        waiters.delete(wake);
-        if (waiters.size === 0 && this.#waiters.get(name) === waiters) this.#waiters.delete(name);
-        if (this.#waiters.size === 0) this.#timer?.stop();
+        awaited.wakes.delete(wake);
+        if (awaited.wakes.size === 0 && this.#awaited.get(name) === awaited) this.#awaited.delete(name);
+        if (this.#awaited.size === 0) this.#timer?.stop();
       },
     };
+  }
+
+  /** Whether somebody waits for the name. */
+  isAwaited(name: string): boolean {
+    return this.#awaited.has(name);
+  }
+
+  /** Looks at a name seldom, since somebody else looks closely, or as often as at others. */
+  setSeldom(name: string, seldom: boolean): void {
+    const awaited = this.#awaited.get(name);
+    if (!awaited || awaited.seldom === seldom) return;
+    awaited.seldom = seldom;
+    this.#lookAfter(awaited, seldom ? LOOK_SELDOM : LOOK_LAST);
+    this.#schedule();
+  }
+
+  /** Wakes those who wait for the name. */
+  wake(name: string): void {
+    for (const wake of [...this.#awaited.get(name)?.wakes ?? []]) wake();
   }
 
   /** Wakes everybody: what they wait for cannot come any more, and their next try says why. */
   close(): void {
     this.#timer?.stop();
-    this.#wake(() => true);
-    this.#waiters.clear();
+    for (const name of [...this.#awaited.keys()]) this.wake(name);
+    this.#awaited.clear();
   }
 
-  /** Looks after so many milliseconds. Keeps the process alive: somebody is waiting. */
-  #lookAfter(pause: number): void {
-    if (this.#looking) return;
+  #lookAfter(awaited: Awaited, pause: number): void {
+    awaited.pause = pause;
+    awaited.dueAt = monotonic() + pause * (0.75 + Math.random() / 2);
+  }
+
+  /** Looks when the first name is due. Keeps the process alive: somebody is waiting. */
+  #schedule(): void {
+    if (this.#looking || this.#awaited.size === 0) return;
     this.#timer?.stop();
-    this.#pause = pause;
-    this.#timer = startTimer(pause * (0.75 + Math.random() / 2), () => this.#look(), true);
+    const dueAt = Math.min(...[...this.#awaited.values()].map(({ dueAt }) => dueAt));
+    this.#timer = startTimer(dueAt - monotonic(), () => this.#look(), true);
   }
 
   async #look(): Promise<void> {
     this.#looking = true;
-    let next = Math.min(this.#pause * 1.5, LOOK_LAST);
-    try {
-      const held = await this.#whichHeld([...this.#waiters.keys()]);
-      if (this.#wake((name) => !held.has(name))) next = LOOK_FIRST;
-    } catch {
-      this.#wake(() => true); // their next try says why
-      next = LOOK_FAILED;
+    const now = monotonic() + TOGETHER;
+    const names = [...this.#awaited].filter(([, { dueAt }]) => dueAt <= now).map(([name]) => name);
+    const held = names.length === 0 ? undefined : await this.#whichHeld(names).catch(() => undefined);
+    for (const name of names) {
+      const awaited = this.#awaited.get(name);
+      if (!awaited) continue;
+      const last = awaited.seldom ? LOOK_SELDOM : LOOK_LAST;
+      const isHeld = held?.has(name);
+      this.#lookAfter(
+        awaited,
+        isHeld ? Math.min(awaited.pause * 1.5, last) : isHeld === false ? LOOK_FIRST : LOOK_FAILED,
+      );
+      if (!isHeld) this.wake(name); // when the look failed, their next try says why
     }
     this.#looking = false;
-    if (this.#waiters.size > 0) this.#lookAfter(next);
-  }
-
-  #wake(which: (name: string) => boolean): boolean {
-    let woken = false;
-    for (const [name, waiters] of [...this.#waiters]) {
-      if (!which(name)) continue;
-      woken = true;
-      for (const wake of [...waiters]) wake();
-    }
-    return woken;
+    this.#schedule();
   }
 }

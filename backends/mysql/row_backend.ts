@@ -21,8 +21,11 @@ import { Memory } from "./memory.ts";
 import { Polling } from "./polling.ts";
 import { Renewing } from "./renewing.ts";
 import { toOwnedRow } from "./rows.ts";
+import { clusterOf } from "./server.ts";
+import { turnName } from "./session_names.ts";
 import type { Sessions } from "./sessions.ts";
 import { statementsFor } from "./statements.ts";
+import { Turns, type TurnSource } from "./turns.ts";
 import { holdersOfRows, observations } from "./witnesses.ts";
 
 /** A lock table in a MySQL or MariaDB database: `lease`, and `hybrid` when there are sessions to vouch for the rows. */
@@ -36,6 +39,7 @@ export class RowBackend implements Backend {
   readonly #acquiring: Acquiring;
   readonly #renewing: Renewing;
   readonly #polling: Polling;
+  readonly #turns: Turns;
 
   constructor(connector: Connector, sessions?: Sessions) {
     this.mode = sessions ? "hybrid" : "lease";
@@ -45,6 +49,7 @@ export class RowBackend implements Backend {
     this.#acquiring = new Acquiring(this.#table, this.#memory, connector.target.pool !== undefined, sessions);
     this.#renewing = new Renewing(this.#table, this.#memory);
     this.#polling = new Polling((names) => this.#whichHeld(names));
+    this.#turns = new Turns(this.#turnSource(), this.#polling);
   }
 
   /** Makes sure that the server can be reached, keeps the promise and has the table. */
@@ -53,11 +58,15 @@ export class RowBackend implements Backend {
     await this.#sessions?.voucher("connect");
   }
 
-  acquire(
+  async acquire(
     requests: readonly AcquireRequest[],
     { allOrNothing = false }: { readonly allOrNothing?: boolean } = {},
   ): Promise<AcquireAnswer[]> {
-    return this.#acquiring.acquire(requests, allOrNothing);
+    const answers = await this.#acquiring.acquire(requests, allOrNothing);
+    requests.forEach(({ name }, index) => {
+      if (this.#polling.isAwaited(name)) this.#turns.heard(name, answers[index].granted || this.#memory.isOurs(name));
+    });
+    return answers;
   }
 
   renew(requests: readonly RenewRequest[]): Promise<(LockRow | undefined)[]> {
@@ -75,9 +84,19 @@ export class RowBackend implements Backend {
   }
 
   async #releaseOne(what: string, target: Target): Promise<boolean> {
-    const { affectedRows } = await this.#table.run(what, this.#table.sql.release(target));
+    const released = this.#table.run(what, this.#table.sql.release(target));
+    this.#passOn(target.name);
+    const { affectedRows } = await released;
     if (target.owner !== null) this.#memory.forget(target.owner);
     return affectedRows > 0;
+  }
+
+  /**
+   * Lets the next process have its turn while the release is still under way: its statement waits for this one's commit
+   * within the server. Where others are in line, the next of this process will find one of them to hold the name.
+   */
+  #passOn(name: string): void {
+    if (this.#turns.pass(name)) this.#memory.noteContended(name);
   }
 
   /** Frees several in one statement; when one of them was gone, nothing: the number alone does not tell which. */
@@ -87,7 +106,12 @@ export class RowBackend implements Backend {
       const keep = affectedRows === claims.length;
       return { keep, result: keep };
     });
-    if (whole) { for (const { owner } of claims) this.#memory.forget(owner); }
+    if (whole) {
+      for (const { name, owner } of claims) {
+        this.#memory.forget(owner);
+        this.#passOn(name);
+      }
+    }
     return whole;
   }
 
@@ -114,7 +138,28 @@ export class RowBackend implements Backend {
 
   async watch(name: string, wake: () => void): Promise<Disposable> {
     await this.#table.ready(`wait for lock ${JSON.stringify(name)}`);
-    return this.#polling.add(name, wake);
+    const watch = this.#polling.add(name, wake);
+    return {
+      [Symbol.dispose]: () => {
+        watch[Symbol.dispose]();
+        this.#turns.left(name);
+      },
+    };
+  }
+
+  #turnSource(): TurnSource {
+    const { pool, options } = this.#connector.target;
+    const what = "wait for locks";
+    return {
+      connections: pool ? 0 : options.connections,
+      nameOfTurn: async (name) => {
+        const server = await this.#table.ready(what);
+        return clusterOf(server) ? undefined : await turnName(server, options.table, name);
+      },
+      borrow: (work) => this.#table.borrow(what, work),
+      look: (name) => this.#table.sql.held([name]),
+      noteFree: (name) => this.#memory.noteFree(name),
+    };
   }
 
   async #whichHeld(names: string[]): Promise<Set<string>> {
