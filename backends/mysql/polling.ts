@@ -5,6 +5,8 @@ const LOOK_FIRST = 2;
 const LOOK_LAST = 25;
 /** The pause while another process looks closely (ms): it could hang. */
 const LOOK_SELDOM = 100;
+/** The pause before it counts that a name is free while another process looks closely (ms): that one comes first. */
+const LOOK_AGAIN = 50;
 /** The pause after a look that failed (ms). */
 const LOOK_FAILED = 200;
 /** Who would be looked at within so many milliseconds is looked at together with the first. */
@@ -18,7 +20,11 @@ interface Awaited {
   dueAt: number;
   /** Whether somebody else looks closely. */
   seldom: boolean;
+  /** Whether it was free at the last look. */
+  free: boolean;
 }
+
+const UNSEEN = { pause: LOOK_FIRST, dueAt: 0, seldom: false, free: false };
 
 /**
  * Wakes those who wait for a name: one question to the server for all names that are waited for in this process,
@@ -37,7 +43,7 @@ export class Polling {
 
   /** Calls `wake` when the name may have become free, until disposal. */
   add(name: string, wake: () => void): Disposable {
-    const awaited = this.#awaited.get(name) ?? { wakes: new Set(), pause: LOOK_FIRST, dueAt: 0, seldom: false };
+    const awaited = this.#awaited.get(name) ?? { ...UNSEEN, wakes: new Set() };
     this.#awaited.set(name, awaited);
     awaited.wakes.add(wake);
     this.#lookAfter(awaited, LOOK_FIRST);
@@ -95,18 +101,20 @@ export class Polling {
     const now = monotonic() + TOGETHER;
     const names = [...this.#awaited].filter(([, { dueAt }]) => dueAt <= now).map(([name]) => name);
     const held = names.length === 0 ? undefined : await this.#whichHeld(names).catch(() => undefined);
-    for (const name of names) {
-      const awaited = this.#awaited.get(name);
-      if (!awaited) continue;
-      const last = awaited.seldom ? LOOK_SELDOM : LOOK_LAST;
-      const isHeld = held?.has(name);
-      this.#lookAfter(
-        awaited,
-        isHeld ? Math.min(awaited.pause * 1.5, last) : isHeld === false ? LOOK_FIRST : LOOK_FAILED,
-      );
-      if (!isHeld) this.wake(name); // when the look failed, their next try says why
-    }
+    for (const name of names) this.#learn(name, held?.has(name));
     this.#looking = false;
     this.#schedule();
+  }
+
+  /** What a look said of a name; `undefined` when it failed. */
+  #learn(name: string, held: boolean | undefined): void {
+    const awaited = this.#awaited.get(name);
+    if (!awaited) return;
+    const wasFree = awaited.free;
+    awaited.free = held === false;
+    if (held) return this.#lookAfter(awaited, Math.min(awaited.pause * 1.5, awaited.seldom ? LOOK_SELDOM : LOOK_LAST));
+    if (awaited.seldom && awaited.free && !wasFree) return this.#lookAfter(awaited, LOOK_AGAIN);
+    this.#lookAfter(awaited, held === undefined ? LOOK_FAILED : LOOK_FIRST);
+    this.wake(name); // when the look failed, their next try says why
   }
 }

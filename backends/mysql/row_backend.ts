@@ -197,6 +197,7 @@ export class RowBackend implements Backend {
 
   // deno-lint-ignore require-await -- the interface is asynchronous
   async [Symbol.asyncDispose](): Promise<void> {
+    this.#turns.close();
     this.#sessions?.close();
     this.#table.close();
     this.#connector.close();

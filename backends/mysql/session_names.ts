@@ -7,14 +7,18 @@ const DIGITS = 56;
  * The server-side name of a session lock: a digest, because GET_LOCK takes 64 characters at most, folds case on MySQL
  * and not on MariaDB, and knows no databases. 224 bits: two names never share one.
  */
-export function sessionName(server: Server, table: string, name: string): Promise<string> {
+export function sessionName(
+  server: Pick<Server, "database" | "variables">,
+  table: string,
+  name: string,
+): Promise<string> {
   const folds = server.variables.get("lower_case_table_names") !== "0";
   const [within, of] = [server.database, table].map((part) => folds ? part.toLowerCase() : part);
   return digest(`${within}\0${of}\0${name}`);
 }
 
 /** The server-side name of the turn to look closely at a row. No name of a lock has a NUL in it, so that none is the same. */
-export function turnName(server: Server, table: string, name: string): Promise<string> {
+export function turnName(server: Pick<Server, "database" | "variables">, table: string, name: string): Promise<string> {
   return sessionName(server, table, `turn\0${name}`);
 }
 

@@ -60,6 +60,12 @@ export class Turns {
     if (turn?.wanted && !this.#polling.isAwaited(name)) turn.end();
   }
 
+  /** Gives up all turns. */
+  close(): void {
+    this.#useless = true;
+    for (const turn of this.#turns.values()) turn.end();
+  }
+
   async #queue(name: string): Promise<void> {
     const turn = new Turn(this.#source.look(name), () => {
       this.#source.noteFree(name);
