@@ -8,7 +8,7 @@ import type { Memory } from "./memory.ts";
 import { type OwnedRow, toOwnedRow } from "./rows.ts";
 import type { Server } from "./server.ts";
 import type { Session, Sessions } from "./sessions.ts";
-import { HELD } from "./statements.ts";
+import { HELD } from "./taking.ts";
 
 /** How often a name that is neither held nor free (it changes hands under our eyes) is tried again. */
 const ROUNDS = 5;
@@ -125,7 +125,7 @@ export class Acquiring {
     const names = requests.map(({ name }) => name);
     const guarded = this.#guarded(server);
     if (guarded && !names.some((name) => this.#memory.isContended(name))) {
-      const sql = this.#table.sql.acquireFree(requests, server.kind === "mariadb", server.kind, session?.voucher);
+      const sql = this.#table.sql.acquireFree(requests, server.kind, session?.voucher);
       const { changedRows, insertId } = await this.#table.run(what, sql);
       if (changedRows === names.length) return requests.map((request) => takenRow(request, insertId, session));
     }

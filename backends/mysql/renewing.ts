@@ -3,7 +3,7 @@ import { chunks, namesOf, sorted } from "./batches.ts";
 import type { LockTable } from "./lock_table.ts";
 import type { Memory } from "./memory.ts";
 import type { OwnedRow } from "./rows.ts";
-import { READ_THE_ROW } from "./statements.ts";
+import { READ_THE_ROW } from "./taking.ts";
 
 /** Extends locks: one in a statement, several in a batch. */
 export class Renewing {

@@ -6,7 +6,7 @@ import { translate } from "./errors.ts";
 import { requireServer } from "./server.ts";
 import { SessionConnection } from "./session_connection.ts";
 import { bytes } from "./sql.ts";
-import type { Voucher } from "./statements.ts";
+import type { Voucher } from "./taking.ts";
 
 /** A live connection with the lock that vouches for rows. */
 export interface Session {

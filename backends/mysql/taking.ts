@@ -1,0 +1,175 @@
+/**
+ * The SQL that takes locks.
+ *
+ * @module
+ */
+import type { AcquireRequest } from "../../core/backend.ts";
+import type { Server } from "./server.ts";
+import { bytes, integer, text } from "./sql.ts";
+
+/** The server's clock at the start of the statement, whatever the session's time zone: early, which errs on the safe side. */
+export const CLOCK = "TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6))";
+
+/** The answer of what acquires and of a renewal: done, but the row has to be read to know its times. */
+export const READ_THE_ROW = 1n;
+/** The answer of {@linkcode Taking.retake}: the row is another's, and live. */
+export const HELD = 2n;
+
+/** What vouches for a lock in `hybrid`: the GET_LOCK that the holder's connection keeps. */
+export interface Voucher {
+  /** The server-side name of the lock. */
+  readonly name: string;
+  /** The connection that keeps it. */
+  readonly connectionId: number;
+}
+
+/** The statements that take locks in one table. */
+export interface Taking {
+  /**
+   * Takes what is free, in the order given, which has to be sorted. For one request the answer is its token, 0 when
+   * the name is held, or {@linkcode READ_THE_ROW}. `guarded` spares losers the row lock; it must not be used where
+   * subqueries take locks (REPEATABLE READ), or two takers may get in each other's way. A request that is repeated after
+   * a lost answer finds its own row.
+   */
+  acquire(requests: readonly AcquireRequest[], guarded: boolean, voucher?: Voucher): string;
+  /**
+   * Takes one whose row is there: no words for a new row, so that it costs the server a quarter less than
+   * {@linkcode Taking.acquire}. The answer is its token, {@linkcode HELD}, {@linkcode READ_THE_ROW}, or 0 when
+   * there is no row.
+   */
+  retake(request: AcquireRequest, voucher?: Voucher): string;
+  /**
+   * Takes several that are free. When all have been used before, by this clock, as many rows have changed, and the
+   * answer is the token of all; else the rows have to be read. Half the work of {@linkcode Taking.acquire} for each.
+   */
+  acquireFree(requests: readonly AcquireRequest[], kind: Server["kind"], voucher?: Voucher): string;
+}
+
+/** One row of wishes. */
+function wish(request: AcquireRequest): string {
+  const { name, owner, duration, lockedBy, lockProcess, metadata } = request;
+  return `SELECT ${bytes(name)} AS new_name, ${bytes(owner)} AS new_owner, ${integer(duration)} AS new_duration,
+    ${text(lockedBy)} AS new_by, ${integer(lockProcess)} AS new_process, ${text(metadata)} AS new_metadata,
+    ${CLOCK} AS new_now`;
+}
+
+/** What many requests mostly have in common: its name among the wishes, and in the request. */
+const FEATURES = [
+  ["new_duration", "duration"],
+  ["new_by", "lockedBy"],
+  ["new_process", "lockProcess"],
+  ["new_metadata", "metadata"],
+] as const;
+
+/** A value of a request in SQL. */
+function literal(value: string | number | null): string {
+  return typeof value === "string" ? text(value) : integer(value);
+}
+
+/** Many wishes in short. What is the same in all of them is no column but written where it goes, once. */
+function wishes(requests: readonly AcquireRequest[], row: string) {
+  const [first] = requests;
+  const columns = FEATURES.filter(([, field]) => requests.some((request) => request[field] !== first[field]));
+  const tuples = requests.map((request) => {
+    const further = columns.map(([, field]) => `, ${literal(request[field])}`).join("");
+    return `${row}(${bytes(request.name)}, ${bytes(request.owner)}${further})`;
+  });
+  const names = ["new_name", "new_owner", ...columns.map(([column]) => column)];
+  const [duration, by, process, metadata] = FEATURES.map((feature) =>
+    columns.includes(feature) ? feature[0] : literal(first[feature[1]])
+  );
+  return { table: `wish (${names.join(", ")}) AS (VALUES ${tuples.join(", ")})`, duration, by, process, metadata };
+}
+
+/** The voucher's name in SQL. */
+function nameOf(voucher: Voucher | undefined): string {
+  return voucher ? bytes(voucher.name) : "NULL";
+}
+
+/** Whether the session that is to vouch for the row is still there: its end may not have reached us yet. */
+function vouchedFor(voucher: Voucher | undefined): string {
+  return voucher ? `IS_USED_LOCK(${bytes(voucher.name)}) = ${voucher.connectionId}` : "TRUE";
+}
+
+/**
+ * Whether the row has just changed hands, in the assignments that follow the one of `owner`: they run from left to
+ * right. A row that was this very request's already (it was repeated after a lost answer) has its session and time.
+ */
+function fresh(voucher: Voucher | undefined): string {
+  return `owner = new_owner AND (locked_until <= new_now OR NOT session <=> ${nameOf(voucher)})`;
+}
+
+/**
+ * Writes them for a table.
+ *
+ * @param free When a row may be taken. @param live When it may not.
+ */
+export function takingFor(
+  target: string,
+  free: (now: string) => string,
+  live: (now: string, row?: string) => string,
+): Taking {
+  const spared = `AND NOT EXISTS (SELECT 1 FROM ${target} AS held WHERE held.name = new_name
+        AND held.owner <> new_owner AND ${live("new_now", "held.")})`;
+
+  return {
+    acquire: (requests, guarded, voucher) => `
+      INSERT INTO ${target} (name, owner, token, locked_by, lock_process, locked_until, created_at, updated_at, metadata,
+        session, connection_id)
+      SELECT new_name, new_owner, new_now, new_by, new_process, new_now + new_duration, new_now,
+        new_now + 0 * LAST_INSERT_ID(new_now), new_metadata,
+        ${nameOf(voucher)}, ${integer(voucher?.connectionId ?? null)}
+      FROM (${requests.map(wish).join(" UNION ALL ")}) AS wish
+      WHERE ${vouchedFor(voucher)} ${guarded ? spared : ""}
+      ON DUPLICATE KEY UPDATE
+        owner = IF(${free("new_now")}, new_owner, owner),
+        token = IF(${fresh(voucher)}, GREATEST(token + 1, new_now), token),
+        locked_by = IF(${fresh(voucher)}, new_by, locked_by),
+        lock_process = IF(${fresh(voucher)}, new_process, lock_process),
+        created_at = IF(${fresh(voucher)}, new_now, created_at),
+        metadata = IF(${fresh(voucher)}, new_metadata, metadata),
+        updated_at = IF(${fresh(voucher)}, new_now + 0 * LAST_INSERT_ID(IF(token = new_now, token, ${READ_THE_ROW})),
+          updated_at + 0 * LAST_INSERT_ID(IF(owner = new_owner, ${READ_THE_ROW}, 0))),
+        locked_until = IF(${fresh(voucher)}, new_now + new_duration, locked_until),
+        connection_id = IF(owner = new_owner, ${integer(voucher?.connectionId ?? null)}, connection_id),
+        session = IF(owner = new_owner, ${nameOf(voucher)}, session)`,
+
+    retake({ name, owner, duration, lockedBy, lockProcess, metadata }, voucher) {
+      const now = CLOCK;
+      return `
+      UPDATE ${target} SET owner = ${bytes(owner)}, token = GREATEST(token + 1, ${now}), locked_by = ${text(lockedBy)},
+        lock_process = ${integer(lockProcess)}, locked_until = ${now} + ${integer(duration)}, updated_at = ${now},
+        created_at = ${now} + 0 * LAST_INSERT_ID(IF(token = ${now}, token, ${READ_THE_ROW})),
+        metadata = ${text(metadata)}, session = ${nameOf(voucher)}, connection_id = ${
+        integer(voucher?.connectionId ?? null)
+      }
+      WHERE name = ${bytes(name)} AND ${vouchedFor(voucher)}
+        AND (${free(now)} OR LAST_INSERT_ID(IF(owner = ${bytes(owner)}, ${READ_THE_ROW}, ${HELD})) = 0)`;
+    },
+
+    acquireFree(requests, kind, voucher) {
+      const { table, duration, by, process, metadata } = wishes(requests, kind === "mysql" ? "ROW" : "");
+      const taken = "owner = new_owner AND token = new_now"; // in the assignments after that of the token
+      const connection = integer(voucher?.connectionId ?? null);
+      return `
+      INSERT INTO ${target} (name, owner, token, locked_by, lock_process, locked_until, created_at, updated_at, metadata,
+        session, connection_id)
+      WITH ${table}
+      SELECT new_name, new_owner, new_now, ${by}, ${process}, new_now + ${duration}, new_now, new_now, ${metadata},
+        ${nameOf(voucher)}, ${connection}
+      FROM wish, (SELECT LAST_INSERT_ID(${CLOCK}) AS new_now) AS clock
+      WHERE ${vouchedFor(voucher)}
+      ON DUPLICATE KEY UPDATE
+        owner = IF((${free("new_now")}) AND token < new_now, new_owner, owner),
+        token = IF(owner = new_owner AND (${free("new_now")}) AND token < new_now, new_now, token),
+        locked_by = IF(${taken}, ${by}, locked_by),
+        lock_process = IF(${taken}, ${process}, lock_process),
+        created_at = IF(${taken}, new_now, created_at),
+        updated_at = IF(${taken}, new_now, updated_at),
+        metadata = IF(${taken}, ${metadata}, metadata),
+        locked_until = IF(${taken}, new_now + ${duration}, locked_until),
+        connection_id = IF(${taken}, ${connection}, connection_id),
+        session = IF(${taken}, ${nameOf(voucher)}, session)`;
+    },
+  };
+}
