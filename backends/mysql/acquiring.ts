@@ -1,7 +1,7 @@
 import type { AcquireAnswer, AcquireRequest } from "../../core/backend.ts";
 import { BackendError } from "../../core/errors.ts";
 import { freshRow } from "../../core/fresh_row.ts";
-import { chunks, namesOf, sorted } from "./batches.ts";
+import { chunks, lanes, namesOf, sorted } from "./batches.ts";
 import { isConflict, isLockWaitTimeout } from "./errors.ts";
 import type { LockTable } from "./lock_table.ts";
 import type { Memory } from "./memory.ts";
@@ -37,7 +37,7 @@ export class Acquiring {
     const ordered = sorted(requests);
     const taken = allOrNothing
       ? await this.#takeAll(what, ordered, session)
-      : (await Promise.all(chunks(ordered).map((some) => this.#takeEach(what, some, server, session)))).flat();
+      : (await Promise.all(lanes(ordered).map((some) => this.#takeEach(what, some, server, session)))).flat();
     const rows = new Map(taken.map((owned) => [owned.row.name, owned]));
     const answers = requests.map((request) => this.#answer(request, rows.get(request.name), session));
     const refused = allOrNothing && answers.some(({ granted }) => !granted);

@@ -7,6 +7,8 @@ import { hexadecimal } from "./sql.ts";
 
 /** Names in one statement, at most. */
 const TOGETHER = 500;
+/** So many names and more go in two statements abreast: the server then has work for two processors. */
+const ABREAST = 200;
 
 /** The locks of a request, for an error's sentence. */
 export function namesOf(requests: readonly { readonly name: string }[]): string {
@@ -14,11 +16,20 @@ export function namesOf(requests: readonly { readonly name: string }[]): string 
   return others.length === 0 ? `lock ${first}` : `lock ${first} and ${others.length} more`;
 }
 
+function parts<T>(items: readonly T[], size: number): T[][] {
+  return Array.from({ length: Math.ceil(items.length / size) }, (_, index) => {
+    return items.slice(index * size, (index + 1) * size);
+  });
+}
+
 /** Parts of a list, short enough for one statement each. */
 export function chunks<T>(items: readonly T[]): T[][] {
-  return Array.from({ length: Math.ceil(items.length / TOGETHER) }, (_, index) => {
-    return items.slice(index * TOGETHER, (index + 1) * TOGETHER);
-  });
+  return parts(items, TOGETHER);
+}
+
+/** Parts of a list for statements that go at the same time, each a transaction of its own. */
+export function lanes<T>(items: readonly T[]): T[][] {
+  return parts(items, items.length < ABREAST ? TOGETHER : Math.min(TOGETHER, Math.ceil(items.length / 2)));
 }
 
 /** Beyond the first 65,536 characters the order of UTF-16 is not that of the bytes of UTF-8. */

@@ -11,7 +11,7 @@ import type {
   Target,
 } from "../../core/backend.ts";
 import { Acquiring } from "./acquiring.ts";
-import { chunks, namesOf, sorted } from "./batches.ts";
+import { chunks, lanes, namesOf, sorted } from "./batches.ts";
 import type { Connector } from "./connector.ts";
 import { connectionBehind, send } from "./driver.ts";
 import { translate } from "./errors.ts";
@@ -77,7 +77,7 @@ export class RowBackend implements Backend {
     const what = `release ${namesOf(targets)}`;
     await this.#table.ready(what);
     const claims = targets.filter((target): target is Claim => target.owner !== null);
-    const together = claims.length === targets.length && claims.length > 1 ? chunks(sorted(claims)) : [];
+    const together = claims.length === targets.length && claims.length > 1 ? lanes(sorted(claims)) : [];
     const whole = await Promise.all(together.map((some) => this.#releaseAll(what, some)));
     const freed = new Set(together.filter((_, index) => whole[index]).flat());
     return await Promise.all(targets.map((target) => freed.has(target as Claim) || this.#releaseOne(what, target)));
