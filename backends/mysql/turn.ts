@@ -1,3 +1,4 @@
+import { BackendError } from "../../core/errors.ts";
 import { monotonic, startTimer } from "../../core/runtime.ts";
 import type { Connection } from "./connection.ts";
 
@@ -65,7 +66,9 @@ export class Turn {
     while (this.wanted) {
       const askedAt = monotonic();
       const { rows: [[got]] } = await connection.linger(`SELECT GET_LOCK('${lock}', ${PATIENCE})`, PATIENCE * 1e3);
-      if (got === null) return false;
+      if (got === null) {
+        throw new BackendError("Cannot wait for a turn: the server refused or the statement was killed");
+      }
       if (got === "0") continue;
       try {
         await this.#use(connection, monotonic() - askedAt > QUEUED);

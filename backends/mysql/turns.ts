@@ -77,8 +77,8 @@ export class Turns {
       const lock = await this.#source.nameOfTurn(name);
       this.#useless ||= lock === undefined;
       if (lock !== undefined) {
-        this.#polling.setSeldom(name, true);
         await this.#source.borrow(async (connection) => {
+          this.#polling.setSeldom(name, true);
           this.#useless ||= !await turn.take(connection, lock);
         });
         again = turn.wanted; // by an attempt that came after its end
