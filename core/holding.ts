@@ -138,10 +138,13 @@ export class Holding {
     return batched(this.backend).renew.ask(request, sent);
   }
 
-  /** Takes in a newer answer about this acquisition. */
+  /**
+   * Takes in a newer answer about this acquisition. Nothing shortens a lease, so that what was known before still holds:
+   * the answer to a question that was long on its way says less than is left.
+   */
   confirm(row: LockRow, askedAt: number): void {
     if (this.#state !== "held") return;
-    this.#deadline = deadlineOf(row, askedAt);
+    this.#deadline = Math.max(this.#deadline, deadlineOf(row, askedAt));
     if (this.renewBy !== undefined) this.renewAt = Math.min(this.renewAt, this.#nextRenewal(askedAt));
     if (this.#controller || this.renewBy !== undefined) keep(this);
   }

@@ -54,6 +54,19 @@ faultTest("a lock whose answer was lost late is held for what is left, not for l
   assert.equal(await lock.verify(), true);
 });
 
+faultTest("a look that was long on its way takes nothing off a lease", async ({ backend }) => {
+  const late: typeof backend = Object.assign(Object.create(backend), {
+    async list(...parameters: Parameters<typeof backend.list>) {
+      await new Promise((resolve) => setTimeout(resolve, 1_200)); // the time that passes is what is tested
+      return await backend.list(...parameters);
+    },
+  });
+  const lock = await getLock("a", { backend: late, expires: 2 });
+  await lock.refresh();
+  assert.equal(lock.held, true);
+  assert.equal(await isLocked("a", { backend }), true);
+});
+
 faultTest("the time that a repeat takes to be asked is not taken off a lock", async ({ backend, faults }) => {
   const late: typeof backend = Object.assign(Object.create(backend), {
     async acquire(...parameters: Parameters<typeof backend.acquire>) {
