@@ -4,10 +4,13 @@ import { BoundedMap } from "../../core/bounded_map.ts";
 /** How many entries each memory keeps: beyond it the oldest is forgotten, which costs one more statement. */
 const SIZE = 16_384;
 
+/** The owner of a name that was seen held by somebody unknown. */
+const SOMEBODY = "";
+
 /** What this process remembers of locks, to spare statements; the database alone decides. */
 export class Memory {
   readonly #granted = new BoundedMap<string, LockRow>(SIZE);
-  readonly #contended = new BoundedMap<string, string | undefined>(SIZE);
+  readonly #contended = new BoundedMap<string, string>(SIZE);
   readonly #rows = new BoundedMap<string, true>(SIZE);
 
   /** The row of an acquisition as last answered: with it a renewal needs one number of the server only. */
@@ -43,13 +46,12 @@ export class Memory {
 
   /** Whether the name was last seen held by an acquisition of this process. */
   isOurs(name: string): boolean {
-    const owner = this.#contended.get(name);
-    return owner !== undefined && this.#granted.has(owner);
+    return this.#granted.has(this.#contended.get(name) ?? SOMEBODY);
   }
 
   /** Remembers that a name was seen held, and by which owner, if that is known. */
   noteContended(name: string, owner?: string | null): void {
-    this.#contended.set(name, owner ?? undefined);
+    this.#contended.set(name, owner ?? SOMEBODY);
     this.#rows.set(name, true);
   }
 
