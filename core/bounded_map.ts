@@ -4,7 +4,7 @@
  * out of point to each other, so that one which is deleted from all the time carries what it held into the old
  * generation of the heap (a fifth of the time of a crowd).
  */
-export class BoundedMap<Key, Value> {
+export class BoundedMap<Key, Value extends NonNullable<unknown>> {
   readonly #limit: number;
   readonly #keeps: (value: Value) => boolean;
   #recent = new Map<Key, Value>();
