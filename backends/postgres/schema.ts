@@ -54,8 +54,8 @@ CREATE TABLE IF NOT EXISTS ${quoted(table)} (
   metadata     json,
   liveness     bigint,
   session_pid  integer,
-  listed       boolean     NOT NULL,
-  frequent     boolean     NOT NULL
+  listed       boolean     NOT NULL DEFAULT true,
+  frequent     boolean     NOT NULL DEFAULT false
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500);
 CREATE INDEX IF NOT EXISTS "${index}" ON ${quoted(table)} (name) WHERE listed;
 CREATE SEQUENCE IF NOT EXISTS ${quoted(sequenceOf(table))};

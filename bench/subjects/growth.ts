@@ -27,10 +27,9 @@ const nameOf = (row: number) => `row ${String(row).padStart(7, "0")}`;
 async function fill(places: Places, engine: Engine, table: string, rows: number): Promise<void> {
   if (engine === "postgres") {
     const sql = postgres(places.postgres!, { max: 1, onnotice: () => {} });
-    await sql.unsafe(`INSERT INTO ${table} (name, token, locked_by, locked_until, created_at, updated_at)
-      SELECT 'row ' || lpad(n::text, 7, '0'), 1, 'bench', now(), now(), now() FROM generate_series(0, ${
-      rows - 1
-    }) AS n`);
+    await sql.unsafe(`INSERT INTO ${table} (name, token, locked_by, locked_until, created_at, updated_at, listed)
+      SELECT 'row ' || lpad(n::text, 7, '0'), 1, 'bench', now(), now(), now(), false
+      FROM generate_series(0, ${rows - 1}) AS n`);
     await sql.unsafe(`VACUUM ANALYZE ${table}`);
     await sql.end();
   } else if (engine === "sqlite") {
