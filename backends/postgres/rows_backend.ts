@@ -11,19 +11,19 @@ import type {
   RenewRequest,
   Target,
 } from "../../core/backend.ts";
-import { BoundedMap } from "../../core/bounded_map.ts";
 import { BackendError } from "../../core/errors.ts";
-import { sleep } from "../../core/runtime.ts";
+import { Acquiring } from "./acquiring.ts";
 import { closeAdvisorySessions } from "./advisory_sessions.ts";
-import { answersOf, BUSY, inOrderOf } from "./answers.ts";
+import { inOrderOf } from "./answers.ts";
 import type { Client } from "./client.ts";
-import { isConflict, isMissing, isRowLocked, translate } from "./errors.ts";
+import { isRowLocked } from "./errors.ts";
 import { guardOn } from "./guarding.ts";
+import { RowSender } from "./row_sender.ts";
 import { type Row, toLockRow } from "./rows.ts";
-import { ACQUIRE_FIELDS, RELEASE_FIELDS, RENEW_FIELDS, type Statements } from "./statements.ts";
+import { RELEASE_FIELDS, RENEW_FIELDS, type Statements } from "./statements.ts";
 import type { Voucher } from "./voucher.ts";
 import type { Watching } from "./watching.ts";
-import { acquisitionOf, namesOf, parametersOf, severalOf, wishOf } from "./wishes.ts";
+import { lanes, namesOf, parametersOf, severalOf, wishOf } from "./wishes.ts";
 
 /** What a backend with rows is made of. */
 export interface RowsParts {
@@ -47,14 +47,6 @@ export interface RowsParts {
   readonly close: () => Promise<void>;
 }
 
-/** How often a statement that got into another's way is sent again, and the longest pause before that (ms). */
-const CONFLICTS = 30;
-const CONFLICT_PAUSE = 20;
-/** How often a name is asked for that is neither taken nor seen to be held: it changes hands under our eyes. */
-const ROUNDS = 10;
-/** How many contended names are remembered: to forget one costs half a try. */
-const MEMORY = 1_024;
-
 /** Locks as rows of a table: leases, and with a voucher hybrid locks. */
 export class RowsBackend implements Backend {
   readonly engine = "postgres";
@@ -62,71 +54,26 @@ export class RowsBackend implements Backend {
   readonly watch: Backend["watch"];
   readonly #parts: RowsParts;
   readonly #sql: Statements;
-  /** Names that were last seen held: there a look costs half of a try. */
-  readonly #contended = new BoundedMap<string, true>(MEMORY);
+  readonly #sender: RowSender;
+  readonly #acquiring: Acquiring;
   #disposed = false;
 
   constructor(parts: RowsParts) {
     this.mode = parts.mode;
     this.#parts = parts;
     this.#sql = parts.statements;
+    this.#sender = new RowSender(parts.client, parts.restore);
+    this.#acquiring = new Acquiring(this.#sender, parts.statements, parts.vouch);
     const { watching } = parts;
-    this.watch = watching && ((name, wake) => watching.add(name, () => (this.#contended.delete(name), wake())));
+    this.watch = watching && ((name, wake) => watching.add(name, () => (this.#acquiring.noteFree(name), wake())));
   }
 
   async acquire(
     requests: readonly AcquireRequest[],
     { allOrNothing = false }: { readonly allOrNothing?: boolean } = {},
   ): Promise<AcquireAnswer[]> {
-    const what = () => `acquire ${namesOf(requests)}`;
-    if (this.#disposed) throw new BackendError(`Cannot ${what()}: the backend was disposed of`);
-    const busy = requests.length === 1 ? await this.#peek(what, requests[0]) : undefined;
-    if (busy) return [busy];
-    const answers = new Map<string, AcquireAnswer>();
-    let open = [...requests];
-    for (let round = 0; open.length > 0 && round < ROUNDS; round++) {
-      const voucher = await this.#parts.vouch?.();
-      const rows = await this.#attempt(what, open, allOrNothing, voucher);
-      if (rows === undefined) break; // a row is kept by another transaction: as good as held
-      const found = answersOf(rows, open, voucher);
-      for (const [name, answer] of found) {
-        answers.set(name, answer);
-        if (!answer.granted) this.#contended.set(name, true);
-      }
-      if (answers.size === requests.length || (allOrNothing && found.size > 0)) break;
-      open = open.filter(({ name }) => !answers.has(name));
-      if (voucher?.lifeline.ended === undefined && round > 1) await sleep(round * Math.random());
-    }
-    return requests.map(({ name }) => answers.get(name) ?? BUSY);
-  }
-
-  /** Looks whether a name that was held is held still; `undefined` when it has to be tried for. */
-  async #peek(what: () => string, { name, owner, plainNo }: AcquireRequest): Promise<AcquireAnswer | undefined> {
-    if (!this.#contended.has(name)) return undefined;
-    const [row] = await this.#send(what, plainNo ? this.#sql.glance : this.#sql.peek, [name, owner]);
-    if (row && row.mine !== "true") return plainNo ? BUSY : { granted: false, holder: toLockRow(row) };
-    this.#contended.delete(name);
-    return undefined;
-  }
-
-  /** One statement; `undefined` when it waited too long for a row. */
-  async #attempt(
-    what: () => string,
-    requests: readonly AcquireRequest[],
-    allOrNothing: boolean,
-    voucher: Voucher | undefined,
-  ): Promise<readonly Row[] | undefined> {
-    const { acquire, acquireEach, acquireAll } = this.#sql;
-    const several = allOrNothing ? acquireAll : acquireEach;
-    const statement = requests.length === 1 ? acquire : several;
-    const wishes = requests.map(acquisitionOf);
-    const parameters = [...parametersOf(wishes, ACQUIRE_FIELDS), voucher?.key ?? null, voucher?.pid ?? null];
-    try {
-      return await this.#send(what, statement, parameters);
-    } catch (error) {
-      if (isRowLocked((error as Error).cause)) return undefined;
-      throw error;
-    }
+    if (this.#disposed) throw new BackendError(`Cannot acquire ${namesOf(requests)}: the backend was disposed of`);
+    return await (allOrNothing ? this.#acquiring.takeAll(requests) : this.#acquiring.takeEach(requests));
   }
 
   async renew(requests: readonly RenewRequest[]): Promise<(LockRow | undefined)[]> {
@@ -134,7 +81,7 @@ export class RowsBackend implements Backend {
     const wishes = requests.map(wishOf);
     const statement = requests.length === 1 ? this.#sql.renew : this.#sql.renewEach;
     try {
-      const rows = await this.#send(what, statement, parametersOf(wishes, RENEW_FIELDS));
+      const rows = await this.#sender.send(what, statement, parametersOf(wishes, RENEW_FIELDS));
       return inOrderOf(requests, rows);
     } catch (error) {
       if (requests.length === 1 || !isRowLocked((error as Error).cause)) throw error;
@@ -147,7 +94,7 @@ export class RowsBackend implements Backend {
     const renewals = requests.map(async (request) => {
       try {
         const parameters = severalOf([wishOf(request)], RENEW_FIELDS);
-        const rows = await this.#send(() => `renew ${namesOf([request])}`, this.#sql.renewEach, parameters);
+        const rows = await this.#sender.send(() => `renew ${namesOf([request])}`, this.#sql.renewEach, parameters);
         return inOrderOf([request], rows)[0];
       } catch (error) {
         if (!isRowLocked((error as Error).cause)) throw error;
@@ -158,19 +105,23 @@ export class RowsBackend implements Backend {
   }
 
   async release(targets: readonly Target[]): Promise<boolean[]> {
-    const statement = targets.length === 1 ? this.#sql.release : this.#sql.releaseEach;
-    const rows = await this.#send(
-      () => `release ${namesOf(targets)}`,
-      statement,
-      parametersOf(targets, RELEASE_FIELDS),
-    );
-    return targets.length === 1 ? [rows.length > 0] : Array.from(rows[0].freed!, (digit) => digit === "1");
+    if (targets.length === 1) return [(await this.#releaseBy(this.#sql.release, targets)).length > 0];
+    const answers = lanes(targets).map(async (some) => {
+      const [row] = await this.#releaseBy(this.#sql.releaseEach, some);
+      return Array.from(row.freed!, (digit) => digit === "1");
+    });
+    return (await Promise.all(answers)).flat();
+  }
+
+  #releaseBy(statement: string, targets: readonly Target[]): Promise<readonly Row[]> {
+    const parameters = parametersOf(targets, RELEASE_FIELDS);
+    return this.#sender.send(() => `release ${namesOf(targets)}`, statement, parameters);
   }
 
   async list({ names, prefix = "", includeExpired = false }: ListFilter): Promise<LockRow[]> {
     const rows = names
-      ? await this.#send(() => "list locks", this.#sql.listNames, [JSON.stringify(names)])
-      : await this.#send(() => "list locks", this.#sql.list, [prefix, String(includeExpired)]);
+      ? await this.#sender.send(() => "list locks", this.#sql.listNames, [JSON.stringify(names)])
+      : await this.#sender.send(() => "list locks", this.#sql.list, [prefix, String(includeExpired)]);
     return rows.map(toLockRow);
   }
 
@@ -178,7 +129,7 @@ export class RowsBackend implements Backend {
     const [what, statement] = scope === "all"
       ? ["remove every lock", this.#sql.cleanAll]
       : ["clean up expired locks", this.#sql.cleanExpired];
-    const [row] = await this.#send(() => what, statement, []);
+    const [row] = await this.#sender.send(() => what, statement, []);
     return Number(row.cleaned);
   }
 
@@ -201,21 +152,5 @@ export class RowsBackend implements Backend {
     await this.#parts.watching?.close(); // those who wait try once more, and hear that it is over
     await this.#parts.close();
     await this.#parts.client.close();
-  }
-
-  /** Sends a statement: again after a conflict, and once more after the table was restored. */
-  async #send(what: () => string, statement: string, parameters: (string | null)[]): Promise<readonly Row[]> {
-    for (let conflicts = 0, restored = false;;) {
-      try {
-        return await this.#parts.client.send(statement, parameters);
-      } catch (error) {
-        if (isConflict(error) && conflicts++ < CONFLICTS) {
-          await sleep(Math.random() * Math.min(conflicts, CONFLICT_PAUSE));
-        } else if (isMissing(error) && !restored) {
-          restored = true;
-          await this.#parts.restore();
-        } else throw translate(what(), error);
-      }
-    }
   }
 }

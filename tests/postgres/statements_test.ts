@@ -115,3 +115,18 @@ test("a name that is taken often stays in the index of what is held, and is list
   await (await getLock("a", { backend })).unlock();
   assert.deepEqual(await indexed(), []);
 });
+
+test("a row that another transaction keeps is busy, and its neighbours in a crowd have theirs", async () => {
+  const table = freshTable();
+  await using sql = administrator();
+  await using backend = await connect(server.url, { table });
+  const names = Array.from({ length: 100 }, (_, index) => `lock ${index}`);
+  for (const name of [names[3], names[70]]) await (await getLock(name, { backend })).unlock();
+  const locks = await sql.begin(async (tx) => {
+    await tx`SELECT FROM ${sql(table)} WHERE name IN (${names[3]}, ${names[70]}) FOR SHARE`;
+    return await Promise.all(names.map((name) => tryLock(name, { backend })));
+  });
+  assert.deepEqual(names.filter((_, index) => locks[index] === undefined), [names[3], names[70]]);
+  const freed = await Promise.all(locks.map((lock) => lock?.unlock()));
+  assert.equal(freed.filter(Boolean).length, 98);
+});

@@ -1,0 +1,106 @@
+import type { AcquireAnswer, AcquireRequest } from "../../core/backend.ts";
+import { BoundedMap } from "../../core/bounded_map.ts";
+import { sleep } from "../../core/runtime.ts";
+import { answersOf, BUSY } from "./answers.ts";
+import { isRowLocked } from "./errors.ts";
+import type { RowSender } from "./row_sender.ts";
+import { type Row, toLockRow } from "./rows.ts";
+import { ACQUIRE_FIELDS, type Statements } from "./statements.ts";
+import type { Voucher } from "./voucher.ts";
+import { acquisitionOf, lanes, namesOf, parametersOf } from "./wishes.ts";
+
+/** How often a name is asked for that is neither taken nor seen to be held: it changes hands under our eyes. */
+const ROUNDS = 10;
+/** How many contended names are remembered: to forget one costs half a try. */
+const MEMORY = 1_024;
+
+/** Takes names by their rows. */
+export class Acquiring {
+  readonly #sender: RowSender;
+  readonly #sql: Statements;
+  readonly #vouch: (() => Promise<Voucher>) | undefined;
+  /** Names that were last seen held: there a look costs half of a try. */
+  readonly #contended = new BoundedMap<string, true>(MEMORY);
+
+  /** @param vouch The session that vouches for hybrid locks. */
+  constructor(sender: RowSender, sql: Statements, vouch?: () => Promise<Voucher>) {
+    this.#sender = sender;
+    this.#sql = sql;
+    this.#vouch = vouch;
+  }
+
+  /** The name may be free by now. */
+  noteFree(name: string): void {
+    this.#contended.delete(name);
+  }
+
+  /** Takes each name that is free. */
+  async takeEach(requests: readonly AcquireRequest[]): Promise<AcquireAnswer[]> {
+    if (requests.length === 1) return [await this.#takeOne(requests[0])];
+    const answers = await Promise.all(lanes(requests).map((some) => this.#takeSome(some)));
+    return answers.flat();
+  }
+
+  async #takeOne(request: AcquireRequest): Promise<AcquireAnswer> {
+    return await this.#peek(request) ?? (await this.#take([request], false))?.[0] ?? BUSY;
+  }
+
+  async #takeSome(requests: readonly AcquireRequest[]): Promise<AcquireAnswer[]> {
+    // a row that another transaction keeps, as guard does, is no reason for the others not to have theirs
+    return await this.#take(requests, false) ?? await Promise.all(requests.map((request) => this.#takeOne(request)));
+  }
+
+  /** Takes all names or none. */
+  async takeAll(requests: readonly AcquireRequest[]): Promise<AcquireAnswer[]> {
+    return await this.#take(requests, true) ?? requests.map(() => BUSY);
+  }
+
+  /** Looks whether a name that was held is held still; `undefined` when it has to be tried for. */
+  async #peek({ name, owner, plainNo }: AcquireRequest): Promise<AcquireAnswer | undefined> {
+    if (!this.#contended.has(name)) return undefined;
+    const what = () => `acquire lock ${JSON.stringify(name)}`;
+    const [row] = await this.#sender.send(what, plainNo ? this.#sql.glance : this.#sql.peek, [name, owner]);
+    if (row && row.mine !== "true") return plainNo ? BUSY : { granted: false, holder: toLockRow(row) };
+    this.#contended.delete(name);
+    return undefined;
+  }
+
+  /** Asks until it is known of each name whether it was taken; `undefined` when a row was waited for in vain. */
+  async #take(requests: readonly AcquireRequest[], allOrNothing: boolean): Promise<AcquireAnswer[] | undefined> {
+    const answers = new Map<string, AcquireAnswer>();
+    let open = requests;
+    for (let round = 0; open.length > 0 && round < ROUNDS; round++) {
+      const voucher = await this.#vouch?.();
+      const rows = await this.#attempt(open, allOrNothing, voucher);
+      if (rows === undefined) return undefined;
+      const found = answersOf(rows, open, voucher);
+      for (const [name, answer] of found) {
+        answers.set(name, answer);
+        if (!answer.granted) this.#contended.set(name, true);
+      }
+      if (answers.size === requests.length || (allOrNothing && found.size > 0)) break;
+      open = open.filter(({ name }) => !answers.has(name));
+      if (voucher?.lifeline.ended === undefined && round > 1) await sleep(round * Math.random());
+    }
+    return requests.map(({ name }) => answers.get(name) ?? BUSY);
+  }
+
+  /** One statement; `undefined` when it waited too long for a row. */
+  async #attempt(
+    requests: readonly AcquireRequest[],
+    allOrNothing: boolean,
+    voucher: Voucher | undefined,
+  ): Promise<readonly Row[] | undefined> {
+    const { acquire, acquireEach, acquireAll } = this.#sql;
+    const several = allOrNothing ? acquireAll : acquireEach;
+    const statement = requests.length === 1 ? acquire : several;
+    const wishes = requests.map(acquisitionOf);
+    const parameters = [...parametersOf(wishes, ACQUIRE_FIELDS), voucher?.key ?? null, voucher?.pid ?? null];
+    try {
+      return await this.#sender.send(() => `acquire ${namesOf(requests)}`, statement, parameters);
+    } catch (error) {
+      if (isRowLocked((error as Error).cause)) return undefined;
+      throw error;
+    }
+  }
+}

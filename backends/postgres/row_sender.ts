@@ -1,0 +1,36 @@
+import { sleep } from "../../core/runtime.ts";
+import type { Client } from "./client.ts";
+import { isConflict, isMissing, translate } from "./errors.ts";
+import type { Row } from "./rows.ts";
+
+/** How often a statement that got into another's way is sent again, and the longest pause before that (ms). */
+const CONFLICTS = 30;
+const CONFLICT_PAUSE = 20;
+
+/** Sends the statements of one table: again after a conflict, and once more after the table was restored. */
+export class RowSender {
+  readonly #client: Client;
+  readonly #restore: () => Promise<void>;
+
+  /** @param restore Makes sure of the table again, after somebody dropped it. */
+  constructor(client: Client, restore: () => Promise<void>) {
+    this.#client = client;
+    this.#restore = restore;
+  }
+
+  /** @param what What is to be done, for an error's sentence. */
+  async send(what: () => string, statement: string, parameters: (string | null)[]): Promise<readonly Row[]> {
+    for (let conflicts = 0, restored = false;;) {
+      try {
+        return await this.#client.send(statement, parameters);
+      } catch (error) {
+        if (isConflict(error) && conflicts++ < CONFLICTS) {
+          await sleep(Math.random() * Math.min(conflicts, CONFLICT_PAUSE));
+        } else if (isMissing(error) && !restored) {
+          restored = true;
+          await this.#restore();
+        } else throw translate(what(), error);
+      }
+    }
+  }
+}
