@@ -7,7 +7,7 @@ import type { RowSender } from "./row_sender.ts";
 import { type Row, toLockRow } from "./rows.ts";
 import { ACQUIRE_FIELDS, type Statements } from "./statements.ts";
 import type { Voucher } from "./voucher.ts";
-import { acquisitionOf, lanes, namesOf, parametersOf } from "./wishes.ts";
+import { acquisitionOf, namesOf, parametersOf } from "./wishes.ts";
 
 /** How often a name is asked for that is neither taken nor seen to be held: it changes hands under our eyes. */
 const ROUNDS = 10;
@@ -37,17 +37,12 @@ export class Acquiring {
   /** Takes each name that is free. */
   async takeEach(requests: readonly AcquireRequest[]): Promise<AcquireAnswer[]> {
     if (requests.length === 1) return [await this.#takeOne(requests[0])];
-    const answers = await Promise.all(lanes(requests).map((some) => this.#takeSome(some)));
-    return answers.flat();
+    // a row that another transaction keeps, as guard does, is no reason for the others not to have theirs
+    return await this.#take(requests, false) ?? await Promise.all(requests.map((request) => this.#takeOne(request)));
   }
 
   async #takeOne(request: AcquireRequest): Promise<AcquireAnswer> {
     return await this.#peek(request) ?? (await this.#take([request], false))?.[0] ?? BUSY;
-  }
-
-  async #takeSome(requests: readonly AcquireRequest[]): Promise<AcquireAnswer[]> {
-    // a row that another transaction keeps, as guard does, is no reason for the others not to have theirs
-    return await this.#take(requests, false) ?? await Promise.all(requests.map((request) => this.#takeOne(request)));
   }
 
   /** Takes all names or none. */

@@ -19,11 +19,11 @@ import type { Client } from "./client.ts";
 import { isRowLocked } from "./errors.ts";
 import { guardOn } from "./guarding.ts";
 import { RowSender } from "./row_sender.ts";
-import { type Row, toLockRow } from "./rows.ts";
+import { toLockRow } from "./rows.ts";
 import { RELEASE_FIELDS, RENEW_FIELDS, type Statements } from "./statements.ts";
 import type { Voucher } from "./voucher.ts";
 import type { Watching } from "./watching.ts";
-import { lanes, namesOf, parametersOf, severalOf, wishOf } from "./wishes.ts";
+import { namesOf, parametersOf, severalOf, wishOf } from "./wishes.ts";
 
 /** What a backend with rows is made of. */
 export interface RowsParts {
@@ -105,17 +105,10 @@ export class RowsBackend implements Backend {
   }
 
   async release(targets: readonly Target[]): Promise<boolean[]> {
-    if (targets.length === 1) return [(await this.#releaseBy(this.#sql.release, targets)).length > 0];
-    const answers = lanes(targets).map(async (some) => {
-      const [row] = await this.#releaseBy(this.#sql.releaseEach, some);
-      return Array.from(row.freed!, (digit) => digit === "1");
-    });
-    return (await Promise.all(answers)).flat();
-  }
-
-  #releaseBy(statement: string, targets: readonly Target[]): Promise<readonly Row[]> {
+    const statement = targets.length === 1 ? this.#sql.release : this.#sql.releaseEach;
     const parameters = parametersOf(targets, RELEASE_FIELDS);
-    return this.#sender.send(() => `release ${namesOf(targets)}`, statement, parameters);
+    const rows = await this.#sender.send(() => `release ${namesOf(targets)}`, statement, parameters);
+    return targets.length === 1 ? [rows.length > 0] : Array.from(rows[0].freed!, (digit) => digit === "1");
   }
 
   async list({ names, prefix = "", includeExpired = false }: ListFilter): Promise<LockRow[]> {

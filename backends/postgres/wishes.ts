@@ -32,16 +32,6 @@ function arrayOf(values: readonly (string | null)[]): string {
   return `{${values.map((value) => value === null ? "NULL" : `"${value.replace(/["\\]/g, "\\$&")}"`).join(",")}}`;
 }
 
-/** So many wishes and more go in two statements abreast, since the server then has work for two processors. */
-const ABREAST = 64;
-
-/** Parts of what is wanted for statements that go at the same time, each a transaction of its own. */
-export function lanes<T>(wanted: readonly T[]): (readonly T[])[] {
-  if (wanted.length < ABREAST) return [wanted];
-  const middle = wanted.length >> 1;
-  return [wanted.slice(0, middle), wanted.slice(middle)];
-}
-
 /** An attempt as the statement takes it. */
 export function acquisitionOf(request: AcquireRequest): Record<typeof ACQUIRE_FIELDS[number], string | null> {
   const { name, owner, duration, lockedBy: holder, lockProcess, metadata } = request;

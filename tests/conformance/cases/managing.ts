@@ -128,9 +128,9 @@ export const managing: readonly Case[] = [
 
   withRows("autoRenew keeps all of them", async ({ backend, another }) => {
     const other = await another();
-    await using mgr = await LockMgr.acquire("a", { backend, expires: 0.2, autoRenew: true });
+    await using mgr = await LockMgr.acquire("a", { backend, expires: 0.5, autoRenew: true });
     await mgr.lock("b");
-    const clock = await getLock("clock", { backend, expires: 0.6 });
+    const clock = await getLock("clock", { backend, expires: 1.2 });
     await aborted(clock.signal);
     for (const name of ["a", "b"]) assert.equal(await tryLock(name, { backend: other }), undefined);
   }),
