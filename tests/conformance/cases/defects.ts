@@ -171,9 +171,9 @@ export const defects: readonly Case[] = [
   withRows(
     "defect 12, no token, no heartbeat, no loss signal: all three are there, and names are alike everywhere",
     async ({ backend, another }) => {
-      const first = await getLock("CaseKey", { backend, expires: 0.3, autoRenew: true });
+      const first = await getLock("CaseKey", { backend, expires: 0.5, autoRenew: true });
       const twin = await getLock("casekey", { backend });
-      const clock = await getLock("clock", { backend, expires: 0.6 });
+      const clock = await getLock("clock", { backend, expires: 1.1 });
       await aborted(clock.signal);
       assert.equal(first.held, true);
       const other = await another();

@@ -59,9 +59,9 @@ export const holding: readonly Case[] = [
 
   withRows("autoRenew keeps a lease alive until release", async ({ backend, another }) => {
     const other = await another();
-    const lock = await getLock("a", { backend, expires: 0.3, autoRenew: true });
-    const short = await getLock("clock", { backend, expires: 0.9 });
-    await aborted(short.signal); // three leases later
+    const lock = await getLock("a", { backend, expires: 0.5, autoRenew: true });
+    const short = await getLock("clock", { backend, expires: 1.2 });
+    await aborted(short.signal); // two leases later
     assert.equal(lock.held, true);
     assert.equal(await tryLock("a", { backend: other }), undefined);
     assert.equal(await lock.unlock(), true);
