@@ -164,7 +164,9 @@ export class Crew implements AsyncDisposable {
     for (const file of await readdir(this.#directory)) {
       if (!file.endsWith(".jsonl")) continue;
       const text = await readFile(join(this.#directory, file), "utf8");
-      for (const line of text.split("\n")) if (line) events.push(JSON.parse(line));
+      // a SIGKILL can cut a write where a page of the file ends: that step was not taken, so nobody needs to know of it
+      const lines = text.slice(0, text.lastIndexOf("\n") + 1).split("\n");
+      for (const line of lines) if (line) events.push(JSON.parse(line));
     }
     return events;
   }

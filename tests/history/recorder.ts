@@ -22,7 +22,7 @@ import type { Completed, HistoryEvent, Invoked } from "./events.ts";
 /** Where events go. */
 export type Sink = (event: HistoryEvent) => void;
 
-/** A file with one event a line. Each is in the kernel's hands before the next step: no SIGKILL takes it back. */
+/** A file with one event a line. Each is in the kernel's hands before the next step: no SIGKILL takes a whole one back. */
 export function fileSink(path: string): Sink {
   return (event) => appendFileSync(path, `${JSON.stringify(event)}\n`);
 }
