@@ -1,3 +1,4 @@
+import { BoundedMap } from "../../core/bounded_map.ts";
 import type { Connector } from "./connector.ts";
 import { translate } from "./errors.ts";
 import { requireServer } from "./server.ts";
@@ -10,8 +11,10 @@ import { sessionName } from "./session_names.ts";
  */
 const PER_CONNECTION = 300;
 
-/** The clock of the moment, not of the statement's start: it is read when the lock is held already. */
-export const CLOCK_NOW = "TIMESTAMPDIFF(MICROSECOND, '1970-01-01', SYSDATE(6))";
+/** Names in one statement, at most. */
+const TOGETHER = 250;
+/** How many names' digests are remembered: names are mostly taken again and again. */
+const MEMORY = 8_192;
 
 /** A connection, and how many locks ride on it or are about to. */
 export interface Carrier {
@@ -21,10 +24,19 @@ export interface Carrier {
   load: number;
 }
 
+/** Places for locks on a connection, which one statement takes. */
+export interface Share {
+  /** The connection. */
+  readonly carrier: Carrier;
+  /** How many places. */
+  readonly places: number;
+}
+
 /** The connections that carry session locks: as few as are needed. */
 export class Carriers {
   readonly #connector: Connector;
   readonly #all: Carrier[] = [];
+  readonly #digests = new BoundedMap<string, string>(MEMORY);
   #opening: Promise<Carrier> | undefined;
   /** Whether the clock stands still within a statement, so that it has to be read by the next one. */
   stoppedClock = false;
@@ -35,17 +47,40 @@ export class Carriers {
 
   /** The server-side name of a lock. */
   async digest(name: string): Promise<string> {
-    const server = this.#connector.known ?? (await this.roomy("name a lock"), this.#connector.known!);
-    return await sessionName(server, this.#connector.target.options.table, name);
+    return this.#digests.get(name) ?? await this.#compute(name);
   }
 
-  /** A connection with room for one more lock, which is counted at once: many may ask in the same moment. */
-  async reserve(what: string): Promise<Carrier> {
-    for (;;) {
-      const carrier = await this.roomy(what);
-      if (carrier.load++ < PER_CONNECTION) return carrier;
-      carrier.load--; // others were quicker
+  /** The server-side names of locks. */
+  async digests(names: readonly string[]): Promise<string[]> {
+    const known = names.map((name) => this.#digests.get(name));
+    if (!known.includes(undefined)) return known as string[];
+    return await Promise.all(names.map((name, index) => known[index] ?? this.#compute(name)));
+  }
+
+  async #compute(name: string): Promise<string> {
+    const server = this.#connector.known ?? (await this.roomy("name a lock"), this.#connector.known!);
+    const digest = await sessionName(server, this.#connector.target.options.table, name);
+    this.#digests.set(name, digest);
+    return digest;
+  }
+
+  /** Connections with room for so many more locks together, which are counted at once: many may ask in the same moment. */
+  async reserve(count: number, what: string): Promise<Share[]> {
+    const shares: Share[] = [];
+    try {
+      for (let left = count; left > 0;) {
+        const carrier = await this.roomy(what);
+        const places = Math.min(PER_CONNECTION - carrier.load, left, TOGETHER);
+        if (places <= 0) continue; // others were quicker
+        carrier.load += places;
+        left -= places;
+        shares.push({ carrier, places });
+      }
+    } catch (error) {
+      for (const { carrier, places } of shares) carrier.load -= places;
+      throw error;
     }
+    return shares;
   }
 
   /** A connection with room for one more lock. */

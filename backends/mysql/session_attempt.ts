@@ -1,45 +1,62 @@
 import { BackendError } from "../../core/errors.ts";
-import { CLOCK_NOW } from "./carriers.ts";
 import { isInterruption, translate } from "./errors.ts";
 import type { SessionConnection } from "./session_connection.ts";
+import { acquireEach, ANOTHERS, CLOCK_NOW, DONE, releaseEach } from "./session_statements.ts";
 
 /** How often giving back is tried when the statement is killed each time. */
 const TRIES = 5;
 
+/** What came of a try. */
+export interface Attempt {
+  /** Which of the locks were taken. */
+  readonly taken: readonly boolean[];
+  /** The server's clock (µs) when it had granted them all. */
+  readonly clock: number;
+}
+
 /**
- * Tries once to take a lock of the server's.
+ * Tries once to take locks of the server's, none of which the connection has. After an error it has none of them.
  *
- * @param digest The lock's name on the server.
+ * @param digests The locks' names on the server.
  * @param stoppedClock Whether the clock stands still within a statement: then it is read by a second one.
- * @returns The server's clock under the lock (µs), or `undefined` when another has it.
  */
-export async function takeLock(
+export async function takeLocks(
   what: string,
   connection: SessionConnection,
-  digest: string,
+  digests: readonly string[],
   stoppedClock: boolean,
-): Promise<number | undefined> {
+): Promise<Attempt> {
   try {
-    const { rows: [[got, clock]] } = await connection.query(`SELECT GET_LOCK('${digest}', 0), ${CLOCK_NOW}`);
-    if (got === "0") return undefined;
-    if (got === null) {
-      throw new BackendError(`Cannot ${what}: the server refused or the statement was killed`, { retryable: true });
-    }
-    return Number(stoppedClock ? (await connection.query(`SELECT ${CLOCK_NOW}`)).rows[0][0] : clock);
+    const { rows: [[got, clock]] } = await connection.query(acquireEach(digests));
+    const taken = digests.map((_, index) => isTaken(what, got?.[index]));
+    if (!stoppedClock || !taken.includes(true)) return { taken, clock: Number(clock) };
+    const { rows: [[later]] } = await connection.query(`SELECT ${CLOCK_NOW} AS clock`);
+    return { taken, clock: Number(later) };
   } catch (error) {
-    await makeSureFree(connection, digest);
+    await makeSureFree(connection, digests);
     throw translate(what, error);
   }
 }
 
-/** An error does not mean that the lock was not granted: it is given back, or the connection ended with all it holds. */
-async function makeSureFree(connection: SessionConnection, digest: string): Promise<void> {
+function isTaken(what: string, letter: string | undefined): boolean {
+  if (letter === DONE || letter === ANOTHERS) return letter === DONE;
+  throw new BackendError(`Cannot ${what}: the server refused or the statement was killed`, { retryable: true });
+}
+
+/** An error does not mean that no lock was granted: they are given back, or the connection ended with all it holds. */
+export async function makeSureFree(connection: SessionConnection, digests: readonly string[]): Promise<void> {
   for (let tries = 1; !connection.ended; tries++) {
     try {
-      await connection.query(`SELECT RELEASE_LOCK('${digest}')`);
+      await connection.query(releaseEach(digests));
       return;
     } catch (error) {
       if (tries === TRIES || !isInterruption(error)) return connection.end(error as Error);
     }
   }
+}
+
+/** Frees locks that the connection has; answers which it had indeed. */
+export async function freeLocks(connection: SessionConnection, digests: readonly string[]): Promise<boolean[]> {
+  const { rows: [[freed]] } = await connection.query(releaseEach(digests));
+  return digests.map((_, index) => freed?.[index] === DONE); // else another's by now, or nobody's
 }

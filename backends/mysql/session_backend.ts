@@ -11,39 +11,29 @@ import type {
   Target,
 } from "../../core/backend.ts";
 import { UnsupportedError } from "../../core/errors.ts";
-import { type Carrier, Carriers, CLOCK_NOW } from "./carriers.ts";
+import { Carriers } from "./carriers.ts";
 import type { Connector } from "./connector.ts";
-import { endsConnection, translate } from "./errors.ts";
+import { translate } from "./errors.ts";
 import { examine } from "./examine.ts";
 import { Polling } from "./polling.ts";
-import { foreignRow, heldRow } from "./session_rows.ts";
-import { takeLock } from "./session_attempt.ts";
+import { SessionLocks } from "./session_locks.ts";
+import { foreignRow } from "./session_rows.ts";
+import { areFree, CLOCK_NOW, DONE } from "./session_statements.ts";
 import { holdersOfSessionLocks, observations } from "./witnesses.ts";
-
-/** A lock that this backend holds. */
-interface Held {
-  readonly owner: string;
-  readonly row: LockRow;
-  /** The name on the server. */
-  readonly digest: string;
-  readonly carrier: Carrier;
-}
 
 /** Locks that the server ties to a connection: GET_LOCK, many of them on few connections. */
 export class SessionBackend implements Backend {
   readonly engine = "mysql";
   readonly mode = "session";
-  readonly singly = true;
   readonly #connector: Connector;
-  readonly #held = new Map<string, Held>();
-  /** Names that are being asked for: the server would let the same connection in twice. */
-  readonly #asking = new Set<string>();
   readonly #carriers: Carriers;
+  readonly #locks: SessionLocks;
   readonly #polling: Polling;
 
   constructor(connector: Connector) {
     this.#connector = connector;
     this.#carriers = new Carriers(connector);
+    this.#locks = new SessionLocks(this.#carriers);
     this.#polling = new Polling((names) => this.#whichHeld(names));
   }
 
@@ -52,64 +42,12 @@ export class SessionBackend implements Backend {
     await this.#carriers.roomy("connect");
   }
 
-  async acquire(requests: readonly AcquireRequest[]): Promise<AcquireAnswer[]> {
-    return await Promise.all(requests.map((request) => this.#take(request)));
+  acquire(requests: readonly AcquireRequest[]): Promise<AcquireAnswer[]> {
+    return this.#locks.take(requests);
   }
 
-  async #take(request: AcquireRequest): Promise<AcquireAnswer> {
-    const { name, owner } = request;
-    const held = this.#heldHere(name);
-    if (held?.owner === owner) return { granted: true, row: held.row, lifeline: held.carrier.connection };
-    if (held || this.#asking.has(name)) return { granted: false, holder: held?.row };
-    this.#asking.add(name);
-    try {
-      return await this.#ask(request);
-    } finally {
-      this.#asking.delete(name);
-    }
-  }
-
-  async #ask(request: AcquireRequest): Promise<AcquireAnswer> {
-    const what = `acquire lock ${JSON.stringify(request.name)}`;
-    const digest = await this.#carriers.digest(request.name);
-    const carrier = await this.#carriers.reserve(what);
-    const { connection } = carrier;
-    let granted = false;
-    try {
-      const clock = await takeLock(what, connection, digest, this.#carriers.stoppedClock);
-      if (clock === undefined) return { granted: false, holder: undefined };
-      granted = true;
-      const row = heldRow(request, clock, connection.id);
-      this.#held.set(request.name, { owner: request.owner, row, digest, carrier });
-      return { granted: true, row, lifeline: connection };
-    } finally {
-      if (!granted) carrier.load--;
-    }
-  }
-
-  async release(targets: readonly Target[]): Promise<boolean[]> {
-    return await Promise.all(targets.map((target) => this.#release(target)));
-  }
-
-  async #release({ name, owner }: Target): Promise<boolean> {
-    const held = this.#heldHere(name);
-    if (!held || held.owner !== owner) return false;
-    const what = `release lock ${JSON.stringify(name)}`;
-    const { connection } = held.carrier;
-    try {
-      const { rows: [[released]] } = await connection.query(`SELECT RELEASE_LOCK('${held.digest}')`);
-      this.#forget(name, held);
-      return released === "1"; // 0: another's by now; NULL: nobody's
-    } catch (error) {
-      if (connection.ended || endsConnection(error)) this.#forget(name, held);
-      throw translate(what, error);
-    }
-  }
-
-  #forget(name: string, held: Held): void {
-    if (this.#held.get(name) !== held) return;
-    this.#held.delete(name);
-    held.carrier.load--;
+  release(targets: readonly Target[]): Promise<boolean[]> {
+    return this.#locks.free(targets);
   }
 
   renew(_requests: readonly RenewRequest[]): Promise<(LockRow | undefined)[]> {
@@ -117,7 +55,7 @@ export class SessionBackend implements Backend {
   }
 
   async list({ names, prefix = "" }: ListFilter): Promise<LockRow[]> {
-    const own = [...this.#held.keys()].sort().map((name) => this.#heldHere(name)?.row)
+    const own = this.#locks.names.sort().map((name) => this.#locks.find(name)?.row)
       .filter((row) => row !== undefined);
     if (!names) return own.filter(({ name }) => name.startsWith(prefix));
     const rows: LockRow[] = [];
@@ -131,7 +69,7 @@ export class SessionBackend implements Backend {
   /** What the server says of a lock that is not held through this backend. */
   async #foreign(name: string): Promise<LockRow | undefined> {
     const { connection } = await this.#carriers.roomy("list locks");
-    const sql = `SELECT IS_USED_LOCK('${await this.#carriers.digest(name)}'), ${CLOCK_NOW}`;
+    const sql = `SELECT IS_USED_LOCK('${await this.#carriers.digest(name)}') AS id, ${CLOCK_NOW} AS clock`;
     const { rows: [[id, clock]] } = await connection.query(sql).catch((error) => {
       throw translate("list locks", error);
     });
@@ -150,11 +88,11 @@ export class SessionBackend implements Backend {
   }
 
   async verify({ name, owner }: Claim): Promise<boolean> {
-    const held = this.#heldHere(name);
+    const held = this.#locks.find(name);
     if (held?.owner !== owner) return false;
     const { connection } = held.carrier;
     try {
-      const { rows } = await connection.query(`SELECT IS_USED_LOCK('${held.digest}') = CONNECTION_ID()`);
+      const { rows } = await connection.query(`SELECT IS_USED_LOCK('${held.digest}') = CONNECTION_ID() AS own`);
       return rows[0][0] === "1";
     } catch (error) {
       if (connection.ended) return false; // the server frees what an ended connection held
@@ -174,9 +112,8 @@ export class SessionBackend implements Backend {
 
   async #whichHeld(names: string[]): Promise<Set<string>> {
     const { connection } = await this.#carriers.roomy("wait for locks");
-    const digests = await Promise.all(names.map((name) => this.#carriers.digest(name)));
-    const { rows: [used] } = await connection.query(`SELECT ${digests.map((digest) => `IS_USED_LOCK('${digest}')`)}`);
-    return new Set(names.filter((_, index) => used[index] !== null));
+    const { rows: [[free]] } = await connection.query(areFree(await this.#carriers.digests(names)));
+    return new Set(names.filter((_, index) => free?.[index] !== DONE));
   }
 
   examine(): Promise<Finding[]> {
@@ -187,13 +124,5 @@ export class SessionBackend implements Backend {
   async [Symbol.asyncDispose](): Promise<void> {
     this.#connector.close();
     this.#polling.close();
-  }
-
-  /** A lock of this backend whose connection still lives. */
-  #heldHere(name: string): Held | undefined {
-    const held = this.#held.get(name);
-    if (!held?.carrier.connection.ended) return held;
-    this.#forget(name, held);
-    return undefined;
   }
 }
