@@ -118,7 +118,7 @@ for (const how of ["QUERY", "CONNECTION"] as const) {
           for (const id of ids) await place.ask(`KILL ${how} ${id}`).catch(() => {});
         }
       })();
-      for (let round = 0; round < 40; round++) {
+      for (let round = 0; round < 40 || (failures === 0 && round < 1_000); round++) {
         const answers = await backend.acquire(requests).catch(() => undefined);
         if (answers === undefined) {
           failures++;
