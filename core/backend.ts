@@ -278,8 +278,6 @@ export interface Backend extends AsyncDisposable {
   readonly mode: Mode;
   /** Whether `shared` requests can be served. */
   readonly sharing?: boolean;
-  /** Whether the engine asks for locks one by one anyway: then nobody waits to travel with others. */
-  readonly singly?: boolean;
   /**
    * One atomic attempt for each request, never waiting. With `allOrNothing`, either every name is granted or nothing
    * changes; then the names that were free are answered as not granted, without a holder.

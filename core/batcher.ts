@@ -17,7 +17,6 @@ type Send<Request, Answer> = (requests: readonly Request[]) => Promise<Answer[]>
 export class Batcher<Request extends { readonly name: string }, Answer> {
   readonly #send: Send<Request, Answer>;
   readonly #road: Road;
-  readonly #never: boolean;
   #waiting: Asker<Request, Answer>[] = [];
   /** The number of the request under way that others wait for; 0 for none. */
   #underWay = 0;
@@ -30,16 +29,14 @@ export class Batcher<Request extends { readonly name: string }, Answer> {
   #crowded = false;
   #timer: Timer | undefined;
 
-  /** @param never Whether each request goes alone, whoever else is there. */
-  constructor(send: Send<Request, Answer>, road: Road, never = false) {
+  constructor(send: Send<Request, Answer>, road: Road) {
     this.#send = send;
     this.#road = road;
-    this.#never = never;
   }
 
   /** Sends a request, with others or alone, and again if it failed with an error that may pass. */
   send(asker: Asker<Request, Answer>): void {
-    if (this.#never || (this.#underWay === 0 && !this.#crowded && !this.#leaving)) this.#alone(asker);
+    if (this.#underWay === 0 && !this.#crowded && !this.#leaving) this.#alone(asker);
     else this.#join(asker);
   }
 

@@ -31,13 +31,12 @@ const batchesOf = new WeakMap<Backend, Batches>();
 export function batched(backend: Backend): Batches {
   let batches = batchesOf.get(backend);
   if (batches === undefined) {
-    const never = backend.singly === true;
     const road = new Road();
     batches = {
       lines: new BoundedMap(LINES, ({ running }) => running),
-      acquire: new Batcher((requests) => backend.acquire(requests), road, never),
-      renew: new Batcher((requests) => backend.renew(requests), road, never),
-      release: new Batcher((targets) => backend.release(targets), road, never),
+      acquire: new Batcher((requests) => backend.acquire(requests), road),
+      renew: new Batcher((requests) => backend.renew(requests), road),
+      release: new Batcher((targets) => backend.release(targets), road),
     };
     batchesOf.set(backend, batches);
   }

@@ -195,12 +195,12 @@ export class RowBackend implements Backend {
     return examine(this.#connector, this.mode);
   }
 
-  // deno-lint-ignore require-await -- the interface is asynchronous
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#turns.close();
+    const turns = this.#turns.close();
     this.#sessions?.close();
     this.#table.close();
     this.#connector.close();
     this.#polling.close();
+    await turns;
   }
 }

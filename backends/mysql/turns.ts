@@ -1,3 +1,4 @@
+import { afterwards } from "../../core/runtime.ts";
 import type { Connection } from "./connection.ts";
 import type { Polling } from "./polling.ts";
 import { Turn } from "./turn.ts";
@@ -31,6 +32,7 @@ export class Turns {
   readonly #polling: Polling;
   readonly #turns = new Map<string, Turn>();
   readonly #most: number;
+  readonly #running = new Set<Promise<void>>();
   #useless = false;
 
   constructor(source: TurnSource, polling: Polling) {
@@ -44,7 +46,7 @@ export class Turns {
     const turn = this.#turns.get(name);
     if (ours) turn?.keep();
     else if (turn) turn.want();
-    else if (!this.#useless && this.#turns.size < this.#most && this.#polling.isAwaited(name)) this.#queue(name);
+    else if (!this.#useless && this.#turns.size < this.#most && this.#polling.isAwaited(name)) this.#start(name);
   }
 
   /** This process releases the name; whether others may be in line. */
@@ -60,10 +62,18 @@ export class Turns {
     if (turn?.wanted && !this.#polling.isAwaited(name)) turn.end();
   }
 
-  /** Gives up all turns. */
-  close(): void {
+  /** Gives up all turns; they are over when their connections have ended. */
+  async close(): Promise<void> {
     this.#useless = true;
     for (const turn of this.#turns.values()) turn.end();
+    if (this.#running.size === 0) return;
+    await Promise.all(this.#running);
+    await new Promise<void>(afterwards); // what was being written to a socket is over then too
+  }
+
+  #start(name: string): void {
+    const running = this.#queue(name).finally(() => this.#running.delete(running));
+    this.#running.add(running);
   }
 
   async #queue(name: string): Promise<void> {
