@@ -1,8 +1,9 @@
 import type { AcquireAnswer, AcquireRequest, Target } from "../../core/backend.ts";
+import { BUSY } from "./answers.ts";
 import { translate } from "./errors.ts";
 import { type Held, stampOf } from "./held_locks.ts";
 import type { Session } from "./session.ts";
-import { BUSY, type LockParts, undo } from "./session_parts.ts";
+import { type LockParts, undo } from "./session_parts.ts";
 import { DONE } from "./session_statements.ts";
 import { namesOf } from "./wishes.ts";
 

@@ -11,6 +11,7 @@ import type {
   Target,
 } from "../../core/backend.ts";
 import { UnsupportedError } from "../../core/errors.ts";
+import { BUSY } from "./answers.ts";
 import { announcingForSessions } from "./announcing.ts";
 import { closeAdvisorySessions } from "./advisory_sessions.ts";
 import type { Client } from "./client.ts";
@@ -23,7 +24,6 @@ import { namespaceOf } from "./schema.ts";
 import { Queueing } from "./queueing.ts";
 import { SessionKeys } from "./session_keys.ts";
 import { SessionLocks } from "./session_locks.ts";
-import { BUSY } from "./session_parts.ts";
 import { Sessions } from "./sessions.ts";
 import { type SessionStatements, sessionStatementsFor } from "./session_statements.ts";
 import { pauseOf, Watching } from "./watching.ts";

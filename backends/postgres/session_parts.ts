@@ -1,4 +1,3 @@
-import type { AcquireAnswer } from "../../core/backend.ts";
 import type { HeldLocks } from "./held_locks.ts";
 import type { Queueing } from "./queueing.ts";
 import type { Session } from "./session.ts";
@@ -15,9 +14,6 @@ export interface LockParts {
   readonly queueing: Queueing | undefined;
   readonly held: HeldLocks;
 }
-
-/** Held by another session. */
-export const BUSY: AcquireAnswer = { granted: false, holder: undefined };
 
 /** An error does not mean that nothing was granted: it is given back, or the session with it. */
 export async function undo(session: Session, release: string, keys: string): Promise<void> {

@@ -6,6 +6,7 @@
  * @module
  */
 import { waitingForAny } from "./announcing.ts";
+import { microseconds } from "./fragments.ts";
 import { literal, tellIfAwaited, waitingForKey } from "./keys.ts";
 import { namespaceOf, quoted, sequenceOf } from "./schema.ts";
 import { sessionKeyOf } from "./session_keys.ts";
@@ -43,7 +44,7 @@ export interface SessionStatements {
 const KEY = "(SELECT $1::text::bigint AS key) AS k";
 const KEYS = "unnest($1::text::bigint[]) AS key";
 
-const NOW = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint::text";
+const NOW = `${microseconds("clock_timestamp()")}::text`;
 
 /** Joins `pg_locks` to a key: a 64-bit key is two halves there. */
 function heldBy(key: string): string {

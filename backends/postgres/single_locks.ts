@@ -1,9 +1,10 @@
 import type { AcquireAnswer, AcquireRequest, Target } from "../../core/backend.ts";
 import { UnsupportedError } from "../../core/errors.ts";
+import { BUSY } from "./answers.ts";
 import { translate } from "./errors.ts";
 import { type Held, holderOf, rowsOf, stampOf } from "./held_locks.ts";
 import type { Session } from "./session.ts";
-import { BUSY, type LockParts, undo } from "./session_parts.ts";
+import { type LockParts, undo } from "./session_parts.ts";
 
 /** Session locks that are taken and freed by a statement each, whatever is wanted. */
 export class SingleLocks {
