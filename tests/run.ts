@@ -12,7 +12,7 @@ import { readdir } from "node:fs/promises";
 import { join, sep } from "node:path";
 import process from "node:process";
 import { pages } from "./docs/pages.ts";
-import { type Counts, sentence, sum } from "./running/results.ts";
+import { type Counts, type Failure, sentence, sum } from "./running/results.ts";
 import { runDeno, runExamples, runOn, type RunResult } from "./running/runners.ts";
 import { makeStageFor, type Stage } from "./running/stages.ts";
 import { programOf, versionOf } from "./runtimes/installing.ts";
@@ -25,11 +25,15 @@ const EMBEDDED = { LOCKMGR_TEST_ENGINES: "sqlite" };
 /** The folder whose tests run from the package alone. */
 const PACKAGED = "tests/package";
 
+/** So many lines of what went wrong are told of each failed test at the end. */
+const LINES_TOLD = 20;
+
 /** One line of the table. */
 interface Line {
   readonly runtime: string;
   readonly subject: string;
   readonly counts: Counts;
+  readonly failures: readonly Failure[];
   readonly seconds: number;
 }
 
@@ -61,14 +65,16 @@ async function line(runtime: string, subject: string, work: () => Promise<RunRes
   try {
     result = await work();
   } catch (error) {
-    result = { counts: { passed: 0, failed: 1, skipped: 0 }, output: `${(error as Error).message}\n` };
+    const { message } = error as Error;
+    const failures = [{ name: "cannot be run", file: "", text: message }];
+    result = { counts: { passed: 0, failed: 1, skipped: 0 }, failures, output: `${message}\n` };
     live = false;
   }
-  const { counts, output } = result;
+  const { counts, failures, output } = result;
   if (counts.failed > 0 && !live) console.log(output);
   const seconds = (performance.now() - startedAt) / 1e3;
   console.log(`${runtime}, ${subject}: ${sentence(counts)} (${seconds.toFixed(1)} s)`);
-  lines.push({ runtime, subject, counts, seconds });
+  lines.push({ runtime, subject, counts, failures, seconds });
 }
 
 /** A runtime that cannot be had is one test skipped; in CI, where nobody reads that, one failed. */
@@ -77,9 +83,11 @@ async function findProgram(runtime: Runtime): Promise<{ program: string; name: s
     const program = await programOf(runtime);
     return { program, name: `${runtime.name.split(" ")[0]} ${await versionOf(program)}` };
   } catch (error) {
-    console.log(`\n${runtime.name} cannot be had: ${(error as Error).message}`);
+    const { message } = error as Error;
+    console.log(`\n${runtime.name} cannot be had: ${message}`);
+    const failures = inCI ? [{ name: "cannot be had", file: "", text: message }] : [];
     const counts = { passed: 0, failed: inCI ? 1 : 0, skipped: inCI ? 0 : 1 };
-    lines.push({ runtime: runtime.name, subject: "not installed", counts, seconds: 0 });
+    lines.push({ runtime: runtime.name, subject: "not installed", counts, failures, seconds: 0 });
     return undefined;
   }
 }
@@ -125,6 +133,16 @@ function printTable(): void {
   }
 }
 
+/** Again at the end, where a reader of a long log looks, and where a log that was cut still has it. */
+function printFailures(): void {
+  for (const { runtime, subject, failures } of lines) {
+    for (const { name, file, text } of failures) {
+      console.log(`\n${runtime}, ${subject}, failed: ${name}${file && ` (${file})`}`);
+      for (const told of text.split("\n").slice(0, LINES_TOLD)) console.log(`  ${told}`);
+    }
+  }
+}
+
 const deno = `Deno ${Deno.version.deno}`;
 
 async function runSource(): Promise<void> {
@@ -142,6 +160,7 @@ async function runPages(): Promise<void> {
 // Side by side, since both wait for events most of the time: a third less than one after the other on two cores.
 await Promise.all([runSource(), runPages().then(runElsewhere)]);
 printTable();
+printFailures();
 const total = sum(lines.map(({ counts }) => counts));
 const ran = total.passed + total.failed > 0;
 console.log(`\n${sentence(total)}`);

@@ -34,21 +34,62 @@ export function sentence({ passed, failed, skipped }: Counts): string {
 /** A test in a JUnit report: an attribute may have ">" in it, and a body ends at its own closing tag. */
 const CASE = /<testcase\b((?:[^>"]|"[^"]*")*?)(?:\/>|>([\s\S]*?)<\/testcase>)/g;
 
-/** Counts the tests in a JUnit report, which the runners of Deno, Node and Bun all write. */
-export function countReport(report: string): Counts {
-  let [passed, failed, skipped] = [0, 0, 0];
-  for (const [, , body = ""] of report.matchAll(CASE)) {
-    if (/<(failure|error)\b/.test(body)) failed++;
-    else if (/<skipped\b/.test(body)) skipped++;
-    else passed++;
-  }
-  return { passed, failed, skipped };
+/** What is said in a report of a test that did not hold. */
+const FAILURE = /<(?:failure|error)\b(?:[^>"]|"[^"]*")*?(?:\/>|>([\s\S]*?)<\/(?:failure|error)>)/;
+
+/** A test that did not hold. */
+export interface Failure {
+  /** What the test is called. */
+  readonly name: string;
+  /** The file that it is in, as far as the runner says so. */
+  readonly file: string;
+  /** What went wrong, with where. */
+  readonly text: string;
 }
 
-/** The counts of a run: a runner that ended badly without naming a test, or that ran none, is a failure of its own. */
-export function countRun(report: string | undefined, code: number): Counts {
-  const counts = countReport(report ?? "");
+/** What a report says. */
+export interface Report {
+  /** How the tests ended. */
+  readonly counts: Counts;
+  /** Those that did not hold, in their order. */
+  readonly failures: readonly Failure[];
+}
+
+const ENTITIES: Record<string, string> = { amp: "&", lt: "<", gt: ">", quot: '"', apos: "'" };
+
+function unescaped(text: string): string {
+  return text.replace(
+    /&(?:#(\d+)|(\w+));/g,
+    (whole, code, name) => code ? String.fromCodePoint(Number(code)) : ENTITIES[name] ?? whole,
+  );
+}
+
+function attribute(attributes: string, name: string): string {
+  return unescaped(new RegExp(`\\b${name}="([^"]*)"`).exec(attributes)?.[1] ?? "");
+}
+
+/** Reads a JUnit report, which the runners of Deno, Node and Bun all write. */
+export function readReport(report: string): Report {
+  let [passed, skipped] = [0, 0];
+  const failures: Failure[] = [];
+  for (const [, attributes, body = ""] of report.matchAll(CASE)) {
+    const failure = FAILURE.exec(body);
+    if (failure !== null) {
+      const file = attribute(attributes, "file") || attribute(attributes, "classname");
+      failures.push({ name: attribute(attributes, "name"), file, text: unescaped(failure[1] ?? "").trim() });
+    } else if (/<skipped\b/.test(body)) skipped++;
+    else passed++;
+  }
+  return { counts: { passed, failed: failures.length, skipped }, failures };
+}
+
+/** What came of a run: a runner that ended badly without naming a test, or that ran none, is a failure of its own. */
+export function readRun(report: string | undefined, code: number): Report {
+  const read = readReport(report ?? "");
+  const { counts } = read;
   const ran = counts.passed + counts.failed + counts.skipped;
-  if (counts.failed === 0 && (code !== 0 || ran === 0)) return { ...counts, failed: 1 };
-  return counts;
+  if (counts.failed > 0 || (code === 0 && ran > 0)) return read;
+  const text = ran === 0 ? "no test ran" : "no test failed, and yet it ended badly";
+  const failure = { name: `the runner ended with ${code}`, file: "", text };
+  return { counts: { ...counts, failed: 1 }, failures: [failure] };
 }

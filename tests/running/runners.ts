@@ -10,7 +10,7 @@ import { join } from "node:path";
 import process from "node:process";
 import { command, type CommandOptions } from "../runtimes/command.ts";
 import type { Runtime } from "../runtimes/runtimes.ts";
-import { countRun, type Counts } from "./results.ts";
+import { readRun, type Report } from "./results.ts";
 
 /** One test may take so long (ms), on Node 22 one file: far more than any needs, so that a hang has a name. */
 const TEST_TIMEOUT = 300_000;
@@ -19,9 +19,7 @@ const TEST_TIMEOUT = 300_000;
 const RUN_TIMEOUT = 1_500_000;
 
 /** What came of one runner. */
-export interface RunResult {
-  /** How the tests ended. */
-  readonly counts: Counts;
+export interface RunResult extends Report {
   /** What the runner printed. */
   readonly output: string;
 }
@@ -36,7 +34,7 @@ async function run(
     const path = join(directory, "report.xml");
     const { code, output } = await command(program, parameters(path), { timeout: RUN_TIMEOUT, ...options });
     const report = existsSync(path) ? await readFile(path, "utf8") : undefined;
-    return { counts: countRun(report, code), output };
+    return { ...readRun(report, code), output };
   } finally {
     await rm(directory, { recursive: true, force: true });
   }
