@@ -16,8 +16,14 @@ import { PostgresServer } from "../tests/servers/postgres.ts";
 import { freePort, whenOrphaned } from "../tests/servers/tools.ts";
 import type { Engine, Places } from "./places.ts";
 
-/** Memory for a million rows, and a log that is not written round all the time. */
-const MYSQL_SETTINGS = ["--innodb-buffer-pool-size=512M", "--log-bin", "--server-id=1"];
+/** Each commit reaches the disk; memory for a million rows, and a log that is not written round all the time. */
+const MYSQL_SETTINGS = [
+  "--innodb-flush-method=O_DIRECT",
+  "--sync-binlog=1",
+  "--innodb-buffer-pool-size=512M",
+  "--log-bin",
+  "--server-id=1",
+];
 const POSTGRES_SETTINGS = {
   fsync: "on",
   synchronous_commit: "on",

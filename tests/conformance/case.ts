@@ -1,3 +1,4 @@
+import type { Backend } from "@lockmgr/lockmgr";
 import type { Enrolment, Venue } from "./backends.ts";
 
 /** One promise of the contract, tried on one venue. */
@@ -31,6 +32,20 @@ export function aborted(signal: AbortSignal): Promise<unknown> {
       resolve(signal.reason);
     }, { once: true })
   );
+}
+
+/** A lease (s) that is renewed twice within a second, and that a machine which stands still for as long does not lose. */
+export const RENEWED = 1.5;
+
+/** Resolves when the database has given each of the names more time twice: what comes once may never come again. */
+export async function renewedTwice(backend: Backend, ...names: string[]): Promise<void> {
+  const changes = new Map(names.map((name) => [name, new Set<number | null>()]));
+  while ([...changes.values()].some(({ size }) => size < 3)) {
+    const rows = await backend.list({ names });
+    if (rows.length < names.length) throw new Error(`Only ${rows.length} of ${names.length} locks are held still`);
+    for (const { name, lockedUntil } of rows) changes.get(name)!.add(lockedUntil);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
 }
 
 /** A promise with its handles. */

@@ -238,7 +238,7 @@ onEach("guard keeps a lock from changing hands until the caller's transaction en
   const backend = await place.backend();
   const other = await place.backend();
   for (const client of [await mysql.createConnection(place.url)]) {
-    const lock = await getLock("a", { backend, expires: 0.4 });
+    const lock = await getLock("a", { backend, expires: 1 });
     await assert.rejects(lock.guard(client), /no transaction is open/);
     await assert.rejects(lock.guard(mysql), TypeError);
     await client.beginTransaction();

@@ -21,8 +21,9 @@ export interface PostgresServerOptions {
   tls?: boolean;
 }
 
-/** Settings of every server for tests. */
+/** Settings of every server for tests: a killed server loses nothing without `fsync`, and the disk is everybody's. */
 const SETTINGS = {
+  fsync: "off",
   listen_addresses: "127.0.0.1",
   max_connections: "200",
   max_prepared_transactions: "2",

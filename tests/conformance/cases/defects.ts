@@ -15,7 +15,7 @@ import {
   unlock,
 } from "@lockmgr/lockmgr";
 import assert from "node:assert/strict";
-import { aborted, type Case, turn, withRows } from "../case.ts";
+import { aborted, type Case, RENEWED, renewedTwice, turn, withRows } from "../case.ts";
 
 /** The twelve defects that were found in django-lockmgr 2.0.0, each by its number and name; none of them may be here. */
 export const defects: readonly Case[] = [
@@ -171,10 +171,9 @@ export const defects: readonly Case[] = [
   withRows(
     "defect 12, no token, no heartbeat, no loss signal: all three are there, and names are alike everywhere",
     async ({ backend, another }) => {
-      const first = await getLock("CaseKey", { backend, expires: 0.5, autoRenew: true });
+      const first = await getLock("CaseKey", { backend, expires: RENEWED, autoRenew: true });
       const twin = await getLock("casekey", { backend });
-      const clock = await getLock("clock", { backend, expires: 1.1 });
-      await aborted(clock.signal);
+      await renewedTwice(backend, "CaseKey");
       assert.equal(first.held, true);
       const other = await another();
       await unlock("CaseKey", { backend: other });

@@ -1,6 +1,6 @@
 import { getLock, isLocked, Locked, LockLost, tryLock, unlock, withLock } from "@lockmgr/lockmgr";
 import assert from "node:assert/strict";
-import { aborted, always, type Case, deferred, turn, withRows } from "../case.ts";
+import { aborted, always, type Case, deferred, RENEWED, renewedTwice, turn, withRows } from "../case.ts";
 
 /** Runs `body` while the wall clock of this process is wrong by hours and jumps. */
 async function withWrongClock(body: () => Promise<void>): Promise<void> {
@@ -59,9 +59,8 @@ export const holding: readonly Case[] = [
 
   withRows("autoRenew keeps a lease alive until release", async ({ backend, another }) => {
     const other = await another();
-    const lock = await getLock("a", { backend, expires: 0.5, autoRenew: true });
-    const short = await getLock("clock", { backend, expires: 1.2 });
-    await aborted(short.signal); // two leases later
+    const lock = await getLock("a", { backend, expires: RENEWED, autoRenew: true });
+    await renewedTwice(backend, "a");
     assert.equal(lock.held, true);
     assert.equal(await tryLock("a", { backend: other }), undefined);
     assert.equal(await lock.unlock(), true);
@@ -78,10 +77,9 @@ export const holding: readonly Case[] = [
   withRows("many locks are renewed together", async ({ backend }) => {
     const names = Array.from({ length: 30 }, (_, index) => `lock ${index}`);
     const locks = await Promise.all(
-      names.map((name) => getLock(name, { backend, expires: 0.6, autoRenew: true })),
+      names.map((name) => getLock(name, { backend, expires: RENEWED, autoRenew: true })),
     );
-    const short = await getLock("clock", { backend, expires: 1.2 });
-    await aborted(short.signal);
+    await renewedTwice(backend, ...names);
     for (const lock of locks) assert.equal(await lock.verify(), true, lock.name);
     await Promise.all(locks.map((lock) => lock.unlock()));
   }),
@@ -89,7 +87,7 @@ export const holding: readonly Case[] = [
   withRows("a wall clock that is hours off and jumps changes nothing", async ({ backend, another }) => {
     const other = await another();
     await withWrongClock(async () => {
-      const lock = await getLock("a", { backend, expires: 1, autoRenew: true });
+      const lock = await getLock("a", { backend, expires: RENEWED, autoRenew: true });
       const fixed = await getLock("b", { backend, expires: 1.2 });
       assert.equal(lock.expired, false);
       assert.equal(fixed.held, true);
@@ -99,6 +97,7 @@ export const holding: readonly Case[] = [
       await aborted(fixed.signal);
       const next = await getLock("b", { backend: other, wait: 10 });
       assert(next.token > fixed.token);
+      await renewedTwice(backend, "a");
       assert.equal(lock.held, true);
       assert.equal(await lock.unlock(), true);
     });
@@ -141,9 +140,8 @@ export const holding: readonly Case[] = [
 
   withRows("withLock renews as long as the body runs", async ({ backend, another }) => {
     const other = await another();
-    await withLock("a", { backend, expires: 0.4 }, async () => {
-      const short = await getLock("clock", { backend, expires: 1 });
-      await aborted(short.signal);
+    await withLock("a", { backend, expires: RENEWED }, async () => {
+      await renewedTwice(backend, "a");
       assert.equal(await tryLock("a", { backend: other }), undefined);
     });
   }),
@@ -172,8 +170,8 @@ export const holding: readonly Case[] = [
   }),
 
   withRows("looking at a lock often does not put off its renewal", async ({ backend }) => {
-    const lock = await getLock("a", { backend, expires: 0.9, autoRenew: true });
-    const until = performance.now() + 1_500;
+    const lock = await getLock("a", { backend, expires: RENEWED, autoRenew: true });
+    const until = performance.now() + 2_000;
     for (; performance.now() < until; await turn()) await lock.refresh();
     assert(lock.held);
     await lock.unlock();

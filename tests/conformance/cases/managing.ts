@@ -1,6 +1,6 @@
 import { getLock, isLocked, Locked, LockLost, LockMgr, LockNotFound, tryLock, unlock } from "@lockmgr/lockmgr";
 import assert from "node:assert/strict";
-import { aborted, always, type Case, withRows } from "../case.ts";
+import { aborted, always, type Case, RENEWED, renewedTwice, withRows } from "../case.ts";
 
 /** `LockMgr`: a scope that releases all it still holds. */
 export const managing: readonly Case[] = [
@@ -128,10 +128,9 @@ export const managing: readonly Case[] = [
 
   withRows("autoRenew keeps all of them", async ({ backend, another }) => {
     const other = await another();
-    await using mgr = await LockMgr.acquire("a", { backend, expires: 0.5, autoRenew: true });
+    await using mgr = await LockMgr.acquire("a", { backend, expires: RENEWED, autoRenew: true });
     await mgr.lock("b");
-    const clock = await getLock("clock", { backend, expires: 1.2 });
-    await aborted(clock.signal);
+    await renewedTwice(backend, "a", "b");
     for (const name of ["a", "b"]) assert.equal(await tryLock(name, { backend: other }), undefined);
   }),
 
