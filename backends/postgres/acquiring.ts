@@ -5,22 +5,25 @@ import { answersOf, BUSY } from "./answers.ts";
 import { isRowLocked } from "./errors.ts";
 import type { RowSender } from "./row_sender.ts";
 import { type Row, toLockRow } from "./rows.ts";
-import { ACQUIRE_FIELDS, type Statements } from "./statements.ts";
+import type { Statements } from "./statements.ts";
 import type { Voucher } from "./voucher.ts";
-import { acquisitionOf, namesOf, parametersOf } from "./wishes.ts";
+import { attempt, attempts, namesOf } from "./wishes.ts";
 
 /** How often a name is asked for that is neither taken nor seen to be held: it changes hands under our eyes. */
 const ROUNDS = 10;
-/** How many contended names are remembered: to forget one costs half a try. */
-const MEMORY = 1_024;
+/** Of how many names it is remembered what was seen last: to forget one costs half a try. */
+const MEMORY = 4_096;
 
 /** Takes names by their rows. */
 export class Acquiring {
   readonly #sender: RowSender;
   readonly #sql: Statements;
   readonly #vouch: (() => Promise<Voucher>) | undefined;
-  /** Names that were last seen held: there a look costs half of a try. */
-  readonly #contended = new BoundedMap<string, true>(MEMORY);
+  /**
+   * What was seen last of names. Where another held it a look costs half of a try; what this process has released itself
+   * need not be looked at among several. The server decides all the same.
+   */
+  readonly #seen = new BoundedMap<string, "held" | "ours" | "released">(MEMORY);
 
   /** @param vouch The session that vouches for hybrid locks. */
   constructor(sender: RowSender, sql: Statements, vouch?: () => Promise<Voucher>) {
@@ -31,7 +34,12 @@ export class Acquiring {
 
   /** The name may be free by now. */
   noteFree(name: string): void {
-    this.#contended.delete(name);
+    if (this.#seen.get(name) === "held") this.#seen.delete(name);
+  }
+
+  /** This process has released the name. */
+  noteReleased(name: string): void {
+    this.#seen.set(name, "released");
   }
 
   /** Takes each name that is free. */
@@ -52,11 +60,11 @@ export class Acquiring {
 
   /** Looks whether a name that was held is held still; `undefined` when it has to be tried for. */
   async #peek({ name, owner, plainNo }: AcquireRequest): Promise<AcquireAnswer | undefined> {
-    if (!this.#contended.has(name)) return undefined;
+    if (this.#seen.get(name) !== "held") return undefined;
     const what = () => `acquire lock ${JSON.stringify(name)}`;
     const [row] = await this.#sender.send(what, plainNo ? this.#sql.glance : this.#sql.peek, [name, owner]);
     if (row && row.mine !== "true") return plainNo ? BUSY : { granted: false, holder: toLockRow(row) };
-    this.#contended.delete(name);
+    this.#seen.delete(name);
     return undefined;
   }
 
@@ -71,7 +79,7 @@ export class Acquiring {
       const found = answersOf(rows, open, voucher);
       for (const [name, answer] of found) {
         answers.set(name, answer);
-        if (!answer.granted) this.#contended.set(name, true);
+        this.#seen.set(name, answer.granted ? "ours" : "held");
       }
       if (answers.size === requests.length || (allOrNothing && found.size > 0)) break;
       open = open.filter(({ name }) => !answers.has(name));
@@ -87,12 +95,11 @@ export class Acquiring {
     voucher: Voucher | undefined,
   ): Promise<readonly Row[] | undefined> {
     const { acquire, acquireEach, acquireAll } = this.#sql;
-    const several = allOrNothing ? acquireAll : acquireEach;
-    const statement = requests.length === 1 ? acquire : several;
-    const wishes = requests.map(acquisitionOf);
-    const parameters = [...parametersOf(wishes, ACQUIRE_FIELDS), voucher?.key ?? null, voucher?.pid ?? null];
+    const what = () => `acquire ${namesOf(requests)}`;
     try {
-      return await this.#sender.send(() => `acquire ${namesOf(requests)}`, statement, parameters);
+      if (requests.length === 1) return await this.#sender.send(what, acquire, attempt(requests[0], voucher));
+      const free = requests.every(({ name }) => this.#seen.get(name) === "released");
+      return await this.#sender.send(what, allOrNothing ? acquireAll : acquireEach, attempts(requests, voucher, free));
     } catch (error) {
       if (isRowLocked((error as Error).cause)) return undefined;
       throw error;

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { placeOf, PLACES, waitingForKey, waitingForRow } from "./keys.ts";
+import { placeOf, PLACES, waitingForAnyRow, waitingForKey, waitingForRow } from "./keys.ts";
 import { sessionKeyOf } from "./session_keys.ts";
 
 /** The statements of those who wait. */
@@ -17,27 +17,40 @@ export interface Announcing {
   readonly leave: string;
 }
 
-/** SQL that takes two shared locks or none. */
-function takeBoth(first: string, second: string): string {
-  return `CASE WHEN NOT pg_try_advisory_lock_shared(${first}) THEN false
-    WHEN pg_try_advisory_lock_shared(${second}) THEN true ELSE NOT pg_advisory_unlock_shared(${first}) END`;
+/** SQL that takes shared locks on all the keys or on none. */
+function takeAll([key, ...others]: string[], taken: string[]): string {
+  if (key === undefined) return "true";
+  const undone = taken.map((key) => `pg_advisory_unlock_shared(${key})`).join(" AND ");
+  return `CASE WHEN pg_try_advisory_lock_shared(${key}) THEN ${
+    takeAll(others, [...taken, key])
+  } ELSE NOT (${undone}) END`;
+}
+
+/**
+ * SQL that takes shared locks on the key of all waits and on others, or on none. The first is waited for: somebody may
+ * have it most of the time, where crowds release all the time, and each only until its commit.
+ */
+function takeWith(any: string, ...keys: string[]): string {
+  return `CASE WHEN pg_advisory_lock_shared(${any})::text = '' THEN ${takeAll(keys, [any])} END`;
 }
 
 const GIVEN = "$1::text::bigint";
 const LEAVE = `SELECT pg_advisory_unlock_shared(${GIVEN})::text AS gone`;
 
-/** For rows: also at a place, one where nobody is if there is one. */
+/** For rows: also under the key of all waits, and at a place, one where nobody is if there is one. */
 export function announcingForRows(namespace: string): Announcing {
+  const any = waitingForAnyRow(namespace);
   const place = placeOf("key", "place");
   return {
     announce: `
-      SELECT key::text, place::text, (${takeBoth("key", place)})::text AS announced
+      SELECT key::text, place::text, (${takeWith(any, "key", place)})::text AS announced
       FROM (
         SELECT key, coalesce(
           (SELECT place FROM ${PLACES} WHERE pg_try_advisory_xact_lock(${place}) LIMIT 1),
           (SELECT place FROM ${PLACES} ORDER BY random() LIMIT 1)) AS place
         FROM (SELECT ${waitingForRow(namespace, "$1::text")} AS key OFFSET 0) AS k OFFSET 0) AS own`,
-    leave: `${LEAVE}, pg_advisory_unlock_shared(${placeOf(GIVEN, "$2::text::bigint")})::text AS gone_from_place`,
+    leave: `${LEAVE}, pg_advisory_unlock_shared(${placeOf(GIVEN, "$2::text::bigint")})::text AS gone_from_place,
+      pg_advisory_unlock_shared(${any})::text AS gone_altogether`,
   };
 }
 
@@ -51,7 +64,7 @@ export function announcingForSessions(namespace: string): Announcing {
   const any = waitingForAny(namespace);
   return {
     announce: `
-      SELECT key::text, NULL AS place, (${takeBoth(any, "key")})::text AS announced
+      SELECT key::text, NULL AS place, (${takeWith(any, "key")})::text AS announced
       FROM (SELECT ${waitingForKey(sessionKeyOf(namespace, "$1::text"))} AS key) AS k`,
     leave: `${LEAVE}, pg_advisory_unlock_shared(${any})::text AS gone_altogether, $2::text AS place`,
   };

@@ -21,7 +21,9 @@ export function answersOf(
   const grant = (request: AcquireRequest, token: string, createdAt: string) =>
     answers.set(request.name, granted(freshRow(request, BigInt(token), Number(createdAt), voucher?.pid), voucher));
   for (const row of rows) {
-    if (row.tokens) {
+    if (row.token !== null && row.name === null) {
+      for (const request of requests) grant(request, row.token, row.created!); // all, and with one token
+    } else if (row.tokens) {
       row.tokens.split(",").forEach((token, place) => token && grant(requests[place], token, row.created!));
     } else if (row.mine !== "true") answers.set(row.name!, { granted: false, holder: toLockRow(row) });
     else if (row.now === null) grant(requests.find(({ name }) => name === row.name)!, row.token!, row.created!);
@@ -32,6 +34,11 @@ export function answersOf(
 
 function granted(row: LockRow, voucher: Voucher | undefined): AcquireAnswer {
   return voucher === undefined ? { granted: true, row } : { granted: true, row, lifeline: voucher.lifeline };
+}
+
+/** Which of several were freed: a digit for each, or nothing when all were. */
+export function freedOf({ freed }: Row, count: number): boolean[] {
+  return freed === null ? Array(count).fill(true) : Array.from(freed, (digit) => digit === "1");
 }
 
 /** The answered rows in the order of the requests. */

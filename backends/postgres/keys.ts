@@ -28,6 +28,11 @@ export function waitingForRow(namespace: string, name: string): string {
   return `hashtextextended(${literal(`lockmgr:wait:${namespace}:`)} || ${name}, 0)`;
 }
 
+/** SQL for the key of everybody who waits for a row of a table, whichever: that of a name that no lock can have. */
+export function waitingForAnyRow(namespace: string): string {
+  return waitingForRow(namespace, "''");
+}
+
 /** SQL for the key under which those are known who wait for a session lock: its neighbour, which costs no second digest. */
 export function waitingForKey(key: string): string {
   return `(${key} # 1)`;
@@ -64,4 +69,13 @@ export function notifyIfAwaited(namespace: string, name: string): string {
   return `CASE WHEN pg_try_advisory_xact_lock(${awaited}) THEN NULL ELSE (
       SELECT pg_notify('${CHANNEL}', concat_ws(' ', key, (SELECT string_agg(place::text, ' ') FROM (${CALLED}) AS called)))
       FROM (SELECT ${awaited} AS key OFFSET 0) AS awaited)::text END`;
+}
+
+/**
+ * The same for each of many rows. Where nobody waits for any of them, one key is asked for instead of one for each name:
+ * the server's table of locks has room for 6,400 by default.
+ */
+export function notifyOfEach(namespace: string, name: string): string {
+  return `CASE WHEN (SELECT pg_try_advisory_xact_lock(${waitingForAnyRow(namespace)})) THEN NULL
+      ELSE ${notifyIfAwaited(namespace, name)} END`;
 }

@@ -14,7 +14,7 @@ import type {
 import { BackendError } from "../../core/errors.ts";
 import { Acquiring } from "./acquiring.ts";
 import { closeAdvisorySessions } from "./advisory_sessions.ts";
-import { inOrderOf } from "./answers.ts";
+import { freedOf, inOrderOf } from "./answers.ts";
 import type { Client } from "./client.ts";
 import { isRowLocked } from "./errors.ts";
 import { guardOn } from "./guarding.ts";
@@ -108,7 +108,9 @@ export class RowsBackend implements Backend {
     const statement = targets.length === 1 ? this.#sql.release : this.#sql.releaseEach;
     const parameters = parametersOf(targets, RELEASE_FIELDS);
     const rows = await this.#sender.send(() => `release ${namesOf(targets)}`, statement, parameters);
-    return targets.length === 1 ? [rows.length > 0] : Array.from(rows[0].freed!, (digit) => digit === "1");
+    const freed = targets.length === 1 ? [rows.length > 0] : freedOf(rows[0], targets.length);
+    targets.forEach(({ name }, index) => freed[index] && this.#acquiring.noteReleased(name));
+    return freed;
   }
 
   async list({ names, prefix = "", includeExpired = false }: ListFilter): Promise<LockRow[]> {

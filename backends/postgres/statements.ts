@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { ACQUIRE_FIELDS, acquireOne, acquireSeveral } from "./acquire_statements.ts";
+import { ACQUIRE_FIELDS, acquireOne, acquireSeveral, COMMON_FIELDS } from "./acquire_statements.ts";
 import {
   ATTEMPT_PATIENCE,
   columns,
@@ -17,10 +17,10 @@ import {
   settings,
   wishes,
 } from "./fragments.ts";
-import { notifyIfAwaited } from "./keys.ts";
+import { notifyIfAwaited, notifyOfEach } from "./keys.ts";
 import { namespaceOf, quoted } from "./schema.ts";
 
-export { ACQUIRE_FIELDS };
+export { ACQUIRE_FIELDS, COMMON_FIELDS };
 /** What a renewal asks for. */
 export const RENEW_FIELDS = ["name", "owner", "start", "more"] as const;
 /** What a release asks for. */
@@ -49,13 +49,13 @@ function renew(target: string, several: boolean): string {
 function releaseOne(target: string, namespace: string): string {
   return `
     WITH ${settings(patience(PATIENCE))}
-    UPDATE ${target} AS l SET ${FREE} FROM settings
+    UPDATE ${target} AS l SET ${free()} FROM settings
     WHERE l.name = $1::text AND l.owner = coalesce($2::text, l.owner) AND ${live("l")}
     RETURNING l.name, ${LAZY} AS lazy, ${notifyIfAwaited(namespace, "l.name")} AS told`;
 }
 
 /**
- * Frees several; the answer is one text with a digit at the place of each wish. It is an upsert because that finds each
+ * Frees several; the answer is one text with a digit at the place of each wish, or none when all were held. It is an upsert because that finds each
  * row by the primary key, whatever the planner thinks of the table, and in one order for everybody: a join was planned
  * while the table was small, and read all of it for each name later. A name without a row gets one that is free, and
  * differs from what was freed by its session.
@@ -68,20 +68,23 @@ function releaseSeveral(target: string, namespace: string): string {
         listed, frequent)
       SELECT wish.name, ${microseconds("now")}, coalesce(wish.owner, ''), now, now, now, 0, false, false
       FROM wish, clock_timestamp() AS now ORDER BY wish.name COLLATE "C"
-      ON CONFLICT (name) DO UPDATE SET ${FREE}
+      ON CONFLICT (name) DO UPDATE SET ${free("excluded.updated_at")}
       WHERE l.owner = coalesce(nullif(excluded.locked_by, ''), l.owner) AND ${live("l")}
-      RETURNING l.name, l.session_pid IS NULL AS held, ${notifyIfAwaited(namespace, "l.name")} AS told)
-    SELECT string_agg(CASE WHEN freed.held THEN '1' ELSE '0' END, '' ORDER BY wish.place) AS freed,
-      ${LAZY} AS lazy
-    FROM wish LEFT JOIN freed ON freed.name = wish.name`;
+      RETURNING l.name, l.session_pid IS NULL AS held, ${notifyOfEach(namespace, "l.name")} AS told)
+    SELECT CASE WHEN count(*) FILTER (WHERE held) < (SELECT count(*) FROM wish) THEN (
+        SELECT string_agg(CASE WHEN freed.held THEN '1' ELSE '0' END, '' ORDER BY wish.place)
+        FROM wish LEFT JOIN freed ON freed.name = wish.name) END AS freed, ${LAZY} AS lazy
+    FROM freed`;
 }
 
 /** The commit of this transaction is answered before it reaches the disk. */
 const LAZY = "set_config('synchronous_commit', 'off', true)";
 
 /** A row that is free from now on. */
-const FREE = `owner = NULL, locked_until = clock_timestamp(), updated_at = clock_timestamp(),
-        metadata = NULL, liveness = NULL, session_pid = NULL, listed = l.frequent`;
+function free(now = "clock_timestamp()"): string {
+  return `owner = NULL, locked_until = ${now}, updated_at = ${now}, metadata = NULL, liveness = NULL, session_pid = NULL,
+        listed = l.frequent`;
+}
 
 /** Frees lapsed locks, or all, and deletes rows that have been free for a day: no statement waits that long. */
 function clean(target: string, all: boolean, namespace: string): string {
@@ -91,7 +94,7 @@ function clean(target: string, all: boolean, namespace: string): string {
       SELECT l.name FROM ${target} AS l WHERE l.listed AND l.owner IS NOT NULL ${condition}
       ORDER BY l.name FOR UPDATE OF l ${all ? "" : "SKIP LOCKED"}),
     cleaned AS (
-      UPDATE ${target} AS l SET ${FREE} FROM chosen
+      UPDATE ${target} AS l SET ${free()} FROM chosen
       WHERE l.name = chosen.name AND l.owner IS NOT NULL ${condition} RETURNING l.name),
     stale AS MATERIALIZED (
       SELECT l.name FROM ${target} AS l
@@ -99,7 +102,7 @@ function clean(target: string, all: boolean, namespace: string): string {
       FOR UPDATE OF l SKIP LOCKED),
     swept AS (DELETE FROM ${target} AS l USING stale WHERE l.name = stale.name)
     SELECT count(*)::text AS cleaned, count(${
-    all ? notifyIfAwaited(namespace, "name") : "NULL"
+    all ? notifyOfEach(namespace, "name") : "NULL"
   })::text AS told FROM cleaned`;
 }
 

@@ -4,7 +4,8 @@
  * @module
  */
 import type { AcquireRequest, RenewRequest } from "../../core/backend.ts";
-import type { ACQUIRE_FIELDS, RENEW_FIELDS } from "./statements.ts";
+import { ACQUIRE_FIELDS, COMMON_FIELDS, type RENEW_FIELDS } from "./statements.ts";
+import type { Voucher } from "./voucher.ts";
 
 /** A number as text. */
 export function textOf(value: number | null): string | null {
@@ -32,10 +33,49 @@ function arrayOf(values: readonly (string | null)[]): string {
   return `{${values.map((value) => value === null ? "NULL" : `"${value.replace(/["\\]/g, "\\$&")}"`).join(",")}}`;
 }
 
-/** An attempt as the statement takes it. */
-export function acquisitionOf(request: AcquireRequest): Record<typeof ACQUIRE_FIELDS[number], string | null> {
+/** A wish as the statements take it. */
+type Acquisition = Record<typeof ACQUIRE_FIELDS[number], string | null>;
+
+function acquisitionOf(request: AcquireRequest): Acquisition {
   const { name, owner, duration, lockedBy: holder, lockProcess, metadata } = request;
   return { name, owner, duration: textOf(duration), holder, process: textOf(lockProcess), metadata };
+}
+
+/** The parameters of an attempt at one name. */
+export function attempt(request: AcquireRequest, voucher: Voucher | undefined): (string | null)[] {
+  return [...parametersOf([acquisitionOf(request)], ACQUIRE_FIELDS), voucher?.key ?? null, voucher?.pid ?? null];
+}
+
+/** Whether two differ in their names and owners only. */
+function alike(one: AcquireRequest, other: AcquireRequest): boolean {
+  return one.duration === other.duration && one.lockedBy === other.lockedBy && one.lockProcess === other.lockProcess &&
+    one.metadata === other.metadata;
+}
+
+/** No values: what is not in an array is taken from what all have in common. */
+const NONE = "{}";
+
+/**
+ * The parameters of an attempt at several names. What all have in common, as the callers of a crowd mostly do, is sent
+ * and read once: 2 of 29 µs for each.
+ *
+ * @param free Whether all names are known to be free.
+ */
+export function attempts(
+  requests: readonly AcquireRequest[],
+  voucher: Voucher | undefined,
+  free: boolean,
+): (string | null)[] {
+  const [first] = requests;
+  const session = [voucher?.key ?? null, voucher?.pid ?? null];
+  if (!requests.every((request) => alike(request, first))) {
+    const arrays = severalOf(requests.map(acquisitionOf), ACQUIRE_FIELDS);
+    return [...arrays, ...session, ...COMMON_FIELDS.map(() => null), String(free)];
+  }
+  const common = acquisitionOf(first);
+  const arrays = [arrayOf(requests.map(({ name }) => name)), arrayOf(requests.map(({ owner }) => owner))];
+  const nothing = COMMON_FIELDS.map(() => NONE);
+  return [...arrays, ...nothing, ...session, ...COMMON_FIELDS.map((field) => common[field]), String(free)];
 }
 
 /** A renewal as the statement takes it. */

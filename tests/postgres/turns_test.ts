@@ -27,7 +27,7 @@ for (const mode of ["lease", "hybrid"] as const) {
     const backends = await processes(6, mode, freshTable());
     const held = await getLock("a", { backend: backends[0] });
     const waiting = backends.slice(1).map((backend) => getLock("a", { backend, wait: 20 }));
-    await until("all wait", async () => await announced() === 5 * 2);
+    await until("all wait", async () => await announced() === 5 * 3);
     await held.unlock();
     await until("it is told", () => heard.length > 0);
     const [, ...places] = heard[0].split(" ");
@@ -58,7 +58,7 @@ test("when those whose turn it is are gone, another has the name soon", async ()
     const name = `name ${round}`;
     const held = await getLock(name, { backend });
     const next = getLock(name, { backend: other, wait: 20 });
-    await until("it waits", async () => await announced() === 4);
+    await until("it waits", async () => await announced() === 5);
     await ghost.unsafe(
       `
       SELECT pg_advisory_lock_shared(${placeOf(waitingForRow(table, "$1::text"), "place")}) FROM ${PLACES}
@@ -70,7 +70,7 @@ test("when those whose turn it is are gone, another has the name soon", async ()
     await (await next).unlock();
     waited += performance.now() - releasedAt;
     await ghost`SELECT pg_advisory_unlock_all()`;
-    await until("nobody waits for it", async () => await announced() === 2);
+    await until("nobody waits for it", async () => await announced() === 3);
   }
   ghost.release();
   assert(waited < 1_500, `six hand-offs took ${waited} ms`); // a look every second would take 2,600 in the mean

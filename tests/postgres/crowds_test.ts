@@ -1,0 +1,110 @@
+import { type Backend, connect, getLock, type Lock, tryLock } from "@lockmgr/lockmgr";
+import assert from "node:assert/strict";
+import { test } from "../harness.ts";
+import { administrator, freshTable, server, until } from "./server.ts";
+
+const NAMES = Array.from({ length: 40 }, (_, index) => `lock ${String(index).padStart(2, "0")}`);
+
+/** Takes all names at once. */
+function takeAll(backend: Backend): Promise<Lock[]> {
+  return Promise.all(NAMES.map((name) => getLock(name, { backend })));
+}
+
+/** Gives them back at once. */
+async function giveBack(locks: readonly Lock[]): Promise<void> {
+  for (const freed of await Promise.all(locks.map((lock) => lock.unlock()))) assert.equal(freed, true);
+}
+
+for (const mode of ["lease", "hybrid"] as const) {
+  test(`${mode}: a crowd that fails writes nothing`, async () => {
+    const table = freshTable();
+    await using sql = administrator();
+    await using backend = await connect(server.url, { mode, table });
+    await using other = await connect(server.url, { mode, table });
+    const locks = await takeAll(backend);
+    let written = 1;
+    for (let round = 0; round < 3 && written > 0; round++) { // the server's own processes write now and then
+      await sql`CHECKPOINT`;
+      const [{ lsn }] = await sql`SELECT pg_current_wal_insert_lsn()::text AS lsn`;
+      const tries = await Promise.all(NAMES.map((name) => tryLock(name, { backend: other })));
+      assert(tries.every((lock) => lock === undefined));
+      [{ written }] = await sql`SELECT (pg_current_wal_insert_lsn() - ${lsn}::pg_lsn)::int AS written`;
+    }
+    assert.equal(written, 0);
+    await giveBack(locks);
+  });
+
+  test(`${mode}: what another has taken since this process released it is refused to a crowd, which has the rest`, async () => {
+    const table = freshTable();
+    await using backend = await connect(server.url, { mode, table });
+    await using other = await connect(server.url, { mode, table });
+    for (let round = 0; round < 2; round++) await giveBack(await takeAll(backend));
+    const taken = await Promise.all([NAMES[3], NAMES[30]].map((name) => getLock(name, { backend: other })));
+    for (let round = 0; round < 2; round++) {
+      const locks = await Promise.all(NAMES.map((name) => tryLock(name, { backend })));
+      assert.deepEqual(NAMES.filter((_, index) => locks[index] === undefined), taken.map(({ name }) => name));
+      await giveBack(locks.filter((lock) => lock !== undefined));
+    }
+    for (const lock of taken) assert.equal(await lock.verify(), true);
+    await giveBack(taken);
+    const again = await takeAll(backend);
+    for (const { name, token } of taken) assert(again.find((lock) => lock.name === name)!.token > token);
+    await giveBack(again);
+  });
+
+  test(`${mode}: a crowd's release tells of the names that are waited for, and of nothing else`, async () => {
+    const table = freshTable();
+    await using sql = administrator();
+    const heard: string[] = [];
+    await sql.listen("lockmgr", (payload) => heard.push(payload));
+    await using backend = await connect(server.url, { mode, table });
+    await using other = await connect(server.url, { mode, table, sessionTimeout: 16 });
+    const locks = await takeAll(backend);
+    const waiting = [NAMES[5], NAMES[25]].map((name) => getLock(name, { backend: other, wait: 20 }));
+    await until("both waits are announced", async () => {
+      const [{ count }] = await sql`
+        SELECT count(*)::int FROM pg_locks WHERE locktype = 'advisory' AND mode = 'ShareLock' AND granted`;
+      return count === 5; // two names, a place at each, and that somebody waits at all
+    });
+    await giveBack(locks);
+    const next = await Promise.all(waiting);
+    const told = new Set(heard.map((payload) => payload.split(" ")[0]));
+    assert.equal(told.size, 2, `heard ${heard}`);
+    await giveBack(next);
+    heard.length = 0;
+    await until("nobody is known to wait", async () => {
+      return (await sql`SELECT FROM pg_locks WHERE locktype = 'advisory' AND mode = 'ShareLock'`).length === 0;
+    });
+    await giveBack(await takeAll(backend));
+    await sql.notify("lockmgr", "nobody waited");
+    await until("the mark is heard", () => heard.includes("nobody waited"));
+    assert.deepEqual(heard, ["nobody waited"]);
+  });
+}
+
+test("callers of a crowd who differ have what each asked for", async () => {
+  await using backend = await connect(server.url, { table: freshTable() });
+  for (let round = 0; round < 2; round++) {
+    const locks = await Promise.all(NAMES.map((name, index) =>
+      getLock(name, {
+        backend,
+        expires: index % 3 === 0 ? 0 : 60 + index,
+        lockedBy: index % 2 ? undefined : `host ${index}`,
+        lockProcess: index % 5 ? index : undefined,
+        metadata: index % 4 ? { index, text: `{"NULL", \\}` } : undefined,
+      })
+    ));
+    const rows = new Map((await backend.list({})).map((row) => [row.name, row]));
+    for (const [index, lock] of locks.entries()) {
+      const row = rows.get(lock.name)!;
+      assert.deepEqual(lock.metadata, index % 4 ? { index, text: `{"NULL", \\}` } : null);
+      assert.deepEqual(row.metadata === null ? null : JSON.parse(row.metadata), lock.metadata);
+      assert.equal(row.lockedUntil === null, index % 3 === 0);
+      if (row.lockedUntil !== null) assert.equal(row.lockedUntil - row.createdAt, (60 + index) * 1e6);
+      if (index % 2 === 0) assert.equal(row.lockedBy, `host ${index}`);
+      assert.equal(row.lockProcess, index % 5 ? index : null);
+      assert.equal(row.token, lock.token);
+    }
+    await giveBack(locks);
+  }
+});
