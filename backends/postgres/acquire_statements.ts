@@ -5,56 +5,56 @@
  *
  * @module
  */
-import { ATTEMPT_PATIENCE, columns, DURABLE, live, microseconds, patience, settings, wishes } from "./fragments.ts";
+import {
+  ATTEMPT_PATIENCE,
+  columns,
+  DURABLE,
+  live,
+  microseconds,
+  patience,
+  settings,
+  unnested,
+  wishes,
+} from "./fragments.ts";
 
 /** What an attempt asks for, in the order of its parameters. */
 export const ACQUIRE_FIELDS = ["name", "owner", "duration", "holder", "process", "metadata"] as const;
-/** What all wishes of a crowd may have in common: then it is not in arrays but in parameters of its own, after the rest. */
-export const COMMON_FIELDS = ["duration", "holder", "process", "metadata"] as const;
-
-/** The parameters after the fields: the liveness key, the session's pid, and what is in common. */
+/** The parameters after those: the liveness key and the session's pid. */
 const LIVENESS = `$${ACQUIRE_FIELDS.length + 1}::text::bigint`;
 const SESSION = `$${ACQUIRE_FIELDS.length + 2}::text::integer`;
-const COMMON = ACQUIRE_FIELDS.length + 3;
-/** The last: `true` when all names are known to be free, so that looking at them first would be in vain. */
-const KNOWN_FREE = `$${COMMON + COMMON_FIELDS.length}::text`;
-
-/** What a wish has, by itself or in common with the others. */
-function ofWish(field: typeof COMMON_FIELDS[number]): string {
-  return `coalesce(wish.${field}, $${COMMON + COMMON_FIELDS.indexOf(field)}::text)`;
-}
 
 /** A name that was free for less than this is taken often: its place in the index of what is held is kept. */
 const OFTEN = "10 seconds";
 
-/** The clock, read once for all: OFFSET keeps the planner from reading it for each row. */
-const CLOCK = `(SELECT now, ${microseconds("now")} AS microseconds FROM clock_timestamp() AS now OFFSET 0) AS clock`;
+/**
+ * The clock, read once for all: OFFSET keeps the planner from reading it for each row. It stands still where the session
+ * that is to vouch for what is taken has ended.
+ */
+const CLOCK = `(SELECT now, ${microseconds("now")} AS microseconds FROM clock_timestamp() AS now
+      WHERE CASE WHEN ${LIVENESS} IS NULL THEN true ELSE NOT pg_try_advisory_xact_lock_shared(${LIVENESS}) END
+      OFFSET 0) AS clock`;
 
 const SETTINGS = settings(patience(ATTEMPT_PATIENCE), DURABLE);
 
-/** Whom an INSERT is for: one wish or several. */
+/** Where wishes come from, and how an INSERT takes them. */
 interface Wanted {
   /** What comes before the clock in FROM. */
   readonly from: string;
-  /** SQL for a field of the wish. */
-  readonly field: (name: typeof COMMON_FIELDS[number]) => string;
-  /** SQL for whether it is not held, or need not be looked at. */
-  readonly free: string;
-  /** What comes after WHERE besides. */
-  readonly rest?: string;
+  /** What comes after it. */
+  readonly where: string;
+  /** SQL for a field of a wish that is not its name or its owner. */
+  readonly field: (name: typeof ACQUIRE_FIELDS[number]) => string;
 }
 
-/** A free name's row is written, or written over; what is held is not even locked, so that a loser writes nothing. */
-function insert(target: string, { from, field, free, rest = "" }: Wanted): string {
+/** A free name's row is written, or written over. */
+function insert(target: string, { from, where, field }: Wanted): string {
   return `INSERT INTO ${target} AS l (name, owner, token, locked_by, lock_process, locked_until, created_at, updated_at,
         metadata, liveness, session_pid, listed, frequent)
       SELECT wish.name, wish.owner, microseconds, ${field("holder")}, ${field("process")}::bigint,
         now + ${field("duration")}::bigint * interval '1 microsecond', now, now, ${field("metadata")}::json,
         ${LIVENESS}, ${SESSION}, true, false
       FROM ${from}, ${CLOCK}
-      WHERE ${free}
-        AND CASE WHEN ${LIVENESS} IS NULL THEN true ELSE NOT pg_try_advisory_xact_lock_shared(${LIVENESS}) END
-        ${rest}
+      ${where}
       ON CONFLICT (name) DO UPDATE SET owner = excluded.owner, token = greatest(l.token + 1, excluded.token),
         locked_by = excluded.locked_by, lock_process = excluded.lock_process, locked_until = excluded.locked_until,
         created_at = excluded.created_at, updated_at = excluded.updated_at, metadata = excluded.metadata,
@@ -62,6 +62,16 @@ function insert(target: string, { from, field, free, rest = "" }: Wanted): strin
         listed = true, frequent = l.updated_at > excluded.updated_at - interval '${OFTEN}'
       WHERE NOT ${live("l")}
       RETURNING l.name, l.token, l.created_at`;
+}
+
+/** What is held is not even locked, so that a loser writes nothing. */
+function notHeld(target: string): string {
+  return `NOT EXISTS (${heldOf(target, "wish")})`;
+}
+
+/** A field of a wish that comes as a table. */
+function ofWish(field: string): string {
+  return `wish.${field}`;
 }
 
 /** The live row of a wish. */
@@ -72,11 +82,7 @@ function heldOf(target: string, wish: string): string {
 /** Takes one name; what is held is answered as it is, and of what was taken only what the taker does not know. */
 export function acquireOne(target: string): string {
   const fields = ACQUIRE_FIELDS.map((field, index) => `$${index + 1}::text AS ${field}`).join(", ");
-  const wanted = {
-    from: `settings, (SELECT ${fields}) AS wish`,
-    field: (name: string) => `wish.${name}`,
-    free: `NOT EXISTS (${heldOf(target, "wish")})`,
-  };
+  const wanted = { from: `settings, (SELECT ${fields}) AS wish`, where: `WHERE ${notHeld(target)}`, field: ofWish };
   return `
     WITH ${SETTINGS}, taken AS (${insert(target, wanted)})
     SELECT 'true' AS mine, taken.name, taken.token::text AS token, NULL AS holder, NULL AS process, NULL AS until,
@@ -89,40 +95,47 @@ export function acquireOne(target: string): string {
     WHERE held.name = $1::text AND ${live("held")} AND NOT EXISTS (SELECT FROM taken)`;
 }
 
+/** One order for everybody, so that no two statements can deadlock. */
+const IN_ORDER = `ORDER BY wish.name COLLATE "C"`;
+
 /**
- * Takes several names, each by itself or all or nothing. What was taken is answered in one row: the token alone when all
- * were taken and have the same, the clock, as is the rule; else tokens at the places of the wishes. Hundreds of rows would
- * cost their reader as much as the writing did.
+ * Takes several names, each by itself or all or nothing. What was taken is answered in one row, its tokens at the places
+ * of the wishes: hundreds of rows would cost their reader as much as the writing did.
  */
 export function acquireSeveral(target: string, allOrNothing: boolean): string {
   const others = `SELECT FROM wish AS other
         WHERE EXISTS (${heldOf(target, "other")} AND held.owner <> other.owner)`;
-  const wanted = {
-    from: "wish",
-    field: ofWish,
-    free: `(${KNOWN_FREE} = 'true' OR NOT EXISTS (${heldOf(target, "wish")}))`,
-    // one order for everybody, so that no two statements can deadlock
-    rest: `${allOrNothing ? `AND NOT EXISTS (${others})` : ""} ORDER BY wish.name COLLATE "C"`,
-  };
-  const all = "(SELECT count(*) FROM wish)";
+  const where = `WHERE ${notHeld(target)} ${allOrNothing ? `AND NOT EXISTS (${others})` : ""} ${IN_ORDER}`;
   // a name that was lost to another after the look makes an error, which rolls everything back
-  const complete = `count(*) IN (0, ${all}, (SELECT count(*) FROM wish WHERE NOT EXISTS (${heldOf(target, "wish")})))`;
+  const complete = `count(taken.name) IN (0, (SELECT count(*) FROM wish WHERE ${notHeld(target)}))`;
   return `
     WITH ${SETTINGS}, ${wishes(ACQUIRE_FIELDS)},
-    taken AS (${insert(target, wanted)}),
-    summary AS MATERIALIZED (
-      SELECT CASE WHEN count(*) = ${all} AND min(token) = max(token) THEN min(token) END AS token,
-        ${microseconds("max(created_at)")} AS created
-      FROM taken ${allOrNothing ? `HAVING 1 / (CASE WHEN ${complete} THEN 1 ELSE 0 END) = 1` : ""})
-    SELECT CASE WHEN token IS NULL THEN (
-        SELECT string_agg(coalesce(taken.token::text, ''), ',' ORDER BY wish.place)
-        FROM wish LEFT JOIN taken ON taken.name = wish.name) END AS tokens, NULL AS mine, NULL AS name,
-      token::text AS token, NULL AS holder, NULL AS process, NULL AS until, created::text AS created, NULL AS updated,
-      NULL AS metadata, NULL AS session, NULL AS now
-    FROM summary
+    taken AS (${insert(target, { from: "wish", where, field: ofWish })}),
+    missed AS MATERIALIZED (SELECT * FROM wish WHERE NOT EXISTS (SELECT FROM taken WHERE taken.name = wish.name))
+    SELECT string_agg(coalesce(taken.token::text, ''), ',' ORDER BY wish.place) AS tokens, NULL AS mine, NULL AS name,
+      NULL AS token, NULL AS holder, NULL AS process, NULL AS until,
+      ${
+    microseconds("max(taken.created_at)")
+  }::text AS created, NULL AS updated, NULL AS metadata, NULL AS session, NULL AS now
+    FROM wish LEFT JOIN taken ON taken.name = wish.name
+    ${allOrNothing ? `HAVING 1 / (CASE WHEN ${complete} THEN 1 ELSE 0 END) = 1` : ""}
     UNION ALL
     SELECT NULL, (held.owner = missed.owner)::text, ${columns("held", "clock_timestamp()")}
-    FROM (SELECT * FROM wish WHERE NOT EXISTS (SELECT FROM taken WHERE taken.name = wish.name) OFFSET 0) AS missed,
-      LATERAL (SELECT * FROM ${target} AS held WHERE held.name = missed.name OFFSET 0) AS held
-    WHERE (SELECT token FROM summary) IS NULL AND ${live("held")}`; // OFFSET keeps the planner from reading the whole table for it
+    FROM missed, LATERAL (SELECT * FROM ${target} AS held WHERE held.name = missed.name OFFSET 0) AS held
+    WHERE ${live("held")}`; // OFFSET keeps the planner from reading the whole table for it
+}
+
+/**
+ * Takes several names that are thought to be free, for wishes that differ in nothing else: only these are in arrays. The
+ * answer is how many were taken and the token of all, the clock; who was mistaken has to ask {@linkcode acquireSeveral},
+ * which finds what was taken here. A third less work for the server: no looks before and after, no places to be found.
+ */
+export function acquireFree(target: string): string {
+  const from = `settings, ${unnested(["name", "owner"])} AS wish (name, owner)`;
+  const field = (name: typeof ACQUIRE_FIELDS[number]) => `$${ACQUIRE_FIELDS.indexOf(name) + 1}::text`;
+  return `
+    WITH ${SETTINGS}, taken AS (${insert(target, { from, where: IN_ORDER, field })})
+    SELECT count(*)::text AS count, min(token)::text AS token, max(token)::text AS last,
+      ${microseconds("max(created_at)")}::text AS created
+    FROM taken`;
 }

@@ -1,13 +1,13 @@
 import type { AcquireAnswer, AcquireRequest } from "../../core/backend.ts";
 import { BoundedMap } from "../../core/bounded_map.ts";
 import { sleep } from "../../core/runtime.ts";
-import { answersOf, BUSY } from "./answers.ts";
+import { allOf, answersOf, BUSY } from "./answers.ts";
 import { isRowLocked } from "./errors.ts";
 import type { RowSender } from "./row_sender.ts";
 import { type Row, toLockRow } from "./rows.ts";
-import type { Statements } from "./statements.ts";
+import { ACQUIRE_FIELDS, type Statements } from "./statements.ts";
 import type { Voucher } from "./voucher.ts";
-import { attempt, attempts, namesOf } from "./wishes.ts";
+import { acquisitionOf, areAlike, commonOf, namesOf, parametersOf } from "./wishes.ts";
 
 /** How often a name is asked for that is neither taken nor seen to be held: it changes hands under our eyes. */
 const ROUNDS = 10;
@@ -45,8 +45,20 @@ export class Acquiring {
   /** Takes each name that is free. */
   async takeEach(requests: readonly AcquireRequest[]): Promise<AcquireAnswer[]> {
     if (requests.length === 1) return [await this.#takeOne(requests[0])];
+    const free = areAlike(requests) && requests.every(({ name }) => this.#seen.get(name) === "released");
+    const all = free ? await this.#takeFree(requests) : undefined;
+    if (all) return all;
     // a row that another transaction keeps, as guard does, is no reason for the others not to have theirs
     return await this.#take(requests, false) ?? await Promise.all(requests.map((request) => this.#takeOne(request)));
+  }
+
+  /** Takes all of what this process has released itself; `undefined` when some of it is not free any more. */
+  async #takeFree(requests: readonly AcquireRequest[]): Promise<AcquireAnswer[] | undefined> {
+    const voucher = await this.#vouch?.();
+    const rows = await this.#send(requests, this.#sql.acquireFree, commonOf(requests), voucher);
+    const answers = rows && allOf(rows[0], requests, voucher);
+    if (answers) { for (const { name } of requests) this.#seen.set(name, "ours"); }
+    return answers;
   }
 
   async #takeOne(request: AcquireRequest): Promise<AcquireAnswer> {
@@ -88,18 +100,29 @@ export class Acquiring {
     return requests.map(({ name }) => answers.get(name) ?? BUSY);
   }
 
-  /** One statement; `undefined` when it waited too long for a row. */
   async #attempt(
     requests: readonly AcquireRequest[],
     allOrNothing: boolean,
     voucher: Voucher | undefined,
   ): Promise<readonly Row[] | undefined> {
     const { acquire, acquireEach, acquireAll } = this.#sql;
+    const several = allOrNothing ? acquireAll : acquireEach;
+    const statement = requests.length === 1 ? acquire : several;
+    const parameters = parametersOf(requests.map(acquisitionOf), ACQUIRE_FIELDS);
+    return await this.#send(requests, statement, parameters, voucher);
+  }
+
+  /** One statement; `undefined` when it waited too long for a row. */
+  async #send(
+    requests: readonly AcquireRequest[],
+    statement: string,
+    parameters: (string | null)[],
+    voucher: Voucher | undefined,
+  ): Promise<readonly Row[] | undefined> {
     const what = () => `acquire ${namesOf(requests)}`;
+    const session = [voucher?.key ?? null, voucher?.pid ?? null];
     try {
-      if (requests.length === 1) return await this.#sender.send(what, acquire, attempt(requests[0], voucher));
-      const free = requests.every(({ name }) => this.#seen.get(name) === "released");
-      return await this.#sender.send(what, allOrNothing ? acquireAll : acquireEach, attempts(requests, voucher, free));
+      return await this.#sender.send(what, statement, [...parameters, ...session]);
     } catch (error) {
       if (isRowLocked((error as Error).cause)) return undefined;
       throw error;

@@ -21,15 +21,24 @@ export function answersOf(
   const grant = (request: AcquireRequest, token: string, createdAt: string) =>
     answers.set(request.name, granted(freshRow(request, BigInt(token), Number(createdAt), voucher?.pid), voucher));
   for (const row of rows) {
-    if (row.token !== null && row.name === null) {
-      for (const request of requests) grant(request, row.token, row.created!); // all, and with one token
-    } else if (row.tokens) {
+    if (row.tokens) {
       row.tokens.split(",").forEach((token, place) => token && grant(requests[place], token, row.created!));
     } else if (row.mine !== "true") answers.set(row.name!, { granted: false, holder: toLockRow(row) });
     else if (row.now === null) grant(requests.find(({ name }) => name === row.name)!, row.token!, row.created!);
     else answers.set(row.name!, granted(toLockRow(row), voucher));
   }
   return answers;
+}
+
+/** The answers when all were taken with one token; `undefined` when not. */
+export function allOf(
+  row: Row,
+  requests: readonly AcquireRequest[],
+  voucher: Voucher | undefined,
+): AcquireAnswer[] | undefined {
+  if (Number(row.count) < requests.length || row.token !== row.last) return undefined;
+  const token = BigInt(row.token!), created = Number(row.created);
+  return requests.map((request) => granted(freshRow(request, token, created, voucher?.pid), voucher));
 }
 
 function granted(row: LockRow, voucher: Voucher | undefined): AcquireAnswer {

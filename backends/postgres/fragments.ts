@@ -58,11 +58,18 @@ export function oneWish(fields: readonly string[]): string {
     SELECT ${fields.map((field, index) => `$${index + 1}::text AS ${field}`).join(", ")} FROM settings)`;
 }
 
+/**
+ * Parameters with an array for each field as rows. SELECT hides from the planner how many there are: knowing that there
+ * are few it would plan anew each time, which takes longer than the rest (0.2 ms).
+ */
+export function unnested(fields: readonly string[]): string {
+  return `unnest(${fields.map((_field, index) => `(SELECT $${index + 1}::text)::text[]`).join(", ")})`;
+}
+
 /** The wishes of several requests as a table, with the place of each; a parameter with an array for each field. */
 export function wishes(fields: readonly string[]): string {
   return `wish AS MATERIALIZED (
-    SELECT wish.* FROM settings, unnest(${fields.map((_field, index) => `$${index + 1}::text::text[]`).join(", ")})
-      WITH ORDINALITY AS wish (${fields.join(", ")}, place))`;
+    SELECT wish.* FROM settings, ${unnested(fields)} WITH ORDINALITY AS wish (${fields.join(", ")}, place))`;
 }
 
 /** Locks the rows of several wishes in one order for everybody, so that no two statements can deadlock. */

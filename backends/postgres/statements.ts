@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { ACQUIRE_FIELDS, acquireOne, acquireSeveral, COMMON_FIELDS } from "./acquire_statements.ts";
+import { ACQUIRE_FIELDS, acquireFree, acquireOne, acquireSeveral } from "./acquire_statements.ts";
 import {
   ATTEMPT_PATIENCE,
   columns,
@@ -20,7 +20,7 @@ import {
 import { notifyIfAwaited, notifyOfEach } from "./keys.ts";
 import { namespaceOf, quoted } from "./schema.ts";
 
-export { ACQUIRE_FIELDS, COMMON_FIELDS };
+export { ACQUIRE_FIELDS };
 /** What a renewal asks for. */
 export const RENEW_FIELDS = ["name", "owner", "start", "more"] as const;
 /** What a release asks for. */
@@ -112,6 +112,8 @@ export interface Statements {
   readonly acquire: string;
   /** Takes several names, each by itself. */
   readonly acquireEach: string;
+  /** Takes several names that are thought to be free, each by itself. */
+  readonly acquireFree: string;
   /** Takes several names or none. */
   readonly acquireAll: string;
   /** The live row of a name, and whether it is this acquisition's. `(name, owner)` */
@@ -148,6 +150,7 @@ export function statementsFor(table: string): Statements {
   return {
     acquire: acquireOne(target),
     acquireEach: acquireSeveral(target, false),
+    acquireFree: acquireFree(target),
     acquireAll: acquireSeveral(target, true),
     peek: `
       SELECT (l.owner = $2::text)::text AS mine, ${columns("l", "clock_timestamp()")} FROM ${target} AS l
