@@ -1,27 +1,38 @@
-import type { LockRow } from "../../core/backend.ts";
+import type { Claim, LockRow } from "../../core/backend.ts";
 import { BoundedMap } from "../../core/bounded_map.ts";
 
-/** How many entries each memory keeps: beyond it the oldest is forgotten, which costs one more statement. */
+/** How many names each memory keeps: beyond it the oldest is forgotten, which costs one more statement. */
 const SIZE = 16_384;
 
 /** The owner of a name that was seen held by somebody unknown. */
 const SOMEBODY = "";
 
-/** What this process remembers of locks, to spare statements; the database alone decides. */
+/** What is known of a name's row: that it is there, and what it says as long as an acquisition of this process has it. */
+interface Known {
+  readonly owner?: string;
+  readonly row?: LockRow;
+}
+
+/** A row of which nothing is known but that it is there. */
+const THERE: Known = {};
+
+/**
+ * What this process remembers of locks, to spare statements; the database alone decides. By name and not by owner: a
+ * name comes again and again, each owner once, and a map that always has new keys costs a crowd a thirtieth of its time.
+ */
 export class Memory {
-  readonly #granted = new BoundedMap<string, LockRow>(SIZE);
+  readonly #rows = new BoundedMap<string, Known>(SIZE);
   readonly #contended = new BoundedMap<string, string>(SIZE);
-  readonly #rows = new BoundedMap<string, true>(SIZE);
 
   /** The row of an acquisition as last answered: with it a renewal needs one number of the server only. */
-  granted(owner: string): LockRow | undefined {
-    return this.#granted.get(owner);
+  granted({ name, owner }: Claim): LockRow | undefined {
+    const known = this.#rows.get(name);
+    return known?.owner === owner ? known.row : undefined;
   }
 
   /** Remembers the row of an acquisition. */
   noteGranted(owner: string, row: LockRow): void {
-    this.#granted.set(owner, row);
-    this.#rows.set(row.name, true);
+    this.#rows.set(row.name, { owner, row });
   }
 
   /** Whether the name was seen to have a row. */
@@ -34,9 +45,9 @@ export class Memory {
     this.#rows.delete(name);
   }
 
-  /** Forgets an acquisition. */
-  forget(owner: string): void {
-    this.#granted.delete(owner);
+  /** Forgets an acquisition; its row stays. */
+  forget({ name, owner }: Claim): void {
+    if (this.#rows.get(name)?.owner === owner) this.#rows.set(name, THERE);
   }
 
   /** Whether the name was last seen held by another: there a look costs less than a try, and says who has it. */
@@ -46,13 +57,14 @@ export class Memory {
 
   /** Whether the name was last seen held by an acquisition of this process. */
   isOurs(name: string): boolean {
-    return this.#granted.has(this.#contended.get(name) ?? SOMEBODY);
+    const owner = this.#contended.get(name);
+    return owner !== undefined && this.#rows.get(name)?.owner === owner;
   }
 
   /** Remembers that a name was seen held, and by which owner, if that is known. */
   noteContended(name: string, owner?: string | null): void {
     this.#contended.set(name, owner ?? SOMEBODY);
-    this.#rows.set(name, true);
+    if (!this.#rows.has(name)) this.#rows.set(name, THERE);
   }
 
   /** Remembers that a name was seen free. */

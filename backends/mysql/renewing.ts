@@ -34,15 +34,16 @@ export class Renewing {
   async #renewOne(what: string, request: RenewRequest): Promise<LockRow | undefined> {
     const { insertId: told } = await this.#table.run(what, this.#table.sql.renew(request));
     if (told === 0n) return undefined;
-    const granted = request.owner === null ? undefined : this.#memory.granted(request.owner);
+    const { name, owner } = request;
+    const granted = owner === null ? undefined : this.#memory.granted({ name, owner });
     if (!granted || told === READ_THE_ROW) {
-      return this.#renewed(request.owner, await this.#table.peek(what, request.name));
+      return this.#renewed(owner, await this.#table.peek(what, name));
     }
     const now = Number(told);
     const { from, add } = request;
     const lockedUntil = add === null ? null : (from === "now" ? now : Number(from)) + add;
     const row = { ...granted, lockedUntil, updatedAt: now, now };
-    this.#memory.noteGranted(request.owner!, row);
+    this.#memory.noteGranted(owner!, row);
     return row;
   }
 

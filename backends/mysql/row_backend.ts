@@ -87,7 +87,7 @@ export class RowBackend implements Backend {
     const released = this.#table.run(what, this.#table.sql.release(target));
     this.#passOn(target.name);
     const { affectedRows } = await released;
-    if (target.owner !== null) this.#memory.forget(target.owner);
+    if (target.owner !== null) this.#memory.forget(target as Claim);
     return affectedRows > 0;
   }
 
@@ -107,9 +107,9 @@ export class RowBackend implements Backend {
       return { keep, result: keep };
     });
     if (whole) {
-      for (const { name, owner } of claims) {
-        this.#memory.forget(owner);
-        this.#passOn(name);
+      for (const claim of claims) {
+        this.#memory.forget(claim);
+        this.#passOn(claim.name);
       }
     }
     return whole;
