@@ -115,7 +115,7 @@ export class Acquiring {
     return this.#lent ? server.isolation === "READ-COMMITTED" || server.kind === "mariadb" : server.readCommitted;
   }
 
-  /** Takes of several names what is free: in one statement when all are and were used before, else with looks besides. */
+  /** Takes of several names what is free: in one statement when all are and have rows, else with looks besides. */
   async #takeEach(
     what: string,
     requests: AcquireRequest[],
@@ -123,11 +123,16 @@ export class Acquiring {
     session: Session | undefined,
   ): Promise<OwnedRow[]> {
     const names = requests.map(({ name }) => name);
-    const guarded = this.#guarded(server);
-    if (guarded && !names.some((name) => this.#memory.isContended(name))) {
-      const sql = this.#table.sql.acquireFree(requests, server.kind, session?.voucher);
-      const { changedRows, insertId } = await this.#table.run(what, sql);
-      if (changedRows === names.length) return requests.map((request) => takenRow(request, insertId, session));
+    const contended = names.some((name) => this.#memory.isContended(name));
+    if (!contended && names.every((name) => this.#memory.hasRow(name))) {
+      const { matchedRows, insertId } = await this.#table.run(
+        what,
+        this.#table.sql.retakeAll(requests, session?.voucher),
+      );
+      if (matchedRows === names.length) return requests.map((request) => takenRow(request, insertId, session));
+    } else if (!contended && this.#guarded(server)) {
+      await this.#table.run(what, this.#table.sql.acquire(requests, true, session?.voucher));
+      return await this.#table.peekAll(what, names);
     }
     const before = await this.#table.peekAll(what, names);
     const held = new Set(before.map(({ row }) => row.name));

@@ -86,8 +86,6 @@ export interface Answer {
   readonly affectedRows: number;
   /** The server's own count of matched rows, for an UPDATE. */
   readonly matchedRows: number;
-  /** How many rows an INSERT … ON DUPLICATE KEY UPDATE found and changed, whatever the client asks for. */
-  readonly changedRows: number;
   /** Whether a transaction is open on the connection afterwards. */
   readonly inTransaction: boolean;
 }
@@ -170,11 +168,10 @@ export function sendAsIs<Result>(
 function read(result: unknown): Answer {
   if (Array.isArray(result)) {
     const rows = result.map((row: unknown[]) => row.map((value) => value === null ? null : String(value)));
-    return { rows, insertId: 0n, affectedRows: 0, matchedRows: rows.length, changedRows: 0, inTransaction: false };
+    return { rows, insertId: 0n, affectedRows: 0, matchedRows: rows.length, inTransaction: false };
   }
   const { insertId, affectedRows, info = "", serverStatus = 0 } = result as Header;
   const matchedRows = Number(/^Rows matched: (\d+)/.exec(info)?.[1] ?? affectedRows);
-  const changedRows = Number(/Duplicates: (\d+)/.exec(info)?.[1] ?? 0);
   const inTransaction = (serverStatus & SERVER_STATUS_IN_TRANS) !== 0;
-  return { rows: [], insertId: BigInt(insertId), affectedRows, matchedRows, changedRows, inTransaction };
+  return { rows: [], insertId: BigInt(insertId), affectedRows, matchedRows, inTransaction };
 }

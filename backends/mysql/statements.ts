@@ -72,7 +72,7 @@ export function statementsFor(table: string, vouched: boolean): Statements {
     },
 
     renewAll: (requests) => `
-      UPDATE ${target} SET
+      UPDATE ${target} FORCE INDEX (PRIMARY) SET
         locked_until = ${requests[0].add === null ? "NULL" : `GREATEST(locked_until, ${until(requests[0])})`},
         updated_at = ${CLOCK}
       WHERE name IN (${list(requests.map(({ name }) => name))})
@@ -83,7 +83,7 @@ export function statementsFor(table: string, vouched: boolean): Statements {
       WHERE ${whose(request)} AND ${live(CLOCK)}`,
 
     releaseAll: (claims) => `
-      UPDATE ${target} SET owner = NULL, locked_until = 0, updated_at = ${CLOCK}
+      UPDATE ${target} FORCE INDEX (PRIMARY) SET owner = NULL, locked_until = 0, updated_at = ${CLOCK}
       WHERE name IN (${list(claims.map(({ name }) => name))}) AND owner IN (${list(claims.map(({ owner }) => owner))})
         AND ${live(CLOCK)}`,
 
@@ -99,7 +99,7 @@ export function statementsFor(table: string, vouched: boolean): Statements {
     lapsed: (scope) => `SELECT name FROM ${target} WHERE ${clearable(scope)} ORDER BY name`,
 
     clear: (names, scope) => `
-      UPDATE ${target} SET owner = NULL, locked_until = 0, updated_at = ${CLOCK}
+      UPDATE ${target} FORCE INDEX (PRIMARY) SET owner = NULL, locked_until = 0, updated_at = ${CLOCK}
       WHERE name IN (${list(names)}) AND ${clearable(scope)}`,
 
     stale: () =>

@@ -4,7 +4,6 @@
  * @module
  */
 import type { AcquireRequest } from "../../core/backend.ts";
-import type { Server } from "./server.ts";
 import { bytes, integer, text } from "./sql.ts";
 
 /** The server's clock at the start of the statement, whatever the session's time zone: early, which errs on the safe side. */
@@ -39,10 +38,10 @@ export interface Taking {
    */
   retake(request: AcquireRequest, voucher?: Voucher): string;
   /**
-   * Takes several that are free. When all have been used before, by this clock, as many rows have changed, and the
-   * answer is the token of all; else the rows have to be read. Half the work of {@linkcode Taking.acquire} for each.
+   * Takes several whose rows are there and free. When as many rows match all were taken, and the answer is the token
+   * of all; else the rows have to be read. Two thirds of the work of {@linkcode Taking.acquire} for each.
    */
-  acquireFree(requests: readonly AcquireRequest[], kind: Server["kind"], voucher?: Voucher): string;
+  retakeAll(requests: readonly AcquireRequest[], voucher?: Voucher): string;
 }
 
 /** One row of wishes. */
@@ -53,32 +52,19 @@ function wish(request: AcquireRequest): string {
     ${CLOCK} AS new_now`;
 }
 
-/** What many requests mostly have in common: its name among the wishes, and in the request. */
-const FEATURES = [
-  ["new_duration", "duration"],
-  ["new_by", "lockedBy"],
-  ["new_process", "lockProcess"],
-  ["new_metadata", "metadata"],
-] as const;
-
-/** A value of a request in SQL. */
-function literal(value: string | number | null): string {
-  return typeof value === "string" ? text(value) : integer(value);
+/**
+ * A value of each request in SQL, for the row at hand: once when all have the same, else by the place of the row's name.
+ * To go through hundreds of names costs 0.3 µs, and a search in order no less for its longer text.
+ */
+function ofEach(requests: readonly AcquireRequest[], literal: (request: AcquireRequest) => string): string {
+  const values = requests.map(literal);
+  if (values.every((value) => value === values[0])) return values[0];
+  return `ELT(FIELD(name, ${requests.map(({ name }) => bytes(name)).join(", ")}), ${values.join(", ")})`;
 }
 
-/** Many wishes in short. What is the same in all of them is no column but written where it goes, once. */
-function wishes(requests: readonly AcquireRequest[], row: string) {
-  const [first] = requests;
-  const columns = FEATURES.filter(([, field]) => requests.some((request) => request[field] !== first[field]));
-  const tuples = requests.map((request) => {
-    const further = columns.map(([, field]) => `, ${literal(request[field])}`).join("");
-    return `${row}(${bytes(request.name)}, ${bytes(request.owner)}${further})`;
-  });
-  const names = ["new_name", "new_owner", ...columns.map(([column]) => column)];
-  const [duration, by, process, metadata] = FEATURES.map((feature) =>
-    columns.includes(feature) ? feature[0] : literal(first[feature[1]])
-  );
-  return { table: `wish (${names.join(", ")}) AS (VALUES ${tuples.join(", ")})`, duration, by, process, metadata };
+/** The same of a number, which ELT makes a text of. */
+function numberOfEach(requests: readonly AcquireRequest[], number: (request: AcquireRequest) => number | null): string {
+  return `CAST(${ofEach(requests, (request) => integer(number(request)))} AS SIGNED)`;
 }
 
 /** The voucher's name in SQL. */
@@ -147,29 +133,20 @@ export function takingFor(
         AND (${free(now)} OR LAST_INSERT_ID(IF(owner = ${bytes(owner)}, ${READ_THE_ROW}, ${HELD})) = 0)`;
     },
 
-    acquireFree(requests, kind, voucher) {
-      const { table, duration, by, process, metadata } = wishes(requests, kind === "mysql" ? "ROW" : "");
-      const taken = "owner = new_owner AND token = new_now"; // in the assignments after that of the token
-      const connection = integer(voucher?.connectionId ?? null);
+    retakeAll(requests, voucher) {
+      const now = CLOCK;
       return `
-      INSERT INTO ${target} (name, owner, token, locked_by, lock_process, locked_until, created_at, updated_at, metadata,
-        session, connection_id)
-      WITH ${table}
-      SELECT new_name, new_owner, new_now, ${by}, ${process}, new_now + ${duration}, new_now, new_now, ${metadata},
-        ${nameOf(voucher)}, ${connection}
-      FROM wish, (SELECT LAST_INSERT_ID(${CLOCK}) AS new_now) AS clock
-      WHERE ${vouchedFor(voucher)}
-      ON DUPLICATE KEY UPDATE
-        owner = IF((${free("new_now")}) AND token < new_now, new_owner, owner),
-        token = IF(owner = new_owner AND (${free("new_now")}) AND token < new_now, new_now, token),
-        locked_by = IF(${taken}, ${by}, locked_by),
-        lock_process = IF(${taken}, ${process}, lock_process),
-        created_at = IF(${taken}, new_now, created_at),
-        updated_at = IF(${taken}, new_now, updated_at),
-        metadata = IF(${taken}, ${metadata}, metadata),
-        locked_until = IF(${taken}, new_now + ${duration}, locked_until),
-        connection_id = IF(${taken}, ${connection}, connection_id),
-        session = IF(${taken}, ${nameOf(voucher)}, session)`;
+      UPDATE ${target} FORCE INDEX (PRIMARY) SET owner = ${
+        ofEach(requests, ({ owner }) => bytes(owner))
+      }, token = ${now},
+        locked_by = ${ofEach(requests, ({ lockedBy }) => text(lockedBy))},
+        lock_process = ${numberOfEach(requests, ({ lockProcess }) => lockProcess)},
+        locked_until = ${now} + ${numberOfEach(requests, ({ duration }) => duration)},
+        created_at = ${now} + 0 * LAST_INSERT_ID(${now}), updated_at = ${now},
+        metadata = ${ofEach(requests, ({ metadata }) => text(metadata))},
+        session = ${nameOf(voucher)}, connection_id = ${integer(voucher?.connectionId ?? null)}
+      WHERE name IN (${requests.map(({ name }) => bytes(name)).join(", ")}) AND ${vouchedFor(voucher)}
+        AND (${free(now)}) AND token < ${now}`;
     },
   };
 }

@@ -255,7 +255,7 @@ onEach("nothing is taken for a session that is gone, although its end has not be
   const gone = { name: "nobody", connectionId: 1 };
   await place.ask(
     sql.acquire(requests, false, gone),
-    sql.acquireFree(requests, place.flavor.name, gone),
+    sql.retakeAll(requests, gone),
   );
   const rows = await place.ask("SELECT name FROM lockmgr_locks WHERE owner IS NOT NULL");
   assert.deepEqual(rows, []);

@@ -81,30 +81,3 @@ for (const mode of ["lease", "hybrid"] as const) {
     assert.deepEqual(heard, ["nobody waited"]);
   });
 }
-
-test("callers of a crowd who differ have what each asked for", async () => {
-  await using backend = await connect(server.url, { table: freshTable() });
-  for (let round = 0; round < 2; round++) {
-    const locks = await Promise.all(NAMES.map((name, index) =>
-      getLock(name, {
-        backend,
-        expires: index % 3 === 0 ? 0 : 60 + index,
-        lockedBy: index % 2 ? undefined : `host ${index}`,
-        lockProcess: index % 5 ? index : undefined,
-        metadata: index % 4 ? { index, text: `{"NULL", \\}` } : undefined,
-      })
-    ));
-    const rows = new Map((await backend.list({})).map((row) => [row.name, row]));
-    for (const [index, lock] of locks.entries()) {
-      const row = rows.get(lock.name)!;
-      assert.deepEqual(lock.metadata, index % 4 ? { index, text: `{"NULL", \\}` } : null);
-      assert.deepEqual(row.metadata === null ? null : JSON.parse(row.metadata), lock.metadata);
-      assert.equal(row.lockedUntil === null, index % 3 === 0);
-      if (row.lockedUntil !== null) assert.equal(row.lockedUntil - row.createdAt, (60 + index) * 1e6);
-      if (index % 2 === 0) assert.equal(row.lockedBy, `host ${index}`);
-      assert.equal(row.lockProcess, index % 5 ? index : null);
-      assert.equal(row.token, lock.token);
-    }
-    await giveBack(locks);
-  }
-});

@@ -81,6 +81,32 @@ export const crowds: readonly Case[] = [
       await allRelease(locks);
     }
   }),
+  withRows("callers of a crowd who differ have what each asked for", async ({ backend }) => {
+    for (let round = 0; round < 3; round++) {
+      const data = (index: number) => index % 4 ? { index, text: `{"NULL", \\} it's ñandú ${index}` } : null;
+      const locks = await Promise.all(NAMES.map((name, index) =>
+        getLock(name, {
+          backend,
+          expires: index % 3 ? 60 + index : 0,
+          lockedBy: index % 2 ? "host's ñ" : `host ${index}`,
+          ...(index % 5 ? { lockProcess: index } : {}),
+          ...(index % 4 ? { metadata: data(index) } : {}),
+        })
+      ));
+      const rows = new Map((await listLocks({ backend })).map((record) => [record.name, record]));
+      for (const [index, lock] of locks.entries()) {
+        for (const told of [lock, rows.get(lock.name)!]) {
+          assert.deepEqual(told.metadata, data(index));
+          assert.equal(told.lockedBy, index % 2 ? "host's ñ" : `host ${index}`);
+          assert.equal(told.lockProcess, index % 5 ? index : null);
+          const lasts = told.lockedUntil === null ? null : told.lockedUntil.getTime() - told.createdAt.getTime();
+          assert.equal(lasts, index % 3 ? (60 + index) * 1e3 : null);
+          assert.equal(told.token, lock.token);
+        }
+      }
+      assert((await allRelease(locks)).every(Boolean));
+    }
+  }),
   withRows("a crowd takes leases that have lapsed", async ({ backend }) => {
     const first = await Promise.all(NAMES.map((name) => getLock(name, { backend, expires: 0.05 })));
     const second = await Promise.all(NAMES.map((name) => getLock(name, { backend, wait: 20 })));
