@@ -119,7 +119,7 @@ export class RowBackend implements Backend {
     await this.#table.ready("list locks");
     if (names) return (await this.#table.peekAll("list locks", names)).map(({ row }) => row);
     const { rows } = await this.#table.run("list locks", this.#table.sql.list(prefix, includeExpired));
-    return rows.map((row) => toOwnedRow(row).row);
+    return sorted(rows.map((row) => toOwnedRow(row).row));
   }
 
   async clean(scope: "expired" | "all"): Promise<number> {

@@ -200,6 +200,8 @@ onEach("tables that are not ours are refused, dropped ones are made again", asyn
   await place.ask("CREATE TABLE other (name VARCHAR(255) PRIMARY KEY, owner INT)");
   await assert.rejects(place.backend({ table: "other" }), /it has no column token/);
   const backend = await place.backend();
+  await place.ask("CREATE TABLE slow LIKE lockmgr_locks", "ALTER TABLE slow DROP INDEX listed");
+  await assert.rejects(place.backend({ table: "slow" }), /it has no index "listed" of listed, name/);
   await place.ask("DROP TABLE lockmgr_locks");
   await assert.rejects(getLock("a", { backend }), BackendError);
   assert.equal(await getLock("a", { backend }).then((lock) => lock.unlock()), true);
