@@ -104,18 +104,11 @@ function describe(raw: Raw): Section {
       atMost(4, `${grown}: list of ${HELD} held`, 1.5, timeRatio(most.list, least.list)),
     ];
   });
-  const slow = targets.filter(({ what, met }) => what.endsWith("held") && !met).map(({ what }) => what.split(",")[0]);
   return {
     title: "Many rows",
     text: [
       `Released names leave their rows, so that tokens go on rising. ${USED} names evenly spread over the table are ` +
       `taken and given back in turn; meanwhile ${HELD} other locks are held.`,
-      ...slow.length > 0
-        ? [
-          `${slow.join(", ")}: the list reads the whole table, since there is no index of what is held; ` +
-          `\`cleanLocks\` deletes rows that have been free for a day.`,
-        ]
-        : [],
     ],
     tables: [{
       head: ["µs, Deno", ...sizes.map((size) => `${Number(size).toLocaleString("en")} rows`)],
