@@ -139,33 +139,32 @@ export function takingFor(
         connection_id = IF(owner = new_owner, ${integer(voucher?.connectionId ?? null)}, connection_id),
         session = IF(owner = new_owner, ${nameOf(voucher)}, session)`,
 
+    // from left to right: what follows an assignment reads what it assigned, and the clock is computed less often
     retake({ name, owner, duration, lockedBy, lockProcess, metadata }, voucher) {
-      const now = CLOCK;
+      const connection = integer(voucher?.connectionId ?? null);
       return `
-      UPDATE ${byName(target)} SET owner = ${bytes(owner)}, token = GREATEST(token + 1, ${now}),
-        locked_by = ${text(lockedBy)}, lock_process = ${integer(lockProcess)}, listed = ${place(now)},
-        updated_at = ${now}, locked_until = ${now} + ${integer(duration)},
-        created_at = ${now} + 0 * LAST_INSERT_ID(IF(token = ${now}, token, ${READ_THE_ROW})),
-        metadata = ${text(metadata)}, session = ${nameOf(voucher)}, connection_id = ${
-        integer(voucher?.connectionId ?? null)
-      }
+      UPDATE ${byName(target)} SET owner = ${bytes(owner)}, token = GREATEST(token + 1, ${CLOCK}),
+        locked_by = ${text(lockedBy)}, lock_process = ${integer(lockProcess)},
+        listed = ${place("token")}, updated_at = ${CLOCK}, locked_until = updated_at + ${integer(duration)},
+        created_at = updated_at + 0 * LAST_INSERT_ID(IF(token = updated_at, token, ${READ_THE_ROW})),
+        metadata = ${text(metadata)}, session = ${nameOf(voucher)}, connection_id = ${connection}
       WHERE name = ${bytes(name)} AND ${vouchedFor(voucher)}
-        AND (${free(now)} OR LAST_INSERT_ID(IF(owner = ${bytes(owner)}, ${READ_THE_ROW}, ${HELD})) = 0)`;
+        AND (${free(CLOCK)} OR LAST_INSERT_ID(IF(owner = ${bytes(owner)}, ${READ_THE_ROW}, ${HELD})) = 0)`;
     },
 
     retakeAll(requests, voucher) {
-      const now = CLOCK;
+      const connection = integer(voucher?.connectionId ?? null);
       return `
-      UPDATE ${byNames(target)} SET owner = ${ofEach(requests, ({ owner }) => bytes(owner))}, token = ${now},
+      UPDATE ${byNames(target)} SET owner = ${ofEach(requests, ({ owner }) => bytes(owner))}, token = ${CLOCK},
         locked_by = ${ofEach(requests, ({ lockedBy }) => text(lockedBy))},
         lock_process = ${numberOfEach(requests, ({ lockProcess }) => lockProcess)},
-        listed = ${place(now)}, updated_at = ${now},
-        locked_until = ${now} + ${numberOfEach(requests, ({ duration }) => duration)},
-        created_at = ${now} + 0 * LAST_INSERT_ID(${now}),
+        listed = ${place("token")}, updated_at = token,
+        locked_until = token + ${numberOfEach(requests, ({ duration }) => duration)},
+        created_at = token + 0 * LAST_INSERT_ID(token),
         metadata = ${ofEach(requests, ({ metadata }) => text(metadata))},
-        session = ${nameOf(voucher)}, connection_id = ${integer(voucher?.connectionId ?? null)}
+        session = ${nameOf(voucher)}, connection_id = ${connection}
       WHERE name IN (${requests.map(({ name }) => bytes(name)).join(", ")}) AND ${vouchedFor(voucher)}
-        AND (${free(now)}) AND token < ${now}`;
+        AND (${free(CLOCK)}) AND token < ${CLOCK}`;
     },
   };
 }
