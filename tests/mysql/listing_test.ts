@@ -91,7 +91,7 @@ onEach("lists use the index of what is held, and nothing else does", async (plac
   const others = [
     sql.acquire(requests, false),
     sql.acquire(requests, true),
-    sql.acquireFree(requests, place.flavor.name),
+    sql.retakeAll(requests),
     sql.retake(requests[0]),
     sql.renew(renewals[0]),
     sql.renewAll(renewals),
