@@ -45,20 +45,21 @@ export class Acquiring {
   /** Takes each name that is free. */
   async takeEach(requests: readonly AcquireRequest[]): Promise<AcquireAnswer[]> {
     if (requests.length === 1) return [await this.#takeOne(requests[0])];
-    const free = areAlike(requests) && requests.every(({ name }) => this.#seen.get(name) === "released");
-    const all = free ? await this.#takeFree(requests) : undefined;
-    if (all) return all;
     // a row that another transaction keeps, as guard does, is no reason for the others not to have theirs
-    return await this.#take(requests, false) ?? await Promise.all(requests.map((request) => this.#takeOne(request)));
+    return await this.#takeTogether(requests) ?? await Promise.all(requests.map((request) => this.#takeOne(request)));
   }
 
-  /** Takes all of what this process has released itself; `undefined` when some of it is not free any more. */
-  async #takeFree(requests: readonly AcquireRequest[]): Promise<AcquireAnswer[] | undefined> {
-    const voucher = await this.#vouch?.();
-    const rows = await this.#send(requests, this.#sql.acquireFree, commonOf(requests), voucher);
-    const answers = rows && allOf(rows[0], requests, voucher);
-    if (answers) { for (const { name } of requests) this.#seen.set(name, "ours"); }
-    return answers;
+  /** Takes what is free, without a look where all was released here; `undefined` when a row was waited for in vain. */
+  async #takeTogether(requests: readonly AcquireRequest[]): Promise<AcquireAnswer[] | undefined> {
+    if (areAlike(requests) && requests.every(({ name }) => this.#seen.get(name) === "released")) {
+      const voucher = await this.#vouch?.();
+      const rows = await this.#send(requests, this.#sql.acquireFree, commonOf(requests), voucher);
+      if (rows === undefined) return undefined;
+      const answers = allOf(rows[0], requests, voucher);
+      for (const { name } of requests) this.#seen.set(name, "ours");
+      if (answers) return answers;
+    }
+    return await this.#take(requests, false);
   }
 
   async #takeOne(request: AcquireRequest): Promise<AcquireAnswer> {
