@@ -12,7 +12,7 @@ import { readdir } from "node:fs/promises";
 import { join, sep } from "node:path";
 import process from "node:process";
 import { pages } from "./docs/pages.ts";
-import { type Counts, type Failure, sentence, sum } from "./running/results.ts";
+import { failedAs, NOTHING, type Report, sentence, sum } from "./running/results.ts";
 import { runDeno, runExamples, runOn, type RunResult } from "./running/runners.ts";
 import { makeStageFor, type Stage } from "./running/stages.ts";
 import { programOf, versionOf } from "./runtimes/installing.ts";
@@ -29,11 +29,9 @@ const PACKAGED = "tests/package";
 const LINES_TOLD = 20;
 
 /** One line of the table. */
-interface Line {
+interface Line extends Report {
   readonly runtime: string;
   readonly subject: string;
-  readonly counts: Counts;
-  readonly failures: readonly Failure[];
   readonly seconds: number;
 }
 
@@ -66,8 +64,7 @@ async function line(runtime: string, subject: string, work: () => Promise<RunRes
     result = await work();
   } catch (error) {
     const { message } = error as Error;
-    const failures = [{ name: "cannot be run", file: "", text: message }];
-    result = { counts: { passed: 0, failed: 1, skipped: 0 }, failures, output: `${message}\n` };
+    result = { ...failedAs("cannot be run", message), output: `${message}\n` };
     live = false;
   }
   const { counts, failures, output } = result;
@@ -85,9 +82,8 @@ async function findProgram(runtime: Runtime): Promise<{ program: string; name: s
   } catch (error) {
     const { message } = error as Error;
     console.log(`\n${runtime.name} cannot be had: ${message}`);
-    const failures = inCI ? [{ name: "cannot be had", file: "", text: message }] : [];
-    const counts = { passed: 0, failed: inCI ? 1 : 0, skipped: inCI ? 0 : 1 };
-    lines.push({ runtime: runtime.name, subject: "not installed", counts, failures, seconds: 0 });
+    const report = inCI ? failedAs("cannot be had", message) : { counts: { ...NOTHING, skipped: 1 }, failures: [] };
+    lines.push({ runtime: runtime.name, subject: "not installed", ...report, seconds: 0 });
     return undefined;
   }
 }

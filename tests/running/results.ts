@@ -55,6 +55,11 @@ export interface Report {
   readonly failures: readonly Failure[];
 }
 
+/** What is said of what failed before it could report anything. */
+export function failedAs(name: string, text: string): Report {
+  return { counts: { ...NOTHING, failed: 1 }, failures: [{ name, file: "", text }] };
+}
+
 const ENTITIES: Record<string, string> = { amp: "&", lt: "<", gt: ">", quot: '"', apos: "'" };
 
 function unescaped(text: string): string {
@@ -90,6 +95,6 @@ export function readRun(report: string | undefined, code: number): Report {
   const ran = counts.passed + counts.failed + counts.skipped;
   if (counts.failed > 0 || (code === 0 && ran > 0)) return read;
   const text = ran === 0 ? "no test ran" : "no test failed, and yet it ended badly";
-  const failure = { name: `the runner ended with ${code}`, file: "", text };
-  return { counts: { ...counts, failed: 1 }, failures: [failure] };
+  const { failures } = failedAs(`the runner ended with ${code}`, text);
+  return { counts: { ...counts, failed: 1 }, failures };
 }
