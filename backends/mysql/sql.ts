@@ -15,6 +15,11 @@ export function bytes(text: string): string {
   return PLAIN.test(text) ? `_binary'${text}'` : `X'${hexadecimal(text)}'`;
 }
 
+/** Several of them, with commas between. */
+export function list(texts: readonly string[]): string {
+  return texts.map(bytes).join(", ");
+}
+
 /** The bytes of UTF-8 in hexadecimal. */
 export function hexadecimal(text: string): string {
   let hex = "";

@@ -7,7 +7,7 @@
  */
 import type { Claim, RenewRequest, Target } from "../../core/backend.ts";
 import { COLUMNS } from "./rows.ts";
-import { bytes, integer, quoted } from "./sql.ts";
+import { bytes, integer, list, quoted } from "./sql.ts";
 import { byName, byNames, CLOCK, READ_THE_ROW, type Taking, takingFor } from "./taking.ts";
 
 /** The statements for one table. */
@@ -40,11 +40,6 @@ export interface Statements extends Taking {
 
 /** A row that is free from now on; the index of what is held keeps a name that is taken often. */
 const FREE = `owner = NULL, locked_until = 0, updated_at = ${CLOCK}, listed = IF(listed = 2, 2, 0)`;
-
-/** A list of names in SQL. */
-function list(names: readonly string[]): string {
-  return names.map(bytes).join(", ");
-}
 
 /** Writes the statements for a table; `vouched` makes a lock live only as long as its holder's session. */
 export function statementsFor(table: string, vouched: boolean): Statements {

@@ -4,7 +4,7 @@
  * @module
  */
 import type { AcquireRequest } from "../../core/backend.ts";
-import { bytes, integer, text } from "./sql.ts";
+import { bytes, integer, list, text } from "./sql.ts";
 
 /** The server's clock at the start of the statement, whatever the session's time zone: early, which errs on the safe side. */
 export const CLOCK = "TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6))";
@@ -71,18 +71,16 @@ function wish(request: AcquireRequest): string {
 }
 
 /**
- * A value of each request in SQL, for the row at hand: once when all have the same, else by the place of the row's name.
- * To go through hundreds of names costs 0.3 µs, and a search in order no less for its longer text.
+ * A value of each row in SQL: once when all have the same, else by the place of the row's name among `names`. To go
+ * through hundreds of names costs 0.3 µs, and a search in order no less for its longer text.
  */
-function ofEach(requests: readonly AcquireRequest[], literal: (request: AcquireRequest) => string): string {
-  const values = requests.map(literal);
-  if (values.every((value) => value === values[0])) return values[0];
-  return `ELT(FIELD(name, ${requests.map(({ name }) => bytes(name)).join(", ")}), ${values.join(", ")})`;
+function ofEach(names: string, values: readonly string[]): string {
+  return values.every((value) => value === values[0]) ? values[0] : `ELT(FIELD(name, ${names}), ${values.join(", ")})`;
 }
 
-/** The same of a number, which ELT makes a text of. */
-function numberOfEach(requests: readonly AcquireRequest[], number: (request: AcquireRequest) => number | null): string {
-  return `CAST(${ofEach(requests, (request) => integer(number(request)))} AS SIGNED)`;
+/** The same of numbers, which ELT makes texts of. */
+function numberOfEach(names: string, numbers: readonly (number | null)[]): string {
+  return `CAST(${ofEach(names, numbers.map(integer))} AS SIGNED)`;
 }
 
 /** The voucher's name in SQL. */
@@ -154,17 +152,19 @@ export function takingFor(
 
     retakeAll(requests, voucher) {
       const connection = integer(voucher?.connectionId ?? null);
+      const names = list(requests.map(({ name }) => name));
       return `
-      UPDATE ${byNames(target)} SET owner = ${ofEach(requests, ({ owner }) => bytes(owner))}, token = ${CLOCK},
-        locked_by = ${ofEach(requests, ({ lockedBy }) => text(lockedBy))},
-        lock_process = ${numberOfEach(requests, ({ lockProcess }) => lockProcess)},
+      UPDATE ${byNames(target)} SET owner = ${
+        ofEach(names, requests.map(({ owner }) => bytes(owner)))
+      }, token = ${CLOCK},
+        locked_by = ${ofEach(names, requests.map(({ lockedBy }) => text(lockedBy)))},
+        lock_process = ${numberOfEach(names, requests.map(({ lockProcess }) => lockProcess))},
         listed = ${place("token")}, updated_at = token,
-        locked_until = token + ${numberOfEach(requests, ({ duration }) => duration)},
+        locked_until = token + ${numberOfEach(names, requests.map(({ duration }) => duration))},
         created_at = token + 0 * LAST_INSERT_ID(token),
-        metadata = ${ofEach(requests, ({ metadata }) => text(metadata))},
+        metadata = ${ofEach(names, requests.map(({ metadata }) => text(metadata)))},
         session = ${nameOf(voucher)}, connection_id = ${connection}
-      WHERE name IN (${requests.map(({ name }) => bytes(name)).join(", ")}) AND ${vouchedFor(voucher)}
-        AND (${free(CLOCK)}) AND token < ${CLOCK}`;
+      WHERE name IN (${names}) AND ${vouchedFor(voucher)} AND (${free(CLOCK)}) AND token < ${CLOCK}`;
     },
   };
 }

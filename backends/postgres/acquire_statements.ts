@@ -9,6 +9,7 @@ import {
   ATTEMPT_PATIENCE,
   columns,
   DURABLE,
+  IN_ORDER,
   live,
   microseconds,
   patience,
@@ -94,9 +95,6 @@ export function acquireOne(target: string): string {
     SELECT (held.owner = $2::text)::text, ${columns("held", "clock_timestamp()")} FROM ${target} AS held
     WHERE held.name = $1::text AND ${live("held")} AND NOT EXISTS (SELECT FROM taken)`;
 }
-
-/** One order for everybody, so that no two statements can deadlock. */
-const IN_ORDER = `ORDER BY wish.name COLLATE "C"`;
 
 /**
  * Takes several names, each by itself or all or nothing. What was taken is answered in one row, its tokens at the places

@@ -72,6 +72,9 @@ export function wishes(fields: readonly string[]): string {
     SELECT wish.* FROM settings, ${unnested(fields)} WITH ORDINALITY AS wish (${fields.join(", ")}, place))`;
 }
 
+/** One order for everybody, so that no two statements can deadlock. */
+export const IN_ORDER = `ORDER BY wish.name COLLATE "C"`;
+
 /** Locks the rows of several wishes in one order for everybody, so that no two statements can deadlock. */
 export function inOrder(target: string): string {
   return `wish_in_order AS MATERIALIZED (

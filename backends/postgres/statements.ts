@@ -8,6 +8,7 @@ import {
   ATTEMPT_PATIENCE,
   columns,
   DURABLE,
+  IN_ORDER,
   inOrder,
   live,
   microseconds,
@@ -55,10 +56,10 @@ function releaseOne(target: string, namespace: string): string {
 }
 
 /**
- * Frees several; the answer is one text with a digit at the place of each wish, or none when all were held. It is an upsert because that finds each
- * row by the primary key, whatever the planner thinks of the table, and in one order for everybody: a join was planned
- * while the table was small, and read all of it for each name later. A name without a row gets one that is free, and
- * differs from what was freed by its session.
+ * Frees several; the answer is one text with a digit at the place of each wish, or none when all were held. It is an
+ * upsert because that finds each row by the primary key, whatever the planner thinks of the table, and in one order for
+ * everybody: a join was planned while the table was small, and read all of it for each name later. A name without a row
+ * gets one that is free, and differs from what was freed by its session.
  */
 function releaseSeveral(target: string, namespace: string): string {
   return `
@@ -67,7 +68,7 @@ function releaseSeveral(target: string, namespace: string): string {
       INSERT INTO ${target} AS l (name, token, locked_by, locked_until, created_at, updated_at, session_pid,
         listed, frequent)
       SELECT wish.name, ${microseconds("now")}, coalesce(wish.owner, ''), now, now, now, 0, false, false
-      FROM wish, clock_timestamp() AS now ORDER BY wish.name COLLATE "C"
+      FROM wish, clock_timestamp() AS now ${IN_ORDER}
       ON CONFLICT (name) DO UPDATE SET ${free("excluded.updated_at")}
       WHERE l.owner = coalesce(nullif(excluded.locked_by, ''), l.owner) AND ${live("l")}
       RETURNING l.name, l.session_pid IS NULL AS held, ${notifyOfEach(namespace, "l.name")} AS told)

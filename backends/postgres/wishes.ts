@@ -51,10 +51,8 @@ export function areAlike([first, ...others]: readonly AcquireRequest[]): boolean
 
 /** The parameters of requests that are alike: arrays of names and owners, and what they have in common. */
 export function commonOf(requests: readonly AcquireRequest[]): (string | null)[] {
-  const common = acquisitionOf(requests[0]);
-  common.name = arrayOf(requests.map(({ name }) => name));
-  common.owner = arrayOf(requests.map(({ owner }) => owner));
-  return ACQUIRE_FIELDS.map((field) => common[field]);
+  const [name, owner] = severalOf(requests, ["name", "owner"]);
+  return parametersOf([{ ...acquisitionOf(requests[0]), name, owner }], ACQUIRE_FIELDS);
 }
 
 /** A renewal as the statement takes it. */
