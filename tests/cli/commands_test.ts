@@ -130,7 +130,7 @@ onEach(targets, "watch prints a JSON line for each change", async (place) => {
   await watching.says(/"change":"renewed","name":"job"/);
   await place.run(["clear_lock", "job"]);
   await watching.says(/"change":"released","name":"job"/);
-  await place.run(["set_lock", "job:short", "-t", "0.4"]);
+  await place.run(["set_lock", "job:short", "-t", "1.5"]);
   await watching.says(/"change":"acquired","name":"job:short"[^]*"change":"expired","name":"job:short"/);
   watching.kill("SIGINT");
   const { code, stdout } = await watching.ended;

@@ -21,7 +21,7 @@ export interface Target {
 }
 
 /** A file in the place's directory. */
-export const sqlite: Target = { name: "sqlite", mode: "lease", lease: "0.6", open: () => Place.make() };
+export const sqlite: Target = { name: "sqlite", mode: "lease", lease: "2", open: () => Place.make() };
 
 let tables = 0;
 

@@ -176,12 +176,11 @@ faultTest(
 faultTest(
   "the signal aborts at the local deadline when the database does not answer",
   async ({ backend, faults, letGo }) => {
-    const startedAt = performance.now();
     const lock = await getLock("a", { backend, expires: 0.4, autoRenew: true });
+    // A timer, not a clock: when the machine stands still both are late, and still in this order.
+    const late = new Promise((resolve) => setTimeout(resolve, 400 + 250, "told too late"));
     faults.renew.push(...Array(20).fill("hang"));
-    assert(await aborted(lock.signal) instanceof LockLost);
-    const after = performance.now() - startedAt;
-    assert(after < 400 + 250, `told after ${after} ms`);
+    assert(await Promise.race([aborted(lock.signal), late]) instanceof LockLost);
     letGo();
     assert.equal(lock.held, false);
     assert.equal(await lock.verify(), false);

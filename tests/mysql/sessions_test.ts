@@ -72,9 +72,9 @@ for (const mode of ["session", "hybrid"] as const) {
   });
 
   onEach(`${mode}: heartbeats keep a short session alive`, async (place) => {
-    const backend = await place.backend({ mode, sessionTimeout: 1 });
+    const backend = await place.backend({ mode, sessionTimeout: 2 });
     const lock = await getLock("a", { backend });
-    await place.ask("SELECT SLEEP(3.2)");
+    await place.ask("SELECT SLEEP(4.2)");
     assert.equal(lock.held, true);
     assert.equal(await lock.verify(), true);
     await lock.unlock();

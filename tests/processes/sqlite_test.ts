@@ -44,7 +44,7 @@ for (const end of ["exit", "SIGKILL"] as const) {
 test("processes: a holder that was stopped past its lease knows that it lost it", async () => {
   await using somewhere = await place();
   await using backend = await connect(somewhere.path);
-  await using holder = start("tests/processes/holder.ts", [somewhere.path, "a", '{"expires":0.6,"autoRenew":true}']);
+  await using holder = start("tests/processes/holder.ts", [somewhere.path, "a", '{"expires":1.5,"autoRenew":true}']);
   await holder.next();
   process.kill(holder.child.pid!, "SIGSTOP");
   const next = await getLock("a", { backend, wait: 30 });
