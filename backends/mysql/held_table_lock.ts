@@ -18,7 +18,7 @@ const GIVES_UP = /^\s*(?:START\s+TRANSACTION|BEGIN|(?:UN)?LOCK\s+TABLES?|SET\s+(
  * if (url?.startsWith("mysql:")) {
  *   await using backend = await mysqlBackend(url, { table: "my_locks" });
  *   await using held = await new TableLock({ write: ["my_locks"], backend }).acquire();
- *   await held.query("UPDATE my_locks SET locked_by = ? WHERE owner IS NULL", ["nobody"]);
+ *   await held.query("UPDATE my_locks SET locked_by = ? WHERE locked_until = 0", ["nobody"]);
  *   await held.release(); // without it, the change is rolled back
  * }
  * ```

@@ -3,7 +3,7 @@ import type { LockRow } from "../../core/backend.ts";
 /** A row of the table: the lock, and the secret of the acquisition. */
 export interface OwnedRow {
   /** The secret of the acquisition. */
-  readonly owner: string | null;
+  readonly owner: string;
   /** The lock as the core knows it. */
   readonly row: LockRow;
   /** The GET_LOCK that vouches for it; `null` for a lease. */
@@ -36,5 +36,5 @@ export function toOwnedRow(columns: readonly (string | null)[]): OwnedRow {
     now: Number(now),
     ...(session === null ? {} : { session: id }),
   };
-  return { owner, row, session };
+  return { owner: owner!, row, session };
 }

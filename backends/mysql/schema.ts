@@ -24,8 +24,8 @@ const COLUMNS = [
 
 /**
  * The DDL: a row for each name, kept when the lock is released so that tokens go on rising. Names are bytes of UTF-8,
- * because collations fold case and ignore trailing spaces. `owner` is NULL while the name is free, `locked_until` is
- * NULL for a lock that never expires and 0 for a released one; times are microseconds since 1970. `session` names the
+ * because collations fold case and ignore trailing spaces. `owner` is the secret of the last acquisition,
+ * `locked_until` NULL for a lock that never expires and 0 for a released one; times are microseconds since 1970. `session` names the
  * GET_LOCK that the holder's connection keeps (`hybrid`).
  *
  * The index finds what is held among a million rows; an index on what every acquisition changes would cost a crowd half
@@ -35,7 +35,7 @@ export function schema(table: string): string {
   return `
 CREATE TABLE IF NOT EXISTS ${quoted(table)} (
   name          VARBINARY(1020) NOT NULL PRIMARY KEY,
-  owner         VARBINARY(64),
+  owner         VARBINARY(64) NOT NULL,
   token         BIGINT NOT NULL,
   locked_by     VARCHAR(255) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL,
   lock_process  BIGINT,

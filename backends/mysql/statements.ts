@@ -38,8 +38,14 @@ export interface Statements extends Taking {
   guard(claim: Claim): string;
 }
 
-/** A row that is free from now on; the index of what is held keeps a name that is taken often. */
-const FREE = `owner = NULL, locked_until = 0, updated_at = ${CLOCK}, listed = IF(listed = 2, 2, 0)`;
+/**
+ * A row that is free from now on. Its owner stays, of no more use: a row whose length does not change is updated where it
+ * is, which saves a crowd a quarter of the server's time. The index of what is held keeps a name that is taken often.
+ */
+const FREE = `locked_until = 0, updated_at = ${CLOCK}, listed = IF(listed = 2, 2, 0)`;
+
+/** What was not released: it is held, or it has lapsed. */
+const UNRELEASED = "NOT locked_until <=> 0";
 
 /** Writes the statements for a table; `vouched` makes a lock live only as long as its holder's session. */
 export function statementsFor(table: string, vouched: boolean): Statements {
@@ -48,13 +54,13 @@ export function statementsFor(table: string, vouched: boolean): Statements {
   const live = (now: string, row = "") =>
     `(${row}locked_until > ${now} OR ${row}locked_until IS NULL)${vouched ? ` AND NOT ${dead(row)}` : ""}`;
   const free = (now: string) => `locked_until <= ${now}${vouched ? ` OR ${dead("")}` : ""}`;
-  const clearable = (scope: "expired" | "all") => `owner IS NOT NULL${scope === "all" ? "" : ` AND (${free(CLOCK)})`}`;
+  const clearable = (scope: "expired" | "all") => `${UNRELEASED}${scope === "all" ? "" : ` AND (${free(CLOCK)})`}`;
   const whose = ({ name, owner }: Target) =>
-    `name = ${bytes(name)} AND owner ${owner === null ? "IS NOT NULL" : `= ${bytes(owner)}`}`;
+    `name = ${bytes(name)} AND ${owner === null ? UNRELEASED : `owner = ${bytes(owner)}`}`;
   const until = ({ from, add }: RenewRequest) =>
     add === null ? "NULL" : `${from === "now" ? CLOCK : from === "expiry" ? "locked_until" : integer(from)} + ${add}`;
   const select = (rows: string, condition: string) =>
-    `SELECT ${COLUMNS} FROM ${rows}, (SELECT ${CLOCK} AS now) AS clock WHERE owner IS NOT NULL AND ${condition}`;
+    `SELECT ${COLUMNS} FROM ${rows}, (SELECT ${CLOCK} AS now) AS clock WHERE ${UNRELEASED} AND ${condition}`;
   // Unless it is told to, MySQL does not use the index before it has counted the table anew.
   const listed = `${target} FORCE INDEX (listed)`;
   const named = byName(target);
@@ -106,11 +112,11 @@ export function statementsFor(table: string, vouched: boolean): Statements {
       WHERE name IN (${list(names)}) AND ${clearable(scope)}`,
 
     stale: () =>
-      `SELECT name FROM ${target} WHERE owner IS NULL AND updated_at < ${CLOCK} - 86400 * 1000000 ORDER BY name`,
+      `SELECT name FROM ${target} WHERE locked_until = 0 AND updated_at < ${CLOCK} - 86400 * 1000000 ORDER BY name`,
 
     sweep: (names) => `
       DELETE FROM ${target}
-      WHERE name IN (${list(names)}) AND owner IS NULL AND updated_at < ${CLOCK} - 86400 * 1000000`,
+      WHERE name IN (${list(names)}) AND locked_until = 0 AND updated_at < ${CLOCK} - 86400 * 1000000`,
 
     held: (names) => `SELECT name, owner FROM ${target} WHERE name IN (${list(names)}) AND ${live(CLOCK)}`,
 

@@ -18,7 +18,7 @@ function connectionsOf(held: string): string {
 export function holdersOfRows(table: string, names: readonly string[]): string {
   return connectionsOf(`
     SELECT name, CASE WHEN session IS NULL THEN NULL ELSE IS_USED_LOCK(session) END AS id
-    FROM ${quoted(table)} WHERE owner IS NOT NULL AND name IN (${names.map(bytes).join(", ")})`);
+    FROM ${quoted(table)} WHERE NOT locked_until <=> 0 AND name IN (${names.map(bytes).join(", ")})`);
 }
 
 /** The question for names that are session locks: each with its name on the server. */
