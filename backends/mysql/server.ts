@@ -30,6 +30,7 @@ const VARIABLES = [
   "transaction_isolation",
   "tx_isolation",
   "sql_mode",
+  "character_set_connection",
   "read_only",
   "super_read_only",
   "innodb_read_only",
@@ -106,6 +107,11 @@ export function requireServer(server: Server, mode: Mode, table: string): void {
   if (reason) throw new UnsupportedError(`Cannot use "${mode}" mode on this server: ${reason}; want "lease"`);
   if (server.variables.get("sql_mode")?.includes("SIMULTANEOUS_ASSIGNMENT")) {
     throw new UnsupportedError("Cannot use this server with sql_mode SIMULTANEOUS_ASSIGNMENT: want it left out");
+  }
+  // The texts of statements would not be the bytes of their letters: UCS-2, UTF-16 and UTF-32 have several for each.
+  const charset = server.variables.get("character_set_connection") ?? "";
+  if (/^(?:ucs2|utf16|utf32)/.test(charset)) {
+    throw new UnsupportedError(`Cannot use connections with character_set_connection ${charset}: want utf8mb4`);
   }
   if (server.database === "" && !table.includes(".")) {
     throw new BackendError(`Cannot use table ${JSON.stringify(table)}: no database is chosen; want one in the URL`);

@@ -15,9 +15,17 @@ export function bytes(text: string): string {
   return PLAIN.test(text) ? `_binary'${text}'` : `X'${hexadecimal(text)}'`;
 }
 
-/** Several of them, with commas between. */
+/**
+ * Several texts for columns of bytes, which make bytes of them. Without `_binary` where all are plain: MariaDB looks the
+ * name of the character set up again for each, which costs a crowd 6 % of the server's time.
+ */
+export function literals(texts: readonly string[]): string[] {
+  return texts.every((text) => PLAIN.test(text)) ? texts.map((text) => `'${text}'`) : texts.map(bytes);
+}
+
+/** The same with commas between. */
 export function list(texts: readonly string[]): string {
-  return texts.map(bytes).join(", ");
+  return literals(texts).join(", ");
 }
 
 /** The bytes of UTF-8 in hexadecimal. */

@@ -4,7 +4,7 @@
  * @module
  */
 import type { AcquireRequest } from "../../core/backend.ts";
-import { bytes, integer, list, text } from "./sql.ts";
+import { bytes, integer, list, literals, text } from "./sql.ts";
 
 /** The server's clock at the start of the statement, whatever the session's time zone: early, which errs on the safe side. */
 export const CLOCK = "TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6))";
@@ -155,7 +155,7 @@ export function takingFor(
       const names = list(requests.map(({ name }) => name));
       return `
       UPDATE ${byNames(target)} SET owner = ${
-        ofEach(names, requests.map(({ owner }) => bytes(owner)))
+        ofEach(names, literals(requests.map(({ owner }) => owner)))
       }, token = ${CLOCK},
         locked_by = ${ofEach(names, requests.map(({ lockedBy }) => text(lockedBy)))},
         lock_process = ${numberOfEach(names, requests.map(({ lockProcess }) => lockProcess))},

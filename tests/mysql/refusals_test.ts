@@ -74,6 +74,16 @@ onEach("a pool lends its settings to the connections of session locks, and no co
   await pool.end();
 });
 
+onEach("connections on which statements mean something else are refused", async (place) => {
+  const settings = place.flavor.name === "mariadb" ? ["SET sql_mode = 'SIMULTANEOUS_ASSIGNMENT'"] : [];
+  for (const setting of [...settings, "SET collation_connection = utf16_bin"]) {
+    const pool = createPool({ uri: place.url, connectionLimit: 1 });
+    await pool.query(setting);
+    await assert.rejects(mysqlBackend(pool), { name: "UnsupportedError" }, setting);
+    await pool.end();
+  }
+});
+
 onEach("options and targets are checked before anything is opened", async ({ url }) => {
   const wrong: [unknown, object][] = [
     [url, { mode: "advisory" as Mode }],
