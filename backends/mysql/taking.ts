@@ -4,7 +4,7 @@
  * @module
  */
 import type { AcquireRequest } from "../../core/backend.ts";
-import { bytes, integer, list, literals, text } from "./sql.ts";
+import { bytes, integer, list, text } from "./sql.ts";
 
 /** The server's clock at the start of the statement, whatever the session's time zone: early, which errs on the safe side. */
 export const CLOCK = "TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6))";
@@ -141,10 +141,12 @@ export function takingFor(
     retake({ name, owner, duration, lockedBy, lockProcess, metadata }, voucher) {
       const connection = integer(voucher?.connectionId ?? null);
       return `
-      UPDATE ${byName(target)} SET owner = ${bytes(owner)}, token = GREATEST(token + 1, ${CLOCK}),
+      UPDATE ${byName(target)} SET
+        owner = ${bytes(owner)}, created_at = ${CLOCK}, token = GREATEST(token + 1, created_at),
         locked_by = ${text(lockedBy)}, lock_process = ${integer(lockProcess)},
-        listed = ${place("token")}, updated_at = ${CLOCK}, locked_until = updated_at + ${integer(duration)},
-        created_at = updated_at + 0 * LAST_INSERT_ID(IF(token = updated_at, token, ${READ_THE_ROW})),
+        listed = ${place("created_at")},
+        updated_at = created_at + 0 * LAST_INSERT_ID(IF(token = created_at, token, ${READ_THE_ROW})),
+        locked_until = created_at + ${integer(duration)},
         metadata = ${text(metadata)}, session = ${nameOf(voucher)}, connection_id = ${connection}
       WHERE name = ${bytes(name)} AND ${vouchedFor(voucher)}
         AND (${free(CLOCK)} OR LAST_INSERT_ID(IF(owner = ${bytes(owner)}, ${READ_THE_ROW}, ${HELD})) = 0)`;
@@ -155,7 +157,7 @@ export function takingFor(
       const names = list(requests.map(({ name }) => name));
       return `
       UPDATE ${byNames(target)} SET owner = ${
-        ofEach(names, literals(requests.map(({ owner }) => owner)))
+        ofEach(names, requests.map(({ owner }) => bytes(owner)))
       }, token = ${CLOCK},
         locked_by = ${ofEach(names, requests.map(({ lockedBy }) => text(lockedBy)))},
         lock_process = ${numberOfEach(names, requests.map(({ lockProcess }) => lockProcess))},

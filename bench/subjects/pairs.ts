@@ -107,7 +107,7 @@ function describe(raw: Raw): Section {
 export const pairs = subject<Raw>({
   name: "pairs",
   async measure({ places }, quick) {
-    const rounds = quick ? { rounds: 5, turn: 1, warmUp: 2 } : { rounds: 90, turn: 8, warmUp: 10 };
+    const rounds = quick ? { rounds: 5, turn: 1, warmUp: 2 } : { rounds: 200, turn: 8, warmUp: 10 };
     await using field = new Field(here, places);
     return await field.compare(lone(places, true), 1, rounds);
   },
