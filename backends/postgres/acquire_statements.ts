@@ -37,6 +37,11 @@ const CLOCK = `(SELECT now, ${microseconds("now")} AS microseconds FROM clock_ti
 
 const SETTINGS = settings(patience(ATTEMPT_PATIENCE), DURABLE);
 
+/** The parameter of a field. */
+function parameter(name: typeof ACQUIRE_FIELDS[number]): string {
+  return `$${ACQUIRE_FIELDS.indexOf(name) + 1}::text`;
+}
+
 /** Where wishes come from, and how an INSERT takes them. */
 interface Wanted {
   /** What comes before the clock in FROM. */
@@ -82,7 +87,7 @@ function heldOf(target: string, wish: string): string {
 
 /** Takes one name; what is held is answered as it is, and of what was taken only what the taker does not know. */
 export function acquireOne(target: string): string {
-  const fields = ACQUIRE_FIELDS.map((field, index) => `$${index + 1}::text AS ${field}`).join(", ");
+  const fields = ACQUIRE_FIELDS.map((field) => `${parameter(field)} AS ${field}`).join(", ");
   const wanted = { from: `settings, (SELECT ${fields}) AS wish`, where: `WHERE ${notHeld(target)}`, field: ofWish };
   return `
     WITH ${SETTINGS}, taken AS (${insert(target, wanted)})
@@ -94,6 +99,25 @@ export function acquireOne(target: string): string {
     UNION ALL
     SELECT (held.owner = $2::text)::text, ${columns("held", "clock_timestamp()")} FROM ${target} AS held
     WHERE held.name = $1::text AND ${live("held")} AND NOT EXISTS (SELECT FROM taken)`;
+}
+
+/**
+ * Takes one name that is thought to be free: an UPDATE, which neither locks nor writes what is held. Without an answer
+ * {@linkcode acquireOne} has to be asked, which costs the server 34 µs more.
+ */
+export function retake(target: string): string {
+  return `
+    UPDATE ${target} AS l SET owner = ${parameter("owner")}, token = greatest(l.token + 1, microseconds),
+      locked_by = ${parameter("holder")}, lock_process = ${parameter("process")}::bigint,
+      locked_until = now + ${parameter("duration")}::bigint * interval '1 microsecond',
+      created_at = now, updated_at = now, metadata = ${parameter("metadata")}::json,
+      liveness = ${LIVENESS}, session_pid = ${SESSION},
+      listed = true, frequent = l.updated_at > now - interval '${OFTEN}'
+    FROM (SELECT ${patience(ATTEMPT_PATIENCE)}, ${DURABLE}) AS settings, ${CLOCK}
+    WHERE l.name = ${parameter("name")} AND NOT ${live("l")}
+    RETURNING 'true' AS mine, l.name, l.token::text AS token, ${
+    microseconds("l.created_at")
+  }::text AS created, NULL AS now`;
 }
 
 /**
@@ -130,9 +154,8 @@ export function acquireSeveral(target: string, allOrNothing: boolean): string {
  */
 export function acquireFree(target: string): string {
   const from = `settings, ${unnested(["name", "owner"])} AS wish (name, owner)`;
-  const field = (name: typeof ACQUIRE_FIELDS[number]) => `$${ACQUIRE_FIELDS.indexOf(name) + 1}::text`;
   return `
-    WITH ${SETTINGS}, taken AS (${insert(target, { from, where: IN_ORDER, field })})
+    WITH ${SETTINGS}, taken AS (${insert(target, { from, where: IN_ORDER, field: parameter })})
     SELECT count(*)::text AS count, min(token)::text AS token, max(token)::text AS last,
       ${microseconds("max(created_at)")}::text AS created
     FROM taken`;

@@ -21,7 +21,7 @@ export class Acquiring {
   readonly #vouch: (() => Promise<Voucher>) | undefined;
   /**
    * What was seen last of names. Where another held it a look costs half of a try; what this process has released itself
-   * need not be looked at among several. The server decides all the same.
+   * need not be looked at. The server decides all the same.
    */
   readonly #seen = new BoundedMap<string, "held" | "ours" | "released">(MEMORY);
 
@@ -63,7 +63,21 @@ export class Acquiring {
   }
 
   async #takeOne(request: AcquireRequest): Promise<AcquireAnswer> {
-    return await this.#peek(request) ?? (await this.#take([request], false))?.[0] ?? BUSY;
+    return await this.#retake(request) ?? await this.#peek(request) ?? (await this.#take([request], false))?.[0] ??
+      BUSY;
+  }
+
+  /** Takes a name that this process has released; `undefined` when it is not as it was left. */
+  async #retake(request: AcquireRequest): Promise<AcquireAnswer | undefined> {
+    if (this.#seen.get(request.name) !== "released") return undefined;
+    const voucher = await this.#vouch?.();
+    const parameters = parametersOf([acquisitionOf(request)], ACQUIRE_FIELDS);
+    const rows = await this.#send([request], this.#sql.retake, parameters, voucher);
+    if (rows === undefined) return BUSY;
+    const answer = answersOf(rows, [request], voucher).get(request.name);
+    if (answer) this.#seen.set(request.name, "ours");
+    else this.#seen.delete(request.name);
+    return answer;
   }
 
   /** Takes all names or none. */

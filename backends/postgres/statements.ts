@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { ACQUIRE_FIELDS, acquireFree, acquireOne, acquireSeveral } from "./acquire_statements.ts";
+import { ACQUIRE_FIELDS, acquireFree, acquireOne, acquireSeveral, retake } from "./acquire_statements.ts";
 import {
   ATTEMPT_PATIENCE,
   columns,
@@ -111,6 +111,8 @@ function clean(target: string, all: boolean, namespace: string): string {
 export interface Statements {
   /** Takes one name. */
   readonly acquire: string;
+  /** Takes one name that is thought to be free; no answer when it is not. */
+  readonly retake: string;
   /** Takes several names, each by itself. */
   readonly acquireEach: string;
   /** Takes several names that are thought to be free, each by itself. */
@@ -150,6 +152,7 @@ export function statementsFor(table: string): Statements {
   const select = `SELECT ${columns("l", "clock_timestamp()")} FROM ${target} AS l`;
   return {
     acquire: acquireOne(target),
+    retake: retake(target),
     acquireEach: acquireSeveral(target, false),
     acquireFree: acquireFree(target),
     acquireAll: acquireSeveral(target, true),

@@ -177,10 +177,12 @@ faultTest(
   "the signal aborts at the local deadline when the database does not answer",
   async ({ backend, faults, letGo }) => {
     const lock = await getLock("a", { backend, expires: 0.4, autoRenew: true });
-    // A timer, not a clock: when the machine stands still both are late, and still in this order.
-    const late = new Promise((resolve) => setTimeout(resolve, 400 + 250, "told too late"));
     faults.renew.push(...Array(20).fill("hang"));
-    assert(await Promise.race([aborted(lock.signal), late]) instanceof LockLost);
+    // Two timers instead of a clock: where the machine stands still both are late, and still in this order.
+    let late: ReturnType<typeof setTimeout>;
+    const tooLate = new Promise((resolve) => late = setTimeout(resolve, 400 + 250, "told too late"));
+    assert(await Promise.race([aborted(lock.signal), tooLate]) instanceof LockLost);
+    clearTimeout(late!);
     letGo();
     assert.equal(lock.held, false);
     assert.equal(await lock.verify(), false);

@@ -55,6 +55,28 @@ for (const mode of MODES) {
   });
 }
 
+for (const mode of ["lease", "hybrid"] as const) {
+  test(`${mode}: what this process released and another has taken since is refused without a write`, async () => {
+    const table = freshTable();
+    await using backend = await connect(server.url, { mode, table });
+    await using other = await connect(server.url, { mode, table });
+    await warm(backend);
+    let written = Infinity;
+    for (let round = 0; round < 3 && written > 0; round++) { // the server's own processes write now and then
+      const mine = await getLock("a", { backend });
+      await mine.unlock();
+      const taken = await getLock("a", { backend: other });
+      ({ wal: written } = await counted(async () => assert.equal(await tryLock("a", { backend }), undefined)));
+      assert.equal(await taken.verify(), true);
+      await taken.unlock();
+      const next = await getLock("a", { backend });
+      assert(mine.token < taken.token && taken.token < next.token);
+      await next.unlock();
+    }
+    assert.equal(written, 0);
+  });
+}
+
 test("a release tells others only when somebody waits", async () => {
   await using sql = administrator();
   const heard: string[] = [];
