@@ -129,6 +129,25 @@ for (const mode of MODES) {
   });
 }
 
+test("what was granted outlives a crash of a server whose commits do not wait for the disk", async () => {
+  await using own = await PostgresServer.start({ settings: { synchronous_commit: "off", wal_writer_delay: "10s" } });
+  const table = freshTable();
+  const cases = [[["a"], 0], [["a"], 1], [["b", "c", "d"], 0], [["b", "c", "d"], 1]] as const;
+  for (const [names, releases] of cases) { // how often they were released here before
+    const backend = await connect(own.url, { table });
+    const take = () => Promise.all(names.map((name) => getLock(name, { backend })));
+    for (let round = 0; round < releases; round++) for (const lock of await take()) await lock.unlock();
+    const locks = await take();
+    await own.crash();
+    await own.start();
+    for (const lock of locks) {
+      assert.equal(await lock.verify(), true, `${lock.name}, released ${releases} times before`);
+      assert.equal(await lock.unlock(), true);
+    }
+    await backend[Symbol.asyncDispose]();
+  }
+});
+
 test("a server that is down is a BackendError with its cause, and it is no Locked", async () => {
   const own = await PostgresServer.start();
   const backend = await connect(own.url, { table: "t" });
