@@ -72,7 +72,7 @@ for (const mode of ["session", "hybrid"] as const) {
   });
 
   onEach(`${mode}: heartbeats keep a short session alive`, async (place) => {
-    const backend = await place.backend({ mode, sessionTimeout: 2 });
+    const backend = await place.backend({ mode, sessionTimeout: 3 });
     const lock = await getLock("a", { backend });
     await place.ask("SELECT SLEEP(4.2)");
     assert.equal(lock.held, true);
