@@ -48,9 +48,9 @@ export class Connection implements Lifeline {
     driver.stream?.unref?.();
   }
 
-  /** Opens one. `patience` is how long an answer may take (ms). */
-  static async open(config: Record<string, unknown>, patience: number): Promise<Connection> {
-    return new Connection(await openConnection(config), patience);
+  /** Opens one, unless `signal` aborts before. `patience` is how long an answer may take (ms). */
+  static async open(config: Record<string, unknown>, patience: number, signal: AbortSignal): Promise<Connection> {
+    return new Connection(await openConnection(config, signal), patience);
   }
 
   /** The connection id of the server's greeting. */

@@ -19,7 +19,7 @@ export class Connector {
   #known: Server | undefined;
   readonly #open = new Set<Connection>();
   #asking: Promise<Connection> | undefined;
-  #closed = false;
+  readonly #closing = new AbortController();
 
   constructor(target: Target) {
     this.#target = target;
@@ -45,19 +45,26 @@ export class Connector {
     this.#refuseClosed(what);
     let connection: Connection | undefined;
     try {
-      connection = await Connection.open(this.#target.config, this.#target.options.timeout * 1e3);
+      connection = await this.#openOne();
+      this.#refuseClosed(what);
       this.#known ??= describe([await connection.query(QUESTIONS[0]), await connection.query(QUESTIONS[1])]);
       await connection.query(idle === undefined ? SESSION : `${SESSION}, wait_timeout = ${Math.ceil(idle)}`);
       if (this.#known.readCommitted) await connection.query("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED");
-      this.#refuseClosed(what);
+      return connection;
     } catch (error) {
       connection?.end(error as Error);
+      this.#refuseClosed(what);
       throw translate(what, error);
     }
-    const opened = connection;
-    this.#open.add(opened);
-    opened.onEnd(() => this.#open.delete(opened));
-    return opened;
+  }
+
+  /** A connection as the server lets it in, which ends with the others. */
+  async #openOne(): Promise<Connection> {
+    const { config, options } = this.#target;
+    const connection = await Connection.open(config, options.timeout * 1e3, this.#closing.signal);
+    this.#open.add(connection);
+    connection.onEnd(() => this.#open.delete(connection));
+    return connection;
   }
 
   /** Asks one question on a connection that is kept for such. */
@@ -73,16 +80,15 @@ export class Connector {
     }
   }
 
-  /** Ends all that are open. */
+  /** Ends all that are open, and hangs up on what is being opened. */
   close(): void {
-    this.#closed = true;
-    for (const connection of [...this.#open]) {
-      connection.end(new BackendError("Cannot go on: the backend was disposed of"));
-    }
+    const reason = new BackendError("Cannot go on: the backend was disposed of");
+    this.#closing.abort(reason);
+    for (const connection of [...this.#open]) connection.end(reason);
   }
 
   #refuseClosed(what: string): void {
-    if (this.#closed) throw new BackendError(`Cannot ${what}: the backend was disposed of`);
+    if (this.#closing.signal.aborted) throw new BackendError(`Cannot ${what}: the backend was disposed of`);
   }
 }
 

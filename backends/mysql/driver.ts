@@ -18,7 +18,7 @@ export interface DriverConnection {
   /** The connection id that the server gave in its greeting. */
   readonly threadId: number | null;
   /** The socket. */
-  readonly stream?: { ref?(): void; unref?(): void };
+  readonly stream?: { ref?(): void; unref?(): void; destroy?(): void };
   query(options: object, callback: (error: unknown, result: unknown) => void): unknown;
   on(event: string, listener: (error?: Error) => void): unknown;
   destroy(): void;
@@ -110,16 +110,24 @@ export function connectionBehind(client: unknown): DriverConnection | undefined 
   return isConnection ? candidate as DriverConnection : undefined;
 }
 
-/** Opens a connection; resolves when the server has let it in. */
-export async function openConnection(config: Record<string, unknown>): Promise<DriverConnection> {
+/** Opens a connection; resolves when the server has let it in. Hangs up when `signal` aborts before. */
+export async function openConnection(config: Record<string, unknown>, signal: AbortSignal): Promise<DriverConnection> {
   const { createConnection } = await loadDriver();
+  signal.throwIfAborted();
   const connection = createConnection(config);
   return await new Promise((resolve, reject) => {
+    const fail = (error: unknown) => {
+      connection.destroy();
+      connection.stream?.destroy?.(); // the driver would wait for the server's farewell
+      reject(error);
+    };
+    const hangUp = () => fail(signal.reason);
+    signal.addEventListener("abort", hangUp, { once: true });
     connection.on("error", () => {}); // without a listener some errors would end the process
     connection.connect((error) => {
-      if (!error) return resolve(connection);
-      connection.destroy();
-      reject(error);
+      signal.removeEventListener("abort", hangUp);
+      if (error) fail(error);
+      else resolve(connection);
     });
   });
 }

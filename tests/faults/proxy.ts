@@ -42,6 +42,11 @@ export class Proxy implements AsyncDisposable {
     return (this.#listener.address() as AddressInfo).port;
   }
 
+  /** How many conversations pass through it. */
+  get conversations(): number {
+    return this.#conversations.size;
+  }
+
   #join(client: Socket, server: Socket): void {
     const conversation: Conversation = { client, server, stranded: false };
     this.#conversations.add(conversation);

@@ -116,6 +116,24 @@ onEach("a wait ends in time although the server has fallen silent", async (place
   assert.equal(await lock.unlock(), true);
 });
 
+onEach("a backend that is disposed of while it connects hangs up at once", async (place) => {
+  await using proxy = await Proxy.start(place.server.port);
+  const url = new URL(place.url);
+  url.port = String(proxy.port);
+  const backend = await mysqlBackend(url);
+  await getLock("a", { backend }).then((lock) => lock.unlock());
+  proxy.cut();
+  await until("its connections are gone", () => proxy.conversations === 0);
+  proxy.swallow = "answers";
+  const attempt = assert.rejects(getLock("a", { backend }), /^BackendError: Cannot .*: the backend was disposed of$/);
+  await until("it connects", () => proxy.conversations > 0);
+  const startedAt = performance.now();
+  await backend[Symbol.asyncDispose]();
+  await attempt;
+  await until("nobody is there any more", () => proxy.conversations === 0);
+  assert(performance.now() - startedAt < 5_000); // the patience for an answer is ten seconds
+});
+
 onOwn("max_connections reached is an error that may pass", ["--max-connections=10"], async (place) => {
   const backend = await place.backend();
   const crowd = await Promise.all(Array.from({ length: 8 }, () => mysql.createConnection(place.url)));

@@ -90,7 +90,10 @@ onEach("session: crowds that come together find room on few connections", async 
 
 onEach("session: an error in the middle of a crowd's statement leaves nothing held", async (place) => {
   const target = resolveTarget(place.url, {});
-  const connection = SessionConnection.over(await Connection.open(target.config, 10_000), 60);
+  const connection = SessionConnection.over(
+    await Connection.open(target.config, 10_000, new AbortController().signal),
+    60,
+  );
   const names = ["lockmgr:first", "", "lockmgr:last"]; // an error on MySQL, NULL on MariaDB
   await assert.rejects(takeLocks("acquire", connection, names, false), { name: "BackendError" });
   await until("the locks are free", async () => {
