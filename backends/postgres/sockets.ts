@@ -7,6 +7,7 @@ interface Socket {
   destroy(): void;
   readonly destroyed?: boolean;
   once(event: "close", listener: () => void): unknown;
+  on(event: "data", listener: (chunk: Uint8Array) => void): unknown;
   removeAllListeners(...events: unknown[]): unknown;
   connect(...parameters: unknown[]): unknown;
   host?: string;
@@ -17,6 +18,17 @@ interface Address {
   readonly host: readonly string[];
   readonly port: readonly number[];
   readonly path?: string | false;
+}
+
+/** The type of a message that tells of an error, and what one that ends the connection says in every language. */
+const ERROR = "E".charCodeAt(0);
+const FATAL = "\0VFATAL\0";
+
+/** Whether the server says that it ends the connection: a message by itself, its length after its type. */
+function isFarewell(chunk: Uint8Array): boolean {
+  if (chunk[0] !== ERROR || chunk.length < 5) return false;
+  const length = new DataView(chunk.buffer, chunk.byteOffset).getUint32(1);
+  return length + 1 === chunk.length && new TextDecoder().decode(chunk).includes(FATAL);
 }
 
 /**
@@ -72,6 +84,9 @@ export class Sockets {
     // TLS takes a socket over: the driver then takes all listeners away, and ours must stay
     socket.removeAllListeners = (...events) => (removeAllListeners.apply(socket, events), listen());
     listen();
+    // Who is sent away hears of it before the server frees the locks; the connection is closed after that. The driver
+    // reads the message first, for whoever waits for an answer.
+    socket.on("data", (chunk) => isFarewell(chunk) && queueMicrotask(() => socket.destroy()));
     if (this.#users === 0) socket.unref?.();
     if (this.#over) socket.destroy(); // the driver was about to connect when it was ended
     return socket;

@@ -7,8 +7,10 @@ import { administrator, freshTable, server, until } from "./server.ts";
 
 const MODES: Mode[] = ["lease", "hybrid", "session"];
 
-/** A TCP relay to the server that can be cut or go silent. */
-async function relay(): Promise<{ url: string; freeze: () => void; cut: () => void } & AsyncDisposable> {
+/** A TCP relay to the server that can be cut or go silent, or keep it to itself when one side hangs up. */
+async function relay(
+  secretive = false,
+): Promise<{ url: string; freeze: () => void; cut: () => void } & AsyncDisposable> {
   const pairs = new Set<Socket>();
   let frozen = false;
   const listener = createServer((client) => {
@@ -16,7 +18,7 @@ async function relay(): Promise<{ url: string; freeze: () => void; cut: () => vo
     for (const [from, to] of [[client, upstream], [upstream, client]]) {
       pairs.add(from);
       from.on("data", (chunk) => frozen || to.write(chunk));
-      from.on("close", () => frozen || to.destroy());
+      from.on("close", () => frozen || secretive || to.destroy());
       from.on("error", () => frozen || to.destroy());
     }
   });
@@ -114,6 +116,18 @@ for (const mode of ["session", "hybrid"] as const) {
     assert(at - frozenAt < 5_000, `freed after ${at - frozenAt} ms`);
     assert.equal(lock.held, false);
     await next.unlock();
+  });
+
+  test(`${mode}: a holder whose session is sent away hears the farewell, before the connection is closed`, async () => {
+    await using path = await relay(true);
+    await using sql = administrator();
+    await using backend = await connect(path.url, { mode, table: freshTable() });
+    const lock = await getLock("a", { backend });
+    const [{ session }] = await backend.list({ names: ["a"] });
+    await sql`SELECT pg_terminate_backend(${session!}::text::int)`;
+    const tooLate = new Promise((resolve) => setTimeout(resolve, 5_000, "told too late").unref());
+    const told = await Promise.race([aborted(lock.signal), tooLate]);
+    assert.equal((told as Error).name, "LockLost");
   });
 
   test(`${mode}: a holder that was stopped knows when it goes on`, async () => {
