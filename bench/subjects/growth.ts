@@ -44,9 +44,10 @@ async function fill(places: Places, engine: Engine, table: string, rows: number)
     await connection.query("SET sql_log_bin = 0");
     const depth = engine === "mysql" ? "cte_max_recursion_depth" : "max_recursive_iterations";
     await connection.query(`SET ${depth} = ${rows + 1}`);
-    await connection.query(`INSERT INTO ${table} (name, token, locked_by, locked_until, created_at, updated_at, listed)
+    await connection.query(`
+      INSERT INTO ${table} (name, owner, token, locked_by, locked_until, created_at, updated_at, listed)
       WITH RECURSIVE numbers (n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM numbers WHERE n < ${rows - 1})
-      SELECT CONCAT('row ', LPAD(n, 7, '0')), 1, 'bench', 0, 0, 0, 0 FROM numbers`);
+      SELECT CONCAT('row ', LPAD(n, 7, '0')), UUID(), 1, 'bench', 0, 0, 0, 0 FROM numbers`);
     await connection.query(`ANALYZE TABLE ${table}`);
     await connection.end();
   }
