@@ -24,8 +24,8 @@ const COLUMNS = [
 
 /**
  * The DDL: a row for each name, kept when the lock is released so that tokens go on rising. Names are bytes of UTF-8,
- * because collations fold case and ignore trailing spaces. `owner` is the secret of the last acquisition,
- * `locked_until` NULL for a lock that never expires and 0 for a released one; times are microseconds since 1970. `session` names the
+ * because collations fold case and ignore trailing spaces. `owner` is the secret of the last acquisition; `locked_until`
+ * is NULL for a lock that never expires and 0 for a released one; times are microseconds since 1970. `session` names the
  * GET_LOCK that the holder's connection keeps (`hybrid`).
  *
  * The index finds what is held among a million rows; an index on what every acquisition changes would cost a crowd half

@@ -39,8 +39,8 @@ export interface Statements extends Taking {
 }
 
 /**
- * A row that is free from now on. Its owner stays, of no more use: a row whose length does not change is updated where it
- * is, which saves a crowd a quarter of the server's time. The index of what is held keeps a name that is taken often.
+ * A row that is free from now on. Its owner stays, of no more use: a row whose length does not change is updated where
+ * it is, which saves a crowd a quarter of the server's time. The index of what is held keeps a name that is taken often.
  */
 const FREE = `locked_until = 0, updated_at = ${CLOCK}, listed = IF(listed = 2, 2, 0)`;
 
