@@ -6,6 +6,7 @@
 import { modesOf, ONE_CONNECTION } from "./contestants.ts";
 import { enginesOf, labels, type Places } from "./places.ts";
 import { inTurns, type Rounds } from "./rounds.ts";
+import { predecessors, startPredecessors } from "./predecessors.ts";
 import type { Quartiles } from "./statistics.ts";
 import { type Runner, startWorker, type Worker } from "./workers.ts";
 
@@ -14,6 +15,9 @@ export interface Candidate {
   readonly group: string;
   readonly label: string;
 }
+
+/** The group of those who run in Python. */
+const DJANGO = "Django";
 
 /** What one caller does: our pairs and failed tries, floors, and rivals. */
 export function lone(places: Places, rivals: boolean): Candidate[] {
@@ -30,7 +34,12 @@ export function lone(places: Places, rivals: boolean): Candidate[] {
   });
   if (!rivals) return ours;
   const files = ["proper-lockfile", ...places.postgres ? ["advisory-lock"] : []];
-  return [...ours, ...redis(places, "Redis round trip"), ...files.map((label) => ({ group: label, label }))];
+  return [
+    ...ours,
+    ...redis(places, "Redis round trip"),
+    ...files.map((label) => ({ group: label, label })),
+    ...predecessors(places).map((label) => ({ group: DJANGO, label })),
+  ];
 }
 
 /** What many callers do; `single` is whether our locks also go in one statement each. */
@@ -80,7 +89,10 @@ export class Field implements AsyncDisposable {
 
   #worker(group: string): Worker {
     let worker = this.#workers.get(group);
-    if (worker === undefined) this.#workers.set(group, worker = startWorker(this.#runner));
+    if (worker === undefined) {
+      worker = group === DJANGO ? startPredecessors() : startWorker(this.#runner);
+      this.#workers.set(group, worker);
+    }
     return worker;
   }
 

@@ -56,6 +56,11 @@ export function startWorker({ command: [program, ...first], root }: Runner): Wor
     cwd: root,
     stdio: ["pipe", "pipe", "inherit"],
   });
+  return speakWith(child);
+}
+
+/** A process that reads orders and answers them, as a worker. */
+export function speakWith(child: ChildProcess): Worker {
   const lines = createInterface({ input: child.stdout! })[Symbol.asyncIterator]();
   return {
     do: (order) => {

@@ -64,17 +64,20 @@ function whole(raw: Raw): string {
     `lock that they make, has of the statements' speed: ${shares.join(", ")}.`;
 }
 
-/** Which rivals take less time for one caller than our durable leases. */
+/** Which rivals take less time for one caller than ours: any than a lease, than a session lock those of its server. */
 function faster(raw: Raw): string {
   const rivals = Object.keys(raw).filter((label) => kindOf(label) === "rival");
-  const sentences = engines.map((engine) => labels[engine]).filter((label) => raw[`${label} lease`]).map((label) => {
-    const ours = raw[`${label} lease`];
-    const winners = rivals.filter((rival) => raw[rival].median < ours.median);
-    const by = (rival: string) => `${rival} (${figure(ours.median / raw[rival].median)} x)`;
-    return winners.length === 0
-      ? `No rival is faster than a ${label} lease.`
-      : `Faster than a ${label} lease: ${winners.map(by).join(", ")}.`;
-  });
+  const sentences = engines.flatMap((engine) =>
+    ["lease", "session"].flatMap((mode) => {
+      const [label, place] = [`${labels[engine]} ${mode}`, ` on ${labels[engine]}`];
+      if (raw[label] === undefined) return [];
+      const there = rivals.filter((rival) => rival.endsWith(place) || (mode === "lease" && !rival.includes(" on ")));
+      const winners = there.filter((rival) => raw[rival].median < raw[label].median);
+      const by = (rival: string) => `${rival} (${figure(raw[label].median / raw[rival].median)} x)`;
+      if (winners.length === 0) return [`No rival is faster than a ${label}.`];
+      return [`Faster than a ${label}: ${winners.map(by).join(", ")}.`];
+    })
+  );
   return sentences.join(" ");
 }
 
@@ -92,6 +95,9 @@ function describe(raw: Raw): Section {
       "on files are not durable: what they grant is forgotten when Redis or the machine ends, and `redlock` and " +
       "`proper-lockfile` give no fencing token. `advisory-lock` opens a connection for each lock. The server's own " +
       "session locks cost a round trip or two and no commit.",
+      "The three systems before this one run in Python through Django's own drivers, written from their manuals: " +
+      "django-lockmgr deletes what has lapsed, looks, writes a row and deletes it; django-pglocks and django-mysql ask " +
+      "the server for a lock of its own, through a driver in C and without a fencing token.",
       whole(raw),
       faster(raw),
     ],

@@ -8,9 +8,12 @@ import { join } from "node:path";
 import process from "node:process";
 import { commandIn, unpack } from "./debian.ts";
 
-/** Starts a Python program that has Django and its driver for MySQL at hand, with pipes for what it says and is told. */
+/** Starts a Python program that has Django and its drivers for MySQL and PostgreSQL at hand, with pipes for what it says and is told. */
 export async function startDjango(script: string, parameters: readonly string[]): Promise<ChildProcess> {
-  const prefix = await unpack({ suite: "bookworm", packages: ["python3-django", "python3-mysqldb"] });
+  const prefix = await unpack({
+    suite: "bookworm",
+    packages: ["python3-django", "python3-mysqldb", "python3-psycopg2"],
+  });
   const [loader, flag, libraries, python] = await commandIn(prefix, "usr/bin/python3");
   const env = {
     ...process.env,
