@@ -92,10 +92,9 @@ def asking(engine, take, give, parameter):
 
 def work_of(places):
     """What can be measured, by label."""
-    databases = databases_of(places)
-    settings.configure(DATABASES=databases, USE_TZ=True)
+    settings.configure(DATABASES=databases_of(places), USE_TZ=True)
     django.setup()
-    engines = [engine for engine in LABELS if engine in databases and engine in places]
+    engines = [engine for engine in LABELS if engine in places]
     work = rows_of(engines)
     if "postgres" in engines:
         key = zlib.crc32(NAME.encode())

@@ -42,7 +42,6 @@ export class Connector {
 
   /** Opens one. `idle` is after how many seconds without a word the server may end it. */
   async connect(what: string, idle?: number): Promise<Connection> {
-    this.#refuseClosed(what);
     let connection: Connection | undefined;
     try {
       connection = await this.#openOne();

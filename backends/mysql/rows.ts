@@ -15,6 +15,9 @@ export const COLUMNS =
   `name, owner, token, CAST(locked_by AS BINARY), lock_process, locked_until, created_at, updated_at,
   CAST(metadata AS BINARY), session, connection_id, now`;
 
+/** What was not released: it is held, or it has lapsed. */
+export const UNRELEASED = "NOT locked_until <=> 0";
+
 /** A whole number, or `null`. */
 function number(value: string | null): number | null {
   return value === null ? null : Number(value);

@@ -33,7 +33,7 @@ export function hexadecimal(text: string): string {
 /** A text, or NULL, for a column of characters. */
 export function text(value: string | null): string {
   if (value === null) return "NULL";
-  return PLAIN.test(value) ? `'${value}'` : `CONVERT(X'${hexadecimal(value)}' USING utf8mb4)`;
+  return PLAIN.test(value) ? `'${value}'` : `CONVERT(${bytes(value)} USING utf8mb4)`;
 }
 
 /** A whole number, or NULL. */

@@ -6,7 +6,7 @@
  * @module
  */
 import type { Claim, RenewRequest, Target } from "../../core/backend.ts";
-import { COLUMNS } from "./rows.ts";
+import { COLUMNS, UNRELEASED } from "./rows.ts";
 import { bytes, integer, list, quoted } from "./sql.ts";
 import { byName, byNames, CLOCK, READ_THE_ROW, type Taking, takingFor } from "./taking.ts";
 
@@ -44,8 +44,8 @@ export interface Statements extends Taking {
  */
 const FREE = `locked_until = 0, updated_at = ${CLOCK}, listed = IF(listed = 2, 2, 0)`;
 
-/** What was not released: it is held, or it has lapsed. */
-const UNRELEASED = "NOT locked_until <=> 0";
+/** A row that has been free for a day. */
+const STALE = `locked_until = 0 AND updated_at < ${CLOCK} - 86400 * 1000000`;
 
 /** Writes the statements for a table; `vouched` makes a lock live only as long as its holder's session. */
 export function statementsFor(table: string, vouched: boolean): Statements {
@@ -111,12 +111,11 @@ export function statementsFor(table: string, vouched: boolean): Statements {
       UPDATE ${among} SET ${FREE}
       WHERE name IN (${list(names)}) AND ${clearable(scope)}`,
 
-    stale: () =>
-      `SELECT name FROM ${target} WHERE locked_until = 0 AND updated_at < ${CLOCK} - 86400 * 1000000 ORDER BY name`,
+    stale: () => `SELECT name FROM ${target} WHERE ${STALE} ORDER BY name`,
 
     sweep: (names) => `
       DELETE FROM ${target}
-      WHERE name IN (${list(names)}) AND locked_until = 0 AND updated_at < ${CLOCK} - 86400 * 1000000`,
+      WHERE name IN (${list(names)}) AND ${STALE}`,
 
     held: (names) => `SELECT name, owner FROM ${target} WHERE name IN (${list(names)}) AND ${live(CLOCK)}`,
 

@@ -5,7 +5,8 @@
  * @module
  */
 import type { Observation } from "../../core/backend.ts";
-import { bytes, quoted } from "./sql.ts";
+import { UNRELEASED } from "./rows.ts";
+import { bytes, list, quoted } from "./sql.ts";
 
 /** Joins the connections to `held (name, id)`. The list of processes is there with or without the performance schema. */
 function connectionsOf(held: string): string {
@@ -18,7 +19,7 @@ function connectionsOf(held: string): string {
 export function holdersOfRows(table: string, names: readonly string[]): string {
   return connectionsOf(`
     SELECT name, CASE WHEN session IS NULL THEN NULL ELSE IS_USED_LOCK(session) END AS id
-    FROM ${quoted(table)} WHERE NOT locked_until <=> 0 AND name IN (${names.map(bytes).join(", ")})`);
+    FROM ${quoted(table)} WHERE ${UNRELEASED} AND name IN (${list(names)})`);
 }
 
 /** The question for names that are session locks: each with its name on the server. */

@@ -51,6 +51,20 @@ export async function connectionsTo({ ask, name }: Pick<Place, "ask" | "name">):
   return rows.map(({ id }) => Number(id));
 }
 
+/**
+ * The shortest time (ms) of up to three waits, of which one has to take less than `enough`: the machine may stand still
+ * in the others.
+ */
+export async function shortestOf(enough: number, wait: () => Promise<unknown>): Promise<number> {
+  let shortest = Infinity;
+  for (let round = 0; round < 3 && shortest >= enough; round++) {
+    const startedAt = performance.now();
+    await wait();
+    shortest = Math.min(shortest, performance.now() - startedAt);
+  }
+  return shortest;
+}
+
 /** A place on a server. */
 export async function placeOn(server: MysqlServer, flavor: Flavor): Promise<Place> {
   const { name, url, drop } = await freshDatabase(server);

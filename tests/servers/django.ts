@@ -8,7 +8,7 @@ import { join } from "node:path";
 import process from "node:process";
 import { commandIn, unpack } from "./debian.ts";
 
-/** Starts a Python program that has Django and its drivers for MySQL and PostgreSQL at hand, with pipes for what it says and is told. */
+/** Starts a Python program that has Django and its drivers for servers at hand, with pipes for what it says and is told. */
 export async function startDjango(script: string, parameters: readonly string[]): Promise<ChildProcess> {
   const prefix = await unpack({
     suite: "bookworm",
