@@ -21,15 +21,15 @@ interface Documentation {
 }
 
 async function deno(...parameters: string[]): Promise<string> {
-  const { code, output } = await command(process.execPath, parameters);
-  if (code === 0) return output;
+  const { code, stdout, output } = await command(process.execPath, parameters);
+  if (code === 0) return stdout;
   console.error(output);
   process.exit(1);
 }
 
 /** Symbols of an entry point without an example in TypeScript that is run. */
 async function withoutExample(entry: string): Promise<string[]> {
-  const { nodes } = JSON.parse(await deno("doc", "--json", entry)) as Documentation;
+  const { nodes } = JSON.parse(await deno("doc", "--quiet", "--json", entry)) as Documentation;
   const symbols = Object.values(nodes).flatMap(({ symbols }) => symbols);
   return symbols.filter(({ declarations }) => {
     const tags = declarations.flatMap(({ jsDoc }) => jsDoc?.tags ?? []);

@@ -1,11 +1,9 @@
 import { type Backend, connect } from "@lockmgr/lockmgr";
 import { advisoryLock, postgresBackend } from "@lockmgr/lockmgr/postgres";
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
-import { existsSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { test } from "../harness.ts";
-import { unpackDebian } from "../servers/tools.ts";
+import { startDjango } from "../servers/django.ts";
 import { administrator, freshTable, server, until } from "./server.ts";
 
 function open(): Promise<Backend> {
@@ -176,30 +174,18 @@ test("advisoryLock: through a function it is refused", async () => {
   await assert.rejects(advisoryLock(backend, 1), { name: "UnsupportedError" });
 });
 
-const PYTHON = "/usr/bin/python3";
-const PACKAGES = ["python3-django", "python3-psycopg2", "python3-asgiref", "python3-sqlparse", "python3-tz", "libpq5"];
-
 /** A Django program that takes an advisory lock as django-pglocks 1 does, until its input ends. */
 async function django(
   id: string | number | [number, number],
   wait: boolean,
   shared = false,
 ): Promise<{ said: () => string; end: () => Promise<void> }> {
-  const prefix = await unpackDebian("django", PACKAGES);
   const script = fileURLToPath(new URL("./django_program.py", import.meta.url));
-  const env = {
-    PYTHONPATH: `${prefix}/usr/lib/python3/dist-packages`,
-    LD_LIBRARY_PATH: `${prefix}/usr/lib/x86_64-linux-gnu`,
-    PATH: "/usr/bin:/bin",
-  };
-  const child = spawn(PYTHON, [script, JSON.stringify([server.port, id, wait, shared])], {
-    stdio: ["pipe", "pipe", "inherit"],
-    env,
-  });
+  const child = await startDjango(script, [JSON.stringify([server.port, id, wait, shared])]);
   let output = "";
-  child.stdout.on("data", (chunk) => output += chunk);
+  child.stdout!.on("data", (chunk) => output += chunk);
   const ended = new Promise<void>((resolve) => child.once("close", () => resolve()));
-  const end = () => (child.stdin.end(), ended);
+  const end = () => (child.stdin!.end(), ended);
   return { said: () => output, end };
 }
 
@@ -207,7 +193,6 @@ async function django(
 const DJANGO_IDS = ["hello", "some lock, ünïcode", 4_815, [16, -23] as [number, number]];
 
 test("advisoryLock: a Django program and this one exclude each other under key crc32", async () => {
-  if (!existsSync(PYTHON)) throw new Error(`This test needs ${PYTHON}`);
   await using backend = await open();
   const signs = await Promise.all(["hello", "some lock, ünïcode"].map(async (id) => {
     await using lock = await advisoryLock(backend, id, { key: "crc32" });

@@ -17,7 +17,9 @@ export interface CommandOptions {
 export interface CommandResult {
   /** Its exit code; 1 when a signal ended it. */
   readonly code: number;
-  /** What it printed on both streams. */
+  /** Its standard output: the only part that may be parsed, since a cold cache prints progress on the other stream. */
+  readonly stdout: string;
+  /** Both streams in the order in which they came, for people. */
   readonly output: string;
 }
 
@@ -34,7 +36,7 @@ export function command(
       stdio: ["ignore", "pipe", "pipe"],
       shell: program.endsWith(".cmd"),
     });
-    let output = "";
+    let stdout = "", output = "";
     const timer = setTimeout(() => {
       output += `\nEnded after ${timeout / 1e3} s\n`;
       child.kill("SIGKILL");
@@ -43,6 +45,7 @@ export function command(
       stream.setEncoding("utf8");
       stream.on("data", (text: string) => {
         output += text;
+        if (stream === child.stdout) stdout += text;
         if (live) process.stdout.write(text);
       });
     }
@@ -52,7 +55,7 @@ export function command(
     });
     child.on("close", (code) => {
       clearTimeout(timer);
-      resolve({ code: code ?? 1, output });
+      resolve({ code: code ?? 1, stdout, output });
     });
   });
 }

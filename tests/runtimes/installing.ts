@@ -65,7 +65,7 @@ export async function programOf(runtime: Runtime): Promise<string> {
 
 /** The version that a program says it is. */
 export async function versionOf(program: string): Promise<string> {
-  const { code, output } = await command(program, ["--version"]);
+  const { code, stdout, output } = await command(program, ["--version"]);
   if (code !== 0) throw new Error(`Cannot run ${program}: it ended with ${code}\n${output}`);
-  return output.trim().replace(/^v/, "");
+  return stdout.trim().replace(/^v/, "");
 }

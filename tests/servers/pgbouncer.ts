@@ -7,20 +7,20 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { rmSync, writeFileSync } from "node:fs";
 import { connect } from "node:net";
 import { join } from "node:path";
-import process from "node:process";
 import { setTimeout as delay } from "node:timers/promises";
-import {
-  asOrdinaryUser,
-  findProgram,
-  freePort,
-  privateDirectory,
-  unpackDebian,
-  type Watcher,
-  whenOrphaned,
-} from "./tools.ts";
+import { commandIn, unpack } from "./debian.ts";
+import { asOrdinaryUser, findProgram, freePort, privateDirectory, type Watcher, whenOrphaned } from "./tools.ts";
 
-/** PgBouncer and the libraries that a slim Debian lacks. */
-const PACKAGES = ["pgbouncer", "libc-ares2", "libevent-2.1-7", "libssl3", "libpam0g", "libsystemd0"];
+/** PgBouncer's libraries; its package alone would bring a whole PostgreSQL. */
+const LIBRARIES = ["libc6", "libc-ares2", "libevent-2.1-7", "libssl3", "libpam0g", "libsystemd0"];
+
+/** How PgBouncer is started: the one that is installed, else Debian's, unpacked into the cache of the tests. */
+async function findPgBouncer(): Promise<[command: string, ...first: string[]]> {
+  const installed = findProgram("pgbouncer");
+  if (installed !== undefined) return [installed];
+  const prefix = await unpack({ suite: "bookworm", packages: LIBRARIES, alone: ["pgbouncer"] });
+  return await commandIn(prefix, "usr/sbin/pgbouncer");
+}
 
 /** How a pooler for tests is set up. */
 export interface PgBouncerOptions {
@@ -47,17 +47,14 @@ export class PgBouncer implements AsyncDisposable {
 
   /** Starts one in front of the server on `serverPort` of 127.0.0.1. */
   static async start(serverPort: number, options: PgBouncerOptions = {}): Promise<PgBouncer> {
-    const installed = findProgram("pgbouncer");
-    const prefix = installed ? undefined : await unpackDebian("pgbouncer", PACKAGES);
+    const [program, ...first] = await findPgBouncer();
     const directory = privateDirectory("pgbouncer");
     const port = await freePort();
     const file = join(directory, "pgbouncer.ini");
     writeFileSync(join(directory, "users"), '"postgres" ""\n'); // whom it lets in, without a password
     writeFileSync(file, configuration(serverPort, port, directory, options));
-    const [command, parameters] = asOrdinaryUser(installed ?? join(prefix!, "usr/sbin/pgbouncer"), [file]);
-    const libraries = ["usr/lib/x86_64-linux-gnu", "lib/x86_64-linux-gnu"].map((path) => join(prefix ?? "", path));
-    const env = prefix ? { ...process.env, LD_LIBRARY_PATH: libraries.join(":") } : process.env;
-    const child = spawn(command, parameters, { stdio: "ignore", env });
+    const [command, parameters] = asOrdinaryUser(program, [...first, file]);
+    const child = spawn(command, parameters, { stdio: "ignore" });
     child.unref();
     const pooler = new PgBouncer(port, child, directory);
     await pooler.#listening();

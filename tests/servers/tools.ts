@@ -9,7 +9,6 @@ import {
   chmodSync,
   chownSync,
   constants,
-  existsSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
@@ -93,16 +92,28 @@ export function findProgram(name: string): string | undefined {
   });
 }
 
-/** A TCP port of this machine that nobody uses at the moment. */
-export function freePort(): Promise<number> {
-  return new Promise((resolve, reject) => {
+/** Ports for servers lie below those that the kernel gives to outgoing connections (32,768 and up on Linux). */
+const FIRST_PORT = 10_000;
+const LAST_PORT = 32_000;
+
+/** Whether a server can listen on a port of this machine. */
+function isFree(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
     const server = createServer();
-    server.once("error", reject);
-    server.listen(0, "127.0.0.1", () => {
-      const { port } = server.address() as { port: number };
-      server.close(() => resolve(port));
-    });
+    server.once("error", () => resolve(false));
+    server.listen(port, "127.0.0.1", () => server.close(() => resolve(true)));
   });
+}
+
+/**
+ * A free TCP port of this machine. No outgoing connection can take it before its server listens, or while that server
+ * is restarted.
+ */
+export async function freePort(): Promise<number> {
+  for (;;) {
+    const port = FIRST_PORT + Math.floor(Math.random() * (LAST_PORT - FIRST_PORT));
+    if (await isFree(port)) return port;
+  }
 }
 
 /** Cleans up when this process ends without having done so. */
@@ -124,27 +135,6 @@ export function whenOrphaned(cleanup: string): Watcher {
         process.kill(-child.pid!, "SIGKILL"); // with the `sleep` it is in
       }),
   };
-}
-
-/**
- * Unpacks Debian packages into a directory of the cache, once, without installing anything.
- *
- * @returns The directory, with `usr/…` below it.
- */
-export async function unpackDebian(name: string, packages: readonly string[]): Promise<string> {
-  const directory = cacheDirectory(`debian-${name}`);
-  if (existsSync(join(directory, "complete"))) return directory;
-  const lists = cacheDirectory("debian-lists");
-  mkdirSync(join(lists, "partial"), { recursive: true });
-  const options = ["-o", `Dir::State::Lists=${lists}`, "-o", "APT::Sandbox::User=root"];
-  const download = () => run("apt-get", [...options, "download", ...packages], { cwd: directory });
-  await download().catch(async () => {
-    await run("apt-get", [...options, "update"]);
-    return await download();
-  });
-  const unpack = `for package in *.deb; do dpkg -x "$package" . && rm "$package"; done && touch complete`;
-  await run("sh", ["-ec", unpack], { cwd: directory });
-  return directory;
 }
 
 /** The processes whose working directory is this one. */
