@@ -9,7 +9,14 @@ import { chmod, mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { homedir, tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import process from "node:process";
-import type { CommandResult } from "../runtimes/command.ts";
+
+/** How a piece of shell ended. */
+export interface Ended {
+  /** Its exit code; 1 when a signal ended it. */
+  readonly code: number;
+  /** What it printed on both streams. */
+  readonly output: string;
+}
 
 /** A block that hangs is ended after so long (ms). */
 const LONGEST = 60_000;
@@ -42,7 +49,7 @@ export class Shell implements AsyncDisposable {
   }
 
   /** Runs a piece of shell to its end, as pasted; what is called by a path is made first. A clone is the project itself. */
-  async run(text: string, env: Record<string, string> = {}): Promise<CommandResult> {
+  async run(text: string, env: Record<string, string> = {}): Promise<Ended> {
     const here = text.replace(ABSOLUTE, `${this.#directory}/$1`);
     for (const [path] of here.matchAll(/(?<![\w.$/])(\.|\/[\w./-]+)?\/[\w./-]+\.sh\b/g)) {
       await this.#program(path.startsWith("./") ? path : path.slice(this.#directory.length), "exit 0");
@@ -77,7 +84,7 @@ export class Shell implements AsyncDisposable {
 }
 
 /** Runs a shell in a process group of its own, so that one that hangs is ended with all that it has started. */
-async function runGroup(text: string, cwd: string, env: Record<string, string | undefined>): Promise<CommandResult> {
+async function runGroup(text: string, cwd: string, env: Record<string, string | undefined>): Promise<Ended> {
   const child = spawn("/bin/sh", ["-euc", text], { cwd, env, stdio: ["ignore", "pipe", "pipe"], detached: true });
   let output = "";
   for (const stream of [child.stdout, child.stderr]) stream.on("data", (chunk) => output += chunk);
