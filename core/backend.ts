@@ -123,6 +123,12 @@ export interface AcquireRequest {
   readonly shared: boolean;
   /** Whether a plain no will do: then the holder may be left out of the answer where it costs a further statement. */
   readonly plainNo?: boolean;
+  /**
+   * Whether an earlier request of this owner may still take effect, since its answer was lost. Then a row that another
+   * transaction has locked must not be answered as not granted, but with a retryable `BackendError`; and a row of this
+   * owner is granted again for the present session.
+   */
+  readonly repeated?: boolean;
 }
 
 /**
