@@ -69,7 +69,7 @@ export interface LockOptions extends BackendOptions, HolderOptions {
   autoRenew?: boolean;
   /** A JSON value stored with the lock and shown by `listLocks`. @default null */
   metadata?: Json;
-  /** Lets others hold the name at the same time, as long as they share too. PostgreSQL in `session` mode only. @default false */
+  /** Lets others hold the name at the same time, as long as they share too, where the backend serves it. @default false */
   shared?: boolean;
 }
 

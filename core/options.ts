@@ -152,7 +152,8 @@ export function resolveLockOptions(options: LockOptions): ResolvedLockOptions {
 export function durationFor(backend: Backend, options: ResolvedLockOptions): number | null {
   if (options.shared && !backend.sharing) {
     throw new UnsupportedError(
-      `Cannot share locks on ${backend.engine} in "${backend.mode}" mode: want PostgreSQL in "session" mode`,
+      `Cannot share locks on ${backend.engine} in "${backend.mode}" mode: ` +
+        'use advisoryLock of "@lockmgr/lockmgr/postgres", which keeps shared locks',
     );
   }
   if (backend.mode !== "session") return options.duration === undefined ? DEFAULT_EXPIRES * 1e6 : options.duration;

@@ -48,7 +48,7 @@ interface Reach {
  * @returns The backend; disposal closes what was opened here.
  * @throws {TypeError | RangeError} For an option or a target that cannot be, before anything is opened.
  * @throws {UnsupportedError} For `"session"` or `"hybrid"` where sessions cannot be trusted: behind a pooler in
- * transaction mode, on a replica, on CockroachDB, or through a function; for `blocking` in other modes than `"session"`.
+ * transaction mode, on a replica, on CockroachDB, or through a function.
  * @throws {BackendError} When the server cannot be reached or the table is not there and may not be made.
  */
 export async function postgresBackend(
@@ -96,7 +96,7 @@ async function reach(target: unknown, options: ResolvedOptions): Promise<Reach> 
 }
 
 async function build(client: Client, source: Source | undefined, options: ResolvedOptions): Promise<Backend> {
-  const { mode, table, migrate, sessionTimeout, blocking } = options;
+  const { mode, table, migrate, sessionTimeout } = options;
   if (source === undefined && client instanceof Executing && !migrate) {
     return rowsBackend(client, options, table); // nothing to find out: not a statement is spent
   }
@@ -111,7 +111,7 @@ async function build(client: Client, source: Source | undefined, options: Resolv
   if (mode === "hybrid") {
     return rowsBackend(client, options, server.table, source, new Liveness(source, sessionTimeout));
   }
-  return new SessionBackend({ client, source, table: server.table, timeout: sessionTimeout, blocking });
+  return new SessionBackend({ client, source, table: server.table, timeout: sessionTimeout });
 }
 
 /** A backend with rows: leases, or hybrid locks when a session vouches for them. */

@@ -68,7 +68,7 @@ export class CrowdedLocks {
   }
 
   async #freeOn(session: Session, present: readonly Held[]): Promise<boolean[]> {
-    const { sql, sessions, queueing, held } = this.#parts;
+    const { sql, sessions, held } = this.#parts;
     try {
       const [row] = await session.send(sql.releaseEach, [arrayOf(present.map(({ key }) => key))]);
       return present.map((_, index) => row.freed![index] === DONE);
@@ -79,7 +79,6 @@ export class CrowdedLocks {
     } finally {
       for (const { name } of present) held.remove(name);
       sessions.makeRoom(session, present.length);
-      queueing?.putBack(session);
     }
   }
 }

@@ -4,18 +4,11 @@ import { monotonic } from "../../core/runtime.ts";
 import type { Row } from "./rows.ts";
 import type { Session } from "./session.ts";
 
-/** One lock of this process: the server knows it once, however many share it here. */
+/** One lock of this process, and the row as the server would have it at its time `now`, which was `since` here (ms, monotonic). */
 export interface Held {
   readonly name: string;
   readonly key: string;
-  readonly shared: boolean;
   readonly session: Session;
-  /** Who has it: one, unless it is shared. A map for each lock would cost as much as all else here. */
-  readonly holders: Holder[];
-}
-
-/** One who has a lock, and the row as the server would have it at its time `now`, which was `since` here (ms, monotonic). */
-interface Holder {
   readonly owner: string;
   readonly row: LockRow;
   readonly since: number;
@@ -33,14 +26,9 @@ export function stampOf({ token, now }: Row): Stamp {
   return { token: BigInt(token!), now: Number(now), since: monotonic() };
 }
 
-/** What an owner has of a lock. */
-export function holderOf(held: Held, owner: string | null): Holder | undefined {
-  return held.holders.find((holder) => holder.owner === owner);
-}
-
-/** Rows of those who hold a lock, with the server's clock carried on until now. */
-export function rowsOf(held: Held): LockRow[] {
-  return held.holders.map(({ row, since }) => ({ ...row, now: row.now + (monotonic() - since) * 1e3 }));
+/** The row of a lock, with the server's clock carried on until now. */
+export function rowOf({ row, since }: Held): LockRow {
+  return { ...row, now: row.now + (monotonic() - since) * 1e3 };
 }
 
 /** The session locks that this process holds. */
@@ -65,18 +53,11 @@ export class HeldLocks {
     return this.#held.get(name);
   }
 
-  /** Enters a lock that a session has been granted, with its first holder. */
-  enter(session: Session, key: string, request: AcquireRequest, stamp: Stamp): AcquireAnswer {
-    const { name, shared } = request;
-    const held: Held = { name, key, shared, session, holders: [] };
-    this.#held.set(name, held);
-    return this.admit(held, request, stamp);
-  }
-
-  /** Enters a holder. */
-  admit({ holders, session }: Held, request: AcquireRequest, { token, now, since }: Stamp): AcquireAnswer {
+  /** Enters a lock that a session has been granted. */
+  enter(session: Session, key: string, request: AcquireRequest, { token, now, since }: Stamp): AcquireAnswer {
+    const { name, owner } = request;
     const row = freshRow(request, token, now, session.pid);
-    holders.push({ owner: request.owner, row, since });
+    this.#held.set(name, { name, key, session, owner, row, since });
     return { granted: true, row, lifeline: session };
   }
 

@@ -3,7 +3,6 @@
  *
  * @module
  */
-import { UnsupportedError } from "../../core/errors.ts";
 import { type BackendSettings, refuseUnknown, resolveSettings, takeSettings } from "../../core/settings.ts";
 import type { DriverOptions } from "./driver.ts";
 
@@ -26,12 +25,6 @@ export interface PostgresOptions extends BackendSettings {
    * and `hybrid`). The holder asks three times as often and gives its locks up after two thirds. @default 15
    */
   sessionTimeout?: number;
-  /**
-   * Lets those who wait block in the server (`"session"` mode only): the lock goes over in the order in which processes
-   * came. The price is a connection for each awaited name, at most 16, and a snapshot for as long as a wait lasts: it
-   * holds up `CREATE INDEX CONCURRENTLY` and keeps dead rows from being cleared away. @default false
-   */
-  blocking?: boolean;
   /** Further options of postgres.js for connections made from a URL, such as `ssl` with a certificate. */
   driver?: Record<string, unknown>;
 }
@@ -42,8 +35,6 @@ export interface ResolvedOptions extends Required<BackendSettings> {
   readonly max: number;
   /** Seconds. */
   readonly sessionTimeout: number;
-  /** Whether those who wait block in the server. */
-  readonly blocking: boolean;
   /** For postgres.js. */
   readonly driver: DriverOptions;
 }
@@ -58,11 +49,10 @@ const SESSION_TIMEOUT = { least: 0.3, most: 86_400 };
  * Checks the options and fills in the defaults.
  *
  * @throws {TypeError | RangeError} For an option that nobody knows or that cannot be.
- * @throws {UnsupportedError} For `blocking` where there is no queue to wait in.
  */
 export function resolveOptions(options: PostgresOptions): ResolvedOptions {
-  refuseUnknown("PostgreSQL", options, ["max", "sessionTimeout", "blocking", "driver"]);
-  const { max = DEFAULT_MAX, sessionTimeout = DEFAULT_SESSION_TIMEOUT, blocking = false, driver = {} } = options;
+  refuseUnknown("PostgreSQL", options, ["max", "sessionTimeout", "driver"]);
+  const { max = DEFAULT_MAX, sessionTimeout = DEFAULT_SESSION_TIMEOUT, driver = {} } = options;
   const settings = resolveSettings(options);
   if (!Number.isSafeInteger(max) || max < 1) {
     throw new RangeError(`Cannot use max ${String(max)}: want a number of connections, 1 or more`);
@@ -74,13 +64,7 @@ export function resolveOptions(options: PostgresOptions): ResolvedOptions {
   if (typeof driver !== "object" || driver === null) {
     throw new TypeError(`Cannot use driver ${String(driver)}: want an object of postgres.js options`);
   }
-  if (typeof blocking !== "boolean") {
-    throw new TypeError(`Cannot use blocking ${JSON.stringify(blocking)}: want true or false`);
-  }
-  if (blocking && settings.mode !== "session") {
-    throw new UnsupportedError(`Cannot use blocking in "${settings.mode}" mode: only "session" locks have a queue`);
-  }
-  return { ...settings, max, sessionTimeout, blocking, driver };
+  return { ...settings, max, sessionTimeout, driver };
 }
 
 /**

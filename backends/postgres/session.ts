@@ -29,8 +29,6 @@ export class Session implements Lifeline {
   #ended: Error | undefined;
   #ending: Promise<void> | undefined;
   #timer: Timer | undefined;
-  /** When the statement was sent that may take as long as it likes (ms, monotonic). */
-  #waitsSince: number | undefined;
 
   /** @param heardAt When the question was sent that the server has answered (ms, monotonic). */
   constructor(instance: Opened, timeout: number, row: Greeting, heardAt: number) {
@@ -44,8 +42,7 @@ export class Session implements Lifeline {
 
   /** Why it ended. Judged by the clock as well: a process that was stopped runs its timers late. */
   get ended(): Error | undefined {
-    const silent = this.#waitsSince === undefined && monotonic() >= this.#deadline;
-    if (this.#ended === undefined && silent) this.#giveUp();
+    if (this.#ended === undefined && monotonic() >= this.#deadline) this.#giveUp();
     return this.#ended;
   }
 
@@ -75,33 +72,6 @@ export class Session implements Lifeline {
     }
   }
 
-  /** Since when (ms, monotonic) a statement is under way that may take as long as it likes; `undefined` for none. */
-  get waitsSince(): number | undefined {
-    return this.#waitsSince;
-  }
-
-  /**
-   * Sends a statement that may take as long as it likes. Meanwhile the session gives no sign of life: nothing may ride
-   * on it, and what came of the statement can be relied on once another one was answered.
-   */
-  async wait(text: string, parameters: (string | null)[]): Promise<SqlResult> {
-    if (this.ended) throw this.ended;
-    this.#waitsSince = monotonic();
-    this.#instance.sockets.ref();
-    try {
-      return await this.#instance.sql.unsafe(text, parameters, { prepare: true });
-    } catch (error) {
-      if (isBroken(error)) this.end(error as Error);
-      throw error;
-    } finally {
-      this.#instance.sockets.unref();
-      this.#waitsSince = undefined;
-      this.#heardAt = monotonic();
-      this.#timer?.stop();
-      this.#arm();
-    }
-  }
-
   /** Keeps the process alive from now on. */
   ref(): void {
     this.#instance.sockets.ref();
@@ -124,7 +94,7 @@ export class Session implements Lifeline {
   }
 
   #arm(): void {
-    if (this.#ended || this.#waitsSince !== undefined) return;
+    if (this.#ended) return;
     const beatAt = this.#heardAt + this.#timeout / 3;
     const now = monotonic();
     const next = now < beatAt ? beatAt : this.#deadline;
@@ -133,7 +103,7 @@ export class Session implements Lifeline {
 
   /** Asks for a sign of life when nothing was heard for a third of the timeout. */
   #beat(dueAt: number): void {
-    if (this.ended || this.#waitsSince !== undefined) return;
+    if (this.ended) return;
     const now = monotonic();
     if (now >= dueAt && this.#heardAt + this.#timeout / 3 <= now) {
       this.send("SELECT 1 AS alive").catch(() => {}); // an end is told to the listeners, anything else is a sign of life

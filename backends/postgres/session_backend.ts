@@ -18,10 +18,9 @@ import type { Client } from "./client.ts";
 import type { Source } from "./driver.ts";
 import { translate } from "./errors.ts";
 import { examine } from "./examine.ts";
-import { HeldLocks, holderOf, rowsOf } from "./held_locks.ts";
+import { HeldLocks, rowOf } from "./held_locks.ts";
 import { toLockRow } from "./rows.ts";
 import { namespaceOf } from "./schema.ts";
-import { Queueing } from "./queueing.ts";
 import { SessionKeys } from "./session_keys.ts";
 import { SessionLocks } from "./session_locks.ts";
 import { Sessions } from "./sessions.ts";
@@ -39,40 +38,41 @@ export interface SessionParts {
   readonly table: string;
   /** Seconds of silence after which the server ends a session. */
   readonly timeout: number;
-  /** Whether those who wait block in the server. */
-  readonly blocking: boolean;
 }
 
 /** Locks that the server ties to a connection of ours: many on each, and what must not meet there kept apart here. */
 export class SessionBackend implements Backend {
   readonly engine = "postgres";
   readonly mode = "session";
-  readonly sharing = true;
   readonly #parts: SessionParts;
   readonly #sql: SessionStatements;
-  readonly #watching: Watching | Queueing;
+  readonly #watching: Watching;
   readonly #sessions: Sessions;
   readonly #held = new HeldLocks();
   readonly #locks: SessionLocks;
 
   constructor(parts: SessionParts) {
     this.#parts = parts;
-    const { source, timeout, client, table } = parts;
+    const { source, timeout, table } = parts;
     const namespace = namespaceOf(table);
     const [sql, keys] = [sessionStatementsFor(table), new SessionKeys(namespace)];
     this.#sql = sql;
     this.#sessions = new Sessions(source, timeout);
     // whether a key is free can only be told by taking it, which is the waiter's own next try
     const look = (names: readonly string[]) => Promise.resolve({ free: names, again: pauseOf(true) });
-    const queueing = parts.blocking ? new Queueing(source, timeout, client, sql, keys) : undefined;
-    this.#watching = queueing ?? new Watching(source, timeout, announcingForSessions(namespace), look);
-    this.#locks = new SessionLocks({ sql, keys, sessions: this.#sessions, queueing, held: this.#held });
+    this.#watching = new Watching(source, timeout, announcingForSessions(namespace), look);
+    this.#locks = new SessionLocks({ sql, keys, sessions: this.#sessions, held: this.#held });
   }
 
   async acquire(
     requests: readonly AcquireRequest[],
     { allOrNothing = false }: { readonly allOrNothing?: boolean } = {},
   ): Promise<AcquireAnswer[]> {
+    if (requests.some(({ shared }) => shared)) {
+      throw new UnsupportedError(
+        'Cannot share locks in "session" mode: use advisoryLock of "@lockmgr/lockmgr/postgres", which keeps shared locks',
+      );
+    }
     if (!allOrNothing) return await this.#locks.take(requests);
     const answers: AcquireAnswer[] = [];
     for (const request of requests) {
@@ -99,10 +99,10 @@ export class SessionBackend implements Backend {
     const own: LockRow[] = [];
     for (const name of names ?? this.#held.names) {
       const held = name.startsWith(prefix) ? this.#held.find(name) : undefined;
-      if (held) own.push(...rowsOf(held));
+      if (held) own.push(rowOf(held));
     }
     const others = names ? await this.#others(names.filter((name) => !own.some((row) => row.name === name))) : [];
-    return [...own, ...others].sort((a, b) => a.name < b.name ? -1 : a.name > b.name ? 1 : Number(a.token - b.token));
+    return [...own, ...others].sort((a, b) => a.name < b.name ? -1 : a.name > b.name ? 1 : 0);
   }
 
   /** What other sessions hold of these names: who they are only the server knows. */
@@ -125,7 +125,7 @@ export class SessionBackend implements Backend {
 
   async verify({ name, owner }: Claim): Promise<boolean> {
     const held = this.#held.find(name);
-    if (held === undefined || !holderOf(held, owner)) return false;
+    if (held?.owner !== owner) return false;
     try {
       const [row] = await held.session.send(this.#sql.verify, [held.key]);
       return row.held === "true";

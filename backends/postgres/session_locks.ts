@@ -19,10 +19,10 @@ export class SessionLocks {
 
   /** Takes each that is free. */
   take(requests: readonly AcquireRequest[]): Promise<AcquireAnswer[]> {
-    const { held, queueing } = this.#parts;
+    const { held } = this.#parts;
     return this.#divide(requests, {
       // nothing but a try is needed
-      isPlain: ({ name, shared }) => !shared && held.find(name) === undefined && queueing?.awaits(name) !== true,
+      isPlain: ({ name }) => held.find(name) === undefined,
       together: (some) => this.#crowded.take(some),
       alone: (request) => this.#single.take(request),
     });
@@ -33,10 +33,7 @@ export class SessionLocks {
     const { held } = this.#parts;
     return this.#divide(targets, {
       // nothing but the server's unlock is needed
-      isPlain: ({ name, owner }) => {
-        const present = held.known(name);
-        return present !== undefined && !present.shared && present.holders[0].owner === owner;
-      },
+      isPlain: ({ name, owner }) => owner !== null && held.known(name)?.owner === owner,
       together: (some) => this.#crowded.free(some),
       alone: (target) => this.#single.free(target),
     });

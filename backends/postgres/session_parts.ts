@@ -1,5 +1,4 @@
 import type { HeldLocks } from "./held_locks.ts";
-import type { Queueing } from "./queueing.ts";
 import type { Session } from "./session.ts";
 import type { SessionKeys } from "./session_keys.ts";
 import type { SessionStatements } from "./session_statements.ts";
@@ -10,8 +9,6 @@ export interface LockParts {
   readonly sql: SessionStatements;
   readonly keys: SessionKeys;
   readonly sessions: Sessions;
-  /** Where those wait who block in the server. */
-  readonly queueing: Queueing | undefined;
   readonly held: HeldLocks;
 }
 

@@ -20,20 +20,10 @@ export interface SessionStatements {
   readonly acquire: string;
   /** Takes several names, each by itself; `taken` says which, `token` is one for all of them. `(array of keys)` */
   readonly acquireEach: string;
-  /** Takes a name, shared. `(key)` */
-  readonly acquireShared: string;
-  /** Waits in the server's queue until the name is had, without a token. `(key)` */
-  readonly queue: string;
-  /** Makes a name that is had for one alone a shared one, with a token. `(key)` */
-  readonly share: string;
-  /** A further token for a name that is shared in this process. */
-  readonly token: string;
   /** Frees a name; `freed` says whether it was held. `(key)` */
   readonly release: string;
   /** Frees several; `freed` says which were held. `(array of keys)` */
   readonly releaseEach: string;
-  /** Frees a shared name. `(key)` */
-  readonly releaseShared: string;
   /** Whether this session holds a name. `(key)` */
   readonly verify: string;
   /** Which of the names any session holds, in the shape of rows. `(JSON array of names)` */
@@ -58,31 +48,20 @@ export function sessionStatementsFor(table: string): SessionStatements {
   const namespace = namespaceOf(table);
   const token = `nextval(${literal(quoted(sequenceOf(table)))}::regclass)::text`;
   const tell = tellIfAwaited(waitingForKey("key"));
-  const acquire = (lock: string) =>
-    `SELECT CASE WHEN ${lock}(key) THEN ${token} END AS token, ${NOW} AS now FROM ${KEY}`;
-  const release = (unlock: string) => `SELECT ${unlock}(key)::text AS freed, ${tell} AS told FROM ${KEY}`;
   return {
-    acquire: acquire("pg_try_advisory_lock"),
+    acquire: `SELECT CASE WHEN pg_try_advisory_lock(key) THEN ${token} END AS token, ${NOW} AS now FROM ${KEY}`,
     // the token is drawn when all are had: for each name it is higher than any that was drawn before under its lock
     acquireEach: `
       SELECT taken, CASE WHEN strpos(taken, '${DONE}') > 0 THEN ${token} END AS token, ${NOW} AS now
       FROM (SELECT string_agg(CASE WHEN pg_try_advisory_lock(key) THEN '${DONE}' ELSE '0' END, '') AS taken
         FROM ${KEYS}) AS attempt`,
-    acquireShared: acquire("pg_try_advisory_lock_shared"),
-    queue: "SELECT pg_advisory_lock($1::text::bigint)::text AS had",
-    // the session does not keep itself waiting, and nobody else gets in between
-    share: `
-      SELECT pg_try_advisory_lock_shared(key) AS shared, pg_advisory_unlock(key) AS let_go, ${token} AS token, ${NOW} AS now
-      FROM ${KEY}`,
-    token: `SELECT ${token} AS token, ${NOW} AS now`,
-    release: release("pg_advisory_unlock"),
+    release: `SELECT pg_advisory_unlock(key)::text AS freed, ${tell} AS told FROM ${KEY}`,
     // most crowds are awaited by nobody: one look tells, where one for each name is a third of the statement
     releaseEach: `
       SELECT freed, CASE WHEN pg_try_advisory_xact_lock(${waitingForAny(namespace)}) THEN NULL
           ELSE (SELECT count(${tell}) FROM ${KEYS})::text END AS told
       FROM (SELECT string_agg(CASE WHEN pg_advisory_unlock(key) THEN '${DONE}' ELSE '0' END, '') AS freed
         FROM ${KEYS}) AS release`,
-    releaseShared: release("pg_advisory_unlock_shared"),
     verify: `
       SELECT EXISTS (SELECT FROM pg_locks AS l, ${KEY}
         WHERE l.pid = pg_backend_pid() AND ${heldBy("k.key")})::text AS held`,

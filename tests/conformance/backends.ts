@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { Backend, ConnectOptions, Mode } from "@lockmgr/lockmgr";
+import type { Backend, Mode } from "@lockmgr/lockmgr";
 import { connect } from "@lockmgr/lockmgr";
 import { mysqlBackend } from "@lockmgr/lockmgr/mysql";
 import { mkdtemp, rm } from "node:fs/promises";
@@ -71,14 +71,14 @@ const sqlite: Enrolment = {
 let tables = 0;
 
 /** A mode of PostgreSQL at an address. */
-function postgres(name: string, mode: Mode, url: string, options: ConnectOptions = {}): Enrolment {
+function postgres(name: string, mode: Mode, url: string): Enrolment {
   return {
     engine: "postgres",
     name: `${name} ${mode}`,
     mode,
     async open() {
       const table = `venue_${tables++}`;
-      return await venue(() => connect(url, { mode, table, ...options }), () => Promise.resolve());
+      return await venue(() => connect(url, { mode, table }), () => Promise.resolve());
     },
   };
 }
@@ -132,7 +132,6 @@ export const engines: Readonly<Record<string, () => Promise<Enrolment[]>>> = {
     return [
       ...MODES.map((mode) => postgres("postgres", mode, installed.url)),
       ...MODES.map((mode) => postgres("postgres newest", mode, newest.url)),
-      postgres("postgres blocking", "session", newest.url, { blocking: true }),
       postgres("pgbouncer", "lease", pooled.url),
     ];
   },

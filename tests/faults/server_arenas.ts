@@ -75,10 +75,9 @@ async function exhaustPostgres(url: string, database: string): Promise<AsyncDisp
 export async function postgresArenas(): Promise<Arena[]> {
   const instance = await PostgresServer.start({ settings: { max_connections: String(CONNECTIONS) } });
   let kills = 0;
-  const ways = [...MODES.map((mode) => ({ mode })), { mode: "session" as const, blocking: true }];
-  return ways.map(({ mode, ...further }) => ({
+  return MODES.map((mode) => ({
     engine: "postgres",
-    name: ["postgres", mode, ...Object.keys(further)].join(" "),
+    name: `postgres ${mode}`,
     mode,
     served: true,
     async open() {
@@ -96,7 +95,7 @@ export async function postgresArenas(): Promise<Arena[]> {
       };
       return {
         target: url,
-        options: { sessionTimeout: SESSION_TIMEOUT, ...further },
+        options: { sessionTimeout: SESSION_TIMEOUT },
         server,
         [Symbol.asyncDispose]: async () => void await askPostgres(instance.url, `DROP DATABASE ${name} WITH (FORCE)`),
       };

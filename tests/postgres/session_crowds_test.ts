@@ -92,7 +92,7 @@ test("session: a crowd is spread over connections, and one that is too large tak
   const more = requestsFor(numbered(4_001).map((name) => `further ${name}`));
   await assert.rejects(backend.acquire(more), { name: "BackendError", message: /4000 session locks are held/ });
   assert.deepEqual(await held(), [3, 1_200]);
-  const mixed = [...more.slice(0, 2), many[0], { ...more[3], shared: true }, { ...many[1], owner: "you" }, more[0]];
+  const mixed = [...more.slice(0, 2), many[0], more[3], { ...many[1], owner: "you" }, more[0]];
   const some = await backend.acquire(mixed);
   assert.deepEqual(some.map(({ granted }) => granted), [true, true, true, true, false, true]);
   assert.deepEqual(
