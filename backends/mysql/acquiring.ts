@@ -125,11 +125,11 @@ export class Acquiring {
     const names = requests.map(({ name }) => name);
     const contended = names.some((name) => this.#memory.isContended(name));
     if (!contended && names.every((name) => this.#memory.hasRow(name))) {
-      const { matchedRows, insertId } = await this.#table.run(
+      const { affectedRows, insertId } = await this.#table.run(
         what,
         this.#table.sql.retakeAll(requests, session?.voucher),
       );
-      if (matchedRows === names.length) return requests.map((request) => takenRow(request, insertId, session));
+      if (affectedRows === names.length) return requests.map((request) => takenRow(request, insertId, session));
     } else if (!contended && this.#guarded(server)) {
       await this.#table.run(what, this.#table.sql.acquire(requests, true, session?.voucher));
       return await this.#table.peekAll(what, names);

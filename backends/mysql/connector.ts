@@ -3,15 +3,15 @@ import { BackendError } from "../../core/errors.ts";
 import { Connection } from "./connection.ts";
 import type { Answer } from "./driver.ts";
 import { translate } from "./errors.ts";
-import { describe, QUESTIONS, type Server } from "./server.ts";
+import { describe, QUESTIONS, requireRowsInLog, type Server } from "./server.ts";
 import type { Target } from "./target.ts";
 
 /**
  * What every connection of our own is set to, whatever the server's defaults are. Strict, and without the modes that
  * change how a statement is read; no snapshots; no row lock is waited for longer than a caller would want to.
  */
-const SESSION =
-  `SET autocommit = 1, time_zone = '+00:00', sql_mode = 'STRICT_ALL_TABLES', innodb_lock_wait_timeout = 1`;
+const SESSION = `SET autocommit = 1, time_zone = '+00:00', sql_mode = 'STRICT_ALL_TABLES', innodb_lock_wait_timeout = 1,
+    sql_select_limit = 18446744073709551615, completion_type = 0`;
 
 /** Opens connections of our own to one server, all set up alike, and knows what kind of server it is. */
 export class Connector {
@@ -46,8 +46,10 @@ export class Connector {
     try {
       connection = await this.#openOne();
       this.#refuseClosed(what);
-      this.#known ??= describe([await connection.query(QUESTIONS[0]), await connection.query(QUESTIONS[1])]);
       await connection.query(idle === undefined ? SESSION : `${SESSION}, wait_timeout = ${Math.ceil(idle)}`);
+      // Each time: behind the same address there may be another server by now.
+      this.#known = describe([await connection.query(QUESTIONS[0]), await connection.query(QUESTIONS[1])]);
+      requireRowsInLog(this.#known, this.#target.options.mode);
       if (this.#known.readCommitted) await connection.query("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED");
       return connection;
     } catch (error) {

@@ -9,7 +9,6 @@ import { BackendError } from "../../core/errors.ts";
 interface Header {
   readonly insertId: number | string;
   readonly affectedRows: number;
-  readonly info?: string;
   readonly serverStatus?: number;
 }
 
@@ -17,6 +16,8 @@ interface Header {
 export interface DriverConnection {
   /** The connection id that the server gave in its greeting. */
   readonly threadId: number | null;
+  /** The connection's own settings. */
+  readonly config?: { readonly typeCast?: unknown };
   /** The socket. */
   readonly stream?: { ref?(): void; unref?(): void; destroy?(): void };
   query(options: object, callback: (error: unknown, result: unknown) => void): unknown;
@@ -84,14 +85,16 @@ export interface Answer {
   readonly insertId: bigint;
   /** How many rows it changed, or found when the client asks for found rows. */
   readonly affectedRows: number;
-  /** The server's own count of matched rows, for an UPDATE. */
-  readonly matchedRows: number;
-  /** Whether a transaction is open on the connection afterwards. */
+  /** Whether a transaction is open on the connection afterwards; not known after rows. */
   readonly inTransaction: boolean;
+  /** Whether each statement is a transaction of its own; not known after rows. */
+  readonly autocommit: boolean;
 }
 
 /** The bit of the status flags that says so (https://dev.mysql.com/doc/dev/mysql-server/latest/mysql__com_8h.html). */
 const SERVER_STATUS_IN_TRANS = 1;
+/** The bit that says whether each statement is a transaction of its own. */
+const SERVER_STATUS_AUTOCOMMIT = 2;
 
 /** The callback pool behind whatever kind of pool; `undefined` for anything else. */
 export function poolBehind(target: unknown): DriverPool | undefined {
@@ -145,6 +148,11 @@ async function loadDriver(): Promise<Driver> {
   }
 }
 
+/** Reads a column as it came. */
+function asBytes(field: { buffer(): unknown }): unknown {
+  return field.buffer();
+}
+
 /** Sends one statement. Everything is read as text, whatever the connection's own settings are. */
 export function send(connection: DriverConnection, sql: string): Promise<Answer> {
   // Without values the driver has nothing to look for in the text: an empty list would make it read every letter.
@@ -153,7 +161,7 @@ export function send(connection: DriverConnection, sql: string): Promise<Answer>
     values: null,
     rowsAsArray: true,
     nestTables: false,
-    typeCast: false,
+    typeCast: typeof connection.config?.typeCast === "function" ? asBytes : false, // false would not overrule it
     namedPlaceholders: false,
   };
   return new Promise((resolve, reject) => {
@@ -176,10 +184,10 @@ export function sendAsIs<Result>(
 function read(result: unknown): Answer {
   if (Array.isArray(result)) {
     const rows = result.map((row: unknown[]) => row.map((value) => value === null ? null : String(value)));
-    return { rows, insertId: 0n, affectedRows: 0, matchedRows: rows.length, inTransaction: false };
+    return { rows, insertId: 0n, affectedRows: 0, inTransaction: false, autocommit: true };
   }
-  const { insertId, affectedRows, info = "", serverStatus = 0 } = result as Header;
-  const matchedRows = Number(/^Rows matched: (\d+)/.exec(info)?.[1] ?? affectedRows);
+  const { insertId, affectedRows, serverStatus = SERVER_STATUS_AUTOCOMMIT } = result as Header;
   const inTransaction = (serverStatus & SERVER_STATUS_IN_TRANS) !== 0;
-  return { rows: [], insertId: BigInt(insertId), affectedRows, matchedRows, inTransaction };
+  const autocommit = (serverStatus & SERVER_STATUS_AUTOCOMMIT) !== 0;
+  return { rows: [], insertId: BigInt(insertId), affectedRows, inTransaction, autocommit };
 }

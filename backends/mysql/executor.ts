@@ -9,6 +9,8 @@ import { type Connection, late } from "./connection.ts";
 import type { Connector } from "./connector.ts";
 import { type Answer, type DriverConnection, type DriverPool, send } from "./driver.ts";
 import { endsConnection, isConflict, translate } from "./errors.ts";
+import { inspect, requireAutocommit, requireNoTransaction, requireSettings } from "./lent_settings.ts";
+import type { Server } from "./server.ts";
 
 /** Sends one statement on the connection at hand. */
 export type Send = (sql: string) => Promise<Answer>;
@@ -18,6 +20,12 @@ const PAUSE_FIRST = 1;
 const PAUSE_LAST = 50;
 /** How long conflicts are lived through (ms). */
 const CONFLICTS_FOR = 4_000;
+
+/** What ends a transaction and opens no other, also where `completion_type` is CHAIN. */
+const NO_CHAIN = " AND NO CHAIN NO RELEASE";
+
+/** What is answered with the status of the connection: whether it was part of a transaction is seen then. */
+const WRITES = /^\s*(INSERT|UPDATE|DELETE)\b/;
 
 /** Lends a connection for as long as `work` takes. */
 interface Source {
@@ -74,6 +82,7 @@ class OwnSource implements Source {
 class LentSource implements Source {
   readonly #pool: DriverPool;
   readonly #patience: number;
+  readonly #checked = new WeakSet<DriverConnection>();
   #closed = false;
 
   constructor(pool: DriverPool, patience: number) {
@@ -84,18 +93,33 @@ class LentSource implements Source {
   async use<T>(what: string, work: (send: Send) => Promise<T>): Promise<T> {
     if (this.#closed) throw new BackendError(`Cannot ${what}: the backend was disposed of`);
     const connection = await this.#get();
+    let untouched = true;
     let sound = false;
+    const ask: Send = (sql) => this.#inTime(send(connection, sql));
+    const first = async (sql: string) => {
+      await this.#check(what, connection, sql, ask);
+      untouched = false;
+      return await ask(sql);
+    };
     try {
-      const result = await work((sql) => this.#inTime(send(connection, sql)));
+      const result = await work((sql) => untouched ? first(sql) : ask(sql));
       sound = true;
       return result;
     } catch (error) {
-      sound = !(error instanceof UnsupportedError) && !endsConnection(error);
+      sound = !endsConnection(error) && (untouched || !(error instanceof UnsupportedError));
       throw error;
     } finally {
       if (sound) connection.release!();
       else connection.destroy();
     }
+  }
+
+  /** Looks at a connection's settings when it is first used, and before a statement whose answer has no status. */
+  async #check(what: string, connection: DriverConnection, sql: string, ask: Send): Promise<void> {
+    if (!this.#checked.has(connection)) {
+      await requireSettings(what, ask);
+      this.#checked.add(connection);
+    } else if (!WRITES.test(sql)) await requireNoTransaction(what, ask);
   }
 
   #get(): Promise<DriverConnection> {
@@ -147,11 +171,14 @@ export class Executor {
   run(what: string, sql: string, repeats: (error: unknown) => boolean = isConflict): Promise<Answer> {
     return this.#attempt(what, repeats, async (send) => {
       const answer = await send(sql);
-      if (answer.inTransaction) {
-        throw new UnsupportedError(`Cannot ${what}: the pool's connection has a transaction open, or autocommit off`);
-      }
+      requireAutocommit(what, answer);
       return answer;
     });
+  }
+
+  /** Asks what the server is and how the connection is set. */
+  inspect(what: string): Promise<Server> {
+    return this.#attempt(what, isConflict, inspect);
   }
 
   /** Several statements as one transaction; `work` answers whether to keep what they did, and the result. */
@@ -160,10 +187,10 @@ export class Executor {
       await send("START TRANSACTION");
       try {
         const { keep, result } = await work(send);
-        await send(keep ? "COMMIT" : "ROLLBACK");
+        await send(`${keep ? "COMMIT" : "ROLLBACK"}${this.#own ? "" : NO_CHAIN}`);
         return result;
       } catch (error) {
-        if (!endsConnection(error)) await send("ROLLBACK").catch(() => {});
+        if (!endsConnection(error)) await send(`ROLLBACK${this.#own ? "" : NO_CHAIN}`).catch(() => {});
         throw error; // the first error is the one to tell of
       }
     });

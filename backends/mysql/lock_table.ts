@@ -7,7 +7,7 @@ import { isConflict, isMissingTable } from "./errors.ts";
 import { Executor, type Send } from "./executor.ts";
 import { type OwnedRow, toOwnedRow } from "./rows.ts";
 import { columnsOf, hasTable, schema } from "./schema.ts";
-import { describe, QUESTIONS, requireServer, type Server } from "./server.ts";
+import { requireServer, type Server } from "./server.ts";
 import { type Statements, statementsFor } from "./statements.ts";
 
 /** The table on its server: made when it is first needed, and asked one statement at a time. */
@@ -70,9 +70,7 @@ export class LockTable {
 
   async #prepare(what: string): Promise<Server> {
     const { table, migrate } = this.#connector.target.options;
-    const answers: Answer[] = [];
-    for (const question of QUESTIONS) answers.push(await this.#executor.run(what, question));
-    const server = describe(answers);
+    const server = await this.#executor.inspect(what);
     requireServer(server, this.#mode, table);
     const { rows } = await this.#executor.run(what, columnsOf(table));
     if (hasTable(table, rows)) return server;

@@ -184,11 +184,14 @@ export class RowBackend implements Backend {
     const { database } = await this.#table.ready(what);
     const { table } = this.#connector.target.options;
     const { guard } = statementsFor(table.includes(".") ? table : `${database}.${table}`, this.mode === "hybrid");
-    const answer = await send(connection, guard(claim)).catch((error) => {
+    try {
+      const { rows } = await send(connection, guard(claim));
+      const { inTransaction } = await send(connection, "DO 0"); // rows come without the connection's status
+      if (!inTransaction) throw new TypeError(`Cannot ${what}: no transaction is open on the connection`);
+      return rows.length > 0;
+    } catch (error) {
       throw translate(what, error);
-    });
-    if (!answer.inTransaction) throw new TypeError(`Cannot ${what}: no transaction is open on the connection`);
-    return answer.matchedRows > 0;
+    }
   }
 
   examine(): Promise<Finding[]> {

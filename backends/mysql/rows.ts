@@ -16,7 +16,7 @@ export const COLUMNS =
   CAST(metadata AS BINARY), session, connection_id, now`;
 
 /** What was not released: it is held, or it has lapsed. */
-export const UNRELEASED = "NOT locked_until <=> 0";
+export const UNRELEASED = "NOT (locked_until <=> 0)"; // in parentheses: HIGH_NOT_PRECEDENCE binds NOT to the column
 
 /** A whole number, or `null`. */
 function number(value: string | null): number | null {

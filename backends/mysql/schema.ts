@@ -4,7 +4,7 @@
  * @module
  */
 import { BackendError } from "../../core/errors.ts";
-import { bytes, quoted } from "./sql.ts";
+import { bytes, EVERY_ROW, quoted } from "./sql.ts";
 
 /** Columns that the statements use. */
 const COLUMNS = [
@@ -59,7 +59,7 @@ export function columnsOf(table: string): string {
   return `SELECT LOWER(column_name), LOWER(column_type), LOWER(column_key)
     FROM information_schema.columns WHERE ${condition}
     UNION ALL SELECT LOWER(CONCAT('index ', index_name)), LOWER(column_name), NULL
-    FROM information_schema.statistics WHERE seq_in_index = 1 AND ${condition}`;
+    FROM information_schema.statistics WHERE seq_in_index = 1 AND ${condition} ${EVERY_ROW}`;
 }
 
 /**

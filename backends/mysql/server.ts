@@ -15,6 +15,8 @@ export interface Server {
   readonly version: string;
   /** The database that the connection uses. */
   readonly database: string;
+  /** Whether the binary log keeps statements, which a replica runs again (`binlog_format = STATEMENT`). */
+  readonly logsStatements: boolean;
   /** Whether a statement may be written at READ COMMITTED: not when the binary log keeps statements. */
   readonly readCommitted: boolean;
   /** The isolation level that connections begin with. */
@@ -27,9 +29,12 @@ const VARIABLES = [
   "version",
   "version_comment",
   "binlog_format",
+  "log_bin",
   "transaction_isolation",
   "tx_isolation",
   "sql_mode",
+  "transaction_read_only",
+  "tx_read_only",
   "character_set_connection",
   "read_only",
   "super_read_only",
@@ -52,10 +57,12 @@ export const QUESTIONS = [
 export function describe([variables, database]: readonly Answer[]): Server {
   const known = new Map(variables.rows.map(([name, value]) => [name!.toLowerCase(), value ?? ""]));
   const version = known.get("version") ?? "";
+  const logsStatements = known.get("binlog_format") === "STATEMENT" && known.get("log_bin") !== "OFF";
   return {
     kind: /mariadb/i.test(`${version} ${known.get("version_comment")}`) ? "mariadb" : "mysql",
     version,
     database: database.rows[0]?.[0] ?? "",
+    logsStatements,
     readCommitted: known.get("binlog_format") !== "STATEMENT",
     isolation: known.get("transaction_isolation") ?? known.get("tx_isolation") ?? "",
     variables: known,
@@ -97,6 +104,20 @@ export function whyNoSessions(server: Server): string | undefined {
 }
 
 /**
+ * Refuses `hybrid` where a replica would run its statements again: GET_LOCK is of one server, so that the rows would
+ * become others there.
+ *
+ * @throws {UnsupportedError} When the binary log keeps statements.
+ */
+export function requireRowsInLog(server: Server, mode: Mode): void {
+  if (mode !== "hybrid" || !server.logsStatements || whyNoSessions(server)) return; // that has a refusal of its own
+  throw new UnsupportedError(
+    'Cannot use "hybrid" mode on this server: binlog_format is STATEMENT, and replicas would get other rows; ' +
+      'want binlog_format ROW or MIXED, or "lease"',
+  );
+}
+
+/**
  * Refuses what this server cannot promise.
  *
  * @throws {UnsupportedError} When session locks do not hold, or statements mean something else.
@@ -105,12 +126,13 @@ export function whyNoSessions(server: Server): string | undefined {
 export function requireServer(server: Server, mode: Mode, table: string): void {
   const reason = mode === "lease" ? undefined : whyNoSessions(server);
   if (reason) throw new UnsupportedError(`Cannot use "${mode}" mode on this server: ${reason}; want "lease"`);
+  requireRowsInLog(server, mode);
   if (server.variables.get("sql_mode")?.includes("SIMULTANEOUS_ASSIGNMENT")) {
     throw new UnsupportedError("Cannot use this server with sql_mode SIMULTANEOUS_ASSIGNMENT: want it left out");
   }
   // The texts of statements would not be the bytes of their letters: UCS-2, UTF-16 and UTF-32 have several for each.
   const charset = server.variables.get("character_set_connection") ?? "";
-  if (/^(?:ucs2|utf16|utf32)/.test(charset)) {
+  if (/^(?:ucs2|utf16|utf32|swe7)/.test(charset)) {
     throw new UnsupportedError(`Cannot use connections with character_set_connection ${charset}: want utf8mb4`);
   }
   if (server.database === "" && !table.includes(".")) {

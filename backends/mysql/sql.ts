@@ -7,8 +7,11 @@
 
 const encoder = new TextEncoder();
 
-/** What means the same in every `sql_mode` and in what connections may use. Most names and every owner are of it. */
-const PLAIN = /^[A-Za-z0-9 _.:@/-]*$/;
+/**
+ * What means the same in every `sql_mode` and in what connections may use. Most names and every owner are of it. Not the
+ * empty text: `EMPTY_STRING_IS_NULL` makes NULL of it.
+ */
+const PLAIN = /^[A-Za-z0-9 _.:@/-]+$/;
 
 /**
  * A text as bytes of UTF-8, for columns of bytes, which make bytes also of what is plain. Without `_binary` before it:
@@ -35,6 +38,9 @@ export function text(value: string | null): string {
   if (value === null) return "NULL";
   return PLAIN.test(value) ? `'${value}'` : `CONVERT(${bytes(value)} USING utf8mb4)`;
 }
+
+/** What a SELECT ends with that must not be cut short by `sql_select_limit`. */
+export const EVERY_ROW = "LIMIT 18446744073709551615";
 
 /** A whole number, or NULL. */
 export function integer(value: number | bigint | null): string {

@@ -7,7 +7,7 @@
  */
 import type { Claim, RenewRequest, Target } from "../../core/backend.ts";
 import { COLUMNS, UNRELEASED } from "./rows.ts";
-import { bytes, integer, list, quoted } from "./sql.ts";
+import { bytes, EVERY_ROW, integer, list, quoted } from "./sql.ts";
 import { byName, byNames, CLOCK, READ_THE_ROW, type Taking, takingFor } from "./taking.ts";
 
 /** The statements for one table. */
@@ -34,7 +34,7 @@ export interface Statements extends Taking {
   sweep(names: readonly string[]): string;
   /** Which of the names are held, and by which owners. */
   held(names: readonly string[]): string;
-  /** Keeps a live lock's row from changing until the transaction ends; matches it or nothing. */
+  /** Reads a live lock's row, and keeps it from changing until the transaction ends. */
   guard(claim: Claim): string;
 }
 
@@ -96,29 +96,32 @@ export function statementsFor(table: string, vouched: boolean): Statements {
         AND ${live(CLOCK)}`,
 
     peek: (names, lock = false) =>
-      `${select(named, `name IN (${list(names)}) AND ${live("now")}`)} ORDER BY name${lock ? " FOR UPDATE" : ""}`,
+      `${select(named, `name IN (${list(names)}) AND ${live("now")}`)} ORDER BY name ${EVERY_ROW}${
+        lock ? " FOR UPDATE" : ""
+      }`,
 
     list: (prefix, includeExpired) => {
       const begin = bytes(prefix);
       // no byte of UTF-8 is FF: so this is a range of the index, and all names that begin so
       const like = prefix === "" ? "TRUE" : `name >= ${begin} AND name < CONCAT(${begin}, X'FF')`;
-      return select(listed, `listed IN (1, 2) AND ${like} AND ${includeExpired ? "TRUE" : live("now")}`);
+      return select(listed, `listed IN (1, 2) AND ${like} AND ${includeExpired ? "TRUE" : live("now")} ${EVERY_ROW}`);
     },
 
-    lapsed: (scope) => `SELECT name FROM ${listed} WHERE listed IN (1, 2) AND ${clearable(scope)} ORDER BY name`,
+    lapsed: (scope) =>
+      `SELECT name FROM ${listed} WHERE listed IN (1, 2) AND ${clearable(scope)} ORDER BY name ${EVERY_ROW}`,
 
     clear: (names, scope) => `
       UPDATE ${among} SET ${FREE}
       WHERE name IN (${list(names)}) AND ${clearable(scope)}`,
 
-    stale: () => `SELECT name FROM ${target} WHERE ${STALE} ORDER BY name`,
+    stale: () => `SELECT name FROM ${target} WHERE ${STALE} ORDER BY name ${EVERY_ROW}`,
 
     sweep: (names) => `
       DELETE FROM ${target}
       WHERE name IN (${list(names)}) AND ${STALE}`,
 
-    held: (names) => `SELECT name, owner FROM ${target} WHERE name IN (${list(names)}) AND ${live(CLOCK)}`,
+    held: (names) => `SELECT name, owner FROM ${target} WHERE name IN (${list(names)}) AND ${live(CLOCK)} ${EVERY_ROW}`,
 
-    guard: (claim) => `UPDATE ${named} SET token = token WHERE ${whose(claim)} AND ${live(CLOCK)}`,
+    guard: (claim) => `SELECT token FROM ${named} WHERE ${whose(claim)} AND ${live(CLOCK)} ${EVERY_ROW} FOR UPDATE`,
   };
 }

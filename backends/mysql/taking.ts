@@ -38,7 +38,7 @@ export interface Taking {
    */
   retake(request: AcquireRequest, voucher?: Voucher): string;
   /**
-   * Takes several whose rows are there and free. When as many rows match all were taken, and the answer is the token
+   * Takes several whose rows are there and free. When as many rows are affected all were taken, and the answer is the token
    * of all; else the rows have to be read. Two thirds of the work of {@linkcode Taking.acquire} for each.
    */
   retakeAll(requests: readonly AcquireRequest[], voucher?: Voucher): string;
@@ -98,7 +98,7 @@ function vouchedFor(voucher: Voucher | undefined): string {
  * right. A row that was this very request's already (it was repeated after a lost answer) has its session and time.
  */
 function fresh(voucher: Voucher | undefined): string {
-  return `owner = new_owner AND (locked_until <= new_now OR NOT session <=> ${nameOf(voucher)})`;
+  return `owner = new_owner AND (locked_until <= new_now OR NOT (session <=> ${nameOf(voucher)}))`;
 }
 
 /**

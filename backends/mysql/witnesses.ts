@@ -6,13 +6,13 @@
  */
 import type { Observation } from "../../core/backend.ts";
 import { UNRELEASED } from "./rows.ts";
-import { bytes, list, quoted } from "./sql.ts";
+import { bytes, EVERY_ROW, list, quoted } from "./sql.ts";
 
 /** Joins the connections to `held (name, id)`. The list of processes is there with or without the performance schema. */
 function connectionsOf(held: string): string {
   return `SELECT held.name, held.id, process.host
     FROM (${held}) AS held LEFT JOIN information_schema.processlist AS process ON process.id = held.id
-    WHERE held.id IS NOT NULL`;
+    WHERE held.id IS NOT NULL ${EVERY_ROW}`;
 }
 
 /** The question for names whose rows a GET_LOCK may vouch for. */

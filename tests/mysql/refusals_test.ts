@@ -46,7 +46,7 @@ test("mariadb: session locks are refused in a Galera cluster", async () => {
 
 test("mysql: what Vitess, TiDB and replicas say of themselves is a reason against session locks", () => {
   const server = (...variables: [string, string][]) => {
-    const answer = { insertId: 0n, affectedRows: 0, matchedRows: 0, inTransaction: false };
+    const answer = { insertId: 0n, affectedRows: 0, inTransaction: false, autocommit: true };
     return describe([{ ...answer, rows: variables }, { ...answer, rows: [["test"]] }]);
   };
   const refused: [RegExp, ...[string, string][]][] = [
