@@ -2,28 +2,29 @@ import type { Backend, Claim, Lifeline, LockRow, RenewRequest } from "./backend.
 import { batched } from "./batching.ts";
 import { LockLost } from "./errors.ts";
 import { keep, leave } from "./keeping.ts";
+import type { Known } from "./record.ts";
 import { twice } from "./retrying.ts";
 import { monotonic } from "./runtime.ts";
 import { Releasing } from "./releasing.ts";
 
 /**
- * How much earlier than the server this process gives up a lease, as a share of what is left and in milliseconds:
- * quartz drifts by less than 100 ppm and NTP slews by at most 500 ppm, so that 1,000 ppm and a millisecond of
- * rounding keep the local deadline in front.
+ * How much earlier than the server this process gives up a lease: a share of what is left, for clocks that drift, at
+ * least what a timer is late on a busy machine (ms), and at most a second (ms).
  */
-const DRIFT_SHARE = 0.001;
-const DRIFT_FLOOR = 1;
+const MARGIN_SHARE = 0.01;
+const MARGIN_LEAST_MS = 5;
+const MARGIN_MOST_MS = 1_000;
 /** An answer that came late in a lease is followed by a renewal after this share of the interval at the earliest. */
 const RETRY_SHARE = 0.25;
 
 /**
- * The time on the monotonic clock (ms) after which a lease can no longer be believed. Counted from *before* the
+ * The time on the monotonic clock (ms) after which a lease can no longer be believed. Measured from *before* the
  * request was sent: the server's own count began later.
  */
-function deadlineOf(row: LockRow, askedAt: number): number {
+function deadlineOf({ row, askedAt }: Known): number {
   if (row.lockedUntil === null) return Infinity;
   const left = (row.lockedUntil - row.now) / 1e3;
-  return askedAt + left - Math.max(left, 0) * DRIFT_SHARE - DRIFT_FLOOR;
+  return askedAt + left - Math.min(Math.max(left * MARGIN_SHARE, MARGIN_LEAST_MS), MARGIN_MOST_MS);
 }
 
 /**
@@ -60,39 +61,53 @@ export class Holding {
   readonly backend: Backend;
   /** The name and owner that every request names. */
   readonly claim: Claim;
-  /** Microseconds that each renewal asks for; `undefined` when nobody keeps it alive. */
-  readonly renewBy: number | undefined;
+  /** What is known of the acquisition, shared with its handle. */
+  readonly known: Known;
   /** When the keeper shall renew it next, on the monotonic clock (ms). */
   renewAt = Infinity;
 
   #state: "held" | "leaving" | "released" | "lost" = "held";
-  #deadline: number;
+  #renewBy: number | undefined;
   #lifeline: Lifeline | undefined;
   #loss: LockLost | undefined;
   #controller: AbortController | undefined;
   #releasing: Promise<boolean> | undefined;
   #stopListening: (() => void) | undefined;
 
-  constructor(grant: Grant, renewBy: number | undefined) {
+  constructor(grant: Grant, known: Known, renewBy: number | undefined) {
     this.backend = grant.backend;
     this.claim = grant.claim;
-    this.renewBy = renewBy;
+    this.known = known;
+    this.#renewBy = renewBy;
     this.#lifeline = grant.lifeline;
-    this.#deadline = deadlineOf(grant.row, grant.askedAt);
     if (renewBy !== undefined) {
       this.renewAt = grant.askedAt + this.renewEvery;
       keep(this);
     }
   }
 
+  /** Microseconds that each renewal asks for; `undefined` when it is not renewed automatically. */
+  get renewBy(): number | undefined {
+    return this.#renewBy;
+  }
+
+  /** Ends the automatic renewal; answers whether it was still needed. */
+  stopRenewing(): boolean {
+    const { held } = this;
+    this.#renewBy = undefined;
+    this.renewAt = Infinity;
+    if (this.#controller === undefined) leave(this);
+    return held;
+  }
+
   /** Milliseconds between renewals: a third of the lease, so that two may fail before it lapses. */
   get renewEvery(): number {
-    return this.renewBy! / 3e3;
+    return this.#renewBy! / 3e3;
   }
 
   /** When the lease can no longer be believed, on the monotonic clock (ms). */
   get deadline(): number {
-    return this.#deadline;
+    return deadlineOf(this.known);
   }
 
   /** Whether this process may act as the holder right now. */
@@ -125,7 +140,7 @@ export class Holding {
   #look(): void {
     if (this.#state !== "held") return;
     if (this.#lifeline?.ended) this.lose("the session that kept it has ended", this.#lifeline.ended);
-    else if (monotonic() >= this.#deadline) this.lose("its lease ran out before the database confirmed more time");
+    else if (monotonic() >= this.deadline) this.lose("its lease ran out before the database confirmed more time");
   }
 
   /** Asks the backend something that may be asked again. */
@@ -138,13 +153,10 @@ export class Holding {
     return batched(this.backend).renew.ask(request, sent);
   }
 
-  /**
-   * Takes in a newer answer about this acquisition. Nothing shortens a lease, so that what was known before still holds:
-   * the answer to a question that was long on its way says less than is left.
-   */
+  /** Takes in a newer answer about this acquisition. */
   confirm(row: LockRow, askedAt: number): void {
     if (this.#state !== "held") return;
-    this.#deadline = Math.max(this.#deadline, deadlineOf(row, askedAt));
+    this.known.learn(row, askedAt);
     if (this.renewBy !== undefined) this.renewAt = Math.min(this.renewAt, this.#nextRenewal(askedAt));
     if (this.#controller || this.renewBy !== undefined) keep(this);
   }
@@ -154,7 +166,7 @@ export class Holding {
    * mere look, or a row that a guarded transaction keeps) must not put the renewal off.
    */
   #nextRenewal(askedAt: number): number {
-    const due = Math.min(askedAt + this.renewEvery, this.#deadline - 2 * this.renewEvery);
+    const due = Math.min(askedAt + this.renewEvery, this.deadline - 2 * this.renewEvery);
     return Math.max(due, monotonic() + this.renewEvery * RETRY_SHARE);
   }
 
@@ -191,7 +203,7 @@ export class Holding {
     // Gone at the second asking, with the lease still running: the first took effect and only its answer was lost.
     // Where a session ended it may have been gone before the first: another may have the name since.
     const released = answer ||
-      (repeated && this.#state === "leaving" && monotonic() < this.#deadline && !this.#lifeline?.ended);
+      (repeated && this.#state === "leaving" && monotonic() < this.deadline && !this.#lifeline?.ended);
     if (!released) this.lose("it was gone when it was to be released");
     else if (this.#state === "leaving") this.#state = "released";
     return released;

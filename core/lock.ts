@@ -7,6 +7,24 @@ import { LockRecord } from "./record.ts";
 import { monotonic, warn } from "./runtime.ts";
 
 /**
+ * Handles with `autoRenew` that the program dropped: without a handle nothing can release the lock, so its renewal
+ * ends, and the lock expires.
+ */
+const renewedHandles = new FinalizationRegistry<Holding>((holding) => {
+  if (!holding.stopRenewing()) return;
+  const name = JSON.stringify(holding.claim.name);
+  warn(
+    new Error(
+      `Stopped renewing lock ${name}: its handle was garbage collected without a release; want a reference to the ` +
+        "handle for as long as the lock is needed, and unlock() or `await using` to end it",
+    ),
+  );
+});
+
+/** A handle lives as long as its signal does: who listens still relies on the lock. */
+const handlesOfSignals = new WeakMap<AbortSignal, Lock>();
+
+/**
  * What the holder of a lock has: its record, and the right to renew and release it. Made by `getLock` and its
  * relatives. Disposal (`await using`) releases it.
  *
@@ -31,7 +49,8 @@ export class Lock extends LockRecord implements AsyncDisposable {
   constructor(grant: Grant, renewBy?: number) {
     super(grant.row, grant.askedAt);
     const { Holding } = atHand();
-    this.#holding = new Holding(grant, renewBy);
+    this.#holding = new Holding(grant, this.known, renewBy);
+    if (renewBy !== undefined) renewedHandles.register(this, this.#holding);
   }
 
   /** The backend that keeps the lock. */
@@ -52,7 +71,9 @@ export class Lock extends LockRecord implements AsyncDisposable {
    * out without an answer. An ordinary release does not abort it.
    */
   get signal(): AbortSignal {
-    return this.#holding.signal;
+    const { signal } = this.#holding;
+    handlesOfSignals.set(signal, this);
+    return signal;
   }
 
   /**
@@ -65,14 +86,13 @@ export class Lock extends LockRecord implements AsyncDisposable {
   async renew(options: RenewOptions = {}): Promise<Lock> {
     const { backend, claim } = this.#holding;
     if (options.backend !== undefined && options.backend !== backend) throw foreignBackend(this.name);
-    const request = { ...claim, ...extension(options, this.seenExpiry) };
+    const request = { ...claim, ...extension(options, this.known.row.lockedUntil) };
     resolveHolder(options);
     requireRows(backend, "renew");
     if (this.#holding.held) {
       let askedAt = -Infinity;
       const row = await this.#holding.renew(request, (at) => askedAt = at);
       if (row) {
-        this.update(row, askedAt);
         this.#holding.confirm(row, askedAt);
         if (this.#holding.held) return this;
       } else this.#holding.lose("it was gone when it was to be renewed");
@@ -119,7 +139,6 @@ export class Lock extends LockRecord implements AsyncDisposable {
     const rows = await this.#holding.ask(() => backend.list({ names: [this.name] }), () => askedAt = monotonic());
     const row = rows.find(({ token }) => token === this.token);
     if (row === undefined) return this.#holding.lose("the database says that it is gone");
-    this.update(row, askedAt);
     this.#holding.confirm(row, askedAt);
   }
 

@@ -12,6 +12,49 @@ function quote(text: string): string {
   return `'${text.replaceAll("\\", "\\\\").replaceAll("'", "\\'")}'`;
 }
 
+/** How much the clocks of two machines may differ in what they call a duration (ms): 1 %, at most a second. */
+const DRIFT_SHARE = 0.01;
+const DRIFT_MOST_MS = 1_000;
+
+/**
+ * What this process knows of one acquisition: the newest answer of the database about it, and the monotonic time (ms)
+ * before which the server had not yet read the clock of that answer. A handle and the record that it is share one.
+ */
+export class Known {
+  #row: LockRow;
+  #askedAt: number;
+
+  constructor(row: LockRow, askedAt: number) {
+    this.#row = row;
+    this.#askedAt = askedAt;
+  }
+
+  /** The newest answer. */
+  get row(): LockRow {
+    return this.#row;
+  }
+
+  /** When the server's clock was at the answer's `now`, at the earliest (ms, monotonic). */
+  get askedAt(): number {
+    return this.#askedAt;
+  }
+
+  /**
+   * Takes in a further answer. Nothing shortens a lease, so one with an earlier expiry is older than what is known. An
+   * answer that took long says less of the server's clock than an earlier one did, unless that clock was set forward.
+   */
+  learn(row: LockRow, askedAt: number): void {
+    if ((row.lockedUntil ?? Infinity) < (this.#row.lockedUntil ?? Infinity)) return;
+    const passed = Math.max((row.now - this.#row.now) / 1e3, 0);
+    const carriedOn = this.#askedAt + passed - Math.min(passed * DRIFT_SHARE, DRIFT_MOST_MS);
+    this.#askedAt = Math.min(Math.max(askedAt, carriedOn), monotonic());
+    this.#row = row;
+  }
+}
+
+/** Where `console.log` and `util.inspect` look for what to show. */
+const INSPECT = Symbol.for("nodejs.util.inspect.custom");
+
 /**
  * What the database says about a lock; anybody may read it. Whether it has expired, and how long it has left, follow
  * the server's clock: what it answered, carried on by a local clock that only moves forward.
@@ -36,12 +79,8 @@ export class LockRecord {
   readonly lockedBy: string;
   /** A number the holder gave, such as its process id. */
   readonly lockProcess: number | null;
-  /** When it lapses, by the server's clock; `null` is never. */
-  readonly lockedUntil: Date | null;
   /** When this acquisition was made, by the server's clock. */
   readonly createdAt: Date;
-  /** When it was last acquired or renewed, by the server's clock. */
-  readonly updatedAt: Date;
   /** The fencing token: it rises with every acquisition of this name, for ever. */
   readonly token: bigint;
   /** The JSON value stored with the lock; `null` when none was. */
@@ -49,35 +88,33 @@ export class LockRecord {
   /** The server session that vouches for the lock (a process or connection id); `null` for a plain lease. */
   readonly session: string | null;
 
-  #row: LockRow;
-  #askedAt: number;
+  readonly #known: Known;
 
   /** Made by this library from a row and the monotonic time (ms) before the database was asked for it. */
   constructor(row: LockRow, askedAt: number) {
-    this.#row = row;
-    this.#askedAt = askedAt;
+    this.#known = new Known(row, askedAt);
     this.name = row.name;
     this.lockedBy = row.lockedBy;
     this.lockProcess = row.lockProcess;
-    this.lockedUntil = dateOf(row.lockedUntil);
     this.createdAt = new Date(row.createdAt / 1e3);
-    this.updatedAt = new Date(row.updatedAt / 1e3);
     this.token = row.token;
     this.metadata = row.metadata === null ? null : JSON.parse(row.metadata);
     this.session = row.session ?? null;
   }
 
-  /** Takes in a newer answer about the same acquisition. */
-  protected update(row: LockRow, askedAt: number): void {
-    this.#row = row;
-    this.#askedAt = askedAt;
-    const changed = { lockedUntil: dateOf(row.lockedUntil), updatedAt: new Date(row.updatedAt / 1e3) };
-    Object.assign(this, changed);
+  /** When it expires, by the server's clock, as far as is known here; `null` is never. */
+  get lockedUntil(): Date | null {
+    return dateOf(this.#known.row.lockedUntil);
   }
 
-  /** The expiry as last seen, in exact microseconds; `null` when it never lapses. */
-  protected get seenExpiry(): number | null {
-    return this.#row.lockedUntil;
+  /** When it was last acquired or renewed, by the server's clock, as far as is known here. */
+  get updatedAt(): Date {
+    return new Date(this.#known.row.updatedAt / 1e3);
+  }
+
+  /** What is known of it: a handle goes on learning. */
+  protected get known(): Known {
+    return this.#known;
   }
 
   /** Whether it has lapsed by now. */
@@ -87,9 +124,9 @@ export class LockRecord {
 
   /** Seconds until it lapses, with fractions, negative once it has; `null` when it never does. */
   get expiresIn(): number | null {
-    const { lockedUntil, now } = this.#row;
+    const { row: { lockedUntil, now }, askedAt } = this.#known;
     if (lockedUntil === null) return null;
-    return (lockedUntil - now) / 1e6 - (monotonic() - this.#askedAt) / 1e3;
+    return (lockedUntil - now) / 1e6 - (monotonic() - askedAt) / 1e3;
   }
 
   /** Whole seconds until it lapses, rounded down; `null` when it never does. */
@@ -99,12 +136,13 @@ export class LockRecord {
 
   /** Seconds since it was acquired, with fractions, by the server's clock. */
   get age(): number {
-    return (this.#row.now - this.#row.createdAt) / 1e6 + (monotonic() - this.#askedAt) / 1e3;
+    const { row: { createdAt, now }, askedAt } = this.#known;
+    return (now - createdAt) / 1e6 + (monotonic() - askedAt) / 1e3;
   }
 
   /** The record in one line, as django-lockmgr prints it. */
   toString(): string {
-    const { lockedUntil } = this.#row;
+    const { lockedUntil } = this.#known.row;
     const until = lockedUntil === null ? "None" : formatMicroseconds(lockedUntil);
     return `<Lock name=${quote(this.name)} locked_by=${quote(this.lockedBy)} locked_until='${until}'>`;
   }
@@ -125,6 +163,13 @@ export class LockRecord {
       expiresIn: this.expiresIn,
       expiresSeconds: this.expiresSeconds,
     };
+  }
+
+  /** The record as `console.log` shows it: its fields, as they are now. */
+  [INSPECT](_depth: unknown, options: unknown, inspect?: (value: unknown, options: unknown) => string): unknown {
+    const { name, lockedBy, lockProcess, lockedUntil, createdAt, updatedAt, token, metadata, session } = this;
+    const fields = { name, lockedBy, lockProcess, lockedUntil, createdAt, updatedAt, token, metadata, session };
+    return inspect === undefined ? fields : `${this.constructor.name} ${inspect(fields, options)}`;
   }
 }
 

@@ -5,6 +5,13 @@
  * @module
  */
 
+/**
+ * The host's timers and clock as they were when this library was loaded: a test that replaces them to move time by hand
+ * must not stop the leases of real databases.
+ */
+const { setTimeout, clearTimeout, setImmediate, performance } = globalThis;
+const now = performance.now.bind(performance);
+
 /** What this library uses of the `process` object that Deno, Node and Bun share. */
 interface HostProcess {
   readonly platform: string;
@@ -66,7 +73,7 @@ export function stateDirectory(): string {
 
 /** Milliseconds on a clock that only moves forward, whatever happens to the time of day. */
 export function monotonic(): number {
-  return performance.now();
+  return now();
 }
 
 /** The longest delay that a timer keeps: a longer one fires at once, on every runtime. */
@@ -100,6 +107,9 @@ export function afterwards(action: () => void): void {
   if (typeof setImmediate === "function") setImmediate(action);
   else startTimer(0, action, true); // an edge platform without it
 }
+
+/** Runs `action` before anything else that is due: the host's own, whatever replaces it. */
+export const soon: (action: () => void) => void = globalThis.queueMicrotask.bind(globalThis);
 
 /** How long a chain of calls that never really wait may keep timers and sockets waiting (ms). */
 const BREATH = 20;

@@ -1,6 +1,6 @@
 import { BackendError } from "../../core/errors.ts";
 import type { Lifeline } from "../../core/backend.ts";
-import { monotonic, startTimer, type Timer } from "../../core/runtime.ts";
+import { monotonic, soon, startTimer, type Timer } from "../../core/runtime.ts";
 import { type Answer, type DriverConnection, openConnection, send, sendAsIs } from "./driver.ts";
 import { endsConnection } from "./errors.ts";
 
@@ -66,7 +66,7 @@ export class Connection implements Lifeline {
   /** Calls `listener` once when it ends, or soon when it has ended already. */
   onEnd(listener: () => void): () => void {
     this.#listeners.add(listener);
-    if (this.#ended) queueMicrotask(() => this.#listeners.delete(listener) && listener());
+    if (this.#ended) soon(() => this.#listeners.delete(listener) && listener());
     return () => this.#listeners.delete(listener);
   }
 

@@ -1,4 +1,4 @@
-import { builtin } from "../../core/runtime.ts";
+import { builtin, soon } from "../../core/runtime.ts";
 
 /** What is used of a socket of `node:net`. */
 interface Socket {
@@ -86,7 +86,7 @@ export class Sockets {
     listen();
     // Who is sent away hears of it before the server frees the locks; the connection is closed after that. The driver
     // reads the message first, for whoever waits for an answer.
-    socket.on("data", (chunk) => isFarewell(chunk) && queueMicrotask(() => socket.destroy()));
+    socket.on("data", (chunk) => isFarewell(chunk) && soon(() => socket.destroy()));
     if (this.#users === 0) socket.unref?.();
     if (this.#over) socket.destroy(); // the driver was about to connect when it was ended
     return socket;

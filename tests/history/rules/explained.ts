@@ -3,15 +3,19 @@ import type { Disturbed, HistoryEvent, Stalled } from "../events.ts";
 import type { Hold, Operation, Reading } from "../reading.ts";
 import { tellHold, tellOperation } from "../telling.ts";
 
-/** A process gives a lease up a little before the server does: 0.1 % and a millisecond; twice that is allowed here. */
-const EARLY_SHARE = 0.998;
-const EARLY_FLOOR = 2_000;
+/**
+ * A process gives a lease up a little before the server does: 1 %, at least 5 ms and at most 1 s; twice that is allowed
+ * here (µs).
+ */
+function early(lease: number): number {
+  return 2 * Math.min(Math.max(lease * 0.01, 5_000), 1_000_000);
+}
 
 /** Until when the server must keep a lock, given what it confirmed before `at`. */
 function keptUntil({ grant, operations }: Hold, at: number): number {
   const confirmed = [grant, ...operations.filter(({ verb, answer }) => verb === "renew" && answer?.outcome === "done")];
   const times = confirmed.filter(({ completedAt }) => completedAt <= at).map(({ invokedAt, expires }) =>
-    expires ? invokedAt + expires * 1e6 * EARLY_SHARE - EARLY_FLOOR : Infinity
+    expires ? invokedAt + expires * 1e6 - early(expires * 1e6) : Infinity
   );
   return Math.max(...times);
 }
