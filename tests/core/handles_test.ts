@@ -1,7 +1,6 @@
 /** What a handle knows of its lock, how early it gives it up, and what becomes of it when the program drops it. */
 import { type Backend, connect, getLock, Lock, LockLost, LockMgr, renewLock } from "@lockmgr/lockmgr";
 import assert from "node:assert/strict";
-import { once } from "node:events";
 import process from "node:process";
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
