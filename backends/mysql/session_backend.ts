@@ -42,8 +42,11 @@ export class SessionBackend implements Backend {
     await this.#carriers.roomy("connect");
   }
 
-  acquire(requests: readonly AcquireRequest[]): Promise<AcquireAnswer[]> {
-    return this.#locks.take(requests);
+  acquire(
+    requests: readonly AcquireRequest[],
+    { allOrNothing = false }: { readonly allOrNothing?: boolean } = {},
+  ): Promise<AcquireAnswer[]> {
+    return allOrNothing ? this.#locks.takeAll(requests) : this.#locks.take(requests);
   }
 
   release(targets: readonly Target[]): Promise<boolean[]> {

@@ -1,4 +1,5 @@
 import type { AcquireAnswer, AcquireRequest, LockRow, Target } from "../../core/backend.ts";
+import { UnsupportedError } from "../../core/errors.ts";
 import { namesOf } from "./batches.ts";
 import type { Carrier, Carriers, Share } from "./carriers.ts";
 import { endsConnection, translate } from "./errors.ts";
@@ -74,6 +75,15 @@ export class SessionLocks {
     }
   }
 
+  /** Takes all of them or none. */
+  async takeAll(requests: readonly AcquireRequest[]): Promise<AcquireAnswer[]> {
+    const before = requests.map((request) => this.#own(request) !== undefined);
+    const answers = await this.take(requests);
+    if (answers.every(({ granted }) => granted)) return answers;
+    await this.#giveBack(requests.filter((_, index) => answers[index].granted && !before[index]));
+    return answers.map((answer) => answer.granted ? { granted: false, holder: undefined } : answer);
+  }
+
   /** What can be said of a request without asking. */
   #known({ name, owner }: AcquireRequest): AcquireAnswer | undefined {
     const held = this.find(name);
@@ -117,7 +127,7 @@ export class SessionLocks {
     }
   }
 
-  /** Gives back what was granted of requests that failed as a whole: nobody would know of it. */
+  /** Gives back what was granted of requests that failed as a whole: their caller would not know of it. */
   async #giveBack(requests: readonly AcquireRequest[]): Promise<void> {
     const granted = requests.map((request) => this.#own(request));
     await Promise.all(
@@ -130,6 +140,9 @@ export class SessionLocks {
 
   /** Frees each that its owner holds. */
   async free(targets: readonly Target[]): Promise<boolean[]> {
+    if (targets.some(({ owner }) => owner === null)) {
+      throw new UnsupportedError('Cannot release by name in "session" mode: it has no row; want "lease" or "hybrid"');
+    }
     const own = targets.map((target) => this.#own(target));
     const freed = new Set<Held>();
     await all(

@@ -74,6 +74,7 @@ export class SessionBackend implements Backend {
       );
     }
     if (!allOrNothing) return await this.#locks.take(requests);
+    const before = new Set(requests.filter(({ name, owner }) => this.#held.find(name)?.owner === owner));
     const answers: AcquireAnswer[] = [];
     for (const request of requests) {
       const [answer] = await this.#locks.take([request]);
@@ -81,7 +82,7 @@ export class SessionBackend implements Backend {
       if (!answer.granted) break;
     }
     if (answers.every(({ granted }) => granted)) return answers;
-    await this.release(requests.filter((_request, index) => answers[index]?.granted));
+    await this.release(requests.filter((request, index) => answers[index]?.granted && !before.has(request)));
     return requests.map((_request, index) => answers[index]?.granted === false ? answers[index] : BUSY);
   }
 
@@ -91,8 +92,11 @@ export class SessionBackend implements Backend {
     );
   }
 
-  release(targets: readonly Target[]): Promise<boolean[]> {
-    return this.#locks.free(targets);
+  async release(targets: readonly Target[]): Promise<boolean[]> {
+    if (targets.some(({ owner }) => owner === null)) {
+      throw new UnsupportedError('Cannot release by name in "session" mode: it has no row; want "lease" or "hybrid"');
+    }
+    return await this.#locks.free(targets);
   }
 
   async list({ names, prefix = "" }: ListFilter): Promise<LockRow[]> {
@@ -115,8 +119,10 @@ export class SessionBackend implements Backend {
     }
   }
 
-  clean(): Promise<number> {
-    return Promise.resolve(0);
+  /** Session locks do not expire. */
+  clean(scope: "expired" | "all"): Promise<number> {
+    if (scope === "expired") return Promise.resolve(0);
+    return Promise.reject(new UnsupportedError('Cannot remove every lock in "session" mode: want "lease" or "hybrid"'));
   }
 
   async watch(name: string, wake: () => void): Promise<Disposable> {

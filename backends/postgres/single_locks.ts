@@ -1,5 +1,4 @@
 import type { AcquireAnswer, AcquireRequest, Target } from "../../core/backend.ts";
-import { UnsupportedError } from "../../core/errors.ts";
 import { BUSY } from "./answers.ts";
 import { translate } from "./errors.ts";
 import { rowOf, stampOf } from "./held_locks.ts";
@@ -40,9 +39,6 @@ export class SingleLocks {
 
   /** Frees a name if its owner holds it. */
   async free({ name, owner }: Target): Promise<boolean> {
-    if (owner === null) {
-      throw new UnsupportedError('Cannot release by name in "session" mode: it has no row; want "lease" or "hybrid"');
-    }
     const { sql, sessions, held } = this.#parts;
     const present = held.find(name);
     if (present?.owner !== owner) return false;

@@ -13,6 +13,7 @@ import { naming } from "./cases/naming.ts";
 import { options } from "./cases/options.ts";
 import { properties } from "./cases/properties.ts";
 import { renewing } from "./cases/renewing.ts";
+import { seam } from "./cases/seam.ts";
 import { setting } from "./cases/setting.ts";
 import { waiting } from "./cases/waiting.ts";
 
@@ -27,6 +28,7 @@ const cases: readonly Case[] = [
   ...options,
   ...properties,
   ...renewing,
+  ...seam,
   ...setting,
   ...waiting,
 ];

@@ -1,0 +1,86 @@
+import { type AcquireRequest, type Backend, UnsupportedError } from "@lockmgr/lockmgr";
+import assert from "node:assert/strict";
+import { always, type Case, withRows } from "../case.ts";
+
+/** A request for a name that never expires, which every mode takes. */
+function request(name: string, owner: string): AcquireRequest {
+  return { name, owner, duration: null, lockedBy: owner, lockProcess: null, metadata: null, shared: false };
+}
+
+/** Acquires names for one owner through the backend itself, all of them or none. */
+async function acquireAll(backend: Backend, owner: string, names: readonly string[]): Promise<boolean[]> {
+  const answers = await backend.acquire(names.map((name) => request(name, owner)), { allOrNothing: true });
+  return answers.map(({ granted }) => granted);
+}
+
+/** What a backend answers when it is asked directly, in each mode. */
+export const seam: readonly Case[] = [
+  always(
+    "allOrNothing: a busy name leaves the others free, wherever it is in the list",
+    async ({ backend, another }) => {
+      const other = await another();
+      await backend.acquire([request("busy", "a")]);
+      for (const names of [["busy", "x", "y"], ["x", "busy", "y"], ["x", "y", "busy"]]) {
+        for (const asker of [backend, other]) {
+          assert.deepEqual(await acquireAll(asker, "b", names), [false, false, false]);
+          // Each of them is free for a third party at once, and nothing is left behind with the owner that failed.
+          assert.deepEqual(await acquireAll(other, "c", ["x", "y"]), [true, true]);
+          assert.deepEqual(await other.release([{ name: "x", owner: "c" }, { name: "y", owner: "c" }]), [true, true]);
+          assert.deepEqual(await asker.release(names.map((name) => ({ name, owner: "b" }))), [false, false, false]);
+        }
+      }
+      assert.deepEqual(await backend.release([{ name: "busy", owner: "a" }]), [true]);
+    },
+  ),
+
+  always("allOrNothing: a repeated request finds what it was granted", async ({ backend }) => {
+    const names = ["x", "y", "z"];
+    assert.deepEqual(await acquireAll(backend, "a", names), [true, true, true]);
+    assert.deepEqual(await acquireAll(backend, "a", names), [true, true, true]);
+    assert.deepEqual(await acquireAll(backend, "a", ["z", "w"]), [true, true]);
+    assert.deepEqual(await acquireAll(backend, "b", ["v", "z"]), [false, false]);
+    assert.deepEqual(await backend.release(["v", ...names].map((name) => ({ name, owner: "a" }))), [
+      false,
+      true,
+      true,
+      true,
+    ]);
+  }),
+
+  always("allOrNothing: of two that want the same names in opposite orders at most one has them", async (venue) => {
+    const [one, two] = [venue.backend, await venue.another()];
+    const names = Array.from({ length: 20 }, (_, index) => `n${index}`);
+    for (let round = 0; round < 5; round++) {
+      const outcomes = await Promise.all([
+        acquireAll(one, "a", names),
+        acquireAll(two, "b", [...names].reverse()),
+      ]);
+      for (const answers of outcomes) assert.equal(new Set(answers).size, 1);
+      assert(outcomes.filter(([granted]) => granted).length <= 1);
+      const free = (backend: Backend, owner: string) => backend.release(names.map((name) => ({ name, owner })));
+      const freed = [await free(one, "a"), await free(two, "b")];
+      assert.deepEqual(freed.map((each) => each[0]), outcomes.map(([granted]) => granted));
+    }
+  }),
+
+  always("session mode refuses alike what needs a row", async ({ backend, another }, { mode }) => {
+    if (mode !== "session") return;
+    await backend.acquire([request("a", "x")]);
+    const release = (...owners: (string | null)[]) => owners.map((owner) => ({ name: "a", owner }));
+    for (const each of [backend, await another()]) {
+      await assert.rejects(each.release(release(null)), UnsupportedError);
+      await assert.rejects(each.release(release("other", null)), UnsupportedError);
+      await assert.rejects(each.clean("all"), UnsupportedError);
+      await assert.rejects(each.renew([{ name: "a", owner: "x", from: "now", add: 1e6 }]), UnsupportedError);
+      assert.equal(await each.clean("expired"), 0);
+    }
+    assert.equal(await backend.verify!({ name: "a", owner: "x" }), true);
+    assert.deepEqual(await backend.release(release("x")), [true]);
+  }),
+
+  withRows("a release by name frees any holder's lock", async ({ backend, another }) => {
+    await backend.acquire([request("a", "x"), request("b", "x")]);
+    const targets = [{ name: "a", owner: null }, { name: "b", owner: null }, { name: "c", owner: null }];
+    assert.deepEqual(await (await another()).release(targets), [true, true, false]);
+  }),
+];
