@@ -8,7 +8,7 @@ import type { Memory } from "./memory.ts";
 import { type OwnedRow, toOwnedRow } from "./rows.ts";
 import type { Server } from "./server.ts";
 import type { Session, Sessions } from "./sessions.ts";
-import { HELD } from "./taking.ts";
+import { HELD, isVouched, UNVOUCHED } from "./taking.ts";
 
 /** How often a name that is neither held nor free (it changes hands under our eyes) is tried again. */
 const ROUNDS = 5;
@@ -32,50 +32,92 @@ export class Acquiring {
   async acquire(requests: readonly AcquireRequest[], allOrNothing: boolean): Promise<AcquireAnswer[]> {
     const what = `acquire ${namesOf(requests)}`;
     const server = await this.#table.ready(what);
-    const session = await this.#sessions?.voucher(what);
-    if (requests.length === 1) return [await this.#takeOne(what, requests[0], server, session)];
+    for (let round = 0; round < ROUNDS; round++) {
+      const session = await this.#sessions?.voucher(what);
+      const answers = requests.length === 1
+        ? await this.#takeOne(what, requests[0], server, session)
+        : await this.#takeMany(what, requests, allOrNothing, server, session);
+      if (answers !== undefined) return answers;
+    }
+    throw new BackendError(`Cannot ${what}: the server ended the session that keeps the locks`, { retryable: true });
+  }
+
+  /** Several names; `undefined` when the session that was to keep them has ended, or is no longer the present one. */
+  async #takeMany(
+    what: string,
+    requests: readonly AcquireRequest[],
+    allOrNothing: boolean,
+    server: Server,
+    session: Session | undefined,
+  ): Promise<AcquireAnswer[] | undefined> {
     const ordered = sorted(requests);
     const taken = allOrNothing
       ? await this.#takeAll(what, ordered, session)
       : (await Promise.all(lanes(ordered).map((some) => this.#takeEach(what, some, server, session)))).flat();
     const rows = new Map(taken.map((owned) => [owned.row.name, owned]));
+    // Without a row a name is free again, or it was not taken because the session has ended.
+    if (session && requests.some(({ name }) => !rows.has(name)) && !await this.#stands(what, session)) return undefined;
     const answers = requests.map((request) => this.#answer(request, rows.get(request.name), session));
-    const refused = allOrNothing && answers.some(({ granted }) => !granted);
-    return refused ? answers.map((answer) => answer.granted ? { granted: false, holder: undefined } : answer) : answers;
+    if (answers.includes(undefined)) return undefined;
+    const settled = answers as AcquireAnswer[];
+    const refused = allOrNothing && settled.some(({ granted }) => !granted);
+    return refused ? settled.map((answer) => answer.granted ? { granted: false, holder: undefined } : answer) : settled;
   }
 
-  /** One statement. Who has a name that is held is read by a second one, unless a plain no will do. */
+  /** Whether the server still has the session; one that it has not is ended here too. */
+  async #stands(what: string, session: Session): Promise<boolean> {
+    const { rows: [[vouched]] } = await this.#table.run(what, `SELECT ${isVouched(session.voucher)}`);
+    if (vouched !== "1") this.#sessions!.endLost(session);
+    return vouched === "1";
+  }
+
+  /**
+   * One statement. Who has a name that is held is read by a second one, unless a plain no will do. `undefined` when the
+   * session that was to keep the lock has ended, or is no longer the present one.
+   */
   async #takeOne(
     what: string,
     request: AcquireRequest,
     server: Server,
     session: Session | undefined,
-  ): Promise<AcquireAnswer> {
+  ): Promise<[AcquireAnswer] | undefined> {
     const { name } = request;
     for (let round = 0; round < ROUNDS; round++) {
-      const busy = this.#memory.isContended(name) ? await this.#look(what, request, session) : undefined;
-      if (busy) return busy;
+      const busy = this.#memory.isContended(name) ? await this.#look(what, request) : undefined;
+      if (busy) return [busy];
       const told = await this.#try(what, request, server, session);
-      if (told !== undefined && told > HELD) return this.#answer(request, takenRow(request, told, session), session);
+      if (told === UNVOUCHED) {
+        this.#sessions!.endLost(session!);
+        return undefined;
+      }
+      const row = told !== undefined && told > UNVOUCHED ? takenRow(request, told, session) : undefined;
       if (told === undefined || (told === HELD && request.plainNo)) {
         this.#memory.noteContended(name);
         break;
       }
-      const row = await this.#table.peek(what, name);
-      if (row) return this.#answer(request, row, session);
+      const owned = row ?? await this.#table.peek(what, name);
+      if (!owned) continue;
+      const answer = this.#answer(request, owned, session);
+      return answer && [answer];
     }
-    return { granted: false, holder: undefined };
+    return [{ granted: false, holder: undefined }];
   }
 
-  /** Looks at a name that was held: a look costs half of a try. `undefined` when it is free by now. */
-  async #look(what: string, request: AcquireRequest, session: Session | undefined): Promise<AcquireAnswer | undefined> {
+  /**
+   * Looks at a name that was held: a look costs half of a try. `undefined` when it is free by now, or this request's own
+   * row is found, which has to be taken again for the present session.
+   */
+  async #look(what: string, request: AcquireRequest): Promise<AcquireAnswer | undefined> {
     const { name, owner, plainNo } = request;
     if (plainNo) {
       const { rows: [held] } = await this.#table.run(what, this.#table.sql.held([name]));
       if (held && held[1] !== owner) return { granted: false, holder: undefined };
     } else {
-      const row = await this.#table.peek(what, name);
-      if (row) return this.#answer(request, row, session);
+      const held = await this.#table.peek(what, name);
+      if (held && held.owner !== owner) {
+        this.#memory.noteContended(name, held.owner);
+        return { granted: false, holder: held.row };
+      }
     }
     this.#memory.noteFree(name);
     return undefined;
@@ -92,20 +134,24 @@ export class Acquiring {
     session: Session | undefined,
   ): Promise<bigint | undefined> {
     if (this.#memory.hasRow(request.name)) {
-      const told = await this.#tell(what, this.#table.sql.retake(request, session?.voucher));
+      const told = await this.#tell(what, request, this.#table.sql.retake(request, session?.voucher));
       if (told !== 0n) return told;
       this.#memory.noteRowless(request.name);
     }
-    const told = await this.#tell(what, this.#table.sql.acquire([request], this.#guarded(server), session?.voucher));
+    const sql = this.#table.sql.acquire([request], this.#guarded(server), session?.voucher);
+    const told = await this.#tell(what, request, sql);
     return told === 0n ? HELD : told;
   }
 
-  /** What an acquiring statement answers; `undefined` when a transaction keeps the row locked, as `guard` does. */
-  async #tell(what: string, sql: string): Promise<bigint | undefined> {
+  /**
+   * What an acquiring statement answers; `undefined` when a transaction keeps the row locked, as `guard` does. Where an
+   * earlier request of the owner is still in doubt that transaction may be its own, and nothing is known.
+   */
+  async #tell(what: string, { repeated }: AcquireRequest, sql: string): Promise<bigint | undefined> {
     try {
       return (await this.#table.run(what, sql, (error) => isConflict(error) && !isLockWaitTimeout(error))).insertId;
     } catch (error) {
-      if (error instanceof BackendError && isLockWaitTimeout(error.cause)) return undefined;
+      if (!repeated && error instanceof BackendError && isLockWaitTimeout(error.cause)) return undefined;
       throw error;
     }
   }
@@ -123,6 +169,7 @@ export class Acquiring {
     session: Session | undefined,
   ): Promise<OwnedRow[]> {
     const names = requests.map(({ name }) => name);
+    const owners = ownersOf(requests);
     const contended = names.some((name) => this.#memory.isContended(name));
     if (!contended && names.every((name) => this.#memory.hasRow(name))) {
       const { affectedRows, insertId } = await this.#table.run(
@@ -135,7 +182,8 @@ export class Acquiring {
       return await this.#table.peekAll(what, names);
     }
     const before = await this.#table.peekAll(what, names);
-    const held = new Set(before.map(({ row }) => row.name));
+    const isOthers = ({ row, owner }: OwnedRow) => owners.get(row.name) !== owner;
+    const held = new Set(before.filter(isOthers).map(({ row }) => row.name));
     const wanted = requests.filter(({ name }) => !held.has(name));
     if (wanted.length === 0) return before;
     for (const { name } of wanted) this.#memory.noteFree(name);
@@ -146,10 +194,10 @@ export class Acquiring {
   /** Takes several names in one transaction: all of them or none. */
   async #takeAll(what: string, requests: AcquireRequest[], session: Session | undefined): Promise<OwnedRow[]> {
     const names = requests.map(({ name }) => name);
-    const owners = new Map(requests.map(({ name, owner }) => [name, owner]));
+    const owners = ownersOf(requests);
     const isOurs = ({ row, owner }: OwnedRow) => owners.get(row.name) === owner;
     const before = await this.#table.peekAll(what, names);
-    if (before.length === names.length || before.some((row) => !isOurs(row))) return before;
+    if (before.some((row) => !isOurs(row))) return before;
     return await this.#table.transaction(what, async (send) => {
       const result: OwnedRow[] = [];
       for (const some of chunks(requests)) {
@@ -162,16 +210,28 @@ export class Acquiring {
     });
   }
 
-  /** What a live row says to a request. */
-  #answer(request: AcquireRequest, owned: OwnedRow | undefined, session: Session | undefined): AcquireAnswer {
+  /**
+   * What a live row says to a request; `undefined` when the row is the request's own and another session than the present
+   * one vouches for it: that one may end without this process being told.
+   */
+  #answer(
+    request: AcquireRequest,
+    owned: OwnedRow | undefined,
+    session: Session | undefined,
+  ): AcquireAnswer | undefined {
     if (owned?.owner !== request.owner) {
       if (owned) this.#memory.noteContended(request.name, owned.owner);
       return { granted: false, holder: owned?.row };
     }
+    if (session && owned.session !== session.voucher.name) return undefined;
     this.#memory.noteGranted(request.owner, owned.row);
-    const lifeline = this.#sessions && (this.#sessions.lifelineOf(owned.session) ?? session?.lifeline);
-    return { granted: true, row: owned.row, ...(lifeline ? { lifeline } : {}) };
+    return { granted: true, row: owned.row, ...(session ? { lifeline: session.lifeline } : {}) };
   }
+}
+
+/** Which owner each name is wanted for. */
+function ownersOf(requests: readonly AcquireRequest[]): Map<string, string> {
+  return new Map(requests.map(({ name, owner }) => [name, owner]));
 }
 
 /** The row that a statement has just written, from the one number that it answers: the token is the clock. */

@@ -33,9 +33,10 @@ export class Sessions {
     return await this.#opening;
   }
 
-  /** The lifeline behind the voucher that a row names, if it is this process's own and alive. */
-  lifelineOf(session: string | null): Lifeline | undefined {
-    return this.#current?.voucher.name === session ? this.#current?.lifeline : undefined;
+  /** Ends a session that the server no longer has, so that its holders are told and the next request opens another. */
+  endLost(session: Session): void {
+    if (this.#current?.voucher !== session.voucher) return;
+    this.#current.connection.end(new BackendError("Cannot go on: the server ended the session"));
   }
 
   /** Ends the connection, and with it every lock that it vouches for. */

@@ -13,6 +13,8 @@ export const CLOCK = "TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6))
 export const READ_THE_ROW = 1n;
 /** The answer of {@linkcode Taking.retake}: the row is another's, and live. */
 export const HELD = 2n;
+/** The answer where nothing was done because the session that was to vouch for the rows has ended at the server. */
+export const UNVOUCHED = 3n;
 
 /** What vouches for a lock in `hybrid`: the GET_LOCK that the holder's connection keeps. */
 export interface Voucher {
@@ -26,15 +28,16 @@ export interface Voucher {
 export interface Taking {
   /**
    * Takes what is free, in the order given, which has to be sorted. For one request the answer is its token, 0 when
-   * the name is held, or {@linkcode READ_THE_ROW}. `guarded` spares losers the row lock; it must not be used where
+   * the name is held, {@linkcode READ_THE_ROW}, or {@linkcode UNVOUCHED}. `guarded` spares losers the row lock; it must not be used where
    * subqueries take locks (REPEATABLE READ), or two takers may get in each other's way. A request that is repeated after
    * a lost answer finds its own row.
    */
   acquire(requests: readonly AcquireRequest[], guarded: boolean, voucher?: Voucher): string;
   /**
    * Takes one whose row is there: no words for a new row, so that it costs the server a quarter less than
-   * {@linkcode Taking.acquire}. The answer is its token, {@linkcode HELD}, {@linkcode READ_THE_ROW}, or 0 when
-   * there is no row.
+   * {@linkcode Taking.acquire}. The answer is its token, {@linkcode HELD}, {@linkcode READ_THE_ROW},
+   * {@linkcode UNVOUCHED}, or 0 when there is no row. A row of the same owner is taken
+   * again if another session than the present one vouches for it.
    */
   retake(request: AcquireRequest, voucher?: Voucher): string;
   /**
@@ -88,9 +91,14 @@ function nameOf(voucher: Voucher | undefined): string {
   return voucher ? bytes(voucher.name) : "NULL";
 }
 
-/** Whether the session that is to vouch for the row is still there: its end may not have reached us yet. */
+/** Whether the session that is to vouch for a row is still there: its end may not have reached this process yet. */
+export function isVouched(voucher: Voucher): string {
+  return `IFNULL(IS_USED_LOCK(${bytes(voucher.name)}), 0) = ${voucher.connectionId}`;
+}
+
+/** The same as a condition; where it fails the statement answers {@linkcode UNVOUCHED}, which is not "held". */
 function vouchedFor(voucher: Voucher | undefined): string {
-  return voucher ? `IS_USED_LOCK(${bytes(voucher.name)}) = ${voucher.connectionId}` : "TRUE";
+  return voucher ? `IF(${isVouched(voucher)}, TRUE, LAST_INSERT_ID(${UNVOUCHED}) = 0)` : "TRUE";
 }
 
 /**
@@ -149,7 +157,8 @@ export function takingFor(
         locked_until = created_at + ${integer(duration)},
         metadata = ${text(metadata)}, session = ${nameOf(voucher)}, connection_id = ${connection}
       WHERE name = ${bytes(name)} AND ${vouchedFor(voucher)}
-        AND (${free(CLOCK)} OR LAST_INSERT_ID(IF(owner = ${bytes(owner)}, ${READ_THE_ROW}, ${HELD})) = 0)`;
+        AND (${free(CLOCK)} OR (owner = ${bytes(owner)} AND NOT session <=> ${nameOf(voucher)})
+          OR LAST_INSERT_ID(IF(owner = ${bytes(owner)}, ${READ_THE_ROW}, ${HELD})) = 0)`;
     },
 
     retakeAll(requests, voucher) {

@@ -12,6 +12,8 @@ interface Conversation {
   readonly server: Socket;
   /** Neither side hears the other any more, and neither is told. */
   stranded: boolean;
+  /** The client's end is gone, and the server is not told. */
+  halfOpen?: boolean;
 }
 
 /** Stands between programs and a server on this machine. */
@@ -52,6 +54,7 @@ export class Proxy implements AsyncDisposable {
     this.#conversations.add(conversation);
     const end = () => {
       if (conversation.stranded && !client.destroyed) return; // the other side is not told
+      if (conversation.halfOpen && !server.destroyed) return;
       client.destroy();
       server.destroy();
       this.#conversations.delete(conversation);
@@ -78,6 +81,14 @@ export class Proxy implements AsyncDisposable {
     }
   }
 
+  /** Resets the clients' ends of all conversations; the server's ends stay open, and the server hears nothing more. */
+  cutClients(): void {
+    for (const conversation of this.#conversations) {
+      conversation.stranded = conversation.halfOpen = true;
+      conversation.client.resetAndDestroy();
+    }
+  }
+
   /** Leaves every conversation half-open: nothing passes, nobody is told. */
   strand(): void {
     for (const conversation of this.#conversations) conversation.stranded = true;
@@ -88,7 +99,7 @@ export class Proxy implements AsyncDisposable {
     if (!this.#listener.listening) return;
     const closed = once(this.#listener, "close");
     this.#listener.close();
-    for (const conversation of this.#conversations) conversation.stranded = false;
+    for (const conversation of this.#conversations) conversation.stranded = conversation.halfOpen = false;
     this.cut();
     await closed;
   }
