@@ -1,5 +1,6 @@
 /**
- * Has Spin check the model, and refute what is broken on purpose: `deno task model`.
+ * Has Spin check the models, and refute what is broken on purpose: `deno task model`; words choose variants by name, as in
+ * `deno task model requests`.
  *
  * @module
  */
@@ -13,14 +14,18 @@ import { promisify } from "node:util";
 import { commandIn, unpack } from "../servers/debian.ts";
 
 const execute = promisify(execFile);
-const model = fileURLToPath(new URL("lock.pml", import.meta.url));
 
-/** One way to read the model, and what Spin must say of it. */
+/** What an assertion says that can fail. */
+type Claim = "exclusion" | "rising tokens" | "held by no client" | "permanent unheard" | "permanent again";
+
+/** One way to read a model, and what Spin must say of it. */
 interface Variant {
   readonly name: string;
   readonly flags: readonly string[];
+  /** The file beside this one. @default "lock.pml" */
+  readonly model?: string;
   /** The assertion that must fail; none must where there is none. */
-  readonly refuted?: "exclusion" | "rising tokens";
+  readonly refuted?: Claim;
 }
 
 /** All of them. */
@@ -32,11 +37,36 @@ const variants: readonly Variant[] = [
   { name: "lease, clean-up without a grace", flags: ["BREAK_SWEEP"], refuted: "rising tokens" },
   { name: "hybrid, deadline from the answer on", flags: ["HYBRID", "BREAK_ANSWERED"], refuted: "exclusion" },
   { name: "hybrid, client gives up after the server", flags: ["HYBRID", "BREAK_TOLD"], refuted: "exclusion" },
+  ...([
+    { name: "requests, lease", flags: [] },
+    { name: "requests, lease, crash", flags: ["CRASHES"] },
+    { name: "requests, hybrid", flags: ["HYBRID"] },
+    { name: "requests, permanent, crash", flags: ["PERMANENT", "CRASHES"] },
+    { name: "requests, statement goes on at the server", flags: ["BREAK_KILL"], refuted: "held by no client" },
+    { name: "requests, disposal before the answer", flags: ["BREAK_DISPOSE"], refuted: "held by no client" },
+    { name: "requests, nothing undone", flags: ["BREAK_UNDO"], refuted: "held by no client" },
+    {
+      name: "requests, hybrid, row keeps the old session",
+      flags: ["HYBRID", "BREAK_KILL", "BREAK_ADOPT"],
+      refuted: "exclusion",
+    },
+    { name: "requests, lazy release", flags: ["PERMANENT", "CRASHES", "BREAK_LAZY"], refuted: "permanent again" },
+    { name: "requests, permanent at once", flags: ["PERMANENT", "BREAK_UNHEARD"], refuted: "permanent unheard" },
+  ] satisfies Variant[]).map((variant) => ({ ...variant, model: "requests.pml" })),
+];
+
+/** What the text of a failed assertion claims. */
+const CLAIMS: readonly [text: RegExp, claim: Claim][] = [
+  [/highest/, "rising tokens"],
+  [/BELIEVES|held\[|deadline/, "exclusion"],
+  [/heardOf/, "permanent unheard"],
+  [/until!=99/, "permanent again"],
+  [/./, "held by no client"],
 ];
 
 /** What Spin found. */
 interface Finding {
-  readonly refuted: "exclusion" | "rising tokens" | undefined;
+  readonly refuted: Claim | undefined;
   /** Whether it has looked at every state. */
   readonly complete: boolean;
   readonly states: number;
@@ -59,15 +89,16 @@ async function findSpin(): Promise<[command: string, ...first: string[]]> {
 }
 
 /** Checks one variant with a Spin. */
-async function verify({ flags }: Variant, [spin, ...first]: readonly string[]): Promise<Finding> {
+async function verify({ flags, model = "lock.pml" }: Variant, [spin, ...first]: readonly string[]): Promise<Finding> {
   const directory = await mkdtemp(join(tmpdir(), "lockmgr-model-"));
+  const file = fileURLToPath(new URL(model, import.meta.url));
   try {
     const here = { cwd: directory, maxBuffer: 1 << 26 };
-    await execute(spin, [...first, ...flags.map((flag) => `-D${flag}`), "-a", model], here);
+    await execute(spin, [...first, ...flags.map((flag) => `-D${flag}`), "-a", file], here);
     await execute("cc", ["-O2", "-w", "-DSAFETY", "-DCOLLAPSE", "-DMEMLIM=2048", "-o", "pan", "pan.c"], here);
     const { stdout } = await execute(join(directory, "pan"), ["-m1000000", "-E"], here);
     const [, assertion = ""] = /assertion violated (.*)/.exec(stdout) ?? [];
-    const refuted = assertion === "" ? undefined : assertion.includes("highest") ? "rising tokens" : "exclusion";
+    const refuted = assertion === "" ? undefined : CLAIMS.find(([text]) => text.test(assertion))![1];
     const states = Number(/([\d.e+]+) states, stored/.exec(stdout)?.[1]);
     return { refuted, complete: !/max search depth too small|Search not completed/.test(stdout), states };
   } finally {
@@ -86,7 +117,8 @@ if (import.meta.main) {
     process.exit(0);
   }
   const spin = await findSpin();
-  for (const variant of variants) {
+  const words = process.argv.slice(2);
+  for (const variant of variants.filter(({ name }) => words.every((word) => name.includes(word)))) {
     const startedAt = performance.now();
     const finding = await verify(variant, spin);
     const { refuted, states, complete } = finding;
