@@ -15,8 +15,8 @@ import { readRun, type Report } from "./results.ts";
 /** One test may take so long (ms), on Node 22 one file: far more than any needs, so that a hang has a name. */
 const TEST_TIMEOUT = 300_000;
 
-/** One runner may take so long (ms). */
-const RUN_TIMEOUT = 1_500_000;
+/** One runner may take so long (ms): four times what it takes on two idle cores, since a busy machine is no defect. */
+const RUN_TIMEOUT = 3_000_000;
 
 /** What came of one runner. */
 export interface RunResult extends Report {
