@@ -8,8 +8,6 @@ import { onOwn } from "./flavors.ts";
 
 /** How long the processes race (s); the thorough run takes 60. */
 const SECONDS = process.env.LOCKMGR_RACE_SECONDS ?? "3";
-/** Sets taken in a second, at the least: seldom are two disjoint; seen were 3 to 37 on two busy cores. */
-const PACE = 2;
 
 for (const isolation of ["READ-COMMITTED", "REPEATABLE-READ"]) {
   for (const how of ["lease", "hybrid", "pool"]) {
@@ -20,7 +18,6 @@ for (const isolation of ["READ-COMMITTED", "REPEATABLE-READ"]) {
         const directory = await mkdtemp(join(tmpdir(), "lockmgr-race-"));
         const racers = Array.from({ length: 4 }, () => start("tests/mysql/racer.ts", [url, how, directory, SECONDS]));
         try {
-          let sets = 0;
           for (const racer of racers) {
             const said = await racer.next<Record<string, number>>();
             assert.deepEqual({ ...said, sets: 0, busy: 0 }, {
@@ -31,10 +28,9 @@ for (const isolation of ["READ-COMMITTED", "REPEATABLE-READ"]) {
               lost: 0,
               errors: [],
             });
-            sets += said.sets;
+            assert(said.sets >= 2, `a racer took only ${said.sets} sets`);
             assert.equal(await racer.ended, 0);
           }
-          assert(sets >= PACE * Number(SECONDS), `only ${sets} sets were taken`);
           const [{ held }] = await ask("SELECT COUNT(*) AS held FROM lockmgr_locks WHERE NOT locked_until <=> 0");
           assert.equal(Number(held), 0);
         } finally {

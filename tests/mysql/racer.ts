@@ -14,6 +14,14 @@ const mode = how === "hybrid" ? "hybrid" : "lease";
 const backend: Backend = await mysqlBackend(pool as MysqlPool | undefined ?? url, { mode });
 const said = { sets: 0, busy: 0, overlaps: 0, tokens: 0, lost: 0, errors: [] as string[] };
 const end = performance.now() + Number(seconds) * 1e3;
+/** A racer goes on until it has taken so many sets, however busy the machine is, and gives up after a while (ms). */
+const SETS = 2;
+const LONGEST = 60_000;
+
+function racing(): boolean {
+  const now = performance.now();
+  return now < end || (said.sets < SETS && now < end + LONGEST);
+}
 
 /** Between 5 and 44 of 60 names, one of them sometimes never seen before. */
 function choose(): string[] {
@@ -38,7 +46,7 @@ async function work(name: string, token: bigint): Promise<void> {
 }
 
 async function loop(): Promise<void> {
-  while (performance.now() < end) {
+  while (racing()) {
     try {
       const { locks } = await setLock(choose(), { backend, fail: true, expires: 60 });
       said.sets++;
