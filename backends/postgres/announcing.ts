@@ -10,7 +10,8 @@ import { sessionKeyOf } from "./session_keys.ts";
 export interface Announcing {
   /**
    * Makes a wait known; `announced` says whether it is, `key` under what its release will be told, and `place` for
-   * whom, where not for everybody. A release that is just being committed keeps the keys for itself. `(name)`
+   * whom, where not for everybody; `any` is under what the release of many names is told. A release that is just being
+   * committed keeps the keys for itself. `(name)`
    */
   readonly announce: string;
   /** Takes that back. `(key, place)` */
@@ -43,7 +44,7 @@ export function announcingForRows(namespace: string): Announcing {
   const place = placeOf("key", "place");
   return {
     announce: `
-      SELECT key::text, place::text, (${takeWith(any, "key", place)})::text AS announced
+      SELECT key::text, place::text, (${any})::text AS any, (${takeWith(any, "key", place)})::text AS announced
       FROM (
         SELECT key, coalesce(
           (SELECT place FROM ${PLACES} WHERE pg_try_advisory_xact_lock(${place}) LIMIT 1),
@@ -64,7 +65,7 @@ export function announcingForSessions(namespace: string): Announcing {
   const any = waitingForAny(namespace);
   return {
     announce: `
-      SELECT key::text, NULL AS place, (${takeWith(any, "key")})::text AS announced
+      SELECT key::text, NULL AS place, (${any})::text AS any, (${takeWith(any, "key")})::text AS announced
       FROM (SELECT ${waitingForKey(sessionKeyOf(namespace, "$1::text"))} AS key) AS k`,
     leave: `${LEAVE}, pg_advisory_unlock_shared(${any})::text AS gone_altogether, $2::text AS place`,
   };

@@ -71,11 +71,24 @@ export function notifyIfAwaited(namespace: string, name: string): string {
       FROM (SELECT ${awaited} AS key OFFSET 0) AS awaited)::text END`;
 }
 
+/** Beyond so many released names all waiters are notified at once: each name that is asked for takes a lock of the server. */
+const MOST_NOTIFIED = 200;
+
 /**
- * The same for each of many rows. Where nobody waits for any of them, one key is asked for instead of one for each name:
- * the server's table of locks has room for 6,400 by default.
+ * SQL that notifies the waiters of `count` released names. One key tells whether anybody waits at all, instead of one
+ * for each name: the server's table of locks has room for 6,400 by default, for all transactions together.
+ *
+ * @param any SQL for the key of everybody who waits, whichever name they wait for.
+ * @param each A query that notifies the waiters of each name.
  */
-export function notifyOfEach(namespace: string, name: string): string {
-  return `CASE WHEN (SELECT pg_try_advisory_xact_lock(${waitingForAnyRow(namespace)})) THEN NULL
-      ELSE ${notifyIfAwaited(namespace, name)} END`;
+export function notifyOfMany(any: string, count: string, each: string): string {
+  return `CASE WHEN pg_try_advisory_xact_lock(${any}) THEN NULL
+      WHEN ${count} > ${MOST_NOTIFIED} THEN pg_notify('${CHANNEL}', (${any})::text)::text
+      ELSE (${each})::text END`;
+}
+
+/** The same for the rows of a CTE, each with the name that was released. */
+export function notifyOfRows(namespace: string, released: string): string {
+  const each = `SELECT count(${notifyIfAwaited(namespace, "name")}) FROM ${released}`;
+  return notifyOfMany(waitingForAnyRow(namespace), `(SELECT count(*) FROM ${released})`, each);
 }

@@ -21,7 +21,7 @@ export interface Ear extends Announcing {
   /** Called when the name was released and it is the turn of others. */
   readonly giveWay: () => void;
   /** Under what releases are told, and for whom, once the server knows of the waiter. */
-  known?: { readonly key: string; readonly place: string | null };
+  known?: { readonly key: string; readonly any: string; readonly place: string | null };
 }
 
 /**
@@ -91,7 +91,7 @@ export class Listener {
     for (let tries = 0; tries < 50; tries++) {
       const [row] = await session.send(ear.announce, [ear.name]);
       if (row.announced !== "true") continue;
-      const known = { key: row.key!, place: row.place };
+      const known = { key: row.key!, any: row.any!, place: row.place };
       if (this.#ears.has(ear) && ear.known === undefined) ear.known = known;
       else this.#track(session.send(ear.leave, [known.key, known.place])); // it has left meanwhile, or was announced twice
       return;
@@ -150,7 +150,7 @@ export class Listener {
     if (channel !== CHANNEL) return;
     const [key, ...places] = payload.split(" ");
     for (const { known, wake, giveWay } of [...this.#ears]) {
-      if (known?.key !== key) continue;
+      if (known?.key !== key && known?.any !== key) continue;
       if (known.place === null || places.length === 0 || places.includes(known.place)) wake();
       else giveWay();
     }

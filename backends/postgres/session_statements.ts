@@ -7,7 +7,7 @@
  */
 import { waitingForAny } from "./announcing.ts";
 import { microseconds } from "./fragments.ts";
-import { literal, tellIfAwaited, waitingForKey } from "./keys.ts";
+import { literal, notifyOfMany, tellIfAwaited, waitingForKey } from "./keys.ts";
 import { namespaceOf, quoted, sequenceOf } from "./schema.ts";
 import { sessionKeyOf } from "./session_keys.ts";
 
@@ -58,8 +58,9 @@ export function sessionStatementsFor(table: string): SessionStatements {
     release: `SELECT pg_advisory_unlock(key)::text AS freed, ${tell} AS told FROM ${KEY}`,
     // most crowds are awaited by nobody: one look tells, where one for each name is a third of the statement
     releaseEach: `
-      SELECT freed, CASE WHEN pg_try_advisory_xact_lock(${waitingForAny(namespace)}) THEN NULL
-          ELSE (SELECT count(${tell}) FROM ${KEYS})::text END AS told
+      SELECT freed, ${
+      notifyOfMany(waitingForAny(namespace), "length(freed)", `SELECT count(${tell}) FROM ${KEYS}`)
+    } AS told
       FROM (SELECT string_agg(CASE WHEN pg_advisory_unlock(key) THEN '${DONE}' ELSE '0' END, '') AS freed
         FROM ${KEYS}) AS release`,
     verify: `

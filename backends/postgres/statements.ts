@@ -18,7 +18,7 @@ import {
   settings,
   wishes,
 } from "./fragments.ts";
-import { notifyIfAwaited, notifyOfEach } from "./keys.ts";
+import { notifyIfAwaited, notifyOfRows } from "./keys.ts";
 import { namespaceOf, quoted } from "./schema.ts";
 
 export { ACQUIRE_FIELDS };
@@ -43,16 +43,13 @@ function renew(target: string, several: boolean): string {
     RETURNING ${columns("l", "l.updated_at")}`;
 }
 
-/**
- * Frees a live lock, keeping its row, and tells those who wait. The commit need not reach the disk at once: a release
- * that a crash undoes is only a lock that lapses.
- */
+/** Frees a live lock, keeping its row, and tells those who wait. */
 function releaseOne(target: string, namespace: string): string {
   return `
     WITH ${settings(patience(PATIENCE))}
     UPDATE ${target} AS l SET ${free()} FROM settings
     WHERE l.name = $1::text AND l.owner = coalesce($2::text, l.owner) AND ${live("l")}
-    RETURNING l.name, ${LAZY} AS lazy, ${notifyIfAwaited(namespace, "l.name")} AS told`;
+    RETURNING l.name, ${commitOf(expiresSoon("l"))} AS commit, ${notifyIfAwaited(namespace, "l.name")} AS told`;
 }
 
 /**
@@ -71,19 +68,31 @@ function releaseSeveral(target: string, namespace: string): string {
       FROM wish, clock_timestamp() AS now ${IN_ORDER}
       ON CONFLICT (name) DO UPDATE SET ${free("excluded.updated_at")}
       WHERE l.owner = coalesce(nullif(excluded.locked_by, ''), l.owner) AND ${live("l")}
-      RETURNING l.name, l.session_pid IS NULL AS held, ${notifyOfEach(namespace, "l.name")} AS told)
+      RETURNING l.name, l.session_pid IS NULL AS held, ${expiresSoon("l")} AS soon),
+    released AS (SELECT freed.name FROM freed WHERE freed.held)
     SELECT CASE WHEN count(*) FILTER (WHERE held) < (SELECT count(*) FROM wish) THEN (
         SELECT string_agg(CASE WHEN freed.held THEN '1' ELSE '0' END, '' ORDER BY wish.place)
-        FROM wish LEFT JOIN freed ON freed.name = wish.name) END AS freed, ${LAZY} AS lazy
+        FROM wish LEFT JOIN freed ON freed.name = wish.name) END AS freed,
+      ${commitOf("bool_and(freed.soon)")} AS commit, ${notifyOfRows(namespace, "released")} AS told
     FROM freed`;
 }
 
-/** The commit of this transaction is answered before it reaches the disk. */
-const LAZY = "set_config('synchronous_commit', 'off', true)";
+/** A crash may undo the release of a lock that expires within this time: it is free then without anybody's doing. */
+const SOON = "15 minutes";
+
+/** Whether a row that was just released would have expired soon: a release keeps the expiry. */
+function expiresSoon(row: string): string {
+  return `coalesce(${row}.locked_until <= ${row}.updated_at + interval '${SOON}', false)`;
+}
+
+/** Lets this transaction's commit be answered before it reaches the disk when `lazy`, and only then. */
+function commitOf(lazy: string): string {
+  return `CASE WHEN ${lazy} THEN set_config('synchronous_commit', 'off', true) ELSE ${DURABLE} END`;
+}
 
 /** A row that is free from now on. */
 function free(now = "clock_timestamp()"): string {
-  return `owner = NULL, locked_until = ${now}, updated_at = ${now}, metadata = NULL, liveness = NULL, session_pid = NULL,
+  return `owner = NULL, updated_at = ${now}, metadata = NULL, liveness = NULL, session_pid = NULL,
         listed = l.frequent`;
 }
 
@@ -91,8 +100,8 @@ function free(now = "clock_timestamp()"): string {
 function clean(target: string, all: boolean, namespace: string): string {
   const condition = all ? "" : `AND NOT ${live("l")}`;
   return `
-    WITH chosen AS MATERIALIZED (
-      SELECT l.name FROM ${target} AS l WHERE l.listed AND l.owner IS NOT NULL ${condition}
+    WITH ${settings(patience(PATIENCE), DURABLE)}, chosen AS MATERIALIZED (
+      SELECT l.name FROM settings, ${target} AS l WHERE l.listed AND l.owner IS NOT NULL ${condition}
       ORDER BY l.name FOR UPDATE OF l ${all ? "" : "SKIP LOCKED"}),
     cleaned AS (
       UPDATE ${target} AS l SET ${free()} FROM chosen
@@ -102,9 +111,7 @@ function clean(target: string, all: boolean, namespace: string): string {
       WHERE l.owner IS NULL AND l.updated_at < clock_timestamp() - interval '1 day'
       FOR UPDATE OF l SKIP LOCKED),
     swept AS (DELETE FROM ${target} AS l USING stale WHERE l.name = stale.name)
-    SELECT count(*)::text AS cleaned, count(${
-    all ? notifyOfEach(namespace, "name") : "NULL"
-  })::text AS told FROM cleaned`;
+    SELECT count(*)::text AS cleaned, ${all ? notifyOfRows(namespace, "cleaned") : "NULL"} AS told FROM cleaned`;
 }
 
 /** The statements for one table. */

@@ -1,0 +1,104 @@
+import { cleanLocks, connect, getLock, listLocks, resetLocks, unlock } from "@lockmgr/lockmgr";
+import assert from "node:assert/strict";
+import { test } from "../harness.ts";
+import { PostgresServer } from "../servers/postgres.ts";
+import { administrator, freshTable, server, until } from "./server.ts";
+
+test("a confirmed release of a lock that would stay long survives a crash of the server", async () => {
+  await using own = await PostgresServer.start({
+    settings: { wal_writer_delay: "10s", wal_writer_flush_after: "1GB" },
+  });
+  const table = freshTable();
+  for (const lasting of [["alone"], ["one", "of", "three"]]) {
+    await using backend = await connect(own.url, { table });
+    const locks = await Promise.all(lasting.map((name) => getLock(name, { backend, expires: null })));
+    for (const released of await Promise.all(locks.map((lock) => lock.unlock()))) assert.equal(released, true);
+    await own.crash();
+    await own.start();
+    assert.deepEqual(await listLocks({ backend }), []);
+  }
+});
+
+for (const setting of ["on", "off"]) {
+  test(`only the release of a lock that expires soon does not wait for the disk (synchronous_commit = ${setting})`, async () => {
+    await using sql = administrator();
+    const table = freshTable();
+    const options = encodeURIComponent(`-c synchronous_commit=${setting}`);
+    await using backend = await connect(`${server.url}?options=${options}`, { table });
+    await sql.unsafe(`
+      CREATE TABLE ${table}_commits (name text, value text);
+      CREATE FUNCTION ${table}_note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+        INSERT INTO ${table}_commits VALUES (NEW.name, current_setting('synchronous_commit')); RETURN NULL; END $$;
+      CREATE CONSTRAINT TRIGGER note AFTER UPDATE ON ${table} DEFERRABLE INITIALLY DEFERRED FOR EACH ROW
+        WHEN (NEW.owner IS NULL) EXECUTE FUNCTION ${table}_note()`);
+    const take = (names: string[], expires: number | null) =>
+      Promise.all(names.map((name) => getLock(name, { backend, expires })));
+    for (const [name, expires] of [["soon", 600], ["never", null], ["late", 1_000], ["sooner", 890]] as const) {
+      const [lock] = await take([name], expires);
+      assert.equal(await lock.unlock(), true);
+    }
+    await take(["forced"], 3_600);
+    assert.equal(await unlock("forced", { backend }), true);
+    const [renewed] = await take(["renewed"], 60);
+    await renewed.renew({ expires: 3_600 });
+    assert.equal(await renewed.unlock(), true);
+    const crowds = [await take(["s1", "s2"], 600), await take(["l1", "l2"], 3_600)];
+    crowds.push([...await take(["m1", "m2"], 600), ...await take(["m3"], null)]); // one of them lasts
+    for (const crowd of crowds) await backend.release(crowd.map(({ name }) => ({ name, owner: null })));
+    await take(["reset"], null);
+    await resetLocks({ backend });
+    const noted = await sql.unsafe(`SELECT DISTINCT name, value FROM ${table}_commits ORDER BY name`);
+    const by = (wanted: string) => noted.filter(({ value }) => value === wanted).map(({ name }) => name);
+    assert.deepEqual(by("off"), ["s1", "s2", "soon", "sooner"]);
+    assert.deepEqual(by("on"), ["forced", "l1", "l2", "late", "m1", "m2", "m3", "never", "renewed", "reset"]);
+  });
+}
+
+test("resetLocks with a waiter among 30,000 locks wakes the waiter", async () => {
+  await using sql = administrator();
+  const table = freshTable();
+  await using backend = await connect(server.url, { table });
+  await using other = await connect(server.url, { table });
+  const held = await getLock("awaited", { backend, expires: null });
+  await sql.unsafe(`
+    INSERT INTO ${table} (name, owner, token, locked_by, created_at, updated_at)
+    SELECT 'name ' || n, 'x', 1, 'host', now(), now() FROM generate_series(1, 30000) AS n`);
+  const waiting = getLock("awaited", { backend: other, wait: 30 });
+  await until(
+    "it waits",
+    async () => (await sql`SELECT FROM pg_locks WHERE locktype = 'advisory' AND mode = 'ShareLock'`).length > 0,
+  );
+  assert.equal(await resetLocks({ backend }), 30_001);
+  const resetAt = performance.now();
+  const next = await waiting;
+  const after = performance.now() - resetAt;
+  assert(after < 500, `woken after ${after} ms`); // its own look would come after a second
+  assert(next.token > held.token);
+  await next.unlock();
+  assert.equal(await cleanLocks({ backend }), 0);
+});
+
+test("a crowd's release takes a bounded number of the server's locks, and wakes those who wait", async () => {
+  await using sql = administrator();
+  for (const mode of ["lease", "hybrid", "session"] as const) {
+    const table = freshTable();
+    await using backend = await connect(server.url, { mode, table });
+    await using other = await connect(server.url, { mode, table });
+    const rest = { duration: null, lockedBy: "x", lockProcess: null, metadata: null, shared: false };
+    const requests = Array.from({ length: 400 }, (_, n) => ({ name: `name ${n}`, owner: `owner ${n}`, ...rest }));
+    assert((await backend.acquire(requests)).every(({ granted }) => granted));
+    const waiting = getLock("name 77", { backend: other, wait: 30 });
+    await until(
+      "it waits",
+      async () => (await sql`SELECT FROM pg_locks WHERE locktype = 'advisory' AND mode = 'ShareLock'`).length > 1,
+    );
+    const heard: string[] = [];
+    const { unlisten } = await sql.listen("lockmgr", (payload) => heard.push(payload));
+    assert((await backend.release(requests)).every((released) => released));
+    const lock = await waiting;
+    await until("it is told", () => heard.length > 0);
+    await unlisten();
+    assert.match(heard.join(), /^-?\d+$/); // once, for all
+    await lock.unlock();
+  }
+});
