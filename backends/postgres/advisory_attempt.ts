@@ -95,7 +95,9 @@ async function inTransaction(
   prefix: string,
 ): Promise<Taken | undefined> {
   const lock = `pg_try_advisory_xact_lock${shared ? "_shared" : ""}`;
-  const [row] = await sql.unsafe(`${prefix}SELECT ${lock}(${keyArguments(key)})::text AS taken`, keyParameters(key));
+  const [row] = await sql.unsafe(`${prefix}SELECT ${lock}(${keyArguments(key)})::text AS taken`, keyParameters(key), {
+    simple: false,
+  });
   return row.taken === "true" ? { release: () => Promise.resolve(false) } : undefined;
 }
 

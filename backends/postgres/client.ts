@@ -7,10 +7,11 @@
 import { BackendError } from "../../core/errors.ts";
 import { startTimer } from "../../core/runtime.ts";
 import { AnswerWatch, lateAnswer } from "./answer_watch.ts";
+import { OutsideTransactions } from "./caller_transaction.ts";
 import type { Instance, Opened, PostgresExecutor, Source, SqlResult } from "./driver.ts";
 import { isBroken } from "./errors.ts";
 import { written } from "./literals.ts";
-import type { Row } from "./rows.ts";
+import { rowsOf } from "./row_shapes.ts";
 
 /** Sends statements. */
 export interface Client {
@@ -30,7 +31,8 @@ const LAST_ANSWERS = 1;
 /** Sends a statement through an instance, unprepared if possible in one round trip. */
 function ask(sql: Instance, text: string, parameters: (string | null)[], prepare: boolean): PromiseLike<SqlResult> {
   const whole = prepare ? undefined : written(text, parameters);
-  return whole === undefined ? sql.unsafe(text, parameters, { prepare }) : sql.unsafe(whole, [], { prepare });
+  const [statement, values] = whole === undefined ? [text, parameters] : [whole, []];
+  return sql.unsafe(statement, values, { prepare, simple: false });
 }
 
 /** Rejects when no answer came in time; `late` is called then. */
@@ -133,7 +135,9 @@ export class Borrowed implements Client {
 
   async send(text: string, parameters: (string | null)[] = []): Promise<SqlResult> {
     const prepare = this.prepare && this.#sql.options.prepare !== false;
-    return await inTime(ask(this.#sql, text, parameters, prepare), ANSWER_TIMEOUT, () => {});
+    const answer = await inTime(ask(this.#sql, text, parameters, prepare), ANSWER_TIMEOUT, () => {});
+    const rows = rowsOf(answer); // the program's own transformations of names and values are undone
+    return rows === answer ? answer : Object.assign([...rows], { state: answer.state });
   }
 
   async close(): Promise<void> {}
@@ -142,16 +146,16 @@ export class Borrowed implements Client {
 /** Any function that sends a statement. */
 export class Executing implements Client {
   prepare = false;
-  readonly #execute: PostgresExecutor;
+  readonly #sending: OutsideTransactions;
 
   constructor(execute: PostgresExecutor) {
-    this.#execute = execute;
+    this.#sending = new OutsideTransactions(async (text, parameters) => {
+      return rowsOf(await inTime(execute(text, parameters), ANSWER_TIMEOUT, () => {}));
+    });
   }
 
   async send(text: string, parameters: (string | null)[] = []): Promise<SqlResult> {
-    const rows = await inTime(this.#execute(text, parameters), ANSWER_TIMEOUT, () => {});
-    if (Array.isArray(rows)) return rows as Row[];
-    throw new TypeError("Cannot use what the executor answered: want a promise of an array of rows");
+    return await this.#sending.send(text, parameters);
   }
 
   async close(): Promise<void> {}

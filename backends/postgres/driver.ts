@@ -42,7 +42,7 @@ export interface PostgresTransaction {
   unsafe(
     text: string,
     parameters?: (string | null)[],
-    options?: { prepare?: boolean },
+    options?: { prepare?: boolean; simple?: boolean },
   ): PromiseLike<readonly object[]>;
 }
 
@@ -74,7 +74,11 @@ export type DriverOptions = Record<string, unknown>;
 /** A transaction, with the answers as they are. */
 export interface Sender {
   /** Sends a statement as it is. */
-  unsafe(text: string, parameters?: (string | null)[], options?: { prepare?: boolean }): PromiseLike<SqlResult>;
+  unsafe(
+    text: string,
+    parameters?: (string | null)[],
+    options?: { prepare?: boolean; simple?: boolean },
+  ): PromiseLike<SqlResult>;
 }
 
 /** An instance, with its options and answers as they are. */

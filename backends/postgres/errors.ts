@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { BackendError, LockError } from "../../core/errors.ts";
+import { BackendError, LockError, UnsupportedError } from "../../core/errors.ts";
 
 /** The code of a server's or driver's error; an empty text when it has none. */
 export function codeOf(error: unknown): string {
@@ -40,6 +40,16 @@ export function isMissing(error: unknown): boolean {
   return codeOf(error) === "42P01";
 }
 
+/** A statement would be part of the caller's transaction. */
+export class OpenTransaction extends Error {
+  constructor() {
+    super(
+      "a transaction is open on the connection that the function uses, and its rollback would undo the change; " +
+        "want a function over a pool, or a connection without an open transaction",
+    );
+  }
+}
+
 /** What to say instead of the driver's words. */
 const REASONS: Record<string, string> = {
   ECONNREFUSED: "nobody answers at its address",
@@ -55,6 +65,7 @@ const REASONS: Record<string, string> = {
 /** The error of this library for one of a driver's. A driver's error is kept as the cause: none of them holds the password. */
 export function translate(what: string, error: unknown): Error {
   if (error instanceof LockError || error instanceof TypeError) return error;
+  if (error instanceof OpenTransaction) return new UnsupportedError(`Cannot ${what}: ${error.message}`);
   const code = codeOf(error);
   const words = String((error as Error)?.message || code || error);
   const reason = REASONS[code] === undefined ? words : `${REASONS[code]} (${words})`;

@@ -1,5 +1,6 @@
 import { isInstance, isSql } from "./driver.ts";
 import { translate } from "./errors.ts";
+import { listOf } from "./row_shapes.ts";
 import type { Row } from "./rows.ts";
 
 /** A client object with `query(text, parameters)`, as of node-postgres and PGlite. */
@@ -17,7 +18,7 @@ export async function guardOn(
   const send = senderOf(client, what);
   try {
     const answer = await send(statement, parameters);
-    return Array.isArray(answer) ? answer : (answer as { rows: Row[] }).rows;
+    return listOf(answer) as readonly Row[];
   } catch (error) {
     throw translate(what, error);
   }
@@ -31,7 +32,7 @@ function senderOf(
     if (isInstance(client)) {
       throw new TypeError(`Cannot ${what}: no transaction is open on this "sql"; want the one that begin() hands over`);
     }
-    return (text, parameters) => client.unsafe(text, parameters);
+    return (text, parameters) => client.unsafe(text, parameters, { simple: false });
   }
   if (typeof client === "function") return client as Querying["query"];
   if (typeof (client as Querying | undefined)?.query === "function") {

@@ -58,7 +58,7 @@ export class Session implements Lifeline {
     const askedAt = monotonic();
     this.#instance.sockets.ref();
     try {
-      const answer = this.#instance.sql.unsafe(text, parameters, { prepare });
+      const answer = this.#instance.sql.unsafe(text, parameters, { prepare, simple: false });
       const result = await inTime(answer, this.#timeout * 2 / 3e3, () => this.#giveUp());
       if (this.ended) throw this.ended;
       this.#heardAt = Math.max(this.#heardAt, askedAt);

@@ -56,7 +56,7 @@ export async function openSession(
     const askedAt = monotonic();
     const milliseconds = String(Math.ceil(timeout * 1e3));
     const seconds = String(Math.max(1, Math.ceil(timeout / 3)));
-    const setUp = instance.sql.unsafe(written(SET_UP, [milliseconds, seconds])!, [], { prepare: false });
+    const setUp = instance.sql.unsafe(written(SET_UP, [milliseconds, seconds])!, [], { prepare: false, simple: false });
     const result = await inTime(setUp, OPENING, () => {});
     const pid = result[0].pid!;
     const direct = String(result.state?.pid) === pid;

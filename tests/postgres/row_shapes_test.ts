@@ -1,0 +1,124 @@
+/**
+ * Rows as callers' wrappers and drivers answer them.
+ *
+ * @module
+ */
+import { getLock, isLocked, listLocks, setLock, tryLock } from "@lockmgr/lockmgr";
+import { postgresBackend, type PostgresExecutor } from "@lockmgr/lockmgr/postgres";
+import assert from "node:assert/strict";
+import pg from "pg";
+import postgres from "postgres";
+import { test } from "../harness.ts";
+import { freshTable, server } from "./server.ts";
+
+/** What node-postgres answers. */
+interface Result {
+  readonly rows: Record<string, unknown>[];
+  readonly rowCount: number;
+}
+
+/** What a wrapper makes of that. */
+type Shape = (answer: Result) => unknown;
+
+/** Runs a body with a backend through a function whose answers have a shape. */
+async function withShape(
+  shape: Shape,
+  body: (open: () => ReturnType<typeof postgresBackend>) => Promise<void>,
+  options: { rowMode?: "array" } = {},
+): Promise<void> {
+  const pool = new pg.Pool({ connectionString: server.url, max: 2 });
+  const execute = async (text: string, values: unknown[]) => {
+    return shape(await pool.query({ text, values, ...options }));
+  };
+  const table = freshTable();
+  try {
+    await body(() => postgresBackend(execute as PostgresExecutor, { table }));
+  } finally {
+    await pool.end();
+  }
+}
+
+/** Uses each kind of answer once. */
+async function everyAnswer(open: () => ReturnType<typeof postgresBackend>): Promise<void> {
+  await using backend = await open();
+  const lock = await getLock("a", { backend, expires: null, metadata: { a: 1 } });
+  assert.equal(await tryLock("a", { backend }), undefined);
+  const [{ token, metadata, lockedUntil, lockProcess }] = await listLocks({ backend });
+  assert.deepEqual([token, metadata, lockedUntil, lockProcess], [lock.token, { a: 1 }, null, null]);
+  await lock.renew();
+  assert.equal((await setLock(["a", "b", "c"], { backend })).counts.created, 2);
+  assert.equal(await lock.unlock(), true);
+  assert.equal(await isLocked("a", { backend }), false);
+}
+
+const capital = (name: string) => name[0].toUpperCase() + name.slice(1);
+const renamed = (row: Record<string, unknown>, rename: (name: string) => string) =>
+  Object.fromEntries(Object.entries(row).map(([name, value]) => [rename(name), value]));
+
+const MAPPED: Record<string, Shape> = {
+  "rows": ({ rows }) => rows,
+  "the driver's result": (result) => result,
+  "rows and a count": ({ rows, rowCount }) => [rows, rowCount],
+  "rows and the driver's result": (result) => [result.rows, result],
+  "names in PascalCase": ({ rows }) => rows.map((row) => renamed(row, capital)),
+  "names in capitals": ({ rows }) => rows.map((row) => renamed(row, (name) => name.toUpperCase())),
+  "undefined in place of null": ({ rows }) =>
+    rows.map((row) => Object.fromEntries(Object.entries(row).map(([name, value]) => [name, value ?? undefined]))),
+};
+
+for (const [name, shape] of Object.entries(MAPPED)) {
+  test(`a function may answer ${name}`, () => withShape(shape, everyAnswer));
+}
+
+const REFUSED: Record<string, [Shape, RegExp]> = {
+  "rows as arrays": [({ rows }) => rows.map((row) => Object.values(row)), /a row is an array.*objects by column name/],
+  "nothing": [() => undefined, /it is undefined.*array of rows/],
+  "a count": [({ rowCount }) => rowCount, /it is a number|it is number/],
+  "text": [() => ["a", "b"], /a row is string/],
+};
+
+for (const [name, [shape, message]] of Object.entries(REFUSED)) {
+  test(`a function that answers ${name} is refused at the first statement`, async () => {
+    await withShape(shape, async (open) => {
+      await assert.rejects(open(), { name: "TypeError", message });
+    });
+  });
+}
+
+test('rowMode "array" is refused at the first statement', async () => {
+  await withShape(({ rows }) => rows, async (open) => {
+    await assert.rejects(open(), { name: "TypeError", message: /rowMode "array"/ });
+  }, { rowMode: "array" });
+});
+
+for (
+  const [name, transform] of Object.entries({
+    pascal: postgres.pascal,
+    kebab: postgres.kebab,
+    "undefined for null": { undefined: null, value: { from: (value: unknown) => value ?? undefined } },
+    "capitals": { column: { from: (name: string) => name.toUpperCase() } },
+  })
+) {
+  test(`lease: a "sql" of postgres.js with transform ${name}`, async () => {
+    const sql = postgres(server.url, { max: 2, onnotice: () => {}, transform: transform as never });
+    const table = freshTable();
+    await everyAnswer(() => postgresBackend(sql, { table }));
+    await sql.end();
+  });
+}
+
+test("guard takes a function whose answers are pairs of rows and a count", async () => {
+  const client = new pg.Client({ connectionString: server.url });
+  await client.connect();
+  await using backend = await postgresBackend(server.url, { table: freshTable() });
+  const lock = await getLock("a", { backend });
+  const query = (text: string, values: unknown[]) =>
+    client.query(text, values).then(({ rows, rowCount }: Result) => [rows, rowCount]);
+  await client.query("BEGIN");
+  await lock.guard(query);
+  await client.query("ROLLBACK");
+  await backend.release([{ name: "a", owner: null }]);
+  await client.query("BEGIN");
+  await assert.rejects(lock.guard(query), { name: "LockLost" });
+  await client.end();
+});
