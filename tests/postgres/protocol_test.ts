@@ -49,7 +49,7 @@ async function listening(port: number): Promise<{ port: number; types: Set<strin
     const upstream = dial(port, "127.0.0.1");
     let left = new Uint8Array();
     let greeted = false;
-    client.on("data", (chunk) => {
+    client.on("data", (chunk: Uint8Array) => {
       left = new Uint8Array([...left, ...chunk]);
       const start = () => greeted ? 1 : 0;
       while (left.length >= start() + 4) {
