@@ -11,7 +11,7 @@
 import { realpathSync } from "node:fs";
 import process from "node:process";
 import { main } from "./cli/main.ts";
-import { endWithReader, flushed, silenceSqliteWarning } from "./cli/output.ts";
+import { filterWarnings } from "./cli/output.ts";
 
 export { main };
 
@@ -23,9 +23,6 @@ function isProgram(): boolean {
 }
 
 if (isProgram()) {
-  endWithReader();
-  silenceSqliteWarning();
-  const exitCode = await main(process.argv.slice(2));
-  await flushed();
-  process.exit(exitCode);
+  filterWarnings();
+  process.exit(await main(process.argv.slice(2)));
 }

@@ -5,6 +5,7 @@
  */
 import process from "node:process";
 import { createInterface } from "node:readline";
+import { prompt } from "./output.ts";
 
 /** Whether somebody can see the question and answer it. */
 export function canAsk(): boolean {
@@ -16,7 +17,7 @@ export function canAsk(): boolean {
  * so that Ctrl-C ends the program as it ends any other and nothing needs to be put right afterwards.
  */
 export function question(text: string): Promise<string | undefined> {
-  process.stderr.write(text);
+  prompt(text);
   const lines = createInterface({ input: process.stdin, terminal: false });
   return new Promise((resolve) => {
     lines.once("line", (line) => {

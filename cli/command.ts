@@ -6,6 +6,7 @@
 import type { Command, OptionValues } from "commander";
 import type { Backend } from "../mod.ts";
 import type { Output } from "./output.ts";
+import type { Stopping } from "./running/stopping.ts";
 
 /** Flags that every command takes, before or after its name. */
 export interface GlobalFlags {
@@ -35,6 +36,8 @@ export interface Context {
   readonly global: GlobalFlags;
   /** Where results and messages go. */
   readonly output: Output;
+  /** Signals that ask this program to end. */
+  readonly stopping: Stopping;
   /** The command as it was parsed. */
   readonly command: Command;
   /** Opens the database that the flags or the environment name; it is closed when the command is done. */
@@ -55,6 +58,12 @@ export interface CommandSpec {
   readonly examples: readonly (readonly [line: string, does: string])[];
   /** Whether stdout belongs to a command that it runs: errors are then told in JSON on stderr. */
   readonly passesOutput?: boolean;
+  /**
+   * What a signal does. Without it, the command ends at once: it only reads, or what it does is never half done. With
+   * `gives back`, its outcome is awaited for a while, so that it gives back what it was granted; with `ends itself`, as
+   * long as it takes.
+   */
+  readonly onSignal?: "gives back" | "ends itself";
   /** Adds its arguments and flags. */
   define(command: Command): Command;
   /** What was given besides flags, where that takes more than the parser knows. */

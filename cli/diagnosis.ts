@@ -21,7 +21,7 @@ export type Open = (options: OpenOptions) => Promise<Backend>;
 const messageOf = (error: unknown) => error instanceof Error ? error.message : String(error);
 
 /** Examines the database: each finding as it is made. */
-export async function* diagnose(open: Open): AsyncGenerator<Finding> {
+export async function* diagnose(open: Open, signal: AbortSignal): AsyncGenerator<Finding> {
   let backend: Backend;
   try {
     backend = await open({ migrate: false });
@@ -42,7 +42,7 @@ export async function* diagnose(open: Open): AsyncGenerator<Finding> {
     return;
   }
   yield* held(backend);
-  yield* probed(backend);
+  yield* probed(backend, signal);
 }
 
 /** A server that answers and has no table yet: some engines look for it as they connect. */
@@ -99,16 +99,15 @@ async function* held(backend: Backend): AsyncGenerator<Finding> {
 }
 
 /** Takes and releases a lock, and compares clocks on the way. */
-async function* probed(backend: Backend): AsyncGenerator<Finding> {
+async function* probed(backend: Backend, signal: AbortSignal): AsyncGenerator<Finding> {
   const startedAt = performance.now();
   const clock = Date.now();
   try {
     const expires = backend.mode === "session" ? undefined : PATIENCE * 2;
-    const lock = await getLock(PROBE, { backend, expires, wait: PATIENCE });
+    const lock = await getLock(PROBE, { backend, expires, wait: PATIENCE, signal });
     const takenAt = performance.now();
     const skew = lock.createdAt.getTime() - (clock + (takenAt - startedAt) / 2);
-    const kept = await lock.verify();
-    await lock.unlock();
+    const kept = await lock.verify().finally(() => lock.unlock());
     const times = `taken in ${milliseconds(takenAt - startedAt)}, released in ${
       milliseconds(performance.now() - takenAt)
     }`;
@@ -117,6 +116,7 @@ async function* probed(backend: Backend): AsyncGenerator<Finding> {
       : { what: "taking a lock", state: "problem", detail: "the lock was gone as soon as it was taken" };
     if (backend.mode !== "session") yield skewed(skew, takenAt - startedAt);
   } catch (error) {
+    signal.throwIfAborted();
     const advice = error instanceof BackendError
       ? "May this user INSERT and UPDATE in the table, and is the server no read-only replica?"
       : `Another examination may be under way, or somebody holds ${JSON.stringify(PROBE)}`;

@@ -4,6 +4,7 @@
  * @module
  */
 import process from "node:process";
+import { ignoredSignals } from "./ignored_signals.ts";
 
 /** An environment variable; `undefined` when it is empty, or when the program may not read it. */
 export function environment(name: string): string | undefined {
@@ -29,20 +30,25 @@ export function wantsColour(stream: Stream): boolean {
   return stream.isTTY === true && environment("NO_COLOR") === undefined && environment("TERM") !== "dumb";
 }
 
-/** Calls `heard` for each of the signals until disposal; one that this system does not have is left out. */
+/**
+ * Calls `heard` for each of the signals until disposal. Left out are those that this system does not have. Those that
+ * were ignored when the program started have no effect: Deno ends at SIGHUP, SIGINT and SIGTERM without a listener of
+ * their own as soon as any signal has one, and Node in any case.
+ */
 export function onSignals(signals: readonly NodeJS.Signals[], heard: (signal: NodeJS.Signals) => void): Disposable {
-  const listening: NodeJS.Signals[] = [];
+  const listening: [signal: NodeJS.Signals, listener: (signal: NodeJS.Signals) => void][] = [];
   for (const signal of signals) {
+    const listener = ignoredSignals().has(signal) ? () => {} : heard;
     try {
-      process.on(signal, heard);
-      listening.push(signal);
+      process.on(signal, listener);
+      listening.push([signal, listener]);
     } catch {
       // Windows knows only a few of them.
     }
   }
   return {
     [Symbol.dispose]: () => {
-      for (const signal of listening) process.removeListener(signal, heard);
+      for (const [signal, listener] of listening) process.removeListener(signal, listener);
     },
   };
 }

@@ -5,7 +5,7 @@
  */
 import process from "node:process";
 import { recordLine } from "./formats/record.ts";
-import { visible } from "./formats/text.ts";
+import { toJson } from "./formats/text.ts";
 import { type Backend, getLock, listLocks, Locked, type LockRecord, unlock } from "../mod.ts";
 
 /** The record of a name; `undefined` when nobody holds it. */
@@ -22,7 +22,12 @@ const LOOK = 1_000;
  *
  * @returns The lock that is still there when the time (in seconds) is over; `undefined` when the name is free.
  */
-export async function untilFree(backend: Backend, name: string, wait: number): Promise<LockRecord | undefined> {
+export async function untilFree(
+  backend: Backend,
+  name: string,
+  wait: number,
+  signal: AbortSignal,
+): Promise<LockRecord | undefined> {
   const deadline = performance.now() + wait * 1e3;
   let rung = false;
   let ring = () => {};
@@ -30,17 +35,21 @@ export async function untilFree(backend: Backend, name: string, wait: number): P
     rung = true;
     ring();
   });
+  const wake = () => ring();
+  signal.addEventListener("abort", wake);
   try {
     for (;;) {
+      signal.throwIfAborted();
       rung = false;
       const record = await find(backend, name);
       const left = deadline - performance.now();
       if (record === undefined || left <= 0) return record;
-      if (rung) continue;
+      if (rung || signal.aborted) continue;
       const expiry = record.expiresIn === null ? Infinity : record.expiresIn * 1e3 + 1;
       await pause(Math.min(left, expiry, LOOK), (resolve) => ring = resolve);
     }
   } finally {
+    signal.removeEventListener("abort", wake);
     watching?.[Symbol.dispose]();
   }
 }
@@ -65,7 +74,7 @@ export function tellOfWaiting(backend: Backend, name: string, tell: (text: strin
     // Whoever waits is told of a broken database by the wait itself.
     const record = over ? undefined : await find(backend, name).catch(() => undefined);
     const holder = record === undefined ? "" : `: ${recordLine(record)}`;
-    if (!over) tell(`lockmgr: Waiting for lock ${JSON.stringify(visible(name))}${holder}`);
+    if (!over) tell(`lockmgr: Waiting for lock ${toJson(name)}${holder}`);
   }, SILENCE);
   return {
     [Symbol.dispose]: () => {
@@ -76,9 +85,9 @@ export function tellOfWaiting(backend: Backend, name: string, tell: (text: strin
 }
 
 /** Waits until a session lock can be had: it has no row to look at, so it is taken for a moment. */
-export async function untilHad(backend: Backend, name: string, wait: number): Promise<boolean> {
+export async function untilHad(backend: Backend, name: string, wait: number, signal: AbortSignal): Promise<boolean> {
   try {
-    await unlock(await getLock(name, { backend, wait }));
+    await unlock(await getLock(name, { backend, wait, signal }));
     return true;
   } catch (error) {
     if (error instanceof Locked) return false;

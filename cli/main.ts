@@ -6,19 +6,27 @@
 import { type Command, CommanderError } from "commander";
 import type { Backend } from "../mod.ts";
 import type { CommandSpec, Context, GlobalFlags } from "./command.ts";
-import { EXIT } from "./exit_codes.ts";
+import { EXIT, exitCodeOf } from "./exit_codes.ts";
 import { type Failure, failureOf, traceOf } from "./failures.ts";
 import { wantsColour } from "./host.ts";
 import process from "node:process";
 import { paints } from "./formats/paint.ts";
-import { visible, visibleLines } from "./formats/text.ts";
+import { toJson, visible, visibleLines } from "./formats/text.ts";
 import { openBackend, targetInWords, targetOf } from "./opening.ts";
-import { outputFor, writeError, writeOut } from "./output.ts";
+import { flushed, outputFor, writeError, writeOut } from "./output.ts";
 import { buildProgram } from "./program.ts";
+import { Stopped, Stopping } from "./running/stopping.ts";
 import { redactor } from "./secrets.ts";
 
+/** Seconds that a command may take after a signal to give back what it was granted. */
+const GIVING_BACK = 3;
+/** Seconds that closing a database may take. */
+const CLOSING = 5;
+/** Seconds after a signal in which a slow reader may still take what was written. */
+const FLUSHING = 2;
+
 /**
- * Runs one command line and answers its exit code. Nothing here ends the process.
+ * Runs one command line and answers its exit code. Nothing here ends the process, which after that writes nothing more.
  *
  * @example
  * ```ts
@@ -35,15 +43,23 @@ import { redactor } from "./secrets.ts";
 export async function main(args: readonly string[]): Promise<number> {
   let exitCode: number = EXIT.done;
   let passesOutput = false;
+  const stopping = new Stopping();
   const program = buildProgram(async (spec, command) => {
     passesOutput = spec.passesOutput ?? false;
-    exitCode = await perform(spec, command);
+    exitCode = await perform(spec, command, stopping);
   });
   try {
     await program.parseAsync([...args], { from: "user" });
-    return exitCode;
   } catch (error) {
-    return report(error, flagsOf(program, args), passesOutput ? writeError : writeOut);
+    exitCode = report(error, flagsOf(program, args), passesOutput ? writeError : writeOut);
+  }
+  try {
+    const unwritten = await stopping.outcomeOf(flushed(), FLUSHING);
+    return unwritten && exitCode === EXIT.done ? EXIT.failed : exitCode;
+  } catch {
+    return exitCode; // a signal came, and the reader takes nothing
+  } finally {
+    stopping[Symbol.dispose]();
   }
 }
 
@@ -64,39 +80,49 @@ function flagsOf(program: Command, args: readonly string[]): GlobalFlags {
 }
 
 /** Runs a command with its database, which is closed whatever comes of it. */
-async function perform(spec: CommandSpec, command: Command): Promise<number> {
+async function perform(spec: CommandSpec, command: Command, stopping: Stopping): Promise<number> {
   const operands = spec.operands?.(command) ?? command.args;
   const global = globalFlags(command);
   const opened: Backend[] = [];
   const context: Context = {
     global,
     command,
+    stopping,
     output: outputFor(global.json ?? false),
     async open(options) {
-      const backend = await openBackend(global, options);
+      const backend = await stopping.outcomeOf(openBackend(global, options), 0); // nothing is asked for yet
       opened.push(backend);
       return backend;
     },
   };
   try {
-    return await spec.run(context, operands, command.opts());
+    const work = spec.run(context, operands, command.opts());
+    if (spec.onSignal === "ends itself") return await work;
+    return await stopping.outcomeOf(work, spec.onSignal === "gives back" ? GIVING_BACK : 0);
   } finally {
-    for (const backend of opened) await close(backend);
+    await Promise.all(opened.map(close));
   }
 }
 
 /** What was to be done is done: a connection that cannot be closed properly is not worth an error. */
 async function close(backend: Backend): Promise<void> {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`it took more than ${CLOSING} s`)), CLOSING * 1e3);
+  });
   try {
-    await backend[Symbol.asyncDispose]();
+    await Promise.race([backend[Symbol.asyncDispose](), late]);
   } catch (error) {
-    writeError(`lockmgr: ${redactor([])(`Cannot close the database: ${(error as Error).message}`)}`);
+    writeError(`lockmgr: ${visible(redactor([])(`Cannot close the database: ${(error as Error).message}`))}`);
+  } finally {
+    clearTimeout(timer);
   }
 }
 
 /** Tells what went wrong, and answers the exit code. */
 function report(error: unknown, flags: GlobalFlags, writeDocument: (text: string) => void): number {
   if (error instanceof CommanderError && error.exitCode === 0) return EXIT.done;
+  if (error instanceof Stopped) return exitCodeOf(error.signal);
   const failure = error instanceof CommanderError ? usageFailure(error) : failureOf(error);
   const redact = redactor([targetOf(flags)]);
   const paint = paints(wantsColour(process.stderr));
@@ -109,8 +135,8 @@ function report(error: unknown, flags: GlobalFlags, writeDocument: (text: string
     ...failure.advice ? [`  ${visibleLines(redact(failure.advice))}`] : [],
   ];
   for (const line of told) writeError(line);
-  if (flags.debug) writeError(redact(traceOf(error)));
-  if (flags.json) writeDocument(JSON.stringify({ error: documentOf(failure, redact) }));
+  if (flags.debug) writeError(visibleLines(redact(traceOf(error))));
+  if (flags.json) writeDocument(toJson({ error: documentOf(failure, redact) }));
   return failure.exitCode;
 }
 

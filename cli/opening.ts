@@ -1,4 +1,4 @@
-import { type Backend, connect, type ConnectOptions } from "../mod.ts";
+import { type Backend, connect, type ConnectOptions, Lock, type LockRecord } from "../mod.ts";
 import type { Context, GlobalFlags, OpenOptions } from "./command.ts";
 import { environment } from "./host.ts";
 
@@ -41,4 +41,11 @@ export async function openBackend(flags: GlobalFlags, options: OpenOptions = {})
 export async function openToStay(open: Context["open"]): Promise<Backend> {
   const backend = await open();
   return backend.mode === "hybrid" ? await open({ mode: "lease" }) : backend;
+}
+
+/** Releases those locks that this program has created, not those that it has renewed for others. */
+export async function giveBack(locks: readonly LockRecord[]): Promise<void> {
+  await Promise.all(locks.map(async (lock) => {
+    if (lock instanceof Lock) await lock[Symbol.asyncDispose]();
+  }));
 }

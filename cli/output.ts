@@ -4,8 +4,9 @@
  * @module
  */
 import process from "node:process";
-import { wantsColour } from "./host.ts";
 import { type Paint, paints } from "./formats/paint.ts";
+import { printable, toJson } from "./formats/text.ts";
+import { wantsColour } from "./host.ts";
 
 /** What a command prints with. */
 export interface Output {
@@ -19,30 +20,101 @@ export interface Output {
   message(text: string): void;
 }
 
-/** Ends quietly when the reader has gone away, as in `lockmgr list | head -1`. */
-export function endWithReader(): void {
-  process.stdout.on("error", (error: NodeJS.ErrnoException) => {
-    if (error.code === "EPIPE") process.exit(0);
-    throw error;
-  });
+/** Codes of an error that mean that the reader of a pipe or a socket has closed it. */
+const READER_GONE = ["EPIPE", "ECONNRESET", "EOF"];
+
+/** A standard stream that is written to completely, and that remembers why it could not be. */
+class Sink {
+  readonly #stream: NodeJS.WriteStream;
+  readonly #broken = new AbortController();
+  #written: Promise<unknown> = Promise.resolve();
+  #listening = false;
+
+  constructor(stream: NodeJS.WriteStream) {
+    this.#stream = stream;
+  }
+
+  /** Aborts when the stream takes no more, with the stream's error. */
+  get broken(): AbortSignal {
+    return this.#broken.signal;
+  }
+
+  /** Why it could not be written to; nothing if the reader has only closed it. */
+  get error(): Error | undefined {
+    const error: NodeJS.ErrnoException | undefined = this.broken.reason;
+    return error === undefined || READER_GONE.includes(error.code ?? "") ? undefined : error;
+  }
+
+  /**
+   * Writes a text as it is. Each write has a callback of its own: on Bun that of a later, empty write is called while
+   * this one is still in the buffer, and what is in the buffer at the exit is lost.
+   */
+  write(text: string): void {
+    if (this.broken.aborted) return;
+    if (!this.#listening) {
+      this.#listening = true;
+      this.#stream.on("error", (error) => this.#broken.abort(error)); // without a listener it would end the program
+    }
+    const writing = new Promise<void>((resolve) => {
+      const done = (error?: Error | null) => {
+        if (error) this.#broken.abort(error);
+        resolve();
+      };
+      try {
+        this.#stream.write(text, done);
+      } catch (error) {
+        done(error as Error); // Deno throws when the stream is a file
+      }
+    });
+    this.#written = Promise.all([this.#written, writing]);
+  }
+
+  /** Resolves when everything has been written, or cannot be. */
+  async settled(): Promise<void> {
+    await this.#written;
+  }
 }
 
-/** Node 22 warns of its SQLite on every start, which a cron job would mail to somebody every night. */
-export function silenceSqliteWarning(): void {
+const stdout = new Sink(process.stdout);
+const stderr = new Sink(process.stderr);
+
+/** Node 22 warns of its SQLite on every start, which cron would mail every night; other warnings are escaped. */
+export function filterWarnings(): void {
   const emitWarning = process.emitWarning.bind(process) as (...args: unknown[]) => void;
   process.emitWarning = (...args: unknown[]) => {
-    if (!String(args[0]).startsWith("SQLite is an experimental feature")) emitWarning(...args);
+    const [warning] = args;
+    if (String(warning).startsWith("SQLite is an experimental feature")) return;
+    if (warning instanceof Error) writeError(`lockmgr: ${warning.message}`);
+    else emitWarning(...args);
   };
 }
 
 /** A line to stdout. */
 export function writeOut(text: string): void {
-  process.stdout.write(`${text}\n`);
+  stdout.write(`${printable(text)}\n`);
 }
+
+/** A JSON document to stdout, on a line of its own. */
+export function writeJson(document: unknown): void {
+  writeOut(toJson(document));
+}
+
+/** Control sequences, and what they move about, to the terminal that stdout is. Every text in it is escaped already. */
+export function draw(text: string): void {
+  stdout.write(text);
+}
+
+/** Aborts when stdout takes no more: the reader has closed it, or the disk is full. */
+export const stdoutBroken: AbortSignal = stdout.broken;
 
 /** A line to stderr. */
 export function writeError(text: string): void {
-  process.stderr.write(`${text}\n`);
+  stderr.write(`${printable(text)}\n`);
+}
+
+/** A text to stderr after which the line goes on. */
+export function prompt(text: string): void {
+  stderr.write(printable(text));
 }
 
 /** Output as the flags want it. */
@@ -51,16 +123,21 @@ export function outputFor(json: boolean): Output {
     json,
     paint: paints(!json && wantsColour(process.stdout)),
     result(text, document) {
-      if (json) writeOut(JSON.stringify(document));
+      if (json) writeJson(document);
       else if (text !== "") writeOut(text);
     },
     message: writeError,
   };
 }
 
-/** Resolves when what was written has left the process. */
-export async function flushed(): Promise<void> {
-  for (const stream of [process.stdout, process.stderr]) {
-    await new Promise<void>((resolve) => stream.write("", () => resolve()));
-  }
+/**
+ * Waits until everything has been written.
+ *
+ * @returns Why stdout could not be written to. A reader that closed it has what it wants, as in `lockmgr list | head`.
+ */
+export async function flushed(): Promise<Error | undefined> {
+  await stdout.settled();
+  if (stdout.error) writeError(`lockmgr: Cannot write to stdout: ${stdout.error.message}`);
+  await stderr.settled();
+  return stdout.error;
 }

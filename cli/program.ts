@@ -7,6 +7,7 @@ import { Command, Option } from "commander";
 import { someText } from "./arguments.ts";
 import type { CommandSpec } from "./command.ts";
 import { COMMANDS } from "./commands/all.ts";
+import { writeError, writeOut } from "./output.ts";
 import { VERSION } from "./version.ts";
 
 const ABOUT = `Locks for programs that already have a database.
@@ -58,7 +59,13 @@ export type Dispatch = (spec: CommandSpec, command: Command) => Promise<void>;
 function quiet(command: Command): Command {
   return command
     .exitOverride()
-    .configureOutput({ outputError: () => {}, getOutHasColors: () => false, getErrHasColors: () => false })
+    .configureOutput({
+      writeOut: (text) => writeOut(text.replace(/\n$/, "")),
+      writeErr: (text) => writeError(text.replace(/\n$/, "")),
+      outputError: () => {},
+      getOutHasColors: () => false,
+      getErrHasColors: () => false,
+    })
     .configureHelp({ subcommandTerm: (each) => [each.name(), ...each.aliases()].join(", ") })
     .helpOption("-h, --help", "show this help");
 }

@@ -1,7 +1,7 @@
 import { unlock } from "../../mod.ts";
 import type { CommandSpec } from "../command.ts";
 import { EXIT } from "../exit_codes.ts";
-import { visible } from "../formats/text.ts";
+import { toJson } from "../formats/text.ts";
 
 /** `clear_lock`: releases by force. */
 export const clearLock: CommandSpec = {
@@ -17,7 +17,7 @@ it: stop it first if you can.`,
     const cleared: { name: string; removed: boolean }[] = [];
     for (const name of new Set(names)) cleared.push({ name, removed: await unlock(name, { backend }) });
     const lines = cleared.map(({ name, removed }) => {
-      return `Lock ${JSON.stringify(visible(name))} ${removed ? "has been removed" : "was not held"}`;
+      return `Lock ${toJson(name)} ${removed ? "has been removed" : "was not held"}`;
     });
     output.result(lines.join("\n"), cleared);
     return EXIT.done;

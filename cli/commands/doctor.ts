@@ -26,11 +26,14 @@ when there is a problem.`,
     "lockmgr doctor --url sqlite:app.db --json",
     "of another",
   ]],
+  onSignal: "gives back",
   define: (command) => command,
-  async run({ open, output, global }) {
+  async run({ open, output, global, stopping }) {
     const redact = redactor([targetOf(global)]);
     const findings: Finding[] = [{ what: "target", state: "ok", detail: redact(targetInWords(global)) }];
-    for await (const finding of diagnose(open)) findings.push({ ...finding, detail: redact(finding.detail) });
+    for await (const finding of diagnose(open, stopping.signal)) {
+      findings.push({ ...finding, detail: redact(finding.detail) });
+    }
     const healthy = findings.every(({ state }) => state !== "problem");
     const lines = findings.map((finding) => lineOf(finding, output.paint));
     output.result(lines.join("\n"), { ok: healthy, findings });

@@ -2,7 +2,7 @@ import { type Backend, listLocks, type LockRecord } from "../../mod.ts";
 import type { CommandSpec } from "../command.ts";
 import { EXIT } from "../exit_codes.ts";
 import { recordLine } from "../formats/record.ts";
-import { counted } from "../formats/text.ts";
+import { counted, toJson } from "../formats/text.ts";
 
 /** What is there, and which of it is held: a session may have ended before its lock's time was over. */
 interface Listed {
@@ -21,7 +21,7 @@ async function look(backend: Backend, prefix: string | undefined, all: boolean):
 function listOf({ records, isHeld }: Listed, prefix: string | undefined): string {
   const active = records.filter(isHeld).length;
   const expired = records.length - active;
-  const which = prefix === undefined ? "" : ` whose name begins with ${JSON.stringify(prefix)}`;
+  const which = prefix === undefined ? "" : ` whose name begins with ${toJson(prefix)}`;
   const also = expired > 0 ? `, and ${counted(expired, "expired lock")}` : "";
   const count = `There ${active === 1 ? "is" : "are"} currently ${counted(active, "active lock")}${which}${also}`;
   const lines = records.map((record) => {

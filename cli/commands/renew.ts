@@ -4,14 +4,14 @@ import { seconds } from "../arguments.ts";
 import type { CommandSpec } from "../command.ts";
 import { EXIT } from "../exit_codes.ts";
 import { expiryOf } from "../formats/record.ts";
-import { visible } from "../formats/text.ts";
-import { openToStay } from "../opening.ts";
+import { toJson } from "../formats/text.ts";
+import { giveBack, openToStay } from "../opening.ts";
 
 /** What came of one name. */
 type Renewed = { name: string; renewed: true; lock: LockRecord } | { name: string; renewed: false };
 
 function lineOf(renewal: Renewed): string {
-  const lock = `Lock ${JSON.stringify(visible(renewal.name))}`;
+  const lock = `Lock ${toJson(renewal.name)}`;
   return renewal.renewed ? `${lock} is held until ${expiryOf(renewal.lock)}` : `${lock} is not held`;
 }
 
@@ -34,7 +34,8 @@ export const renew: CommandSpec = {
       )
       .option("-a, --add", "add the time to what is left instead")
       .option("-c, --create", "create those that are not held"),
-  async run({ open, output }, names, flags) {
+  onSignal: "gives back",
+  async run({ open, output, stopping }, names, flags) {
     const backend = flags.create ? await openToStay(open) : await open();
     const renewals: Renewed[] = [];
     for (const name of new Set(names)) {
@@ -45,6 +46,9 @@ export const renew: CommandSpec = {
         if (!(error instanceof LockNotFound)) throw error;
         renewals.push({ name, renewed: false });
       }
+      if (stopping.by === undefined) continue;
+      await giveBack(renewals.flatMap((each) => each.renewed ? [each.lock] : []));
+      throw stopping.signal.reason;
     }
     output.result(renewals.map(lineOf).join("\n"), renewals);
     return renewals.every(({ renewed }) => renewed) ? EXIT.done : EXIT.failed;

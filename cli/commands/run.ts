@@ -1,16 +1,19 @@
 import type { Command, OptionValues } from "commander";
 import process from "node:process";
-import { type Backend, getLock, type Lock, Locked } from "../../mod.ts";
+import { type Backend, BackendError, getLock, type Lock, Locked } from "../../mod.ts";
 import type { CommandSpec, Context } from "../command.ts";
-import { EXIT, exitCodeOf } from "../exit_codes.ts";
+import { EXIT } from "../exit_codes.ts";
 import { CommandFailure, UsageError } from "../failures.ts";
+import { toJson } from "../formats/text.ts";
 import { tellOfWaiting } from "../looking.ts";
 import { Child } from "../running/child.ts";
 import { defineRun, LEASE } from "../running/flags.ts";
-import { Stopping } from "../running/stopping.ts";
+import { Stopped, type Stopping } from "../running/stopping.ts";
 
 /** Seconds that is left to what the command has started, when the command itself has ended as it was told to. */
 const LEFTOVER_GRACE = 1;
+/** Seconds that the release of the lock may take after a signal. */
+const RELEASE_GRACE = 5;
 
 /** `run`: runs a command while holding a lock. */
 export const run: CommandSpec = {
@@ -33,6 +36,7 @@ executed, 127 there is no such command.`,
     ["lockmgr run feed --shell -- 'fetch | load'", "a line for the shell"],
   ],
   passesOutput: true,
+  onSignal: "ends itself",
   define: defineRun,
   operands: (command) => {
     const [name, ...rest] = command.args;
@@ -43,14 +47,9 @@ executed, 127 there is no such command.`,
     if (flags.nonblock && flags.wait !== undefined) {
       throw new UsageError("Cannot use --nonblock with --wait: one waits, the other does not");
     }
-    const stopping = new Stopping();
-    try {
-      const lock = await take(context, name, flags, stopping);
-      if (lock === undefined) return exitCodeOf(stopping.by!);
-      return await runUnder(lock, words, flags, stopping, context);
-    } finally {
-      stopping[Symbol.dispose]();
-    }
+    context.stopping.listenForCommand();
+    const lock = await take(context, name, flags);
+    return await runUnder(lock, words, flags, context);
   },
 };
 
@@ -62,13 +61,9 @@ function commandOf(command: Command, rest: string[]): string[] {
   return (command as unknown as { unknownOption(flag: string): never }).unknownOption(unknown[0]);
 }
 
-/** Takes the lock; `undefined` when a signal ended the wait. */
-async function take(
-  context: Context,
-  name: string,
-  flags: OptionValues,
-  stopping: Stopping,
-): Promise<Lock | undefined> {
+/** Takes the lock, unless a signal comes. */
+async function take(context: Context, name: string, flags: OptionValues): Promise<Lock> {
+  const { stopping } = context;
   let waiting: Disposable | undefined;
   try {
     const backend = await context.open();
@@ -83,9 +78,10 @@ async function take(
       lockProcess: process.pid,
     });
     if (stopping.by === undefined) return lock;
-    await lock.unlock();
+    await stopping.outcomeOf(lock[Symbol.asyncDispose](), RELEASE_GRACE);
+    throw stopping.signal.reason;
   } catch (error) {
-    if (stopping.by === undefined) throw busyAs(error, context.command, flags);
+    throw stopping.by === undefined ? busyAs(error, context.command, flags) : stopping.signal.reason;
   } finally {
     waiting?.[Symbol.dispose]();
   }
@@ -111,26 +107,36 @@ async function runUnder(
   lock: Lock,
   words: readonly string[],
   flags: OptionValues,
-  stopping: Stopping,
   context: Context,
 ): Promise<number> {
+  const { stopping } = context;
   let code: number;
   try {
     lock.signal.throwIfAborted();
-    code = await runCommand(lock, words, flags, stopping, context);
+    code = await runCommand(lock, words, flags, context);
   } catch (error) {
     await lock[Symbol.asyncDispose](); // never throws: the first error wins
     throw error;
   }
-  stopping[Symbol.dispose](); // whoever is tired of waiting for the release may end this program
-  const released = await lock.unlock().catch((error) => {
+  const released = await release(lock, stopping).catch((error) => {
     if (code === EXIT.done && !lock.signal.aborted) throw error;
     context.output.message(`lockmgr: ${error.message}`);
     return true;
   });
   if (lock.signal.aborted) throw lock.signal.reason;
-  if (!released) throw new CommandFailure(EXIT.lost, `Cannot keep lock ${JSON.stringify(lock.name)}: it was lost`);
+  if (!released) throw new CommandFailure(EXIT.lost, `Cannot keep lock ${toJson(lock.name)}: it was lost`);
   return code;
+}
+
+/** Releases the lock; a signal that comes from now on ends the wait for it after a while. */
+async function release(lock: Lock, stopping: Stopping): Promise<boolean> {
+  stopping.commandEnded();
+  try {
+    return await stopping.outcomeOf(lock.unlock(), RELEASE_GRACE);
+  } catch (error) {
+    if (!(error instanceof Stopped)) throw error;
+    throw new BackendError(`Cannot release lock ${toJson(lock.name)} within ${RELEASE_GRACE} s of ${error.signal}`);
+  }
 }
 
 /** The command from start to end. */
@@ -138,8 +144,7 @@ async function runCommand(
   lock: Lock,
   words: readonly string[],
   flags: OptionValues,
-  stopping: Stopping,
-  context: Context,
+  { stopping, output }: Context,
 ): Promise<number> {
   const options = {
     environment: { LOCKMGR_NAME: lock.name, LOCKMGR_TOKEN: String(lock.token) },
@@ -150,7 +155,7 @@ async function runCommand(
   const child = await Child.start(words, options, (child) => stopping.forwardTo(child, resume));
   let stopped: Promise<void> | undefined;
   const lost = () => {
-    context.output.message(`lockmgr: Lost lock ${JSON.stringify(lock.name)}: ending ${JSON.stringify(words[0])}`);
+    output.message(`lockmgr: Lost lock ${toJson(lock.name)}: ending ${toJson(words[0])}`);
     stopped ??= child.stop(flags.grace);
   };
   if (lock.signal.aborted) lost();

@@ -5,7 +5,7 @@ import type { CommandSpec } from "../command.ts";
 import { EXIT } from "../exit_codes.ts";
 import { UsageError } from "../failures.ts";
 import { setReport } from "../formats/set_report.ts";
-import { openToStay } from "../opening.ts";
+import { giveBack, openToStay } from "../opening.ts";
 
 /** A flag that begins with `no-` and stands for itself: the parser would have `--timeout` after it take it back. */
 function plainFlag(flags: string, description: string): Option {
@@ -46,7 +46,8 @@ them. A lock stays after this command has ended, until its time is over or
       .addOption(
         new Option("--pid, --process-id <number>", "process id of the holder, for people").argParser(wholeNumber),
       ),
-  async run({ open, output }, names, flags) {
+  onSignal: "gives back",
+  async run({ open, output, stopping }, names, flags) {
     const renew = flags.noRenew !== true;
     const create = flags.onlyRenew !== true;
     if (!renew && !create) throw new UsageError("Cannot use --no-renew with --only-renew: together they do nothing");
@@ -59,6 +60,10 @@ them. A lock stays after this command has ended, until its time is over or
       lockedBy: flags.lockedBy,
       lockProcess: flags.processId,
     });
+    if (stopping.by !== undefined) {
+      await giveBack(result.locks);
+      throw stopping.signal.reason;
+    }
     output.result(setReport(result), result);
     return EXIT.done;
   },

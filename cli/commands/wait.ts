@@ -4,26 +4,26 @@ import { seconds } from "../arguments.ts";
 import type { CommandSpec } from "../command.ts";
 import { EXIT } from "../exit_codes.ts";
 import { CommandFailure } from "../failures.ts";
-import { visible } from "../formats/text.ts";
+import { toJson } from "../formats/text.ts";
 import { tellOfWaiting, untilFree, untilHad } from "../looking.ts";
 
 /** The name is not free after all that time. */
 function stillHeld(name: string, longest: number, holder?: LockRecord): CommandFailure {
   const waited = longest === 0 ? "" : ` after ${longest} s`;
   const cause = new LockTimeout(name, longest, holder);
-  return new CommandFailure(EXIT.busy, `Lock ${JSON.stringify(visible(name))} is still held${waited}`, {
+  return new CommandFailure(EXIT.busy, `Lock ${toJson(name)} is still held${waited}`, {
     cause,
     lock: holder,
   });
 }
 
 /** Waits until the name is free, or throws. */
-async function waitFor(backend: Backend, name: string, longest: number): Promise<void> {
+async function waitFor(backend: Backend, name: string, longest: number, signal: AbortSignal): Promise<void> {
   if (backend.mode === "session") {
-    if (!await untilHad(backend, name, longest)) throw stillHeld(name, longest);
+    if (!await untilHad(backend, name, longest, signal)) throw stillHeld(name, longest);
     return;
   }
-  const holder = await untilFree(backend, name, longest);
+  const holder = await untilFree(backend, name, longest, signal);
   if (holder) throw stillHeld(name, longest, holder);
 }
 
@@ -44,19 +44,20 @@ it is still held after the time given.`,
       .addOption(
         new Option("-w, --wait <seconds>", "wait at most so long (default: until it is free)").argParser(seconds),
       ),
-  async run({ open, output }, [name], flags) {
+  onSignal: "gives back",
+  async run({ open, output, stopping }, [name], flags) {
     const backend = await open();
     const startedAt = performance.now();
     const longest: number = flags.wait ?? Infinity;
     await isLocked(name, { backend }); // refuses what cannot be a name
     const waiting = tellOfWaiting(backend, name, output.message);
     try {
-      await waitFor(backend, name, longest);
+      await waitFor(backend, name, longest, stopping.signal);
     } finally {
       waiting[Symbol.dispose]();
     }
     const waited = Math.round(performance.now() - startedAt) / 1e3;
-    output.result(`Lock ${JSON.stringify(visible(name))} is free`, { name, free: true, waited });
+    output.result(`Lock ${toJson(name)} is free`, { name, free: true, waited });
     return EXIT.done;
   },
 };

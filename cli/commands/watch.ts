@@ -3,12 +3,13 @@ import process from "node:process";
 import { type Backend, BackendError, listLocks, type LockRecord } from "../../mod.ts";
 import { someSeconds } from "../arguments.ts";
 import type { CommandSpec } from "../command.ts";
-import { exitCodeOf } from "../exit_codes.ts";
+import { EXIT } from "../exit_codes.ts";
 import { UsageError } from "../failures.ts";
 import { changesBetween } from "../formats/changes.ts";
 import { frame, type Look } from "../formats/watch_frame.ts";
 import { environment, onSignals, type Stream } from "../host.ts";
-import { type Output, writeOut } from "../output.ts";
+import { draw, type Output, stdoutBroken, writeJson } from "../output.ts";
+import type { Stopping } from "../running/stopping.ts";
 
 /** Another screen than the one with the command line, without the cursor, with lines cut at its edge; and back. */
 const ENTER = "\x1b[?1049h\x1b[?25l\x1b[?7l";
@@ -32,7 +33,7 @@ function rowsOf({ rows }: Stream): number {
 /** A picture that is drawn anew in place, also when the terminal changes its size. */
 function picture(output: Output, backend: Backend, prefix: string | undefined): View {
   let redraw = () => {};
-  process.stdout.write(ENTER);
+  draw(ENTER);
   const resized = onSignals(["SIGWINCH"], () => redraw());
   return {
     async look() {
@@ -50,13 +51,13 @@ function picture(output: Output, backend: Backend, prefix: string | undefined): 
       redraw = () => {
         const columns = process.stdout.columns || 80; // 0 on a terminal that was never told its size
         const lines = frame(look, { columns, rows: rowsOf(process.stdout), paint: output.paint, trouble });
-        process.stdout.write(`\x1b[H${lines.map((line) => `\x1b[2K${line}`).join("\r\n")}\x1b[J`);
+        draw(`\x1b[H${lines.map((line) => `\x1b[2K${line}`).join("\r\n")}\x1b[J`);
       };
       redraw();
     },
     end() {
       resized[Symbol.dispose]();
-      process.stdout.write(LEAVE);
+      draw(LEAVE);
     },
   };
 }
@@ -71,22 +72,24 @@ function journal(output: Output, backend: Backend, prefix: string | undefined): 
       if (trouble !== undefined && trouble !== troubled) output.message(`lockmgr: ${trouble}`);
       troubled = trouble;
       if (trouble !== undefined) return;
-      for (const change of changesBetween(before, records)) writeOut(JSON.stringify(change));
+      for (const change of changesBetween(before, records)) writeJson(change);
       before = records;
     },
     end: () => {},
   };
 }
 
-/** Looks, shows, and waits, until a signal comes. A database that stops to answer is asked again. */
-async function follow(view: View, interval: number, signal: AbortSignal) {
-  let look = await view.look();
+/** Looks, shows, and waits, until a signal comes or nothing can be shown. A database that does not answer is asked again. */
+async function follow(view: View, interval: number, stopping: Stopping) {
+  let look = await stopping.outcomeOf(view.look(), 0);
   let trouble: string | undefined;
-  while (!signal.aborted) {
+  for (;;) {
     view.show(look, trouble);
-    await pause(interval, signal);
+    await pause(interval, AbortSignal.any([stopping.signal, stdoutBroken]));
+    stopping.signal.throwIfAborted();
+    if (stdoutBroken.aborted) return;
     try {
-      if (!signal.aborted) look = await view.look();
+      look = await stopping.outcomeOf(view.look(), 0);
       trouble = undefined;
     } catch (error) {
       if (!(error instanceof BackendError)) throw error;
@@ -95,9 +98,10 @@ async function follow(view: View, interval: number, signal: AbortSignal) {
   }
 }
 
-/** A pause that a signal ends. */
+/** A pause that ends early when the signal aborts. */
 function pause(seconds: number, signal: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
+    if (signal.aborted) return resolve();
     const done = () => {
       clearTimeout(timer);
       signal.removeEventListener("abort", done);
@@ -124,7 +128,8 @@ taken and released between two looks is not seen.`,
     command
       .option("--prefix <text>", "only names that begin with this text")
       .addOption(new Option("-i, --interval <seconds>", "time between two looks").argParser(someSeconds).default(1)),
-  async run({ open, output }, _operands, flags) {
+  onSignal: "ends itself",
+  async run({ open, output, stopping }, _operands, flags) {
     const backend = await open();
     if (backend.mode === "session") {
       throw new UsageError(
@@ -132,19 +137,12 @@ taken and released between two looks is not seen.`,
       );
     }
     const onTerminal = !output.json && process.stdout.isTTY === true && environment("TERM") !== "dumb";
-    const stop = new AbortController();
-    let by: NodeJS.Signals = "SIGINT";
-    const signals = onSignals(["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT"], (signal) => {
-      by = signal;
-      stop.abort();
-    });
     const view = (onTerminal ? picture : journal)(output, backend, flags.prefix);
     try {
-      await follow(view, flags.interval, stop.signal);
+      await follow(view, flags.interval, stopping);
     } finally {
       view.end();
-      signals[Symbol.dispose]();
     }
-    return exitCodeOf(by);
+    return EXIT.done;
   },
 };

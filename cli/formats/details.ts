@@ -1,6 +1,6 @@
 import type { LockRecord, Observation, Peer } from "../../mod.ts";
 import { expiryOf } from "./record.ts";
-import { duration, visible } from "./text.ts";
+import { duration, toJson, visible } from "./text.ts";
 
 /** What is known of a name. */
 export interface Known {
@@ -68,9 +68,9 @@ export function details(known: Known): string {
     ...linesOfWaiters(seen?.waiters ?? []),
   ];
   if (record !== undefined && record.metadata !== null) {
-    lines.push(["Metadata", visible(JSON.stringify(record.metadata))]);
+    lines.push(["Metadata", toJson(record.metadata)]);
   }
-  const head = `Lock ${JSON.stringify(visible(name))} ${stateOf(known)}`;
+  const head = `Lock ${toJson(name)} ${stateOf(known)}`;
   if (lines.length === 0) return head;
   return [head, "", ...lines.map(([what, value]) => `  ${what.padEnd(9)} ${value}`)].join("\n");
 }

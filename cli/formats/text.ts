@@ -4,25 +4,48 @@
  * @module
  */
 
-/** What would move the cursor, hide text or turn its direction. */
-const INVISIBLE = /[\p{Cc}\p{Cf}\u2028\u2029]/gu;
+/**
+ * Characters that move the cursor, hide text or change its direction: control characters (C0, DEL, C1), format
+ * characters (bidi overrides and isolates, zero-width ones, tags), line and paragraph separators, lone surrogates, and
+ * letters that take no ink.
+ */
+const INVISIBLE = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0]/gu;
+/** The same beside what this program itself writes to terminals: line ends, tabs and colours. */
+const INVISIBLE_OR_OURS = new RegExp(`\\x1b\\[\\d{1,2}m|${INVISIBLE.source}`, "gu");
 
 /** Scripts and pictures that take two columns. */
 const WIDE =
   /[\u1100-\u115f\u2e80-\u303e\u3041-\ua4cf\ua960-\ua97f\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff00-\uff60\uffe0-\uffe6\u{20000}-\u{3fffd}]|\p{Emoji_Presentation}/u;
 
-/** A text with its invisible characters spelt out. */
+function escaped(character: string): string {
+  const code = character.codePointAt(0)!.toString(16);
+  if (code.length <= 2) return `\\x${code.padStart(2, "0")}`;
+  return code.length <= 4 ? `\\u${code.padStart(4, "0")}` : `\\u{${code}}`;
+}
+
+/** A text in one line with its invisible characters escaped. */
 export function visible(text: string): string {
-  return text.replace(INVISIBLE, (character) => {
-    const code = character.codePointAt(0)!.toString(16);
-    if (code.length <= 2) return `\\x${code.padStart(2, "0")}`;
-    return code.length <= 4 ? `\\u${code.padStart(4, "0")}` : `\\u{${code}}`;
-  });
+  return text.replace(INVISIBLE, escaped);
 }
 
 /** The same of a text of several lines, which stay. */
 export function visibleLines(text: string): string {
   return text.split("\n").map(visible).join("\n");
+}
+
+/** A finished text for a terminal: line ends, tabs and colours stay, any other invisible character is escaped. */
+export function printable(text: string): string {
+  return text.replace(INVISIBLE_OR_OURS, (found) => {
+    return found.length > 2 || found === "\n" || found === "\t" ? found : escaped(found);
+  });
+}
+
+/** A value as JSON on one line, with its invisible characters escaped as JSON does it. */
+export function toJson(value: unknown): string {
+  return JSON.stringify(value).replace(INVISIBLE, (character) => {
+    const units = Array.from({ length: character.length }, (_, index) => character.charCodeAt(index));
+    return units.map((unit) => `\\u${unit.toString(16).padStart(4, "0")}`).join("");
+  });
 }
 
 /** How many columns a character takes. */

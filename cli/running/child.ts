@@ -2,6 +2,8 @@ import { type ChildProcess, spawn } from "node:child_process";
 import process from "node:process";
 import { EXIT, exitCodeOf } from "../exit_codes.ts";
 import { CommandFailure, isNotPermitted } from "../failures.ts";
+import { ignoredSignals } from "../ignored_signals.ts";
+import { toJson } from "../formats/text.ts";
 import { writeError } from "../output.ts";
 
 /** How a command shall be started. */
@@ -49,7 +51,7 @@ export class Child {
     options: StartOptions,
     born: (child: Child) => void,
   ): Promise<Child> {
-    const [command, ...args] = options.shell && !WINDOWS ? ["/bin/sh", "-c", words.join(" ")] : words;
+    const [command, ...args] = ignoring(options.shell && !WINDOWS ? ["/bin/sh", "-c", words.join(" ")] : words);
     const grouped = !options.foreground && !WINDOWS;
     try {
       process.kill(process.ppid, 0); // Deno may let us start it and not stop it: better not to start it then
@@ -119,8 +121,17 @@ export class Child {
   }
 }
 
+/**
+ * The command as it is started so that it, too, ignores what this program was started to ignore: no runtime leaves a
+ * signal ignored that it has listened to, and Node resets all of them for its children.
+ */
+function ignoring(words: readonly string[]): readonly string[] {
+  const ignored = [...ignoredSignals()].map((signal) => signal.slice("SIG".length));
+  return ignored.length === 0 ? words : ["/bin/sh", "-c", `trap '' ${ignored.join(" ")}; exec "$@"`, "sh", ...words];
+}
+
 function notStarted(words: readonly string[], error: NodeJS.ErrnoException): CommandFailure {
-  const command = JSON.stringify(words[0]);
+  const command = toJson(words[0]);
   const missing = error.code === "ENOENT";
   const reason = missing
     ? "there is no such command"

@@ -7,9 +7,22 @@ const ENDING: NodeJS.Signals[] = ["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT"];
 /** Signals that mean something to the command alone. */
 const OTHERS: NodeJS.Signals[] = ["SIGUSR1", "SIGUSR2", "SIGWINCH"];
 
+/** A signal ended the program before it was done. */
+export class Stopped extends Error {
+  override readonly name = "Stopped";
+  /** The signal. */
+  readonly signal: NodeJS.Signals;
+
+  /** Makes the error for a signal. */
+  constructor(signal: NodeJS.Signals) {
+    super(`Stopped by ${signal}`);
+    this.signal = signal;
+  }
+}
+
 /**
- * Hears the signals to this program from now until disposal: before there is a command they end the wait, afterwards
- * they are the command's.
+ * Listens to the signals to this program until disposal: one that asks to end aborts what the program does, or is the
+ * command's while one runs.
  */
 export class Stopping implements Disposable {
   readonly #controller = new AbortController();
@@ -19,12 +32,7 @@ export class Stopping implements Disposable {
   #resume: () => void = () => {};
 
   constructor() {
-    this.#listening = [
-      onSignals(ENDING, (signal) => this.#end(signal)),
-      onSignals(OTHERS, (signal) => this.#child?.signal(signal)),
-      onSignals(["SIGTSTP"], () => this.#pause()),
-      onSignals(["SIGCONT"], () => this.#resume()),
-    ];
+    this.#listening = [onSignals(ENDING, (signal) => this.#end(signal))];
   }
 
   /** The first signal that asked to end. */
@@ -32,12 +40,42 @@ export class Stopping implements Disposable {
     return this.#by;
   }
 
-  /** Aborts with the first signal that asks to end. */
+  /** Aborts with {@linkcode Stopped} at the first signal that asks to end. */
   get signal(): AbortSignal {
     return this.#controller.signal;
   }
 
-  /** Hands every signal on to the command; one that came while it started, too. `resume` is called before it goes on after a stop. */
+  /**
+   * Waits for the outcome of some work; after a signal for so many seconds at most.
+   *
+   * @throws {Stopped} If there is no outcome by then.
+   */
+  async outcomeOf<T>(work: Promise<T>, grace: number): Promise<T> {
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    let startGrace = () => {};
+    const late = new Promise<never>((_, reject) => {
+      startGrace = () => timer = setTimeout(() => reject(this.signal.reason), grace * 1e3);
+    });
+    if (this.signal.aborted) startGrace();
+    else this.signal.addEventListener("abort", startGrace, { once: true });
+    try {
+      return await Promise.race([work, late]);
+    } finally {
+      clearTimeout(timer);
+      this.signal.removeEventListener("abort", startGrace);
+    }
+  }
+
+  /** Listens to the signals that are for a command alone, too. */
+  listenForCommand(): void {
+    this.#listening.push(
+      onSignals(OTHERS, (signal) => this.#child?.signal(signal)),
+      onSignals(["SIGTSTP"], () => this.#pause()),
+      onSignals(["SIGCONT"], () => this.#resume()),
+    );
+  }
+
+  /** Forwards every signal to the command; one that came while it started, too. `resume` is called before it goes on after a stop. */
   forwardTo(child: Child, resume: () => void): void {
     this.#child = child;
     this.#resume = () => {
@@ -47,13 +85,19 @@ export class Stopping implements Disposable {
     if (this.#by !== undefined) child.signal(this.#by);
   }
 
+  /** Nothing is forwarded any more: the command has ended. */
+  commandEnded(): void {
+    this.#child = undefined;
+    this.#resume = () => {};
+  }
+
   [Symbol.dispose](): void {
     for (const each of this.#listening) each[Symbol.dispose]();
   }
 
   #end(signal: NodeJS.Signals): void {
     this.#by ??= signal;
-    this.#controller.abort(new Error(`Stopped by ${signal}`));
+    this.#controller.abort(new Stopped(this.#by));
     this.#child?.signal(signal);
   }
 

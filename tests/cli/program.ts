@@ -13,9 +13,12 @@ import { fileURLToPath } from "node:url";
 
 const CLI = fileURLToPath(new URL("../../cli.ts", import.meta.url));
 
+/** The command as npm links it, in a folder where the package is installed. */
+const LINK = join(process.cwd(), "node_modules", ".bin", "lockmgr");
+
 /** How the program is called: `LOCKMGR_PROGRAM` may name another one, such as an installed or a compiled one. */
-const PROGRAM: readonly string[] = process.env.LOCKMGR_PROGRAM?.split(" ") ??
-  ("Deno" in globalThis ? [process.execPath, "run", "-A", CLI] : [process.execPath, CLI]);
+export const PROGRAM: readonly string[] = process.env.LOCKMGR_PROGRAM?.split(" ") ??
+  ("Deno" in globalThis ? [process.execPath, "run", "-A", "--quiet", CLI] : [process.execPath, LINK]);
 
 /** What came of one call. */
 export interface Ended {
@@ -60,7 +63,11 @@ export class Running {
 
   /** Sends a signal. `ChildProcess.kill` would make Deno 2.9 tell of an end by that signal, whatever the exit code was. */
   kill(signal: NodeJS.Signals): void {
-    process.kill(this.process.pid!, signal);
+    try {
+      process.kill(this.process.pid!, signal);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== "ESRCH") throw error; // it has ended
+    }
   }
 
   /** Resolves as soon as stdout or stderr matches. */
@@ -109,6 +116,11 @@ export class Place implements AsyncDisposable {
   /** Starts the program with pipes. */
   start(args: readonly string[], environment: Record<string, string> = {}): Running {
     return this.#spawn([...PROGRAM, ...args], environment);
+  }
+
+  /** Starts a shell in which `"$@"` is the program with these arguments. */
+  inShell(script: string, args: readonly string[], environment: Record<string, string> = {}): Running {
+    return this.#spawn(["bash", "-c", script, "bash", ...PROGRAM, ...args], environment);
   }
 
   /** Starts the program on a terminal of its own (util-linux `script`); what is written to its stdin is typed. */
