@@ -3,6 +3,9 @@
  *
  * @module
  */
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import type { BackendError } from "../mod.ts";
 
 /** Codes of drivers and servers (SQLSTATE, MySQL error names, errno) that tell what is wrong with a URL. */
@@ -19,13 +22,28 @@ const BY_CODE: readonly (readonly [codes: RegExp, advice: string])[] = [
   ],
 ];
 
-const MISSING_DRIVER =
-  `On Node and Bun install the driver beside lockmgr: "npm install postgres" or "npm install mysql2".`;
+/** Where Bun keeps what it installs with `-g`. */
+const GLOBAL_OF_BUN = /[\\/]install[\\/]global$/;
 const MISSING_TABLE =
   `"lockmgr schema" prints the statements that create it; without lockmgr_migrate=false it is created.`;
 const FILE = "Is the path right, and may this user read and write the file and its directory?";
 const OTHERWISE = "Is the URL right, and the database up?";
 const FURTHER = `"lockmgr doctor" looks for the reason.`;
+
+/** The command that installs a driver where this package finds it. */
+function installingCommand(driver: string): string {
+  const here = fileURLToPath(import.meta.url);
+  const folder = here.slice(0, Math.max(0, here.search(/[\\/]node_modules[\\/]/)));
+  if (GLOBAL_OF_BUN.test(folder)) return `bun add -g ${driver}`;
+  // A project has a package.json beside its node_modules; the folder that `npm install -g` uses has none.
+  return `npm install ${existsSync(join(folder, "package.json")) ? "" : "-g "}${driver}`;
+}
+
+/** What to do when a driver is not installed. */
+function missingDriver(error: BackendError): string {
+  const driver = /"(postgres|mysql2)"/.exec(error.message)?.[1] ?? "postgres";
+  return `Install the driver where lockmgr is installed: "${installingCommand(driver)}".`;
+}
 
 /** Whether the server answered, and the table is not there and may not be created. */
 export function isTableMissing(error: BackendError): boolean {
@@ -47,7 +65,7 @@ function codesOf(error: unknown): string[] {
 export function suspicionOf(error: BackendError): string | undefined {
   if (isTableMissing(error)) return MISSING_TABLE;
   const codes = codesOf(error);
-  if (codes.includes("ERR_MODULE_NOT_FOUND")) return MISSING_DRIVER;
+  if (codes.includes("ERR_MODULE_NOT_FOUND")) return missingDriver(error);
   const known = BY_CODE.find(([pattern]) => codes.some((code) => pattern.test(code)));
   if (known !== undefined) return known[1];
   if (error.message.startsWith("Cannot open database ")) return FILE;
