@@ -7,7 +7,9 @@ import { counted } from "../formats/text.ts";
 export const clean: CommandSpec = {
   name: "clean",
   summary: "clear away locks that have expired",
-  description: `Nothing needs it: an expired lock is free. It tidies what "list_locks --all" shows.`,
+  description: `An expired lock is free without it. It tidies what "list_locks --all" shows, and
+deletes the rows of names that were released more than a day ago: run it daily
+if your names never repeat.`,
   examples: [["lockmgr clean", "says how many there were"]],
   define: (command) => command,
   async run({ open, output }) {
