@@ -38,6 +38,8 @@ export class Acquiring {
         ? await this.#takeOne(what, requests[0], server, session)
         : await this.#takeMany(what, requests, allOrNothing, server, session);
       if (answers !== undefined) return answers;
+      // A new session that is not there either is on another server than the rows: the address leads elsewhere by now.
+      if (round > 0) this.#table.discard();
     }
     throw new BackendError(`Cannot ${what}: the server ended the session that keeps the locks`, { retryable: true });
   }

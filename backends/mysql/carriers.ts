@@ -1,7 +1,6 @@
 import { BoundedMap } from "../../core/bounded_map.ts";
 import type { Connector } from "./connector.ts";
 import { translate } from "./errors.ts";
-import { requireServer } from "./server.ts";
 import { SessionConnection } from "./session_connection.ts";
 import { sessionName } from "./session_names.ts";
 
@@ -97,7 +96,7 @@ export class Carriers {
   async #open(what: string): Promise<Carrier> {
     const connection = await SessionConnection.open(this.#connector, what);
     try {
-      requireServer(this.#connector.known!, "session", this.#connector.target.options.table);
+      this.#connector.require(this.#connector.known!, "session");
       // A server may be told to let SYSDATE() stand still within a statement, as NOW() does (--sysdate-is-now).
       const { rows: [[early, , later]] } = await connection.query("SELECT SYSDATE(6), SLEEP(0.001), SYSDATE(6)");
       this.stoppedClock = early === later;

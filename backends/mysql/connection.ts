@@ -29,6 +29,8 @@ interface Question {
  * does not answer, and tells when it ends.
  */
 export class Connection implements Lifeline {
+  /** When it was opened, on the monotonic clock (ms). */
+  readonly openedAt: number = monotonic();
   readonly #driver: DriverConnection;
   readonly #patience: number;
   readonly #listeners = new Set<() => void>();

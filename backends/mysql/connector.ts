@@ -2,8 +2,9 @@ import type { Backend } from "../../core/backend.ts";
 import { BackendError } from "../../core/errors.ts";
 import { Connection } from "./connection.ts";
 import type { Answer } from "./driver.ts";
-import { translate } from "./errors.ts";
-import { describe, QUESTIONS, requireRowsInLog, type Server } from "./server.ts";
+import { notPrimary, translate } from "./errors.ts";
+import type { Mode } from "../../core/backend.ts";
+import { describe, QUESTIONS, READ_ONLY, readOnlyBy, requireRowsInLog, requireServer, type Server } from "./server.ts";
 import type { Target } from "./target.ts";
 
 /**
@@ -18,6 +19,8 @@ export class Connector {
   readonly #target: Target;
   #known: Server | undefined;
   readonly #open = new Set<Connection>();
+  readonly #doubters = new Set<() => void>();
+  #hadPrimary = false;
   #asking: Promise<Connection> | undefined;
   readonly #closing = new AbortController();
 
@@ -68,6 +71,38 @@ export class Connector {
     return connection;
   }
 
+  /**
+   * Refuses what this server cannot promise. Where one took writes before, a server that takes none is on its way to be
+   * a replica, or from one: that passes.
+   */
+  require(server: Server, mode: Mode): void {
+    if (mode !== "lease") this.refuseDemoted(`use "${mode}" mode`, server);
+    requireServer(server, mode, this.#target.options.table);
+  }
+
+  /** Refuses a server that takes no writes, where one took writes before. */
+  refuseDemoted(what: string, server: Server): void {
+    const setting = readOnlyBy(server);
+    if (setting === undefined) this.#hadPrimary = true;
+    else if (this.#hadPrimary) {
+      this.doubt();
+      throw new BackendError(`Cannot ${what}: the server is read-only now (${setting}); want the primary`, {
+        retryable: true,
+      });
+    }
+  }
+
+  /** Calls `listener` whenever a connection was found to lead to a server that is not the primary. */
+  onDoubt(listener: () => void): () => void {
+    this.#doubters.add(listener);
+    return () => this.#doubters.delete(listener);
+  }
+
+  /** A connection was found to lead to a server that is not the primary: others may as well. */
+  doubt(): void {
+    for (const listener of [...this.#doubters]) listener();
+  }
+
   /** Asks one question on a connection that is kept for such. */
   async ask(what: string, sql: string): Promise<Answer> {
     try {
@@ -79,6 +114,16 @@ export class Connector {
     } catch (error) {
       throw translate(what, error);
     }
+  }
+
+  /** Asks with a SELECT without FROM: once more on a new connection where the server takes no writes. */
+  async askPrimary(what: string, select: string): Promise<Answer> {
+    const sql = `${select}, ${READ_ONLY} AS read_only`;
+    const answer = await this.ask(what, sql);
+    if (answer.rows[0].at(-1) === "0") return answer;
+    this.doubt();
+    (await this.#asking)?.end(notPrimary());
+    return await this.ask(what, sql);
   }
 
   /** Ends all that are open, and hangs up on what is being opened. */

@@ -30,7 +30,9 @@ export interface DriverConnection {
 /** A pool of mysql2's callback API. */
 export interface DriverPool {
   /** The pool's settings. */
-  readonly config: { readonly connectionConfig: Record<string, unknown> };
+  readonly config: { readonly connectionConfig: Record<string, unknown>; readonly connectionLimit?: number };
+  /** Its idle connections, where the driver shows them. */
+  readonly _freeConnections?: { readonly length: number };
   getConnection(callback: (error: unknown, connection: DriverConnection) => void): void;
 }
 

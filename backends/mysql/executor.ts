@@ -8,9 +8,10 @@ import { monotonic, sleep, startTimer } from "../../core/runtime.ts";
 import { type Connection, late } from "./connection.ts";
 import type { Connector } from "./connector.ts";
 import { type Answer, type DriverConnection, type DriverPool, send } from "./driver.ts";
-import { endsConnection, isConflict, translate } from "./errors.ts";
+import { endsConnection, isConflict, isNotPrimary, notPrimary, translate } from "./errors.ts";
 import { inspect, requireAutocommit, requireNoTransaction, requireSettings } from "./lent_settings.ts";
 import type { Server } from "./server.ts";
+import { REFUSED } from "./taking.ts";
 
 /** Sends one statement on the connection at hand. */
 export type Send = (sql: string) => Promise<Answer>;
@@ -30,6 +31,8 @@ const WRITES = /^\s*(INSERT|UPDATE|DELETE)\b/;
 /** Lends a connection for as long as `work` takes. */
 interface Source {
   use<T>(what: string, work: (send: Send) => Promise<T>): Promise<T>;
+  /** Gives up the connections there are: they lead to a server that is not the primary. Returns how many may be left. */
+  discard(): number;
   close(): void;
 }
 
@@ -40,6 +43,7 @@ class OwnSource implements Source {
   readonly #idle: Connection[] = [];
   readonly #waiting: (() => void)[] = [];
   #busy = 0;
+  #discardedAt = -Infinity;
 
   constructor(connector: Connector, limit: number) {
     this.#connector = connector;
@@ -59,11 +63,23 @@ class OwnSource implements Source {
       connection = this.#take() ?? await this.#connector.connect(what);
       return await work(connection);
     } finally {
-      if (connection && !connection.ended) this.#idle.push(connection);
+      if (connection && !connection.ended) this.#keep(connection);
       const next = this.#waiting.shift();
       if (next) next(); // the place goes over to the next in line
       else this.#busy--;
     }
+  }
+
+  /** Those in use are given up when they come back. */
+  discard(): number {
+    this.#discardedAt = monotonic();
+    for (const connection of this.#idle.splice(0)) connection.end(notPrimary());
+    return 0;
+  }
+
+  #keep(connection: Connection): void {
+    if (connection.openedAt <= this.#discardedAt) connection.end(notPrimary());
+    else this.#idle.push(connection);
   }
 
   #take(): Connection | undefined {
@@ -82,7 +98,9 @@ class OwnSource implements Source {
 class LentSource implements Source {
   readonly #pool: DriverPool;
   readonly #patience: number;
-  readonly #checked = new WeakSet<DriverConnection>();
+  /** The connections whose settings were looked at, and since which discard they are used. */
+  readonly #checked = new WeakMap<DriverConnection, number>();
+  #discards = 0;
   #closed = false;
 
   constructor(pool: DriverPool, patience: number) {
@@ -92,7 +110,7 @@ class LentSource implements Source {
 
   async use<T>(what: string, work: (send: Send) => Promise<T>): Promise<T> {
     if (this.#closed) throw new BackendError(`Cannot ${what}: the backend was disposed of`);
-    const connection = await this.#get();
+    const connection = await this.#getCurrent();
     let untouched = true;
     let sound = false;
     const ask: Send = (sql) => this.#inTime(send(connection, sql));
@@ -118,8 +136,22 @@ class LentSource implements Source {
   async #check(what: string, connection: DriverConnection, sql: string, ask: Send): Promise<void> {
     if (!this.#checked.has(connection)) {
       await requireSettings(what, ask);
-      this.#checked.add(connection);
+      this.#checked.set(connection, this.#discards);
     } else if (!WRITES.test(sql)) await requireNoTransaction(what, ask);
+  }
+
+  /** Those that were used here are given up when the pool lends them next; others when they are found to lead there. */
+  discard(): number {
+    this.#discards++;
+    return this.#pool._freeConnections?.length ?? this.#pool.config.connectionLimit ?? 0;
+  }
+
+  async #getCurrent(): Promise<DriverConnection> {
+    for (;;) {
+      const connection = await this.#get();
+      if ((this.#checked.get(connection) ?? Infinity) >= this.#discards) return connection;
+      connection.destroy();
+    }
   }
 
   #get(): Promise<DriverConnection> {
@@ -155,9 +187,12 @@ class LentSource implements Source {
 export class Executor {
   readonly #source: Source;
   readonly #own: OwnSource | undefined;
+  readonly #onDiscard: () => void;
 
-  constructor(connector: Connector) {
+  /** @param onDiscard Called when connections are given up: behind the same address there may be another server. */
+  constructor(connector: Connector, onDiscard: () => void) {
     const { pool, options } = connector.target;
+    this.#onDiscard = onDiscard;
     this.#own = pool ? undefined : new OwnSource(connector, options.connections);
     this.#source = this.#own ?? new LentSource(pool!, options.timeout * 1e3);
   }
@@ -172,8 +207,14 @@ export class Executor {
     return this.#attempt(what, repeats, async (send) => {
       const answer = await send(sql);
       requireAutocommit(what, answer);
+      if (answer.insertId === REFUSED) throw notPrimary();
       return answer;
     });
+  }
+
+  /** Gives up the connections there are: what they lead to may no longer be what others lead to. */
+  discard(): void {
+    this.#source.discard();
   }
 
   /** Asks what the server is and how the connection is set. */
@@ -186,7 +227,11 @@ export class Executor {
     return this.#attempt(what, isConflict, async (send) => {
       await send("START TRANSACTION");
       try {
-        const { keep, result } = await work(send);
+        const { keep, result } = await work(async (sql) => {
+          const answer = await send(sql);
+          if (answer.insertId === REFUSED) throw notPrimary();
+          return answer;
+        });
         await send(`${keep ? "COMMIT" : "ROLLBACK"}${this.#own ? "" : NO_CHAIN}`);
         return result;
       } catch (error) {
@@ -207,10 +252,17 @@ export class Executor {
     work: (send: Send) => Promise<T>,
   ): Promise<T> {
     const startedAt = monotonic();
+    let others: number | undefined;
     for (let pause = PAUSE_FIRST;; pause = Math.min(pause * 2, PAUSE_LAST)) {
       try {
         return await this.#source.use(what, work);
       } catch (error) {
+        if (isNotPrimary(error)) {
+          const left = this.#source.discard();
+          if (others === undefined) this.#onDiscard();
+          others = others === undefined ? left : others - 1;
+          if (others >= 0) continue; // until a new connection was tried
+        }
         if (!repeats(error) || monotonic() - startedAt > CONFLICTS_FOR) throw translate(what, error);
       }
       await sleep(pause * (0.5 + Math.random()));

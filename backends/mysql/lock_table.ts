@@ -7,13 +7,13 @@ import { isConflict, isMissingTable } from "./errors.ts";
 import { Executor, type Send } from "./executor.ts";
 import { type OwnedRow, toOwnedRow } from "./rows.ts";
 import { columnsOf, hasTable, schema } from "./schema.ts";
-import { requireServer, type Server } from "./server.ts";
+import type { Server } from "./server.ts";
 import { type Statements, statementsFor } from "./statements.ts";
 
 /** The table on its server: made when it is first needed, and asked one statement at a time. */
 export class LockTable {
   /** Its statements. */
-  readonly sql: Statements;
+  sql: Statements;
   readonly #connector: Connector;
   readonly #executor: Executor;
   readonly #mode: "lease" | "hybrid";
@@ -22,7 +22,10 @@ export class LockTable {
   constructor(connector: Connector, mode: "lease" | "hybrid") {
     this.sql = statementsFor(connector.target.options.table, mode === "hybrid");
     this.#connector = connector;
-    this.#executor = new Executor(connector);
+    this.#executor = new Executor(connector, () => {
+      this.#prepared = undefined; // what was learned of the server is learned again
+      connector.doubt();
+    });
     this.#mode = mode;
   }
 
@@ -47,6 +50,11 @@ export class LockTable {
     return await this.#executor.transaction(what, work).catch((error) => this.#failed(error));
   }
 
+  /** Gives up the connections there are. */
+  discard(): void {
+    this.#executor.discard();
+  }
+
   /** Lends a connection of our own for as long as `work` takes; none of a caller's pool. */
   borrow(what: string, work: (connection: Connection) => Promise<void>): Promise<void> {
     return this.#executor.borrow(what, work);
@@ -59,7 +67,16 @@ export class LockTable {
 
   /** The live rows of names. */
   async peekAll(what: string, names: readonly string[]): Promise<OwnedRow[]> {
-    const answers = await Promise.all(chunks(names).map((some) => this.run(what, this.sql.peek(some))));
+    return await this.#rowsOf(what, names, (some) => this.sql.peek(some));
+  }
+
+  /** The same, also where the server is a replica. */
+  async listAll(what: string, names: readonly string[]): Promise<OwnedRow[]> {
+    return await this.#rowsOf(what, names, (some) => this.sql.listNames(some));
+  }
+
+  async #rowsOf(what: string, names: readonly string[], sql: (some: string[]) => string): Promise<OwnedRow[]> {
+    const answers = await Promise.all(chunks(names).map((some) => this.run(what, sql(some))));
     return answers.flatMap(({ rows }) => rows.map(toOwnedRow));
   }
 
@@ -71,7 +88,8 @@ export class LockTable {
   async #prepare(what: string): Promise<Server> {
     const { table, migrate } = this.#connector.target.options;
     const server = await this.#executor.inspect(what);
-    requireServer(server, this.#mode, table);
+    this.#connector.require(server, this.#mode);
+    this.sql = statementsFor(table, this.#mode === "hybrid", !server.logsStatements);
     const { rows } = await this.#executor.run(what, columnsOf(table));
     if (hasTable(table, rows)) return server;
     if (!migrate) {

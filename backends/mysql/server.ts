@@ -94,6 +94,12 @@ function isOn(variables: Server["variables"], name: string): boolean {
   return !["OFF", "0", ""].includes(variables.get(name)?.toUpperCase() ?? "OFF");
 }
 
+/**
+ * SQL that is 1 where the server takes no writes, 0 where it does. `super_read_only` implies it, and only MySQL has that.
+ * Compared as text: it is a number on MySQL and a word on the newest MariaDB.
+ */
+export const READ_ONLY = "(CONCAT(@@GLOBAL.read_only) NOT IN ('0', 'OFF'))";
+
 /** Why session locks do not hold on this server; `undefined` when they do. */
 export function whyNoSessions(server: Server): string | undefined {
   const cluster = clusterOf(server);

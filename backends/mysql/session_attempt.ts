@@ -27,7 +27,7 @@ export async function takeLocks(
   stoppedClock: boolean,
 ): Promise<Attempt> {
   try {
-    const { rows: [[got, clock]] } = await connection.query(acquireEach(digests));
+    const { rows: [[got, clock]] } = await connection.queryPrimary(acquireEach(digests));
     const taken = digests.map((_, index) => isTaken(what, got?.[index]));
     if (!stoppedClock || !taken.includes(true)) return { taken, clock: Number(clock) };
     const { rows: [[later]] } = await connection.query(`SELECT ${CLOCK_NOW} AS clock`);
@@ -57,6 +57,6 @@ export async function makeSureFree(connection: SessionConnection, digests: reado
 
 /** Frees locks that the connection has; answers which it had indeed. */
 export async function freeLocks(connection: SessionConnection, digests: readonly string[]): Promise<boolean[]> {
-  const { rows: [[freed]] } = await connection.query(releaseEach(digests));
+  const { rows: [[freed]] } = await connection.queryPrimary(releaseEach(digests));
   return digests.map((_, index) => freed?.[index] === DONE); // else another's by now, or nobody's
 }

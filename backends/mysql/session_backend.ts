@@ -73,7 +73,7 @@ export class SessionBackend implements Backend {
   async #foreign(name: string): Promise<LockRow | undefined> {
     const { connection } = await this.#carriers.roomy("list locks");
     const sql = `SELECT IS_USED_LOCK('${await this.#carriers.digest(name)}') AS id, ${CLOCK_NOW} AS clock`;
-    const { rows: [[id, clock]] } = await connection.query(sql).catch((error) => {
+    const { rows: [[id, clock]] } = await connection.queryPrimary(sql).catch((error) => {
       throw translate("list locks", error);
     });
     if (id === null) return undefined;
@@ -95,7 +95,9 @@ export class SessionBackend implements Backend {
     if (held?.owner !== owner) return false;
     const { connection } = held.carrier;
     try {
-      const { rows } = await connection.query(`SELECT IS_USED_LOCK('${held.digest}') = CONNECTION_ID() AS own`);
+      const { rows } = await connection.queryPrimary(
+        `SELECT IS_USED_LOCK('${held.digest}') = CONNECTION_ID() AS own`,
+      );
       return rows[0][0] === "1";
     } catch (error) {
       if (connection.ended) return false; // the server frees what an ended connection held
@@ -115,7 +117,7 @@ export class SessionBackend implements Backend {
 
   async #whichHeld(names: string[]): Promise<Set<string>> {
     const { connection } = await this.#carriers.roomy("wait for locks");
-    const { rows: [[free]] } = await connection.query(areFree(await this.#carriers.digests(names)));
+    const { rows: [[free]] } = await connection.queryPrimary(areFree(await this.#carriers.digests(names)));
     return new Set(names.filter((_, index) => free?.[index] !== DONE));
   }
 

@@ -3,6 +3,8 @@ import { monotonic, startTimer, type Timer } from "../../core/runtime.ts";
 import { type Connection, driverError } from "./connection.ts";
 import type { Connector } from "./connector.ts";
 import type { Answer } from "./driver.ts";
+import { notPrimary } from "./errors.ts";
+import { READ_ONLY } from "./server.ts";
 
 /**
  * A connection that locks ride on. The server frees them when it has heard nothing for `sessionTimeout`; this side asks
@@ -14,23 +16,27 @@ export class SessionConnection implements Lifeline {
   #heardAt: number;
   #timer: Timer | undefined;
 
-  private constructor(connection: Connection, timeout: number, openedAt: number) {
+  private constructor(connector: Connector, connection: Connection, timeout: number, openedAt: number) {
     this.#connection = connection;
     this.#third = timeout * 1e3 / 3;
     this.#heardAt = openedAt;
-    connection.onEnd(() => this.#timer?.stop());
+    const stop = connector.onDoubt(() => this.#beatNow());
+    connection.onEnd(() => {
+      this.#timer?.stop();
+      stop();
+    });
     this.#beatLater();
   }
 
   /** Opens one. */
   static async open(connector: Connector, what: string): Promise<SessionConnection> {
     const { sessionTimeout } = connector.target.options;
-    return SessionConnection.over(await connector.connect(what, sessionTimeout), sessionTimeout);
+    return SessionConnection.over(connector, await connector.connect(what, sessionTimeout), sessionTimeout);
   }
 
   /** Looks after a connection that was opened to end after `timeout` seconds without a word, and has just answered. */
-  static over(connection: Connection, timeout: number): SessionConnection {
-    return new SessionConnection(connection, timeout, monotonic());
+  static over(connector: Connector, connection: Connection, timeout: number): SessionConnection {
+    return new SessionConnection(connector, connection, timeout, monotonic());
   }
 
   /** The server's id of the connection. */
@@ -57,6 +63,23 @@ export class SessionConnection implements Lifeline {
     return answer;
   }
 
+  /**
+   * Sends a SELECT without FROM, and ends the connection where the server takes no writes: it grants locks all the same,
+   * and so does the primary.
+   */
+  async queryPrimary(select: string): Promise<Answer> {
+    const answer = await this.query(`${select}, ${READ_ONLY} AS read_only`);
+    this.#requirePrimary(answer);
+    return answer;
+  }
+
+  #requirePrimary({ rows: [row] }: Answer): void {
+    if (row.at(-1) === "0") return;
+    const error = notPrimary();
+    this.end(error);
+    throw error;
+  }
+
   /** Ends it; the server frees its locks. */
   end(reason: Error): void {
     this.#connection.end(reason);
@@ -70,11 +93,20 @@ export class SessionConnection implements Lifeline {
     this.#timer = startTimer(this.#third, () => this.#beat(), false);
   }
 
-  /** Any answer is a sign of life, also that the statement was killed. */
+  #beatNow(): void {
+    this.#timer?.stop();
+    void this.#beat();
+  }
+
+  /** Any answer is a sign of life, also that the statement was killed; but locks of a server that is read-only are none. */
   async #beat(): Promise<void> {
     const sentAt = monotonic();
     try {
-      await this.#connection.query("SELECT 1", Math.max(1, this.#heardAt + 2 * this.#third - sentAt));
+      const answer = await this.#connection.query(
+        `SELECT ${READ_ONLY}`,
+        Math.max(1, this.#heardAt + 2 * this.#third - sentAt),
+      );
+      this.#requirePrimary(answer);
     } catch {
       if (this.#connection.ended) return;
     }

@@ -3,7 +3,6 @@ import { BackendError } from "../../core/errors.ts";
 import { randomId } from "../../core/runtime.ts";
 import type { Connector } from "./connector.ts";
 import { translate } from "./errors.ts";
-import { requireServer } from "./server.ts";
 import { SessionConnection } from "./session_connection.ts";
 import { bytes } from "./sql.ts";
 import type { Voucher } from "./taking.ts";
@@ -48,7 +47,7 @@ export class Sessions {
     const connection = await SessionConnection.open(this.#connector, what);
     const name = `lockmgr:${randomId()}`;
     try {
-      requireServer(this.#connector.known!, "hybrid", this.#connector.target.options.table);
+      this.#connector.require(this.#connector.known!, "hybrid");
       const { rows } = await connection.query(
         `SELECT GET_LOCK(CONVERT(${bytes(name)} USING utf8mb4), 0), CONNECTION_ID()`,
       );

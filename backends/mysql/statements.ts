@@ -7,6 +7,7 @@
  */
 import type { Claim, RenewRequest, Target } from "../../core/backend.ts";
 import { COLUMNS, UNRELEASED } from "./rows.ts";
+import { READ_ONLY } from "./server.ts";
 import { bytes, EVERY_ROW, integer, list, quoted } from "./sql.ts";
 import { byName, byNames, CLOCK, READ_THE_ROW, type Taking, takingFor } from "./taking.ts";
 
@@ -20,8 +21,13 @@ export interface Statements extends Taking {
   release(target: Target): string;
   /** Frees several, each of one acquisition. */
   releaseAll(claims: readonly Claim[]): string;
-  /** Rows by names: live ones only. `lock` keeps them from changing in this transaction. */
+  /**
+   * Rows by names: live ones only, and none where the server takes no writes: what it knows may be out of date, and the
+   * attempt that follows finds that out. `lock` keeps them from changing in this transaction.
+   */
   peek(names: readonly string[], lock?: boolean): string;
+  /** Rows by names: live ones only, as this server knows them. */
+  listNames(names: readonly string[]): string;
   /** Rows by prefix, live ones or also the lapsed, in no order: to sort rows with their metadata takes the server longer. */
   list(prefix: string, includeExpired: boolean): string;
   /** Names whose rows can be cleared away. */
@@ -32,7 +38,7 @@ export interface Statements extends Taking {
   stale(): string;
   /** Deletes those of the names that have been free for a day. */
   sweep(names: readonly string[]): string;
-  /** Which of the names are held, and by which owners. */
+  /** Which of the names are held, and by which owners; none where the server takes no writes. */
   held(names: readonly string[]): string;
   /** Reads a live lock's row, and keeps it from changing until the transaction ends. */
   guard(claim: Claim): string;
@@ -47,8 +53,12 @@ const FREE = `locked_until = 0, updated_at = ${CLOCK}, listed = IF(listed = 2, 2
 /** A row that has been free for a day. */
 const STALE = `locked_until = 0 AND updated_at < ${CLOCK} - 86400 * 1000000`;
 
-/** Writes the statements for a table; `vouched` makes a lock live only as long as its holder's session. */
-export function statementsFor(table: string, vouched: boolean): Statements {
+/**
+ * Writes the statements for a table; `vouched` makes a lock live only as long as its holder's session. `asks` has those
+ * that take names ask whether the server is read-only: not where the binary log keeps statements, since a replica runs
+ * them again, and is.
+ */
+export function statementsFor(table: string, vouched: boolean, asks = false): Statements {
   const target = quoted(table);
   const dead = (row: string) => `(${row}session IS NOT NULL AND IS_USED_LOCK(${row}session) IS NULL)`;
   const live = (now: string, row = "") =>
@@ -67,7 +77,7 @@ export function statementsFor(table: string, vouched: boolean): Statements {
   const among = byNames(target);
 
   return {
-    ...takingFor(target, free, live),
+    ...takingFor(target, free, live, asks),
 
     renew(request) {
       const wanted = until(request);
@@ -96,9 +106,11 @@ export function statementsFor(table: string, vouched: boolean): Statements {
         AND ${live(CLOCK)}`,
 
     peek: (names, lock = false) =>
-      `${select(named, `name IN (${list(names)}) AND ${live("now")}`)} ORDER BY name ${EVERY_ROW}${
-        lock ? " FOR UPDATE" : ""
-      }`,
+      `${
+        select(named, `name IN (${list(names)}) AND (${live("now")}) AND NOT ${READ_ONLY}`)
+      } ORDER BY name ${EVERY_ROW}${lock ? " FOR UPDATE" : ""}`,
+
+    listNames: (names) => `${select(named, `name IN (${list(names)}) AND ${live("now")}`)} ORDER BY name ${EVERY_ROW}`,
 
     list: (prefix, includeExpired) => {
       const begin = bytes(prefix);
@@ -120,7 +132,10 @@ export function statementsFor(table: string, vouched: boolean): Statements {
       DELETE FROM ${target}
       WHERE name IN (${list(names)}) AND ${STALE}`,
 
-    held: (names) => `SELECT name, owner FROM ${target} WHERE name IN (${list(names)}) AND ${live(CLOCK)} ${EVERY_ROW}`,
+    held: (names) =>
+      `SELECT name, owner FROM ${target} WHERE name IN (${list(names)}) AND ${
+        live(CLOCK)
+      } AND NOT ${READ_ONLY} ${EVERY_ROW}`,
 
     guard: (claim) => `SELECT token FROM ${named} WHERE ${whose(claim)} AND ${live(CLOCK)} ${EVERY_ROW} FOR UPDATE`,
   };

@@ -3,8 +3,9 @@ import { LockTimeout } from "../../core/errors.ts";
 import { warn } from "../../core/runtime.ts";
 import type { Connection } from "./connection.ts";
 import { type Connector, connectorOf } from "./connector.ts";
-import { isLockWaitTimeout, translate } from "./errors.ts";
+import { isLockWaitTimeout, notPrimary, translate } from "./errors.ts";
 import { HeldTableLock } from "./held_table_lock.ts";
+import { READ_ONLY } from "./server.ts";
 import { identifier } from "./sql.ts";
 
 /**
@@ -125,7 +126,9 @@ export class TableLock {
       const settings = "innodb_lock_wait_timeout = @@GLOBAL.innodb_lock_wait_timeout";
       await connection.query(`SET autocommit = 0, lock_wait_timeout = ${seconds}, ${settings}`);
       const patience = this.acquireTimeout === Infinity ? Infinity : Math.max(this.acquireTimeout * 1e3, SHORTEST);
+      if (this.write.length > 0) this.#connector.refuseDemoted(what, this.#connector.known!);
       await connection.query(`LOCK TABLES ${this.#list}`, patience);
+      if (this.write.length > 0) await this.#requirePrimary(connection);
       return new HeldTableLock(connection, this.#names);
     } catch (error) {
       throw await this.#giveUp(what, connection, error);
@@ -148,6 +151,12 @@ export class TableLock {
     }
     if (held.held) await held.release();
     return result;
+  }
+
+  /** A replica lets tables be locked for writing by those who may write there; the primary does not know of it. */
+  async #requirePrimary(connection: Connection): Promise<void> {
+    const { rows: [[readOnly]] } = await connection.query(`SELECT ${READ_ONLY}`);
+    if (readOnly !== "0") throw notPrimary();
   }
 
   /** Ends the connection, and on the server the wait that it may still be in. */

@@ -4,6 +4,7 @@
  * @module
  */
 import type { AcquireRequest } from "../../core/backend.ts";
+import { READ_ONLY } from "./server.ts";
 import { bytes, integer, list, text } from "./sql.ts";
 
 /** The server's clock at the start of the statement, whatever the session's time zone: early, which errs on the safe side. */
@@ -15,6 +16,8 @@ export const READ_THE_ROW = 1n;
 export const HELD = 2n;
 /** The answer where nothing was done because the session that was to vouch for the rows has ended at the server. */
 export const UNVOUCHED = 3n;
+/** The answer where nothing was done because the server is read-only, for users who may write to it nevertheless. */
+export const REFUSED = 4n;
 
 /** What vouches for a lock in `hybrid`: the GET_LOCK that the holder's connection keeps. */
 export interface Voucher {
@@ -101,6 +104,9 @@ function vouchedFor(voucher: Voucher | undefined): string {
   return voucher ? `IF(${isVouched(voucher)}, TRUE, LAST_INSERT_ID(${UNVOUCHED}) = 0)` : "TRUE";
 }
 
+/** Whether the server is the primary: a replica takes writes of users with SUPER or its like, which the primary never sees. */
+const IS_PRIMARY = `IF(${READ_ONLY}, LAST_INSERT_ID(${REFUSED}) = 0, TRUE)`;
+
 /**
  * Whether the row has just changed hands, in the assignments that follow the one of `owner`: they run from left to
  * right. A row that was this very request's already (it was repeated after a lost answer) has its session and time.
@@ -113,12 +119,16 @@ function fresh(voucher: Voucher | undefined): string {
  * Writes them for a table.
  *
  * @param free When a row may be taken. @param live When it may not.
+ * @param asks Whether the statements ask if the server is read-only.
  */
 export function takingFor(
   target: string,
   free: (now: string) => string,
   live: (now: string, row?: string) => string,
+  asks: boolean,
 ): Taking {
+  const standing = (voucher: Voucher | undefined) =>
+    asks ? `IF(${IS_PRIMARY}, ${vouchedFor(voucher)}, FALSE)` : vouchedFor(voucher);
   const spared = `AND NOT EXISTS (SELECT 1 FROM ${target} AS held WHERE held.name = new_name
         AND held.owner <> new_owner AND ${live("new_now", "held.")})`;
 
@@ -130,7 +140,7 @@ export function takingFor(
         new_now + 0 * LAST_INSERT_ID(new_now), new_metadata,
         ${nameOf(voucher)}, ${integer(voucher?.connectionId ?? null)}
       FROM (${requests.map(wish).join(" UNION ALL ")}) AS wish
-      WHERE ${vouchedFor(voucher)} ${guarded ? spared : ""}
+      WHERE ${standing(voucher)} ${guarded ? spared : ""}
       ON DUPLICATE KEY UPDATE
         owner = IF(${free("new_now")}, new_owner, owner),
         token = IF(${fresh(voucher)}, GREATEST(token + 1, new_now), token),
@@ -156,7 +166,7 @@ export function takingFor(
         updated_at = created_at + 0 * LAST_INSERT_ID(IF(token = created_at, token, ${READ_THE_ROW})),
         locked_until = created_at + ${integer(duration)},
         metadata = ${text(metadata)}, session = ${nameOf(voucher)}, connection_id = ${connection}
-      WHERE name = ${bytes(name)} AND ${vouchedFor(voucher)}
+      WHERE name = ${bytes(name)} AND ${standing(voucher)}
         AND (${free(CLOCK)} OR (owner = ${bytes(owner)} AND NOT session <=> ${nameOf(voucher)})
           OR LAST_INSERT_ID(IF(owner = ${bytes(owner)}, ${READ_THE_ROW}, ${HELD})) = 0)`;
     },
@@ -175,7 +185,7 @@ export function takingFor(
         created_at = token + 0 * LAST_INSERT_ID(token),
         metadata = ${ofEach(names, requests.map(({ metadata }) => text(metadata)))},
         session = ${nameOf(voucher)}, connection_id = ${connection}
-      WHERE name IN (${names}) AND ${vouchedFor(voucher)} AND (${free(CLOCK)}) AND token < ${CLOCK}`;
+      WHERE name IN (${names}) AND ${standing(voucher)} AND (${free(CLOCK)}) AND token < ${CLOCK}`;
     },
   };
 }

@@ -105,7 +105,7 @@ export class UserLock implements AsyncDisposable {
   async holdingConnectionId(): Promise<number | null> {
     const what = `look at lock ${this.#quoted}`;
     await this.#connector.ask(what, "DO 0"); // knows the server, and with it the database
-    const { rows: [[id]] } = await this.#connector.ask(what, `SELECT IS_USED_LOCK(${text(this.#serverName())})`);
+    const { rows: [[id]] } = await this.#connector.askPrimary(what, `SELECT IS_USED_LOCK(${text(this.#serverName())})`);
     return id === null ? null : Number(id);
   }
 
@@ -155,6 +155,7 @@ export class UserLock implements AsyncDisposable {
     const { sessionTimeout, timeout } = this.#connector.target.options;
     const connection = await this.#connector.connect(what, sessionTimeout);
     try {
+      this.#connector.refuseDemoted(what, this.#connector.known!);
       const reason = whyNoSessions(this.#connector.known!);
       if (reason) throw new UnsupportedError(`Cannot ${what}: ${reason}; want a lock in "lease" mode`);
       const sql = getLock(text(this.#serverName()), this.acquireTimeout, this.#connector.known!.kind);
@@ -164,7 +165,9 @@ export class UserLock implements AsyncDisposable {
       });
       if (got === "0") throw new LockTimeout(this.name, this.acquireTimeout);
       if (got === null) throw new BackendError(`Cannot ${what}: the wait was interrupted`, { retryable: true });
-      return SessionConnection.over(connection, sessionTimeout);
+      const session = SessionConnection.over(this.#connector, connection, sessionTimeout);
+      await session.queryPrimary("SELECT 1"); // the wait may have outlasted a change of primary
+      return session;
     } catch (error) {
       connection.end(error as Error); // an error does not mean that the lock was not granted
       throw translate(what, error);
@@ -174,7 +177,7 @@ export class UserLock implements AsyncDisposable {
   async #free(session: SessionConnection): Promise<void> {
     this.#count = 0;
     try {
-      const { rows: [[released]] } = await session.query(`SELECT RELEASE_LOCK(${text(this.#serverName())})`);
+      const { rows: [[released]] } = await session.queryPrimary(`SELECT RELEASE_LOCK(${text(this.#serverName())})`);
       if (released !== "1") throw this.#lost();
     } catch (error) {
       if (session.ended) throw this.#lost(session.ended); // the server frees what an ended connection held

@@ -25,15 +25,22 @@ export class Proxy implements AsyncDisposable {
   readonly #listener: Server;
   readonly #conversations = new Set<Conversation>();
 
-  private constructor(listener: Server) {
+  /** The port of the server that new conversations lead to; those there are stay where they are. */
+  to: number;
+
+  private constructor(listener: Server, port: number) {
     this.#listener = listener;
+    this.to = port;
   }
 
   /** Starts one in front of a port. */
   static async start(port: number): Promise<Proxy> {
     const listener = createServer({ noDelay: true });
-    const proxy = new Proxy(listener);
-    listener.on("connection", (client) => proxy.#join(client, connect({ port, host: "127.0.0.1", noDelay: true })));
+    const proxy = new Proxy(listener, port);
+    listener.on(
+      "connection",
+      (client) => proxy.#join(client, connect({ port: proxy.to, host: "127.0.0.1", noDelay: true })),
+    );
     listener.listen(0, "127.0.0.1");
     await once(listener, "listening");
     return proxy;

@@ -1,6 +1,7 @@
 import { type AcquireRequest, type Backend, getLock, type Lock, tryLock } from "@lockmgr/lockmgr";
 import assert from "node:assert/strict";
 import { Connection } from "../../backends/mysql/connection.ts";
+import { Connector } from "../../backends/mysql/connector.ts";
 import { takeLocks } from "../../backends/mysql/session_attempt.ts";
 import { SessionConnection } from "../../backends/mysql/session_connection.ts";
 import { resolveTarget } from "../../backends/mysql/target.ts";
@@ -91,6 +92,7 @@ onEach("session: crowds that come together find room on few connections", async 
 onEach("session: an error in the middle of a crowd's statement leaves nothing held", async (place) => {
   const target = resolveTarget(place.url, {});
   const connection = SessionConnection.over(
+    new Connector(target),
     await Connection.open(target.config, 10_000, new AbortController().signal),
     60,
   );
