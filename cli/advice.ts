@@ -68,8 +68,9 @@ export function suspicionOf(error: BackendError): string | undefined {
   if (codes.includes("ERR_MODULE_NOT_FOUND")) return missingDriver(error);
   const known = BY_CODE.find(([pattern]) => codes.some((code) => pattern.test(code)));
   if (known !== undefined) return known[1];
+  if (/; (want|use|open|every user of) /.test(error.message)) return undefined;
   if (error.message.startsWith("Cannot open database ")) return FILE;
-  return error.message.includes("; want ") ? undefined : OTHERWISE;
+  return codes.some((code) => /^(ERR_)?SQLITE_/.test(code)) ? FILE : OTHERWISE;
 }
 
 /** What to try. */

@@ -155,6 +155,8 @@ export interface AcquireRequest {
 export interface Lifeline {
   /** Why it ended; `undefined` while it lives. */
   readonly ended: Error | undefined;
+  /** The same as a clause, for the error that says that a lock is lost. @default "the session that kept it has ended" */
+  readonly reason?: string;
   /** Calls `listener` once when it ends; answers a function that takes the listener away. */
   onEnd(listener: () => void): () => void;
 }

@@ -139,8 +139,9 @@ export class Holding {
   /** Notices what time or the session has decided meanwhile. */
   #look(): void {
     if (this.#state !== "held") return;
-    if (this.#lifeline?.ended) this.lose("the session that kept it has ended", this.#lifeline.ended);
-    else if (monotonic() >= this.deadline) this.lose("its lease ran out before the database confirmed more time");
+    if (this.#lifeline?.ended) {
+      this.lose(this.#lifeline.reason ?? "the session that kept it has ended", this.#lifeline.ended);
+    } else if (monotonic() >= this.deadline) this.lose("its lease ran out before the database confirmed more time");
   }
 
   /** Asks the backend something that may be asked again. */

@@ -91,7 +91,7 @@ export class Lock extends LockRecord implements AsyncDisposable {
     requireRows(backend, "renew");
     if (this.#holding.held) {
       let askedAt = -Infinity;
-      const row = await this.#holding.renew(request, (at) => askedAt = at);
+      const row = await this.#holding.renew(request, (at) => askedAt = at).catch((error) => this.#unlessLost(error));
       if (row) {
         this.#holding.confirm(row, askedAt);
         if (this.#holding.held) return this;
@@ -132,11 +132,18 @@ export class Lock extends LockRecord implements AsyncDisposable {
     return this;
   }
 
+  /** An error with which the lock was lost says no more than that: the session has ended, or the file is gone. */
+  #unlessLost(error: unknown): undefined {
+    if (this.#holding.held) throw error;
+  }
+
   /** Takes in the row of this very acquisition as the server has it; without one the lock is lost. */
   async #look(): Promise<void> {
     const { backend } = this.#holding;
     let askedAt = monotonic();
-    const rows = await this.#holding.ask(() => backend.list({ names: [this.name] }), () => askedAt = monotonic());
+    const list = () => backend.list({ names: [this.name] });
+    const rows = await this.#holding.ask(list, () => askedAt = monotonic()).catch((error) => this.#unlessLost(error));
+    if (rows === undefined) return;
     const row = rows.find(({ token }) => token === this.token);
     if (row === undefined) return this.#holding.lose("the database says that it is gone");
     this.#holding.confirm(row, askedAt);

@@ -39,6 +39,36 @@ export function environment(name: string): string | undefined {
   }
 }
 
+/** What a path leads to. */
+export interface FileIdentity {
+  /** The number of the device. */
+  readonly device: number;
+  /** The number of the file on its device, which no other has while it is open. */
+  readonly inode: number;
+  /** Its length in bytes. */
+  readonly size: number;
+}
+
+/**
+ * What a path leads to, without opening it; `null` when there is no file, `undefined` where the program may not look.
+ * Deno's own call takes 3 µs, the one of `node:fs` there 8 to 14.
+ */
+export function identify(path: string): FileIdentity | null | undefined {
+  type Stat = { readonly dev: number; readonly ino: number | null; readonly size: number };
+  try {
+    const stat = denoStat ?? builtin<{ statSync(path: string): Stat }>("node:fs")?.statSync;
+    const found = stat?.(path);
+    return found && { device: found.dev, inode: found.ino ?? 0, size: found.size };
+  } catch (error) {
+    const { code } = error as { code?: string };
+    return code === "ENOENT" || code === "ENOTDIR" ? null : undefined;
+  }
+}
+
+const denoStat = (globalThis as {
+  Deno?: { statSync?(path: string): { readonly dev: number; readonly ino: number | null; readonly size: number } };
+}).Deno?.statSync;
+
 let cachedHostname: string | undefined;
 
 /** The machine's name, or `"unknown"` where the program may not ask. */

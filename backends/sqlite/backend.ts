@@ -14,6 +14,7 @@ import type { Connection, Durability } from "./connection.ts";
 import { inTransaction, isDatabase } from "./driver.ts";
 import { isMissingTable, translate } from "./errors.ts";
 import { examine } from "./examine.ts";
+import { byCodePoint } from "./handle.ts";
 import { type SqliteRow, toLockRow } from "./rows.ts";
 import { hasTable, schema } from "./schema.ts";
 import { type Statements, statementsFor } from "./statements.ts";
@@ -31,7 +32,7 @@ export class SqliteBackend implements Backend {
   readonly #taking: Taking;
   readonly #watching: Watching;
   #prepared: Promise<void> | undefined;
-  #dataVersion = -1;
+  #version: string | undefined;
 
   constructor(connection: Connection, table: string, migrate: boolean) {
     this.#connection = connection;
@@ -50,6 +51,13 @@ export class SqliteBackend implements Backend {
     { allOrNothing = false }: { readonly allOrNothing?: boolean } = {},
   ): Promise<AcquireAnswer[]> {
     const what = `acquire ${namesOf(requests)}`;
+    this.#connection.refuseTransaction(what);
+    const answers = await this.#acquire(what, requests, allOrNothing);
+    this.#connection.file?.check(what, false);
+    return answers;
+  }
+
+  async #acquire(what: string, requests: readonly AcquireRequest[], allOrNothing: boolean): Promise<AcquireAnswer[]> {
     if (!allOrNothing && this.#taking.expectsAllOf(requests)) {
       const all = await this.#write(what, "FULL", () => this.#taking.takeAll(requests), (all) => all !== undefined);
       if (all) return all;
@@ -58,42 +66,74 @@ export class SqliteBackend implements Backend {
     return foreseen ?? await this.#write(what, "FULL", () => this.#taking.take(requests, allOrNothing));
   }
 
-  renew(requests: readonly RenewRequest[]): Promise<(LockRow | undefined)[]> {
-    return this.#write(`renew ${namesOf(requests)}`, "FULL", () => {
+  async renew(requests: readonly RenewRequest[]): Promise<(LockRow | undefined)[]> {
+    const what = `renew ${namesOf(requests)}`;
+    const rows = await this.#write(what, "FULL", () => {
       const statement = this.#connection.prepare(this.#sql.renew);
       return requests.map(({ name, owner, from, add }) => {
         const row = statement.get(name, owner, String(from), add) as SqliteRow | undefined | null;
         return row ? toLockRow(row) : undefined;
       });
     });
+    this.#connection.file?.check(what, true);
+    return rows;
   }
 
   async release(targets: readonly Target[]): Promise<boolean[]> {
-    // A release that a power cut undoes is only a lock that expires: it need not reach the disk at once.
     const what = `release ${namesOf(targets)}`;
     const claims = targets.filter((target): target is Claim => target.owner !== null);
-    if (claims.length > 1 && claims.length === targets.length) {
-      const whole = await this.#write(what, "NORMAL", () => this.#taking.freeAll(claims), (whole) => whole);
-      if (whole) return targets.map(() => true);
+    try {
+      const released = await this.#release(what, targets, claims);
+      if (claims.length < targets.length) this.#watching.check();
+      this.#connection.file?.checkUnlessRecent(what);
+      return released;
+    } catch (error) {
+      if (claims.length < targets.length || !this.#connection.file?.ended) throw error;
+      return targets.map(() => false); // the locks were lost with the file
     }
-    return await this.#write(what, "NORMAL", () => this.#taking.free(targets));
   }
 
-  list({ names, prefix = "", includeExpired = false }: ListFilter): Promise<LockRow[]> {
-    return this.#read("list locks", () => {
-      const rows = names
+  async #release(what: string, targets: readonly Target[], claims: readonly Claim[]): Promise<boolean[]> {
+    const released = await this.#releaseShort(what, targets, claims);
+    const others = targets.filter((_, index) => !released[index]);
+    if (others.length === 0) return released;
+    const durably = (await this.#write(what, "FULL", () => this.#taking.free(others))).values();
+    return released.map((done) => done || durably.next().value!);
+  }
+
+  /**
+   * Releases leases with little time left, without waiting for the disk: a power failure that undoes this leaves a lock
+   * that expires soon.
+   */
+  async #releaseShort(what: string, targets: readonly Target[], claims: readonly Claim[]): Promise<boolean[]> {
+    if (targets.length === 1 || claims.length < targets.length) {
+      return await this.#write(what, "NORMAL", () => this.#taking.freeShort(targets));
+    }
+    const all = await this.#write(what, "NORMAL", () => this.#taking.freeAllShort(claims), (all) => all);
+    return targets.map(() => all);
+  }
+
+  async list({ names, prefix = "", includeExpired = false }: ListFilter): Promise<LockRow[]> {
+    const rows = await this.#read("list locks", () => {
+      const found = names
         ? this.#connection.prepare(this.#sql.listNames).all(JSON.stringify(names))
         : this.#connection.prepare(this.#sql.list).all(includeExpired ? 1 : 0, prefix);
-      return (rows as SqliteRow[]).map(toLockRow);
+      return (found as SqliteRow[]).map(toLockRow);
     });
+    this.#connection.file?.check("list locks", true);
+    return this.#connection.utf8 ? rows : rows.sort((one, two) => byCodePoint(one.name, two.name));
   }
 
-  clean(scope: "expired" | "all"): Promise<number> {
-    return this.#write(scope === "all" ? "remove every lock" : "clean up expired locks", "FULL", () => {
+  async clean(scope: "expired" | "all"): Promise<number> {
+    const what = scope === "all" ? "remove every lock" : "clean up expired locks";
+    const cleaned = await this.#write(what, "FULL", () => {
       const cleaned = this.#connection.run(this.#sql.clean, scope === "all" ? 1 : 0);
       this.#connection.run(this.#sql.sweep);
       return cleaned;
     });
+    this.#watching.check();
+    this.#connection.file?.check(what, true);
+    return cleaned;
   }
 
   async watch(name: string, wake: () => void): Promise<Disposable> {
@@ -107,6 +147,7 @@ export class SqliteBackend implements Backend {
     if (!isDatabase(client)) throw new TypeError(`Cannot ${what}: want the database handle of the open transaction`);
     if (inTransaction(client) === false) throw new TypeError(`Cannot ${what}: no transaction is open on the handle`);
     try {
+      this.#connection.file?.check(what, true);
       return Boolean(client.prepare(this.#sql.guard).get(name, owner));
     } catch (error) {
       throw translate(what, error);
@@ -115,7 +156,7 @@ export class SqliteBackend implements Backend {
 
   examine(): Promise<Finding[]> {
     const what = "examine the database";
-    return this.#connection.attempt(what, () => examine(this.#connection.database, this.#table));
+    return this.#connection.attempt(what, () => examine(this.#connection, this.#table));
   }
 
   // deno-lint-ignore require-await -- the interface is asynchronous, SQLite is not
@@ -136,7 +177,7 @@ export class SqliteBackend implements Backend {
   }
 
   async #prepare(what: string): Promise<void> {
-    const there = await this.#connection.attempt(what, () => hasTable(this.#connection.database, this.#table));
+    const there = await this.#connection.attempt(what, () => hasTable(this.#connection, this.#table));
     if (there) return;
     if (!this.#migrate) {
       throw new BackendError(
@@ -162,11 +203,14 @@ export class SqliteBackend implements Backend {
     throw error;
   }
 
+  /** `data_version` tells of commits on other connections only: on a lent handle others may commit beside us. */
   #changed(): boolean {
-    const row = this.#connection.prepare("PRAGMA data_version").get() as { data_version: number | bigint };
-    const version = Number(row.data_version);
-    const changed = version !== this.#dataVersion;
-    this.#dataVersion = version;
+    this.#connection.file?.check("wait for a lock", false);
+    const own = this.#connection.owned ? "" : " || '/' || total_changes()";
+    const row = this.#connection.prepare(`SELECT data_version${own} AS version FROM pragma_data_version`).get();
+    const version = String((row as { version: unknown }).version);
+    const changed = version !== this.#version;
+    this.#version = version;
     return changed;
   }
 }

@@ -63,8 +63,12 @@ export function isDatabase(value: unknown): value is SqliteDatabase {
 
 /** Whether a transaction is open on the handle; `undefined` when the driver does not tell. */
 export function inTransaction(database: SqliteDatabase): boolean | undefined {
-  const { isTransaction, inTransaction } = database as { isTransaction?: boolean; inTransaction?: boolean };
-  return isTransaction ?? inTransaction;
+  try {
+    const { isTransaction, inTransaction } = database as { isTransaction?: boolean; inTransaction?: boolean };
+    return isTransaction ?? inTransaction;
+  } catch {
+    return undefined; // it was closed, as the next statement says
+  }
 }
 
 /** The runtime's own SQLite. */

@@ -4,19 +4,37 @@
  * @module
  */
 import { BackendError, LockError, UnsupportedError } from "../../core/errors.ts";
-import { builtin } from "../../core/runtime.ts";
+import { findObstacle } from "./access.ts";
 
-/** Primary result codes (https://sqlite.org/rescode.html) that are told apart, with their name and a word of their sentence. */
+/**
+ * Primary result codes (https://sqlite.org/rescode.html) that are told apart, with their name, a word of their sentence,
+ * and whether a missing permission is a likely cause.
+ */
 const KINDS = [
   { code: 5, name: "SQLITE_BUSY", sentence: "database is locked", reason: "another process keeps it locked" },
   { code: 6, name: "SQLITE_LOCKED", sentence: "table is locked", reason: "another statement keeps the table locked" },
-  { code: 8, name: "SQLITE_READONLY", sentence: "readonly database", reason: "it is read-only" },
+  { code: 8, name: "SQLITE_READONLY", sentence: "readonly database", reason: "it is read-only", access: true },
   { code: 10, name: "SQLITE_IOERR", sentence: "disk i/o error", reason: "the disk failed" },
   { code: 11, name: "SQLITE_CORRUPT", sentence: "malformed", reason: "the file is corrupt" },
   { code: 13, name: "SQLITE_FULL", sentence: "disk is full", reason: "the disk is full" },
-  { code: 14, name: "SQLITE_CANTOPEN", sentence: "unable to open", reason: "the file cannot be opened" },
-  { code: 26, name: "SQLITE_NOTADB", sentence: "not a database", reason: "the file is not an SQLite database" },
+  { code: 14, name: "SQLITE_CANTOPEN", sentence: "unable to open", reason: "the file cannot be opened", access: true },
+  {
+    code: 23,
+    name: "SQLITE_AUTH",
+    sentence: "not authorized",
+    reason: "the authorizer of this handle does not allow it",
+  },
+  {
+    code: 26,
+    name: "SQLITE_NOTADB",
+    sentence: "not a database",
+    reason: "the file is not an SQLite database, or it is encrypted",
+  },
 ] as const;
+
+/** What drivers say of a handle that was closed. */
+const CLOSED =
+  /database (connection )?is not open|has closed|closed database|is closed|database is not open|finalized/i;
 
 type Kind = typeof KINDS[number];
 
@@ -53,13 +71,22 @@ function isInsideTransaction(error: unknown): boolean {
   return /within a transaction|inside a transaction/.test(String((error as DriverError)?.message));
 }
 
-/** The error of this library for one of the driver's. */
-export function translate(what: string, error: unknown): Error {
-  if (error instanceof LockError || error instanceof TypeError) return error;
+/** The error of this library for one of the driver's, on a database whose file may be known. */
+export function translate(what: string, error: unknown, path?: string): Error {
+  if (error instanceof LockError || (error instanceof TypeError && !CLOSED.test(error.message))) return error;
   if (isInsideTransaction(error)) return insideTransaction(what);
+  return new BackendError(`Cannot ${what}: ${reasonOf(error, path)}`, { cause: error, retryable: isBusy(error) });
+}
+
+/** What went wrong, as a clause. */
+function reasonOf(error: unknown, path: string | undefined): string {
   const kind = kindOf(error);
-  const reason = kind?.reason ?? String((error as DriverError)?.message ?? error);
-  return new BackendError(`Cannot ${what}: ${reason}`, { cause: error, retryable: isBusy(error) });
+  if (kind === undefined) {
+    const message = String((error as DriverError)?.message ?? error);
+    return CLOSED.test(message) ? `the program has closed the database handle (${message})` : message;
+  }
+  const obstacle = path !== undefined && "access" in kind ? findObstacle(path) : undefined;
+  return obstacle ?? kind.reason;
 }
 
 /** A lock is never written inside a transaction of the caller's, where a rollback would silently undo it. */
@@ -71,13 +98,6 @@ export function insideTransaction(what: string): UnsupportedError {
 
 /** The error for a file that could not be opened, with the likeliest reason. */
 export function openingError(path: string, error: unknown): BackendError {
-  const directory = path.replace(/[/\\]?[^/\\]*$/, "") || ".";
-  let reason = kindOf(error)?.reason ?? String((error as DriverError)?.message ?? error);
-  try {
-    const files = builtin<typeof import("node:fs")>("node:fs");
-    if (files && !files.existsSync(directory)) reason = `the directory ${JSON.stringify(directory)} does not exist`;
-  } catch {
-    // Without permission to look, the driver's own reason has to do.
-  }
+  const reason = findObstacle(path) ?? reasonOf(error, undefined);
   return new BackendError(`Cannot open database ${JSON.stringify(path)}: ${reason}`, { cause: error });
 }

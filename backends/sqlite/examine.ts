@@ -1,14 +1,14 @@
 import type { Finding } from "../../core/backend.ts";
-import type { SqliteDatabase } from "./driver.ts";
+import type { Connection } from "./connection.ts";
 import { hasTable } from "./schema.ts";
 
 /** The first column of the first row. */
-function valueOf(database: SqliteDatabase, sql: string): string {
+function valueOf(database: Connection, sql: string): string {
   return String(Object.values((database.prepare(sql).get() ?? {}) as object)[0]);
 }
 
 /** Looks at what matters for locks in an SQLite database. */
-export function examine(database: SqliteDatabase, table: string): Finding[] {
+export function examine(database: Connection, table: string): Finding[] {
   return [
     { what: "version", state: "ok", detail: `SQLite ${valueOf(database, "SELECT sqlite_version()")}` },
     journal(valueOf(database, "PRAGMA journal_mode")),
@@ -25,7 +25,7 @@ function journal(mode: string): Finding {
   return { what, state: "warning", detail: `mode "${mode}" instead of "wal"`, advice };
 }
 
-function tableThere(database: SqliteDatabase, table: string): Finding {
+function tableThere(database: Connection, table: string): Finding {
   const what = "table";
   const name = JSON.stringify(table);
   try {

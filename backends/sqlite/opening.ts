@@ -2,14 +2,25 @@ import type { Backend } from "../../core/backend.ts";
 import { offerEngine } from "../../core/offering.ts";
 import { SqliteBackend } from "./backend.ts";
 import { Connection } from "./connection.ts";
+import { DatabaseFile } from "./database_file.ts";
 import { isDatabase, openDatabase, type SqliteDatabase } from "./driver.ts";
+import { identify } from "../../core/runtime.ts";
 import { schema } from "./schema.ts";
 import { parseTarget, resolveOptions, type SqliteOptions } from "./target.ts";
 
-/** The file of the main database as SQLite itself has it; `undefined` for one in memory. */
-function fileOf(database: SqliteDatabase): string | undefined {
-  const all = database.prepare("PRAGMA database_list").all() as { name: string; file: string | null }[];
-  return all.find(({ name }) => name === "main")?.file || undefined;
+/** The path of the database that has the table, as SQLite itself has it; `undefined` for one in memory. */
+function fileOf(connection: Connection, table: string): string | undefined {
+  const [, schema = "main"] = table.split(".").reverse();
+  const sql = "SELECT name AS name, file AS file FROM pragma_database_list";
+  const all = connection.prepare(sql).all() as { name: string; file: string | null }[];
+  return all.find(({ name }) => name.toLowerCase() === schema.toLowerCase())?.file || undefined;
+}
+
+/** Watches over the file that was opened, unless the program may not look at it. */
+function watchFile(connection: Connection, path: string | undefined, file: string): DatabaseFile | undefined {
+  const shown = path !== undefined && /^([/\\]|[A-Za-z]:)/.test(path) ? path : file;
+  const opened = identify(shown);
+  return opened ? new DatabaseFile(shown, file, opened, () => connection.pragma("journal_mode") === "wal") : undefined;
 }
 
 /**
@@ -43,9 +54,15 @@ export async function sqliteBackend(target: string | SqliteDatabase, options: Sq
   const database = parsed.path === undefined ? target as SqliteDatabase : await openDatabase(parsed.path, driver);
   const connection = new Connection(database, parsed.path !== undefined, busyTimeout);
   try {
-    const file = fileOf(database);
-    const setUp = () => database.exec("PRAGMA journal_mode = WAL");
-    if (parsed.path !== undefined && file !== undefined) await connection.attempt(`open database "${file}"`, setUp);
+    const what = parsed.path === undefined
+      ? "use this database handle"
+      : `open database ${JSON.stringify(parsed.path)}`;
+    await connection.inspect(what);
+    const file = await connection.attempt(what, () => fileOf(connection, table));
+    if (file !== undefined) {
+      connection.file = watchFile(connection, parsed.path, file);
+      if (connection.owned) await connection.attempt(what, () => database.exec("PRAGMA journal_mode = WAL"));
+    }
     return new SqliteBackend(connection, table, migrate);
   } catch (error) {
     connection.close();

@@ -19,7 +19,7 @@ export interface SqliteRow {
   /** When it was last taken or renewed. */
   readonly updated_at: string;
   /** JSON text. */
-  readonly metadata: string | null;
+  readonly metadata: unknown;
   /** The clock of the statement. */
   readonly now: string;
 }
@@ -34,7 +34,12 @@ export function toLockRow(row: SqliteRow): LockRow {
     lockedUntil: row.locked_until === null ? null : Number(row.locked_until),
     createdAt: Number(row.created_at),
     updatedAt: Number(row.updated_at),
-    metadata: row.metadata,
+    metadata: typeof row.metadata === "string" ? row.metadata : textOf(row.metadata),
     now: Number(row.now),
   };
+}
+
+/** Text of a JSON column that the driver has parsed already; SQL's NULL stays `null`. */
+function textOf(metadata: unknown): string | null {
+  return metadata === null || metadata === undefined ? null : JSON.stringify(metadata);
 }

@@ -4,7 +4,7 @@
  * @module
  */
 import { BackendError } from "../../core/errors.ts";
-import type { SqliteDatabase } from "./driver.ts";
+import type { SqliteStatement } from "./driver.ts";
 
 /** Columns that the statements use, the name first. */
 export const COLUMNS = [
@@ -56,7 +56,7 @@ CREATE INDEX IF NOT EXISTS ${quoted([...attached, `${name}_held`].join("."))}
  * @returns Whether it is there.
  * @throws {BackendError} When it is there with other columns.
  */
-export function hasTable(database: SqliteDatabase, table: string): boolean {
+export function hasTable(database: { prepare(sql: string): SqliteStatement }, table: string): boolean {
   const [name, attached] = table.split(".").reverse();
   const pragma = `PRAGMA ${attached ? `"${attached}".` : ""}table_info("${name}")`;
   const columns = database.prepare(pragma).all() as { name: string; pk: number | bigint }[];

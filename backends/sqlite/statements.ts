@@ -15,10 +15,14 @@ const CLOCK = `(SELECT ${NOW} AS now)`;
 /** Rows that are held: not released, and not lapsed. */
 const LIVE = "owner IS NOT NULL AND (locked_until IS NULL OR locked_until > now)";
 
-/** What is read of a row; `now` must be in scope. */
-const ROW = `name, owner, CAST(token AS TEXT) AS token, locked_by, CAST(lock_process AS TEXT) AS lock_process,
-  CAST(locked_until AS TEXT) AS locked_until, CAST(created_at AS TEXT) AS created_at,
-  CAST(updated_at AS TEXT) AS updated_at, metadata, CAST(now AS TEXT) AS now`;
+/**
+ * What is read of a row; `now` must be in scope. Every column has its name said: SQLite promises none without `AS`, and
+ * `PRAGMA full_column_names` changes them.
+ */
+const ROW = `name AS name, owner AS owner, CAST(token AS TEXT) AS token, locked_by AS locked_by,
+  CAST(lock_process AS TEXT) AS lock_process, CAST(locked_until AS TEXT) AS locked_until,
+  CAST(created_at AS TEXT) AS created_at, CAST(updated_at AS TEXT) AS updated_at, metadata AS metadata,
+  CAST(now AS TEXT) AS now`;
 
 /** The same in RETURNING, where `updated_at` is the clock of that very statement. */
 const RETURNED = ROW.replace("CAST(now AS TEXT)", "CAST(updated_at AS TEXT)");
@@ -27,6 +31,12 @@ const RETURNED = ROW.replace("CAST(now AS TEXT)", "CAST(updated_at AS TEXT)");
 function select(table: string, condition: string): string {
   return `SELECT ${ROW} FROM ${quoted(table)}, ${CLOCK} WHERE owner IS NOT NULL AND ${condition}`;
 }
+
+/**
+ * A lease with at most so much time left (µs) may be released without waiting for the disk: when a power failure undoes
+ * the release, the name stays locked for that long, and no longer. A release of any other lock is durable.
+ */
+export const SHORT_LEASE_US = 900e6;
 
 /** What an acquisition writes over the row that is there: all but the name. */
 const REPLACE = `ON CONFLICT (name) DO UPDATE SET ${
@@ -60,8 +70,10 @@ export interface Statements {
   readonly renew: string;
   /** Frees a live lock, keeping its row. `(name, owner or NULL)` */
   readonly release: string;
-  /** The same of several acquisitions, so many of them, by a clock that was read. `(now, now, now, name, …, owner, …)` */
-  releaseAll(count: number): string;
+  /** The same for a lease that has at most `SHORT_LEASE_US` left. `(name, owner or NULL)` */
+  readonly releaseShort: string;
+  /** The same of several such leases, by a clock that was read. `(now, now, now, latest expiry, name, …, owner, …)` */
+  releaseAllShort(count: number): string;
   /** Keeps a live lock's row from changing until the caller's transaction ends. `(name, owner)` */
   readonly guard: string;
   /** Live rows by names. `(JSON array)` */
@@ -82,9 +94,10 @@ export function statementsFor(table: string): Statements {
     next: `
       SELECT CAST(coalesce(max(token + 1, now), now) AS TEXT) AS token, CAST(now AS TEXT) AS now
       FROM ${CLOCK} LEFT JOIN ${target} ON name = ? WHERE NOT (${LIVE})`,
+    // Without `'' ||` the result has the subtype of JSON, and @db/sqlite parses such a column by itself.
     nextOfAll: `
       WITH clock AS MATERIALIZED ${CLOCK}
-      SELECT json_group_array(json_array(wish.key, CAST(coalesce(max(token + 1, now), now) AS TEXT)))
+      SELECT '' || json_group_array(json_array(wish.key, CAST(coalesce(max(token + 1, now), now) AS TEXT)))
           FILTER (WHERE NOT (${LIVE})) AS tokens, CAST(now AS TEXT) AS now
       FROM json_each(?) AS wish JOIN clock LEFT JOIN ${target} ON name = wish.value`,
     now: `SELECT CAST(now AS TEXT) AS now FROM ${CLOCK}`,
@@ -110,9 +123,13 @@ export function statementsFor(table: string): Statements {
     release: `
       UPDATE ${target} SET owner = NULL, locked_until = ${NOW}, updated_at = ${NOW}
       WHERE name = ? AND owner = coalesce(?, owner) AND (locked_until IS NULL OR locked_until > ${NOW})`,
-    releaseAll: forEachCount((count) => `
+    releaseShort: `
+      UPDATE ${target} SET owner = NULL, locked_until = ${NOW}, updated_at = ${NOW}
+      WHERE name = ? AND owner = coalesce(?, owner)
+        AND locked_until - ${NOW} BETWEEN 1 AND ${SHORT_LEASE_US}`,
+    releaseAllShort: forEachCount((count) => `
       UPDATE ${target} SET owner = NULL, locked_until = ?, updated_at = ?
-      WHERE (locked_until IS NULL OR locked_until > ?) AND name IN (${places(count)}) AND owner IN (${places(count)})`),
+      WHERE locked_until > ? AND locked_until <= ? AND name IN (${places(count)}) AND owner IN (${places(count)})`),
     guard: `
       UPDATE ${target} SET owner = owner WHERE name = ? AND owner = ?
         AND (locked_until IS NULL OR locked_until > (SELECT now FROM ${CLOCK}))

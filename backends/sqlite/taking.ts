@@ -9,7 +9,7 @@ import { BackendError } from "../../core/errors.ts";
 import { freshRow } from "../../core/fresh_row.ts";
 import type { Connection } from "./connection.ts";
 import { type SqliteRow, toLockRow } from "./rows.ts";
-import { type Statements, TOGETHER } from "./statements.ts";
+import { SHORT_LEASE_US, type Statements, TOGETHER } from "./statements.ts";
 
 /** What a free name shall have next, by the place of the request. */
 interface Looked {
@@ -73,7 +73,8 @@ export class Taking {
     this.#hadAll = taken === requests.length;
     if (!this.#hadAll) return undefined;
     const fence = BigInt(token);
-    return requests.map((request) => ({ granted: true, row: freshRow(request, fence, now) }));
+    const lifeline = this.#connection.file;
+    return requests.map((request) => ({ granted: true, row: freshRow(request, fence, now), lifeline }));
   }
 
   /** Takes what is free, or all or nothing, inside a write transaction. */
@@ -90,18 +91,24 @@ export class Taking {
     return answers;
   }
 
-  /** Frees each, inside a write transaction, and answers which were there. */
+  /** Releases each lock that is held, inside a write transaction, and returns which were. */
   free(targets: readonly Target[]): boolean[] {
     return targets.map(({ name, owner }) => this.#connection.run(this.#sql.release, name, owner) > 0);
   }
 
-  /** Frees all, inside a write transaction; `false` when one was gone: their number alone does not tell which. */
-  freeAll(claims: readonly Claim[]): boolean {
+  /** The same for leases with little time left, whose release need not be durable; leaves other locks alone. */
+  freeShort(targets: readonly Target[]): boolean[] {
+    return targets.map(({ name, owner }) => this.#connection.run(this.#sql.releaseShort, name, owner) > 0);
+  }
+
+  /** The same for many; `false` when one was gone or has more time left: their number alone does not say which. */
+  freeAllShort(claims: readonly Claim[]): boolean {
     const now = this.#clock();
     let freed = 0;
     for (const some of inPortions(claims)) {
-      const parameters = [now, now, now, ...some.map(({ name }) => name), ...some.map(({ owner }) => owner)];
-      freed += this.#connection.run(this.#sql.releaseAll(some.length), ...parameters);
+      const times = [now, now, now, now + SHORT_LEASE_US];
+      const parameters = [...times, ...some.map(({ name }) => name), ...some.map(({ owner }) => owner)];
+      freed += this.#connection.run(this.#sql.releaseAllShort(some.length), ...parameters);
     }
     return freed === claims.length;
   }
@@ -123,7 +130,7 @@ export class Taking {
   #known(request: AcquireRequest): AcquireAnswer | undefined {
     const row = this.peek(request.name);
     if (row === undefined) return undefined;
-    if (row.owner === request.owner) return { granted: true, row: toLockRow(row) };
+    if (row.owner === request.owner) return { granted: true, row: toLockRow(row), lifeline: this.#connection.file };
     return { granted: false, holder: toLockRow(row) };
   }
 
@@ -136,7 +143,7 @@ export class Taking {
     if (!next) return undefined;
     const row = freshRow(request, BigInt(next.token), Number(next.now));
     this.#connection.run(this.#sql.acquire(1), ...valuesOf(request, row));
-    return { granted: true, row };
+    return { granted: true, row, lifeline: this.#connection.file };
   }
 
   /** The same for many: one look at all, and few statements. */
@@ -154,15 +161,19 @@ export class Taking {
     this.#hadAll = rows.size === requests.length;
     return requests.map((request, index) => {
       const row = rows.get(index);
-      return row ? { granted: true, row } : this.#takeOne(request);
+      return row ? { granted: true, row, lifeline: this.#connection.file } : this.#takeOne(request);
     });
   }
 
   /** One answer about all names: a row for each would cost three times as much. */
   #look(requests: readonly AcquireRequest[]): Looked {
     const names = JSON.stringify(requests.map(({ name }) => name));
-    const { now, tokens } = this.#connection.prepare(this.#sql.nextOfAll).get(names) as { now: string; tokens: string };
-    return { now: Number(now), tokens: new Map(JSON.parse(tokens) as [number, string][]) };
+    const { now, tokens } = this.#connection.prepare(this.#sql.nextOfAll).get(names) as {
+      now: string;
+      tokens: string | [number, string][];
+    };
+    // Some drivers parse what looks like JSON by themselves.
+    return { now: Number(now), tokens: new Map(typeof tokens === "string" ? JSON.parse(tokens) : tokens) };
   }
 }
 

@@ -12,13 +12,13 @@ const LOOK_LAST = 15;
 
 /** What is asked of the database on each look. */
 export interface Looks {
-  /** Whether another connection has committed since the last look. */
+  /** Whether there was a commit since the last look: on another connection, or by another user of a lent handle. */
   changed(): boolean;
   /** Whether nobody holds the name. */
   isFree(name: string): boolean;
 }
 
-/** Notices commits of other connections, for as long as somebody waits. */
+/** Notices commits of other clients, for as long as somebody waits. */
 export class Watching {
   readonly #looks: Looks;
   readonly #waiters = new Map<string, Set<() => void>>();
@@ -41,6 +41,11 @@ export class Watching {
         if (this.#waiters.size === 0) this.#stop();
       },
     };
+  }
+
+  /** Looks now: this very connection may have freed names, of which nothing else tells. */
+  check(): void {
+    if (this.#waiters.size > 0) this.#wakeFree();
   }
 
   /** Wakes everybody: what they wait for cannot come any more, and their next try says why. */
@@ -72,6 +77,14 @@ export class Watching {
     try {
       if (!this.#looks.changed()) return;
       this.#pause = LOOK_FIRST;
+    } catch {
+      return this.#wake(() => true); // their next try says what is wrong
+    }
+    this.#wakeFree();
+  }
+
+  #wakeFree(): void {
+    try {
       this.#wake((name) => this.#looks.isFree(name));
     } catch {
       this.#wake(() => true); // their next try says what is wrong

@@ -4,6 +4,7 @@
  * @module
  */
 import type { SqliteDatabase } from "@lockmgr/lockmgr/sqlite";
+import { dbSqlite } from "./stand_ins.ts";
 
 /** A driver whose handles are accepted. */
 export interface Driver {
@@ -28,8 +29,47 @@ function driver(name: string, constructor: (module: never) => new (path: string)
 /** The shapes: the one of the runtimes themselves, Bun's own, and that of better-sqlite3, which libsql has as well. */
 export const drivers: readonly Driver[] = [
   driver("node:sqlite", (module: typeof import("node:sqlite")) => module.DatabaseSync),
+  {
+    name: "node:sqlite with returnArrays and readBigInts",
+    async open(path) {
+      const { DatabaseSync } = await import("node:sqlite");
+      const database = new DatabaseSync(path, { returnArrays: true, readBigInts: true } as object);
+      database.exec("PRAGMA journal_mode = WAL");
+      return database;
+    },
+  },
+  {
+    name: "a stand-in for @db/sqlite",
+    open(path) {
+      const database = dbSqlite(path);
+      database.exec("PRAGMA journal_mode = WAL");
+      return Promise.resolve(database);
+    },
+  },
   driver("libsql", (module: { default: new (path: string) => SqliteDatabase }) => module.default),
+  {
+    name: "libsql with safe integers",
+    async open(path) {
+      const { default: Database } = await import("libsql");
+      const database = new Database(path);
+      database.defaultSafeIntegers(true);
+      database.exec("PRAGMA journal_mode = WAL");
+      return database as unknown as SqliteDatabase;
+    },
+  },
   ...("Bun" in globalThis
-    ? [driver("bun:sqlite", (module: { Database: new (path: string) => SqliteDatabase }) => module.Database)]
+    ? [
+      driver("bun:sqlite", (module: { Database: new (path: string) => SqliteDatabase }) => module.Database),
+      {
+        name: "bun:sqlite with safeIntegers and strict",
+        async open(path: string) {
+          const module = "bun:sqlite";
+          const { Database } = await import(module);
+          const database = new Database(path, { create: true, readwrite: true, safeIntegers: true, strict: true });
+          database.exec("PRAGMA journal_mode = WAL");
+          return database;
+        },
+      },
+    ]
     : []),
 ];

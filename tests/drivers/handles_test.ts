@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { type Backend, getLock, isLocked, LockLost, tryLock, UnsupportedError } from "@lockmgr/lockmgr";
+import { type Backend, getLock, isLocked, LockLost, setLock, tryLock, UnsupportedError } from "@lockmgr/lockmgr";
 import { sqliteBackend, type SqliteDatabase } from "@lockmgr/lockmgr/sqlite";
 import assert from "node:assert/strict";
 import { mkdtemp, rm } from "node:fs/promises";
@@ -56,6 +56,22 @@ for (const driver of drivers) {
     const again = await getLock("jobs", { backend, expires: 0 });
     assert.equal(again.lockedUntil, null);
     assert(again.token > lock.token);
+  });
+
+  on(driver, "many names are taken and released together", async (_database, backend) => {
+    const names = Array.from({ length: 50 }, (_, index) => `job ${index}`);
+    await getLock(names[7], { backend });
+    for (let round = 0; round < 2; round++) {
+      const locks = await Promise.all(names.map((name) => tryLock(name, { backend, metadata: [name], expires: 60 })));
+      assert.deepEqual(locks.map((lock) => lock === undefined), names.map((_, index) => index === 7));
+      assert.deepEqual((await locks[49]!.refresh()).metadata, [names[49]]);
+      assert.deepEqual(
+        await Promise.all(locks.map((lock) => lock?.unlock() ?? false)),
+        names.map((_, index) => index !== 7),
+      );
+    }
+    const { counts } = await setLock([...names, ...names], { backend });
+    assert.deepEqual(counts, { created: 49, renewed: 51, skipCreate: 0, skipRenew: 0 });
   });
 
   on(driver, "two handles exclude each other, and one waits for the other", async (_database, backend, open) => {

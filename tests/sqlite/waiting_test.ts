@@ -1,0 +1,74 @@
+/**
+ * What ends a wait although no other connection commits: this very connection did, or another user of its handle.
+ *
+ * @module
+ */
+import { type Backend, cleanLocks, connect, getLock, type Lock, resetLocks, setLock, unlock } from "@lockmgr/lockmgr";
+import { sqliteBackend, type SqliteDatabase } from "@lockmgr/lockmgr/sqlite";
+import assert from "node:assert/strict";
+import { DatabaseSync } from "node:sqlite";
+import { test } from "../harness.ts";
+import { place } from "./place.ts";
+
+/** What frees the name "jobs", of which `lock` is the handle. */
+const ENDINGS: Record<string, (lock: Lock, other: Backend) => Promise<unknown>> = {
+  "a release": (lock) => lock.unlock(),
+  "a release by name": (_lock, other) => unlock("jobs", { backend: other }),
+  "resetLocks": (_lock, other) => resetLocks({ backend: other }),
+  "cleanLocks after the expiry": async (lock, other) => {
+    while (!lock.expired) await new Promise((resolve) => setTimeout(resolve, 5));
+    await cleanLocks({ backend: other });
+  },
+  "the expiry": () => Promise.resolve(),
+  "setLock of another name and a release": async (lock, other) => {
+    await setLock("others", { backend: other });
+    await lock.unlock();
+  },
+};
+
+/** A wait for a name that is held ends soon after what frees it; without a wake-up it would end at its deadline. */
+async function endsSoon(ending: string, holder: Backend, waiter: Backend, by: Backend): Promise<void> {
+  const expires = /expiry/.test(ending) ? 0.05 : 600;
+  const lock = await getLock("jobs", { backend: holder, expires });
+  const waiting = getLock("jobs", { backend: waiter, wait: 60 });
+  await Promise.race([waiting, new Promise((resolve) => setTimeout(resolve, 5))]); // the wait is under way
+  await ENDINGS[ending](lock, by);
+  const since = performance.now();
+  const granted = await waiting;
+  const took = performance.now() - since;
+  assert(took < 5_000, `${ending}: granted after ${took} ms`);
+  await granted.unlock();
+}
+
+for (const ending of Object.keys(ENDINGS)) {
+  test(`sqlite: ${ending} through one backend ends a wait of the same backend`, async () => {
+    await using somewhere = await place();
+    for (const target of [somewhere.path, ":memory:"]) {
+      await using backend = await connect(target);
+      await endsSoon(ending, backend, backend, backend);
+    }
+  });
+
+  test(`sqlite: ${ending} through one backend ends a wait of another on the same handle`, async () => {
+    await using somewhere = await place();
+    for (const target of [somewhere.path, ":memory:"]) {
+      using database = new DatabaseSync(target);
+      await using one = await sqliteBackend(database as SqliteDatabase);
+      await using two = await sqliteBackend(database as SqliteDatabase);
+      await endsSoon(ending, one, two, one);
+      await endsSoon(ending, two, two, one);
+    }
+  });
+}
+
+test("sqlite: what a program deletes through its own handle ends a wait", async () => {
+  using database = new DatabaseSync(":memory:");
+  await using backend = await sqliteBackend(database as SqliteDatabase);
+  await getLock("jobs", { backend });
+  const waiting = getLock("jobs", { backend, wait: 60 });
+  await new Promise((resolve) => setTimeout(resolve, 5));
+  database.exec("DELETE FROM lockmgr_locks");
+  const since = performance.now();
+  await waiting;
+  assert(performance.now() - since < 5_000);
+});
