@@ -35,6 +35,7 @@ export class Connection {
   readonly owned: boolean;
   /** The file of the lock table, where it is in a file that can be looked at. */
   file: DatabaseFile | undefined;
+  readonly #path: string | undefined;
   readonly #busyTimeout: number;
   readonly #prepared = new Map<string, SqliteStatement>();
   #arrays = false;
@@ -42,9 +43,12 @@ export class Connection {
   #synchronous: Durability | undefined;
   #closed = false;
 
-  constructor(database: SqliteDatabase, owned: boolean, busyTimeout: number) {
+  /** Made for a handle that was opened here from `path`, or for a lent one without it. */
+  constructor(database: SqliteDatabase, path: string | undefined, busyTimeout: number) {
+    const owned = path !== undefined;
     this.database = database;
     this.owned = owned;
+    this.#path = path;
     this.#busyTimeout = busyTimeout * 1e3;
     if (owned) database.exec(`PRAGMA busy_timeout = 0; PRAGMA journal_size_limit = ${JOURNAL_SIZE_LIMIT}`);
   }
@@ -149,7 +153,7 @@ export class Connection {
     } catch (gone) {
       return gone as Error;
     }
-    return translate(what, error, this.file?.path);
+    return translate(what, error, this.file?.path ?? this.#path);
   }
 
   #requireWritable(what: string): void {

@@ -52,7 +52,7 @@ export async function sqliteBackend(target: string | SqliteDatabase, options: Sq
     throw new TypeError("Cannot use this as an SQLite database: want a path or an open database handle");
   }
   const database = parsed.path === undefined ? target as SqliteDatabase : await openDatabase(parsed.path, driver);
-  const connection = new Connection(database, parsed.path !== undefined, busyTimeout);
+  const connection = new Connection(database, parsed.path, busyTimeout);
   try {
     const what = parsed.path === undefined
       ? "use this database handle"

@@ -215,3 +215,18 @@ test("sqlite: files that may not be read are an error", async () => {
   await chmod(somewhere.path, 0);
   await assert.rejects(take(somewhere.path), BackendError);
 });
+
+test("sqlite: a user who may not write is told which file or directory", async () => {
+  if (process.getuid?.() === 0) return; // root may write everything
+  await using somewhere = await place();
+  const { path, directory } = somewhere;
+  {
+    await using backend = await connect(path);
+    await listLocks({ backend });
+  }
+  await chmod(directory, 0o555);
+  const says = /this user may not create files in the directory ".*"; every user/;
+  await assert.rejects(take(path), backendError(says)).finally(() => chmod(directory, 0o755));
+  await chmod(path, 0o444);
+  await assert.rejects(take(path), backendError(/this user may not write the file ".*locks\.db"; every user/));
+});
