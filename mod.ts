@@ -17,7 +17,7 @@
  * @module
  */
 export type * from "./core/backend.ts";
-export { connect, type ConnectOptions, schemaOf, setDefaultBackend } from "./core/connect.ts";
+export { connect, type ConnectOptions, describeTarget, schemaOf, setDefaultBackend } from "./core/connect.ts";
 export * from "./core/errors.ts";
 export type { Grant } from "./core/holding.ts";
 export { Lock } from "./core/lock.ts";

@@ -51,7 +51,7 @@ export async function main(args: readonly string[]): Promise<number> {
   try {
     await program.parseAsync([...args], { from: "user" });
   } catch (error) {
-    exitCode = report(error, flagsOf(program, args), passesOutput ? writeError : writeOut);
+    exitCode = await report(error, flagsOf(program, args), passesOutput ? writeError : writeOut);
   }
   try {
     const unwritten = await stopping.outcomeOf(flushed(), FLUSHING);
@@ -120,18 +120,21 @@ async function close(backend: Backend): Promise<void> {
 }
 
 /** Tells what went wrong, and answers the exit code. */
-function report(error: unknown, flags: GlobalFlags, writeDocument: (text: string) => void): number {
+async function report(
+  error: unknown,
+  flags: GlobalFlags,
+  writeDocument: (text: string) => void,
+): Promise<number> {
   if (error instanceof CommanderError && error.exitCode === 0) return EXIT.done;
   if (error instanceof Stopped) return exitCodeOf(error.signal);
   const failure = error instanceof CommanderError ? usageFailure(error) : failureOf(error);
   const redact = redactor([targetOf(flags)]);
   const paint = paints(wantsColour(process.stderr));
+  const database = failure.ofDatabase ? await targetInWords(flags) : "";
   const told = failure.expected || failure.message === "" ? [] : [
     `${paint.bad("lockmgr:")} ${visibleLines(redact(failure.message))}`,
     ...failure.lock ? [`  ${visible(redact(String(failure.lock)))}`] : [],
-    ...failure.ofDatabase && isServer(targetOf(flags))
-      ? [`  The database is ${visible(redact(targetInWords(flags)))}.`]
-      : [],
+    ...failure.ofDatabase && isServer(database) ? [`  The database is ${visible(redact(database))}.`] : [],
     ...failure.advice ? [`  ${visibleLines(redact(failure.advice))}`] : [],
   ];
   for (const line of told) writeError(line);
@@ -141,8 +144,8 @@ function report(error: unknown, flags: GlobalFlags, writeDocument: (text: string
 }
 
 /** Whether it is the URL of a server: of a file the message itself says which it is. */
-function isServer(target: string | undefined): boolean {
-  return target !== undefined && /^[a-z]+:\/\//.test(target);
+function isServer(database: string): boolean {
+  return /^[a-z]+:\/\//.test(database);
 }
 
 function documentOf({ code, message, advice, lock }: Failure, redact: (text: string) => string): object {
@@ -172,10 +175,18 @@ function otherWordFor(message: string): string | undefined {
   return Object.hasOwn(OTHER_WORDS, word) ? `Did you mean ${OTHER_WORDS[word]}?` : undefined;
 }
 
+/** The parser quotes what it does not know: a URL in the wrong place would be shown with its password. */
+function withoutValues(message: string): string {
+  return message.replace(/'([^]*)'/g, (quoted, word: string) => {
+    if (!/[@=]|:[/\\]|:.*:/.test(word)) return quoted;
+    return /^--?[A-Za-z]/.test(word) ? `'${/^--?[A-Za-z-]*/.exec(word)![0]}…'` : "'***'";
+  });
+}
+
 /** What the parser found wrong, with the capital and without the prefix it gives. */
 function usageFailure({ code, message }: CommanderError): Failure {
   if (code === "commander.help") return { exitCode: EXIT.usage, code: "USAGE", message: "" }; // the help was shown
-  const [first, suggestion] = message.replace(/^error: /, "").split("\n");
+  const [first, suggestion] = withoutValues(message.replace(/^error: /, "")).split("\n");
   const sentence = (first.charAt(0).toUpperCase() + first.slice(1)).replace(/\.$/, "");
   const other = code.startsWith("commander.unknown") ? otherWordFor(message) : undefined;
   const advice = [other ?? suggestion?.replace(/^\((.*)\)$/, "$1"), '"lockmgr --help" shows what there is.'].filter(

@@ -1,4 +1,4 @@
-import { type Backend, connect, type ConnectOptions, Lock, type LockRecord } from "../mod.ts";
+import { type Backend, connect, type ConnectOptions, describeTarget, Lock, type LockRecord } from "../mod.ts";
 import type { Context, GlobalFlags, OpenOptions } from "./command.ts";
 import { environment } from "./host.ts";
 
@@ -17,11 +17,15 @@ export function targetOf(flags: GlobalFlags): string | undefined {
   return flags.url ?? environment("LOCKMGR_URL");
 }
 
-/** Where the locks are kept and who said so, in words. The URL is as it was given: a password in it is not hidden yet. */
-export function targetInWords(flags: GlobalFlags): string {
+/** Which database keeps the locks and what named it, in words without user, password and parameters. */
+export async function targetInWords(flags: GlobalFlags): Promise<string> {
   const target = targetOf(flags);
-  if (target === undefined) return "an SQLite file in the state directory (the default)";
-  return `${target} (from ${flags.url === undefined ? "LOCKMGR_URL" : "--url"})`;
+  const source = target === undefined ? "the default" : `from ${flags.url === undefined ? "LOCKMGR_URL" : "--url"}`;
+  try {
+    return `${await describeTarget(target)} (${source})`;
+  } catch {
+    return `not a database that can be named (${source})`; // the error of opening it says why
+  }
 }
 
 /** Opens the database that holds the locks. */

@@ -1,28 +1,31 @@
 /**
- * Keeps passwords out of everything that is printed, whoever wrote the sentence.
+ * Keeps passwords out of everything that is printed. Errors of the library have none; a lock's name or another
+ * program's message may.
  *
  * @module
  */
 
-/** The user's part of a URL, with a password in it. */
-const IN_URL = /([a-z][a-z0-9+.-]*:\/\/[^\s:/?#@]*):[^\s/?#]*@/gi;
-/** A password among a URL's parameters. */
-const IN_QUERY = /([?&](?:password|passwd|pwd|sslpassword)=)[^\s&#"']*/gi;
+/** The user's part of a URL, up to the last `@` of the word: a password may have every character unescaped. */
+const IN_URL = /([a-z][a-z0-9+.-]*:[/\\]{2})[^\s"']*@/gi;
+/** A password among parameters or keywords. */
+const IN_QUERY = /((?:password|passwd|pwd|sslpassword|passphrase)\s*=\s*)[^\s&#"';]*/gi;
 
 const HIDDEN = "***";
 
-/** The passwords of a URL as it may be told of: as written, and decoded. */
-function passwordsOf(url: string): string[] {
+/** What stands in the texts of a URL that must not be shown, as written and decoded: read without any rules. */
+function secretsOf(url: string): string[] {
   const found = new Set<string>();
-  const userInfo = /^[a-z][a-z0-9+.-]*:\/\/([^/?#]*)@/i.exec(url)?.[1];
-  const colon = userInfo?.indexOf(":") ?? -1;
-  if (userInfo !== undefined && colon >= 0) found.add(userInfo.slice(colon + 1));
-  for (const [, value] of url.matchAll(/[?&](?:password|passwd|pwd|sslpassword)=([^&#]*)/gi)) found.add(value);
-  for (const password of [...found]) {
+  const [, userinfo = ""] = /:[/\\]{2}([^]*)@/.exec(url) ?? [];
+  const colon = userinfo.indexOf(":");
+  if (colon >= 0) found.add(userinfo.slice(colon + 1));
+  for (const [, value] of url.matchAll(/(?:password|passwd|pwd|sslpassword|passphrase)\s*=\s*([^\s&#"';]*)/gi)) {
+    found.add(value);
+  }
+  for (const secret of [...found]) {
     try {
-      found.add(decodeURIComponent(password));
+      found.add(decodeURIComponent(secret));
     } catch {
-      // Not percent-encoded after all: it is told of as it stands, if at all.
+      // Not percent-encoded after all: it is hidden as it stands.
     }
   }
   found.delete("");
@@ -31,11 +34,11 @@ function passwordsOf(url: string): string[] {
 
 /** Makes a function that takes the passwords of these URLs, and of any other URL, out of a text. */
 export function redactor(urls: readonly (string | undefined)[]): (text: string) => string {
-  const passwords = urls.flatMap((url) => url === undefined ? [] : passwordsOf(url));
+  const secrets = urls.flatMap((url) => url === undefined ? [] : secretsOf(url));
   return (text) => {
-    let clean = text.replace(IN_URL, `$1:${HIDDEN}@`).replace(IN_QUERY, `$1${HIDDEN}`);
-    // One of one or two characters is part of too many words; those two forms above catch it where it matters.
-    for (const password of passwords) if (password.length > 2) clean = clean.replaceAll(password, HIDDEN);
+    let clean = text.replace(IN_URL, `$1${HIDDEN}@`).replace(IN_QUERY, `$1${HIDDEN}`);
+    // One of one or two characters is part of too many words; the two forms above hide it where it matters.
+    for (const secret of secrets) if (secret.length > 2) clean = clean.replaceAll(secret, HIDDEN);
     return clean;
   };
 }

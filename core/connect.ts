@@ -37,10 +37,12 @@ export interface ConnectOptions extends BackendSettings {
  * ```
  *
  * @param target `sqlite:PATH`, `sqlite::memory:`, a bare path, or the URL of a server (`postgres:`, `postgresql:`,
- * `mysql:`, `mariadb:`); without one an SQLite file in the user's state directory, the same for all programs.
+ * `mysql:`, `mariadb:`). Without one: the environment variable `LOCKMGR_URL`, else an SQLite file in the user's state
+ * directory, the same for all programs; `LOCKMGR_URL=required` forbids that file.
  * @param options How locks are kept, in which table, and the engine's own options; they win over those in the URL.
  * @returns The backend; disposal closes what was opened for it.
- * @throws {TypeError} For a scheme or an option that nobody knows, before anything is opened.
+ * @throws {TypeError} For a target that is none of these, an unknown option or an unknown parameter in the URL, before
+ * anything is opened. No error shows the user, the password or a parameter's value.
  * @throws {UnsupportedError} For a mode that the engine does not have.
  * @throws {BackendError} When the database cannot be opened.
  */
@@ -66,6 +68,27 @@ export function connect(target?: string | URL, options: ConnectOptions = {}): Pr
  */
 export function schemaOf(target?: string | URL, options: Pick<ConnectOptions, "table"> = {}): Promise<string> {
   return atWork(({ schemaFor }) => schemaFor(target, options));
+}
+
+/**
+ * Returns the database that {@linkcode connect} would open, as it may be shown: scheme, host, port and database, or the
+ * path of the file. Nothing is opened.
+ *
+ * @example
+ * ```ts
+ * import { describeTarget } from "@lockmgr/lockmgr";
+ * import assert from "node:assert/strict";
+ *
+ * const shown = await describeTarget("postgres://app:secret@db.example.org:5432/app?sslmode=require");
+ * assert.equal(shown, "postgres://db.example.org:5432/app");
+ * ```
+ *
+ * @param target As for {@linkcode connect}; without one, the default database.
+ * @throws {TypeError} For what is no target.
+ * @throws {BackendError} When there is no default database.
+ */
+export function describeTarget(target?: string | URL): Promise<string> {
+  return atWork(({ describeFor }) => describeFor(target));
 }
 
 let chosen: Backend | undefined;
@@ -101,7 +124,7 @@ export function givenBackend(options: BackendOptions): Backend | undefined {
 export function backendOf(options: BackendOptions): Backend | Promise<Backend> {
   const given = givenBackend(options);
   if (given) return given;
-  const target = environment("LOCKMGR_URL") || undefined;
+  const target = environment("LOCKMGR_URL")?.trim() || undefined;
   if (opened === undefined || opened.target !== target) {
     const backend = connect(target);
     const attempt = opened = { target, backend };

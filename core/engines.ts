@@ -13,6 +13,8 @@ export interface Engine {
   open(target: string, options: ConnectOptions): Backend | Promise<Backend>;
   /** The statements that make a table. */
   schema(table: string): string;
+  /** The schema that a URL's parameters put an unqualified table in. */
+  schemaIn?(parameters: ReadonlyMap<string, string>): string | undefined;
 }
 
 /** The engines' folders by the schemes of their URLs. */
@@ -28,19 +30,17 @@ const ENGINES: Record<string, string> = {
 /** The engines that are there, by their folders. */
 export const offered: Map<string, Engine> = new Map();
 
+/** The schemes that are known, with their colons. */
+export function schemes(): readonly string[] {
+  return Object.keys(ENGINES);
+}
+
 /**
- * The engine that a scheme stands for.
+ * Returns the engine of a known scheme.
  *
- * @throws {TypeError} For a scheme that nobody knows.
  * @throws {BackendError} When the engine's module cannot be loaded.
  */
 export async function engineFor(scheme: string): Promise<Engine> {
-  if (!Object.hasOwn(ENGINES, scheme)) {
-    const known = Object.keys(ENGINES).join(" ");
-    throw new TypeError(
-      `Cannot connect by ${JSON.stringify(scheme)}: want one of ${known}, or the path of an SQLite file`,
-    );
-  }
   const name = ENGINES[scheme];
   if (!offered.has(name)) await load(`../backends/${name}/mod`, name);
   return offered.get(name)!;

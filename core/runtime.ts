@@ -83,17 +83,32 @@ export function hostname(): string {
   return cachedHostname;
 }
 
-/** The home directory, as the environment has it. */
-function home(): string {
-  return environment("HOME") ?? environment("USERPROFILE") ??
-    builtin<{ homedir(): string }>("node:os")?.homedir() ?? ".";
+/** Whether paths begin with a drive. */
+export function isWindows(): boolean {
+  return host()?.platform === "win32";
 }
 
-/** Where programs of this user keep what should outlive them, by the custom of the system. */
+/**
+ * Returns the home directory, as the environment has it.
+ *
+ * @throws {Error} When there is none, as for a user without an entry in the password database.
+ */
+function home(): string {
+  const found = environment("HOME") || environment("USERPROFILE") ||
+    builtin<{ homedir(): string | null }>("node:os")?.homedir();
+  if (!found) throw new Error("this user has no home directory");
+  return found;
+}
+
+/**
+ * Returns where programs of this user keep their state, by the custom of the system.
+ *
+ * @throws {Error} When the user has no home directory, or it cannot be found out.
+ */
 export function stateDirectory(): string {
   switch (host()?.platform) {
     case "win32":
-      return `${environment("LOCALAPPDATA") ?? `${home()}\\AppData\\Local`}\\lockmgr`;
+      return `${environment("LOCALAPPDATA") || `${home()}\\AppData\\Local`}\\lockmgr`;
     case "darwin":
       return `${home()}/Library/Application Support/lockmgr`;
     default:

@@ -75,28 +75,43 @@ export function refuseUnknown(engine: string, options: object, known: readonly s
   }
 }
 
+/** What the values of those parameters may be. Errors show no value: a URL's may be a secret in the wrong place. */
+const VALUES: Readonly<Record<string, { readonly matches: RegExp; readonly wanted: string }>> = {
+  lockmgr_mode: { matches: new RegExp(`^(?:${MODES.join("|")})$`), wanted: '"lease", "session" or "hybrid"' },
+  lockmgr_table: {
+    matches: TABLE,
+    wanted: 'letters, digits and "_", at most 63, with or without a schema',
+  },
+  lockmgr_migrate: { matches: /^(?:true|false)$/, wanted: "true or false" },
+};
+
 /**
  * Takes lockmgr's own parameters out of a URL's and returns them as settings; the rest is the engine's.
  *
- * @throws {TypeError} For an unknown parameter that begins with `lockmgr_`, or `lockmgr_migrate` that is no boolean.
+ * @throws {TypeError} For an unknown parameter that begins with `lockmgr`, or a value that cannot be.
  */
-export function takeSettings(parameters: URLSearchParams): BackendSettings {
-  for (const key of parameters.keys()) {
-    if (key.startsWith("lockmgr_") && !PARAMETERS.includes(key)) {
+export function takeSettings(parameters: Map<string, string>): BackendSettings {
+  for (const [key, value] of parameters) {
+    if (!/^lockmgr/i.test(key)) continue;
+    const known = Object.hasOwn(VALUES, key) ? VALUES[key] : undefined;
+    if (known === undefined) {
       throw new TypeError(`Cannot use URL parameter ${JSON.stringify(key)}: want one of ${PARAMETERS.join(", ")}`);
     }
+    if (!known.matches.test(value)) throw new TypeError(`Cannot use URL parameter "${key}": want ${known.wanted}`);
   }
   const [mode, table, migrate] = PARAMETERS.map((key) => {
     const value = parameters.get(key);
     parameters.delete(key);
     return value;
   });
-  if (migrate !== null && migrate !== "true" && migrate !== "false") {
-    throw new TypeError(`Cannot use lockmgr_migrate=${migrate}: want true or false`);
-  }
   return {
-    ...(mode === null ? {} : { mode: mode as Mode }),
-    ...(table === null ? {} : { table }),
-    ...(migrate === null ? {} : { migrate: migrate === "true" }),
+    ...(mode === undefined ? {} : { mode: mode as Mode }),
+    ...(table === undefined ? {} : { table }),
+    ...(migrate === undefined ? {} : { migrate: migrate === "true" }),
   };
+}
+
+/** The table with a schema in front, unless it has one. */
+export function inSchema(table: string, schema: string | undefined): string {
+  return schema === undefined || table.includes(".") ? table : `${schema}.${table}`;
 }

@@ -9,7 +9,7 @@ export { getLock, tryLock } from "./get_lock.ts";
 export { Holding } from "./holding.ts";
 export { isLocked } from "./is_locked.ts";
 export { listLocks } from "./list_locks.ts";
-export { open, schemaFor } from "./opening.ts";
+export { describeFor, open, schemaFor } from "./opening.ts";
 export { renewLock } from "./renew_lock.ts";
 export { resetLocks } from "./reset_locks.ts";
 export { setLock } from "./set_lock.ts";

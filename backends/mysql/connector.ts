@@ -2,7 +2,7 @@ import type { Backend } from "../../core/backend.ts";
 import { BackendError } from "../../core/errors.ts";
 import { Connection } from "./connection.ts";
 import type { Answer } from "./driver.ts";
-import { notPrimary, translate } from "./errors.ts";
+import { isWithoutTls, notPrimary, translate } from "./errors.ts";
 import type { Mode } from "../../core/backend.ts";
 import { describe, QUESTIONS, READ_ONLY, readOnlyBy, requireRowsInLog, requireServer, type Server } from "./server.ts";
 import type { Target } from "./target.ts";
@@ -58,14 +58,19 @@ export class Connector {
     } catch (error) {
       connection?.end(error as Error);
       this.#refuseClosed(what);
-      throw translate(what, error);
+      throw translate(what, this.#target.conceal(error));
     }
   }
 
   /** A connection as the server lets it in, which ends with the others. */
   async #openOne(): Promise<Connection> {
-    const { config, options } = this.#target;
-    const connection = await Connection.open(config, options.timeout * 1e3, this.#closing.signal);
+    const { config, options, prefersTls } = this.#target;
+    const open = (config: Record<string, unknown>) =>
+      Connection.open(config, options.timeout * 1e3, this.#closing.signal);
+    const connection = await open(config).catch((error) => {
+      if (prefersTls && isWithoutTls(error)) return open({ ...config, ssl: undefined });
+      throw error;
+    });
     this.#open.add(connection);
     connection.onEnd(() => this.#open.delete(connection));
     return connection;
@@ -112,7 +117,7 @@ export class Connector {
       }
       return await (await this.#asking).query(sql);
     } catch (error) {
-      throw translate(what, error);
+      throw translate(what, this.#target.conceal(error));
     }
   }
 

@@ -109,6 +109,11 @@ export function isInterruption(error: unknown): boolean {
   return [1317, 1969, 3024].includes(numberOf(error));
 }
 
+/** Whether the server has no TLS, which was required. */
+export function isWithoutTls(error: unknown): boolean {
+  return (error as DriverError)?.code === "HANDSHAKE_NO_SSL_SUPPORT";
+}
+
 /** Whether the user lacks a right. */
 export function isDenied(error: unknown): boolean {
   return [1044, 1045, 1142, 1143, 1227, 1370].includes(numberOf(error));
@@ -119,7 +124,9 @@ export function translate(what: string, error: unknown): Error {
   if (error instanceof LockError || error instanceof TypeError || error instanceof RangeError) return error;
   const known = AMBIGUOUS.includes(numberOf(error)) && !isNotPrimary(error) ? undefined : REASONS[numberOf(error)];
   const { sqlMessage, message, code } = (error ?? {}) as DriverError;
-  const reason = known?.reason ?? (sqlMessage || message || code || String(error));
-  const retryable = known?.passes ?? endsConnection(error);
+  const reason = isWithoutTls(error)
+    ? "the server does not support TLS, which ssl-mode or ssl requires; want a server with TLS, or ssl-mode=PREFERRED"
+    : known?.reason ?? (sqlMessage || message || code || String(error));
+  const retryable = known?.passes ?? (endsConnection(error) && !isWithoutTls(error));
   return new BackendError(`Cannot ${what}: ${reason}`, { cause: error, retryable });
 }

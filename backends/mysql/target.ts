@@ -3,8 +3,11 @@
  *
  * @module
  */
-import { type BackendSettings, refuseUnknown, resolveSettings, takeSettings } from "../../core/settings.ts";
+import { concealerFor } from "../../core/conceal.ts";
+import { type BackendSettings, refuseUnknown, resolveSettings } from "../../core/settings.ts";
+import { parseTargetOf } from "../../core/target.ts";
 import { type DriverPool, type MysqlPool, poolBehind } from "./driver.ts";
+import { addressOf } from "./parameters.ts";
 
 /**
  * How a MySQL or MariaDB backend is set up.
@@ -38,14 +41,15 @@ export interface Target {
   readonly config: Record<string, unknown>;
   /** The caller's pool. */
   readonly pool: DriverPool | undefined;
+  /** Whether a server without TLS will do although `config` wants it. */
+  readonly prefersTls: boolean;
+  /** Hides what a URL keeps secret in an error, and returns that error. */
+  readonly conceal: (error: unknown) => unknown;
   /** The options after their checks. */
   readonly options: Required<BackendSettings> & Required<Omit<MysqlOptions, "ssl" | keyof BackendSettings>>;
 }
 
 const OWN_OPTIONS = ["connections", "timeout", "sessionTimeout", "ssl"];
-
-/** What a URL may say about the connection, besides `lockmgr_…`. */
-const PARAMETERS = ["ssl", "charset", "socketPath"];
 
 /** A number between limits, or the default. */
 function between(what: string, value: unknown, fallback: number, least: number, most: number): number {
@@ -55,44 +59,6 @@ function between(what: string, value: unknown, fallback: number, least: number, 
     throw new Wrong(`Cannot use ${what} ${String(value)}: want ${least} to ${most}`);
   }
   return value;
-}
-
-/** The parts of a URL; its password must not show in any error. */
-function parseUrl(text: string): URL {
-  let url: URL | undefined;
-  try {
-    url = new URL(text);
-  } catch {
-    // The platform's own error would show the URL.
-  }
-  if (!url || !/^(mysql|mariadb):$/.test(url.protocol)) {
-    throw new TypeError("Cannot use this as a MySQL or MariaDB URL: want mysql://user:password@host:port/database");
-  }
-  return url;
-}
-
-/** What a URL says about the connection. */
-function configOf(url: URL): Record<string, unknown> {
-  for (const key of url.searchParams.keys()) {
-    if (PARAMETERS.includes(key)) continue;
-    const known = PARAMETERS.join(", ");
-    throw new TypeError(`Cannot use URL parameter ${JSON.stringify(key)} on MySQL: want ${known} or lockmgr_…`);
-  }
-  const part = (value: string) => value === "" ? undefined : decodeURIComponent(value);
-  const ssl = url.searchParams.get("ssl");
-  if (ssl !== null && !["true", "false"].includes(ssl)) {
-    throw new TypeError(`Cannot use ssl=${ssl} in a URL: want true or false; certificates go into the option "ssl"`);
-  }
-  return {
-    host: part(url.hostname.replace(/^\[|\]$/g, "")) ?? "localhost",
-    port: url.port === "" ? 3306 : Number(url.port),
-    user: part(url.username),
-    password: part(url.password),
-    database: part(url.pathname.slice(1)),
-    ...(url.searchParams.has("socketPath") ? { socketPath: url.searchParams.get("socketPath") } : {}),
-    ...(url.searchParams.has("charset") ? { charset: url.searchParams.get("charset") } : {}),
-    ...(ssl === "true" ? { ssl: {} } : {}),
-  };
 }
 
 /** What says where a pool's server is and how it lets the pool in; the rest is about the pool's own statements. */
@@ -135,16 +101,17 @@ export function resolveTarget(target: string | URL | MysqlPool, given: MysqlOpti
   if (!pool && typeof target !== "string" && !(target instanceof URL)) {
     throw new TypeError("Cannot use this as a MySQL or MariaDB database: want a URL or a pool of mysql2");
   }
-  const url = pool ? undefined : parseUrl(String(target));
-  const all = { ...(url ? takeSettings(url.searchParams) : {}), ...given };
+  const url = pool ? undefined : parseTargetOf(target, "server", ["mysql:", "mariadb:"]);
+  const address = url && addressOf(url);
+  const all = { ...url?.settings, ...given };
   refuseUnknown("MySQL", all, OWN_OPTIONS);
   const timeout = between("timeout", all.timeout, 10, 0.1, 86_400);
   const ssl = all.ssl === undefined ? {} : { ssl: all.ssl === true ? {} : all.ssl === false ? undefined : all.ssl };
   const config = {
-    ...(pool ? reachOf(pool) : configOf(url!)),
+    connectTimeout: timeout * 1e3,
+    ...(pool ? reachOf(pool) : address!.config),
     ...ssl,
     ...FIXED,
-    connectTimeout: timeout * 1e3,
   };
   const options = {
     ...resolveSettings(all),
@@ -152,5 +119,6 @@ export function resolveTarget(target: string | URL | MysqlPool, given: MysqlOpti
     timeout,
     sessionTimeout: between("sessionTimeout", all.sessionTimeout, 30, 1, 86_400),
   };
-  return { config, pool, options };
+  const prefersTls = all.ssl === undefined && (address?.prefersTls ?? false);
+  return { config, pool, options, prefersTls, conceal: url ? concealerFor(url) : (error) => error };
 }

@@ -1,6 +1,8 @@
 import type { Backend } from "../../core/backend.ts";
+import { concealerFor } from "../../core/conceal.ts";
 import { BackendError, UnsupportedError } from "../../core/errors.ts";
 import { offerEngine } from "../../core/offering.ts";
+import { inSchema } from "../../core/settings.ts";
 import { registerSource } from "./advisory_sessions.ts";
 import { announcingForRows } from "./announcing.ts";
 import { Borrowed, type Client, Executing, Pool } from "./client.ts";
@@ -8,6 +10,7 @@ import { isInstance, isSql, type PostgresExecutor, type PostgresSql, type Source
 import { examine } from "./examine.ts";
 import { Liveness } from "./liveness.ts";
 import { parseUrl, type PostgresOptions, type ResolvedOptions, resolveOptions } from "./options.ts";
+import { schemaIn } from "./parameters.ts";
 import { canListen, requireSessions } from "./pooling.ts";
 import { RowsBackend } from "./rows_backend.ts";
 import { namespaceOf, schema } from "./schema.ts";
@@ -55,10 +58,10 @@ export async function postgresBackend(
   target: string | URL | PostgresSql | PostgresExecutor,
   options: PostgresOptions = {},
 ): Promise<Backend> {
-  const text = typeof target === "string" || target instanceof URL ? String(target) : undefined;
-  const parsed = text === undefined ? undefined : parseUrl(text);
-  const resolved = resolveOptions({ ...parsed?.settings, ...options });
-  const { client, source } = await reach(parsed?.url ?? target, resolved);
+  const parsed = typeof target === "string" || target instanceof URL ? parseUrl(target) : undefined;
+  const given = resolveOptions({ ...parsed?.target.settings, ...options });
+  const resolved = { ...given, table: inSchema(given.table, parsed?.address.schema) };
+  const { client, source } = parsed ? await reachUrl(parsed, resolved) : await reach(target, resolved);
   try {
     const backend = await build(client, source, resolved);
     if (source) registerSource(backend, source);
@@ -69,12 +72,18 @@ export async function postgresBackend(
   }
 }
 
-/** The client for a target. */
+/** The client for a URL. */
+async function reachUrl({ target, address }: ReturnType<typeof parseUrl>, options: ResolvedOptions): Promise<Reach> {
+  const source = await sourceOf(address.driver, options.driver, {
+    identity: target.text,
+    conceal: concealerFor(target),
+    timeLimit: address.driver.connect_timeout as number | undefined,
+  });
+  return { client: new Pool(source, options.max), source };
+}
+
+/** The client for a handle. */
 async function reach(target: unknown, options: ResolvedOptions): Promise<Reach> {
-  if (typeof target === "string") {
-    const source = await sourceOf(target, options.driver);
-    return { client: new Pool(source, options.max), source };
-  }
   if (isInstance(target)) {
     return { client: new Borrowed(target), source: await sourceOf(target.options).catch(() => undefined) };
   }
@@ -147,4 +156,4 @@ function lookAtRows(client: Client, statements: Statements): Look {
   };
 }
 
-offerEngine("postgres", { open: postgresBackend, schema });
+offerEngine("postgres", { open: postgresBackend, schema, schemaIn });

@@ -94,14 +94,16 @@ export class Pool implements Client {
       return await this.#watch.over(answer, () => this.#replace(current, 0));
     } catch (error) {
       if (isBroken(error)) this.#replace(current, LAST_ANSWERS);
-      throw error;
+      throw current.explain(error);
     } finally {
       current.sockets.unref();
     }
   }
 
   #open(): Opened {
-    const opened = this.#source.open({ max: this.#max, prepare: true }, () => this.#replace(opened, LAST_ANSWERS));
+    const opened = this.#source.open({ max: this.#max, prepare: true }, () => {
+      this.#replace(opened, opened.sockets.refusal ? 0 : LAST_ANSWERS); // no answer comes from a server that was refused
+    });
     return opened;
   }
 

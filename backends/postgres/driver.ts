@@ -90,7 +90,7 @@ export interface Instance extends Sender {
 }
 
 /** Makes a `sql` instance: the function that npm:postgres exports. */
-type Postgres = (target: string | DriverOptions, options?: DriverOptions) => Instance;
+type Postgres = (options: DriverOptions) => Instance;
 
 /**
  * Options of every instance made here: no query but ours, no reconnection after a while, no printing of notices. And no
@@ -123,6 +123,8 @@ export interface Opened {
   readonly sql: Instance;
   /** Its sockets. */
   readonly sockets: Sockets;
+  /** Returns an error of this instance as it may be shown, and with its real reason where the driver does not know it. */
+  explain(error: unknown): unknown;
 }
 
 /** How to make connections of our own: from a URL, or as a `sql` instance of the caller's makes them. */
@@ -136,37 +138,57 @@ export interface Source {
 const identities = new WeakMap<object, string>();
 let objects = 0;
 
-/** A URL, or a number of its own for each object. */
-function identityOf(target: string | object): string {
-  if (typeof target === "string") return target;
+/** A number of its own for each object. */
+function identityOf(target: object): string {
   if (!identities.has(target)) identities.set(target, String(objects++));
   return identities.get(target)!;
 }
 
-/** Loads the driver for a URL, or for the options of another instance. */
-export async function sourceOf(target: string | DriverOptions, further: DriverOptions = {}): Promise<Source> {
-  const postgres = await load();
-  // what marks options as parsed must not be handed on, nor what would change the names of columns
-  const { shared: _shared, ...own }: DriverOptions = { ...(typeof target === "string" ? {} : target), ...further };
-  // the name that administrators see, unless the URL or the program says another
-  own.connection = { application_name: `lockmgr ${hostname()}`, ...own.connection as object };
-  return {
-    identity: `${identityOf(target)} ${Object.keys(further).length > 0 ? identityOf(further) : ""}`,
-    open(options, onLoss) {
-      const sockets = new Sockets(onLoss);
-      const all = { ...own, ...OPTIONS, transform: undefined, ...sockets.option(own.socket), ...options };
-      return { sql: typeof target === "string" ? parsed(postgres, target, all) : postgres(all), sockets };
-    },
-  };
+/** What is known of options that were made from a URL. */
+export interface Origin {
+  /** The same for the same URL. */
+  readonly identity: string;
+  /** Hides the URL's secrets in an error. */
+  readonly conceal: (error: unknown) => unknown;
+  /** Seconds for a connection to be made, if the URL says. */
+  readonly timeLimit?: number;
 }
 
-/** An instance for a URL. The platform's error for one that it cannot read has all of it, with the password. */
-function parsed(postgres: Postgres, url: string, options: DriverOptions): Instance {
-  try {
-    return postgres(url, options);
-  } catch {
-    throw new TypeError("Cannot use this address of PostgreSQL: want postgres://USER:PASSWORD@HOST:PORT/DATABASE");
-  }
+/** Whether a connection without TLS is an error, as the driver's options have it. */
+function requiresTls(ssl: unknown): boolean {
+  return Boolean(ssl) && !["prefer", "allow"].includes(ssl as string);
+}
+
+/** Loads the driver for options of our own or of another instance; `further` ones win. */
+export async function sourceOf(
+  target: DriverOptions,
+  further: DriverOptions = {},
+  origin: Origin = { identity: identityOf(target), conceal: (error) => error },
+): Promise<Source> {
+  const postgres = await load();
+  // what marks options as parsed must not be handed on, nor what would change the names of columns
+  const { shared: _shared, ...own }: DriverOptions = { ...target, ...further };
+  // the name that administrators see, unless the URL or the program says another
+  own.connection = {
+    application_name: `lockmgr ${hostname()}`,
+    ...target.connection as object,
+    ...further.connection as object,
+  };
+  return {
+    identity: `${origin.identity} ${Object.keys(further).length > 0 ? identityOf(further) : ""}`,
+    open(options, onLoss) {
+      const sockets = new Sockets(onLoss, requiresTls(own.ssl));
+      const all = {
+        ...own,
+        ...OPTIONS,
+        ...(origin.timeLimit === undefined ? {} : { connect_timeout: origin.timeLimit }),
+        transform: undefined,
+        ...sockets.option(own.socket),
+        ...options,
+      };
+      return { sql: postgres(all), sockets, explain: (error) => sockets.refusal ?? origin.conceal(error) };
+    },
+  };
 }
 
 /** Whether a value is a `sql` of postgres.js: an instance, a transaction or a reserved connection. */

@@ -62,7 +62,7 @@ const REASONS: Record<string, string> = {
   "42501": "the role may not do that",
 };
 
-/** The error of this library for one of a driver's. A driver's error is kept as the cause: none of them holds the password. */
+/** The error of this library for one of a driver's. A driver's error is kept as the cause, without what a URL keeps secret. */
 export function translate(what: string, error: unknown): Error {
   if (error instanceof LockError || error instanceof TypeError) return error;
   if (error instanceof OpenTransaction) return new UnsupportedError(`Cannot ${what}: ${error.message}`);

@@ -3,8 +3,10 @@
  *
  * @module
  */
-import { type BackendSettings, refuseUnknown, resolveSettings, takeSettings } from "../../core/settings.ts";
+import { type BackendSettings, refuseUnknown, resolveSettings } from "../../core/settings.ts";
+import { parseTargetOf, type ServerTarget } from "../../core/target.ts";
 import type { DriverOptions } from "./driver.ts";
+import { type Address, addressOf } from "./parameters.ts";
 
 /**
  * How a PostgreSQL backend is set up.
@@ -68,19 +70,11 @@ export function resolveOptions(options: PostgresOptions): ResolvedOptions {
 }
 
 /**
- * Takes what a URL says about lockmgr out of it; the rest is the driver's.
+ * Returns what a URL says: where the server is, in the driver's terms, and the settings.
  *
- * @throws {TypeError} When it is no URL of PostgreSQL, or says something unknown of lockmgr.
+ * @throws {TypeError} When it is no URL of PostgreSQL, or has an unknown parameter.
  */
-export function parseUrl(target: string): { url: string; settings: BackendSettings } {
-  if (!/^postgres(ql)?:\/\//i.test(target)) {
-    throw new TypeError("Cannot use this address of PostgreSQL: want one that begins with postgres://");
-  }
-  // several hosts ("a:1,b:2") are no URL to the platform, but the driver takes them: only the query is read here
-  const [, query = ""] = /^[^?]*\?([^#]*)/s.exec(target) ?? [];
-  const parameters = new URLSearchParams(query);
-  const settings = takeSettings(parameters);
-  const rest = parameters.toString();
-  const bare = target.replace(/[?#].*$/s, "").replace(/^postgresql:/i, "postgres:");
-  return { url: rest ? `${bare}?${rest}` : bare, settings };
+export function parseUrl(target: string | URL): { target: ServerTarget; address: Address } {
+  const parsed = parseTargetOf(target, "server", ["postgres:", "postgresql:"]);
+  return { target: parsed, address: addressOf(parsed) };
 }

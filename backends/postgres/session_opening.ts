@@ -65,7 +65,7 @@ export async function openSession(
     return session;
   } catch (error) {
     await endInstance(instance, 0);
-    throw error;
+    throw instance.explain(error);
   } finally {
     signal?.removeEventListener("abort", cut);
     instance.sockets.unref();

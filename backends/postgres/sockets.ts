@@ -7,6 +7,7 @@ interface Socket {
   destroy(): void;
   readonly destroyed?: boolean;
   once(event: "close", listener: () => void): unknown;
+  once(event: "data", listener: (chunk: Uint8Array) => void): unknown;
   on(event: "data", listener: (chunk: Uint8Array) => void): unknown;
   removeAllListeners(...events: unknown[]): unknown;
   connect(...parameters: unknown[]): unknown;
@@ -22,6 +23,8 @@ interface Address {
 
 /** The type of a message that tells of an error, and what one that ends the connection says in every language. */
 const ERROR = "E".charCodeAt(0);
+/** What the server answers to a request for TLS that it does not have. */
+const NO_TLS = "N".charCodeAt(0);
 const FATAL = "\0VFATAL\0";
 
 /** Whether the server says that it ends the connection: a message by itself, its length after its type. */
@@ -38,13 +41,25 @@ function isFarewell(chunk: Uint8Array): boolean {
 export class Sockets {
   readonly #open = new Set<Socket>();
   readonly #onLoss: () => void;
+  readonly #requiresTls: boolean;
+  #refusal: Error | undefined;
   #users = 0;
   #next = 0;
   #over = false;
 
-  /** @param onLoss Told of every connection that was not closed here. */
-  constructor(onLoss: () => void) {
+  /**
+   * @param onLoss Told of every connection that was not closed here.
+   * @param requiresTls Whether a server without TLS must be refused by name: the driver would begin TLS all the same, and
+   * tell of the disorder that follows.
+   */
+  constructor(onLoss: () => void, requiresTls: boolean = false) {
     this.#onLoss = onLoss;
+    this.#requiresTls = requiresTls;
+  }
+
+  /** Why the last connection was given up here. */
+  get refusal(): Error | undefined {
+    return this.#refusal;
   }
 
   /**
@@ -87,9 +102,22 @@ export class Sockets {
     // Who is sent away hears of it before the server frees the locks; the connection is closed after that. The driver
     // reads the message first, for whoever waits for an answer.
     socket.on("data", (chunk) => isFarewell(chunk) && soon(() => socket.destroy()));
+    if (this.#requiresTls) socket.once("data", (chunk) => this.#refuseWithoutTls(socket, chunk));
     if (this.#users === 0) socket.unref?.();
     if (this.#over) socket.destroy(); // the driver was about to connect when it was ended
     return socket;
+  }
+
+  /** Ends a connection whose server answers the request for TLS with a single N. */
+  #refuseWithoutTls(socket: Socket, chunk: Uint8Array): void {
+    if (chunk.length !== 1 || chunk[0] !== NO_TLS) {
+      this.#refusal = undefined;
+      return;
+    }
+    const reason =
+      "the server does not support TLS, which sslmode or ssl requires; want a server with TLS, or sslmode=prefer";
+    this.#refusal = Object.assign(new Error(reason), { code: "TLS_REFUSED" });
+    socket.destroy();
   }
 
   #forget(socket: Socket): void {

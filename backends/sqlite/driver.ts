@@ -109,6 +109,11 @@ const DRIVERS: Record<string, (path: string) => SqliteDatabase | Promise<SqliteD
   "@db/sqlite": openDbSqlite,
 };
 
+/** Whether a driver has that name. */
+export function isDriver(name: string): boolean {
+  return Object.hasOwn(DRIVERS, name);
+}
+
 /**
  * Opens a database file with a driver by name.
  *
@@ -116,7 +121,7 @@ const DRIVERS: Record<string, (path: string) => SqliteDatabase | Promise<SqliteD
  * @throws {BackendError} When the driver cannot be loaded or the file cannot be opened.
  */
 export async function openDatabase(path: string, driver: string): Promise<SqliteDatabase> {
-  if (!Object.hasOwn(DRIVERS, driver)) {
+  if (!isDriver(driver)) {
     const known = Object.keys(DRIVERS).map((name) => JSON.stringify(name)).join(" or ");
     throw new TypeError(`Cannot use SQLite driver ${JSON.stringify(driver)}: want ${known}`);
   }

@@ -6,7 +6,7 @@ import { DatabaseFile } from "./database_file.ts";
 import { isDatabase, openDatabase, type SqliteDatabase } from "./driver.ts";
 import { identify } from "../../core/runtime.ts";
 import { schema } from "./schema.ts";
-import { parseTarget, resolveOptions, type SqliteOptions } from "./target.ts";
+import { parseFile, resolveOptions, type SqliteOptions } from "./target.ts";
 
 /** The path of the database that has the table, as SQLite itself has it; `undefined` for one in memory. */
 function fileOf(connection: Connection, table: string): string | undefined {
@@ -45,8 +45,12 @@ function watchFile(connection: Connection, path: string | undefined, file: strin
  * @throws {UnsupportedError} For a mode other than `"lease"`: SQLite has no session locks.
  * @throws {BackendError} When the file cannot be opened or is no SQLite database.
  */
-export async function sqliteBackend(target: string | SqliteDatabase, options: SqliteOptions = {}): Promise<Backend> {
-  const parsed = typeof target === "string" ? parseTarget(target) : { path: undefined, options: {} };
+export async function sqliteBackend(
+  target: string | URL | SqliteDatabase,
+  options: SqliteOptions = {},
+): Promise<Backend> {
+  const named = typeof target === "string" || target instanceof URL;
+  const parsed = named ? parseFile(target) : { path: undefined, options: {} };
   const { table, migrate, driver, busyTimeout } = resolveOptions({ ...parsed.options, ...options });
   if (parsed.path === undefined && !isDatabase(target)) {
     throw new TypeError("Cannot use this as an SQLite database: want a path or an open database handle");

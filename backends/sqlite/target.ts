@@ -1,10 +1,12 @@
 /**
- * What names an SQLite database, and what may be said about it.
+ * What names an SQLite database, and how it is opened.
  *
  * @module
  */
-import { type BackendSettings, refuseUnknown, resolveSettings, takeSettings } from "../../core/settings.ts";
+import { type BackendSettings, refuseUnknown, resolveSettings } from "../../core/settings.ts";
+import { parseTargetOf } from "../../core/target.ts";
 import { UnsupportedError } from "../../core/errors.ts";
+import { isDriver } from "./driver.ts";
 
 /**
  * How an SQLite backend is set up.
@@ -29,25 +31,25 @@ export interface SqliteOptions extends BackendSettings {
 const OWN_OPTIONS = ["driver", "busyTimeout"];
 const DEFAULT_BUSY_TIMEOUT = 5;
 
-/** The path and options that a target says: `sqlite:PATH?…`, a `file:` URL, or a bare path. */
-export function parseTarget(target: string): { path: string; options: SqliteOptions } {
-  if (/^file:/i.test(target)) {
-    const url = new URL(target);
-    return { path: decodeURIComponent(url.pathname), options: parseQuery(url.searchParams) };
-  }
-  const match = /^sqlite:(?:\/\/(?=\/))?([^?]*)(?:\?(.*))?$/is.exec(target);
-  if (match === null) return { path: target, options: {} };
-  return { path: decodeURIComponent(match[1]), options: parseQuery(new URLSearchParams(match[2] ?? "")) };
-}
+/** Parameters that other clients of SQLite print and that mean nothing here: connections, and waits for them. */
+const DROPPED = ["connection_limit", "pool_timeout", "socket_timeout"];
 
-function parseQuery(parameters: URLSearchParams): SqliteOptions {
-  const settings = takeSettings(parameters);
+/**
+ * Returns the path and the options in a target: `sqlite:PATH?…`, a `file:` URL, or a bare path.
+ *
+ * @throws {TypeError} For a target of another kind, or an unknown parameter, which is named without its value.
+ */
+export function parseFile(target: string | URL): { path: string; options: SqliteOptions } {
+  const { path, parameters, settings } = parseTargetOf(target, "file", ["sqlite:"]);
   const driver = parameters.get("driver");
-  parameters.delete("driver");
   for (const key of parameters.keys()) {
+    if (key === "driver" || DROPPED.includes(key)) continue;
     throw new TypeError(`Cannot use URL parameter ${JSON.stringify(key)} on SQLite: want driver or lockmgr_…`);
   }
-  return driver === null ? settings : { ...settings, driver };
+  if (driver !== undefined && !isDriver(driver)) {
+    throw new TypeError('Cannot use URL parameter "driver" on SQLite: want node:sqlite or @db/sqlite');
+  }
+  return { path, options: driver === undefined ? settings : { ...settings, driver } };
 }
 
 /** The options after their checks. */

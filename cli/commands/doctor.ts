@@ -30,7 +30,7 @@ when there is a problem.`,
   define: (command) => command,
   async run({ open, output, global, stopping }) {
     const redact = redactor([targetOf(global)]);
-    const findings: Finding[] = [{ what: "target", state: "ok", detail: redact(targetInWords(global)) }];
+    const findings: Finding[] = [{ what: "target", state: "ok", detail: redact(await targetInWords(global)) }];
     for await (const finding of diagnose(open, stopping.signal)) {
       findings.push({ ...finding, detail: redact(finding.detail) });
     }

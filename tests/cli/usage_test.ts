@@ -89,22 +89,6 @@ test("a database that cannot be reached is 1, without a stack, and with one unde
   assert.equal((await place.run(["set", "x", "--mode", "session"])).code, 1);
 });
 
-test("a password never shows, not even under --debug", async () => {
-  await using place = await Place.make();
-  // A path that looks like a URL is told of in the error: what would show of a real one.
-  for (const path of ["/nowhere/db://me:Secr3t%21@host/x", "/nowhere/x.db#?password=Secr3t%21"]) {
-    for (const args of [["--debug", "--json", "list", "--url", path], ["doctor", "--url", path]]) {
-      const { code, stdout, stderr } = await place.run(args);
-      assert.equal(code, 1);
-      assert.match(stdout + stderr, /Cannot open database .*\*\*\*/);
-      assert.doesNotMatch(stdout + stderr, /Secr3t/, path);
-    }
-  }
-  const wrong = await place.run(["list", "--debug"], "", { LOCKMGR_URL: "gopher://me:Secr3t%21@host/db" });
-  assert.match(wrong.stderr, /gopher/);
-  assert.doesNotMatch(wrong.stderr, /Secr3t/);
-});
-
 test("--help tells all of a command, on stdout and with 0", async () => {
   await using place = await Place.make();
   const help = await place.run(["--help"]);

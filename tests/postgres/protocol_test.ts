@@ -12,6 +12,7 @@ import postgres from "postgres";
 import { Borrowed, type Client, Pool } from "../../backends/postgres/client.ts";
 import { type Instance, sourceOf } from "../../backends/postgres/driver.ts";
 import { guardOn } from "../../backends/postgres/guarding.ts";
+import { parseUrl } from "../../backends/postgres/options.ts";
 import { openSession } from "../../backends/postgres/session_opening.ts";
 import { test } from "../harness.ts";
 import { freshTable, server } from "./server.ts";
@@ -22,7 +23,7 @@ const TWO = "SELECT 1::text AS one; SELECT 2::text AS two";
 const ONE_ONLY = /cannot insert multiple commands into a prepared statement/;
 
 test("a second statement is refused by the server on every way to it", async () => {
-  const source = await sourceOf(server.url);
+  const source = await sourceOf(parseUrl(server.url).address.driver);
   const sql = postgres(server.url, { max: 1, onnotice: () => {} });
   const clients: Client[] = [new Pool(source, 1), new Borrowed(sql as unknown as Instance)];
   for (const client of clients) {
