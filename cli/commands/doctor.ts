@@ -32,6 +32,7 @@ when there is a problem.`,
     const redact = redactor([targetOf(global)]);
     const findings: Finding[] = [{ what: "target", state: "ok", detail: redact(await targetInWords(global)) }];
     for await (const finding of diagnose(open, stopping.signal)) {
+      stopping.signal.throwIfAborted(); // not a problem of the database
       findings.push({ ...finding, detail: redact(finding.detail) });
     }
     const healthy = findings.every(({ state }) => state !== "problem");
