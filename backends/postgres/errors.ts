@@ -58,7 +58,7 @@ const REASONS: Record<string, string> = {
   CONNECTION_CLOSED: "the connection was closed",
   CONNECTION_ENDED: "the connection was closed",
   CONNECTION_DESTROYED: "the connection was closed",
-  "25006": "the server is read-only, as a replica is; want the primary",
+  "25006": "the server is read-only, as a replica is or by default_transaction_read_only; want the primary",
   "42501": "the role may not do that",
 };
 

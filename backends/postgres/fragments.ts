@@ -66,10 +66,19 @@ export function unnested(fields: readonly string[]): string {
   return `unnest(${fields.map((_field, index) => `(SELECT $${index + 1}::text)::text[]`).join(", ")})`;
 }
 
+/** Fields that may be NULL. They travel as empty texts in an array, because with `array_nulls` off it takes no NULL. */
+const NULLABLE = ["owner", "duration", "process", "metadata", "more"];
+
+/** A field of a wish from an array. */
+function orNull(field: string): string {
+  return NULLABLE.includes(field) ? `nullif(wish.${field}, '') AS ${field}` : `wish.${field}`;
+}
+
 /** The wishes of several requests as a table, with the place of each; a parameter with an array for each field. */
 export function wishes(fields: readonly string[]): string {
   return `wish AS MATERIALIZED (
-    SELECT wish.* FROM settings, ${unnested(fields)} WITH ORDINALITY AS wish (${fields.join(", ")}, place))`;
+    SELECT ${fields.map(orNull).join(", ")}, wish.place
+    FROM settings, ${unnested(fields)} WITH ORDINALITY AS wish (${fields.join(", ")}, place))`;
 }
 
 /** One order for everybody, so that no two statements can deadlock. */

@@ -80,11 +80,34 @@ const COLUMNS = [
 ];
 
 /**
+ * A schema that comes before `pg_catalog` in the search path and has functions or operators of the same names as the
+ * server's own: statements would mean something else. NULL when there is none, as where `pg_catalog` is not named.
+ */
+const SHADOWED = `(
+    SELECT s.nspname::pg_catalog.text
+    FROM pg_catalog.pg_namespace AS s,
+      (SELECT pg_catalog.current_schemas(true) AS path) AS search
+    WHERE s.nspname OPERATOR(pg_catalog.=) ANY (search.path)
+      AND s.nspname OPERATOR(pg_catalog.!~) '^pg_'
+      AND pg_catalog.array_position(search.path, s.nspname)
+        OPERATOR(pg_catalog.<) pg_catalog.array_position(search.path, 'pg_catalog'::pg_catalog.name)
+      AND (EXISTS (SELECT FROM pg_catalog.pg_proc AS own
+          WHERE own.pronamespace OPERATOR(pg_catalog.=) s.oid AND EXISTS (SELECT FROM pg_catalog.pg_proc AS theirs
+            WHERE theirs.proname OPERATOR(pg_catalog.=) own.proname
+              AND own.proname OPERATOR(pg_catalog.<>) 'version'
+              AND theirs.pronamespace OPERATOR(pg_catalog.=) 'pg_catalog'::pg_catalog.regnamespace::pg_catalog.oid))
+        OR EXISTS (SELECT FROM pg_catalog.pg_operator AS own
+          WHERE own.oprnamespace OPERATOR(pg_catalog.=) s.oid AND EXISTS (SELECT FROM pg_catalog.pg_operator AS theirs
+            WHERE theirs.oprname OPERATOR(pg_catalog.=) own.oprname
+              AND theirs.oprnamespace OPERATOR(pg_catalog.=) 'pg_catalog'::pg_catalog.regnamespace::pg_catalog.oid)))
+    LIMIT 1)`;
+
+/**
  * Looks at what is there: one row of what the server is, and the columns of the table as a JSON array, NULL when there
  * is no table. `(table, sequence)`, both between quotes.
  */
 export const INSPECTION = `
-  SELECT pg_backend_pid()::text AS pid, version() AS version, pg_is_in_recovery()::text AS replica,
+  SELECT ${SHADOWED} AS shadowed, pg_catalog.pg_backend_pid()::text AS pid, version() AS version, pg_is_in_recovery()::text AS replica,
     current_schema()::text AS schema, to_regclass($2::text)::text AS sequence,
     (SELECT json_agg(attname) FROM pg_attribute
       WHERE attrelid = to_regclass($1::text) AND attnum > 0 AND NOT attisdropped)::text AS columns`;

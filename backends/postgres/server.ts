@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { BackendError } from "../../core/errors.ts";
+import { BackendError, UnsupportedError } from "../../core/errors.ts";
 import { sleep } from "../../core/runtime.ts";
 import type { Client } from "./client.ts";
 import { codeOf, translate } from "./errors.ts";
@@ -77,6 +77,12 @@ async function inspect(
 ): Promise<Server & { present: boolean }> {
   const result = await client.send(INSPECTION, [quoted(table), quoted(sequenceOf(table))]);
   const [row] = result;
+  if (row.shadowed) {
+    throw new UnsupportedError(
+      `Cannot use this connection to PostgreSQL: its search_path has schema ${JSON.stringify(row.shadowed)} before ` +
+        "pg_catalog, with functions or operators that hide the server's; want pg_catalog first, or not named",
+    );
+  }
   // with an empty search path a bare name means nothing: it is taken to be where it would be by default
   if (row.schema === null && !table.includes(".")) return await inspect(client, `public.${table}`, needs);
   return {
