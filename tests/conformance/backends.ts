@@ -6,6 +6,7 @@
 import type { Backend, Mode } from "@lockmgr/lockmgr";
 import { connect } from "@lockmgr/lockmgr";
 import { mysqlBackend } from "@lockmgr/lockmgr/mysql";
+import { sqliteBackend, type SqliteDatabase } from "@lockmgr/lockmgr/sqlite";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -67,6 +68,31 @@ const sqlite: Enrolment = {
   },
 };
 
+/** Handles of the program's own that read as `jsr:@db/sqlite` does with its default options. */
+const dbSqliteHandles: Enrolment = {
+  engine: "sqlite",
+  name: "sqlite handles of @db/sqlite lease",
+  mode: "lease",
+  async open() {
+    const { dbSqlite } = await import("../drivers/stand_ins.ts");
+    const directory = await mkdtemp(join(tmpdir(), "lockmgr-"));
+    const handles: SqliteDatabase[] = [];
+    const open = () => {
+      const handle = dbSqlite(join(directory, "locks.db"));
+      handles.push(handle);
+      handle.exec("PRAGMA journal_mode = WAL");
+      return sqliteBackend(handle);
+    };
+    return await venue(open, async () => {
+      for (const handle of handles) handle.close();
+      await rm(directory, { recursive: true });
+    });
+  },
+};
+
+/** Bun has no `node:sqlite`, which the stand-in for that driver is made of. */
+const drivers = "Bun" in globalThis ? [] : [dbSqliteHandles];
+
 /** Each venue on one server has a table, and with it keys and a sequence, of its own. */
 let tables = 0;
 
@@ -123,7 +149,7 @@ function mysqlPool(flavor: string, server: MysqlServer): Enrolment {
 
 /** Each engine by its folder in `backends/`: starts its servers and says what the suite runs over. */
 export const engines: Readonly<Record<string, () => Promise<Enrolment[]>>> = {
-  sqlite: () => Promise.resolve([sqlite]),
+  sqlite: () => Promise.resolve([sqlite, ...drivers]),
 
   async postgres() {
     const installed = await PostgresServer.start();
