@@ -1,4 +1,5 @@
 import type { AcquireAnswer, AcquireRequest } from "../../core/backend.ts";
+import { BackendError } from "../../core/errors.ts";
 import { BoundedMap } from "../../core/bounded_map.ts";
 import { sleep } from "../../core/runtime.ts";
 import { allOf, answersOf, BUSY } from "./answers.ts";
@@ -13,6 +14,15 @@ import { acquisitionOf, areAlike, commonOf, namesOf, parametersOf } from "./wish
 const ROUNDS = 10;
 /** Of how many names it is remembered what was seen last: to forget one costs half a try. */
 const MEMORY = 4_096;
+
+/** How many new sessions are tried that the server of the rows does not have. */
+const SESSIONS = 4;
+
+/** The session that vouches for hybrid locks is not on the server of the rows. */
+function lostSession(requests: readonly AcquireRequest[]): BackendError {
+  const reason = "its session is on another server than the table";
+  return new BackendError(`Cannot acquire ${namesOf(requests)}: ${reason}`, { retryable: true });
+}
 
 /** Takes names by their rows. */
 export class Acquiring {
@@ -99,11 +109,18 @@ export class Acquiring {
   async #take(requests: readonly AcquireRequest[], allOrNothing: boolean): Promise<AcquireAnswer[] | undefined> {
     const answers = new Map<string, AcquireAnswer>();
     let open = requests;
+    let unvouched = 0;
     for (let round = 0; open.length > 0 && round < ROUNDS; round++) {
       const voucher = await this.#vouch?.();
       const rows = await this.#attempt(open, allOrNothing, voucher);
       if (rows === undefined) return undefined;
       const found = answersOf(rows, open, voucher);
+      if (voucher && found.size === 0 && !await this.#stands(open, voucher)) {
+        // a new session that is not there either is on another server than the rows
+        if (unvouched++ > 0) this.#sender.discard();
+        if (unvouched > SESSIONS) throw lostSession(open);
+        continue;
+      }
       for (const [name, answer] of found) {
         answers.set(name, answer);
         this.#seen.set(name, answer.granted ? "ours" : "held");
@@ -113,6 +130,14 @@ export class Acquiring {
       if (voucher?.lifeline.ended === undefined && round > 1) await sleep(round * Math.random());
     }
     return requests.map(({ name }) => answers.get(name) ?? BUSY);
+  }
+
+  /** Whether the server of the rows has the session that is to vouch for them; one that it has not is ended. */
+  async #stands(requests: readonly AcquireRequest[], { key, lifeline }: Voucher): Promise<boolean> {
+    const question = "SELECT pg_try_advisory_xact_lock_shared($1::text::bigint)::text AS gone";
+    const [row] = await this.#sender.send(() => `acquire ${namesOf(requests)}`, question, [key]);
+    if (row.gone === "true") lifeline.end(new BackendError("Cannot go on: the server has no such session"));
+    return row.gone !== "true";
   }
 
   async #attempt(

@@ -9,7 +9,8 @@ import { type AdvisoryKey, keyArguments, keyParameters } from "./advisory_key.ts
 import { inTime } from "./client.ts";
 import { type AdvisoryEntry, type AdvisorySessions, advisorySessions } from "./advisory_sessions.ts";
 import { isInstance, isSql, type Sender, sourceOf } from "./driver.ts";
-import { translate } from "./errors.ts";
+import { isNotPrimary, translate } from "./errors.ts";
+import { READ_ONLY } from "./fragments.ts";
 import type { Session } from "./session.ts";
 
 /** Pauses between tries (ms): from the first to the last, growing by half. A blocked statement would hold a snapshot. */
@@ -110,7 +111,7 @@ async function onSession(
 ): Promise<Taken | undefined> {
   const id = keyParameters(key).join();
   const suffix = shared ? "_shared" : "";
-  const call = (name: string) => `${prefix}SELECT ${name}${suffix}(${keyArguments(key)})::text AS done`;
+  const call = (name: string) => `${prefix}SELECT ${name}${suffix}(${keyArguments(key)})::text AS done, ${READ_ONLY}`;
   const ask = async (session: Session, name: string) => {
     try {
       const [row] = await session.send(call(name), keyParameters(key), prefix === "");
@@ -155,6 +156,7 @@ async function release(sessions: AdvisorySessions, id: string, entry: AdvisoryEn
       return await ask(entry.session, "pg_advisory_unlock");
     });
   } catch (error) {
+    if (isNotPrimary(error)) return false; // a lock of a server that takes no writes grants nothing
     throw translate(`release advisory lock ${id}`, error);
   } finally {
     await sessions.leave();

@@ -1,5 +1,6 @@
 import { UnsupportedError } from "../../core/errors.ts";
 import type { Source } from "./driver.ts";
+import { READ_ONLY } from "./fragments.ts";
 import { requireSessions } from "./pooling.ts";
 import type { Session } from "./session.ts";
 import { openSession } from "./session_opening.ts";
@@ -25,6 +26,7 @@ export class AdvisorySessions {
   readonly #turns = new Map<string, Promise<unknown>>();
   #current: Promise<Session> | undefined;
   #users = 0;
+  #hadPrimary = false;
 
   /** @param lasting Whether somebody will close the session: a backend does, a `sql` instance cannot. */
   constructor(source: Source, lasting: boolean) {
@@ -75,9 +77,13 @@ export class AdvisorySessions {
   async #open(): Promise<Session> {
     const session = await openSession(this.#source, TIMEOUT);
     try {
-      const [row] = await session.send("SELECT version() AS version, pg_is_in_recovery()::text AS replica", []);
+      // where the primary was, a replica is not refused for good: the address may lead to another server soon
+      const readOnly = this.#hadPrimary ? `, ${READ_ONLY}` : "";
+      const question = `SELECT version() AS version, pg_is_in_recovery()::text AS replica${readOnly}`;
+      const [row] = await session.send(question, []);
       const server = { table: "", version: row.version!, replica: row.replica === "true", direct: session.direct };
       await requireSessions("advisory locks", server, this.#source);
+      this.#hadPrimary = true;
       return session;
     } catch (error) {
       await session.close();

@@ -120,7 +120,8 @@ async function build(client: Client, source: Source | undefined, options: Resolv
   if (mode === "hybrid") {
     return rowsBackend(client, options, server.table, source, new Liveness(source, sessionTimeout));
   }
-  return new SessionBackend({ client, source, table: server.table, timeout: sessionTimeout });
+  const restore = async () => void await meet(client, server.table, "sequence", migrate);
+  return new SessionBackend({ client, source, table: server.table, timeout: sessionTimeout, restore });
 }
 
 /** A backend with rows: leases, or hybrid locks when a session vouches for them. */

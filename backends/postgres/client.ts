@@ -9,7 +9,7 @@ import { startTimer } from "../../core/runtime.ts";
 import { AnswerWatch, lateAnswer } from "./answer_watch.ts";
 import { OutsideTransactions } from "./caller_transaction.ts";
 import type { Instance, Opened, PostgresExecutor, Source, SqlResult } from "./driver.ts";
-import { isBroken } from "./errors.ts";
+import { isBroken, requirePrimary } from "./errors.ts";
 import { written } from "./literals.ts";
 import { rowsOf } from "./row_shapes.ts";
 
@@ -19,6 +19,8 @@ export interface Client {
   prepare: boolean;
   /** Sends one statement with text parameters. */
   send(text: string, parameters?: (string | null)[]): Promise<SqlResult>;
+  /** Gives up the connections there are, where they are our own: what they lead to may not be the primary. */
+  discard?(): void;
   /** Closes what was opened here. */
   close(): Promise<void>;
 }
@@ -91,13 +93,17 @@ export class Pool implements Client {
     current.sockets.ref();
     try {
       const answer = ask(current.sql, text, parameters, this.prepare);
-      return await this.#watch.over(answer, () => this.#replace(current, 0));
+      return requirePrimary(await this.#watch.over(answer, () => this.#replace(current, 0)));
     } catch (error) {
       if (isBroken(error)) this.#replace(current, LAST_ANSWERS);
       throw current.explain(error);
     } finally {
       current.sockets.unref();
     }
+  }
+
+  discard(): void {
+    if (this.#current) this.#replace(this.#current, LAST_ANSWERS);
   }
 
   #open(): Opened {
@@ -138,7 +144,7 @@ export class Borrowed implements Client {
   async send(text: string, parameters: (string | null)[] = []): Promise<SqlResult> {
     const prepare = this.prepare && this.#sql.options.prepare !== false;
     const answer = await inTime(ask(this.#sql, text, parameters, prepare), ANSWER_TIMEOUT, () => {});
-    const rows = rowsOf(answer); // the program's own transformations of names and values are undone
+    const rows = requirePrimary(rowsOf(answer)); // the program's own transformations of names and values are undone
     return rows === answer ? answer : Object.assign([...rows], { state: answer.state });
   }
 

@@ -13,11 +13,25 @@ export function codeOf(error: unknown): string {
 }
 
 /** Codes after which the connection is of no use; what was asked may or may not have been done. */
-const BROKEN = /^(08...|57P0[1-5]|CONNECTION_\w+|CONNECT_TIMEOUT|E(?!RR_)[A-Z_]+)$/;
+const BROKEN = /^(08...|25006|57P0[1-5]|CONNECTION_\w+|CONNECT_TIMEOUT|E(?!RR_)[A-Z_]+)$/;
 /** Codes of what may go well when it is simply tried again: conflicts, time limits, too many connections. */
 const PASSING = /^(40001|40P01|55P03|57014|53...|25P03|57P05)$/;
 
-/** Whether the connection broke. */
+/**
+ * Throws where an answer says that its server takes no writes (column `read_only`). That says nothing about the request:
+ * behind the same address another server may be the primary by now, so that a new connection may lead there.
+ */
+export function requirePrimary<Rows extends readonly { readonly [column: string]: unknown }[]>(rows: Rows): Rows {
+  if (rows[0]?.read_only !== "on") return rows;
+  throw Object.assign(new Error("transactions are read-only there"), { code: "25006" });
+}
+
+/** Whether the connection leads to a server that takes no writes. */
+export function isNotPrimary(error: unknown): boolean {
+  return codeOf(error) === "25006";
+}
+
+/** Whether the connection broke, or leads to a server that takes no writes. */
 export function isBroken(error: unknown): boolean {
   return BROKEN.test(codeOf(error));
 }

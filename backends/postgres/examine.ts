@@ -10,7 +10,8 @@ const RIGHTS = `
     has_table_privilege(to_regclass($1::text), 'SELECT')::text AS reads,
     (has_table_privilege(to_regclass($1::text), 'INSERT') AND has_table_privilege(to_regclass($1::text), 'UPDATE')
       AND has_table_privilege(to_regclass($1::text), 'DELETE'))::text AS writes,
-    has_sequence_privilege(to_regclass($2::text), 'USAGE')::text AS draws`;
+    (has_sequence_privilege(to_regclass($2::text), 'USAGE')
+      AND has_sequence_privilege(to_regclass($2::text), 'UPDATE'))::text AS draws`;
 
 /** Looks at what the server, its settings and this role mean for locks. */
 export async function examine(client: Client, table: string): Promise<Finding[]> {
@@ -74,7 +75,7 @@ function mayUse(table: string, { role, reads, writes, draws }: Row): Finding {
     return { what, state: "problem", detail: `"${role}" may not read and write "${table}"`, advice };
   }
   if (draws === "true") return { what, state: "ok", detail: `"${role}" may use "${table}"` };
-  const advice = `For "session": GRANT USAGE ON SEQUENCE ${quoted(sequenceOf(table))} TO "${role}"`;
+  const advice = `For "session": GRANT USAGE, UPDATE ON SEQUENCE ${quoted(sequenceOf(table))} TO "${role}"`;
   return { what, state: "note", detail: `"${role}" may use "${table}" and not its sequence`, advice };
 }
 

@@ -36,6 +36,9 @@ export function columns(row: string, now: string): string {
     ${row}.session_pid::text AS session, ${microseconds(now)}::text AS now`;
 }
 
+/** Whether the server takes writes, as a column: those where it does not are no answers (`requirePrimary`). */
+export const READ_ONLY = "current_setting('transaction_read_only') AS read_only";
+
 /** Limits the wait for a row lock in this transaction. */
 export function patience(limit: string): string {
   return `set_config('lock_timeout', '${limit}', true)`;

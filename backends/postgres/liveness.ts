@@ -1,5 +1,6 @@
 import { BackendError } from "../../core/errors.ts";
 import type { Source } from "./driver.ts";
+import { READ_ONLY } from "./fragments.ts";
 import { translate } from "./errors.ts";
 import type { Session } from "./session.ts";
 import { openSession } from "./session_opening.ts";
@@ -43,7 +44,10 @@ export class Liveness {
       const lifeline = await openSession(this.#source, this.#timeout, { signal: this.#closing.signal });
       for (;;) {
         const key = String(crypto.getRandomValues(new BigInt64Array(1))[0]);
-        const [row] = await lifeline.send("SELECT pg_try_advisory_lock($1::text::bigint)::text AS taken", [key]);
+        const [row] = await lifeline.send(
+          `SELECT pg_try_advisory_lock($1::text::bigint)::text AS taken, ${READ_ONLY}`,
+          [key],
+        );
         if (row.taken === "true") return { key, pid: lifeline.pid, lifeline };
       }
     } catch (error) {

@@ -18,6 +18,11 @@ export class RowSender {
     this.#restore = restore;
   }
 
+  /** Gives up the connections there are, where they are our own. */
+  discard(): void {
+    this.#client.discard?.();
+  }
+
   /** @param what What is to be done, for an error's sentence. */
   async send(what: () => string, statement: string, parameters: (string | null)[]): Promise<readonly Row[]> {
     for (let conflicts = 0, restored = false;;) {

@@ -108,6 +108,7 @@ const SHADOWED = `(
  */
 export const INSPECTION = `
   SELECT ${SHADOWED} AS shadowed, pg_catalog.pg_backend_pid()::text AS pid, version() AS version, pg_is_in_recovery()::text AS replica,
+    (date_part('epoch', clock_timestamp()) * 1000000)::bigint::text AS clock,
     current_schema()::text AS schema, to_regclass($2::text)::text AS sequence,
     (SELECT json_agg(attname) FROM pg_attribute
       WHERE attrelid = to_regclass($1::text) AND attnum > 0 AND NOT attisdropped)::text AS columns`;

@@ -45,7 +45,7 @@ export async function meet(
   }
   if (!migrate) throw new BackendError(`Cannot ${what}: ${needs} "${missing}" does not exist, and "migrate" is off`);
   try {
-    for (const statement of schema(server.table).split(";\n")) await create(client, statement);
+    for (const statement of schema(server.table).split(";\n")) await create(client, startedAt(server.clock, statement));
   } catch (error) {
     throw translate(`create ${needs} "${missing}"`, error);
   }
@@ -54,6 +54,11 @@ export async function meet(
   });
   if (!server.present) throw new BackendError(`Cannot create ${needs} "${missing}": it is not there afterwards`);
   return server;
+}
+
+/** A sequence starts at the clock: one that was dropped gives no token again. */
+function startedAt(clock: string, statement: string): string {
+  return statement.startsWith("CREATE SEQUENCE") ? `${statement.replace(/;$/, "")} START WITH ${clock}` : statement;
 }
 
 /** Runs DDL that others may be running too. */
@@ -74,7 +79,7 @@ async function inspect(
   client: Client,
   table: string,
   needs: "table" | "sequence",
-): Promise<Server & { present: boolean }> {
+): Promise<Server & { clock: string; present: boolean }> {
   const result = await client.send(INSPECTION, [quoted(table), quoted(sequenceOf(table))]);
   const [row] = result;
   if (row.shadowed) {
@@ -87,6 +92,7 @@ async function inspect(
   if (row.schema === null && !table.includes(".")) return await inspect(client, `public.${table}`, needs);
   return {
     table,
+    clock: row.clock!,
     version: row.version!,
     replica: row.replica === "true",
     direct: result.state?.pid !== undefined && String(result.state.pid) === row.pid,

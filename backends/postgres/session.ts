@@ -3,7 +3,8 @@ import { BackendError } from "../../core/errors.ts";
 import { monotonic, startTimer, type Timer } from "../../core/runtime.ts";
 import { endInstance, inTime } from "./client.ts";
 import type { Opened, SqlResult } from "./driver.ts";
-import { isBroken } from "./errors.ts";
+import { isBroken, requirePrimary } from "./errors.ts";
+import { READ_ONLY } from "./fragments.ts";
 
 /** What a new session says of itself. */
 export interface Greeting {
@@ -59,8 +60,9 @@ export class Session implements Lifeline {
     this.#instance.sockets.ref();
     try {
       const answer = this.#instance.sql.unsafe(text, parameters, { prepare, simple: false });
-      const result = await inTime(answer, this.#timeout * 2 / 3e3, () => this.#giveUp());
+      const result: SqlResult = await inTime(answer, this.#timeout * 2 / 3e3, () => this.#giveUp());
       if (this.ended) throw this.ended;
+      requirePrimary(result);
       this.#heardAt = Math.max(this.#heardAt, askedAt);
       return result;
     } catch (error) {
@@ -106,7 +108,7 @@ export class Session implements Lifeline {
     if (this.ended) return;
     const now = monotonic();
     if (now >= dueAt && this.#heardAt + this.#timeout / 3 <= now) {
-      this.send("SELECT 1 AS alive").catch(() => {}); // an end is told to the listeners, anything else is a sign of life
+      this.send(`SELECT ${READ_ONLY}`).catch(() => {}); // an end is told to the listeners, anything else is a sign of life
     }
     this.#arm();
   }

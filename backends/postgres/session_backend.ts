@@ -16,11 +16,12 @@ import { announcingForSessions } from "./announcing.ts";
 import { closeAdvisorySessions } from "./advisory_sessions.ts";
 import type { Client } from "./client.ts";
 import type { Source } from "./driver.ts";
-import { translate } from "./errors.ts";
+import { codeOf, isMissing, translate } from "./errors.ts";
 import { examine } from "./examine.ts";
 import { HeldLocks, rowOf } from "./held_locks.ts";
 import { toLockRow } from "./rows.ts";
 import { namespaceOf } from "./schema.ts";
+import type { Session } from "./session.ts";
 import { SessionKeys } from "./session_keys.ts";
 import { SessionLocks } from "./session_locks.ts";
 import { Sessions } from "./sessions.ts";
@@ -38,6 +39,8 @@ export interface SessionParts {
   readonly table: string;
   /** Seconds of silence after which the server ends a session. */
   readonly timeout: number;
+  /** Makes sure of the sequence again, after somebody dropped it. */
+  readonly restore: () => Promise<void>;
 }
 
 /** Locks that the server ties to a connection of ours: many on each, and what must not meet there kept apart here. */
@@ -57,7 +60,7 @@ export class SessionBackend implements Backend {
     const namespace = namespaceOf(table);
     const [sql, keys] = [sessionStatementsFor(table), new SessionKeys(namespace)];
     this.#sql = sql;
-    this.#sessions = new Sessions(source, timeout);
+    this.#sessions = new Sessions(source, timeout, (session) => this.#advance(session));
     // whether a key is free can only be told by taking it, which is the waiter's own next try
     const look = (names: readonly string[]) => Promise.resolve({ free: names, again: pauseOf(true) });
     this.#watching = new Watching(source, timeout, announcingForSessions(namespace), look);
@@ -73,6 +76,16 @@ export class SessionBackend implements Backend {
         'Cannot share locks in "session" mode: use advisoryLock of "@lockmgr/lockmgr/postgres", which keeps shared locks',
       );
     }
+    try {
+      return await this.#take(requests, allOrNothing);
+    } catch (error) {
+      if (!isMissing((error as Error).cause)) throw error;
+      await this.#parts.restore(); // the sequence was dropped
+      return await this.#take(requests, allOrNothing);
+    }
+  }
+
+  async #take(requests: readonly AcquireRequest[], allOrNothing: boolean): Promise<AcquireAnswer[]> {
     if (!allOrNothing) return await this.#locks.take(requests);
     const before = new Set(requests.filter(({ name, owner }) => this.#held.find(name)?.owner === owner));
     const answers: AcquireAnswer[] = [];
@@ -84,6 +97,13 @@ export class SessionBackend implements Backend {
     if (answers.every(({ granted }) => granted)) return answers;
     await this.release(requests.filter((request, index) => answers[index]?.granted && !before.has(request)));
     return requests.map((_request, index) => answers[index]?.granted === false ? answers[index] : BUSY);
+  }
+
+  /** A role that may draw tokens and not bring them forward goes on without: `doctor` tells of it. */
+  async #advance(session: Session): Promise<void> {
+    await session.send(this.#sql.advance).catch((error) => {
+      if (codeOf(error) !== "42501") throw error;
+    });
   }
 
   renew(_requests: readonly RenewRequest[]): Promise<(LockRow | undefined)[]> {

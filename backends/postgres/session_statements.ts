@@ -6,8 +6,8 @@
  * @module
  */
 import { waitingForAny } from "./announcing.ts";
-import { microseconds } from "./fragments.ts";
-import { literal, notifyOfMany, tellIfAwaited, waitingForKey } from "./keys.ts";
+import { DURABLE, microseconds, READ_ONLY } from "./fragments.ts";
+import { keyOf, literal, notifyOfMany, tellIfAwaited, waitingForKey } from "./keys.ts";
 import { namespaceOf, quoted, sequenceOf } from "./schema.ts";
 import { sessionKeyOf } from "./session_keys.ts";
 
@@ -24,6 +24,11 @@ export interface SessionStatements {
   readonly release: string;
   /** Frees several; `freed` says which were held. `(array of keys)` */
   readonly releaseEach: string;
+  /**
+   * Brings the sequence of tokens forward, to the clock at the least: what a crash or a failover has made it forget is
+   * not drawn again. One at a time, and by more than is drawn meanwhile.
+   */
+  readonly advance: string;
   /** Whether this session holds a name. `(key)` */
   readonly verify: string;
   /** Which of the names any session holds, in the shape of rows. `(JSON array of names)` */
@@ -33,6 +38,9 @@ export interface SessionStatements {
 /** One key, and several. */
 const KEY = "(SELECT $1::text::bigint AS key) AS k";
 const KEYS = "unnest($1::text::bigint[]) AS key";
+
+/** How far each new session brings the tokens forward at the least: more than were drawn since the last commit. */
+const STRIDE = 1_000_000;
 
 const NOW = `${microseconds("clock_timestamp()")}::text`;
 
@@ -46,26 +54,34 @@ function heldBy(key: string): string {
 /** Writes the statements for the namespace of a table. */
 export function sessionStatementsFor(table: string): SessionStatements {
   const namespace = namespaceOf(table);
-  const token = `nextval(${literal(quoted(sequenceOf(table)))}::regclass)::text`;
+  const sequence = `${literal(quoted(sequenceOf(table)))}::regclass`;
+  const token = `nextval(${sequence})::text`;
   const tell = tellIfAwaited(waitingForKey("key"));
   return {
-    acquire: `SELECT CASE WHEN pg_try_advisory_lock(key) THEN ${token} END AS token, ${NOW} AS now FROM ${KEY}`,
+    acquire: `SELECT CASE WHEN pg_try_advisory_lock(key) THEN ${token} END AS token, ${NOW} AS now,
+      ${READ_ONLY} FROM ${KEY}`,
     // the token is drawn when all are had: for each name it is higher than any that was drawn before under its lock
     acquireEach: `
-      SELECT taken, CASE WHEN strpos(taken, '${DONE}') > 0 THEN ${token} END AS token, ${NOW} AS now
+      SELECT taken, CASE WHEN strpos(taken, '${DONE}') > 0 THEN ${token} END AS token, ${NOW} AS now, ${READ_ONLY}
       FROM (SELECT string_agg(CASE WHEN pg_try_advisory_lock(key) THEN '${DONE}' ELSE '0' END, '') AS taken
         FROM ${KEYS}) AS attempt`,
-    release: `SELECT pg_advisory_unlock(key)::text AS freed, ${tell} AS told FROM ${KEY}`,
+    release: `SELECT pg_advisory_unlock(key)::text AS freed, ${tell} AS told, ${READ_ONLY} FROM ${KEY}`,
     // most crowds are awaited by nobody: one look tells, where one for each name is a third of the statement
     releaseEach: `
       SELECT freed, ${
       notifyOfMany(waitingForAny(namespace), "length(freed)", `SELECT count(${tell}) FROM ${KEYS}`)
-    } AS told
+    } AS told, ${READ_ONLY}
       FROM (SELECT string_agg(CASE WHEN pg_advisory_unlock(key) THEN '${DONE}' ELSE '0' END, '') AS freed
         FROM ${KEYS}) AS release`,
+    advance: `
+      WITH settings AS MATERIALIZED (
+        SELECT ${DURABLE} AS durable, pg_advisory_xact_lock(${keyOf("tokens", literal(namespace))})::text AS alone)
+      SELECT setval(${sequence}, greatest(coalesce(pg_sequence_last_value(${sequence}), 0) + ${STRIDE},
+        ${microseconds("clock_timestamp()")}))::text AS token, ${READ_ONLY}
+      FROM settings`,
     verify: `
       SELECT EXISTS (SELECT FROM pg_locks AS l, ${KEY}
-        WHERE l.pid = pg_backend_pid() AND ${heldBy("k.key")})::text AS held`,
+        WHERE l.pid = pg_backend_pid() AND ${heldBy("k.key")})::text AS held, ${READ_ONLY}`,
     holders: `
       SELECT DISTINCT ON (wish.name, l.pid) wish.name, '0' AS token,
         coalesce(nullif(a.application_name, ''), 'unknown') AS holder, NULL AS process, NULL AS until,

@@ -22,13 +22,16 @@ export interface Share {
 export class Sessions {
   readonly #source: Source;
   readonly #timeout: number;
+  readonly #begin: (session: Session) => Promise<void>;
   readonly #load = new Map<Session, number>();
   #opening: Promise<Session> | undefined;
   readonly #closing = new AbortController();
 
-  constructor(source: Source, timeout: number) {
+  /** @param begin Sends what each new session begins with. */
+  constructor(source: Source, timeout: number, begin: (session: Session) => Promise<void>) {
     this.#source = source;
     this.#timeout = timeout;
+    this.#begin = begin;
   }
 
   /** A session that can take one more lock; its place is counted at once. */
@@ -75,9 +78,7 @@ export class Sessions {
 
   /** Opens one more session; callers who come meanwhile share it. */
   async #openOne(what: () => string): Promise<undefined> {
-    const opening = this.#opening ??= openSession(this.#source, this.#timeout, {
-      signal: this.#closing.signal,
-    });
+    const opening = this.#opening ??= this.#openNew();
     try {
       const session = await opening;
       if (this.#closing.signal.aborted) await session.close();
@@ -86,6 +87,17 @@ export class Sessions {
       throw translate(what(), error);
     } finally {
       if (this.#opening === opening) this.#opening = undefined;
+    }
+  }
+
+  async #openNew(): Promise<Session> {
+    const session = await openSession(this.#source, this.#timeout, { signal: this.#closing.signal });
+    try {
+      await this.#begin(session);
+      return session;
+    } catch (error) {
+      await session.close();
+      throw error;
     }
   }
 

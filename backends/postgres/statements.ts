@@ -15,6 +15,7 @@ import {
   oneWish,
   PATIENCE,
   patience,
+  READ_ONLY,
   settings,
   wishes,
 } from "./fragments.ts";
@@ -164,10 +165,12 @@ export function statementsFor(table: string): Statements {
     acquireFree: acquireFree(target),
     acquireAll: acquireSeveral(target, true),
     peek: `
-      SELECT (l.owner = $2::text)::text AS mine, ${columns("l", "clock_timestamp()")} FROM ${target} AS l
-      WHERE l.name = $1::text AND ${live("l")}`,
+      SELECT (l.owner = $2::text)::text AS mine, ${columns("l", "clock_timestamp()")}, ${READ_ONLY}
+      FROM ${target} AS l WHERE l.name = $1::text AND ${live("l")}`,
     glance: `
-      SELECT (l.owner = $2::text)::text AS mine FROM ${target} AS l WHERE l.name = $1::text AND ${live("l")}`,
+      SELECT (l.owner = $2::text)::text AS mine, ${READ_ONLY} FROM ${target} AS l WHERE l.name = $1::text AND ${
+      live("l")
+    }`,
     renew: renew(target, false),
     renewEach: renew(target, true),
     release: releaseOne(target, namespace),
@@ -186,7 +189,8 @@ export function statementsFor(table: string): Statements {
     cleanExpired: clean(target, false, namespace),
     cleanAll: clean(target, true, namespace),
     free: `
-      SELECT wish.name, (held.liveness IS NOT NULL)::text AS vouched, (held.name IS NULL)::text AS free
+      SELECT wish.name, (held.liveness IS NOT NULL)::text AS vouched, (held.name IS NULL)::text AS free,
+        ${READ_ONLY}
       FROM json_array_elements_text($1::text::json) AS wish (name)
       LEFT JOIN ${target} AS held ON held.name = wish.name AND ${live("held")}`,
   };

@@ -7,5 +7,5 @@ export interface Voucher {
   /** The process id of the session. */
   readonly pid: string;
   /** The session. */
-  readonly lifeline: Lifeline;
+  readonly lifeline: Lifeline & { end(reason: Error): void };
 }

@@ -109,7 +109,8 @@ test("session: whose lock it is shows for names that others hold", async () => {
 
 test("session: a token that cannot be drawn leaves no lock behind", async () => {
   const table = freshTable();
-  await using backend = await connect(server.url, { mode: "session", table });
+  await (await connect(server.url, { mode: "session", table }))[Symbol.asyncDispose]();
+  await using backend = await connect(server.url, { mode: "session", table, migrate: false });
   await using sql = administrator();
   await sql.unsafe(`DROP SEQUENCE ${table}_token`);
   await assert.rejects(getLock("a", { backend }), { name: "BackendError" });
