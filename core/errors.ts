@@ -5,6 +5,12 @@
  */
 import type { LockRecord } from "./record.ts";
 
+/** Marks errors, also those that another copy of this package has made. */
+const LOCK_ERROR = Symbol.for("@lockmgr/lockmgr/LockError");
+
+/** The codes of each class and of the classes below it. */
+const codesOf = new Map<unknown, readonly string[]>();
+
 /**
  * The base of every error that lockmgr throws on its own account. Wrong arguments are the platform's
  * `TypeError` and `RangeError` instead.
@@ -28,7 +34,16 @@ export class LockError extends Error {
     super(message, options);
     this.name = new.target.name;
   }
+
+  /** Recognises errors by their code, so that those of another copy of this package are recognised too. */
+  static override [Symbol.hasInstance](value: unknown): boolean {
+    if (Function.prototype[Symbol.hasInstance].call(this, value)) return true;
+    const codes = codesOf.get(this);
+    return codes !== undefined && value instanceof Error && LOCK_ERROR in value &&
+      (codes.length === 0 || codes.includes((value as Error as LockError).code));
+  }
 }
+Object.defineProperty(LockError.prototype, LOCK_ERROR, { value: true });
 
 /** Says who is in the way, as far as the database told. */
 function heldBy(holder: LockRecord | undefined): string {
@@ -213,3 +228,12 @@ export class UnsupportedError extends LockError {
   /** Always `"UNSUPPORTED"`. */
   override readonly code: string = "UNSUPPORTED";
 }
+
+codesOf.set(LockError, []); // every code
+codesOf.set(Locked, ["LOCKED", "LOCK_TIMEOUT", "LOCK_FAIL"]);
+codesOf.set(LockTimeout, ["LOCK_TIMEOUT"]);
+codesOf.set(LockFail, ["LOCK_FAIL"]);
+codesOf.set(LockNotFound, ["LOCK_NOT_FOUND", "LOCK_LOST"]);
+codesOf.set(LockLost, ["LOCK_LOST"]);
+codesOf.set(BackendError, ["BACKEND"]);
+codesOf.set(UnsupportedError, ["UNSUPPORTED"]);

@@ -1,11 +1,11 @@
 import { backendOf } from "./connect.ts";
-import { foreignBackend, Lock } from "./lock.ts";
+import { foreignBackend, isHandle, type Lock } from "./lock.ts";
 import { type BackendOptions, checkName } from "./options.ts";
 import { twice } from "./retrying.ts";
 
 /** `isLocked`, as `verbs.ts` promises it. */
 export async function isLocked(lock: Lock | string, options: BackendOptions = {}): Promise<boolean> {
-  const handle = lock instanceof Lock ? lock : undefined;
+  const handle = isHandle(lock) ? lock : undefined;
   if (handle && options.backend !== undefined && options.backend !== handle.backend) throw foreignBackend(handle.name);
   const name = handle ? handle.name : lock as string;
   checkName(name);

@@ -191,6 +191,15 @@ export class Lock extends LockRecord implements AsyncDisposable {
   }
 }
 
+/** Marks handles, also those that another copy of this package has made. */
+const HANDLE = Symbol.for("@lockmgr/lockmgr/Lock");
+Object.defineProperty(Lock.prototype, HANDLE, { value: true });
+
+/** Whether something is a handle; one that another copy of this package has made does its own work. */
+export function isHandle(value: unknown): value is Lock {
+  return value instanceof Lock || (typeof value === "object" && value !== null && HANDLE in value);
+}
+
 /** A handle was given together with another backend. */
 export function foreignBackend(name: string): TypeError {
   return new TypeError(`Cannot use another backend for lock ${JSON.stringify(name)}: want the one that granted it`);

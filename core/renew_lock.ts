@@ -1,7 +1,7 @@
 import { acquire } from "./acquire.ts";
 import { backendOf } from "./connect.ts";
 import { Locked, LockNotFound } from "./errors.ts";
-import { Lock } from "./lock.ts";
+import { isHandle, Lock } from "./lock.ts";
 import { checkName, extension, type RenewOptions, requireRows, resolveHolder, resolveLockOptions } from "./options.ts";
 import { LockRecord } from "./record.ts";
 import { twice } from "./retrying.ts";
@@ -9,7 +9,7 @@ import { monotonic } from "./runtime.ts";
 
 /** `renewLock`, as `verbs.ts` promises it. */
 export async function renewLock(lock: Lock | string, options: RenewOptions): Promise<LockRecord> {
-  return lock instanceof Lock ? await lock.renew(options) : await renewByName(lock, options);
+  return isHandle(lock) ? await lock.renew(options) : await renewByName(lock, options);
 }
 
 async function renewByName(name: string, options: RenewOptions): Promise<LockRecord> {

@@ -1,12 +1,12 @@
 import { batched } from "./batching.ts";
 import { backendOf } from "./connect.ts";
-import { foreignBackend, Lock } from "./lock.ts";
+import { foreignBackend, isHandle, type Lock } from "./lock.ts";
 import { type BackendOptions, checkName, requireRows } from "./options.ts";
 import { noteRelease } from "./waiting.ts";
 
 /** `unlock`, as `verbs.ts` promises it. */
 export async function unlock(lock: Lock | string, options: BackendOptions = {}): Promise<boolean> {
-  if (lock instanceof Lock) {
+  if (isHandle(lock)) {
     if (options.backend !== undefined && options.backend !== lock.backend) throw foreignBackend(lock.name);
     return await lock.unlock();
   }

@@ -145,9 +145,13 @@ export class Connector {
 
 const connectors = new WeakMap<Backend, Connector>();
 
+/** Marks backends whose connections are known to the copy of this package that made them, and to no other. */
+const KNOWN = Symbol.for("@lockmgr/lockmgr/connections");
+
 /** Remembers how to open further connections beside a backend. */
 export function rememberConnector(backend: Backend, connector: Connector): void {
   connectors.set(backend, connector);
+  Object.defineProperty(backend, KNOWN, { value: true });
 }
 
 /**
@@ -157,6 +161,11 @@ export function rememberConnector(backend: Backend, connector: Connector): void 
  */
 export function connectorOf(backend: Backend | undefined, what: string): Connector {
   const connector = backend && connectors.get(backend);
+  if (!connector && typeof backend === "object" && backend !== null && KNOWN in backend) {
+    throw new TypeError(
+      `Cannot ${what} with this backend: another copy of lockmgr made it; import both from the same copy`,
+    );
+  }
   if (!connector) throw new TypeError(`Cannot ${what}: want option "backend" to be one that mysqlBackend made`);
   return connector;
 }

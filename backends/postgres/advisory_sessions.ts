@@ -114,14 +114,24 @@ const sessionsOf = new WeakMap<object, AdvisorySessions>();
 /** Where the connections of a backend or a `sql` instance come from. */
 const sources = new WeakMap<object, Source>();
 
+/** Marks backends whose connections are known to the copy of this package that made them, and to no other. */
+const KNOWN = Symbol.for("@lockmgr/lockmgr/connections");
+
 /** Says where connections for a backend's advisory locks come from. */
 export function registerSource(owner: object, source: Source): void {
   sources.set(owner, source);
+  Object.defineProperty(owner, KNOWN, { value: true });
 }
 
 /** The advisory locks of a backend; made when they are first wanted. */
 export function advisorySessions(owner: object, given?: Source): AdvisorySessions {
   const source = given ?? sources.get(owner);
+  if (source === undefined && KNOWN in owner) {
+    throw new TypeError(
+      "Cannot use advisory locks of this backend: another copy of lockmgr made it; import advisoryLock and the backend " +
+        "from the same copy",
+    );
+  }
   if (source === undefined) {
     throw new UnsupportedError("Cannot use advisory locks through a function: want a URL or a postgres.js instance");
   }

@@ -1,0 +1,68 @@
+/** Two copies of the package in one program, as npm makes them when two libraries want different versions. */
+import * as own from "@lockmgr/lockmgr";
+import assert from "node:assert/strict";
+import { cp, mkdtemp, rm } from "node:fs/promises";
+import { basename, dirname, join } from "node:path";
+import { fileURLToPath, pathToFileURL } from "node:url";
+import { test } from "../harness.ts";
+
+type Package = typeof own;
+
+/** Runs `body` with a further copy of the library, loaded from a folder of its own. */
+async function withCopy(body: (copy: Package) => Promise<void>): Promise<void> {
+  const entry = fileURLToPath(import.meta.resolve("@lockmgr/lockmgr"));
+  const here = dirname(entry);
+  const directory = await mkdtemp(join(here, ".copy-"));
+  try {
+    for (const part of [basename(entry), "core", "backends"]) {
+      await cp(join(here, part), join(directory, part), { recursive: true });
+    }
+    await body(await import(pathToFileURL(join(directory, basename(entry))).href) as Package);
+  } finally {
+    await rm(directory, { recursive: true });
+  }
+}
+
+test("copies: handles, backends and errors of another copy are recognised", () =>
+  withCopy(async (copy) => {
+    assert.notEqual(copy.getLock, own.getLock);
+    await using backend = await copy.connect("sqlite::memory:");
+    const lock = await copy.getLock("a", { backend, expires: 10 });
+    assert.equal(await own.isLocked(lock), true);
+    assert.equal(await own.renewLock(lock, { expires: 60 }), lock);
+    assert(lock.expiresIn! > 50);
+    assert.equal(await own.unlock(lock), true);
+    await using held = await own.getLock("b", { backend });
+    assert(held.held);
+    await assert.rejects(copy.getLock("b", { backend }), (error) => error instanceof own.Locked);
+    await assert.rejects(copy.getLock("b", { backend, wait: 0.01 }), (error) => {
+      assert(error instanceof own.LockTimeout && error instanceof own.Locked && error instanceof own.LockError);
+      assert(!(error instanceof own.LockFail) && !(error instanceof own.BackendError));
+      return true;
+    });
+    await assert.rejects(copy.renewLock("none", { backend }), (error) => error instanceof own.LockNotFound);
+    class Mine extends own.Locked {}
+    assert(!(new own.Locked("x") instanceof Mine) && new Mine("x") instanceof own.Locked);
+    assert(!(Object.assign(new Error("x"), { code: "LOCKED" }) instanceof own.Locked), "a stranger's code");
+  }));
+
+test("copies: an error of another copy's backend that may pass is tried again", () =>
+  withCopy(async (copy) => {
+    await using backend = await copy.connect("sqlite::memory:");
+    let failures = 0;
+    const failing: own.Backend = {
+      engine: backend.engine,
+      mode: backend.mode,
+      acquire: (requests, options) =>
+        failures++ === 0
+          ? Promise.reject(new copy.BackendError("Cannot reach the database", { retryable: true }))
+          : backend.acquire(requests, options),
+      renew: (requests) => backend.renew(requests),
+      release: (targets) => backend.release(targets),
+      list: (filter) => backend.list(filter),
+      clean: (scope) => backend.clean(scope),
+      [Symbol.asyncDispose]: () => Promise.resolve(),
+    };
+    assert((await own.getLock("a", { backend: failing })).held);
+    assert.equal(failures, 2);
+  }));
