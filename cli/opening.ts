@@ -44,7 +44,21 @@ export async function openBackend(flags: GlobalFlags, options: OpenOptions = {})
  */
 export async function openToStay(open: Context["open"]): Promise<Backend> {
   const backend = await open();
-  return backend.mode === "hybrid" ? await open({ mode: "lease" }) : backend;
+  return staying(backend.mode === "hybrid" ? await open({ mode: "lease" }) : backend);
+}
+
+/** The same database, of which the library takes locks by another backend: the disposal of the first releases none. */
+function staying(backend: Backend): Backend {
+  return {
+    engine: backend.engine,
+    mode: backend.mode,
+    acquire: (requests, options) => backend.acquire(requests, options),
+    renew: (requests) => backend.renew(requests),
+    release: (targets) => backend.release(targets),
+    list: (filter) => backend.list(filter),
+    clean: (scope) => backend.clean(scope),
+    [Symbol.asyncDispose]: () => backend[Symbol.asyncDispose](),
+  };
 }
 
 /** Releases those locks that this program has created, not those that it has renewed for others. */

@@ -1,11 +1,19 @@
-import type { AcquireRequest, Backend } from "./backend.ts";
-import type { Holding } from "./holding.ts";
+import type { AcquireAnswer, AcquireRequest, Backend } from "./backend.ts";
+import { batched } from "./batching.ts";
+import type { Grant, Holding } from "./holding.ts";
 import { durationFor, type ResolvedLockOptions } from "./options.ts";
+import { firstDuration, makePermanent } from "./permanent.ts";
+import { countedFrom, isBackendError, mayPass } from "./retrying.ts";
 import { monotonic, randomId } from "./runtime.ts";
 import { type Outcome, stand } from "./waiting.ts";
 
+/** Whether the options ask for a row that never expires. */
+function neverExpires(backend: Backend, options: ResolvedLockOptions): boolean {
+  return backend.mode !== "session" && durationFor(backend, options) === null;
+}
+
 /** The request for one name that resolved options make on this backend. */
-export function requestFor(
+function requestFor(
   backend: Backend,
   name: string,
   options: ResolvedLockOptions,
@@ -14,7 +22,7 @@ export function requestFor(
   return {
     name,
     owner: randomId(),
-    duration: durationFor(backend, options),
+    duration: firstDuration(backend, durationFor(backend, options)),
     lockedBy: options.lockedBy,
     lockProcess: options.lockProcess,
     metadata: options.metadata,
@@ -33,7 +41,96 @@ export function acquire(
   options.signal?.throwIfAborted();
   const request = requestFor(backend, name, options, plainNo && options.wait === 0);
   const deadline = options.wait === 0 ? -Infinity : monotonic() + options.wait * 1e3;
-  return stand(backend, request, deadline, options.signal);
+  const outcome = stand(backend, request, deadline, options.signal);
+  return neverExpires(backend, options) ? track(backend, permanently(backend, outcome, options.signal)) : outcome;
+}
+
+/** Has a disposal of the backend wait for what is under way. */
+function track<T>(backend: Backend, work: Promise<T>): Promise<T> {
+  const { together } = batched(backend);
+  together.add(work);
+  const done = () => together.delete(work);
+  work.then(done, done);
+  return work;
+}
+
+async function permanently(backend: Backend, outcome: Promise<Outcome>, signal?: AbortSignal): Promise<Outcome> {
+  const first = await outcome;
+  if (!first.granted) return first;
+  const [grant] = await makePermanent(backend, [first.grant], signal);
+  return { granted: true, grant };
+}
+
+/** What came of a request for several names: the grants, those that are held by others, and when it was asked. */
+export interface Several {
+  readonly grants: readonly Grant[];
+  readonly busy: readonly (AcquireAnswer & { granted: false })[];
+  readonly askedAt: number;
+}
+
+/** Takes several names in one request: each that is free, or with `allOrNothing` every one or none. */
+export function acquireSeveral(
+  backend: Backend,
+  names: readonly string[],
+  options: ResolvedLockOptions,
+  allOrNothing: boolean,
+): Promise<Several> {
+  const requests = names.map((name) => requestFor(backend, name, options));
+  const several = takeSeveral(backend, requests, allOrNothing);
+  return track(backend, neverExpires(backend, options) ? severalPermanently(backend, several) : several);
+}
+
+async function severalPermanently(backend: Backend, several: Promise<Several>): Promise<Several> {
+  const first = await several;
+  return first.grants.length === 0 ? first : { ...first, grants: await makePermanent(backend, first.grants) };
+}
+
+async function takeSeveral(
+  backend: Backend,
+  requests: readonly AcquireRequest[],
+  allOrNothing: boolean,
+): Promise<Several> {
+  const batches = batched(backend);
+  if (batches.ended) throw batches.ended;
+  const firstAskedAt = monotonic();
+  let askedAt = firstAskedAt;
+  let unheard = false;
+  const send = (requests: readonly AcquireRequest[]) => backend.acquire(requests, { allOrNothing });
+  const undo = (request: AcquireRequest) => batches.undoing.undo(request, request.duration, true);
+  try {
+    const answers = await send(requests).catch((error) => {
+      if (!mayPass(error) || batches.ended) throw error;
+      unheard = true;
+      askedAt = monotonic();
+      return send(requests.map((request) => ({ ...request, repeated: true })));
+    });
+    if (batches.ended) throw batches.ended;
+    if (unheard) requests.filter((_, index) => !answers[index].granted).forEach(undo);
+    return sorted(backend, requests, answers, firstAskedAt, askedAt);
+  } catch (error) {
+    if (isBackendError(error)) requests.forEach(undo);
+    throw error;
+  }
+}
+
+/** Sorts answers by what came of their requests. */
+function sorted(
+  backend: Backend,
+  requests: readonly AcquireRequest[],
+  answers: readonly AcquireAnswer[],
+  firstAskedAt: number,
+  askedAt: number,
+): Several {
+  const grants: Grant[] = [];
+  const busy: Several["busy"][number][] = [];
+  answers.forEach((answer, index) => {
+    const request = requests[index];
+    if (!answer.granted) return void busy.push(answer);
+    const { row, lifeline } = answer;
+    const claim = { name: request.name, owner: request.owner };
+    grants.push({ backend, claim, row, askedAt: countedFrom(request, row, firstAskedAt, askedAt), lifeline });
+  });
+  return { grants, busy, askedAt };
 }
 
 /** Microseconds that a keeper renews a lease by; `undefined` when there is nothing to renew. */

@@ -2,6 +2,15 @@
  * The one seam between the core and an engine. It speaks of locks, never of SQL: a backend decides,
  * atomically, who has what; waiting, renewal timing, naming of errors and policy live in the core.
  *
+ * Every request ends in one of three ways: it took effect; it certainly did not and will not; or that is unknown, which
+ * an engine says by a retryable `BackendError`. What is unknown is found again by its owner (the same request with
+ * `repeated`), or released before a caller can be told an outcome that another could contradict. For this an engine
+ * answers "not granted" to a repeated request only when the earlier one cannot take effect any more, and the core
+ * repeats the release of an acquisition that no caller knows of until it is answered. A row that never expires is only
+ * made by a renewal of an acquisition that its holder has heard of.
+ *
+ * Disposal: `[Symbol.asyncDispose]` of an engine is a call of `closeLocks` in `closing.ts`.
+ *
  * @module
  */
 

@@ -8,8 +8,11 @@
 import type { AcquireAnswer, AcquireRequest, Backend, LockRow, RenewRequest, Target } from "./backend.ts";
 import { Batcher } from "./batcher.ts";
 import { BoundedMap } from "./bounded_map.ts";
+import type { BackendError } from "./errors.ts";
+import { HeldList } from "./held_list.ts";
 import type { Line } from "./line.ts";
 import { Road } from "./road.ts";
+import { Undoing } from "./undoing.ts";
 
 /** How many lines are kept that nobody is in: one that is forgotten costs some courtesy between processes only. */
 const LINES = 1_024;
@@ -23,6 +26,16 @@ export interface Batches {
   readonly acquire: Batcher<AcquireRequest, AcquireAnswer>;
   readonly renew: Batcher<RenewRequest, LockRow | undefined>;
   readonly release: Batcher<Target, boolean>;
+  /** What was granted, or may have been, to callers who were told something else. */
+  readonly undoing: Undoing;
+  /** What is held through this backend. */
+  readonly held: HeldList;
+  /** Requests for several names that are under way. */
+  readonly together: Set<Promise<unknown>>;
+  /** Why there are no further requests; `undefined` until the backend is disposed of. */
+  ended: BackendError | undefined;
+  /** The disposal under way, or done. */
+  closing: Promise<void> | undefined;
 }
 
 const batchesOf = new WeakMap<Backend, Batches>();
@@ -32,11 +45,18 @@ export function batched(backend: Backend): Batches {
   let batches = batchesOf.get(backend);
   if (batches === undefined) {
     const road = new Road();
+    const lines = new BoundedMap<string, Line>(LINES, ({ running }) => running);
+    const release = new Batcher<Target, boolean>((targets) => backend.release(targets), road);
     batches = {
-      lines: new BoundedMap(LINES, ({ running }) => running),
+      lines,
       acquire: new Batcher((requests) => backend.acquire(requests), road),
       renew: new Batcher((requests) => backend.renew(requests), road),
-      release: new Batcher((targets) => backend.release(targets), road),
+      release,
+      undoing: new Undoing((claim) => release.ask(claim), (name) => lines.get(name)?.wake()),
+      held: new HeldList(),
+      together: new Set(),
+      ended: undefined,
+      closing: undefined,
     };
     batchesOf.set(backend, batches);
   }

@@ -37,6 +37,12 @@ export class BoundedMap<Key, Value extends NonNullable<unknown>> {
     if (this.#recent.size > this.#full) this.#turn();
   }
 
+  /** The values that are kept, some of them twice. */
+  *values(): Iterable<Value> {
+    yield* this.#recent.values();
+    yield* this.#before.values();
+  }
+
   /** Forgets a key. */
   delete(key: Key): void {
     this.#recent.delete(key);

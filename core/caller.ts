@@ -11,6 +11,8 @@ export class Caller {
   asked = false;
   /** When the first question was asked for this caller (ms, monotonic): any later answer may be to that one's effect. */
   firstAskedAt: number | undefined;
+  /** Whether a question asked for this caller had no answer: it may have been granted all the same. */
+  unheard = false;
   /** Whether this caller has its outcome, or has left. */
   gone = false;
   readonly #resolve: (outcome: Outcome) => void;

@@ -1,5 +1,5 @@
 import type { Backend, Claim, Lifeline, LockRow, RenewRequest } from "./backend.ts";
-import { batched } from "./batching.ts";
+import { batched, type Batches } from "./batching.ts";
 import { LockLost } from "./errors.ts";
 import { keep, leave } from "./keeping.ts";
 import type { Known } from "./record.ts";
@@ -55,6 +55,14 @@ export interface Grant {
   readonly lifeline?: Lifeline;
 }
 
+/** The losses that are disposals of a backend: no failure, and no reason to undo what was done under the lock. */
+const disposals = new WeakSet<LockLost>();
+
+/** Whether a lock ended with the disposal of its backend. */
+export function endedByDisposal(loss: LockLost): boolean {
+  return disposals.has(loss);
+}
+
 /** One acquisition as this process may believe in it: held until it is released, or lost for good. */
 export class Holding {
   /** The backend that granted it. */
@@ -65,6 +73,9 @@ export class Holding {
   readonly known: Known;
   /** When the keeper shall renew it next, on the monotonic clock (ms). */
   renewAt = Infinity;
+  /** The neighbours in the list of what is held through the backend. */
+  before: Holding | undefined;
+  after: Holding | undefined;
 
   #state: "held" | "leaving" | "released" | "lost" = "held";
   #renewBy: number | undefined;
@@ -72,6 +83,9 @@ export class Holding {
   #loss: LockLost | undefined;
   #controller: AbortController | undefined;
   #releasing: Promise<boolean> | undefined;
+  /** Whether a renewal that was to make the lock permanent had no answer. */
+  #maybePermanent = false;
+  readonly #batches: Batches;
   #stopListening: (() => void) | undefined;
 
   constructor(grant: Grant, known: Known, renewBy: number | undefined) {
@@ -80,7 +94,10 @@ export class Holding {
     this.known = known;
     this.#renewBy = renewBy;
     this.#lifeline = grant.lifeline;
-    if (renewBy !== undefined) {
+    this.#batches = batched(this.backend);
+    this.#batches.held.add(this);
+    if (this.#batches.ended) this.#cameTooLate();
+    else if (renewBy !== undefined) {
       this.renewAt = grant.askedAt + this.renewEvery;
       keep(this);
     }
@@ -98,6 +115,12 @@ export class Holding {
     this.renewAt = Infinity;
     if (this.#controller === undefined) leave(this);
     return held;
+  }
+
+  /** Granted before its backend was disposed of, and seen here only now. */
+  #cameTooLate(): void {
+    const claim = this.endWithBackend();
+    if (claim) this.#batches.undoing.undo(claim, null, false);
   }
 
   /** Milliseconds between renewals: a third of the lease, so that two may fail before it lapses. */
@@ -150,8 +173,13 @@ export class Holding {
   }
 
   /** Asks for more time, with others that ask at the same moment. */
-  renew(request: RenewRequest, sent: (at: number) => void): Promise<LockRow | undefined> {
-    return batched(this.backend).renew.ask(request, sent);
+  async renew(request: RenewRequest, sent: (at: number) => void): Promise<LockRow | undefined> {
+    try {
+      return await this.#batches.renew.ask(request, sent);
+    } catch (error) {
+      this.#maybePermanent ||= request.add === null;
+      throw error;
+    }
   }
 
   /** Takes in a newer answer about this acquisition. */
@@ -177,17 +205,39 @@ export class Holding {
     this.#state = "lost";
     this.#loss = new LockLost(this.claim.name, reason, cause === undefined ? undefined : { cause });
     this.#settle();
+    if (this.#maybePermanent) this.#batches.undoing.undo(this.claim, null, true);
     this.#controller?.abort(this.#loss);
+  }
+
+  /**
+   * Ends with its backend: nobody may act as the holder any more, and what is left to do is the backend's.
+   *
+   * @returns The acquisition to release; `undefined` when it was lost or is being released already.
+   */
+  endWithBackend(): Claim | undefined {
+    this.#look();
+    if (this.#state !== "held") return undefined;
+    this.#state = "released";
+    this.#loss = new LockLost(this.claim.name, "its backend was disposed of");
+    disposals.add(this.#loss);
+    this.#settle();
+    this.#controller?.abort(this.#loss);
+    return this.claim;
+  }
+
+  /** The release under way. */
+  get releasing(): Promise<boolean> | undefined {
+    return this.#releasing;
   }
 
   /** Frees the lock if it is still this acquisition's; a second call finds it gone. */
   release(): Promise<boolean> {
     if (this.#releasing) return this.#releasing;
-    if (this.#state === "released") return Promise.resolve(false);
+    if (this.#state === "released" || (this.#state === "lost" && this.#batches.ended)) return Promise.resolve(false);
     if (this.#controller || this.#lifeline) this.#look(); // who listens is told of a loss before
     if (this.#state === "held") this.#state = "leaving";
     this.#settle();
-    const releasing = new Releasing(this, batched(this.backend));
+    const releasing = new Releasing(this, this.#batches);
     this.#releasing = releasing.outcome;
     releasing.send();
     return releasing.outcome;
@@ -213,6 +263,7 @@ export class Holding {
   /** Nobody needs to watch over it any more. */
   #settle(): void {
     leave(this);
+    this.#batches.held.remove(this);
     this.#stopListening?.();
     this.#stopListening = undefined;
   }

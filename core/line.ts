@@ -6,13 +6,13 @@ import { Caller } from "./caller.ts";
 import { Courtesy } from "./courtesy.ts";
 import { BackendError } from "./errors.ts";
 import { LockRecord } from "./record.ts";
-import { countedFrom, mayPass } from "./retrying.ts";
+import { countedFrom, isBackendError, mayPass } from "./retrying.ts";
 import { monotonic } from "./runtime.ts";
 import type { Outcome } from "./waiting.ts";
 
-/** A waiter lives through errors that may pass for so long since the last good answer, trying again after a pause (ms). */
-const PATIENCE = 10_000;
-const PATIENCE_PAUSE = 100;
+/** A waiter lives through errors that may pass, and tries again after a pause (ms) that grows by half each time. */
+const OUTAGE_PAUSE_FIRST_MS = 100;
+const OUTAGE_PAUSE_LONGEST_MS = 1_000;
 /** How long a question may still be unanswered when the wait of its caller is over (ms): a slow commit, and no more. */
 const LAST_ANSWER = 2_000;
 /** A lease is tried again so long after it lapsed by this process's reckoning (ms). */
@@ -34,12 +34,18 @@ export class Line implements Asker<AcquireRequest, AcquireAnswer> {
   #request: AcquireRequest | undefined;
   #head: Caller | undefined;
   #askedAt = -Infinity;
-  #answeredAt = -Infinity;
+  /** Whether a question is under way. */
+  #asking = false;
+  /** Whether the database has said who holds the name, and why it could not be asked since. */
+  #answered = false;
+  #failure: unknown;
+  #outagePause = OUTAGE_PAUSE_FIRST_MS;
   /** The lock in the way as last seen, and when it lapses by this process's reckoning (ms, monotonic). */
   #holder: LockRow | undefined;
   #seenAt = -Infinity;
   #freeAt = Infinity;
   readonly #courtesy = new Courtesy();
+  #idle: (() => void) | undefined;
 
   constructor(backend: Backend, batches: Batches, name: string) {
     this.#backend = backend;
@@ -55,6 +61,7 @@ export class Line implements Asker<AcquireRequest, AcquireAnswer> {
   /** Puts a caller at the end; the promise has its outcome. */
   join(request: AcquireRequest, deadline: number, signal?: AbortSignal): Promise<Outcome> {
     return new Promise((resolve, reject) => {
+      if (this.#batches.ended) return reject(this.#batches.ended);
       const caller = new Caller(request, deadline, resolve, reject);
       if (caller.waits) caller.limit(() => this.#over(caller));
       if (signal) caller.listen(signal, () => (this.#fail(caller, signal.reason), this.wake()));
@@ -77,22 +84,35 @@ export class Line implements Asker<AcquireRequest, AcquireAnswer> {
     this.wake();
   }
 
-  /** A caller's wait is over. The head has one last try; whoever is behind it has its answer. */
-  #over(caller: Caller): void {
-    if (this.#callers[0] !== caller) return this.#giveUp(caller);
+  /** Ends every wait for a reason; resolves when no question is under way any more. */
+  close(reason: BackendError): Promise<void> {
+    for (const caller of [...this.#callers]) this.#fail(caller, reason);
     this.wake();
-    caller.after(LAST_ANSWER, () => (this.#fail(caller, this.#silence()), this.wake()));
+    return this.#running ? new Promise((resolve) => this.#idle = resolve) : Promise.resolve();
+  }
+
+  /** A caller's wait is over. The head has one last try; the others have its last answer, if there is one. */
+  #over(caller: Caller): void {
+    if (this.#callers[0] !== caller && this.#answered && this.#failure === undefined) return this.#giveUp(caller);
+    this.wake();
+    caller.after(LAST_ANSWER, () => (this.#fail(caller, this.#failure ?? this.#silence()), this.wake()));
   }
 
   #fail(caller: Caller, reason: unknown): void {
-    this.#strike(caller);
+    this.#part(caller);
     caller.fail(reason);
   }
 
   #giveUp(caller: Caller): void {
     const holder = this.#holder && new LockRecord(this.#holder, this.#seenAt);
-    this.#strike(caller);
+    this.#part(caller);
     caller.settle({ granted: false, holder });
+  }
+
+  /** A caller goes without the lock: what may have been granted for it is released, at once or after the answer. */
+  #part(caller: Caller): void {
+    this.#strike(caller);
+    if (caller.unheard && !(this.#asking && this.#head === caller)) this.#undo(caller.request, true);
   }
 
   #strike(caller: Caller): void {
@@ -124,8 +144,11 @@ export class Line implements Asker<AcquireRequest, AcquireAnswer> {
       this.#holder =
         undefined;
     this.#freeAt = Infinity;
-    this.#answeredAt = -Infinity;
+    this.#answered = false;
+    this.#failure = undefined;
+    this.#outagePause = OUTAGE_PAUSE_FIRST_MS;
     this.#running = false;
+    this.#idle?.();
   }
 
   /** Until when (ms, monotonic) the head holds back so that other processes get their turn. */
@@ -153,12 +176,13 @@ export class Line implements Asker<AcquireRequest, AcquireAnswer> {
   #try(head: Caller): void {
     this.#rung = false;
     this.#head = head;
-    this.#request = head.request;
+    this.#request = head.unheard ? { ...head.request, repeated: true } : head.request;
     // The answer is for everybody in line: a plain no only when nobody wants to know more.
     for (const caller of this.#callers) {
       caller.asked = true;
-      if (this.#request.plainNo && !caller.request.plainNo) this.#request = { ...head.request, plainNo: false };
+      if (this.#request.plainNo && !caller.request.plainNo) this.#request = { ...this.#request, plainNo: false };
     }
+    this.#asking = true;
     this.#batches.acquire.send(this);
   }
 
@@ -173,9 +197,18 @@ export class Line implements Asker<AcquireRequest, AcquireAnswer> {
     this.#head!.firstAskedAt ??= at;
   }
 
+  /** The question is asked a second time: the first may have been granted in an answer that was lost. */
+  repeats(): void {
+    this.#head!.unheard = true;
+    this.#request = { ...this.#request!, repeated: true };
+  }
+
   /** The database has answered the question under way. */
   answered(answer: AcquireAnswer): void {
     const head = this.#head!;
+    this.#asking = false;
+    this.#failure = undefined;
+    this.#outagePause = OUTAGE_PAUSE_FIRST_MS;
     try {
       if (answer.granted) this.#grant(head, answer);
       else this.#busy(head, answer.holder);
@@ -187,6 +220,7 @@ export class Line implements Asker<AcquireRequest, AcquireAnswer> {
 
   /** There is no answer to the question under way. */
   failed(error: unknown): void {
+    this.#asking = false;
     this.#noAnswer(this.#head!, error);
     this.#serve();
   }
@@ -195,36 +229,45 @@ export class Line implements Asker<AcquireRequest, AcquireAnswer> {
     const { request } = head;
     const askedAt = countedFrom(request, row, head.firstAskedAt!, this.#askedAt);
     this.#courtesy.noteGrant(row.token);
-    if (head.gone) this.#giveBack(request);
+    if (head.gone) this.#undo(request, false);
     else {
       const claim = { name: request.name, owner: request.owner };
       this.#strike(head);
       head.settle({ granted: true, grant: { backend: this.#backend, claim, row, askedAt, lifeline } });
     }
     if (this.#callers.length === 0) return;
-    this.#answeredAt = monotonic();
+    const now = monotonic();
+    this.#answered = true;
     this.#remember(row, askedAt);
-    for (const caller of this.#callers.filter(({ waits }) => !waits)) this.#giveUp(caller);
+    for (const caller of this.#callers.filter(({ deadline }) => deadline <= now)) this.#giveUp(caller);
   }
 
   #busy(head: Caller, holder: LockRow | undefined): void {
-    const now = this.#answeredAt = monotonic();
+    const now = monotonic();
+    this.#answered = true;
+    if (head.gone && head.unheard) this.#undo(head.request, true);
     if (holder) this.#courtesy.noteHolder(holder.token);
     this.#remember(holder, this.#askedAt);
     for (const caller of [...this.#callers]) {
-      if (caller.asked && (!caller.waits || (caller === head && caller.deadline <= now))) this.#giveUp(caller);
+      if (caller.asked && caller.deadline <= now) this.#giveUp(caller);
     }
     if (holder === undefined && head.request.plainNo) this.#rung = true; // who came since learns who has it by asking
   }
 
   #noAnswer(head: Caller, error: unknown): void {
     const now = monotonic();
-    const patient = mayPass(error) && now - this.#answeredAt < PATIENCE && now < head.deadline && !head.gone;
-    const stays = (caller: Caller) => patient && caller.waits;
-    if (mayPass(error) && !stays(head)) this.#giveBack(head.request); // granted, perhaps, in an answer that never came
-    for (const caller of [...this.#callers]) if (caller.asked && !stays(caller)) this.#fail(caller, error);
-    if (patient) this.#freeAt = now + PATIENCE_PAUSE;
-    else this.#rung = true;
+    const passing = mayPass(error);
+    const { gone } = head;
+    head.unheard ||= isBackendError(error);
+    this.#failure = error;
+    for (const caller of [...this.#callers]) {
+      if (caller.asked && !(passing && caller.deadline > now)) this.#fail(caller, error);
+    }
+    if (gone && head.unheard) this.#undo(head.request, true);
+    if (this.#callers[0] === head) {
+      this.#freeAt = now + this.#outagePause * (0.5 + Math.random() / 2);
+      this.#outagePause = Math.min(this.#outagePause * 1.5, OUTAGE_PAUSE_LONGEST_MS);
+    } else this.#rung = true;
   }
 
   /** Nobody can say what came of the last question: it may yet be granted, and is given back then. */
@@ -244,8 +287,8 @@ export class Line implements Asker<AcquireRequest, AcquireAnswer> {
       : askedAt + (row.lockedUntil - row.now) / 1e3 + AFTER_EXPIRY;
   }
 
-  /** Releases what nobody wants any more. Without an answer it lapses. */
-  #giveBack({ name, owner }: AcquireRequest): void {
-    this.#batches.release.ask({ name, owner }).then(() => this.wake(), () => {});
+  /** Releases what was granted, or may have been, to a caller who goes without it. */
+  #undo(request: AcquireRequest, unheard: boolean): void {
+    this.#batches.undoing.undo(request, request.duration, unheard);
   }
 }

@@ -1,3 +1,4 @@
+import { batched } from "./batching.ts";
 import { backendOf } from "./connect.ts";
 import { type BackendOptions, requireRows } from "./options.ts";
 import { twice } from "./retrying.ts";
@@ -6,5 +7,7 @@ import { twice } from "./retrying.ts";
 export async function resetLocks(options: BackendOptions = {}): Promise<number> {
   const backend = await backendOf(options);
   requireRows(backend, "remove every lock");
-  return await twice(() => backend.clean("all"));
+  const removed = await twice(() => backend.clean("all"));
+  for (const line of batched(backend).lines.values()) line.wake(); // every name is free for those who wait here
+  return removed;
 }

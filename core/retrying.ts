@@ -1,9 +1,14 @@
 import type { AcquireRequest, LockRow } from "./backend.ts";
-import { BackendError } from "./errors.ts";
+import type { BackendError } from "./errors.ts";
+
+/** Whether an error is of the database, also one that another copy of this package has made. */
+export function isBackendError(error: unknown): error is BackendError {
+  return error instanceof Error && (error as Partial<BackendError>).code === "BACKEND";
+}
 
 /** Whether an error says nothing about the lock and may pass. */
 export function mayPass(error: unknown): boolean {
-  return error instanceof BackendError && error.retryable;
+  return isBackendError(error) && error.retryable;
 }
 
 /**

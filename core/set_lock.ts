@@ -1,7 +1,9 @@
-import { requestFor } from "./acquire.ts";
-import type { AcquireAnswer, AcquireRequest, Backend, LockRow } from "./backend.ts";
+import { acquireSeveral } from "./acquire.ts";
+import type { Backend, LockRow } from "./backend.ts";
+import { batched } from "./batching.ts";
 import { backendOf } from "./connect.ts";
 import { LockFail } from "./errors.ts";
+import type { Grant } from "./holding.ts";
 import { Lock } from "./lock.ts";
 import {
   checkName,
@@ -12,7 +14,7 @@ import {
   type SetLockOptions,
 } from "./options.ts";
 import { LockRecord } from "./record.ts";
-import { countedFrom, twice } from "./retrying.ts";
+import { twice } from "./retrying.ts";
 import { monotonic } from "./runtime.ts";
 
 /**
@@ -89,9 +91,10 @@ export interface LockSetResult {
 /** How often a name that is neither held nor free (it changes hands under our eyes) is tried again. */
 const ROUNDS = 20;
 
-/** What became of one name; no record when it is free. */
+/** What became of one name; neither record nor grant when it is free. */
 interface Settled extends LockSetStatus {
   record?: LockRecord;
+  grant?: Grant;
 }
 
 /** `setLock`, as `verbs.ts` promises it. */
@@ -109,6 +112,7 @@ export async function setLock(
   const settled = options.fail
     ? await allOrNothing(backend, unique, resolved, options)
     : await eachByItself(backend, unique, resolved, options);
+  for (const one of settled.values()) if (one.grant) one.record = new Lock(one.grant);
   return report(given, settled, options.renew ?? true);
 }
 
@@ -127,17 +131,12 @@ async function allOrNothing(
     for (const name of names) settled.set(name, { wasLocked: false, status: "skip", locked: false });
     return settled;
   }
-  const requests = names.map((name) => requestFor(backend, name, resolved));
-  const firstAskedAt = askedAt;
-  const answers = await twice(() => backend.acquire(requests, { allOrNothing: true }), () => askedAt = monotonic());
-  const busy = answers.filter((answer) => !answer.granted);
+  const { grants, busy, askedAt: triedAt } = await acquireSeveral(backend, names, resolved, true);
   if (busy.length > 0) {
     const holder = busy.find((answer) => answer.holder)?.holder;
-    throw holder ? failure(holder, askedAt) : new LockFail(names[0]);
+    throw holder ? failure(holder, triedAt) : new LockFail(names[0]);
   }
-  answers.forEach((answer, index) =>
-    settled.set(names[index], created(backend, requests[index], answer, firstAskedAt))
-  );
+  for (const grant of grants) settled.set(grant.claim.name, created(grant));
   return settled;
 }
 
@@ -150,11 +149,17 @@ async function eachByItself(
 ): Promise<Map<string, Settled>> {
   const { create = true, renew = true } = options;
   const settled = new Map<string, Settled>();
-  for (let round = 0, open = names; open.length > 0 && round < ROUNDS; round++) {
-    if (create) await takeFree(backend, open, resolved, settled);
-    const held = open.filter((name) => !settled.get(name)?.locked);
-    await (renew ? renewHeld : lookAtHeld)(backend, held, options, settled);
-    open = create ? held.filter((name) => !settled.has(name)) : [];
+  try {
+    for (let round = 0, open = names; open.length > 0 && round < ROUNDS; round++) {
+      if (create) await takeFree(backend, open, resolved, settled);
+      const held = open.filter((name) => !settled.get(name)?.locked);
+      await (renew ? renewHeld : lookAtHeld)(backend, held, options, settled);
+      open = create ? held.filter((name) => !settled.has(name)) : [];
+    }
+  } catch (error) {
+    // The caller is told of no lock: what was created is released again.
+    for (const { grant } of settled.values()) if (grant) batched(backend).undoing.undo(grant.claim, null, false);
+    throw error;
   }
   for (const name of names) {
     if (settled.has(name)) continue;
@@ -169,12 +174,8 @@ async function takeFree(
   resolved: ResolvedLockOptions,
   settled: Map<string, Settled>,
 ): Promise<void> {
-  const requests = names.map((name) => requestFor(backend, name, resolved));
-  const askedAt = monotonic();
-  const answers = await twice(() => backend.acquire(requests));
-  answers.forEach((answer, index) => {
-    if (answer.granted) settled.set(names[index], created(backend, requests[index], answer, askedAt));
-  });
+  const { grants } = await acquireSeveral(backend, names, resolved, false);
+  for (const grant of grants) settled.set(grant.claim.name, created(grant));
 }
 
 async function renewHeld(
@@ -208,16 +209,8 @@ async function lookAtHeld(
   }
 }
 
-function created(
-  backend: Backend,
-  request: AcquireRequest,
-  answer: AcquireAnswer,
-  firstAskedAt: number,
-): Settled {
-  const { row, lifeline } = answer as AcquireAnswer & { granted: true };
-  const askedAt = countedFrom(request, row, firstAskedAt, firstAskedAt);
-  const record = new Lock({ backend, claim: { name: request.name, owner: request.owner }, row, askedAt, lifeline });
-  return { wasLocked: false, status: "create", locked: true, record };
+function created(grant: Grant): Settled {
+  return { wasLocked: false, status: "create", locked: true, grant };
 }
 
 function failure(row: LockRow, askedAt: number): LockFail {
@@ -230,7 +223,7 @@ function report(given: string[], settled: Map<string, Settled>, renew: boolean):
   const statuses: LockSetResult["statuses"] = [];
   const locks = new Set<LockRecord>();
   for (const name of given) {
-    const { record, ...first } = settled.get(name)!;
+    const { record, grant: _, ...first } = settled.get(name)!;
     const metAgain: LockSetStatus = { wasLocked: true, status: renew ? "extend" : "skip", locked: true };
     const status = record && locks.has(record) ? metAgain : first;
     if (record) locks.add(record);

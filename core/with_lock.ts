@@ -1,5 +1,6 @@
 import type { LockLost } from "./errors.ts";
 import { getLock } from "./get_lock.ts";
+import { endedByDisposal } from "./holding.ts";
 import type { Lock } from "./lock.ts";
 import type { LockOptions } from "./options.ts";
 import { warn } from "./runtime.ts";
@@ -51,7 +52,8 @@ async function finish(lock: Lock): Promise<void> {
   if (told) throw told;
 }
 
-/** Why the lock was lost, as its signal has it. */
+/** Why the lock was lost, as its signal has it; that the program disposed of the backend is no loss. */
 function lossOf(lock: Lock): LockLost | undefined {
-  return lock.signal.aborted ? lock.signal.reason as LockLost : undefined;
+  const loss = lock.signal.aborted ? lock.signal.reason as LockLost : undefined;
+  return loss && endedByDisposal(loss) ? undefined : loss;
 }

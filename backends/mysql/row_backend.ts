@@ -10,6 +10,7 @@ import type {
   RenewRequest,
   Target,
 } from "../../core/backend.ts";
+import { closeLocks } from "../../core/closing.ts";
 import { Acquiring } from "./acquiring.ts";
 import { chunks, lanes, namesOf, sorted } from "./batches.ts";
 import type { Connector } from "./connector.ts";
@@ -198,12 +199,14 @@ export class RowBackend implements Backend {
     return examine(this.#connector, this.mode);
   }
 
-  async [Symbol.asyncDispose](): Promise<void> {
-    const turns = this.#turns.close();
-    this.#sessions?.close();
-    this.#table.close();
-    this.#connector.close();
-    this.#polling.close();
-    await turns;
+  [Symbol.asyncDispose](): Promise<void> {
+    return closeLocks(this, async () => {
+      const turns = this.#turns.close();
+      this.#sessions?.close();
+      this.#table.close();
+      this.#connector.close();
+      this.#polling.close();
+      await turns;
+    });
   }
 }

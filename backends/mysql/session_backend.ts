@@ -10,6 +10,7 @@ import type {
   RenewRequest,
   Target,
 } from "../../core/backend.ts";
+import { closeLocks } from "../../core/closing.ts";
 import { UnsupportedError } from "../../core/errors.ts";
 import { Carriers } from "./carriers.ts";
 import type { Connector } from "./connector.ts";
@@ -125,9 +126,11 @@ export class SessionBackend implements Backend {
     return examine(this.#connector, this.mode);
   }
 
-  // deno-lint-ignore require-await -- the interface is asynchronous
-  async [Symbol.asyncDispose](): Promise<void> {
-    this.#connector.close();
-    this.#polling.close();
+  [Symbol.asyncDispose](): Promise<void> {
+    // deno-lint-ignore require-await -- the interface is asynchronous
+    return closeLocks(this, async () => {
+      this.#connector.close();
+      this.#polling.close();
+    });
   }
 }

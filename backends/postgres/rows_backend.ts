@@ -11,6 +11,7 @@ import type {
   RenewRequest,
   Target,
 } from "../../core/backend.ts";
+import { closeLocks } from "../../core/closing.ts";
 import { BackendError } from "../../core/errors.ts";
 import { Acquiring } from "./acquiring.ts";
 import { closeAdvisorySessions } from "./advisory_sessions.ts";
@@ -141,11 +142,13 @@ export class RowsBackend implements Backend {
     return this.#parts.examine();
   }
 
-  async [Symbol.asyncDispose](): Promise<void> {
-    this.#disposed = true;
-    await closeAdvisorySessions(this);
-    await this.#parts.watching?.close(); // those who wait try once more, and hear that it is over
-    await this.#parts.close();
-    await this.#parts.client.close();
+  [Symbol.asyncDispose](): Promise<void> {
+    return closeLocks(this, async () => {
+      this.#disposed = true;
+      await closeAdvisorySessions(this);
+      await this.#parts.watching?.close(); // those who wait try once more, and hear that it is over
+      await this.#parts.close();
+      await this.#parts.client.close();
+    });
   }
 }

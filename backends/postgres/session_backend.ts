@@ -10,6 +10,7 @@ import type {
   RenewRequest,
   Target,
 } from "../../core/backend.ts";
+import { closeLocks } from "../../core/closing.ts";
 import { UnsupportedError } from "../../core/errors.ts";
 import { BUSY } from "./answers.ts";
 import { announcingForSessions } from "./announcing.ts";
@@ -169,10 +170,12 @@ export class SessionBackend implements Backend {
     return examine(this.#parts.client, this.#parts.table);
   }
 
-  async [Symbol.asyncDispose](): Promise<void> {
-    await closeAdvisorySessions(this);
-    await this.#sessions.close();
-    await this.#watching.close(); // those who wait try once more, and hear that it is over
-    await this.#parts.client.close();
+  [Symbol.asyncDispose](): Promise<void> {
+    return closeLocks(this, async () => {
+      await closeAdvisorySessions(this);
+      await this.#sessions.close();
+      await this.#watching.close(); // those who wait try once more, and hear that it is over
+      await this.#parts.client.close();
+    });
   }
 }

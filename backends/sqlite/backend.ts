@@ -9,6 +9,7 @@ import type {
   RenewRequest,
   Target,
 } from "../../core/backend.ts";
+import { closeLocks } from "../../core/closing.ts";
 import { BackendError } from "../../core/errors.ts";
 import type { Connection, Durability } from "./connection.ts";
 import { inTransaction, isDatabase } from "./driver.ts";
@@ -159,10 +160,12 @@ export class SqliteBackend implements Backend {
     return this.#connection.attempt(what, () => examine(this.#connection, this.#table));
   }
 
-  // deno-lint-ignore require-await -- the interface is asynchronous, SQLite is not
-  async [Symbol.asyncDispose](): Promise<void> {
-    this.#connection.close();
-    this.#watching.close();
+  [Symbol.asyncDispose](): Promise<void> {
+    // deno-lint-ignore require-await -- the interface is asynchronous, SQLite is not
+    return closeLocks(this, async () => {
+      this.#connection.close();
+      this.#watching.close();
+    });
   }
 
   /** Makes sure of the table, once, and again after a failure. */

@@ -4,6 +4,7 @@ import { test } from "../harness.ts";
 import { engines, enrolments } from "./backends.ts";
 import type { Case } from "./case.ts";
 import { acquiring } from "./cases/acquiring.ts";
+import { closing } from "./cases/closing.ts";
 import { crowds } from "./cases/crowds.ts";
 import { defects } from "./cases/defects.ts";
 import { holding } from "./cases/holding.ts";
@@ -19,6 +20,7 @@ import { waiting } from "./cases/waiting.ts";
 
 const cases: readonly Case[] = [
   ...acquiring,
+  ...closing,
   ...crowds,
   ...defects,
   ...holding,

@@ -1,0 +1,259 @@
+/** Requests whose answer was lost: found again by their owner, or undone before a caller is told something else. */
+import {
+  type AcquireRequest,
+  type Backend,
+  BackendError,
+  connect,
+  getLock,
+  isLocked,
+  Locked,
+  LockMgr,
+  LockTimeout,
+  renewLock,
+  setLock,
+  tryLock,
+  withLock,
+} from "@lockmgr/lockmgr";
+import assert from "node:assert/strict";
+import { test } from "../harness.ts";
+import { type Fault, type Faulty, faulty } from "./faulty.ts";
+
+/** Runs `body` with a database behind a connection that fails on demand, and what was asked of it. */
+function unheardTest(name: string, body: (faulty: Faulty, requests: AcquireRequest[]) => Promise<void>): void {
+  test(`unheard: ${name}`, async () => {
+    await using real = await connect("sqlite::memory:");
+    const failing = faulty(real);
+    const requests: AcquireRequest[] = [];
+    const backend: Backend = Object.assign(Object.create(failing.backend), {
+      acquire(...parameters: Parameters<Backend["acquire"]>) {
+        requests.push(...parameters[0]);
+        return failing.backend.acquire(...parameters);
+      },
+    });
+    await body({ ...failing, backend }, requests);
+  });
+}
+
+const ALWAYS: Fault[] = Array(200).fill("lose the request");
+
+/** Resolves when the name is free. */
+async function free(backend: Backend, name: string): Promise<void> {
+  while (await isLocked(name, { backend })) await new Promise((resolve) => setTimeout(resolve, 5));
+}
+
+/** Resolves when something is so. */
+async function until(so: () => boolean): Promise<void> {
+  while (!so()) await new Promise((resolve) => setTimeout(resolve, 1));
+}
+
+unheardTest(
+  "every request after one without an answer says that it is repeated",
+  async ({ backend, faults }, requests) => {
+    faults.acquire.push("lose the answer");
+    await getLock("alone", { backend });
+    assert.deepEqual(requests.splice(0).map(({ repeated }) => repeated ?? false), [false, true]);
+    faults.acquire.push("lose the answer");
+    await setLock(["a", "b"], { backend, fail: true });
+    assert.deepEqual(requests.splice(0).map(({ repeated }) => repeated ?? false), [false, false, true, true]);
+    const holder = await getLock("held", { backend });
+    requests.splice(0);
+    faults.acquire.push("lose the request", "lose the request");
+    const waiter = getLock("held", { backend, wait: 20 });
+    await until(() => requests.length >= 3);
+    await holder.unlock();
+    await waiter;
+    assert.equal(requests[0].repeated ?? false, false);
+    assert(requests.slice(1).every(({ repeated }) => repeated === true), "also later tries of the same waiter");
+    assert.equal(new Set(requests.map(({ owner }) => owner)).size, 1);
+  },
+);
+
+unheardTest("a crowd whose batch had no answer repeats its requests as such", async ({ backend, faults }, requests) => {
+  const crowd = Array.from({ length: 20 }, (_, index) => getLock(`crowd ${index}`, { backend }));
+  faults.acquire.push("lose the answer"); // of the batch that follows the first of them
+  const locks = await Promise.all(crowd);
+  assert(locks.every(({ held }) => held));
+  const again = requests.filter(({ owner }, index) => requests.findIndex((one) => one.owner === owner) < index);
+  assert(again.length > 0 && again.every(({ repeated }) => repeated));
+});
+
+for (const fail of [false, true]) {
+  unheardTest(`setLock gives back what an unheard answer granted, fail: ${fail}`, async ({ backend, faults }) => {
+    faults.acquire.push("lose the answer", "lose the answer");
+    faults.release.push("lose the request", "lose the request", "lose the request");
+    await assert.rejects(setLock(["a", "b"], { backend, fail }), BackendError);
+    await Promise.all([free(backend, "a"), free(backend, "b")]);
+  });
+}
+
+unheardTest("setLock gives back what it created when it fails later", async ({ backend, faults }) => {
+  await getLock("held", { backend });
+  faults.renew.push("lose the request", "lose the request");
+  await assert.rejects(setLock(["free", "held"], { backend }), BackendError);
+  await free(backend, "free");
+  assert.equal(await isLocked("held", { backend }), true);
+});
+
+unheardTest("a give-back is repeated until it is answered", async ({ backend, faults }) => {
+  faults.acquire.push("lose the answer", "lose the answer");
+  faults.release.push("lose the request", "lose the request", "lose the request", "lose the request");
+  await assert.rejects(getLock("a", { backend }), BackendError);
+  await free(backend, "a");
+});
+
+unheardTest(
+  "a grant that takes effect after its caller was told an error is given back",
+  async ({ backend, faults }) => {
+    faults.acquire.push("lose the request", "lose the request");
+    let late: AcquireRequest;
+    const keeping: Backend = Object.assign(Object.create(backend), {
+      acquire(...parameters: Parameters<Backend["acquire"]>) {
+        late ??= parameters[0][0];
+        return backend.acquire(...parameters);
+      },
+    });
+    await assert.rejects(getLock("a", { backend: keeping }), BackendError);
+    const [answer] = await backend.acquire([late!]); // the server goes on with a statement that was given up
+    assert(answer.granted);
+    await free(backend, "a");
+  },
+);
+
+unheardTest("a wait that was aborted while its answer was lost leaves nothing behind", async ({ backend, faults }) => {
+  for (const wait of [0, 10]) {
+    faults.acquire.push("lose the answer", "lose the answer");
+    const aborting = new AbortController();
+    const waiting = getLock("a", { backend, wait, signal: aborting.signal });
+    aborting.abort(new Error("no longer wanted"));
+    await assert.rejects(waiting, /no longer wanted/);
+    await free(backend, "a");
+  }
+});
+
+unheardTest("busy is told only by an answer", async ({ backend, faults, letGo }) => {
+  const holder = await getLock("a", { backend });
+  faults.acquire.push(...Array<Fault>(3).fill("hang"));
+  const waits = [0.05, 0.1].map((wait) => getLock("a", { backend, wait }));
+  const outcomes = await Promise.allSettled(waits);
+  for (const outcome of outcomes) {
+    assert(outcome.status === "rejected" && outcome.reason instanceof BackendError, String(outcome));
+  }
+  faults.acquire.length = 0;
+  letGo();
+  await assert.rejects(getLock("a", { backend }), Locked);
+  await holder.unlock();
+});
+
+unheardTest("a wait goes on through an outage that began before it", async ({ backend, faults, asked }) => {
+  faults.acquire.push(...ALWAYS);
+  const waiters = [30, Infinity].map((wait) => getLock("a", { backend, wait, expires: 30 }));
+  await until(() => asked.acquire >= 6);
+  faults.acquire.length = 0;
+  const first = await Promise.race(waiters);
+  await first.unlock();
+  for (const lock of await Promise.all(waiters)) await lock.unlock();
+});
+
+unheardTest("a wait through an outage ends with the last error, not with busy", async ({ backend, faults }) => {
+  faults.acquire.push(...ALWAYS);
+  const startedAt = performance.now();
+  const waits = [0.5, 0.5, 0.6].map((wait) => tryLock("a", { backend, wait }));
+  for (const outcome of await Promise.allSettled(waits)) {
+    assert(outcome.status === "rejected" && outcome.reason instanceof BackendError, JSON.stringify(outcome));
+    assert.equal(outcome.reason.cause, "test");
+  }
+  assert(performance.now() - startedAt >= 499);
+  const aborting = new AbortController();
+  const endless = getLock("a", { backend, wait: Infinity, signal: aborting.signal });
+  aborting.abort(new Error("stopped"));
+  await assert.rejects(endless, /stopped/);
+});
+
+unheardTest("a final error ends a wait at once", async ({ backend }) => {
+  const broken: Backend = Object.assign(Object.create(backend), {
+    acquire: () => Promise.reject(new BackendError("Cannot acquire lock: permission denied")),
+  });
+  await assert.rejects(getLock("a", { backend: broken, wait: 30 }), /permission denied/);
+});
+
+/** Every way to take a lock that never expires. */
+const EVERLASTING: Record<string, (backend: Backend) => Promise<unknown>> = {
+  "getLock, null": (backend) => getLock("a", { backend, expires: null }),
+  "getLock, 0, waiting": (backend) => getLock("a", { backend, expires: 0, wait: 5 }),
+  "tryLock, Infinity": (backend) => tryLock("a", { backend, expires: Infinity }),
+  "setLock": (backend) => setLock("a", { backend, expires: 0 }),
+  "setLock, fail": (backend) => setLock("a", { backend, expires: 0, fail: true }),
+  "LockMgr": (backend) => LockMgr.acquire("a", { backend, expires: null }),
+  "renewLock, create": (backend) => renewLock("a", { backend, expires: 0, create: true }),
+};
+
+for (const [how, take] of Object.entries(EVERLASTING)) {
+  unheardTest(
+    `a lock that never expires is not made by a lost answer: ${how}`,
+    async ({ backend, faults }, requests) => {
+      faults.acquire.push("lose the answer", "lose the answer", "lose the answer", "lose the answer");
+      faults.release.push(...ALWAYS);
+      const taking = take(backend).catch((error) => error);
+      await until(() => requests.length >= 2);
+      const [row] = await backend.list({ names: ["a"] });
+      assert(row === undefined || row.lockedUntil! - row.now <= 60e6);
+      faults.acquire.length = faults.release.length = 0;
+      await taking;
+    },
+  );
+
+  unheardTest(
+    `a lock that never expires is made permanent when it was heard of: ${how}`,
+    async ({ backend, faults }) => {
+      faults.renew.push(...how.startsWith("renewLock") ? [] : ["lose the answer", "lose the request"] as Fault[]);
+      await take(backend);
+      const [row] = await backend.list({ names: ["a"] });
+      assert.equal(row.lockedUntil, null);
+    },
+  );
+}
+
+unheardTest("a lock that cannot be made permanent is released, and its caller told", async ({ backend }) => {
+  let refuse = true;
+  const refusing: Backend = Object.assign(Object.create(backend), {
+    renew: (...parameters: Parameters<Backend["renew"]>) =>
+      refuse ? Promise.reject(new BackendError("Cannot renew: read-only")) : backend.renew(...parameters),
+  });
+  await assert.rejects(getLock("a", { backend: refusing, expires: null }), /could not be made permanent: .*read-only/);
+  await free(backend, "a");
+  await assert.rejects(setLock(["a", "b"], { backend: refusing, expires: null, fail: true }), BackendError);
+  await Promise.all([free(backend, "a"), free(backend, "b")]);
+  refuse = false;
+  assert.equal((await getLock("a", { backend: refusing, expires: null })).expiresIn, null);
+});
+
+unheardTest("an abort while a lock is made permanent releases it", async ({ backend, faults, asked }) => {
+  faults.renew.push(...ALWAYS);
+  const aborting = new AbortController();
+  const taking = getLock("a", { backend, expires: null, signal: aborting.signal });
+  await until(() => asked.renew >= 2);
+  aborting.abort(new Error("stopped"));
+  await assert.rejects(taking, /stopped/);
+  await free(backend, "a");
+});
+
+unheardTest("a handle that a lost answer made permanent is released when it is lost", async ({ backend, faults }) => {
+  const lock = await getLock("a", { backend, expires: 0.5 });
+  faults.renew.push("lose the answer", "lose the answer");
+  await assert.rejects(lock.renew({ expires: 0 }), BackendError);
+  assert.equal((await backend.list({ names: ["a"] }))[0].lockedUntil, null);
+  assert.equal(lock.signal.aborted, false);
+  await until(() => lock.signal.aborted);
+  await free(backend, "a");
+});
+
+unheardTest("one that expires takes one statement, one that does not takes two", async ({ backend, asked }) => {
+  await (await getLock("a", { backend })).unlock();
+  assert.deepEqual([asked.acquire, asked.renew, asked.release], [1, 0, 1]);
+  await withLock("a", { backend, expires: null }, () => {});
+  assert.deepEqual([asked.acquire, asked.renew, asked.release], [2, 1, 2]);
+  await assert.rejects(async () => {
+    await getLock("a", { backend });
+    await getLock("a", { backend, wait: 0.01 });
+  }, LockTimeout);
+});
