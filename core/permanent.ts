@@ -8,8 +8,9 @@ import type { Backend, LockRow, RenewRequest } from "./backend.ts";
 import { batched, type Batches } from "./batching.ts";
 import { BackendError } from "./errors.ts";
 import type { Grant } from "./holding.ts";
+import { pauseFor } from "./pausing.ts";
 import { mayPass } from "./retrying.ts";
-import { monotonic, startTimer, type Timer } from "./runtime.ts";
+import { monotonic } from "./runtime.ts";
 
 /** How long such a lock is granted for at first, in microseconds: time for several tries while a server starts again. */
 const FIRST_DURATION = 60e6;
@@ -99,18 +100,4 @@ function refusal({ name, error }: Failure): BackendError {
       `permanent: ${why}`,
     { cause: error, retryable: true },
   );
-}
-
-/** Waits, at most until the signal aborts. */
-async function pauseFor(milliseconds: number, signal?: AbortSignal): Promise<void> {
-  let timer: Timer;
-  let resume: () => void;
-  await new Promise<void>((resolve) => {
-    resume = () => resolve();
-    timer = startTimer(milliseconds, resume, true);
-    signal?.addEventListener("abort", resume, { once: true });
-  });
-  timer!.stop();
-  signal?.removeEventListener("abort", resume!);
-  signal?.throwIfAborted();
 }
