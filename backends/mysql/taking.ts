@@ -167,7 +167,7 @@ export function takingFor(
         locked_until = created_at + ${integer(duration)},
         metadata = ${text(metadata)}, session = ${nameOf(voucher)}, connection_id = ${connection}
       WHERE name = ${bytes(name)} AND ${standing(voucher)}
-        AND (${free(CLOCK)} OR (owner = ${bytes(owner)} AND NOT session <=> ${nameOf(voucher)})
+        AND (${free(CLOCK)} OR (owner = ${bytes(owner)} AND NOT (session <=> ${nameOf(voucher)}))
           OR LAST_INSERT_ID(IF(owner = ${bytes(owner)}, ${READ_THE_ROW}, ${HELD})) = 0)`;
     },
 

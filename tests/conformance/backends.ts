@@ -6,12 +6,14 @@
 import type { Backend, Mode } from "@lockmgr/lockmgr";
 import { connect } from "@lockmgr/lockmgr";
 import { mysqlBackend } from "@lockmgr/lockmgr/mysql";
+import { postgresBackend } from "@lockmgr/lockmgr/postgres";
 import { sqliteBackend, type SqliteDatabase } from "@lockmgr/lockmgr/sqlite";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
 import { createPool, type Pool } from "mysql2/promise";
+import createSql from "postgres";
 import { startMariadb } from "../servers/mariadb.ts";
 import { startMysql } from "../servers/mysql.ts";
 import { freshDatabase } from "../servers/mysql_database.ts";
@@ -109,6 +111,25 @@ function postgres(name: string, mode: Mode, url: string): Enrolment {
   };
 }
 
+/** Leases through a `sql` of the caller's whose connections and rows have settings of their own. */
+function oddPostgres(url: string): Enrolment {
+  return {
+    engine: "postgres",
+    name: "postgres sql with odd settings lease",
+    mode: "lease",
+    async open() {
+      const table = `public.venue_${tables++}`;
+      const sql = createSql(url, {
+        max: 4,
+        onnotice: () => {},
+        connection: POSTGRES_SETTINGS as never,
+        transform: createSql.pascal,
+      });
+      return await venue(() => postgresBackend(sql, { table }), () => sql.end());
+    },
+  };
+}
+
 /** The modes of the servers that have sessions. */
 const MODES: readonly Mode[] = ["lease", "session", "hybrid"];
 
@@ -125,17 +146,35 @@ function mysql(flavor: string, server: MysqlServer, mode: Mode): Enrolment {
   };
 }
 
+/** Settings of a caller's connections on MySQL and MariaDB, all at once. */
+const MYSQL_SETTINGS = `SET sql_mode = 'HIGH_NOT_PRECEDENCE,ANSI,NO_BACKSLASH_ESCAPES,NO_UNSIGNED_SUBTRACTION',
+  sql_select_limit = 2, lc_messages = 'de_DE', time_zone = '-11:00', completion_type = 'CHAIN', sql_safe_updates = 1,
+  sql_auto_is_null = 1, group_concat_max_len = 4, max_sort_length = 8, sql_notes = 0`;
+/** The same on PostgreSQL. */
+const POSTGRES_SETTINGS = {
+  DateStyle: "SQL, DMY",
+  TimeZone: "Pacific/Kiritimati",
+  standard_conforming_strings: "off",
+  extra_float_digits: "-15",
+  array_nulls: "off",
+  transform_null_equals: "on",
+  default_transaction_isolation: "serializable",
+  search_path: "",
+};
+
 /** Leases through pools of the caller's, with the isolation level that servers begin with. */
-function mysqlPool(flavor: string, server: MysqlServer): Enrolment {
+function mysqlPool(flavor: string, server: MysqlServer, hostile = false): Enrolment {
   return {
     engine: "mysql",
-    name: `${flavor} pool lease`,
+    name: `${flavor} pool${hostile ? " with odd settings" : ""} lease`,
     mode: "lease",
     async open() {
       const database = await freshDatabase(server);
       const pools: Pool[] = [];
       const open = () => {
-        const pool = createPool({ uri: database.url, connectionLimit: 4 });
+        const options = hostile ? { flags: ["-FOUND_ROWS"], rowsAsArray: true, dateStrings: true } : {};
+        const pool = createPool({ uri: database.url, connectionLimit: 4, ...options });
+        if (hostile) pool.pool.on("connection", (connection) => void connection.query(MYSQL_SETTINGS, () => {}));
         pools.push(pool);
         return mysqlBackend(pool);
       };
@@ -159,6 +198,7 @@ export const engines: Readonly<Record<string, () => Promise<Enrolment[]>>> = {
       ...MODES.map((mode) => postgres("postgres", mode, installed.url)),
       ...MODES.map((mode) => postgres("postgres newest", mode, newest.url)),
       postgres("pgbouncer", "lease", pooled.url),
+      oddPostgres(installed.url),
     ];
   },
 
@@ -167,6 +207,7 @@ export const engines: Readonly<Record<string, () => Promise<Enrolment[]>>> = {
     return Object.entries(servers).flatMap(([flavor, server]) => [
       ...MODES.map((mode) => mysql(flavor, server, mode)),
       mysqlPool(flavor, server),
+      mysqlPool(flavor, server, true),
     ]);
   },
 };
