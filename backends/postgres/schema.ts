@@ -110,6 +110,8 @@ export const INSPECTION = `
   SELECT ${SHADOWED} AS shadowed, pg_catalog.pg_backend_pid()::text AS pid, version() AS version, pg_is_in_recovery()::text AS replica,
     (date_part('epoch', clock_timestamp()) * 1000000)::bigint::text AS clock,
     current_schema()::text AS schema, to_regclass($2::text)::text AS sequence,
+    (SELECT nspname FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+      WHERE c.oid = coalesce(to_regclass($1::text), to_regclass($2::text)))::text AS home,
     (SELECT json_agg(attname) FROM pg_attribute
       WHERE attrelid = to_regclass($1::text) AND attnum > 0 AND NOT attisdropped)::text AS columns`;
 

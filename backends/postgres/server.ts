@@ -56,6 +56,11 @@ export async function meet(
   return server;
 }
 
+/** The table with its schema, so that each spelling gives the same keys; a schema whose name needs quoting is left out. */
+function qualified(table: string, schema: string | null): string {
+  return table.includes(".") || schema === null || !/^[A-Za-z_]\w*$/.test(schema) ? table : `${schema}.${table}`;
+}
+
 /** A sequence starts at the clock: one that was dropped gives no token again. */
 function startedAt(clock: string, statement: string): string {
   return statement.startsWith("CREATE SEQUENCE") ? `${statement.replace(/;$/, "")} START WITH ${clock}` : statement;
@@ -91,7 +96,7 @@ async function inspect(
   // with an empty search path a bare name means nothing: it is taken to be where it would be by default
   if (row.schema === null && !table.includes(".")) return await inspect(client, `public.${table}`, needs);
   return {
-    table,
+    table: qualified(table, row.home ?? row.schema),
     clock: row.clock!,
     version: row.version!,
     replica: row.replica === "true",
