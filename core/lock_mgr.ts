@@ -20,7 +20,7 @@ import { getLock, tryLock } from "./verbs.ts";
  */
 export type LockMgrOptions = Pick<
   LockOptions,
-  "backend" | "expires" | "lockedBy" | "lockProcess" | "wait" | "autoRenew" | "signal"
+  "backend" | "expires" | "lockedBy" | "lockProcess" | "wait" | "autoRenew" | "signal" | "metadata"
 >;
 
 /**

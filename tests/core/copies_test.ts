@@ -1,5 +1,7 @@
 /** Two copies of the package in one program, as npm makes them when two libraries want different versions. */
 import * as own from "@lockmgr/lockmgr";
+import { UserLock } from "@lockmgr/lockmgr/mysql";
+import { advisoryLock } from "@lockmgr/lockmgr/postgres";
 import assert from "node:assert/strict";
 import { cp, mkdtemp, rm } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
@@ -45,6 +47,15 @@ test("copies: handles, backends and errors of another copy are recognised", () =
     assert(!(new own.Locked("x") instanceof Mine) && new Mine("x") instanceof own.Locked);
     assert(!(Object.assign(new Error("x"), { code: "LOCKED" }) instanceof own.Locked), "a stranger's code");
   }));
+
+test("copies: engines refuse a backend of another copy by name", async () => {
+  // What the other copy has made known of its backend's connections is in its own module: only the mark is common.
+  const mark = { [Symbol.for("@lockmgr/lockmgr/connections")]: true };
+  const postgres = { engine: "postgres", mode: "lease", ...mark } as unknown as own.Backend;
+  await assert.rejects(advisoryLock(postgres, "a"), /another copy of lockmgr made it/);
+  const mysql = { engine: "mysql", mode: "lease", ...mark } as unknown as own.Backend;
+  assert.throws(() => new UserLock("a", { backend: mysql }), /another copy of lockmgr made it/);
+});
 
 test("copies: an error of another copy's backend that may pass is tried again", () =>
   withCopy(async (copy) => {

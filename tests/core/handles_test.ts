@@ -54,6 +54,12 @@ test("handle: a manager that renews automatically adds time too", async () => {
   assert(Math.abs(mgr.mainLock!.expiresIn! - await left(backend, "a")) < 0.1);
 });
 
+test("handle: a manager stores the metadata of its locks", async () => {
+  await using backend = await connect("sqlite::memory:");
+  await using mgr = await LockMgr.acquire("a", { backend, metadata: { shard: 7 } });
+  assert.deepEqual([mgr.mainLock!.metadata, (await mgr.lock("b")).metadata], [{ shard: 7 }, { shard: 7 }]);
+});
+
 test("handle: an answer of a server clock that was set forward past the expiry ends the lease here too", async () => {
   await using real = await connect("sqlite::memory:");
   const forward: Backend = Object.assign(Object.create(faulty(real).backend), {
