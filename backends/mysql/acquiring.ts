@@ -2,6 +2,7 @@ import type { AcquireAnswer, AcquireRequest } from "../../core/backend.ts";
 import { BackendError } from "../../core/errors.ts";
 import { freshRow } from "../../core/fresh_row.ts";
 import { chunks, lanes, namesOf, sorted } from "./batches.ts";
+import type { Doubts } from "./doubts.ts";
 import { isConflict, isLockWaitTimeout } from "./errors.ts";
 import type { LockTable } from "./lock_table.ts";
 import type { Memory } from "./memory.ts";
@@ -13,24 +14,62 @@ import { HELD, isVouched, UNVOUCHED } from "./taking.ts";
 /** How often a name that is neither held nor free (it changes hands under our eyes) is tried again. */
 const ROUNDS = 5;
 
+/** Requests that are not answered yet. */
+export interface UnderWay {
+  /** What is asked for. */
+  readonly requests: readonly AcquireRequest[];
+  /** The answers. */
+  readonly outcome: Promise<AcquireAnswer[]>;
+}
+
 /** Takes names: one in a statement, several in a batch or in a transaction. */
 export class Acquiring {
   readonly #table: LockTable;
   readonly #memory: Memory;
   readonly #lent: boolean;
   readonly #sessions: Sessions | undefined;
+  readonly #doubts: Doubts;
+  readonly #underWay = new Set<UnderWay>();
 
   /** @param lent Whether the connections are the caller's, with an isolation level of their own. */
-  constructor(table: LockTable, memory: Memory, lent: boolean, sessions: Sessions | undefined) {
+  constructor(table: LockTable, memory: Memory, lent: boolean, sessions: Sessions | undefined, doubts: Doubts) {
     this.#table = table;
     this.#memory = memory;
     this.#lent = lent;
     this.#sessions = sessions;
+    this.#doubts = doubts;
+  }
+
+  /** The requests that are not answered yet. */
+  get underWay(): readonly UnderWay[] {
+    return [...this.#underWay];
   }
 
   /** One atomic attempt for each request; all of them or none if so wanted. */
-  async acquire(requests: readonly AcquireRequest[], allOrNothing: boolean): Promise<AcquireAnswer[]> {
-    const what = `acquire ${namesOf(requests)}`;
+  acquire(requests: readonly AcquireRequest[], allOrNothing: boolean): Promise<AcquireAnswer[]> {
+    const outcome = this.#attempt(`acquire ${namesOf(requests)}`, requests, allOrNothing);
+    const underWay = { requests, outcome };
+    this.#underWay.add(underWay);
+    const over = () => void this.#underWay.delete(underWay);
+    outcome.then(over, over);
+    return outcome;
+  }
+
+  async #attempt(
+    what: string,
+    requests: readonly AcquireRequest[],
+    allOrNothing: boolean,
+  ): Promise<AcquireAnswer[]> {
+    await this.#doubts.settle(what, requests, true);
+    try {
+      return await this.#take(what, requests, allOrNothing);
+    } catch (error) {
+      this.#doubts.note(requests);
+      throw error;
+    }
+  }
+
+  async #take(what: string, requests: readonly AcquireRequest[], allOrNothing: boolean): Promise<AcquireAnswer[]> {
     const server = await this.#table.ready(what);
     for (let round = 0; round < ROUNDS; round++) {
       const session = await this.#sessions?.voucher(what);

@@ -35,6 +35,8 @@ export interface Share {
 export class Carriers {
   readonly #connector: Connector;
   readonly #all: Carrier[] = [];
+  /** Those that have ended here, and perhaps not yet at the server. */
+  #ended: Carrier[] = [];
   readonly #digests = new BoundedMap<string, string>(MEMORY);
   #opening: Promise<Carrier> | undefined;
   /** Whether the clock stands still within a statement, so that it has to be read by the next one. */
@@ -42,6 +44,11 @@ export class Carriers {
 
   constructor(connector: Connector) {
     this.#connector = connector;
+  }
+
+  /** Whether one that has ended here may still have its locks at the server. */
+  get inDoubt(): boolean {
+    return this.#ended.length > 0;
   }
 
   /** The server-side name of a lock. */
@@ -85,7 +92,7 @@ export class Carriers {
   /** A connection with room for one more lock. */
   async roomy(what: string): Promise<Carrier> {
     for (let index = this.#all.length - 1; index >= 0; index--) {
-      if (this.#all[index].connection.ended) this.#all.splice(index, 1);
+      if (this.#all[index].connection.ended) this.#ended.push(...this.#all.splice(index, 1));
     }
     const roomy = this.#all.find(({ load }) => load < PER_CONNECTION);
     if (roomy) return roomy;
@@ -94,6 +101,8 @@ export class Carriers {
   }
 
   async #open(what: string): Promise<Carrier> {
+    const gone = await Promise.all(this.#ended.map(({ connection }) => connection.gone(this.#connector)));
+    this.#ended = this.#ended.filter((_, index) => gone[index] === false);
     const connection = await SessionConnection.open(this.#connector, what);
     try {
       this.#connector.require(this.#connector.known!, "session");

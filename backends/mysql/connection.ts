@@ -2,7 +2,7 @@ import { BackendError } from "../../core/errors.ts";
 import type { Lifeline } from "../../core/backend.ts";
 import { monotonic, soon, startTimer, type Timer } from "../../core/runtime.ts";
 import { type Answer, type DriverConnection, openConnection, send, sendAsIs } from "./driver.ts";
-import { endsConnection } from "./errors.ts";
+import { endsConnection, isInterruption } from "./errors.ts";
 
 /** An error as the driver makes it, with a code that says what happened. */
 export function driverError(code: string, message: string, cause?: Error): Error {
@@ -10,15 +10,18 @@ export function driverError(code: string, message: string, cause?: Error): Error
 }
 
 /** The server did not answer in time (ms). */
-export function late(patience: number): Error {
-  return driverError("ETIMEDOUT", `no answer within ${patience / 1e3} s`);
+export function late(patience: number, cause?: unknown): Error {
+  return driverError("ETIMEDOUT", `no answer within ${patience / 1e3} s`, cause as Error | undefined);
 }
+
+/** How long (ms) the server has to answer once a statement whose answer is late was interrupted there. */
+const INTERRUPTED_MS = 1_500;
 
 /** What was asked and is not answered yet. */
 interface Question {
   readonly reject: (reason: unknown) => void;
   /** When its answer is late, on the monotonic clock (ms), and after how long (ms). */
-  readonly until: number;
+  until: number;
   readonly patience: number;
   /** Whether the process stays alive for it. */
   readonly keepsAlive: boolean;
@@ -39,6 +42,14 @@ export class Connection implements Lifeline {
   #timer: Timer | undefined;
   #lookingAt = Infinity;
   #ended: Error | undefined;
+  #isInDoubt = false;
+  #isInterrupted = false;
+  /** The name of a GET_LOCK of the server's that this connection keeps: it tells the connection from any other. */
+  marker: string | undefined;
+  /** Whether the server may keep locks for it after an end that it has not noticed. */
+  carriesLocks = false;
+  /** Ends at the server the statement that is running; without it a late answer ends the connection. */
+  interrupt: (() => Promise<void>) | undefined;
 
   private constructor(driver: DriverConnection, patience: number) {
     this.#driver = driver;
@@ -65,6 +76,11 @@ export class Connection implements Lifeline {
     return this.#ended;
   }
 
+  /** Whether it has ended while a statement, or locks, may go on at the server. */
+  get isInDoubt(): boolean {
+    return this.#isInDoubt;
+  }
+
   /** Calls `listener` once when it ends, or soon when it has ended already. */
   onEnd(listener: () => void): () => void {
     this.#listeners.add(listener);
@@ -73,8 +89,9 @@ export class Connection implements Lifeline {
   }
 
   /**
-   * Sends one statement. When the answer takes longer than `patience` (ms) the connection is ended: what the server
-   * goes on doing must not be mistaken for something that was given up.
+   * Sends one statement. When the answer takes longer than `patience` (ms) the statement is interrupted at the server, so
+   * that its answer says what came of it, and the connection is ended: what the server goes on doing must not be mistaken
+   * for something that was given up.
    */
   query(sql: string, patience: number = this.#patience): Promise<Answer> {
     return this.#awaited(() => send(this.#driver, sql), patience);
@@ -102,16 +119,18 @@ export class Connection implements Lifeline {
         this.#answered(question);
         resolve(answer);
       }, (error) => {
+        if (endsConnection(error)) this.end(error as Error); // while the question is open: its outcome is not known
         this.#answered(question);
-        if (endsConnection(error)) this.end(error as Error);
-        reject(error);
+        reject(this.#isInterrupted && isInterruption(error) ? late(patience, error) : error);
       });
     });
   }
 
   #answered(question: Question): void {
-    if (!this.#questions.delete(question) || !question.keepsAlive) return;
-    if (--this.#keeping === 0) this.#driver.stream?.unref?.();
+    if (!this.#questions.delete(question)) return;
+    if (question.keepsAlive && --this.#keeping === 0) this.#driver.stream?.unref?.();
+    // The KILL QUERY may come after the statement that it was meant for, and would meet the next one.
+    if (this.#isInterrupted) this.end(late(question.patience));
   }
 
   /**
@@ -129,9 +148,14 @@ export class Connection implements Lifeline {
     this.#lookingAt = Infinity;
     const now = monotonic();
     let next = Infinity;
-    for (const { until, patience } of this.#questions) {
-      if (until <= now) return this.end(late(patience));
-      next = Math.min(next, until);
+    for (const question of this.#questions) {
+      if (question.until <= now) {
+        if (!this.interrupt || this.#isInterrupted) return this.end(late(question.patience));
+        this.#isInterrupted = true;
+        this.interrupt().catch(() => {}); // then the answer does not come, and the connection is ended
+        question.until = now + INTERRUPTED_MS;
+      }
+      next = Math.min(next, question.until);
     }
     this.#lookAt(next);
   }
@@ -140,14 +164,15 @@ export class Connection implements Lifeline {
     return driverError("PROTOCOL_CONNECTION_LOST", "the connection was lost", this.#ended);
   }
 
-  /** Ends it; the server frees all that it held. */
-  end(reason: Error): void {
+  /** Ends it; the server frees all that it held. `orderly` is an end that the server is bound to notice. */
+  end(reason: Error, orderly = false): void {
     if (this.#ended) return;
     this.#ended = reason;
+    this.#isInDoubt = this.#questions.size > 0 || (this.carriesLocks && !orderly);
     this.#timer?.stop();
     this.#driver.destroy();
     for (const { reject, until, patience } of this.#questions) {
-      reject(until <= monotonic() ? late(patience) : this.#lost());
+      reject(this.#isInterrupted || until <= monotonic() ? late(patience) : this.#lost());
     }
     this.#questions.clear();
     for (const listener of [...this.#listeners]) listener();

@@ -1,10 +1,21 @@
 import type { Backend } from "../../core/backend.ts";
 import { BackendError } from "../../core/errors.ts";
+import { randomId } from "../../core/runtime.ts";
+import { Abandoned, within } from "./abandoned.ts";
 import { Connection } from "./connection.ts";
 import type { Answer } from "./driver.ts";
 import { isWithoutTls, notPrimary, translate } from "./errors.ts";
 import type { Mode } from "../../core/backend.ts";
-import { describe, QUESTIONS, READ_ONLY, readOnlyBy, requireRowsInLog, requireServer, type Server } from "./server.ts";
+import {
+  clusterOf,
+  describe,
+  QUESTIONS,
+  READ_ONLY,
+  readOnlyBy,
+  requireRowsInLog,
+  requireServer,
+  type Server,
+} from "./server.ts";
 import type { Target } from "./target.ts";
 
 /**
@@ -13,6 +24,13 @@ import type { Target } from "./target.ts";
  */
 const SESSION = `SET autocommit = 1, time_zone = '+00:00', sql_mode = 'STRICT_ALL_TABLES', innodb_lock_wait_timeout = 1,
     sql_select_limit = 18446744073709551615, completion_type = 0`;
+
+/** How long (ms) the server has to answer on a connection that ends others. */
+const CONTROL_MS = 2_000;
+/** How long (ms) an error of a connection waits until what was running on it has ended at the server. */
+export const GONE_MS = 1_000;
+/** The longest wait (s) for a lock of a table, in whole seconds below the answer timeout, so that the server ends it. */
+const TABLE_WAIT_MARGIN = 1;
 
 /** Opens connections of our own to one server, all set up alike, and knows what kind of server it is. */
 export class Connector {
@@ -23,9 +41,21 @@ export class Connector {
   #hadPrimary = false;
   #asking: Promise<Connection> | undefined;
   readonly #closing = new AbortController();
+  readonly #abandoned: Abandoned;
 
   constructor(target: Target) {
     this.#target = target;
+    const config = { ...target.config, connectTimeout: CONTROL_MS };
+    this.#abandoned = new Abandoned(async () => {
+      const control = await Connection.open(config, CONTROL_MS, new AbortController().signal);
+      await control.query(SESSION);
+      return control;
+    });
+  }
+
+  /** What was given up and may still be running at the server. */
+  get abandoned(): Abandoned {
+    return this.#abandoned;
   }
 
   /** Where the server is, and the options. */
@@ -49,17 +79,40 @@ export class Connector {
     try {
       connection = await this.#openOne();
       this.#refuseClosed(what);
-      await connection.query(idle === undefined ? SESSION : `${SESSION}, wait_timeout = ${Math.ceil(idle)}`);
+      await this.#setUp(connection, idle);
       // Each time: behind the same address there may be another server by now.
       this.#known = describe([await connection.query(QUESTIONS[0]), await connection.query(QUESTIONS[1])]);
       requireRowsInLog(this.#known, this.#target.options.mode);
       if (this.#known.readCommitted) await connection.query("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED");
+      if (idle === undefined) connection.interrupt = () => this.#abandoned.interrupt(connection!);
+      else connection.carriesLocks = true;
       return connection;
     } catch (error) {
       connection?.end(error as Error);
       this.#refuseClosed(what);
       throw translate(what, this.#target.conceal(error));
     }
+  }
+
+  /**
+   * Sets a connection up. Its marker is taken along: by it the connection is found at the server, also after a restart,
+   * when another's may have the same id.
+   */
+  async #setUp(connection: Connection, idle: number | undefined): Promise<void> {
+    const { timeout } = this.#target.options;
+    const marker = this.#known && clusterOf(this.#known) ? undefined : `lockmgr:at:${randomId()}`;
+    const settings = [
+      ...(marker ? [`@lockmgr_marker = GET_LOCK('${marker}', 0)`] : []),
+      `lock_wait_timeout = ${Math.max(1, Math.floor(timeout - TABLE_WAIT_MARGIN))}`,
+      ...(idle === undefined ? [] : [`wait_timeout = ${Math.ceil(idle)}`]),
+    ];
+    await connection.query(`${SESSION}, ${settings.join(", ")}`);
+    connection.marker = marker;
+  }
+
+  /** Waits, within a bound, until what was running on a connection that has ended is over at the server. */
+  async gone(connection: Connection): Promise<boolean> {
+    return await within(GONE_MS, this.#abandoned.end(connection));
   }
 
   /** A connection as the server lets it in, which ends with the others. */
@@ -72,7 +125,10 @@ export class Connector {
       throw error;
     });
     this.#open.add(connection);
-    connection.onEnd(() => this.#open.delete(connection));
+    connection.onEnd(() => {
+      this.#open.delete(connection);
+      if (connection.isInDoubt) this.#abandoned.end(connection);
+    });
     return connection;
   }
 
@@ -135,7 +191,7 @@ export class Connector {
   close(): void {
     const reason = new BackendError("Cannot go on: the backend was disposed of");
     this.#closing.abort(reason);
-    for (const connection of [...this.#open]) connection.end(reason);
+    for (const connection of [...this.#open]) connection.end(reason, true);
   }
 
   #refuseClosed(what: string): void {

@@ -19,7 +19,7 @@ export interface DriverConnection {
   /** The connection's own settings. */
   readonly config?: { readonly typeCast?: unknown };
   /** The socket. */
-  readonly stream?: { ref?(): void; unref?(): void; destroy?(): void };
+  readonly stream?: { readonly localPort?: number; ref?(): void; unref?(): void; destroy?(): void };
   query(options: object, callback: (error: unknown, result: unknown) => void): unknown;
   on(event: string, listener: (error?: Error) => void): unknown;
   destroy(): void;

@@ -96,7 +96,7 @@ export class HeldTableLock implements AsyncDisposable {
     } catch (error) {
       throw translate(`${how.toLowerCase()} and unlock tables ${this.#names}`, error);
     } finally {
-      this.#connection.end(new BackendError("Cannot go on: the tables were unlocked"));
+      this.#connection.end(new BackendError("Cannot go on: the tables were unlocked"), true);
     }
   }
 

@@ -11,10 +11,12 @@ import type {
   Target,
 } from "../../core/backend.ts";
 import { closeLocks } from "../../core/closing.ts";
-import { Acquiring } from "./acquiring.ts";
+import { within } from "./abandoned.ts";
+import { Acquiring, type UnderWay } from "./acquiring.ts";
 import { chunks, lanes, namesOf, sorted } from "./batches.ts";
 import type { Connector } from "./connector.ts";
 import { connectionBehind, send } from "./driver.ts";
+import { Doubts } from "./doubts.ts";
 import { translate } from "./errors.ts";
 import { examine } from "./examine.ts";
 import { LockTable } from "./lock_table.ts";
@@ -29,6 +31,9 @@ import { statementsFor } from "./statements.ts";
 import { Turns, type TurnSource } from "./turns.ts";
 import { holdersOfRows, observations } from "./witnesses.ts";
 
+/** How long (ms) a disposal waits for what is under way. */
+const CLOSE_MS = 1_800;
+
 /** A lock table in a MySQL or MariaDB database: `lease`, and `hybrid` when there are sessions to vouch for the rows. */
 export class RowBackend implements Backend {
   readonly engine = "mysql";
@@ -37,6 +42,7 @@ export class RowBackend implements Backend {
   readonly #sessions: Sessions | undefined;
   readonly #table: LockTable;
   readonly #memory = new Memory();
+  readonly #doubts: Doubts;
   readonly #acquiring: Acquiring;
   readonly #renewing: Renewing;
   readonly #polling: Polling;
@@ -47,7 +53,14 @@ export class RowBackend implements Backend {
     this.#connector = connector;
     this.#sessions = sessions;
     this.#table = new LockTable(connector, this.mode);
-    this.#acquiring = new Acquiring(this.#table, this.#memory, connector.target.pool !== undefined, sessions);
+    this.#doubts = new Doubts(connector.abandoned, (claim) => this.#releaseOne("give a lock back", claim));
+    this.#acquiring = new Acquiring(
+      this.#table,
+      this.#memory,
+      connector.target.pool !== undefined,
+      sessions,
+      this.#doubts,
+    );
     this.#renewing = new Renewing(this.#table, this.#memory);
     this.#polling = new Polling((names) => this.#whichHeld(names));
     this.#turns = new Turns(this.#turnSource(), this.#polling);
@@ -77,6 +90,7 @@ export class RowBackend implements Backend {
   async release(targets: readonly Target[]): Promise<boolean[]> {
     const what = `release ${namesOf(targets)}`;
     await this.#table.ready(what);
+    await this.#doubts.settle(what, targets);
     const claims = targets.filter((target): target is Claim => target.owner !== null);
     const together = claims.length === targets.length && claims.length > 1 ? lanes(sorted(claims)) : [];
     const whole = await Promise.all(together.map((some) => this.#releaseAll(what, some)));
@@ -200,13 +214,31 @@ export class RowBackend implements Backend {
   }
 
   [Symbol.asyncDispose](): Promise<void> {
-    return closeLocks(this, async () => {
-      const turns = this.#turns.close();
-      this.#sessions?.close();
-      this.#table.close();
-      this.#connector.close();
-      this.#polling.close();
-      await turns;
+    return closeLocks(this, () => this.#close());
+  }
+
+  async #close(): Promise<void> {
+    const turns = this.#turns.close();
+    const underWay = this.#acquiring.underWay;
+    this.#sessions?.close();
+    this.#table.close();
+    this.#connector.close();
+    this.#polling.close();
+    const { abandoned } = this.#connector;
+    await within(CLOSE_MS, this.#undo(underWay).catch(() => {})); // the server cannot be reached: they expire
+    abandoned.stop();
+    await turns;
+  }
+
+  /** Ends what is under way at the server, and gives back what it was granted: no caller will know of it. */
+  async #undo(underWay: readonly UnderWay[]): Promise<void> {
+    await Promise.allSettled(underWay.map(({ outcome }) => outcome));
+    const { abandoned } = this.#connector;
+    await abandoned.pending;
+    const claims = underWay.flatMap(({ requests }) => requests);
+    if (claims.length === 0) return;
+    await abandoned.use(async (control) => {
+      for (const some of chunks(sorted(claims))) await control.query(this.#table.sql.releaseAll(some));
     });
   }
 }

@@ -12,6 +12,7 @@ import type {
 } from "../../core/backend.ts";
 import { closeLocks } from "../../core/closing.ts";
 import { UnsupportedError } from "../../core/errors.ts";
+import { within } from "./abandoned.ts";
 import { Carriers } from "./carriers.ts";
 import type { Connector } from "./connector.ts";
 import { translate } from "./errors.ts";
@@ -21,6 +22,9 @@ import { SessionLocks } from "./session_locks.ts";
 import { foreignRow } from "./session_rows.ts";
 import { areFree, CLOCK_NOW, DONE } from "./session_statements.ts";
 import { holdersOfSessionLocks, observations } from "./witnesses.ts";
+
+/** How long (ms) a disposal waits until what is under way has ended at the server. */
+const CLOSE_MS = 1_800;
 
 /** Locks that the server ties to a connection: GET_LOCK, many of them on few connections. */
 export class SessionBackend implements Backend {
@@ -127,10 +131,12 @@ export class SessionBackend implements Backend {
   }
 
   [Symbol.asyncDispose](): Promise<void> {
-    // deno-lint-ignore require-await -- the interface is asynchronous
     return closeLocks(this, async () => {
       this.#connector.close();
       this.#polling.close();
+      const { abandoned } = this.#connector;
+      if (abandoned.pending) await within(CLOSE_MS, abandoned.pending);
+      abandoned.stop();
     });
   }
 }

@@ -80,9 +80,14 @@ export class SessionConnection implements Lifeline {
     throw error;
   }
 
-  /** Ends it; the server frees its locks. */
-  end(reason: Error): void {
-    this.#connection.end(reason);
+  /** Ends it; the server frees its locks. `orderly` is an end that the server is bound to notice. */
+  end(reason: Error, orderly = false): void {
+    this.#connection.end(reason, orderly);
+  }
+
+  /** Waits, within a bound, until the server has freed the locks of a connection that has ended. */
+  async gone(connector: Connector): Promise<boolean> {
+    return await connector.gone(this.#connection);
   }
 
   #silent(): void {

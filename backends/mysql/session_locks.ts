@@ -1,5 +1,6 @@
 import type { AcquireAnswer, AcquireRequest, LockRow, Target } from "../../core/backend.ts";
 import { UnsupportedError } from "../../core/errors.ts";
+import { BackendError } from "../../core/errors.ts";
 import { namesOf } from "./batches.ts";
 import type { Carrier, Carriers, Share } from "./carriers.ts";
 import { endsConnection, translate } from "./errors.ts";
@@ -94,6 +95,7 @@ export class SessionLocks {
   async #ask(requests: readonly AcquireRequest[]): Promise<AcquireAnswer[]> {
     const what = `acquire ${namesOf(requests)}`;
     const digests = await this.#carriers.digests(requests.map(({ name }) => name));
+    await this.#requireNoDoubt(what, requests);
     const shares = await this.#carriers.reserve(requests.length, what);
     let from = 0;
     const parts = shares.map((share) => {
@@ -102,6 +104,16 @@ export class SessionLocks {
     });
     if (parts.length === 1) return await parts[0];
     return (await all(parts, () => this.#giveBack(requests))).flat();
+  }
+
+  /** A connection that was given up may still have what an earlier request was granted: then "held" would not be so. */
+  async #requireNoDoubt(what: string, requests: readonly AcquireRequest[]): Promise<void> {
+    if (!requests.some(({ repeated }) => repeated)) return;
+    await this.#carriers.roomy(what);
+    if (!this.#carriers.inDoubt) return;
+    throw new BackendError(`Cannot ${what}: a connection that was lost has not ended at the server`, {
+      retryable: true,
+    });
   }
 
   async #askOn(

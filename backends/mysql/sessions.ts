@@ -40,10 +40,12 @@ export class Sessions {
 
   /** Ends the connection, and with it every lock that it vouches for. */
   close(): void {
-    this.#current?.connection.end(new BackendError("Cannot go on: the backend was disposed of"));
+    this.#current?.connection.end(new BackendError("Cannot go on: the backend was disposed of"), true);
   }
 
   async #open(what: string): Promise<Session> {
+    // Until the server knows of its end, its rows are as good as held.
+    await this.#current?.connection.gone(this.#connector);
     const connection = await SessionConnection.open(this.#connector, what);
     const name = `lockmgr:${randomId()}`;
     try {

@@ -163,7 +163,7 @@ export class TableLock {
   async #giveUp(what: string, connection: Connection, error: unknown): Promise<Error> {
     const late = (error as { code?: string }).code === "ETIMEDOUT";
     connection.end(error as Error);
-    if (late) await this.#connector.ask(what, `KILL ${connection.id}`).catch(() => {}); // it may have noticed already
+    await this.#connector.gone(connection);
     if (late || isLockWaitTimeout(error)) return new LockTimeout(this.#names, this.acquireTimeout);
     return translate(what, error);
   }

@@ -169,7 +169,9 @@ export class UserLock implements AsyncDisposable {
       await session.queryPrimary("SELECT 1"); // the wait may have outlasted a change of primary
       return session;
     } catch (error) {
-      connection.end(error as Error); // an error does not mean that the lock was not granted
+      const answered = error instanceof LockTimeout;
+      connection.end(error as Error, answered);
+      if (!answered) await this.#connector.gone(connection); // it may have been granted, or may be yet
       throw translate(what, error);
     }
   }
@@ -183,7 +185,7 @@ export class UserLock implements AsyncDisposable {
       if (session.ended) throw this.#lost(session.ended); // the server frees what an ended connection held
       throw translate(`release lock ${this.#quoted}`, error);
     } finally {
-      session.end(new BackendError("Cannot go on: the lock was released"));
+      session.end(new BackendError("Cannot go on: the lock was released"), true);
     }
   }
 

@@ -1,0 +1,127 @@
+import { BackendError, getLock, Locked, setLock, tryLock } from "@lockmgr/lockmgr";
+import { mysqlBackend, TableLock, UserLock } from "@lockmgr/lockmgr/mysql";
+import assert from "node:assert/strict";
+import mysql from "mysql2/promise";
+import { Proxy } from "../faults/proxy.ts";
+import { connectionsTo, onEach, type Place, until } from "./flavors.ts";
+
+type Backend = Awaited<ReturnType<typeof mysqlBackend>>;
+
+/** Ways to ask for names that nobody has, permanently. */
+const ways: Record<string, (backend: Backend) => Promise<unknown>> = {
+  tryLock: (backend) => tryLock("a", { backend, expires: null }),
+  "getLock with a wait": (backend) => getLock("a", { backend, expires: null, wait: 0.3 }),
+  "a batch": (backend) => {
+    return Promise.all(["a", "b", "c"].map((name) => tryLock(name, { backend, expires: null })));
+  },
+  setLock: (backend) => setLock(["a", "b"], { backend, expires: null }),
+  "setLock with fail": (backend) => setLock(["a", "b"], { backend, expires: null, fail: true }),
+};
+
+/** How many names are held. */
+async function held({ ask }: Place): Promise<number> {
+  const [{ held }] = await ask("SELECT COUNT(*) AS held FROM lockmgr_locks WHERE NOT (locked_until <=> 0)");
+  return Number(held);
+}
+
+/** How many statements on the table are being run. */
+async function running({ ask, name }: Place): Promise<number> {
+  const [{ running }] = await ask(
+    `SELECT COUNT(*) AS running FROM information_schema.processlist WHERE db = '${name}'
+     AND info LIKE '%lockmgr_locks%' AND id <> CONNECTION_ID()`,
+  );
+  return Number(running);
+}
+
+for (
+  const [mode, way, warm] of [
+    ["lease", "tryLock", false],
+    ["lease", "getLock with a wait", true],
+    ["lease", "a batch", true],
+    ["lease", "setLock with fail", false],
+    ["hybrid", "tryLock", true],
+    ["hybrid", "setLock", false],
+  ] as const
+) {
+  const take = ways[way];
+  onEach(`${mode}: ${way}${warm ? " again" : ""} under another's LOCK TABLES leaves no lock behind`, async (place) => {
+    const backend = await place.backend({ mode, timeout: 1 });
+    if (warm) {
+      await take(backend);
+      await backend.clean("all");
+    }
+    const stranger = await mysql.createConnection(place.url);
+    await stranger.query("LOCK TABLES lockmgr_locks WRITE");
+    const outcome = await take(backend).catch((error) => {
+      assert(error instanceof BackendError || error instanceof Locked, String(error));
+      return undefined;
+    });
+    assert([outcome].flat().every((lock) => lock === undefined), "a lock was granted");
+    await stranger.query("UNLOCK TABLES");
+    await until("nothing is being run", async () => await running(place) === 0);
+    assert.equal(await held(place), 0);
+    await stranger.end();
+  });
+}
+
+for (const mode of ["lease", "hybrid"] as const) {
+  onEach(`${mode}: a disposal while names are asked for leaves no lock behind`, async (place) => {
+    for (let round = 0; round < 40; round++) {
+      const backend = await mysqlBackend(place.url, { mode });
+      if (round % 2 === 0) await tryLock("a", { backend }).then((lock) => lock!.unlock());
+      const attempts = ["a", "b"].map((name) => tryLock(name, { backend, expires: null }).catch((error) => error));
+      await new Promise((resolve) => setTimeout(resolve, Math.random() * 3));
+      await backend[Symbol.asyncDispose]();
+      const granted = (await Promise.all(attempts)).map((lock) => lock?.name); // before the disposal
+      await until("nothing is being run", async () => await running(place) === 0);
+      if (mode === "hybrid") await until("it is gone", async () => (await connectionsTo(place)).length === 0);
+      const other = await place.backend({ mode });
+      for (const name of ["a", "b"]) {
+        if (granted.includes(name)) continue;
+        const lock = await tryLock(name, { backend: other });
+        assert(lock, `${name} is held in round ${round}`);
+        await lock.unlock();
+      }
+      await other.clean("all");
+      await other[Symbol.asyncDispose]();
+    }
+  });
+}
+
+onEach("a user lock that is given up is not granted afterwards", async (place) => {
+  await using proxy = await Proxy.start(place.server.port);
+  const url = new URL(place.url);
+  url.port = String(proxy.port);
+  await using backend = await mysqlBackend(url);
+  const holder = new UserLock("a", { backend: await place.backend() });
+  await holder.acquire();
+  const waiter = assert.rejects(new UserLock("a", { backend, acquireTimeout: 30 }).acquire(), BackendError);
+  const waiting = async () => {
+    const [{ waiting }] = await place.ask(
+      `SELECT COUNT(*) AS waiting FROM information_schema.processlist WHERE db = '${place.name}'
+       AND info LIKE 'SELECT %GET_LOCK(%' AND id <> CONNECTION_ID()`,
+    );
+    return Number(waiting);
+  };
+  await until("it waits", async () => await waiting() === 1);
+  proxy.cutClients();
+  await waiter;
+  await until("it waits no longer", async () => await waiting() === 0, 2_000);
+  await holder.release();
+  assert.equal(await holder.isHeld(), false);
+});
+
+onEach("a table lock that is given up is not granted afterwards", async (place) => {
+  await using proxy = await Proxy.start(place.server.port);
+  const url = new URL(place.url);
+  url.port = String(proxy.port);
+  await using backend = await mysqlBackend(url);
+  const write = ["lockmgr_locks"];
+  const holder = await new TableLock({ write, backend: await place.backend() }).acquire();
+  const waiter = assert.rejects(new TableLock({ write, backend }).acquire(), BackendError);
+  await until("it waits", async () => await running(place) === 1);
+  proxy.cutClients();
+  await waiter;
+  await until("it waits no longer", async () => await running(place) === 0, 2_000);
+  await holder.release();
+});
