@@ -19,6 +19,8 @@ export type { Send } from "./own_source.ts";
 /** Pauses after a conflict (ms): from the first to the last, doubling, with jitter. */
 const PAUSE_FIRST = 1;
 const PAUSE_LAST = 50;
+/** Connections for renewals beside the others: opened when the first lock is renewed. */
+const RENEWING = 2;
 /** How long conflicts are lived through (ms). */
 const CONFLICTS_FOR = 4_000;
 
@@ -28,6 +30,7 @@ const NO_CHAIN = " AND NO CHAIN NO RELEASE";
 /** Runs statements, again when others were in the way, and names what fails. */
 export class Executor {
   readonly #source: Source;
+  readonly #renewals: Source;
   readonly #own: OwnSource | undefined;
   readonly #onDiscard: () => void;
 
@@ -37,6 +40,7 @@ export class Executor {
     this.#onDiscard = onDiscard;
     this.#own = pool ? undefined : new OwnSource(connector, options.connections);
     this.#source = this.#own ?? new LentSource(connector, pool!);
+    this.#renewals = this.#own ? new OwnSource(connector, RENEWING) : this.#source;
   }
 
   /** Lends a connection of our own for as long as `work` takes; none of a caller's pool. */
@@ -44,19 +48,29 @@ export class Executor {
     await this.#own?.borrow(what, work);
   }
 
-  /** One statement that is a transaction of its own; `repeats` says after which errors it is tried again. */
-  run(what: string, sql: string, repeats: (error: unknown) => boolean = isConflict): Promise<Answer> {
+  /**
+   * One statement that is a transaction of its own; `repeats` says after which errors it is tried again. `apart` is for
+   * renewals, which have connections of their own.
+   */
+  run(
+    what: string,
+    sql: string,
+    repeats: (error: unknown) => boolean = isConflict,
+    apart = false,
+  ): Promise<Answer> {
+    const source = apart ? this.#renewals : this.#source;
     return this.#attempt(what, repeats, async (send) => {
       const answer = await send(sql);
       requireAutocommit(what, answer);
       if (answer.insertId === REFUSED) throw notPrimary();
       return answer;
-    });
+    }, source);
   }
 
   /** Gives up the connections there are: what they lead to may no longer be what others lead to. */
-  discard(): void {
-    this.#source.discard();
+  discard(): number {
+    if (this.#renewals !== this.#source) this.#renewals.discard();
+    return this.#source.discard();
   }
 
   /** Asks what the server is and how the connection is set. */
@@ -65,8 +79,12 @@ export class Executor {
   }
 
   /** Several statements as one transaction; `work` answers whether to keep what they did, and the result. */
-  transaction<T>(what: string, work: (send: Send) => Promise<{ keep: boolean; result: T }>): Promise<T> {
-    return this.#attempt(what, isConflict, async (send) => {
+  transaction<T>(
+    what: string,
+    work: (send: Send) => Promise<{ keep: boolean; result: T }>,
+    repeats: (error: unknown) => boolean = isConflict,
+  ): Promise<T> {
+    return this.#attempt(what, repeats, async (send) => {
       await send("START TRANSACTION");
       try {
         const { keep, result } = await work(async (sql) => {
@@ -92,15 +110,16 @@ export class Executor {
     what: string,
     repeats: (error: unknown) => boolean,
     work: (send: Send) => Promise<T>,
+    source: Source = this.#source,
   ): Promise<T> {
     const startedAt = monotonic();
     let others: number | undefined;
     for (let pause = PAUSE_FIRST;; pause = Math.min(pause * 2, PAUSE_LAST)) {
       try {
-        return await this.#source.use(what, work);
+        return await source.use(what, work);
       } catch (error) {
         if (isNotPrimary(error)) {
-          const left = this.#source.discard();
+          const left = this.discard();
           if (others === undefined) this.#onDiscard();
           others = others === undefined ? left : others - 1;
           if (others >= 0) continue; // until a new connection was tried

@@ -9,7 +9,7 @@ import { requireNoTransaction, requireSettings } from "./lent_settings.ts";
 import type { Send, Source } from "./own_source.ts";
 
 /** What is answered with the status of the connection: whether it was part of a transaction is seen then. */
-const WRITES = /^\s*(INSERT|UPDATE|DELETE)\b/;
+const WRITES = /^\s*(INSERT|UPDATE|DELETE|SET STATEMENT)\b/;
 /** How long (ms) a statement of a pool is looked for at the server: a pool may reach it in ways that are not known here. */
 const LENT_DOUBT_MS = 15_000;
 

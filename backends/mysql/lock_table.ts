@@ -45,9 +45,18 @@ export class LockTable {
     return await this.#executor.run(what, sql, repeats).catch((error) => this.#failed(error));
   }
 
+  /** The same beside all others: on connections that only renewals use, which must not wait for anything else. */
+  async renew(what: string, sql: string, repeats: (error: unknown) => boolean = isConflict): Promise<Answer> {
+    return await this.#executor.run(what, sql, repeats, true).catch((error) => this.#failed(error));
+  }
+
   /** Several statements as one transaction; `work` answers whether to keep what they did, and the result. */
-  async transaction<T>(what: string, work: (send: Send) => Promise<{ keep: boolean; result: T }>): Promise<T> {
-    return await this.#executor.transaction(what, work).catch((error) => this.#failed(error));
+  async transaction<T>(
+    what: string,
+    work: (send: Send) => Promise<{ keep: boolean; result: T }>,
+    repeats: (error: unknown) => boolean = isConflict,
+  ): Promise<T> {
+    return await this.#executor.transaction(what, work, repeats).catch((error) => this.#failed(error));
   }
 
   /** Gives up the connections there are. */

@@ -13,7 +13,7 @@ import type {
 import { closeLocks } from "../../core/closing.ts";
 import { within } from "./abandoned.ts";
 import { Acquiring, type UnderWay } from "./acquiring.ts";
-import { chunks, lanes, namesOf, sorted } from "./batches.ts";
+import { chunks, namesOf, sorted } from "./batches.ts";
 import type { Connector } from "./connector.ts";
 import { connectionBehind, send } from "./driver.ts";
 import { Doubts } from "./doubts.ts";
@@ -22,7 +22,9 @@ import { examine } from "./examine.ts";
 import { LockTable } from "./lock_table.ts";
 import { Memory } from "./memory.ts";
 import { Polling } from "./polling.ts";
+import { Releasing } from "./releasing.ts";
 import { Renewing } from "./renewing.ts";
+import { RowLocks } from "./row_locks.ts";
 import { toOwnedRow } from "./rows.ts";
 import { clusterOf } from "./server.ts";
 import { turnName } from "./session_names.ts";
@@ -34,6 +36,9 @@ import { holdersOfRows, observations } from "./witnesses.ts";
 /** How long (ms) a disposal waits for what is under way. */
 const CLOSE_MS = 1_800;
 
+/** How many connections a caller's pool is taken to have. */
+const LENT_CONNECTIONS = 4;
+
 /** A lock table in a MySQL or MariaDB database: `lease`, and `hybrid` when there are sessions to vouch for the rows. */
 export class RowBackend implements Backend {
   readonly engine = "mysql";
@@ -42,6 +47,8 @@ export class RowBackend implements Backend {
   readonly #sessions: Sessions | undefined;
   readonly #table: LockTable;
   readonly #memory = new Memory();
+  readonly #locks: RowLocks;
+  readonly #releasing: Releasing;
   readonly #doubts: Doubts;
   readonly #acquiring: Acquiring;
   readonly #renewing: Renewing;
@@ -53,15 +60,27 @@ export class RowBackend implements Backend {
     this.#connector = connector;
     this.#sessions = sessions;
     this.#table = new LockTable(connector, this.mode);
-    this.#doubts = new Doubts(connector.abandoned, (claim) => this.#releaseOne("give a lock back", claim));
+    const { pool, options } = connector.target;
+    this.#locks = new RowLocks(pool ? LENT_CONNECTIONS : options.connections);
+    this.#releasing = new Releasing(
+      this.#table,
+      this.#memory,
+      this.#locks,
+      () => this.#doubts,
+      (name) => this.#passOn(name),
+    );
+    this.#doubts = new Doubts(connector.abandoned, async (claim) => {
+      const what = `release ${namesOf([claim])}`;
+      return await this.#releasing.one(what, claim, await this.#table.ready(what));
+    });
     this.#acquiring = new Acquiring(
       this.#table,
       this.#memory,
-      connector.target.pool !== undefined,
+      pool !== undefined,
       sessions,
       this.#doubts,
     );
-    this.#renewing = new Renewing(this.#table, this.#memory);
+    this.#renewing = new Renewing(this.#table, this.#memory, this.#locks);
     this.#polling = new Polling((names) => this.#whichHeld(names));
     this.#turns = new Turns(this.#turnSource(), this.#polling);
   }
@@ -87,23 +106,8 @@ export class RowBackend implements Backend {
     return this.#renewing.renew(requests);
   }
 
-  async release(targets: readonly Target[]): Promise<boolean[]> {
-    const what = `release ${namesOf(targets)}`;
-    await this.#table.ready(what);
-    await this.#doubts.settle(what, targets);
-    const claims = targets.filter((target): target is Claim => target.owner !== null);
-    const together = claims.length === targets.length && claims.length > 1 ? lanes(sorted(claims)) : [];
-    const whole = await Promise.all(together.map((some) => this.#releaseAll(what, some)));
-    const freed = new Set(together.filter((_, index) => whole[index]).flat());
-    return await Promise.all(targets.map((target) => freed.has(target as Claim) || this.#releaseOne(what, target)));
-  }
-
-  async #releaseOne(what: string, target: Target): Promise<boolean> {
-    const released = this.#table.run(what, this.#table.sql.release(target));
-    this.#passOn(target.name);
-    const { affectedRows } = await released;
-    if (target.owner !== null) this.#memory.forget(target as Claim);
-    return affectedRows > 0;
+  release(targets: readonly Target[]): Promise<boolean[]> {
+    return this.#releasing.release(targets);
   }
 
   /**
@@ -112,22 +116,6 @@ export class RowBackend implements Backend {
    */
   #passOn(name: string): void {
     if (this.#turns.pass(name)) this.#memory.noteContended(name);
-  }
-
-  /** Frees several in one statement; when one of them was gone, nothing: the number alone does not tell which. */
-  async #releaseAll(what: string, claims: readonly Claim[]): Promise<boolean> {
-    const whole = await this.#table.transaction(what, async (send) => {
-      const { affectedRows } = await send(this.#table.sql.releaseAll(claims));
-      const keep = affectedRows === claims.length;
-      return { keep, result: keep };
-    });
-    if (whole) {
-      for (const claim of claims) {
-        this.#memory.forget(claim);
-        this.#passOn(claim.name);
-      }
-    }
-    return whole;
   }
 
   async list({ names, prefix = "", includeExpired = false }: ListFilter): Promise<LockRow[]> {
@@ -203,6 +191,7 @@ export class RowBackend implements Backend {
       const { rows } = await send(connection, guard(claim));
       const { inTransaction } = await send(connection, "DO 0"); // rows come without the connection's status
       if (!inTransaction) throw new TypeError(`Cannot ${what}: no transaction is open on the connection`);
+      this.#locks.note([claim]);
       return rows.length > 0;
     } catch (error) {
       throw translate(what, error);

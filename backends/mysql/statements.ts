@@ -6,6 +6,7 @@
  * @module
  */
 import type { Claim, RenewRequest, Target } from "../../core/backend.ts";
+import type { Unlocked } from "./row_locks.ts";
 import { COLUMNS, UNRELEASED } from "./rows.ts";
 import { READ_ONLY } from "./server.ts";
 import { bytes, EVERY_ROW, integer, list, quoted } from "./sql.ts";
@@ -14,13 +15,13 @@ import { byName, byNames, CLOCK, READ_THE_ROW, type Taking, takingFor } from "./
 /** The statements for one table. */
 export interface Statements extends Taking {
   /** Extends a live lock; the answer is the server's clock, 0 when it was gone, or {@linkcode READ_THE_ROW}. */
-  renew(request: RenewRequest): string;
+  renew(request: RenewRequest, way?: Unlocked): string;
   /** Extends live locks by the same. */
-  renewAll(requests: readonly RenewRequest[]): string;
+  renewAll(requests: readonly RenewRequest[], way?: Unlocked): string;
   /** Frees a live lock, keeping its row. */
-  release(target: Target): string;
+  release(target: Target, way?: Unlocked): string;
   /** Frees several, each of one acquisition. */
-  releaseAll(claims: readonly Claim[]): string;
+  releaseAll(claims: readonly Claim[], way?: Unlocked): string;
   /**
    * Rows by names: live ones only, and none where the server takes no writes: what it knows may be out of date, and the
    * attempt that follows finds that out. `lock` keeps them from changing in this transaction.
@@ -76,34 +77,46 @@ export function statementsFor(table: string, vouched: boolean, asks = false): St
   const named = byName(target);
   const among = byNames(target);
 
+  /** Changes rows, or those that no transaction keeps locked. `rows` is how to look for them, and `most` how many. */
+  const update = (rows: string, changes: string, condition: string, way?: Unlocked, most = 1) => {
+    if (way !== "skip") {
+      return `${way ? "SET STATEMENT innodb_lock_wait_timeout = 0 FOR" : ""}
+      UPDATE ${rows} SET ${changes} WHERE ${condition}`;
+    }
+    return `
+      UPDATE (SELECT name AS unlocked_name FROM ${rows} WHERE ${condition} LIMIT ${most} FOR UPDATE SKIP LOCKED) AS unlocked
+        JOIN ${target} ON name = unlocked_name
+      SET ${changes}`;
+  };
+
   return {
     ...takingFor(target, free, live, asks),
 
-    renew(request) {
+    renew(request, way) {
       const wanted = until(request);
       const told = request.from === "expiry" ? "FALSE" : `locked_until <=> ${wanted}`;
-      return `
-      UPDATE ${named} SET
+      const changes = `
         locked_until = ${request.add === null ? "NULL" : `GREATEST(locked_until, ${wanted})`},
-        updated_at = ${CLOCK} + 0 * LAST_INSERT_ID(IF(${told}, ${CLOCK}, ${READ_THE_ROW}))
-      WHERE ${whose(request)} AND ${live(CLOCK)}`;
+        updated_at = ${CLOCK} + 0 * LAST_INSERT_ID(IF(${told}, ${CLOCK}, ${READ_THE_ROW}))`;
+      return update(named, changes, `${whose(request)} AND ${live(CLOCK)}`, way);
     },
 
-    renewAll: (requests) => `
-      UPDATE ${among} SET
+    renewAll(requests, way) {
+      const changes = `
         locked_until = ${requests[0].add === null ? "NULL" : `GREATEST(locked_until, ${until(requests[0])})`},
-        updated_at = ${CLOCK}
-      WHERE name IN (${list(requests.map(({ name }) => name))})
-        AND (${requests.map((request) => `(${whose(request)})`).join(" OR ")}) AND ${live(CLOCK)}`,
+        updated_at = ${CLOCK}`;
+      const condition = `name IN (${list(requests.map(({ name }) => name))})
+        AND (${requests.map((request) => `(${whose(request)})`).join(" OR ")}) AND ${live(CLOCK)}`;
+      return update(among, changes, condition, way, requests.length);
+    },
 
-    release: (request) => `
-      UPDATE ${named} SET ${FREE}
-      WHERE ${whose(request)} AND ${live(CLOCK)}`,
+    release: (request, way) => update(named, FREE, `${whose(request)} AND ${live(CLOCK)}`, way),
 
-    releaseAll: (claims) => `
-      UPDATE ${among} SET ${FREE}
-      WHERE name IN (${list(claims.map(({ name }) => name))}) AND owner IN (${list(claims.map(({ owner }) => owner))})
-        AND ${live(CLOCK)}`,
+    releaseAll(claims, way) {
+      const condition = `name IN (${list(claims.map(({ name }) => name))})
+        AND owner IN (${list(claims.map(({ owner }) => owner))}) AND ${live(CLOCK)}`;
+      return update(among, FREE, condition, way, claims.length);
+    },
 
     peek: (names, lock = false) =>
       `${

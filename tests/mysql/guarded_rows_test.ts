@@ -1,0 +1,84 @@
+import { getLock, isLocked, type Lock, tryLock } from "@lockmgr/lockmgr";
+import assert from "node:assert/strict";
+import mysql from "mysql2/promise";
+import { onEach, until } from "./flavors.ts";
+
+/** How long the unrelated lease is watched (ms): several of its renewals. */
+const WATCHED_MS = 10_000;
+
+for (const mode of ["lease", "hybrid"] as const) {
+  onEach(`${mode}: releases of rows that transactions keep hold up no other name`, async (place) => {
+    const backend = await place.backend({ mode, connections: 4 });
+    const names = Array.from({ length: 20 }, (_, index) => `guarded ${index}`);
+    const clients = await Promise.all(names.map(() => mysql.createConnection(place.url)));
+    const take = () => Promise.all(names.map((name) => getLock(name, { backend, expires: null })));
+    let guarded = await take();
+    const kept = await getLock("kept", { backend, expires: 3, autoRenew: true });
+    let lost = false;
+    kept.signal.addEventListener("abort", () => lost = true);
+    const beside = names.map((_, index) => `beside ${index}`);
+    const times: number[] = [];
+    const startedAt = performance.now();
+    for (let round = 0; performance.now() - startedAt < WATCHED_MS; round++) {
+      for (const client of clients) await client.beginTransaction();
+      if (round % 2 === 0) await Promise.all(guarded.map((lock, index) => lock.guard(clients[index])));
+      else {
+        // Transactions that this backend knows nothing of.
+        const keep = "SELECT * FROM lockmgr_locks WHERE name = ? FOR UPDATE";
+        await Promise.all(names.map((name, index) => clients[index].query(keep, [name])));
+      }
+      const releases = guarded.map((lock) => lock.unlock());
+      for (const name of beside) {
+        const askedAt = performance.now();
+        const lock = await tryLock(name, { backend }) as Lock;
+        times.push(performance.now() - askedAt);
+        assert.equal(await lock.unlock(), true);
+      }
+      for (const client of clients) await client.commit();
+      assert((await Promise.all(releases)).every(Boolean));
+      guarded = await take();
+    }
+    assert.equal(lost, false);
+    assert.equal(await kept.verify(), true);
+    times.sort((a, b) => a - b);
+    assert(times[Math.floor(times.length * 0.9)] < 100, `${times.slice(-5)} ms of ${times.length}`);
+    for (const client of clients) await client.end();
+  });
+}
+
+onEach("a renewal of a row that a transaction keeps holds up no other renewal", async (place) => {
+  const backend = await place.backend();
+  const options = { backend, expires: 3, autoRenew: true };
+  const names = Array.from({ length: 10 }, (_, index) => `lock ${index}`);
+  const locks = await Promise.all(names.map((name) => getLock(name, options)));
+  const client = await mysql.createConnection(place.url);
+  await client.beginTransaction();
+  await locks[0].guard(client);
+  const renewed = new Map(locks.map((lock) => [lock, lock.lockedUntil!.getTime()]));
+  await until("all others are renewed twice", async () => {
+    const rows = await backend.list({ prefix: "lock " });
+    return locks.slice(1).every((lock) => {
+      const row = rows.find(({ name }) => name === lock.name);
+      return row!.lockedUntil! / 1e3 > renewed.get(lock)! + 1_500;
+    });
+  }, 2_900);
+  await client.commit();
+  for (const lock of locks.slice(1)) assert.equal(await lock.unlock(), true);
+  await client.end();
+  await locks[0].unlock();
+});
+
+onEach("a release of a row that a transaction keeps takes place when the transaction ends", async (place) => {
+  const backend = await place.backend();
+  const lock = await getLock("a", { backend });
+  const client = await mysql.createConnection(place.url);
+  await client.beginTransaction();
+  await lock.guard(client);
+  const releasing = lock.unlock();
+  for (let round = 0; round < 20; round++) assert.equal(await isLocked("a", { backend }), true);
+  await client.commit();
+  assert.equal(await releasing, true);
+  assert.equal(await isLocked("a", { backend }), false);
+  assert.equal(await backend.release([{ name: "a", owner: "another" }]).then(([freed]) => freed), false);
+  await client.end();
+});
