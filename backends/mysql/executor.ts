@@ -19,7 +19,7 @@ export type { Send } from "./own_source.ts";
 /** Pauses after a conflict (ms): from the first to the last, doubling, with jitter. */
 const PAUSE_FIRST = 1;
 const PAUSE_LAST = 50;
-/** Connections for renewals beside the others: opened when the first lock is renewed. */
+/** Connections for renewals beside the others: opened when those are all in use. */
 const RENEWING = 2;
 /** How long conflicts are lived through (ms). */
 const CONFLICTS_FOR = 4_000;
@@ -50,7 +50,7 @@ export class Executor {
 
   /**
    * One statement that is a transaction of its own; `repeats` says after which errors it is tried again. `apart` is for
-   * renewals, which have connections of their own.
+   * renewals, which have connections of their own where all others are in use.
    */
   run(
     what: string,
@@ -58,7 +58,7 @@ export class Executor {
     repeats: (error: unknown) => boolean = isConflict,
     apart = false,
   ): Promise<Answer> {
-    const source = apart ? this.#renewals : this.#source;
+    const source = apart && this.#own && !this.#own.hasRoom ? this.#renewals : this.#source;
     return this.#attempt(what, repeats, async (send) => {
       const answer = await send(sql);
       requireAutocommit(what, answer);

@@ -45,7 +45,7 @@ export class LockTable {
     return await this.#executor.run(what, sql, repeats).catch((error) => this.#failed(error));
   }
 
-  /** The same beside all others: on connections that only renewals use, which must not wait for anything else. */
+  /** The same for renewals, which must not wait for other requests: where all connections are in use it has its own. */
   async renew(what: string, sql: string, repeats: (error: unknown) => boolean = isConflict): Promise<Answer> {
     return await this.#executor.run(what, sql, repeats, true).catch((error) => this.#failed(error));
   }

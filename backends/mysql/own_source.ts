@@ -29,6 +29,11 @@ export class OwnSource implements Source {
     this.#limit = limit;
   }
 
+  /** Whether a connection can be had without waiting for another request. */
+  get hasRoom(): boolean {
+    return this.#busy < this.#limit;
+  }
+
   use<T>(what: string, work: (send: Send) => Promise<T>): Promise<T> {
     return this.borrow(what, (connection) => work((sql) => connection.query(sql)));
   }
