@@ -33,8 +33,8 @@ import { statementsFor } from "./statements.ts";
 import { Turns, type TurnSource } from "./turns.ts";
 import { holdersOfRows, observations } from "./witnesses.ts";
 
-/** How long (ms) a disposal waits for what is under way. */
-const CLOSE_MS = 1_800;
+/** How long (ms) a disposal waits until what is under way has ended at the server, after the core has waited for it. */
+const CLOSE_MS = 400;
 
 /** How many connections a caller's pool is taken to have. */
 const LENT_CONNECTIONS = 4;

@@ -23,8 +23,8 @@ import { foreignRow } from "./session_rows.ts";
 import { areFree, CLOCK_NOW, DONE } from "./session_statements.ts";
 import { holdersOfSessionLocks, observations } from "./witnesses.ts";
 
-/** How long (ms) a disposal waits until what is under way has ended at the server. */
-const CLOSE_MS = 1_800;
+/** How long (ms) a disposal waits until what is under way has ended at the server, after the core has waited for it. */
+const CLOSE_MS = 400;
 
 /** Locks that the server ties to a connection: GET_LOCK, many of them on few connections. */
 export class SessionBackend implements Backend {
