@@ -2,7 +2,7 @@ import { BackendError } from "../../core/errors.ts";
 import type { Lifeline } from "../../core/backend.ts";
 import { monotonic, soon, startTimer, type Timer } from "../../core/runtime.ts";
 import { type Answer, type DriverConnection, openConnection, send, sendAsIs } from "./driver.ts";
-import { endsConnection, isInterruption } from "./errors.ts";
+import { endsConnection, isFromServer, isInterruption } from "./errors.ts";
 
 /** An error as the driver makes it, with a code that says what happened. */
 export function driverError(code: string, message: string, cause?: Error): Error {
@@ -119,8 +119,11 @@ export class Connection implements Lifeline {
         this.#answered(question);
         resolve(answer);
       }, (error) => {
-        if (endsConnection(error)) this.end(error as Error); // while the question is open: its outcome is not known
         this.#answered(question);
+        if (endsConnection(error)) {
+          this.#isInDoubt = !isFromServer(error); // else the server has answered
+          this.end(error as Error);
+        }
         reject(this.#isInterrupted && isInterruption(error) ? late(patience, error) : error);
       });
     });
@@ -168,7 +171,7 @@ export class Connection implements Lifeline {
   end(reason: Error, orderly = false): void {
     if (this.#ended) return;
     this.#ended = reason;
-    this.#isInDoubt = this.#questions.size > 0 || (this.carriesLocks && !orderly);
+    this.#isInDoubt ||= this.#questions.size > 0 || (this.carriesLocks && !orderly);
     this.#timer?.stop();
     this.#driver.destroy();
     for (const { reject, until, patience } of this.#questions) {

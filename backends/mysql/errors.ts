@@ -77,6 +77,11 @@ export function notPrimary(): Error {
   return Object.assign(new Error(message), { errno: 1836, code: "ER_READ_ONLY_MODE", sqlMessage: message });
 }
 
+/** Whether the server answered with this error: then the statement has ended. */
+export function isFromServer(error: unknown): boolean {
+  return numberOf(error) >= 1_000;
+}
+
 /** Whether two transactions got in each other's way and the statement was rolled back: it may simply be repeated. */
 export function isConflict(error: unknown): boolean {
   return [1020, 1205, 1213].includes(numberOf(error));
