@@ -1,6 +1,6 @@
 import { BackendError } from "../../core/errors.ts";
 import type { Lifeline } from "../../core/backend.ts";
-import { monotonic, soon, startTimer, type Timer } from "../../core/runtime.ts";
+import { afterwards, monotonic, soon, startTimer, type Timer } from "../../core/runtime.ts";
 import { type Answer, type DriverConnection, openConnection, send, sendAsIs } from "./driver.ts";
 import { endsConnection, isFromServer, isInterruption } from "./errors.ts";
 
@@ -147,8 +147,14 @@ export class Connection implements Lifeline {
     this.#timer = startTimer(moment - monotonic(), () => this.#look(), false); // the socket keeps the process alive
   }
 
+  /** An answer that has arrived is read before it is called late: after a stall of this process timers come first. */
   #look(): void {
     this.#lookingAt = Infinity;
+    afterwards(() => afterwards(() => this.#judge()));
+  }
+
+  #judge(): void {
+    if (this.#ended) return;
     const now = monotonic();
     let next = Infinity;
     for (const question of this.#questions) {

@@ -6,19 +6,24 @@ import type { Answer } from "./driver.ts";
 import { notPrimary } from "./errors.ts";
 import { READ_ONLY } from "./server.ts";
 
+/** The share of `sessionTimeout` without an answer after which the locks are given up, before the server frees them. */
+const GIVE_UP_SHARE = 0.9;
+
 /**
  * A connection that locks ride on. The server frees them when it has heard nothing for `sessionTimeout`; this side asks
- * for a sign of life every third of that and gives the locks up after two thirds, so that the holder knows first.
+ * for a sign of life every third of that and gives the locks up after nine tenths, so that the holder knows first.
  */
 export class SessionConnection implements Lifeline {
   readonly #connection: Connection;
   readonly #third: number;
+  readonly #giveUpAfter: number;
   #heardAt: number;
   #timer: Timer | undefined;
 
   private constructor(connector: Connector, connection: Connection, timeout: number, openedAt: number) {
     this.#connection = connection;
     this.#third = timeout * 1e3 / 3;
+    this.#giveUpAfter = timeout * 1e3 * GIVE_UP_SHARE;
     this.#heardAt = openedAt;
     const stop = connector.onDoubt(() => this.#beatNow());
     connection.onEnd(() => {
@@ -46,7 +51,7 @@ export class SessionConnection implements Lifeline {
 
   /** Why it ended, or why its locks can no longer be believed; `undefined` while it lives. */
   get ended(): Error | undefined {
-    if (!this.#connection.ended && monotonic() - this.#heardAt > 2 * this.#third) this.#silent();
+    if (!this.#connection.ended && monotonic() - this.#heardAt > this.#giveUpAfter) this.#silent();
     return this.#connection.ended;
   }
 
@@ -59,7 +64,7 @@ export class SessionConnection implements Lifeline {
   async query(sql: string): Promise<Answer> {
     const sentAt = monotonic();
     const answer = await this.#connection.query(sql);
-    this.#heardAt = sentAt;
+    this.#heardAt = Math.max(this.#heardAt, sentAt);
     return answer;
   }
 
@@ -91,7 +96,7 @@ export class SessionConnection implements Lifeline {
   }
 
   #silent(): void {
-    this.end(driverError("ETIMEDOUT", `nothing was heard of the server for ${2 * this.#third / 1e3} s`));
+    this.end(driverError("ETIMEDOUT", `nothing was heard of the server for ${this.#giveUpAfter / 1e3} s`));
   }
 
   #beatLater(): void {
@@ -109,13 +114,14 @@ export class SessionConnection implements Lifeline {
     try {
       const answer = await this.#connection.query(
         `SELECT ${READ_ONLY}`,
-        Math.max(1, this.#heardAt + 2 * this.#third - sentAt),
+        Math.max(1, this.#heardAt + this.#giveUpAfter - sentAt),
       );
       this.#requirePrimary(answer);
     } catch {
       if (this.#connection.ended) return;
     }
-    this.#heardAt = sentAt;
+    this.#heardAt = Math.max(this.#heardAt, sentAt);
+    this.#timer?.stop();
     this.#beatLater();
   }
 }

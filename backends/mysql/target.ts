@@ -28,7 +28,7 @@ export interface MysqlOptions extends BackendSettings {
   timeout?: number;
   /**
    * Seconds after which the server frees the locks of a session that it hears nothing of (`session` and `hybrid`); the
-   * holder is told after two thirds of it. @default 30
+   * holder is told after nine tenths of it. @default 30
    */
   sessionTimeout?: number;
   /** TLS: `true`, or the options of `node:tls` such as `{ ca, cert, key, rejectUnauthorized }`. @default false */

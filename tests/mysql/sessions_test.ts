@@ -80,6 +80,19 @@ for (const mode of ["session", "hybrid"] as const) {
     await lock.unlock();
   });
 
+  onEach(`${mode}: a holder that stands still for half of its timeout keeps its session`, async (place) => {
+    const backend = await place.backend({ mode, sessionTimeout: 1.5 });
+    const lock = await getLock("a", { backend });
+    for (let round = 0; round < 3; round++) {
+      await new Promise((resolve) => setTimeout(resolve, 300)); // a heartbeat is due meanwhile
+      for (const until = performance.now() + 750; performance.now() < until;);
+      assert.equal(lock.held, true);
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+    assert.equal(await lock.verify(), true);
+    await lock.unlock();
+  });
+
   onEach(`${mode}: a holder that is stopped loses its lock, and knows when it goes on`, async (place) => {
     const backend = await place.backend({ mode });
     await using holder = start("tests/mysql/short_holder.ts", [place.url, mode, "a"]);
