@@ -156,6 +156,14 @@ export function afterwards(action: () => void): void {
 /** Runs `action` before anything else that is due: the host's own, whatever replaces it. */
 export const soon: (action: () => void) => void = globalThis.queueMicrotask.bind(globalThis);
 
+/**
+ * Runs `action` once answers that have arrived were read. After the event loop stood still its timers fire before its
+ * sockets are read: what a timer judges by an answer that did not come may be there.
+ */
+export function afterReads(action: () => void): void {
+  afterwards(() => afterwards(() => afterwards(action)));
+}
+
 /** How long a chain of calls that never really wait may keep timers and sockets waiting (ms). */
 const BREATH = 20;
 

@@ -52,6 +52,11 @@ interface Wanted {
   readonly field: (name: typeof ACQUIRE_FIELDS[number]) => string;
 }
 
+/** The token of a row that is written over; that of a request which is repeated stays. */
+function nextToken(owner: string, clock: string): string {
+  return `CASE WHEN l.owner = ${owner} THEN l.token ELSE greatest(l.token + 1, ${clock}) END`;
+}
+
 /** A free name's row is written, or written over. */
 function insert(target: string, { from, where, field }: Wanted): string {
   return `INSERT INTO ${target} AS l (name, owner, token, locked_by, lock_process, locked_until, created_at, updated_at,
@@ -61,12 +66,12 @@ function insert(target: string, { from, where, field }: Wanted): string {
         ${LIVENESS}, ${SESSION}, true, false
       FROM ${from}, ${CLOCK}
       ${where}
-      ON CONFLICT (name) DO UPDATE SET owner = excluded.owner, token = greatest(l.token + 1, excluded.token),
+      ON CONFLICT (name) DO UPDATE SET owner = excluded.owner, token = ${nextToken("excluded.owner", "excluded.token")},
         locked_by = excluded.locked_by, lock_process = excluded.lock_process, locked_until = excluded.locked_until,
         created_at = excluded.created_at, updated_at = excluded.updated_at, metadata = excluded.metadata,
         liveness = excluded.liveness, session_pid = excluded.session_pid,
         listed = true, frequent = l.updated_at > excluded.updated_at - interval '${OFTEN}'
-      WHERE NOT ${live("l")}
+      WHERE l.owner = excluded.owner OR NOT ${live("l")}
       RETURNING l.name, l.token, l.created_at`;
 }
 
@@ -80,9 +85,13 @@ function ofWish(field: string): string {
   return `wish.${field}`;
 }
 
-/** The live row of a wish. */
+/**
+ * The live row of another owner. A row of the same owner is free to it: a repeated request takes it again, with the
+ * liveness key of the session that vouches for it now.
+ */
 function heldOf(target: string, wish: string): string {
-  return `SELECT FROM ${target} AS held WHERE held.name = ${wish}.name AND ${live("held")}`;
+  return `SELECT FROM ${target} AS held
+    WHERE held.name = ${wish}.name AND held.owner <> ${wish}.owner AND ${live("held")}`;
 }
 
 /** Takes one name; what is held is answered as it is, and of what was taken only what the taker does not know. */
@@ -97,8 +106,8 @@ export function acquireOne(target: string): string {
   }::text AS created, NULL AS updated, NULL AS metadata, NULL AS session, NULL AS now
     FROM taken
     UNION ALL
-    SELECT (held.owner = $2::text)::text, ${columns("held", "clock_timestamp()")} FROM ${target} AS held
-    WHERE held.name = $1::text AND ${live("held")} AND NOT EXISTS (SELECT FROM taken)`;
+    SELECT 'false', ${columns("held", "clock_timestamp()")} FROM ${target} AS held
+    WHERE held.name = $1::text AND held.owner <> $2::text AND ${live("held")} AND NOT EXISTS (SELECT FROM taken)`;
 }
 
 /**
@@ -107,14 +116,14 @@ export function acquireOne(target: string): string {
  */
 export function retake(target: string): string {
   return `
-    UPDATE ${target} AS l SET owner = ${parameter("owner")}, token = greatest(l.token + 1, microseconds),
+    UPDATE ${target} AS l SET owner = ${parameter("owner")}, token = ${nextToken(parameter("owner"), "microseconds")},
       locked_by = ${parameter("holder")}, lock_process = ${parameter("process")}::bigint,
       locked_until = now + ${parameter("duration")}::bigint * interval '1 microsecond',
       created_at = now, updated_at = now, metadata = ${parameter("metadata")}::json,
       liveness = ${LIVENESS}, session_pid = ${SESSION},
       listed = true, frequent = l.updated_at > now - interval '${OFTEN}'
     FROM (SELECT ${patience(ATTEMPT_PATIENCE)}, ${DURABLE}) AS settings, ${CLOCK}
-    WHERE l.name = ${parameter("name")} AND NOT ${live("l")}
+    WHERE l.name = ${parameter("name")} AND (l.owner = ${parameter("owner")} OR NOT ${live("l")})
     RETURNING 'true' AS mine, l.name, l.token::text AS token, ${
     microseconds("l.created_at")
   }::text AS created, NULL AS now`;
@@ -126,7 +135,7 @@ export function retake(target: string): string {
  */
 export function acquireSeveral(target: string, allOrNothing: boolean): string {
   const others = `SELECT FROM wish AS other
-        WHERE EXISTS (${heldOf(target, "other")} AND held.owner <> other.owner)`;
+        WHERE EXISTS (${heldOf(target, "other")})`;
   const where = `WHERE ${notHeld(target)} ${allOrNothing ? `AND NOT EXISTS (${others})` : ""} ${IN_ORDER}`;
   // a name that was lost to another after the look makes an error, which rolls everything back
   const complete = `count(taken.name) IN (0, (SELECT count(*) FROM wish WHERE ${notHeld(target)}))`;
@@ -142,9 +151,9 @@ export function acquireSeveral(target: string, allOrNothing: boolean): string {
     FROM wish LEFT JOIN taken ON taken.name = wish.name
     ${allOrNothing ? `HAVING 1 / (CASE WHEN ${complete} THEN 1 ELSE 0 END) = 1` : ""}
     UNION ALL
-    SELECT NULL, (held.owner = missed.owner)::text, ${columns("held", "clock_timestamp()")}
+    SELECT NULL, 'false', ${columns("held", "clock_timestamp()")}
     FROM missed, LATERAL (SELECT * FROM ${target} AS held WHERE held.name = missed.name OFFSET 0) AS held
-    WHERE ${live("held")}`; // OFFSET keeps the planner from reading the whole table for it
+    WHERE held.owner <> missed.owner AND ${live("held")}`; // OFFSET keeps the planner from reading the whole table for it
 }
 
 /**

@@ -100,7 +100,7 @@ export class Acquiring {
     if (this.#seen.get(name) !== "held") return undefined;
     const what = () => `acquire lock ${JSON.stringify(name)}`;
     const [row] = await this.#sender.send(what, plainNo ? this.#sql.glance : this.#sql.peek, [name, owner]);
-    if (row && row.mine !== "true") return plainNo ? BUSY : { granted: false, holder: toLockRow(row) };
+    if (row) return plainNo ? BUSY : { granted: false, holder: toLockRow(row) };
     this.#seen.delete(name);
     return undefined;
   }
@@ -152,7 +152,10 @@ export class Acquiring {
     return await this.#send(requests, statement, parameters, voucher);
   }
 
-  /** One statement; `undefined` when it waited too long for a row. */
+  /**
+   * One statement; `undefined` when it waited too long for a row. That means busy, unless an earlier statement of the same
+   * owner may be the one that has locked it.
+   */
   async #send(
     requests: readonly AcquireRequest[],
     statement: string,
@@ -162,9 +165,12 @@ export class Acquiring {
     const what = () => `acquire ${namesOf(requests)}`;
     const session = [voucher?.key ?? null, voucher?.pid ?? null];
     try {
-      return await this.#sender.send(what, statement, [...parameters, ...session]);
+      return await this.#sender.send(what, statement, [...parameters, ...session], requests);
     } catch (error) {
-      if (isRowLocked((error as Error).cause)) return undefined;
+      // several that are taken each by itself are tried one by one after this
+      const certain = requests.length === 1 || statement === this.#sql.acquireAll;
+      const repeated = certain && requests.some(({ repeated }) => repeated);
+      if (isRowLocked((error as Error).cause) && !repeated) return undefined;
       throw error;
     }
   }

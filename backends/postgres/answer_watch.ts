@@ -1,8 +1,8 @@
 import { BackendError } from "../../core/errors.ts";
-import { monotonic, startTimer, type Timer } from "../../core/runtime.ts";
+import { afterReads, monotonic, startTimer, type Timer } from "../../core/runtime.ts";
 
 /** How often those who wait for an answer are looked at (ms): an answer is given up so much later at worst. */
-const TICK = 1_000;
+const TICK_MS = 1_000;
 
 /** An answer that somebody waits for. */
 interface Awaited {
@@ -12,7 +12,16 @@ interface Awaited {
 
 /** The error of an answer that did not come. */
 export function lateAnswer(seconds: number): BackendError {
-  return new BackendError(`Cannot get an answer of PostgreSQL within ${seconds} s`, { retryable: true });
+  const error = new BackendError(`Cannot get an answer of PostgreSQL within ${seconds} s`, { retryable: true });
+  late.add(error);
+  return error;
+}
+
+const late = new WeakSet<object>();
+
+/** Whether an answer did not come in time. */
+export function isLate(error: unknown): boolean {
+  return late.has(error as object);
 }
 
 /**
@@ -41,7 +50,7 @@ export class AnswerWatch {
         },
       };
       this.#awaited.add(awaited);
-      if (!this.#closed) this.#timer ??= startTimer(TICK, () => this.#tick(), false);
+      if (!this.#closed) this.#timer ??= startTimer(TICK_MS, () => this.#tick(), false);
       answer.then(
         (value) => (this.#awaited.delete(awaited), resolve(value)),
         (error) => (this.#awaited.delete(awaited), reject(error)),
@@ -50,7 +59,13 @@ export class AnswerWatch {
   }
 
   #tick(): void {
-    this.#timer = this.#awaited.size > 0 ? startTimer(TICK, () => this.#tick(), false) : undefined;
+    this.#timer = this.#awaited.size > 0 ? startTimer(TICK_MS, () => this.#tick(), false) : undefined;
+    const [first] = this.#awaited;
+    if (first && first.until <= monotonic()) afterReads(() => this.#expire());
+  }
+
+  /** Gives up what is due. Answers that have arrived were read just before: the process may have stood still. */
+  #expire(): void {
     const now = monotonic();
     for (const awaited of this.#awaited) {
       if (awaited.until > now) return; // the others came later

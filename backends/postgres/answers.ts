@@ -23,9 +23,8 @@ export function answersOf(
   for (const row of rows) {
     if (row.tokens) {
       row.tokens.split(",").forEach((token, place) => token && grant(requests[place], token, row.created!));
-    } else if (row.mine !== "true") answers.set(row.name!, { granted: false, holder: toLockRow(row) });
-    else if (row.now === null) grant(requests.find(({ name }) => name === row.name)!, row.token!, row.created!);
-    else answers.set(row.name!, granted(toLockRow(row), voucher));
+    } else if (row.mine === "true") grant(requests.find(({ name }) => name === row.name)!, row.token!, row.created!);
+    else answers.set(row.name!, { granted: false, holder: toLockRow(row) });
   }
   return answers;
 }

@@ -3,6 +3,7 @@ import { concealerFor } from "../../core/conceal.ts";
 import { BackendError, UnsupportedError } from "../../core/errors.ts";
 import { offerEngine } from "../../core/offering.ts";
 import { inSchema } from "../../core/settings.ts";
+import { AbandonedConnections } from "./abandoned.ts";
 import { registerSource } from "./advisory_sessions.ts";
 import { announcingForRows } from "./announcing.ts";
 import { Borrowed, type Client, Executing, Pool } from "./client.ts";
@@ -12,6 +13,7 @@ import { Liveness } from "./liveness.ts";
 import { parseUrl, type PostgresOptions, type ResolvedOptions, resolveOptions } from "./options.ts";
 import { schemaIn } from "./parameters.ts";
 import { canListen, requireSessions } from "./pooling.ts";
+import { RenewalClient } from "./renewal_client.ts";
 import { RowsBackend } from "./rows_backend.ts";
 import { namespaceOf, schema } from "./schema.ts";
 import { meet } from "./server.ts";
@@ -23,6 +25,8 @@ import { observe } from "./witnesses.ts";
 /** A client, and where connections of our own come from if they may be made. */
 interface Reach {
   readonly client: Client;
+  /** What renewals go through: a connection of their own, where one may be opened. */
+  readonly renewals: Client;
   readonly source?: Source;
 }
 
@@ -61,9 +65,10 @@ export async function postgresBackend(
   const parsed = typeof target === "string" || target instanceof URL ? parseUrl(target) : undefined;
   const given = resolveOptions({ ...parsed?.target.settings, ...options });
   const resolved = { ...given, table: inSchema(given.table, parsed?.address.schema) };
-  const { client, source } = parsed ? await reachUrl(parsed, resolved) : await reach(target, resolved);
+  const reached = parsed ? await reachUrl(parsed, resolved) : await reach(target, resolved);
+  const { client, source } = reached;
   try {
-    const backend = await build(client, source, resolved);
+    const backend = await build(reached, resolved);
     if (source) registerSource(backend, source);
     return backend;
   } catch (error) {
@@ -79,13 +84,19 @@ async function reachUrl({ target, address }: ReturnType<typeof parseUrl>, option
     conceal: concealerFor(target),
     timeLimit: address.driver.connect_timeout as number | undefined,
   });
-  return { client: new Pool(source, options.max), source };
+  source.abandoned = new AbandonedConnections(source);
+  const pool = (connections: number) => new Pool(source, connections, options.answerTimeout);
+  const client = pool(options.max);
+  return { client, renewals: new RenewalClient(client, pool(1)), source };
 }
 
 /** The client for a handle. */
 async function reach(target: unknown, options: ResolvedOptions): Promise<Reach> {
   if (isInstance(target)) {
-    return { client: new Borrowed(target), source: await sourceOf(target.options).catch(() => undefined) };
+    const source = await sourceOf(target.options).catch(() => undefined);
+    if (source) source.abandoned = new AbandonedConnections(source);
+    const client = new Borrowed(target, options.answerTimeout, source?.abandoned);
+    return { client, renewals: client, source };
   }
   if (isSql(target)) {
     throw new TypeError('Cannot keep locks on this "sql": want an instance of postgres.js, not its transaction');
@@ -101,24 +112,26 @@ async function reach(target: unknown, options: ResolvedOptions): Promise<Reach> 
       `Cannot use "${options.mode}" mode through a function: it needs connections of its own; want a URL, or "lease" mode`,
     );
   }
-  return { client: new Executing(target as PostgresExecutor) };
+  const client = new Executing(target as PostgresExecutor);
+  return { client, renewals: client };
 }
 
-async function build(client: Client, source: Source | undefined, options: ResolvedOptions): Promise<Backend> {
+async function build(reached: Reach, options: ResolvedOptions): Promise<Backend> {
+  const { client, renewals, source } = reached;
   const { mode, table, migrate, sessionTimeout } = options;
   if (source === undefined && client instanceof Executing && !migrate) {
-    return rowsBackend(client, options, table); // nothing to find out: not a statement is spent
+    return rowsBackend(reached, options, table); // nothing to find out: not a statement is spent
   }
   const server = await meet(client, table, mode === "session" ? "sequence" : "table", migrate);
-  client.prepare = server.direct;
+  client.prepare = renewals.prepare = server.direct;
   if (mode === "lease") {
     const listens = source !== undefined && canListen(server);
-    return rowsBackend(client, options, server.table, listens ? source : undefined);
+    return rowsBackend(reached, options, server.table, listens ? source : undefined);
   }
   if (source === undefined) throw new BackendError(`Cannot use "${mode}" mode: the driver "postgres" is not installed`);
   await requireSessions(`"${mode}" mode`, server, source);
   if (mode === "hybrid") {
-    return rowsBackend(client, options, server.table, source, new Liveness(source, sessionTimeout));
+    return rowsBackend(reached, options, server.table, source, new Liveness(source, sessionTimeout));
   }
   const restore = async () => void await meet(client, server.table, "sequence", migrate);
   return new SessionBackend({ client, source, table: server.table, timeout: sessionTimeout, restore });
@@ -126,7 +139,7 @@ async function build(client: Client, source: Source | undefined, options: Resolv
 
 /** A backend with rows: leases, or hybrid locks when a session vouches for them. */
 function rowsBackend(
-  client: Client,
+  { client, renewals, source: own }: Reach,
   options: ResolvedOptions,
   table: string,
   source?: Source,
@@ -138,6 +151,8 @@ function rowsBackend(
   return new RowsBackend({
     mode: options.mode,
     client,
+    renewals,
+    abandoned: own?.abandoned,
     statements,
     ...(source ? { watching: new Watching(source, options.sessionTimeout, announcing, look) } : {}),
     ...(liveness ? { vouch: () => liveness.voucher() } : {}),

@@ -5,6 +5,7 @@
  */
 import { BackendError } from "../../core/errors.ts";
 import { hostname } from "../../core/runtime.ts";
+import type { AbandonedConnections } from "./abandoned.ts";
 import type { Row } from "./rows.ts";
 import { Sockets } from "./sockets.ts";
 
@@ -68,6 +69,13 @@ export interface PostgresSql extends PostgresTransaction {
 /** What came back: rows, and the process id that the server gave when the connection was made. */
 export type SqlResult = readonly Row[] & { readonly state?: { readonly pid: number | null } };
 
+/** A statement under way: `state` is of the connection that it was sent on, nothing before it was sent. */
+export type Query = PromiseLike<SqlResult> & {
+  readonly state?: { readonly pid: number | null } | null;
+  /** Whether the server works on it, not on one before it. */
+  readonly active?: boolean;
+};
+
 /** Options for postgres.js, as the caller gives them or as an instance has parsed them. */
 export type DriverOptions = Record<string, unknown>;
 
@@ -78,7 +86,7 @@ export interface Sender {
     text: string,
     parameters?: (string | null)[],
     options?: { prepare?: boolean; simple?: boolean },
-  ): PromiseLike<SqlResult>;
+  ): Query;
 }
 
 /** An instance, with its options and answers as they are. */
@@ -131,6 +139,8 @@ export interface Opened {
 export interface Source {
   /** The same for all whose connections are made alike. It has the password: it is never shown. */
   readonly identity: string;
+  /** Ends at the server what was given up here; where the source belongs to one backend. */
+  abandoned?: AbandonedConnections;
   /** A new instance; nothing is opened until it is used. `onLoss` is told of every connection that breaks. */
   open(options: DriverOptions, onLoss: () => void): Opened;
 }

@@ -36,6 +36,11 @@ export function isBroken(error: unknown): boolean {
   return BROKEN.test(codeOf(error));
 }
 
+/** Whether the server has said that it ends the connection: nothing that was sent on it is begun any more. */
+export function isEndedByServer(error: unknown): boolean {
+  return codeOf(error).startsWith("57P0");
+}
+
 /**
  * Whether transactions got into each other's way: under `serializable`, by a deadlock, or in an all-or-nothing attempt,
  * which divides by zero to undo itself when it got some names only.

@@ -5,8 +5,12 @@
  * @module
  */
 
-/** How long a statement waits for a row that another transaction keeps: where others wait for it, and what must be done. */
+/**
+ * How long a statement waits for a row that another transaction has locked, as `guard` does: an attempt to take it; a
+ * renewal or a release, which is tried again without a connection of its own meanwhile; and what clears many rows.
+ */
 export const ATTEMPT_PATIENCE = "200ms";
+export const RETRIED_PATIENCE = "20ms";
 export const PATIENCE = "5s";
 
 /**
@@ -87,8 +91,14 @@ export function wishes(fields: readonly string[]): string {
 /** One order for everybody, so that no two statements can deadlock. */
 export const IN_ORDER = `ORDER BY wish.name COLLATE "C"`;
 
-/** Locks the rows of several wishes in one order for everybody, so that no two statements can deadlock. */
-export function inOrder(target: string): string {
+/**
+ * Locks the rows of several wishes in one order for everybody, so that no two statements can deadlock.
+ *
+ * @param skipLocked Leaves out those that another transaction has locked.
+ */
+export function inOrder(target: string, skipLocked = false): string {
   return `wish_in_order AS MATERIALIZED (
-    SELECT wish.* FROM ${target} AS l JOIN wish ON l.name = wish.name ORDER BY l.name FOR UPDATE OF l)`;
+    SELECT wish.* FROM ${target} AS l JOIN wish ON l.name = wish.name ORDER BY l.name FOR UPDATE OF l${
+    skipLocked ? " SKIP LOCKED" : ""
+  })`;
 }

@@ -5,6 +5,7 @@
  */
 import { type BackendSettings, refuseUnknown, resolveSettings } from "../../core/settings.ts";
 import { parseTargetOf, type ServerTarget } from "../../core/target.ts";
+import { DEFAULT_ANSWER_TIMEOUT } from "./client.ts";
 import type { DriverOptions } from "./driver.ts";
 import { type Address, addressOf } from "./parameters.ts";
 
@@ -24,9 +25,11 @@ export interface PostgresOptions extends BackendSettings {
   max?: number;
   /**
    * Seconds after which the server ends a session that has gone silent, and with it the locks that ride on it (`session`
-   * and `hybrid`). The holder asks three times as often and gives its locks up after two thirds. @default 15
+   * and `hybrid`). The holder asks after a third of it without a sign of life, and gives its locks up after nine tenths. @default 15
    */
   sessionTimeout?: number;
+  /** Seconds to wait for the answer to a statement; what was given up is ended at the server. @default 15 */
+  answerTimeout?: number;
   /** Further options of postgres.js for connections made from a URL, such as `ssl` with a certificate. */
   driver?: Record<string, unknown>;
 }
@@ -37,6 +40,8 @@ export interface ResolvedOptions extends Required<BackendSettings> {
   readonly max: number;
   /** Seconds. */
   readonly sessionTimeout: number;
+  /** Seconds. */
+  readonly answerTimeout: number;
   /** For postgres.js. */
   readonly driver: DriverOptions;
 }
@@ -53,8 +58,13 @@ const SESSION_TIMEOUT = { least: 0.3, most: 86_400 };
  * @throws {TypeError | RangeError} For an option that nobody knows or that cannot be.
  */
 export function resolveOptions(options: PostgresOptions): ResolvedOptions {
-  refuseUnknown("PostgreSQL", options, ["max", "sessionTimeout", "driver"]);
-  const { max = DEFAULT_MAX, sessionTimeout = DEFAULT_SESSION_TIMEOUT, driver = {} } = options;
+  refuseUnknown("PostgreSQL", options, ["max", "sessionTimeout", "answerTimeout", "driver"]);
+  const {
+    max = DEFAULT_MAX,
+    sessionTimeout = DEFAULT_SESSION_TIMEOUT,
+    answerTimeout = DEFAULT_ANSWER_TIMEOUT,
+    driver = {},
+  } = options;
   const settings = resolveSettings(options);
   if (!Number.isSafeInteger(max) || max < 1) {
     throw new RangeError(`Cannot use max ${String(max)}: want a number of connections, 1 or more`);
@@ -63,10 +73,13 @@ export function resolveOptions(options: PostgresOptions): ResolvedOptions {
   if (typeof sessionTimeout !== "number" || !(sessionTimeout >= least && sessionTimeout <= most)) {
     throw new RangeError(`Cannot use sessionTimeout ${String(sessionTimeout)}: want ${least} to ${most} seconds`);
   }
+  if (typeof answerTimeout !== "number" || !(answerTimeout >= least && answerTimeout <= most)) {
+    throw new RangeError(`Cannot use answerTimeout ${String(answerTimeout)}: want ${least} to ${most} seconds`);
+  }
   if (typeof driver !== "object" || driver === null) {
     throw new TypeError(`Cannot use driver ${String(driver)}: want an object of postgres.js options`);
   }
-  return { ...settings, max, sessionTimeout, driver };
+  return { ...settings, max, sessionTimeout, answerTimeout, driver };
 }
 
 /**

@@ -23,11 +23,19 @@ export class RowSender {
     this.#client.discard?.();
   }
 
-  /** @param what What is to be done, for an error's sentence. */
-  async send(what: () => string, statement: string, parameters: (string | null)[]): Promise<readonly Row[]> {
+  /**
+   * @param what What is to be done, for an error's sentence.
+   * @param about The locks that must not be touched by a statement that was given up before.
+   */
+  async send(
+    what: () => string,
+    statement: string,
+    parameters: (string | null)[],
+    about?: readonly { readonly name: string }[],
+  ): Promise<readonly Row[]> {
     for (let conflicts = 0, restored = false;;) {
       try {
-        return await this.#client.send(statement, parameters);
+        return await this.#client.send(statement, parameters, about);
       } catch (error) {
         if (isConflict(error) && conflicts++ < CONFLICTS) {
           await sleep(Math.random() * Math.min(conflicts, CONFLICT_PAUSE));

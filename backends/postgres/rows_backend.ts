@@ -13,18 +13,19 @@ import type {
 } from "../../core/backend.ts";
 import { closeLocks } from "../../core/closing.ts";
 import { BackendError } from "../../core/errors.ts";
+import type { AbandonedConnections } from "./abandoned.ts";
 import { Acquiring } from "./acquiring.ts";
 import { closeAdvisorySessions } from "./advisory_sessions.ts";
-import { freedOf, inOrderOf } from "./answers.ts";
 import type { Client } from "./client.ts";
-import { isRowLocked } from "./errors.ts";
 import { guardOn } from "./guarding.ts";
 import { RowSender } from "./row_sender.ts";
 import { toLockRow } from "./rows.ts";
-import { RELEASE_FIELDS, RENEW_FIELDS, type Statements } from "./statements.ts";
+import { release } from "./releasing.ts";
+import { Renewing } from "./renewing.ts";
+import type { Statements } from "./statements.ts";
 import type { Voucher } from "./voucher.ts";
 import type { Watching } from "./watching.ts";
-import { namesOf, parametersOf, severalOf, wishOf } from "./wishes.ts";
+import { namesOf } from "./wishes.ts";
 
 /** What a backend with rows is made of. */
 export interface RowsParts {
@@ -32,6 +33,8 @@ export interface RowsParts {
   readonly mode: Mode;
   /** What statements go through. */
   readonly client: Client;
+  /** What renewals go through, which must not wait for anything else. */
+  readonly renewals: Client;
   /** The SQL for its table. */
   readonly statements: Statements;
   /** Wakes those who wait, where the server can. */
@@ -42,6 +45,8 @@ export interface RowsParts {
   readonly observe: (names: readonly string[]) => Promise<Observation[]>;
   /** Looks at what the server means for locks. */
   readonly examine: () => Promise<Finding[]>;
+  /** Ends at the server what was given up. */
+  readonly abandoned?: AbandonedConnections | undefined;
   /** Makes sure of the table again, after somebody dropped it. */
   readonly restore: () => Promise<void>;
   /** Closes what else was opened. */
@@ -56,6 +61,7 @@ export class RowsBackend implements Backend {
   readonly #parts: RowsParts;
   readonly #sql: Statements;
   readonly #sender: RowSender;
+  readonly #renewing: Renewing;
   readonly #acquiring: Acquiring;
   #disposed = false;
 
@@ -64,6 +70,7 @@ export class RowsBackend implements Backend {
     this.#parts = parts;
     this.#sql = parts.statements;
     this.#sender = new RowSender(parts.client, parts.restore);
+    this.#renewing = new Renewing(new RowSender(parts.renewals, parts.restore), this.#sql);
     this.#acquiring = new Acquiring(this.#sender, parts.statements, parts.vouch);
     const { watching } = parts;
     this.watch = watching && ((name, wake) => watching.add(name, () => (this.#acquiring.noteFree(name), wake())));
@@ -77,39 +84,12 @@ export class RowsBackend implements Backend {
     return await (allOrNothing ? this.#acquiring.takeAll(requests) : this.#acquiring.takeEach(requests));
   }
 
-  async renew(requests: readonly RenewRequest[]): Promise<(LockRow | undefined)[]> {
-    const what = () => `renew ${namesOf(requests)}`;
-    const wishes = requests.map(wishOf);
-    const statement = requests.length === 1 ? this.#sql.renew : this.#sql.renewEach;
-    try {
-      const rows = await this.#sender.send(what, statement, parametersOf(wishes, RENEW_FIELDS));
-      return inOrderOf(requests, rows);
-    } catch (error) {
-      if (requests.length === 1 || !isRowLocked((error as Error).cause)) throw error;
-      return await this.#renewOneByOne(requests);
-    }
-  }
-
-  /** One of the rows is kept by a transaction that it guards: the others must not wait for that. */
-  async #renewOneByOne(requests: readonly RenewRequest[]): Promise<(LockRow | undefined)[]> {
-    const renewals = requests.map(async (request) => {
-      try {
-        const parameters = severalOf([wishOf(request)], RENEW_FIELDS);
-        const rows = await this.#sender.send(() => `renew ${namesOf([request])}`, this.#sql.renewEach, parameters);
-        return inOrderOf([request], rows)[0];
-      } catch (error) {
-        if (!isRowLocked((error as Error).cause)) throw error;
-        return (await this.list({ names: [request.name] }))[0]; // not extended yet, and it says until when it holds
-      }
-    });
-    return await Promise.all(renewals);
+  renew(requests: readonly RenewRequest[]): Promise<(LockRow | undefined)[]> {
+    return this.#renewing.renew(requests);
   }
 
   async release(targets: readonly Target[]): Promise<boolean[]> {
-    const statement = targets.length === 1 ? this.#sql.release : this.#sql.releaseEach;
-    const parameters = parametersOf(targets, RELEASE_FIELDS);
-    const rows = await this.#sender.send(() => `release ${namesOf(targets)}`, statement, parameters);
-    const freed = targets.length === 1 ? [rows.length > 0] : freedOf(rows[0], targets.length);
+    const freed = await release(this.#sender, this.#sql, targets);
     targets.forEach(({ name }, index) => freed[index] && this.#acquiring.noteReleased(name));
     return freed;
   }
@@ -148,7 +128,8 @@ export class RowsBackend implements Backend {
       await closeAdvisorySessions(this);
       await this.#parts.watching?.close(); // those who wait try once more, and hear that it is over
       await this.#parts.close();
-      await this.#parts.client.close();
+      await Promise.all([this.#parts.renewals.close(), this.#parts.client.close()]);
+      await this.#parts.abandoned?.close();
     });
   }
 }

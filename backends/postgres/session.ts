@@ -1,6 +1,6 @@
 import type { Lifeline } from "../../core/backend.ts";
 import { BackendError } from "../../core/errors.ts";
-import { monotonic, startTimer, type Timer } from "../../core/runtime.ts";
+import { afterReads, monotonic, startTimer, type Timer } from "../../core/runtime.ts";
 import { endInstance, inTime } from "./client.ts";
 import type { Opened, SqlResult } from "./driver.ts";
 import { isBroken, requirePrimary } from "./errors.ts";
@@ -14,9 +14,15 @@ export interface Greeting {
   readonly direct: boolean;
 }
 
+/** Shares of the timeout without a sign of life after which a session is asked, asked again, and given up. */
+const ASK_SHARE = 1 / 3;
+const ASK_AGAIN_SHARE = 1 / 6;
+const GIVE_UP_SHARE = 0.9;
+
 /**
  * One connection of our own, kept for as long as it lives and never silently replaced: locks ride on it. It is asked
- * every third of the timeout, and given up when nothing was heard for two thirds, before the server gives up its end.
+ * when nothing was heard for a third of the timeout, and given up before the server, which counts the whole of it from
+ * its last answer, ends the connection: what was heard is counted from before its question.
  */
 export class Session implements Lifeline {
   /** The server's process id. */
@@ -30,6 +36,10 @@ export class Session implements Lifeline {
   #ended: Error | undefined;
   #ending: Promise<void> | undefined;
   #timer: Timer | undefined;
+  #askedAt = -Infinity;
+
+  /** Called when it ended otherwise than by `close`: the server may not know yet. */
+  onLoss: ((reason: Error) => void) | undefined;
 
   /** @param heardAt When the question was sent that the server has answered (ms, monotonic). */
   constructor(instance: Opened, timeout: number, row: Greeting, heardAt: number) {
@@ -60,7 +70,7 @@ export class Session implements Lifeline {
     this.#instance.sockets.ref();
     try {
       const answer = this.#instance.sql.unsafe(text, parameters, { prepare, simple: false });
-      const result: SqlResult = await inTime(answer, this.#timeout * 2 / 3e3, () => this.#giveUp());
+      const result: SqlResult = await inTime(answer, this.#timeout * GIVE_UP_SHARE / 1e3, () => this.#giveUp());
       if (this.ended) throw this.ended;
       requirePrimary(result);
       this.#heardAt = Math.max(this.#heardAt, askedAt);
@@ -86,35 +96,43 @@ export class Session implements Lifeline {
 
   /** Ends it in good order. */
   async close(): Promise<void> {
+    this.onLoss = undefined;
     this.end(new BackendError("Cannot use a session of PostgreSQL: it was closed"), 1);
     await this.#ending;
   }
 
   /** When it can no longer be believed (ms, monotonic). */
   get #deadline(): number {
-    return this.#heardAt + this.#timeout * 2 / 3;
+    return this.#heardAt + this.#timeout * GIVE_UP_SHARE;
+  }
+
+  /** When to ask for a sign of life. */
+  get #askAt(): number {
+    const first = this.#heardAt + this.#timeout * ASK_SHARE;
+    return this.#askedAt < this.#heardAt ? first : Math.max(first, this.#askedAt + this.#timeout * ASK_AGAIN_SHARE);
   }
 
   #arm(): void {
     if (this.#ended) return;
-    const beatAt = this.#heardAt + this.#timeout / 3;
-    const now = monotonic();
-    const next = now < beatAt ? beatAt : this.#deadline;
-    this.#timer = startTimer(next - now, () => this.#beat(beatAt), false);
+    this.#timer = startTimer(
+      Math.min(this.#askAt, this.#deadline) - monotonic(),
+      () => afterReads(() => this.#check()),
+      false,
+    );
   }
 
-  /** Asks for a sign of life when nothing was heard for a third of the timeout. */
-  #beat(dueAt: number): void {
+  /** Asks for a sign of life, and judges the silence once what has arrived was read. */
+  #check(): void {
     if (this.ended) return;
-    const now = monotonic();
-    if (now >= dueAt && this.#heardAt + this.#timeout / 3 <= now) {
+    if (monotonic() >= this.#askAt) {
+      this.#askedAt = monotonic();
       this.send(`SELECT ${READ_ONLY}`).catch(() => {}); // an end is told to the listeners, anything else is a sign of life
     }
     this.#arm();
   }
 
   #giveUp(): void {
-    const silence = this.#timeout * 2 / 3e3;
+    const silence = this.#timeout * GIVE_UP_SHARE / 1e3;
     this.end(new BackendError(`Cannot use a session of PostgreSQL: nothing was heard of it for ${silence} s`));
   }
 
@@ -126,5 +144,6 @@ export class Session implements Lifeline {
     this.#ending = endInstance(this.#instance, seconds);
     for (const listener of [...this.#listeners]) listener();
     this.#listeners.clear();
+    this.onLoss?.(reason);
   }
 }

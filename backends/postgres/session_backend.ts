@@ -77,6 +77,7 @@ export class SessionBackend implements Backend {
         'Cannot share locks in "session" mode: use advisoryLock of "@lockmgr/lockmgr/postgres", which keeps shared locks',
       );
     }
+    await this.#settle(requests);
     try {
       return await this.#take(requests, allOrNothing);
     } catch (error) {
@@ -105,6 +106,17 @@ export class SessionBackend implements Backend {
     await session.send(this.#sql.advance).catch((error) => {
       if (codeOf(error) !== "42501") throw error;
     });
+  }
+
+  /** A session that was given up holds its locks until the server ends it: they must not be taken for another holder's. */
+  async #settle(requests: readonly AcquireRequest[]): Promise<void> {
+    const { abandoned } = this.#parts.source;
+    if (!abandoned?.any) return;
+    try {
+      await abandoned.settled();
+    } catch (error) {
+      if (requests.some(({ repeated }) => repeated)) throw error;
+    }
   }
 
   renew(_requests: readonly RenewRequest[]): Promise<(LockRow | undefined)[]> {
@@ -176,6 +188,7 @@ export class SessionBackend implements Backend {
       await this.#sessions.close();
       await this.#watching.close(); // those who wait try once more, and hear that it is over
       await this.#parts.client.close();
+      await this.#parts.source.abandoned?.close();
     });
   }
 }

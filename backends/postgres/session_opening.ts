@@ -2,6 +2,7 @@ import { BackendError } from "../../core/errors.ts";
 import { monotonic } from "../../core/runtime.ts";
 import { endInstance, inTime } from "./client.ts";
 import type { Source } from "./driver.ts";
+import { isEndedByServer } from "./errors.ts";
 import { written } from "./literals.ts";
 import { Session } from "./session.ts";
 
@@ -61,6 +62,9 @@ export async function openSession(
     const pid = result[0].pid!;
     const direct = String(result.state?.pid) === pid;
     session = new Session(instance, timeout, { pid, direct }, askedAt);
+    if (direct && source.abandoned) {
+      session.onLoss = (reason) => isEndedByServer(reason) || source.abandoned!.add(pid, []);
+    }
     if (early) session.end(early);
     return session;
   } catch (error) {

@@ -5,7 +5,6 @@
  */
 import { ACQUIRE_FIELDS, acquireFree, acquireOne, acquireSeveral, retake } from "./acquire_statements.ts";
 import {
-  ATTEMPT_PATIENCE,
   columns,
   DURABLE,
   IN_ORDER,
@@ -16,7 +15,9 @@ import {
   PATIENCE,
   patience,
   READ_ONLY,
+  RETRIED_PATIENCE,
   settings,
+  unnested,
   wishes,
 } from "./fragments.ts";
 import { notifyIfAwaited, notifyOfRows } from "./keys.ts";
@@ -29,12 +30,12 @@ export const RENEW_FIELDS = ["name", "owner", "start", "more"] as const;
 export const RELEASE_FIELDS = ["name", "owner"] as const;
 
 /** Extends live locks, never shortening them. */
-function renew(target: string, several: boolean): string {
+function renew(target: string, several: boolean, skipLocked = false): string {
   const start = `CASE wish.start WHEN 'now' THEN now WHEN 'expiry' THEN l.locked_until
             ELSE timestamptz 'epoch' + wish.start::bigint * interval '1 microsecond' END`;
   return `
-    WITH ${settings(patience(several ? ATTEMPT_PATIENCE : PATIENCE), DURABLE)},
-    ${several ? `${wishes(RENEW_FIELDS)}, ${inOrder(target)}` : oneWish(RENEW_FIELDS)}
+    WITH ${settings(patience(RETRIED_PATIENCE), DURABLE)},
+    ${several ? `${wishes(RENEW_FIELDS)}, ${inOrder(target, skipLocked)}` : oneWish(RENEW_FIELDS)}
     UPDATE ${target} AS l SET (locked_until, updated_at) = (
       SELECT CASE WHEN l.locked_until IS NULL OR wish.more IS NULL THEN NULL
           ELSE greatest(l.locked_until, ${start} + wish.more::bigint * interval '1 microsecond') END, now
@@ -47,10 +48,24 @@ function renew(target: string, several: boolean): string {
 /** Frees a live lock, keeping its row, and tells those who wait. */
 function releaseOne(target: string, namespace: string): string {
   return `
-    WITH ${settings(patience(PATIENCE))}
+    WITH ${settings(patience(RETRIED_PATIENCE))}
     UPDATE ${target} AS l SET ${free()} FROM settings
     WHERE l.name = $1::text AND l.owner = coalesce($2::text, l.owner) AND ${live("l")}
     RETURNING l.name, ${commitOf(expiresSoon("l"))} AS commit, ${notifyIfAwaited(namespace, "l.name")} AS told`;
+}
+
+/** Frees a lock unless another transaction has locked its row; `held` says whether the lock is there still. */
+function releaseUnlocked(target: string, namespace: string): string {
+  const wanted = `l.name = $1::text AND l.owner = coalesce($2::text, l.owner)`;
+  return `
+    WITH ${settings(patience(RETRIED_PATIENCE))},
+    unlocked AS MATERIALIZED (SELECT l.name FROM settings, ${target} AS l WHERE ${wanted} FOR UPDATE OF l SKIP LOCKED),
+    freed AS (
+      UPDATE ${target} AS l SET ${free()} FROM unlocked
+      WHERE l.name = unlocked.name AND ${wanted} AND ${live("l")}
+      RETURNING l.name, ${commitOf(expiresSoon("l"))} AS commit, ${notifyIfAwaited(namespace, "l.name")} AS told)
+    SELECT (EXISTS (SELECT FROM freed))::text AS freed,
+      (EXISTS (SELECT FROM ${target} AS l WHERE ${wanted} AND ${live("l")}))::text AS held`;
 }
 
 /**
@@ -61,7 +76,7 @@ function releaseOne(target: string, namespace: string): string {
  */
 function releaseSeveral(target: string, namespace: string): string {
   return `
-    WITH ${settings(patience(ATTEMPT_PATIENCE))}, ${wishes(RELEASE_FIELDS)},
+    WITH ${settings(patience(RETRIED_PATIENCE))}, ${wishes(RELEASE_FIELDS)},
     freed AS (
       INSERT INTO ${target} AS l (name, token, locked_by, locked_until, created_at, updated_at, session_pid,
         listed, frequent)
@@ -127,22 +142,28 @@ export interface Statements {
   readonly acquireFree: string;
   /** Takes several names or none. */
   readonly acquireAll: string;
-  /** The live row of a name, and whether it is this acquisition's. `(name, owner)` */
+  /** The live row of a name that another owner holds. `(name, owner)` */
   readonly peek: string;
-  /** Whether the live row of a name is this acquisition's. `(name, owner)` */
+  /** Whether another owner holds a name. `(name, owner)` */
   readonly glance: string;
   /** Extends one lock. */
   readonly renew: string;
   /** Extends several. */
   readonly renewEach: string;
+  /** Extends those whose rows no other transaction has locked. */
+  readonly renewUnlocked: string;
   /** Frees one lock. */
   readonly release: string;
+  /** Frees one lock unless another transaction has locked its row. */
+  readonly releaseUnlocked: string;
   /** Frees several. */
   readonly releaseEach: string;
   /** Keeps a live lock's row from changing hands until the caller's transaction ends. `(name, owner)` */
   readonly guard: string;
   /** Live rows by names. `(JSON array)` */
   readonly listNames: string;
+  /** Live rows of these names and owners. `(array of names, array of owners)` */
+  readonly heldEach: string;
   /** Rows by prefix, live ones or also the lapsed. `(prefix, include expired)` */
   readonly list: string;
   /** Frees lapsed locks. */
@@ -165,15 +186,16 @@ export function statementsFor(table: string): Statements {
     acquireFree: acquireFree(target),
     acquireAll: acquireSeveral(target, true),
     peek: `
-      SELECT (l.owner = $2::text)::text AS mine, ${columns("l", "clock_timestamp()")}, ${READ_ONLY}
-      FROM ${target} AS l WHERE l.name = $1::text AND ${live("l")}`,
+      SELECT 'false' AS mine, ${columns("l", "clock_timestamp()")}, ${READ_ONLY}
+      FROM ${target} AS l WHERE l.name = $1::text AND l.owner <> $2::text AND ${live("l")}`,
     glance: `
-      SELECT (l.owner = $2::text)::text AS mine, ${READ_ONLY} FROM ${target} AS l WHERE l.name = $1::text AND ${
-      live("l")
-    }`,
+      SELECT 'false' AS mine, ${READ_ONLY}
+      FROM ${target} AS l WHERE l.name = $1::text AND l.owner <> $2::text AND ${live("l")}`,
     renew: renew(target, false),
     renewEach: renew(target, true),
+    renewUnlocked: renew(target, true, true),
     release: releaseOne(target, namespace),
+    releaseUnlocked: releaseUnlocked(target, namespace),
     releaseEach: releaseSeveral(target, namespace),
     // what waited for the row lock is judged again: the clock went on meanwhile
     guard: `
@@ -182,6 +204,9 @@ export function statementsFor(table: string): Statements {
       SELECT kept.name FROM kept WHERE ${live("kept")}`,
     listNames: `${select}
       WHERE l.name IN (SELECT json_array_elements_text($1::text::json)) AND ${live("l")} ORDER BY l.name`,
+    heldEach: `${select}
+      JOIN ${unnested(["name", "owner"])} AS wish (name, owner) ON l.name = wish.name
+      WHERE l.owner = coalesce(wish.owner, l.owner) AND ${live("l")}`,
     list: `${select}
       WHERE l.listed AND l.owner IS NOT NULL AND l.name >= $1::text AND starts_with(l.name, $1::text)
         AND ($2::text = 'true' OR ${live("l")})

@@ -1,0 +1,156 @@
+import { type Backend, connect, getLock, type Lock, type Mode, tryLock } from "@lockmgr/lockmgr";
+import { postgresBackend } from "@lockmgr/lockmgr/postgres";
+import assert from "node:assert/strict";
+import postgres from "postgres";
+import { aborted } from "../conformance/case.ts";
+import { Proxy } from "../faults/proxy.ts";
+import { test } from "../harness.ts";
+import { PostgresServer } from "../servers/postgres.ts";
+import { administrator, freshTable, server, until } from "./server.ts";
+
+const MODES: Mode[] = ["lease", "hybrid"];
+
+/** The server's address through a proxy. */
+function through({ port }: Proxy): string {
+  return `postgres://postgres@127.0.0.1:${port}/postgres`;
+}
+
+for (const mode of MODES) {
+  for (const names of [["a"], ["a", "b", "c"]]) {
+    test(`${mode}: ${names.length} granted in an answer that was lost belong to the session that keeps their rows`, async () => {
+      const table = freshTable();
+      await using sql = administrator();
+      await using proxy = await Proxy.start(server.port);
+      await using backend = await connect(through(proxy), { mode, table });
+      await (await getLock("warm", { backend })).unlock();
+      const rows = () => sql.unsafe(`SELECT name, session_pid FROM ${table} WHERE owner IS NOT NULL ORDER BY name`);
+      proxy.swallow = "answers";
+      const granting = Promise.all(names.map((name) => getLock(name, { backend })));
+      await until("the server has granted one", async () => (await rows()).length > 0);
+      proxy.cutClients(); // the server's ends stay open
+      proxy.swallow = undefined;
+      const locks: Lock[] = await granting;
+      const stored = await rows();
+      assert.deepEqual(stored.map(({ name }) => name), names);
+      if (mode === "lease") {
+        for (const lock of locks) assert.equal(await lock.unlock(), true);
+        return;
+      }
+      const sessions = new Set(stored.map(({ session_pid }) => session_pid));
+      assert.deepEqual([...sessions].map(String), [...new Set(locks.map(({ session }) => session))]);
+      for (const lock of locks) assert.equal(await lock.verify(), true);
+      const told = Promise.all(locks.map(({ signal }) => aborted(signal)));
+      for (const pid of sessions) await sql`SELECT pg_terminate_backend(${pid})`;
+      await told;
+    });
+  }
+}
+
+test("session: a lock granted in an answer that was lost is not taken for another holder's", async () => {
+  const table = freshTable();
+  await using proxy = await Proxy.start(server.port);
+  await using sql = administrator();
+  await using backend = await connect(through(proxy), { mode: "session", table });
+  await (await getLock("warm", { backend })).unlock();
+  const granted = async () => (await sql`SELECT FROM pg_locks WHERE locktype = 'advisory' AND granted`).length;
+  const before = await granted();
+  proxy.swallow = "answers";
+  const granting = getLock("a", { backend });
+  await until("the server has granted it", async () => await granted() > before);
+  proxy.cutClients();
+  proxy.swallow = undefined;
+  await using lock = await granting;
+  assert.equal(await lock.verify(), true);
+});
+
+/** Ways to a backend that gives answers up soon. */
+const WAYS: Record<
+  string,
+  (url: string, mode: Mode, table: string) => Promise<AsyncDisposable & { backend: Backend }>
+> = {
+  "a URL": async (url, mode, table) => {
+    const backend = await connect(url, { mode, table, answerTimeout: 0.5 });
+    return { backend, [Symbol.asyncDispose]: () => backend[Symbol.asyncDispose]() };
+  },
+  "a sql instance": async (url, mode, table) => {
+    const sql = postgres(url, { max: 3, onnotice: () => {} });
+    const backend = await postgresBackend(sql, { mode, table, answerTimeout: 0.5 });
+    const close = async () => {
+      await backend[Symbol.asyncDispose]();
+      await sql.end({ timeout: 1 });
+    };
+    return { backend, [Symbol.asyncDispose]: close };
+  },
+};
+
+for (const [way, open] of Object.entries(WAYS)) {
+  for (const mode of MODES) {
+    test(`${mode}, through ${way}: what was given up behind a lock of the table is granted to nobody later`, async () => {
+      const table = freshTable();
+      await using sql = administrator();
+      await using way = await open(server.url, mode, table);
+      const { backend } = way;
+      await (await getLock("warm", { backend })).unlock();
+      const statements = async () =>
+        (await sql`SELECT FROM pg_stat_activity WHERE state = 'active' AND wait_event_type = 'Lock' AND query LIKE ${`%${table}%`} AND pid <> pg_backend_pid()`)
+          .length;
+      await sql.begin(async (tx) => {
+        await tx.unsafe(`LOCK TABLE ${table} IN ACCESS EXCLUSIVE MODE`);
+        await assert.rejects(tryLock("a", { backend, expires: null }), { name: "BackendError", retryable: true });
+        await until("nothing of it is left at the server", async () => await statements() === 0, 20);
+      });
+      assert.deepEqual([...await sql.unsafe(`SELECT name FROM ${table} WHERE owner IS NOT NULL`)], []);
+      await using lock = await getLock("a", { backend, wait: 10 });
+      assert(lock.held);
+    });
+  }
+}
+
+test("what waits for a synchronous standby that is away is neither busy nor held by nobody afterwards", async () => {
+  await using own = await PostgresServer.start();
+  await using sql = administrator(own.url);
+  const table = freshTable();
+  await using backend = await connect(own.url, { table, answerTimeout: 0.5 });
+  await (await getLock("warm", { backend })).unlock();
+  const standby = async (names: string) => {
+    await sql.unsafe(`ALTER SYSTEM SET synchronous_standby_names = '${names}'`);
+    await sql`SELECT pg_reload_conf()`;
+    await until(
+      "it is in force",
+      async () => (await sql`SHOW synchronous_standby_names`)[0].synchronous_standby_names === names,
+    );
+  };
+  await standby("away");
+  await assert.rejects(tryLock("a", { backend, expires: null }), { name: "BackendError", retryable: true });
+  await standby("");
+  await until("nobody holds it", async () => (await backend.list({ names: ["a"] })).length === 0);
+  await using lock = await getLock("a", { backend, wait: 10 });
+  assert(lock.held);
+});
+
+test("a repeated request whose row another transaction has locked is not answered busy", async () => {
+  const table = freshTable();
+  await using sql = administrator();
+  await using backend = await connect(server.url, { table });
+  const rest = { owner: "me", duration: 60e6, lockedBy: "x", lockProcess: null, metadata: null, shared: false };
+  await (await getLock("a", { backend })).unlock();
+  await sql.begin(async (tx) => {
+    await tx.unsafe(`SELECT FROM ${table} FOR UPDATE`);
+    const ask = (repeated: boolean, allOrNothing: boolean, names = ["a"]) =>
+      backend.acquire(names.map((name) => ({ name, ...rest, repeated })), { allOrNothing });
+    for (const allOrNothing of [false, true]) {
+      for (const names of [["a"], ["a", "b"]]) {
+        const unknown = { name: "BackendError", retryable: true };
+        await assert.rejects(ask(true, allOrNothing, names), unknown);
+        const [first] = await ask(false, allOrNothing, names);
+        assert.equal(first.granted, false);
+      }
+    }
+  });
+  await backend.release([{ name: "b", owner: "me" }]);
+  const [once] = await backend.acquire([{ name: "a", ...rest }]);
+  const [again] = await backend.acquire([{ name: "a", ...rest, repeated: true }]);
+  assert(once.granted && again.granted);
+  const [row] = await backend.list({ names: ["a"] });
+  assert.equal(again.row.token, row.token);
+});

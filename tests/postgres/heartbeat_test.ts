@@ -1,0 +1,47 @@
+import { connect, getLock, tryLock } from "@lockmgr/lockmgr";
+import assert from "node:assert/strict";
+import { aborted } from "../conformance/case.ts";
+import { Proxy } from "../faults/proxy.ts";
+import { test } from "../harness.ts";
+import { administrator, freshTable, server, until } from "./server.ts";
+
+/** Seconds after which the server ends a silent session. */
+const TIMEOUT = 3;
+
+/** Lets nothing run in this process for a while, as on a machine that has no time for it. */
+function standStill(seconds: number): void {
+  const until = performance.now() + seconds * 1e3;
+  while (performance.now() < until);
+}
+
+for (const mode of ["session", "hybrid"] as const) {
+  test(`${mode}: a process that stood still does not give up a session that the server still keeps`, async () => {
+    const table = freshTable();
+    await using sql = administrator();
+    await using proxy = await Proxy.start(server.port);
+    const url = `postgres://postgres@127.0.0.1:${proxy.port}/postgres`;
+    await using backend = await connect(url, { mode, table, sessionTimeout: TIMEOUT });
+    const lock = await getLock("a", { backend });
+    const { session } = lock;
+    const askedAt = async () =>
+      (await sql`SELECT query_start::text AS at FROM pg_stat_activity WHERE pid = ${session!}::text::int`)[0].at;
+    for (let round = 0; round < 2; round++) {
+      const last = await askedAt();
+      await until("it was asked for a sign of life", async () => await askedAt() !== last);
+      await new Promise((resolve) => setTimeout(resolve, 30)); // the answer passes the proxy, which is in this process
+      standStill(0.7 * TIMEOUT);
+      await new Promise((resolve) => setTimeout(resolve, 20)); // timers run first, then sockets are read
+      assert.equal(lock.held, true, `round ${round}`);
+      assert.equal(lock.signal.aborted, false);
+    }
+    await using other = await connect(server.url, { mode, table });
+    assert.equal(await tryLock("a", { backend: other }), undefined);
+    // a real silence is noticed before another can have the lock
+    const told = aborted(lock.signal).then(() => performance.now());
+    const waiting = getLock("a", { backend: other, wait: 20 }).then((next) => ({ next, at: performance.now() }));
+    proxy.strand();
+    const { next, at } = await waiting;
+    assert(await told < at);
+    await next.unlock();
+  });
+}
