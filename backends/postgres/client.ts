@@ -37,6 +37,10 @@ export const DEFAULT_ANSWER_TIMEOUT = 15;
 /** Seconds that statements still on their way have when their connections are to be closed. */
 const LAST_ANSWERS = 1;
 
+function disposedOf(): BackendError {
+  return new BackendError("Cannot send a statement: the backend was disposed of");
+}
+
 /** Sends a statement through an instance, unprepared if possible in one round trip. */
 function ask(sql: Instance, text: string, parameters: (string | null)[], prepare: boolean): Query {
   const whole = prepare ? undefined : written(text, parameters);
@@ -120,7 +124,7 @@ export class Pool implements Client {
   }
 
   async send(text: string, parameters: (string | null)[] = [], about: About = []): Promise<SqlResult> {
-    if (this.#closed) throw new BackendError("Cannot send a statement: the backend was disposed of");
+    if (this.#closed) throw disposedOf();
     const { abandoned } = this.#source;
     if (abandoned?.any) await abandoned.settled(about);
     const current = this.#current ??= this.#open();
@@ -183,6 +187,7 @@ export class Borrowed implements Client {
   readonly #sql: Instance;
   readonly #answerTimeout: number;
   readonly #abandoned: AbandonedConnections | undefined;
+  #closed = false;
 
   constructor(sql: Instance, answerTimeout = DEFAULT_ANSWER_TIMEOUT, abandoned?: AbandonedConnections) {
     this.#sql = sql;
@@ -191,6 +196,7 @@ export class Borrowed implements Client {
   }
 
   async send(text: string, parameters: (string | null)[] = [], about: About = []): Promise<SqlResult> {
+    if (this.#closed) throw disposedOf();
     if (this.#abandoned?.any) await this.#abandoned.settled(about);
     const prepare = this.prepare && this.#sql.options.prepare !== false;
     const query = ask(this.#sql, text, parameters, prepare);
@@ -206,21 +212,29 @@ export class Borrowed implements Client {
     return rows === answer ? answer : Object.assign([...rows], { state: answer.state });
   }
 
-  async close(): Promise<void> {}
+  close(): Promise<void> {
+    this.#closed = true;
+    return Promise.resolve();
+  }
 }
 
 /** Any function that sends a statement: its promise is awaited, since nothing that it has sent can be cancelled. */
 export class Executing implements Client {
   prepare = false;
   readonly #sending: OutsideTransactions;
+  #closed = false;
 
   constructor(execute: PostgresExecutor) {
     this.#sending = new OutsideTransactions(async (text, parameters) => rowsOf(await execute(text, parameters)));
   }
 
   async send(text: string, parameters: (string | null)[] = []): Promise<SqlResult> {
+    if (this.#closed) throw disposedOf();
     return await this.#sending.send(text, parameters);
   }
 
-  async close(): Promise<void> {}
+  close(): Promise<void> {
+    this.#closed = true;
+    return Promise.resolve();
+  }
 }
