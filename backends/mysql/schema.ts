@@ -51,11 +51,17 @@ CREATE TABLE IF NOT EXISTS ${quoted(table)} (
 `.trim();
 }
 
+/** SQL that is whether a column of the server's own tables has this name, in any case where case does not count. */
+function isNamed(column: string, name: string): string {
+  const same = `${column} = CONVERT(${bytes(name)} USING utf8mb4)`;
+  return `${same} AND (@@lower_case_table_names <> 0 OR CAST(${column} AS BINARY) = ${bytes(name)})`;
+}
+
 /** Reads the columns of the table, and the indexes with the columns that they begin with. */
 export function columnsOf(table: string): string {
   const [name, database] = table.split(".").reverse();
-  const condition = `table_schema = ${database ? `CONVERT(${bytes(database)} USING utf8mb4)` : "DATABASE()"}
-      AND table_name = CONVERT(${bytes(name)} USING utf8mb4)`;
+  const within = database ? isNamed("table_schema", database) : "table_schema = DATABASE()";
+  const condition = `${within} AND ${isNamed("table_name", name)}`;
   return `SELECT LOWER(column_name), LOWER(column_type), LOWER(column_key)
     FROM information_schema.columns WHERE ${condition}
     UNION ALL SELECT LOWER(CONCAT('index ', index_name)), LOWER(column_name), NULL

@@ -6,6 +6,7 @@
 import type { Mode } from "../../core/backend.ts";
 import { BackendError, UnsupportedError } from "../../core/errors.ts";
 import type { Answer } from "./driver.ts";
+import { fromHexadecimal } from "./sql.ts";
 
 /** What is known of a server after one question. */
 export interface Server {
@@ -47,10 +48,13 @@ const VARIABLES = [
   "tidb_config",
 ];
 
-/** The questions: variables that a server does not have are simply missing. */
+/**
+ * The questions: variables that a server does not have are simply missing. The database is asked for as bytes: an answer
+ * in the connection's character set has a question mark for each letter that this does not have.
+ */
 export const QUESTIONS = [
   `SHOW VARIABLES WHERE Variable_name IN (${VARIABLES.map((name) => `'${name}'`).join(", ")})`,
-  "SELECT DATABASE()",
+  "SELECT HEX(CONVERT(DATABASE() USING utf8mb4))",
 ] as const;
 
 /** Puts the answers to {@linkcode QUESTIONS} together. */
@@ -61,7 +65,7 @@ export function describe([variables, database]: readonly Answer[]): Server {
   return {
     kind: /mariadb/i.test(`${version} ${known.get("version_comment")}`) ? "mariadb" : "mysql",
     version,
-    database: database.rows[0]?.[0] ?? "",
+    database: fromHexadecimal(database.rows[0]?.[0] ?? ""),
     logsStatements,
     readCommitted: known.get("binlog_format") !== "STATEMENT",
     isolation: known.get("transaction_isolation") ?? known.get("tx_isolation") ?? "",

@@ -3,6 +3,13 @@ import type { Server } from "./server.ts";
 /** How many hexadecimal digits of the digest fit beside the prefix in the 64 characters that MySQL allows. */
 const DIGITS = 56;
 
+/** The database and the table that a name of a table leads to, which is one however it is written. */
+function tableOf({ database, variables }: Pick<Server, "database" | "variables">, table: string): string[] {
+  const [name, within = database] = table.split(".").reverse();
+  const folds = variables.get("lower_case_table_names") !== "0";
+  return folds ? [within.toLowerCase(), name.toLowerCase()] : [within, name];
+}
+
 /**
  * The server-side name of a session lock: a digest, because GET_LOCK takes 64 characters at most, folds case on MySQL
  * and not on MariaDB, and knows no databases. 224 bits: two names never share one.
@@ -12,9 +19,7 @@ export function sessionName(
   table: string,
   name: string,
 ): Promise<string> {
-  const folds = server.variables.get("lower_case_table_names") !== "0";
-  const [within, of] = [server.database, table].map((part) => folds ? part.toLowerCase() : part);
-  return digest(`${within}\0${of}\0${name}`);
+  return digest([...tableOf(server, table), name].join("\0"));
 }
 
 /** The server-side name of the turn to look closely at a row. No name of a lock has a NUL in it, so that none is the same. */

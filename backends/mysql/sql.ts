@@ -33,6 +33,11 @@ export function hexadecimal(text: string): string {
   return hex;
 }
 
+/** The text of such bytes. */
+export function fromHexadecimal(hex: string): string {
+  return new TextDecoder().decode(Uint8Array.from(hex.match(/../g) ?? [], (byte) => parseInt(byte, 16)));
+}
+
 /** A text, or NULL, for a column of characters. */
 export function text(value: string | null): string {
   if (value === null) return "NULL";

@@ -1,0 +1,98 @@
+import { type Backend, getLock, type Mode, tryLock } from "@lockmgr/lockmgr";
+import { mysqlBackend } from "@lockmgr/lockmgr/mysql";
+import assert from "node:assert/strict";
+import { flavors, onEach, type Place, placeOn, until } from "./flavors.ts";
+import { test } from "../harness.ts";
+
+const MODES: readonly Mode[] = ["lease", "hybrid", "session"];
+
+/** The locks of the server that statements of a database's connections wait for. */
+async function awaitedTurns({ ask }: Place): Promise<string[]> {
+  const rows = await ask(
+    "SELECT info AS info FROM information_schema.processlist WHERE info LIKE 'SELECT GET_LOCK(%' AND id <> CONNECTION_ID()",
+  );
+  return rows.map(({ info }) => info.match(/lockmgr:[0-9a-f]+/)[0]);
+}
+
+/** Makes sure that two backends share one table: they exclude each other, and a release wakes the other one's waiter. */
+async function sameTable(one: Backend, two: Backend): Promise<void> {
+  for (const [holder, other] of [[one, two], [two, one]]) {
+    const lock = await getLock("a", { backend: holder });
+    assert.equal(await tryLock("a", { backend: other }), undefined);
+    const waiting = getLock("a", { backend: other, wait: 30 });
+    await lock.unlock();
+    await (await waiting).unlock();
+  }
+}
+
+for (const mode of MODES) {
+  onEach(`${mode}: a table is the same with and without its database`, async (place) => {
+    const bare = await place.backend({ mode });
+    const whole = await place.backend({ mode, table: `${place.name}.lockmgr_locks` });
+    await using elsewhere = await mysqlBackend(place.server.url, { mode, table: `${place.name}.lockmgr_locks` });
+    await using nowhere = await mysqlBackend(place.server.urlOf(""), { mode, table: `${place.name}.lockmgr_locks` });
+    for (const other of [whole, elsewhere, nowhere]) await sameTable(bare, other);
+    const another = await place.backend({ mode, table: "other_locks" });
+    const lock = await getLock("a", { backend: bare });
+    await (await getLock("a", { backend: another })).unlock();
+    await lock.unlock();
+  });
+
+  onEach(`${mode}: where case counts, tables that differ in it are two`, async (place) => {
+    const lower = await place.backend({ mode, table: "my_locks" });
+    const upper = await place.backend({ mode, table: "MY_LOCKS" });
+    const locks = await Promise.all([lower, upper].map((backend) => getLock("a", { backend })));
+    for (const lock of locks) assert.equal(await lock.unlock(), true);
+  });
+}
+
+for (const mode of ["lease", "hybrid"] as const) {
+  onEach(`${mode}: waiters for one lock stand in one queue, however they name its table`, async (place) => {
+    const lock = await getLock("a", { backend: await place.backend({ mode }) });
+    const tables = ["lockmgr_locks", `${place.name}.lockmgr_locks`, "lockmgr_locks", `${place.name}.lockmgr_locks`];
+    const waits: Promise<void>[] = [];
+    for (const table of tables) {
+      const backend = await place.backend({ mode, table });
+      waits.push(getLock("a", { backend, wait: 30 }).then((lock) => lock.unlock()).then(() => {}));
+    }
+    // One has the turn, and the three others wait for it.
+    await until("three wait", async () => (await awaitedTurns(place)).length === tables.length - 1);
+    assert.equal(new Set(await awaitedTurns(place)).size, 1);
+    await lock.unlock();
+    await Promise.all(waits);
+  });
+}
+
+for (const flavor of flavors) {
+  test(`${flavor.name}: where case does not count, a table is the same in any, with or without its database`, async () => {
+    await using server = await flavor.start({ settings: ["--lower-case-table-names=1"] });
+    await using place = await placeOn(server, flavor);
+    const { name } = place;
+    for (const mode of MODES) {
+      const one = await place.backend({ mode, table: "my_locks" });
+      for (const table of ["MY_Locks", `${name}.my_locks`, `${name.toUpperCase()}.MY_LOCKS`]) {
+        await sameTable(one, await place.backend({ mode, table }));
+      }
+      await using shouted = await mysqlBackend(server.urlOf(name.toUpperCase()), { mode, table: "MY_LOCKS" });
+      await sameTable(one, shouted);
+    }
+  });
+
+  test(`${flavor.name}: a database is the same under any character set of the connection`, async () => {
+    await using place = await placeOn(flavor.shared, flavor);
+    const names = ["ä", "ö"].map((letter) => `${place.name}${letter}`);
+    const urls = names.map((name) => flavor.shared.urlOf(encodeURIComponent(name)));
+    for (const name of names) await place.ask(`CREATE DATABASE \`${name}\``);
+    try {
+      await using plain = await mysqlBackend(urls[0], { mode: "session" });
+      await using latin = await mysqlBackend(`${urls[0]}?charset=latin1`, { mode: "session" });
+      await using other = await mysqlBackend(`${urls[1]}?charset=latin1`, { mode: "session" });
+      await sameTable(plain, latin);
+      const lock = await getLock("a", { backend: latin });
+      await (await getLock("a", { backend: other })).unlock();
+      await lock.unlock();
+    } finally {
+      for (const name of names) await place.ask(`DROP DATABASE \`${name}\``);
+    }
+  });
+}
