@@ -23,6 +23,8 @@ export interface Server {
   cut(): Promise<void>;
   /** Sends everybody away who uses the trial's database, and takes every connection that there is. */
   exhaust(): Promise<AsyncDisposable>;
+  /** Holds up statements that write, or their commits, until it is disposed of. */
+  obstruct(): Promise<AsyncDisposable>;
   /** How many connections to the trial's database there are, as the server has it. */
   connections(): Promise<number>;
 }

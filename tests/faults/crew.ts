@@ -126,8 +126,10 @@ export class Crew implements AsyncDisposable {
   async stop(member: Member, milliseconds: number): Promise<void> {
     const send = (signal: NodeJS.Signals) => member.child.exitCode ?? process.kill(member.child.pid!, signal);
     member.stopped = true;
+    const from = sharedClock();
     send("SIGSTOP");
     await new Promise((resolve) => setTimeout(resolve, milliseconds));
+    this.note({ kind: "stalled", from, at: sharedClock(), worker: member.name }); // it may be killed before it can
     send("SIGCONT");
     member.stopped = false;
   }

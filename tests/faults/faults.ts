@@ -80,6 +80,9 @@ const RECOVERY = 2;
 /** A server that says nothing is given up after 15 s on PostgreSQL; then as above (s). */
 const RECOVERY_FROM_SILENCE = 15 + RECOVERY;
 
+/** Trials ask for sessions that the server keeps for six seconds of silence; then as above (s). */
+const SESSIONS_GIVEN_UP = 6 + RECOVERY;
+
 const serverKilled: Fault = {
   name: "server killed and started again",
   needs: "server",
@@ -112,6 +115,20 @@ const noConnectionsLeft: Fault = {
     await crew.disturb("no connections left", async () => {
       await using _ = await ground.server!.exhaust();
       await sleep(random.between(100, 400));
+    }, RECOVERY);
+  },
+};
+
+/** Statements wait at the server for longer than some callers do, and take effect later. */
+const commitsLate: Fault = {
+  name: "commits late",
+  needs: "server",
+  async strike({ crew, ground, random, brief }) {
+    await sleep(random.between(100, 500));
+    if (crew.left < 0) return;
+    await crew.disturb("commits late", async () => {
+      await using _ = await ground.server!.obstruct();
+      await sleep(random.between(300, brief ? 900 : 5_000));
     }, RECOVERY);
   },
 };
@@ -166,6 +183,20 @@ const halfOpen: Fault = {
   hides: true,
 };
 
+const halfOpenAtServer = network(
+  "answers swallowed, clients reset, the server not told",
+  async (proxy, random, brief) => {
+    proxy.swallow = "answers";
+    await sleep(random.between(20, 300));
+    proxy.cutClients(); // the server gives their sessions up by itself
+    proxy.swallow = undefined;
+    if (!brief) return;
+    await sleep(random.between(100, 900));
+    proxy.cut();
+  },
+  SESSIONS_GIVEN_UP,
+);
+
 /** Everything that can go wrong. */
 export const faults: readonly Fault[] = [
   killed,
@@ -181,6 +212,8 @@ export const faults: readonly Fault[] = [
   requestsDropped,
   answersSwallowed,
   halfOpen,
+  halfOpenAtServer,
+  commitsLate,
 ];
 
 /**

@@ -71,6 +71,16 @@ async function exhaustPostgres(url: string, database: string): Promise<AsyncDisp
   return { [Symbol.asyncDispose]: () => sql.end({ timeout: 1 }) };
 }
 
+/** Has every commit of a PostgreSQL wait for a standby that is not there. */
+async function obstructPostgres(url: string): Promise<AsyncDisposable> {
+  const set = async (names: string) => {
+    await askPostgres(url, `ALTER SYSTEM SET synchronous_standby_names = '${names}'`);
+    await askPostgres(url, "SELECT pg_reload_conf()");
+  };
+  await set("absent");
+  return { [Symbol.asyncDispose]: () => set("") };
+}
+
 /** PostgreSQL in every mode, on one server that is treated badly. */
 export async function postgresArenas(): Promise<Arena[]> {
   const instance = await PostgresServer.start({ settings: { max_connections: String(CONNECTIONS) } });
@@ -91,6 +101,7 @@ export async function postgresArenas(): Promise<Arena[]> {
         start: () => instance.start(),
         cut: async () => void await ask(CUT),
         exhaust: () => exhaustPostgres(instance.url, name),
+        obstruct: () => obstructPostgres(instance.url),
         connections: async () => Number((await ask(COUNT))[0].n),
       };
       return {
@@ -136,6 +147,18 @@ async function exhaustMysql(url: string, database: string): Promise<AsyncDisposa
   };
 }
 
+/** The table that trials keep locks in. */
+const TABLE = "lockmgr_locks";
+
+/** Holds the table of the locks of a MySQL or MariaDB, as a program that copies it does. */
+async function obstructMysql(url: string): Promise<AsyncDisposable> {
+  const connection = await createConnection(url);
+  connection.on("error", () => {});
+  await connection.query("SET lock_wait_timeout = 5");
+  await connection.query(`LOCK TABLES ${TABLE} WRITE`).catch(() => {}); // sessions have no table
+  return { [Symbol.asyncDispose]: () => Promise.resolve(connection.destroy()) };
+}
+
 function mysqlModes(flavor: string, instance: MysqlServer): Arena[] {
   return MODES.map((mode) => ({
     engine: "mysql",
@@ -151,6 +174,7 @@ function mysqlModes(flavor: string, instance: MysqlServer): Arena[] {
         start: () => instance.start(),
         cut: () => cutMysql((sql) => ask(instance.url, sql), name),
         exhaust: () => exhaustMysql(instance.url, name),
+        obstruct: () => obstructMysql(url),
         connections: async () => (await ask(instance.url, connectionsTo(name))).length,
       };
       const options = { sessionTimeout: SESSION_TIMEOUT, timeout: ANSWER_TIMEOUT };

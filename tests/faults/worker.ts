@@ -3,8 +3,9 @@ import type { Backend, Lock } from "@lockmgr/lockmgr";
 import { existsSync } from "node:fs";
 import process from "node:process";
 import { sharedClock } from "../history/clock.ts";
-import { fileSink, Recorder } from "../history/recorder.ts";
-import { watchStalls } from "../history/stalls.ts";
+import { Aborted, fileSink, Recorder } from "../history/recorder.ts";
+import { type Stalls, stallsFirst, watchStalls } from "../history/stalls.ts";
+import { whileGuarded } from "./guarded.ts";
 import type { Orders } from "./orders.ts";
 import { seeded } from "./random.ts";
 import { connectionsOfOurs } from "./sockets.ts";
@@ -15,12 +16,15 @@ const random = seeded(orders.seed);
 if (orders.wildClock) wildClock(seeded(orders.seed + 1));
 const { BackendError, connect } = await import("@lockmgr/lockmgr"); // after the clock has gone wild
 
-const sink = fileSink(orders.history);
+const file = fileSink(orders.history);
+let stalls: Stalls | undefined;
+const sink = stallsFirst(file, () => stalls);
 let endsAt = performance.now() + orders.seconds * 1e3;
 /** Looks whether connections are closed after disposal, 10 ms apart. */
 const FAREWELL = 200;
 const sleep = (milliseconds: number) => new Promise<void>((resolve) => setTimeout(resolve, milliseconds));
 const rows = orders.mode !== "session";
+const served = !orders.target.startsWith("sqlite:");
 
 /** Looks at a lock every few milliseconds for a while, or for as long as it is held. */
 async function hold(lock: Lock, milliseconds: number): Promise<void> {
@@ -69,7 +73,6 @@ async function block(): Promise<void> {
   if (lock === undefined) return;
   hand.believes(lock);
   Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, expires * random.between(1.1, 1.6) * 1e3);
-  stalls.look(); // a SIGKILL may come before the timers have their turn
   await hold(lock, 5);
   await hand.release(lock);
 }
@@ -80,6 +83,60 @@ async function set(): Promise<void> {
   if (locks) await sleep(random.between(0, 10));
   await hand.list();
   for (const lock of locks ?? []) await hand.release(lock);
+}
+
+/** A release that meets a row which a transaction keeps for a while. */
+async function releaseGuarded(): Promise<void> {
+  const lock = await hand.acquire(name(), { expires: lease() * 2, wait: random.between(0, orders.patience) });
+  if (lock === undefined) return;
+  let release: Promise<unknown> | undefined;
+  await whileGuarded(orders.target, lock, async () => {
+    release = hand.release(lock);
+    await sleep(random.between(0, 300));
+  });
+  await release;
+}
+
+let own = 0;
+
+/** A name that no other client wants: it is free, or the database cannot say so. */
+async function takeOwn(): Promise<void> {
+  const lock = await hand.acquire(`${orders.worker} alone ${++own}`, { expires: rows ? lease() : undefined });
+  if (lock) await hand.release(lock);
+}
+
+/** A lock that never expires, so that what is left of it stays. */
+async function takeForGood(): Promise<void> {
+  const lock = await hand.acquire(name(), { expires: null, wait: random.between(0, orders.patience) });
+  if (lock === undefined) return;
+  await hold(lock, random.between(0, 20));
+  await hand.release(lock);
+}
+
+/** An attempt that is aborted at any moment of it. */
+async function abort(): Promise<void> {
+  const controller = new AbortController();
+  const timer = setTimeout(() => controller.abort(new Aborted("aborted")), random.between(0, 30));
+  const wish = { expires: rows ? lease() : undefined, wait: random.between(0, orders.patience) };
+  const lock = await hand.acquire(name(), { ...wish, signal: controller.signal });
+  clearTimeout(timer);
+  if (lock) await hand.release(lock);
+}
+
+/** Numbers for the operations of each further backend. */
+const NUMBERS = 1e6;
+let guests = 0;
+
+/** A backend that is disposed of at any moment of an attempt. */
+async function leave(): Promise<void> {
+  const backend = await open();
+  if (backend === undefined) return;
+  const guest = new Recorder(orders.worker, backend, sink, NUMBERS * ++guests);
+  const wish = { expires: rows ? lease() : undefined, wait: random.between(0, orders.patience) };
+  const attempts = [guest.acquire(name(), wish), guest.acquire(`${orders.worker} guest ${guests}`, wish)];
+  await sleep(random.between(0, 20));
+  await guest.close();
+  await Promise.all(attempts);
 }
 
 async function tidy(): Promise<void> {
@@ -103,9 +160,9 @@ const backend = await open();
 if (backend === undefined) process.exit(0);
 endsAt = performance.now() + orders.seconds * 1e3; // opening does not count
 const hand = new Recorder(orders.worker, backend, sink);
-const stalls = watchStalls(orders.worker, sink);
 {
-  using _ = stalls;
+  using watching = stalls = watchStalls(orders.worker, file);
+  void watching;
   const acts = rows
     ? [
       work,
@@ -118,13 +175,20 @@ const stalls = watchStalls(orders.worker, sink);
       overstay,
       set,
       set,
+      takeOwn,
+      takeOwn,
+      takeForGood,
+      abort,
+      abort,
+      leave,
       tidy,
+      ...served ? [releaseGuarded] : [],
       ...orders.blocks ? [block, block, block] : [],
     ]
-    : [work, work, work, work, work, tidy];
+    : [work, work, work, work, work, takeOwn, abort, leave, tidy];
   while (performance.now() < endsAt && !existsSync(orders.over)) await random.pick(acts)();
 }
-await backend[Symbol.asyncDispose]();
+await hand.close();
 let left = connectionsOfOurs();
 for (let tries = 0; left.length > 0 && tries < FAREWELL; tries++, left = connectionsOfOurs()) await sleep(10);
 if (left.length > 0) throw new Error(`the backend was disposed of, and left connections: ${left.join(", ")}`);

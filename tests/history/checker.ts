@@ -5,8 +5,10 @@
  */
 import type { HistoryEvent } from "./events.ts";
 import { read, type Reading } from "./reading.ts";
+import { abandoned } from "./rules/abandoned.ts";
 import { exclusion } from "./rules/exclusion.ts";
 import { explained } from "./rules/explained.ts";
+import { falseBusy } from "./rules/false_busy.ts";
 import { foreignHarm } from "./rules/foreign_harm.ts";
 import { lossTold } from "./rules/loss_told.ts";
 import { punctual } from "./rules/punctual.ts";
@@ -22,7 +24,9 @@ export type RuleName =
   | "no starvation"
   | "punctual"
   | "all or nothing"
-  | "explained";
+  | "explained"
+  | "held by no client"
+  | "busy for no reason";
 
 /** One broken promise. */
 export interface Offence {
@@ -35,7 +39,7 @@ export interface Offence {
 /** What the checker shall tolerate. */
 export interface Tolerance {
   /**
-   * Milliseconds of its own running time that a process may need to notice and tell of a loss: a gap of more than 40 ms
+   * Milliseconds of its own running time that a process may need to notice and tell of a loss: a gap of more than 20 ms
    * between two turns of its event loop counts as not running, and the turn comes 10 ms later at the latest. @default 50
    */
   readonly telling?: number;
@@ -53,7 +57,17 @@ export interface Tolerance {
 /** A rule: all the ways in which a history breaks it. */
 export type Rule = (reading: Reading, tolerance: Required<Tolerance>) => Offence[];
 
-const RULES: readonly Rule[] = [exclusion, risingTokens, foreignHarm, lossTold, starvation, punctual, explained];
+const RULES: readonly Rule[] = [
+  exclusion,
+  risingTokens,
+  foreignHarm,
+  lossTold,
+  starvation,
+  punctual,
+  explained,
+  abandoned,
+  falseBusy,
+];
 
 /** What the checker has found. */
 export interface Verdict {

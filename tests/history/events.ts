@@ -14,6 +14,8 @@ export interface Listed {
   /** As a decimal string. */
   readonly token: string;
   readonly lockedBy: string;
+  /** Seconds until it expires as of the listing; `null` never. */
+  readonly left: number | null;
 }
 
 /** A question, written before it is asked. */
@@ -104,6 +106,17 @@ export interface Ended {
   readonly worker: string;
 }
 
+/** A process disposed of its backend, which answered: nothing of it may be held from then on. */
+export interface Closed {
+  readonly kind: "closed";
+  /** When it began to close. */
+  readonly from: number;
+  readonly at: number;
+  readonly worker: string;
+  /** The first and the last operation on that backend. */
+  readonly operations: readonly [first: number, last: number];
+}
+
 /** The tests were in the way of the database, from `from` to `at`. */
 export interface Disturbed {
   readonly kind: "disturbed";
@@ -113,4 +126,4 @@ export interface Disturbed {
 }
 
 /** Anything that happened. */
-export type HistoryEvent = Invoked | Completed | Believed | HoldEdge | LossTold | Stalled | Ended | Disturbed;
+export type HistoryEvent = Invoked | Completed | Believed | HoldEdge | LossTold | Stalled | Ended | Closed | Disturbed;

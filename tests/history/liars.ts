@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { AcquireAnswer, Backend, LockRow } from "@lockmgr/lockmgr";
+import { type AcquireAnswer, type Backend, BackendError, type LockRow } from "@lockmgr/lockmgr";
 
 /** A backend that passes everything on, but for what is given. */
 function around(real: Backend, lies: Partial<Backend>): Backend {
@@ -131,5 +131,22 @@ export function answersLate(real: Backend): Backend {
       await new Promise((resolve) => setTimeout(resolve, 800));
       return answers;
     },
+  });
+}
+
+/** Takes a lock for ten minutes and tells its caller of an error. */
+export function failsAfterGrant(real: Backend): Backend {
+  return around(real, {
+    async acquire(requests, options) {
+      await real.acquire(requests.map((request) => ({ ...request, duration: 600e6 })), options);
+      throw new BackendError("Cannot get an answer", { cause: new Error("the connection was closed") });
+    },
+  });
+}
+
+/** Says busy of names that no client holds. */
+export function refusesFreeNames(real: Backend): Backend {
+  return around(real, {
+    acquire: (requests) => Promise.resolve(requests.map(() => ({ granted: false, holder: undefined }))),
   });
 }

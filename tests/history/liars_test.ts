@@ -89,6 +89,13 @@ async function inVain(a: Recorder, b: Recorder): Promise<void> {
   await a.release(lock);
 }
 
+/** Asks for a name that no other client wants, and looks at what is held. */
+async function alone(a: Recorder, b: Recorder): Promise<void> {
+  const lock = await a.acquire("x", { expires: 0.3 });
+  await b.list();
+  if (lock) await a.release(lock);
+}
+
 /** Runs a plot on a database of its own, with three hands on it that know nothing of each other. */
 async function play(lie: (real: Backend) => Backend, plot: Plot): Promise<HistoryEvent[]> {
   await using real = await connect("sqlite::memory:");
@@ -113,6 +120,8 @@ const plots: readonly [plot: Plot, lie: (real: Backend) => Backend, ...broken: R
   [waiting, liars.starvesWaiters, "no starvation"],
   [vanishing, liars.losesGrants, "explained"],
   [inVain, liars.answersLate, "punctual"],
+  [alone, liars.failsAfterGrant, "held by no client"],
+  [alone, liars.refusesFreeNames, "busy for no reason"],
 ];
 
 for (const [plot, lie, ...broken] of plots) {

@@ -37,7 +37,12 @@ export interface Wish {
   /** Seconds. */
   readonly wait?: number;
   readonly autoRenew?: boolean;
+  /** Ends the attempt. */
+  readonly signal?: AbortSignal;
 }
+
+/** The reason that a worker aborts an attempt with. */
+export class Aborted extends Error {}
 
 /** One worker's hand on the library. */
 export class Recorder {
@@ -45,12 +50,24 @@ export class Recorder {
   readonly worker: string;
   readonly backend: Backend;
   readonly #sink: Sink;
-  #operations = 0;
+  readonly #first: number;
+  #operations: number;
 
-  constructor(worker: string, backend: Backend, sink: Sink) {
+  /** @param first The number of the first operation: each backend of a worker has numbers of its own. */
+  constructor(worker: string, backend: Backend, sink: Sink, first = 1) {
+    this.#first = first;
+    this.#operations = first - 1;
     this.worker = worker;
     this.backend = backend;
     this.#sink = sink;
+  }
+
+  /** Disposes of the backend. */
+  async close(): Promise<void> {
+    const { worker } = this;
+    const from = sharedClock();
+    await this.backend[Symbol.asyncDispose]();
+    this.#sink({ kind: "closed", from, at: sharedClock(), worker, operations: [this.#first, this.#operations] });
   }
 
   /** Runs one operation between its two events. */
@@ -68,7 +85,7 @@ export class Recorder {
       complete(found);
       return value;
     } catch (error) {
-      if (!(error instanceof LockError)) throw error; // a defect, not a fault: the test shall break
+      if (!(error instanceof LockError) && !(error instanceof Aborted)) throw error; // a defect: the test must break
       const answered = error instanceof Locked || error instanceof LockNotFound;
       complete({ outcome: answered ? "not done" : "unknown", error: error.message });
       return undefined;
@@ -76,11 +93,12 @@ export class Recorder {
   }
 
   /** Takes a lock, if it can be had. `listen` has its loss told. */
-  async acquire(name: string, { expires, wait, autoRenew }: Wish = {}, listen = true): Promise<Lock | undefined> {
+  async acquire(name: string, wish: Wish = {}, listen = true): Promise<Lock | undefined> {
+    const { expires, wait, autoRenew, signal } = wish;
     const lock = await this.#operation(
       { verb: "acquire", names: [name], expires, wait, autoRenew },
       async (lockedBy) => {
-        const options = { wait, autoRenew, lockedBy, ...expires === undefined ? {} : { expires } };
+        const options = { wait, autoRenew, lockedBy, signal, ...expires === undefined ? {} : { expires } };
         const lock = await tryLock(name, { backend: this.backend, ...options });
         if (lock === undefined) return [{ outcome: "not done" }, undefined];
         return [{ outcome: "done", granted: [{ name, token: String(lock.token) }] }, lock];
@@ -157,7 +175,9 @@ export class Recorder {
   async list(): Promise<void> {
     await this.#operation({ verb: "list", names: [] }, async () => {
       const records = await listLocks({ backend: this.backend });
-      const listed = records.map(({ name, token, lockedBy }) => ({ name, token: String(token), lockedBy }));
+      const listed = records.map(({ name, token, lockedBy, expiresIn }) => {
+        return { name, token: String(token), lockedBy, left: expiresIn };
+      });
       return [{ outcome: "done", listed }, undefined];
     });
   }

@@ -1,30 +1,7 @@
 import type { Offence, Rule, Tolerance } from "../checker.ts";
-import { type Hold, type Operation, overlap, type Reading } from "../reading.ts";
+import { type Operation, overlap } from "../reading.ts";
+import { lapse, type Span, spanOf } from "../spans.ts";
 import { tellOperation, when } from "../telling.ts";
-
-/** A time in which a name may have been held. */
-interface Span {
-  readonly from: number;
-  readonly at: number;
-  /** The operation that it is of. */
-  readonly of: Operation;
-}
-
-/** Until when a lease may last that an operation asked for, at the latest. */
-const lapse = ({ completedAt, expires }: Operation, from = completedAt) =>
-  expires === null ? Infinity : from + (expires ?? 0) * 1e6;
-
-/** From the answer to the release, or to the latest moment at which it can have lapsed. */
-function spanOf(hold: Hold, ends: Reading["ends"]): Span {
-  const { grant, operations } = hold;
-  const release = operations.find(({ verb, answer }) => verb === "release" && answer && answer.outcome !== "unknown");
-  if (release) return { from: grant.completedAt, at: release.completedAt, of: grant };
-  const died = ends.get(hold.worker) ?? Infinity;
-  const lasting = grant.autoRenew || grant.expires === undefined; // kept for as long as its process lives
-  const own = lapse(grant, lasting ? Math.min(died, hold.told?.at ?? Infinity) : grant.completedAt);
-  const renewals = operations.filter(({ verb }) => verb === "renew").map((renewal) => lapse(renewal));
-  return { from: grant.completedAt, at: Math.max(own, ...renewals), of: grant };
-}
 
 /** What is not known to have been granted, and may have been. */
 function maybes(operations: readonly Operation[]): [string, Span][] {

@@ -1,0 +1,62 @@
+import type { Offence, Rule } from "../checker.ts";
+import type { Closed, Disturbed, Listed } from "../events.ts";
+import type { Operation, Reading } from "../reading.ts";
+import { releaseOf } from "../spans.ts";
+import { tellOperation } from "../telling.ts";
+
+/** A lock without expiry is granted for so long first (s), until its holder has confirmed that it heard of the grant. */
+const CONFIRMATION = 60;
+/** A release of a lock with more than this left survives a crash of the server (s). */
+const DURABLE = 900;
+/** What the clocks of a listing and of a request may be apart (s): the time that an answer takes. */
+const ROUNDING = 2;
+
+/** How long the lock of a caller who was told an error may last, counted from that error (s). */
+function longest({ expires }: Operation): number {
+  return (expires ?? CONFIRMATION) + ROUNDING;
+}
+
+/** The backends that were disposed of with the database in reach. */
+function closings({ events }: Reading): readonly Closed[] {
+  const disturbed = events.filter((event): event is Disturbed => event.kind === "disturbed");
+  const closed = events.filter((event): event is Closed => event.kind === "closed");
+  return closed.filter(({ from, at }) => !disturbed.some((event) => event.from < at && event.at > from));
+}
+
+/** Why a listed lock is held by no client; `undefined` when it may be held. */
+function reasonAgainst(
+  listing: Operation,
+  { name, token, left: seconds }: Listed,
+  origin: Operation,
+  { holds }: Reading,
+  closed: readonly Closed[],
+): string | undefined {
+  const lasts = (seconds ?? Infinity) + listing.invokedAt / 1e6;
+  if (origin.answer?.outcome === "unknown" && lasts > origin.completedAt / 1e6 + longest(origin)) {
+    return `${seconds === null ? "never expires" : `lasts ${seconds} s more`}, although its caller was told an error`;
+  }
+  const hold = holds.find((hold) => hold.name === name && String(hold.token) === token);
+  const release = hold && releaseOf(hold);
+  const released = release?.answer?.outcome === "done" && release.completedAt < listing.invokedAt;
+  if (released && (seconds === null || seconds > DURABLE)) return `was released by ${tellOperation(release)}`;
+  const left = closed.some(({ worker, at, operations: [first, last] }) =>
+    worker === origin.worker && origin.id >= first && origin.id <= last && at < listing.invokedAt
+  );
+  if (left) return "was left by a backend that was disposed of";
+  return undefined;
+}
+
+/** A name is held by no client no longer than the lease that a caller asked for who was told an error. */
+export const abandoned: Rule = (reading) => {
+  const origins = new Map(reading.operations.map((operation) => [operation.lockedBy, operation]));
+  const closed = closings(reading);
+  return reading.operations.flatMap((listing) =>
+    (listing.answer?.listed ?? []).flatMap((listed): Offence[] => {
+      const origin = origins.get(listed.lockedBy);
+      const reason = origin && reasonAgainst(listing, listed, origin, reading, closed);
+      if (reason === undefined) return [];
+      const story = `${tellOperation(listing)} showed token ${listed.token} of ${listed.lockedBy}, which ${reason}`;
+      return [{ rule: "held by no client", name: listed.name, story }];
+    })
+  );
+};

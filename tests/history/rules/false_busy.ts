@@ -1,0 +1,50 @@
+import type { Offence, Rule } from "../checker.ts";
+import type { Operation, Reading } from "../reading.ts";
+import { lapse, releaseOf, spanOf } from "../spans.ts";
+import { tellOperation } from "../telling.ts";
+
+/** A server may keep the session of a client that it does not hear any more for so long (µs): trials ask for 6 s. */
+const SESSION_KEPT = 8e6;
+
+/** When an operation on a name may have kept it from others. */
+interface Claim {
+  readonly from: number;
+  readonly at: number;
+  readonly of: Operation;
+}
+
+/** Everything that may have kept a name from others, by name. */
+function claims({ operations, holds, ends }: Reading, sessions: boolean): Map<string, Claim[]> {
+  const found = new Map<string, Claim[]>();
+  const add = (name: string, claim: Claim) => {
+    const own = found.get(name);
+    if (own) own.push(claim);
+    else found.set(name, [claim]);
+  };
+  const kept = sessions ? SESSION_KEPT : 0;
+  for (const operation of operations) {
+    const { verb, names, invokedAt, completedAt, answer } = operation;
+    if (verb !== "acquire" && verb !== "set") continue;
+    const open = answer === undefined || answer.outcome === "unknown";
+    for (const name of names) {
+      add(name, { from: invokedAt, at: open ? lapse(operation) + kept : completedAt, of: operation });
+    }
+  }
+  for (const hold of holds) {
+    const { at, of } = spanOf(hold, ends);
+    add(hold.name, { from: of.invokedAt, at: releaseOf(hold)?.answer?.outcome === "done" ? at : at + kept, of });
+  }
+  return found;
+}
+
+/** A caller is told that a name is busy only while another client may hold it or asks for it. */
+export const falseBusy: Rule = (reading, { sessions }) => {
+  const byName = claims(reading, sessions);
+  return reading.operations.flatMap((operation): Offence[] => {
+    const { verb, names: [name], invokedAt, completedAt, answer } = operation;
+    if (verb !== "acquire" || answer?.outcome !== "not done") return [];
+    const others = byName.get(name)!.filter(({ of }) => of !== operation);
+    if (others.some(({ from, at }) => from < completedAt && at > invokedAt)) return [];
+    return [{ rule: "busy for no reason", name, story: `${tellOperation(operation)}: no other client wanted it` }];
+  });
+};
