@@ -3,7 +3,7 @@ import { Locked, LockLost, UnsupportedError } from "./errors.ts";
 import type { Grant, Holding } from "./holding.ts";
 import { atHand, atWork } from "./loading.ts";
 import { extension, type RenewOptions, requireRows, resolveHolder, resolveLockOptions } from "./options.ts";
-import { LockRecord } from "./record.ts";
+import { knownOf, LockRecord } from "./record.ts";
 import { monotonic, warn } from "./runtime.ts";
 
 /**
@@ -49,7 +49,7 @@ export class Lock extends LockRecord implements AsyncDisposable {
   constructor(grant: Grant, renewBy?: number) {
     super(grant.row, grant.askedAt);
     const { Holding } = atHand();
-    this.#holding = new Holding(grant, this.known, renewBy);
+    this.#holding = new Holding(grant, knownOf(this), renewBy);
     if (renewBy !== undefined) renewedHandles.register(this, this.#holding);
   }
 
@@ -86,7 +86,7 @@ export class Lock extends LockRecord implements AsyncDisposable {
   async renew(options: RenewOptions = {}): Promise<Lock> {
     const { backend, claim } = this.#holding;
     if (options.backend !== undefined && options.backend !== backend) throw foreignBackend(this.name);
-    const request = { ...claim, ...extension(options, this.known.row.lockedUntil) };
+    const request = { ...claim, ...extension(options, knownOf(this).row.lockedUntil) };
     resolveHolder(options);
     requireRows(backend, "renew");
     if (this.#holding.held) {

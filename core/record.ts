@@ -52,6 +52,9 @@ export class Known {
   }
 }
 
+/** Returns what this process knows of a record's acquisition: a handle goes on learning. */
+export let knownOf: (record: LockRecord) => Known;
+
 /** Where `console.log` and `util.inspect` look for what to show. */
 const INSPECT = Symbol.for("nodejs.util.inspect.custom");
 
@@ -90,6 +93,10 @@ export class LockRecord {
 
   readonly #known: Known;
 
+  static {
+    knownOf = (record) => record.#known;
+  }
+
   /** Made by this library from a row and the monotonic time (ms) before the database was asked for it. */
   constructor(row: LockRow, askedAt: number) {
     this.#known = new Known(row, askedAt);
@@ -110,11 +117,6 @@ export class LockRecord {
   /** When it was last acquired or renewed, by the server's clock, as far as is known here. */
   get updatedAt(): Date {
     return new Date(this.#known.row.updatedAt / 1e3);
-  }
-
-  /** What is known of it: a handle goes on learning. */
-  protected get known(): Known {
-    return this.#known;
   }
 
   /** Whether it has lapsed by now. */
