@@ -1,10 +1,10 @@
 import type { Backend } from "./backend.ts";
 import { batched, type Batches } from "./batching.ts";
 import { BackendError } from "./errors.ts";
-import { afterwards, startTimer, type Timer, warn } from "./runtime.ts";
+import { afterwards, atMost, warn } from "./runtime.ts";
 
 /** How long a disposal waits for requests under way and for its releases (ms): within 2 s all is released or given up. */
-const CLOSING_MS = 1_800;
+const CLOSING_MS = 1_500;
 
 /**
  * The disposal of a backend, for every engine: its `[Symbol.asyncDispose]` is a call of this. From now on there are no
@@ -38,12 +38,4 @@ async function releaseAll(batches: Batches, reason: BackendError): Promise<void>
   await Promise.allSettled(underWay);
   await new Promise<void>((resolve) => afterwards(resolve)); // grants on their way to their callers
   await batches.undoing.settle();
-}
-
-/** Waits for some work, but no longer than so many milliseconds. */
-async function atMost(milliseconds: number, work: Promise<void>): Promise<void> {
-  let timer: Timer;
-  const over = new Promise<void>((resolve) => timer = startTimer(milliseconds, resolve, true));
-  await Promise.race([work, over]);
-  timer!.stop();
 }

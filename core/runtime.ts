@@ -147,6 +147,17 @@ export function sleep(delay: number): Promise<void> {
   return new Promise((resolve) => startTimer(delay, resolve, true));
 }
 
+/** Waits for some work, but no longer than so many milliseconds. The timer ends with the wait. */
+export async function atMost(milliseconds: number, work: Promise<unknown>): Promise<void> {
+  let timer: Timer | undefined;
+  const over = new Promise<void>((resolve) => timer = startTimer(milliseconds, resolve, true));
+  try {
+    await Promise.race([work, over]);
+  } finally {
+    timer?.stop();
+  }
+}
+
 /** Runs `action` once everything has run that is due by now. */
 export function afterwards(action: () => void): void {
   if (typeof setImmediate === "function") setImmediate(action);

@@ -1,5 +1,5 @@
 import { BackendError } from "../../core/errors.ts";
-import { monotonic, startTimer } from "../../core/runtime.ts";
+import { atMost, monotonic, startTimer } from "../../core/runtime.ts";
 import { type About, endInstance, inTime } from "./client.ts";
 import type { Opened, Query, Source } from "./driver.ts";
 import { namesOf } from "./wishes.ts";
@@ -37,8 +37,9 @@ interface GivenUp {
   readonly statement?: { readonly query: Query; over: boolean };
 }
 
-function pause(delay: number, keepAlive: boolean): Promise<void> {
-  return new Promise((resolve) => startTimer(delay, resolve, keepAlive));
+/** A pause that does not keep the process alive. */
+function pause(delay: number): Promise<void> {
+  return new Promise((resolve) => startTimer(delay, resolve, false));
 }
 
 /**
@@ -106,7 +107,7 @@ export class AbandonedConnections {
           retryable: true,
         });
       }
-      await Promise.race([this.#ending, pause(Math.min(left, PAUSE_LAST_MS), true)]);
+      await atMost(Math.min(left, PAUSE_LAST_MS), this.#ending ?? Promise.resolve());
     }
   }
 
@@ -119,7 +120,7 @@ export class AbandonedConnections {
 
   /** Ends what is left, within a bound. */
   async close(): Promise<void> {
-    await Promise.race([this.#ending, this.#ending && pause(CLOSE_MS, true)]);
+    if (this.#ending) await atMost(CLOSE_MS, this.#ending);
     this.#closed = true;
     if (this.#opened) await endInstance(this.#opened, 0);
     await this.#ending;
@@ -131,7 +132,7 @@ export class AbandonedConnections {
       try {
         for (const [pid, given] of [...this.#left]) await this.#end(opened, pid, given);
       } catch {
-        await pause(delay, false); // the server cannot be reached now
+        await pause(delay); // the server cannot be reached now
       } finally {
         await endInstance(opened, 0);
         this.#opened = undefined;
@@ -148,7 +149,7 @@ export class AbandonedConnections {
         const asked = sql.unsafe(text, [pid], { prepare: false, simple: false });
         if ((await inTime(asked, ANSWER_TIMEOUT, () => {})).length === 0) break; // it is gone
       }
-      await pause(delay, false);
+      await pause(delay);
     }
     if (this.#left.get(pid) === given) this.#left.delete(pid);
   }

@@ -134,13 +134,14 @@ export function answersLate(real: Backend): Backend {
   });
 }
 
-/** Takes a lock for ten minutes and tells its caller of an error. */
+/** Takes a lock for ten minutes, tells its caller of an error, and does not give it back. */
 export function failsAfterGrant(real: Backend): Backend {
   return around(real, {
     async acquire(requests, options) {
       await real.acquire(requests.map((request) => ({ ...request, duration: 600e6 })), options);
       throw new BackendError("Cannot get an answer", { cause: new Error("the connection was closed") });
     },
+    release: (targets) => Promise.resolve(targets.map(() => true)),
   });
 }
 
