@@ -37,11 +37,6 @@ interface GivenUp {
   readonly statement?: { readonly query: Query; over: boolean };
 }
 
-/** A pause that does not keep the process alive. */
-function pause(delay: number): Promise<void> {
-  return new Promise((resolve) => startTimer(delay, resolve, false));
-}
-
 /**
  * Connections that this process has given up, by the server's process ids. The server may still run what was sent on
  * them, behind a lock of the table or while it waits for a standby: each is ended there, from another connection, so
@@ -54,6 +49,7 @@ export class AbandonedConnections {
   #ending: Promise<void> | undefined;
   #opened: Opened | undefined;
   #closed = false;
+  #endPause: (() => void) | undefined;
 
   constructor(source: Source) {
     this.#source = source;
@@ -122,8 +118,22 @@ export class AbandonedConnections {
   async close(): Promise<void> {
     if (this.#ending) await atMost(CLOSE_MS, this.#ending);
     this.#closed = true;
+    this.#endPause?.();
     if (this.#opened) await endInstance(this.#opened, 0);
     await this.#ending;
+  }
+
+  /** A pause that does not keep the process alive, and that `close` ends. */
+  #pause(delay: number): Promise<void> {
+    if (this.#closed) return Promise.resolve();
+    return new Promise((resolve) => {
+      const timer = startTimer(delay, () => this.#endPause?.(), false);
+      this.#endPause = () => {
+        timer.stop();
+        this.#endPause = undefined;
+        resolve();
+      };
+    });
   }
 
   async #endAll(): Promise<void> {
@@ -132,7 +142,7 @@ export class AbandonedConnections {
       try {
         for (const [pid, given] of [...this.#left]) await this.#end(opened, pid, given);
       } catch {
-        await pause(delay); // the server cannot be reached now
+        await this.#pause(delay); // the server cannot be reached now
       } finally {
         await endInstance(opened, 0);
         this.#opened = undefined;
@@ -149,7 +159,7 @@ export class AbandonedConnections {
         const asked = sql.unsafe(text, [pid], { prepare: false, simple: false });
         if ((await inTime(asked, ANSWER_TIMEOUT, () => {})).length === 0) break; // it is gone
       }
-      await pause(delay);
+      await this.#pause(delay);
     }
     if (this.#left.get(pid) === given) this.#left.delete(pid);
   }
