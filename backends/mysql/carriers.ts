@@ -1,8 +1,10 @@
 import { BoundedMap } from "../../core/bounded_map.ts";
 import type { Connector } from "./connector.ts";
 import { translate } from "./errors.ts";
+import type { Server } from "./server.ts";
 import { SessionConnection } from "./session_connection.ts";
 import { sessionName } from "./session_names.ts";
+import { SessionTokens } from "./session_tokens.ts";
 
 /**
  * Locks on one connection, at most: 1,000 held locks need four connections, with some room for tries. MySQL stays quick
@@ -21,6 +23,10 @@ export interface Carrier {
   readonly connection: SessionConnection;
   /** How many locks. */
   load: number;
+  /** Where the tokens of the locks come from; without it they are the server's clock. */
+  readonly tokens: SessionTokens | undefined;
+  /** Whether the clock stands still within a statement, so that it has to be read by the next one. */
+  readonly stoppedClock: boolean;
 }
 
 /** Places for locks on a connection, which one statement takes. */
@@ -31,6 +37,14 @@ export interface Share {
   readonly places: number;
 }
 
+/** Undoes defaults of the server by which a connection may not write the row of tokens. */
+async function allowWrites(connection: SessionConnection, { variables, readCommitted, isolation }: Server) {
+  const readOnly = variables.get("transaction_read_only") ?? variables.get("tx_read_only");
+  if (readOnly === "ON") await connection.query("SET SESSION TRANSACTION READ WRITE");
+  if (readCommitted || !/^READ-/.test(isolation)) return;
+  await connection.query("SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ");
+}
+
 /** The connections that carry session locks: as few as are needed. */
 export class Carriers {
   readonly #connector: Connector;
@@ -39,8 +53,6 @@ export class Carriers {
   #ended: Carrier[] = [];
   readonly #digests = new BoundedMap<string, string>(MEMORY);
   #opening: Promise<Carrier> | undefined;
-  /** Whether the clock stands still within a statement, so that it has to be read by the next one. */
-  stoppedClock = false;
 
   constructor(connector: Connector) {
     this.#connector = connector;
@@ -105,16 +117,23 @@ export class Carriers {
     this.#ended = this.#ended.filter((_, index) => gone[index] === false);
     const connection = await SessionConnection.open(this.#connector, what);
     try {
-      this.#connector.require(this.#connector.known!, "session");
-      // A server may be told to let SYSDATE() stand still within a statement, as NOW() does (--sysdate-is-now).
-      const { rows: [[early, , later]] } = await connection.query("SELECT SYSDATE(6), SLEEP(0.001), SYSDATE(6)");
-      this.stoppedClock = early === later;
+      const carrier = { connection, load: 0, ...await this.#prepare(connection) };
+      this.#all.push(carrier);
+      return carrier;
     } catch (error) {
       connection.end(error as Error);
       throw translate(what, error);
     }
-    const carrier = { connection, load: 0 };
-    this.#all.push(carrier);
-    return carrier;
+  }
+
+  async #prepare(connection: SessionConnection): Promise<Pick<Carrier, "tokens" | "stoppedClock">> {
+    const server = this.#connector.known!;
+    const { table, migrate } = this.#connector.target.options;
+    this.#connector.require(server, "session");
+    await allowWrites(connection, server);
+    const tokens = await SessionTokens.open(connection, table, migrate);
+    // A server may be told to let SYSDATE() stand still within a statement, as NOW() does (--sysdate-is-now).
+    const { rows: [[early, , later]] } = await connection.query("SELECT SYSDATE(6), SLEEP(0.001), SYSDATE(6)");
+    return { tokens, stoppedClock: early === later };
   }
 }

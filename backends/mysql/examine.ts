@@ -7,7 +7,7 @@ import type { Finding, Mode } from "../../core/backend.ts";
 import type { Connection } from "./connection.ts";
 import type { Connector } from "./connector.ts";
 import { isDenied, isMissingTable, translate } from "./errors.ts";
-import { columnsOf, hasTable } from "./schema.ts";
+import { columnsOf, hasTable, tokenTable } from "./schema.ts";
 import { clusterOf, describe, QUESTIONS, readOnlyBy, type Server } from "./server.ts";
 import { quoted } from "./sql.ts";
 
@@ -32,7 +32,7 @@ export async function examine(connector: Connector, mode: Mode): Promise<Finding
       durability(settings.get("innodb_flush_log_at_trx_commit")),
       await pooler(connection),
       await crowd(connection, Number(settings.get("max_connections"))),
-      ...mode === "session" ? [] : await tableAndRights(connection, connector.target.options.table),
+      ...await (mode === "session" ? tokens : tableAndRights)(connection, connector.target.options.table),
     ];
   } catch (error) {
     throw translate(what, error);
@@ -108,6 +108,28 @@ async function tableAndRights(connection: Connection, table: string): Promise<Fi
   }
   const there: Finding = { what, state: "ok", detail: `${name} is there, with the columns it needs` };
   return [there, await rights(connection, table)];
+}
+
+/** Tells of tokens only where they are not what they should be. */
+async function tokens(connection: Connection, table: string): Promise<Finding[]> {
+  const name = tokenTable(table);
+  const target = quoted(name);
+  const uses = [
+    `SELECT base FROM ${target}`,
+    `INSERT INTO ${target} (id, base, first, reserved, sessions, revision) VALUES (1, 0, 0, 0, '', 0)`,
+    `UPDATE ${target} SET revision = 0`,
+  ];
+  try {
+    for (const use of uses) await connection.query(`EXPLAIN ${use}`);
+    return [];
+  } catch (error) {
+    if (!isDenied(error) && !isMissingTable(error)) throw error;
+  }
+  const detail = `tokens of session locks are the server's clock, and fall when it is set back: ${
+    JSON.stringify(name)
+  } is not there, or may not be used`;
+  const advice = `Create it (lockmgr schema prints how), and GRANT SELECT, INSERT, UPDATE ON ${target}`;
+  return [{ what: "tokens", state: "warning", detail, advice }];
 }
 
 /** What the lock table is used with. To explain a statement takes the rights that running it would take. */

@@ -6,7 +6,7 @@ import type { Answer } from "./driver.ts";
 import { isConflict, isMissingTable } from "./errors.ts";
 import { Executor, type Send } from "./executor.ts";
 import { type OwnedRow, toOwnedRow } from "./rows.ts";
-import { columnsOf, hasTable, schema } from "./schema.ts";
+import { columnsOf, hasTable, lockSchema } from "./schema.ts";
 import type { Server } from "./server.ts";
 import { type Statements, statementsFor } from "./statements.ts";
 
@@ -106,7 +106,7 @@ export class LockTable {
         `Cannot ${what}: table ${JSON.stringify(table)} does not exist or may not be used, and "migrate" is off`,
       );
     }
-    await this.#executor.run(what, schema(table));
+    await this.#executor.run(what, lockSchema(table));
     return server;
   }
 

@@ -31,7 +31,7 @@ const COLUMNS = [
  * The index finds what is held among a million rows; an index on what every acquisition changes would cost a crowd half
  * as much again. Therefore it looks at `listed`: 0 is free, 1 held, and 2 a name that is taken often, held or free.
  */
-export function schema(table: string): string {
+export function lockSchema(table: string): string {
   return `
 CREATE TABLE IF NOT EXISTS ${quoted(table)} (
   name          VARBINARY(1020) NOT NULL PRIMARY KEY,
@@ -49,6 +49,37 @@ CREATE TABLE IF NOT EXISTS ${quoted(table)} (
   INDEX listed (listed, name)
 ) ENGINE=InnoDB ROW_FORMAT=DYNAMIC;
 `.trim();
+}
+
+/** The longest name of a table, in characters. */
+const LONGEST_NAME = 64;
+
+/** The table that session locks have their tokens from, in the lock table's database. */
+export function tokenTable(table: string): string {
+  const [name, ...database] = table.split(".").reverse();
+  return [...database, `${name.slice(0, LONGEST_NAME - "_tokens".length)}_tokens`].join(".");
+}
+
+/**
+ * The DDL of the one row from which session locks derive their tokens: `base` and `first` begin an epoch, `reserved` is
+ * above all of its tokens, `sessions` are the GET_LOCKs of the connections that draw in it.
+ */
+export function tokenSchema(table: string): string {
+  return `
+CREATE TABLE IF NOT EXISTS ${quoted(tokenTable(table))} (
+  id       TINYINT NOT NULL PRIMARY KEY,
+  base     BIGINT NOT NULL,
+  first    BIGINT UNSIGNED NOT NULL,
+  reserved BIGINT NOT NULL,
+  sessions MEDIUMBLOB NOT NULL,
+  revision BIGINT NOT NULL
+) ENGINE=InnoDB ROW_FORMAT=DYNAMIC;
+`.trim();
+}
+
+/** The DDL of all that a lock table needs. */
+export function schema(table: string): string {
+  return `${lockSchema(table)}\n${tokenSchema(table)}`;
 }
 
 /** SQL that is whether a column of the server's own tables has this name, in any case where case does not count. */

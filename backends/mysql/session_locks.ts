@@ -125,12 +125,13 @@ export class SessionLocks {
     const { connection } = carrier;
     let free = requests.length;
     try {
-      const { taken, clock } = await takeLocks(what, connection, digests, this.#carriers.stoppedClock);
+      const { tokens, stoppedClock } = carrier;
+      const { taken, clock, token } = await takeLocks(what, connection, digests, stoppedClock, tokens);
       return requests.map((request, index) => {
         if (!taken[index]) return { granted: false, holder: undefined };
         free--;
         const { name, owner } = request;
-        const row = heldRow(request, clock, connection.id);
+        const row = heldRow(request, token, clock, connection.id);
         this.#held.set(name, { name, owner, row, digest: digests[index], carrier });
         return { granted: true, row, lifeline: connection };
       });

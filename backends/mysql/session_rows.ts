@@ -10,12 +10,12 @@ function times(clock: number): Pick<LockRow, "createdAt" | "updatedAt" | "now" |
   return { createdAt: clock, updatedAt: clock, now: clock, lockedUntil: null };
 }
 
-/** A lock that was granted here; its token is the server's clock, read under the lock. */
-export function heldRow(request: AcquireRequest, clock: number, connectionId: number): LockRow {
+/** A lock that was granted here. */
+export function heldRow(request: AcquireRequest, token: bigint, clock: number, connectionId: number): LockRow {
   const { name, lockedBy, lockProcess, metadata } = request;
   return {
     name,
-    token: BigInt(clock),
+    token,
     lockedBy,
     lockProcess,
     metadata,

@@ -20,9 +20,14 @@ function letters(digests: readonly string[], functionOf: (literal: string) => st
   return `CONCAT(${digests.map((digest) => `IFNULL(${functionOf(`'${digest}'`)}, '${UNKNOWN}')`).join(", ")})`;
 }
 
-/** Takes each that is free, and reads the clock when it has them. */
+/**
+ * Takes each that is free, then reads the clock and draws a number that is higher than all before. The columns are
+ * computed in their order.
+ */
 export function acquireEach(digests: readonly string[]): string {
-  return `SELECT ${letters(digests, (literal) => `GET_LOCK(${literal}, 0)`)} AS got, ${CLOCK_NOW} AS clock`;
+  return `SELECT ${
+    letters(digests, (literal) => `GET_LOCK(${literal}, 0)`)
+  } AS got, ${CLOCK_NOW} AS clock, UUID_SHORT() AS drawn`;
 }
 
 /** Frees each that the connection has. */
