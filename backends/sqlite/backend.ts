@@ -17,7 +17,7 @@ import { isMissingTable, translate } from "./errors.ts";
 import { examine } from "./examine.ts";
 import { byCodePoint } from "./handle.ts";
 import { type SqliteRow, toLockRow } from "./rows.ts";
-import { hasTable, schema } from "./schema.ts";
+import { hasTable, homeOf, schema } from "./schema.ts";
 import { type Statements, statementsFor } from "./statements.ts";
 import { Taking } from "./taking.ts";
 import { Watching } from "./watching.ts";
@@ -180,7 +180,10 @@ export class SqliteBackend implements Backend {
   }
 
   async #prepare(what: string): Promise<void> {
-    const there = await this.#connection.attempt(what, () => hasTable(this.#connection, this.#table));
+    const there = await this.#connection.attempt(what, () => {
+      this.#connection.home = homeOf(this.#connection, this.#table);
+      return hasTable(this.#connection, this.#table);
+    });
     if (there) return;
     if (!this.#migrate) {
       throw new BackendError(
@@ -209,12 +212,16 @@ export class SqliteBackend implements Backend {
   /** `data_version` tells of commits on other connections only: on a lent handle others may commit beside us. */
   #changed(): boolean {
     this.#connection.file?.check("wait for a lock", false);
-    const own = this.#connection.owned ? "" : " || '/' || total_changes()";
-    const row = this.#connection.prepare(`SELECT data_version${own} AS version FROM pragma_data_version`).get();
-    const version = String((row as { version: unknown }).version);
+    const version = this.#connection.pragma(this.#connection.atHome("data_version")) + this.#ownChanges();
     const changed = version !== this.#version;
     this.#version = version;
     return changed;
+  }
+
+  #ownChanges(): string {
+    if (this.#connection.owned) return "";
+    const { changes } = this.#connection.prepare("SELECT total_changes() AS changes").get() as { changes: unknown };
+    return `/${changes}`;
   }
 }
 

@@ -21,7 +21,8 @@ const JOURNAL_SIZE_LIMIT = 4_194_304;
 /** The settings of a lent handle that are changed for a moment, and put back. */
 interface Settings {
   readonly busyTimeout: string;
-  readonly synchronous: string;
+  /** Of the database that had the table before: `work` may find it in another. */
+  readonly synchronous: { readonly name: string; readonly value: string };
 }
 
 /**
@@ -35,6 +36,8 @@ export class Connection {
   readonly owned: boolean;
   /** The file of the lock table, where it is in a file that can be looked at. */
   file: DatabaseFile | undefined;
+  /** The database on the handle that has the lock table; settings are those of this one. */
+  home = "main";
   readonly #path: string | undefined;
   readonly #busyTimeout: number;
   readonly #prepared = new Map<string, SqliteStatement>();
@@ -77,6 +80,11 @@ export class Connection {
       this.#prepared.set(sql, statement);
     }
     return statement;
+  }
+
+  /** The name of a setting of the lock table's database. */
+  atHome(name: string): string {
+    return `"${this.home.replaceAll('"', '""')}".${name}`;
   }
 
   /** The value of a setting, in lower case. */
@@ -158,12 +166,12 @@ export class Connection {
 
   #requireWritable(what: string): void {
     this.refuseTransaction(what);
-    requireWritableHandle(what, (name) => this.pragma(name), this.file !== undefined);
+    requireWritableHandle(what, (name) => this.pragma(this.atHome(name)), this.file !== undefined);
   }
 
   #setSynchronous(durability: Durability): void {
     if (this.owned && this.#synchronous === durability) return;
-    this.database.exec(`PRAGMA synchronous = ${durability}`);
+    this.database.exec(`PRAGMA ${this.atHome("synchronous")} = ${durability}`);
     this.#synchronous = durability;
   }
 
@@ -178,7 +186,8 @@ export class Connection {
 
   /** Runs `work` on a handle that was lent, without its busy timeout, and puts its settings back. */
   #politely<T>(work: () => T): T {
-    const settings = { busyTimeout: this.pragma("busy_timeout"), synchronous: this.pragma("synchronous") };
+    const name = this.atHome("synchronous");
+    const settings = { busyTimeout: this.pragma("busy_timeout"), synchronous: { name, value: this.pragma(name) } };
     this.database.exec("PRAGMA busy_timeout = 0");
     let result: T;
     try {
@@ -197,6 +206,6 @@ export class Connection {
 
   #restore({ busyTimeout, synchronous }: Settings): void {
     this.database.exec(`PRAGMA busy_timeout = ${busyTimeout}`);
-    if (!inTransaction(this.database)) this.database.exec(`PRAGMA synchronous = ${synchronous}`);
+    if (!inTransaction(this.database)) this.database.exec(`PRAGMA ${synchronous.name} = ${synchronous.value}`);
   }
 }

@@ -11,7 +11,7 @@ function valueOf(database: Connection, sql: string): string {
 export function examine(database: Connection, table: string): Finding[] {
   return [
     { what: "version", state: "ok", detail: `SQLite ${valueOf(database, "SELECT sqlite_version()")}` },
-    journal(valueOf(database, "PRAGMA journal_mode")),
+    journal(valueOf(database, `PRAGMA ${database.atHome("journal_mode")}`)),
     tableThere(database, table),
   ];
 }

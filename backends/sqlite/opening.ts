@@ -5,22 +5,24 @@ import { Connection } from "./connection.ts";
 import { DatabaseFile } from "./database_file.ts";
 import { isDatabase, openDatabase, type SqliteDatabase } from "./driver.ts";
 import { identify } from "../../core/runtime.ts";
-import { schema } from "./schema.ts";
+import { homeOf, schema } from "./schema.ts";
 import { parseFile, resolveOptions, type SqliteOptions } from "./target.ts";
 
 /** The path of the database that has the table, as SQLite itself has it; `undefined` for one in memory. */
 function fileOf(connection: Connection, table: string): string | undefined {
-  const [, schema = "main"] = table.split(".").reverse();
+  connection.home = homeOf(connection, table);
   const sql = "SELECT name AS name, file AS file FROM pragma_database_list";
   const all = connection.prepare(sql).all() as { name: string; file: string | null }[];
-  return all.find(({ name }) => name.toLowerCase() === schema.toLowerCase())?.file || undefined;
+  return all.find(({ name }) => name.toLowerCase() === connection.home.toLowerCase())?.file || undefined;
 }
 
 /** Watches over the file that was opened, unless the program may not look at it. */
 function watchFile(connection: Connection, path: string | undefined, file: string): DatabaseFile | undefined {
   const shown = path !== undefined && /^([/\\]|[A-Za-z]:)/.test(path) ? path : file;
   const opened = identify(shown);
-  return opened ? new DatabaseFile(shown, file, opened, () => connection.pragma("journal_mode") === "wal") : undefined;
+  return opened
+    ? new DatabaseFile(shown, file, opened, () => connection.pragma(connection.atHome("journal_mode")) === "wal")
+    : undefined;
 }
 
 /**

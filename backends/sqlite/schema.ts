@@ -51,6 +51,20 @@ CREATE INDEX IF NOT EXISTS ${quoted([...attached, `${name}_held`].join("."))}
 }
 
 /**
+ * The database on a handle that has the table: the one that the table is named with, else the first in which SQLite finds
+ * a table of that name. Settings and the version of the data are those of one database: `main`, unless it is named.
+ */
+export function homeOf(database: { prepare(sql: string): SqliteStatement }, table: string): string {
+  const [name, schema] = table.split(".").reverse();
+  if (schema !== undefined) return schema;
+  const found = database.prepare(`
+    SELECT database.name AS home FROM pragma_database_list AS database
+    JOIN pragma_table_list AS "table" ON "table".schema = database.name
+    WHERE "table".name = ? COLLATE NOCASE ORDER BY database.seq <> 1, database.seq LIMIT 1`).get(name);
+  return (found as { home: string } | undefined | null)?.home ?? "main";
+}
+
+/**
  * Looks at the table.
  *
  * @returns Whether it is there.
