@@ -42,7 +42,8 @@ export function acquire(
   const request = requestFor(backend, name, options, plainNo && options.wait === 0);
   const deadline = options.wait === 0 ? -Infinity : monotonic() + options.wait * 1e3;
   const outcome = stand(backend, request, deadline, options.signal);
-  return neverExpires(backend, options) ? track(backend, permanently(backend, outcome, options.signal)) : outcome;
+  if (!neverExpires(backend, options)) return outcome;
+  return track(backend, permanently(backend, outcome, deadline, options.signal));
 }
 
 /** Has a disposal of the backend wait for what is under way. */
@@ -54,10 +55,19 @@ function track<T>(backend: Backend, work: Promise<T>): Promise<T> {
   return work;
 }
 
-async function permanently(backend: Backend, outcome: Promise<Outcome>, signal?: AbortSignal): Promise<Outcome> {
+/** A caller whose wait is over is given so long (ms) until its grant is confirmed: a slow commit, and no more. */
+const LAST_CONFIRMATION = 2_000;
+
+async function permanently(
+  backend: Backend,
+  outcome: Promise<Outcome>,
+  deadline: number,
+  signal?: AbortSignal,
+): Promise<Outcome> {
   const first = await outcome;
   if (!first.granted) return first;
-  const [grant] = await makePermanent(backend, [first.grant], signal);
+  const last = deadline === -Infinity ? Infinity : Math.max(deadline, monotonic()) + LAST_CONFIRMATION;
+  const [grant] = await makePermanent(backend, [first.grant], signal, last);
   return { granted: true, grant };
 }
 

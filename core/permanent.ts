@@ -10,7 +10,7 @@ import { BackendError } from "./errors.ts";
 import type { Grant } from "./holding.ts";
 import { pauseFor } from "./pausing.ts";
 import { mayPass } from "./retrying.ts";
-import { monotonic } from "./runtime.ts";
+import { atMost, monotonic } from "./runtime.ts";
 
 /** How long such a lock is granted for at first, in microseconds: time for several tries while a server starts again. */
 const FIRST_DURATION = 60e6;
@@ -26,28 +26,36 @@ export function firstDuration(backend: Backend, duration: number | null): number
 /**
  * Makes locks permanent that were granted for a while. All of them, or all are released.
  *
+ * @param deadline When (ms, monotonic) the caller is told that it could not be confirmed, at the latest.
  * @throws {BackendError} When the database did not confirm that in time.
  */
 export async function makePermanent(
   backend: Backend,
   grants: readonly Grant[],
   signal?: AbortSignal,
+  deadline = Infinity,
 ): Promise<Grant[]> {
   const batches = batched(backend);
+  const leaseEnd = Math.min(...grants.map(({ row, askedAt }) => askedAt + (row.lockedUntil! - row.now) / 1e3));
   try {
-    return await confirmed(batches, grants, signal);
+    return await confirmed(batches, grants, Math.min(leaseEnd, deadline), signal);
   } catch (error) {
     for (const { claim } of grants) batches.undoing.undo(claim, null, true);
     throw error;
   }
 }
 
-async function confirmed(batches: Batches, grants: readonly Grant[], signal?: AbortSignal): Promise<Grant[]> {
+async function confirmed(
+  batches: Batches,
+  grants: readonly Grant[],
+  until: number,
+  signal?: AbortSignal,
+): Promise<Grant[]> {
   const done = new Map<Grant, Grant>();
-  const until = Math.min(...grants.map(({ row, askedAt }) => askedAt + (row.lockedUntil! - row.now) / 1e3));
   for (let pause = RETRY_FIRST_MS;; pause = Math.min(2 * pause, RETRY_LONGEST_MS)) {
     const left = grants.filter((grant) => !done.has(grant));
-    const failure = await confirmEach(batches, left, done);
+    let failure: Failure | undefined = { name: left[0].claim.name, error: silence() };
+    await atMost(until - monotonic(), confirmEach(batches, left, done).then((found) => failure = found));
     signal?.throwIfAborted();
     if (batches.ended) throw batches.ended;
     if (failure === undefined) return grants.map((grant) => done.get(grant)!);
@@ -85,6 +93,11 @@ async function confirmEach(
     }),
   );
   return failure;
+}
+
+/** Until the deadline there was no answer. */
+function silence(): BackendError {
+  return new BackendError("there was no answer of the database", { retryable: true });
 }
 
 /** A row that a transaction of another keeps is not extended yet. */

@@ -227,6 +227,21 @@ unheardTest("a lock that cannot be made permanent is released, and its caller to
   assert.equal((await getLock("a", { backend: refusing, expires: null })).expiresIn, null);
 });
 
+unheardTest("a wait bounds how long a lock takes to become permanent on a silent server", async ({ backend }) => {
+  let silent = true;
+  const refusing: Backend = Object.assign(Object.create(backend), {
+    renew: (...parameters: Parameters<Backend["renew"]>) =>
+      silent ? new Promise<never>(() => {}) : backend.renew(...parameters),
+  });
+  const startedAt = performance.now();
+  const refused = /could not be made permanent: there was no answer/;
+  await assert.rejects(getLock("a", { backend: refusing, expires: null, wait: 0.1 }), refused);
+  const waited = performance.now() - startedAt;
+  assert(waited >= 2_000 && waited < 10_000, `${waited} ms`);
+  silent = false;
+  await free(backend, "a");
+});
+
 unheardTest("an abort while a lock is made permanent releases it", async ({ backend, faults, asked }) => {
   faults.renew.push(...ALWAYS);
   const aborting = new AbortController();

@@ -7,42 +7,45 @@ import type { Lock } from "@lockmgr/lockmgr";
 import { createConnection } from "mysql2/promise";
 import pg from "pg";
 
+/** A connection on which nothing is answered any more is destroyed after so long (ms). */
+const LONGEST = 3_000;
+
+/** A connection of the program's own. */
+interface Client {
+  query(text: string): Promise<unknown>;
+  destroy(): void;
+}
+
+async function connectPostgres(target: string): Promise<Client> {
+  const client = new pg.Client({ connectionString: target, connectionTimeoutMillis: LONGEST });
+  client.on("error", () => {}); // each statement says so too
+  await client.connect();
+  const { stream } = (client as unknown as { connection: { stream: { destroy(): void } } }).connection;
+  return Object.assign(client, { destroy: () => stream.destroy() });
+}
+
+async function connectMysql(target: string): Promise<Client> {
+  const connection = await createConnection({ uri: target, connectTimeout: LONGEST });
+  connection.on("error", () => {});
+  return connection;
+}
+
 /** Runs `work` while a transaction of the program's own guards a lock. Whatever befalls the connection is none of it. */
 export async function whileGuarded(target: string, lock: Lock, work: () => Promise<void>): Promise<void> {
+  let client: Client | undefined;
   let worked = false;
-  const guard = async (client: unknown) => {
+  const timer = setTimeout(() => client?.destroy(), LONGEST);
+  try {
+    client = await (target.startsWith("postgres") ? connectPostgres : connectMysql)(target);
+    await client.query("BEGIN");
     await lock.guard(client);
     worked = true;
     await work();
-  };
-  try {
-    await (target.startsWith("postgres") ? onPostgres : onMysql)(target, guard);
+    await client.query("COMMIT");
   } catch { // the lock was lost, or the connection
     if (!worked) await work();
-  }
-}
-
-async function onPostgres(target: string, guard: (client: unknown) => Promise<void>): Promise<void> {
-  const client = new pg.Client(target);
-  client.on("error", () => {}); // each statement says so too
-  try {
-    await client.connect();
-    await client.query("BEGIN");
-    await guard(client);
-    await client.query("COMMIT");
   } finally {
-    await client.end().catch(() => {});
-  }
-}
-
-async function onMysql(target: string, guard: (client: unknown) => Promise<void>): Promise<void> {
-  const connection = await createConnection(target);
-  connection.on("error", () => {});
-  try {
-    await connection.beginTransaction();
-    await guard(connection);
-    await connection.commit();
-  } finally {
-    connection.destroy();
+    clearTimeout(timer);
+    client?.destroy();
   }
 }
