@@ -35,6 +35,7 @@ export type { LockSetCounts, LockSetResult, LockSetStatus } from "./core/set_loc
 export type { BackendSettings } from "./core/settings.ts";
 export {
   cleanLocks,
+  closeLocks,
   getLock,
   isLocked,
   listLocks,

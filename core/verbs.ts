@@ -6,6 +6,7 @@
  */
 import { atWork } from "./loading.ts";
 import type { Lock } from "./lock.ts";
+import type { Backend } from "./backend.ts";
 import type { BackendOptions, ListOptions, LockOptions, RenewOptions, SetLockOptions } from "./options.ts";
 import type { LockRecord } from "./record.ts";
 import type { LockSetResult } from "./set_lock.ts";
@@ -265,4 +266,37 @@ export function cleanLocks(options: BackendOptions = {}): Promise<number> {
  */
 export function resetLocks(options: BackendOptions = {}): Promise<number> {
   return atWork(({ resetLocks }) => resetLocks(options));
+}
+
+/**
+ * Ends the use of a backend: waiters get a `BackendError`, and what its handles hold, or requests under way are still
+ * granted, is released within 2 s. For authors of a `Backend`: its `[Symbol.asyncDispose]` is a call of this. Every
+ * further call returns the same promise.
+ *
+ * @example
+ * ```ts
+ * import { type Backend, closeLocks, connect, getLock } from "@lockmgr/lockmgr";
+ * import assert from "node:assert/strict";
+ *
+ * await using store = await connect("sqlite::memory:");
+ * const backend: Backend = {
+ *   engine: "my-store",
+ *   mode: "lease",
+ *   acquire: (requests, options) => store.acquire(requests, options),
+ *   renew: (requests) => store.renew(requests),
+ *   release: (targets) => store.release(targets),
+ *   list: (filter) => store.list(filter),
+ *   clean: (scope) => store.clean(scope),
+ *   [Symbol.asyncDispose]: () => closeLocks(backend, () => Promise.resolve()),
+ * };
+ * const lock = await getLock("jobs", { backend });
+ * await backend[Symbol.asyncDispose]();
+ * assert.equal(lock.held, false);
+ * ```
+ *
+ * @param backend The backend.
+ * @param shut Closes what the backend has opened, once its locks are released.
+ */
+export function closeLocks(backend: Backend, shut: () => Promise<void>): Promise<void> {
+  return atWork(({ closeLocks }) => closeLocks(backend, shut));
 }

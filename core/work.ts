@@ -5,6 +5,7 @@
  */
 export { acquire } from "./acquire.ts";
 export { cleanLocks } from "./clean_locks.ts";
+export { closeLocks } from "./closing.ts";
 export { getLock, tryLock } from "./get_lock.ts";
 export { Holding } from "./holding.ts";
 export { isLocked } from "./is_locked.ts";

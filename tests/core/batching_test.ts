@@ -12,9 +12,9 @@ import {
 } from "@lockmgr/lockmgr";
 import assert from "node:assert/strict";
 import { aborted } from "../conformance/case.ts";
-import { test } from "../harness.ts";
 import { faulty } from "./faulty.ts";
 import { type Gated, gated } from "./gated.ts";
+import { test } from "./wrapping.ts";
 
 /** Runs `body` with a real database behind a gate. */
 function batchTest(name: string, body: (gate: Gated) => Promise<void>): void {

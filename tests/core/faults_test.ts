@@ -13,10 +13,10 @@ import {
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import process from "node:process";
-import { test } from "../harness.ts";
 import { aborted } from "../conformance/case.ts";
 import { type Faulty, faulty } from "./faulty.ts";
 import { gated } from "./gated.ts";
+import { around, test } from "./wrapping.ts";
 
 /** Runs `body` with a database behind a connection that fails on demand. */
 function faultTest(name: string, body: (faulty: Faulty) => Promise<void>): void {
@@ -39,7 +39,7 @@ faultTest("a lock granted in an answer that was lost is found again", async ({ b
 
 faultTest("a lock whose answer was lost late is held for what is left, not for less", async ({ backend }) => {
   let asked = 0;
-  const late: typeof backend = Object.assign(Object.create(backend), {
+  const late = around(backend, {
     async acquire(...parameters: Parameters<typeof backend.acquire>) {
       const answers = await backend.acquire(...parameters);
       if (++asked > 1) return answers;
@@ -57,7 +57,7 @@ faultTest("a lock whose answer was lost late is held for what is left, not for l
 });
 
 faultTest("a look that was long on its way takes nothing off a lease", async ({ backend }) => {
-  const late: typeof backend = Object.assign(Object.create(backend), {
+  const late = around(backend, {
     async list(...parameters: Parameters<typeof backend.list>) {
       await new Promise((resolve) => setTimeout(resolve, 2_000)); // the time that passes is what is tested
       return await backend.list(...parameters);
@@ -70,7 +70,7 @@ faultTest("a look that was long on its way takes nothing off a lease", async ({ 
 });
 
 faultTest("the time that a repeat takes to be asked is not taken off a lock", async ({ backend, faults }) => {
-  const late: typeof backend = Object.assign(Object.create(backend), {
+  const late = around(backend, {
     async acquire(...parameters: Parameters<typeof backend.acquire>) {
       if (faults.acquire.length === 0) await new Promise((resolve) => setTimeout(resolve, 200)); // connects anew
       return await backend.acquire(...parameters);
@@ -136,7 +136,7 @@ faultTest("a release cut off with the session that kept the lock claims nothing"
       return ended;
     },
   };
-  const riding: typeof backend = Object.assign(Object.create(backend), {
+  const riding = around(backend, {
     acquire: async (...parameters: Parameters<typeof backend.acquire>) =>
       (await backend.acquire(...parameters)).map((answer) => answer.granted ? { ...answer, lifeline } : answer),
     release: (...parameters: Parameters<typeof backend.release>) => {

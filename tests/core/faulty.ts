@@ -1,4 +1,5 @@
 import { type Backend, BackendError } from "@lockmgr/lockmgr";
+import { around } from "./wrapping.ts";
 
 /** What happens to the next requests of one verb: the answer is lost, the request is, or neither ever comes. */
 export type Fault = "lose the answer" | "lose the request" | "hang";
@@ -34,16 +35,13 @@ export function faulty(real: Backend): Faulty {
     if (fault === "lose the answer") throw broken();
     return answer;
   };
-  const backend: Backend = {
-    engine: real.engine,
-    mode: real.mode,
+  const backend = around(real, {
     acquire: (requests, options) => through("acquire", () => real.acquire(requests, options)),
     renew: (requests) => through("renew", () => real.renew(requests)),
     release: (targets) => through("release", () => real.release(targets)),
     list: (filter) => through("list", () => real.list(filter)),
     clean: (scope) => through("clean", () => real.clean(scope)),
     watch: (name, wake) => real.watch!(name, wake),
-    [Symbol.asyncDispose]: () => real[Symbol.asyncDispose](),
-  };
+  });
   return { backend, faults, asked, letGo: () => hanging.forEach((fail) => fail()) };
 }

@@ -1,4 +1,5 @@
 import type { Backend } from "@lockmgr/lockmgr";
+import { around } from "./wrapping.ts";
 
 /** A verb that is batched. */
 type Verb = "acquire" | "renew" | "release";
@@ -28,17 +29,14 @@ export function gated(real: Backend): Gated {
     refuse[verb]?.(names);
     return await send();
   };
-  const backend: Backend = {
-    engine: real.engine,
-    mode: real.mode,
+  const backend = around(real, {
     acquire: (requests, options) => through("acquire", requests, () => real.acquire(requests, options)),
     renew: (requests) => through("renew", requests, () => real.renew(requests)),
     release: (targets) => through("release", targets, () => real.release(targets)),
     list: (filter) => real.list(filter),
     clean: (scope) => real.clean(scope),
     watch: (name, wake) => real.watch!(name, wake),
-    [Symbol.asyncDispose]: () => real[Symbol.asyncDispose](),
-  };
+  });
   const holdUp = (verb: Verb) => new Promise<() => void>((resolve) => gates[verb].push(resolve));
   return { backend, sent, refuse, holdUp };
 }

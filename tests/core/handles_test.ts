@@ -5,8 +5,9 @@ import process from "node:process";
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import { aborted, RENEWED } from "../conformance/case.ts";
-import { skip, test } from "../harness.ts";
+import { skip } from "../harness.ts";
 import { faulty } from "./faulty.ts";
+import { around, test } from "./wrapping.ts";
 
 /** Lets timers and sockets run until something is so. */
 async function until(so: () => boolean): Promise<void> {
@@ -62,7 +63,7 @@ test("handle: a manager stores the metadata of its locks", async () => {
 
 test("handle: an answer of a server clock that was set forward past the expiry ends the lease here too", async () => {
   await using real = await connect("sqlite::memory:");
-  const forward: Backend = Object.assign(Object.create(faulty(real).backend), {
+  const forward = around(faulty(real).backend, {
     list: async (filter: Parameters<Backend["list"]>[0]) =>
       (await real.list(filter)).map((row) => ({ ...row, now: row.now + 70e6 })),
   });

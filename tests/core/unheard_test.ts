@@ -15,8 +15,8 @@ import {
   withLock,
 } from "@lockmgr/lockmgr";
 import assert from "node:assert/strict";
-import { test } from "../harness.ts";
 import { type Fault, type Faulty, faulty } from "./faulty.ts";
+import { around, test } from "./wrapping.ts";
 
 /** Runs `body` with a database behind a connection that fails on demand, and what was asked of it. */
 function unheardTest(name: string, body: (faulty: Faulty, requests: AcquireRequest[]) => Promise<void>): void {
@@ -24,7 +24,7 @@ function unheardTest(name: string, body: (faulty: Faulty, requests: AcquireReque
     await using real = await connect("sqlite::memory:");
     const failing = faulty(real);
     const requests: AcquireRequest[] = [];
-    const backend: Backend = Object.assign(Object.create(failing.backend), {
+    const backend = around(failing.backend, {
       acquire(...parameters: Parameters<Backend["acquire"]>) {
         requests.push(...parameters[0]);
         return failing.backend.acquire(...parameters);
@@ -106,7 +106,7 @@ unheardTest(
   async ({ backend, faults }) => {
     faults.acquire.push("lose the request", "lose the request");
     let late: AcquireRequest;
-    const keeping: Backend = Object.assign(Object.create(backend), {
+    const keeping = around(backend, {
       acquire(...parameters: Parameters<Backend["acquire"]>) {
         late ??= parameters[0][0];
         return backend.acquire(...parameters);
@@ -170,7 +170,7 @@ unheardTest("a wait through an outage ends with the last error, not with busy", 
 });
 
 unheardTest("a final error ends a wait at once", async ({ backend }) => {
-  const broken: Backend = Object.assign(Object.create(backend), {
+  const broken = around(backend, {
     acquire: () => Promise.reject(new BackendError("Cannot acquire lock: permission denied")),
   });
   await assert.rejects(getLock("a", { backend: broken, wait: 30 }), /permission denied/);
@@ -215,7 +215,7 @@ for (const [how, take] of Object.entries(EVERLASTING)) {
 
 unheardTest("a lock that cannot be made permanent is released, and its caller told", async ({ backend }) => {
   let refuse = true;
-  const refusing: Backend = Object.assign(Object.create(backend), {
+  const refusing = around(backend, {
     renew: (...parameters: Parameters<Backend["renew"]>) =>
       refuse ? Promise.reject(new BackendError("Cannot renew: read-only")) : backend.renew(...parameters),
   });
@@ -229,7 +229,7 @@ unheardTest("a lock that cannot be made permanent is released, and its caller to
 
 unheardTest("a wait bounds how long a lock takes to become permanent on a silent server", async ({ backend }) => {
   let silent = true;
-  const refusing: Backend = Object.assign(Object.create(backend), {
+  const refusing = around(backend, {
     renew: (...parameters: Parameters<Backend["renew"]>) =>
       silent ? new Promise<never>(() => {}) : backend.renew(...parameters),
   });
