@@ -156,7 +156,7 @@ const SPELLINGS: readonly ((target: string) => string)[] = [
 
 const secrets = fc.tuple(fc.constantFrom(...SPECIAL), fc.constantFrom(...SPECIAL), fc.boolean()).map(
   ([before, after, encoded]) =>
-    encoded ? encodeURIComponent((before + SECRET + after).replace(/\p{Surrogate}/u, "")) : before + SECRET + after,
+    encoded ? encodeURIComponent((before + SECRET + after).replace(/\p{Surrogate}/gu, "")) : before + SECRET + after,
 );
 const secretsOfOnePart = secrets.filter((secret) => !secret.startsWith(`&${SECRET}=`)); // that is a parameter's name
 const targets = fc.tuple(fc.constantFrom(...PLACES), secretsOfOnePart, fc.constantFrom(...SPELLINGS)).map(
