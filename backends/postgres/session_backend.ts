@@ -40,7 +40,7 @@ export interface SessionParts {
   readonly table: string;
   /** Seconds of silence after which the server ends a session. */
   readonly timeout: number;
-  /** Makes sure of the sequence again, after somebody dropped it. */
+  /** Makes sure of the sequence again, after it was dropped. */
   readonly restore: () => Promise<void>;
 }
 

@@ -18,7 +18,7 @@ export interface Looks {
   isFree(name: string): boolean;
 }
 
-/** Notices commits of other clients, for as long as somebody waits. */
+/** Notices commits of other clients while a client waits. */
 export class Watching {
   readonly #looks: Looks;
   readonly #waiters = new Map<string, Set<() => void>>();

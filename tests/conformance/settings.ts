@@ -33,7 +33,7 @@ export async function everyVerb(backend: Backend, other: Backend, inTransaction?
   assert.equal(await resetLocks({ backend }), 0);
 }
 
-/** A lock without expiry is held until it is released, whoever looks. */
+/** A lock without expiry is held until it is released, under every setting. */
 async function permanentLock(backend: Backend, other: Backend): Promise<void> {
   const lock = await getLock("permanent", { backend, expires: null, metadata: { text: `'"\\ü` }, lockedBy: "a@b" });
   assert.equal(await lock.verify(), true);

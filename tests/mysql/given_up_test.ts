@@ -7,7 +7,7 @@ import { connectionsTo, onEach, type Place, until } from "./flavors.ts";
 
 type Backend = Awaited<ReturnType<typeof mysqlBackend>>;
 
-/** Ways to ask for names that nobody has, permanently. */
+/** Ways to ask for free names, permanently. */
 const ways: Record<string, (backend: Backend) => Promise<unknown>> = {
   tryLock: (backend) => tryLock("a", { backend, expires: null }),
   "getLock with a wait": (backend) => getLock("a", { backend, expires: null, wait: 0.3 }),
