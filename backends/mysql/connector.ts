@@ -1,5 +1,6 @@
 import type { Backend } from "../../core/backend.ts";
 import { BackendError } from "../../core/errors.ts";
+import { pauseFor } from "../../core/pausing.ts";
 import { randomId } from "../../core/runtime.ts";
 import { Abandoned, within } from "./abandoned.ts";
 import { Connection } from "./connection.ts";
@@ -192,6 +193,11 @@ export class Connector {
     const reason = new BackendError("Cannot go on: the backend was disposed of");
     this.#closing.abort(reason);
     for (const connection of [...this.#open]) connection.end(reason, true);
+  }
+
+  /** Waits so many milliseconds before a further try; ends with the backend. */
+  async pause(what: string, milliseconds: number): Promise<void> {
+    await pauseFor(milliseconds, this.#closing.signal).catch(() => this.#refuseClosed(what));
   }
 
   #refuseClosed(what: string): void {

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { monotonic, sleep } from "../../core/runtime.ts";
+import { monotonic } from "../../core/runtime.ts";
 import type { Connection } from "./connection.ts";
 import type { Connector } from "./connector.ts";
 import type { Answer } from "./driver.ts";
@@ -29,6 +29,7 @@ const NO_CHAIN = " AND NO CHAIN NO RELEASE";
 
 /** Runs statements, again when others were in the way, and names what fails. */
 export class Executor {
+  readonly #connector: Connector;
   readonly #source: Source;
   readonly #renewals: Source;
   readonly #own: OwnSource | undefined;
@@ -37,6 +38,7 @@ export class Executor {
   /** @param onDiscard Called when connections are given up: behind the same address there may be another server. */
   constructor(connector: Connector, onDiscard: () => void) {
     const { pool, options } = connector.target;
+    this.#connector = connector;
     this.#onDiscard = onDiscard;
     this.#own = pool ? undefined : new OwnSource(connector, options.connections);
     this.#source = this.#own ?? new LentSource(connector, pool!);
@@ -126,7 +128,7 @@ export class Executor {
         }
         if (!repeats(error) || monotonic() - startedAt > CONFLICTS_FOR) throw translate(what, error);
       }
-      await sleep(pause * (0.5 + Math.random()));
+      await this.#connector.pause(what, pause * (0.5 + Math.random()));
     }
   }
 }

@@ -59,6 +59,11 @@ export class LockTable {
     return await this.#executor.transaction(what, work, repeats).catch((error) => this.#failed(error));
   }
 
+  /** Waits so many milliseconds before a further try; ends with the backend. */
+  pause(what: string, milliseconds: number): Promise<void> {
+    return this.#connector.pause(what, milliseconds);
+  }
+
   /** Gives up the connections there are. */
   discard(): void {
     this.#executor.discard();

@@ -1,6 +1,6 @@
 import type { Claim, Target } from "../../core/backend.ts";
 import { BackendError } from "../../core/errors.ts";
-import { monotonic, sleep } from "../../core/runtime.ts";
+import { monotonic } from "../../core/runtime.ts";
 import { lanes, namesOf, sorted } from "./batches.ts";
 import type { Doubts } from "./doubts.ts";
 import { isConflict, isLockWaitTimeout } from "./errors.ts";
@@ -66,7 +66,7 @@ export class Releasing {
       if (monotonic() - startedAt > RETRY_FOR_MS) {
         throw new BackendError(`Cannot ${what}: another transaction keeps the row locked`, { retryable: true });
       }
-      await sleep(pause * (0.5 + Math.random()));
+      await this.#table.pause(what, pause * (0.5 + Math.random()));
     }
   }
 

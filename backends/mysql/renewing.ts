@@ -1,6 +1,6 @@
 import type { LockRow, RenewRequest } from "../../core/backend.ts";
 import { BackendError } from "../../core/errors.ts";
-import { monotonic, sleep } from "../../core/runtime.ts";
+import { monotonic } from "../../core/runtime.ts";
 import { chunks, namesOf, sorted } from "./batches.ts";
 import { isConflict, isLockWaitTimeout } from "./errors.ts";
 import type { LockTable } from "./lock_table.ts";
@@ -87,7 +87,7 @@ export class Renewing {
       if (monotonic() - startedAt > RETRY_FOR_MS) {
         throw new BackendError(`Cannot ${what}: another transaction keeps the row locked`, { retryable: true });
       }
-      await sleep(pause * (0.5 + Math.random()));
+      await this.#table.pause(what, pause * (0.5 + Math.random()));
     }
   }
 

@@ -1,5 +1,5 @@
 import type { Target } from "../../core/backend.ts";
-import { monotonic, sleep } from "../../core/runtime.ts";
+import { monotonic } from "../../core/runtime.ts";
 import { freedOf } from "./answers.ts";
 import { isRowLocked } from "./errors.ts";
 import type { RowSender } from "./row_sender.ts";
@@ -18,12 +18,13 @@ const PAUSE_LAST_MS = 100;
  * @param attempt One try; `undefined` while the row is locked.
  */
 export async function retriedWhileLocked<T>(
+  sender: RowSender,
   error: Error,
   attempt: () => Promise<{ readonly answer: T } | undefined>,
 ): Promise<T> {
   const until = monotonic() + LOCKED_ROW_MS;
   for (let pause = PAUSE_FIRST_MS; monotonic() < until; pause = Math.min(pause * 1.5, PAUSE_LAST_MS)) {
-    await sleep(pause * (0.5 + Math.random() / 2));
+    await sender.pause(pause * (0.5 + Math.random() / 2));
     const found = await attempt();
     if (found) return found.answer;
   }
@@ -42,7 +43,7 @@ export async function release(sender: RowSender, sql: Statements, targets: reado
     return targets.length === 1 ? [rows.length > 0] : freedOf(rows[0], targets.length);
   } catch (error) {
     if (targets.length > 1 || !isRowLocked((error as Error).cause)) throw error;
-    const freed = await retriedWhileLocked(error as Error, async () => {
+    const freed = await retriedWhileLocked(sender, error as Error, async () => {
       const [row] = await sender.send(what, sql.releaseUnlocked, parameters, targets);
       if (row.freed === "true") return { answer: true };
       return row.held === "true" ? undefined : { answer: false };

@@ -31,7 +31,7 @@ export class Renewing {
     } catch (error) {
       if (!isRowLocked((error as Error).cause)) throw error;
       if (requests.length > 1) return await this.#renewUnlocked(requests);
-      return [await retriedWhileLocked(error as Error, () => this.#renewOne(requests[0]))];
+      return [await retriedWhileLocked(this.#sender, error as Error, () => this.#renewOne(requests[0]))];
     }
   }
 

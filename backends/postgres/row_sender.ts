@@ -1,4 +1,4 @@
-import { sleep } from "../../core/runtime.ts";
+import { pauseFor } from "../../core/pausing.ts";
 import type { Client } from "./client.ts";
 import { isConflict, isMissing, translate } from "./errors.ts";
 import type { Row } from "./rows.ts";
@@ -11,11 +11,21 @@ const CONFLICT_PAUSE = 20;
 export class RowSender {
   readonly #client: Client;
   readonly #restore: () => Promise<void>;
+  readonly #closing: AbortSignal;
 
-  /** @param restore Makes sure of the table again, after somebody dropped it. */
-  constructor(client: Client, restore: () => Promise<void>) {
+  /**
+   * @param restore Makes sure of the table again, after somebody dropped it.
+   * @param closing Ends the pauses.
+   */
+  constructor(client: Client, restore: () => Promise<void>, closing: AbortSignal) {
     this.#client = client;
     this.#restore = restore;
+    this.#closing = closing;
+  }
+
+  /** Waits so many milliseconds before a further try; ends with the backend. */
+  async pause(milliseconds: number): Promise<void> {
+    await pauseFor(milliseconds, this.#closing);
   }
 
   /** Gives up the connections there are, where they are our own. */
@@ -38,7 +48,7 @@ export class RowSender {
         return await this.#client.send(statement, parameters, about);
       } catch (error) {
         if (isConflict(error) && conflicts++ < CONFLICTS) {
-          await sleep(Math.random() * Math.min(conflicts, CONFLICT_PAUSE));
+          await this.pause(Math.random() * Math.min(conflicts, CONFLICT_PAUSE));
         } else if (isMissing(error) && !restored) {
           restored = true;
           await this.#restore();

@@ -63,14 +63,15 @@ export class RowsBackend implements Backend {
   readonly #sender: RowSender;
   readonly #renewing: Renewing;
   readonly #acquiring: Acquiring;
-  #disposed = false;
+  readonly #closing = new AbortController();
 
   constructor(parts: RowsParts) {
     this.mode = parts.mode;
     this.#parts = parts;
     this.#sql = parts.statements;
-    this.#sender = new RowSender(parts.client, parts.restore);
-    this.#renewing = new Renewing(new RowSender(parts.renewals, parts.restore), this.#sql);
+    const { signal: closing } = this.#closing;
+    this.#sender = new RowSender(parts.client, parts.restore, closing);
+    this.#renewing = new Renewing(new RowSender(parts.renewals, parts.restore, closing), this.#sql);
     this.#acquiring = new Acquiring(this.#sender, parts.statements, parts.vouch);
     const { watching } = parts;
     this.watch = watching && ((name, wake) => watching.add(name, () => (this.#acquiring.noteFree(name), wake())));
@@ -80,7 +81,9 @@ export class RowsBackend implements Backend {
     requests: readonly AcquireRequest[],
     { allOrNothing = false }: { readonly allOrNothing?: boolean } = {},
   ): Promise<AcquireAnswer[]> {
-    if (this.#disposed) throw new BackendError(`Cannot acquire ${namesOf(requests)}: the backend was disposed of`);
+    if (this.#closing.signal.aborted) {
+      throw new BackendError(`Cannot acquire ${namesOf(requests)}: the backend was disposed of`);
+    }
     return await (allOrNothing ? this.#acquiring.takeAll(requests) : this.#acquiring.takeEach(requests));
   }
 
@@ -124,7 +127,7 @@ export class RowsBackend implements Backend {
 
   [Symbol.asyncDispose](): Promise<void> {
     return closeLocks(this, async () => {
-      this.#disposed = true;
+      this.#closing.abort(new BackendError("Cannot go on: the backend was disposed of"));
       await closeAdvisorySessions(this);
       await this.#parts.watching?.close(); // those who wait try once more, and hear that it is over
       await this.#parts.close();

@@ -1,5 +1,6 @@
 import { BackendError } from "../../core/errors.ts";
-import { breathe, monotonic, sleep } from "../../core/runtime.ts";
+import { pauseFor } from "../../core/pausing.ts";
+import { breathe, monotonic } from "../../core/runtime.ts";
 import type { DatabaseFile } from "./database_file.ts";
 import { inTransaction, type SqliteDatabase, type SqliteStatement } from "./driver.ts";
 import { insideTransaction, isBusy, translate } from "./errors.ts";
@@ -44,7 +45,7 @@ export class Connection {
   #arrays = false;
   #utf8 = true;
   #synchronous: Durability | undefined;
-  #closed = false;
+  readonly #closing = new AbortController();
 
   /** Made for a handle that was opened here from `path`, or for a lent one without it. */
   constructor(database: SqliteDatabase, path: string | undefined, busyTimeout: number) {
@@ -122,8 +123,8 @@ export class Connection {
 
   /** Closes a handle that was opened here; a lent one stays open. */
   close(): void {
-    if (this.#closed) return;
-    this.#closed = true;
+    if (this.#closing.signal.aborted) return;
+    this.#closing.abort();
     this.file?.close();
     for (const statement of this.#prepared.values()) (statement as { finalize?(): void }).finalize?.();
     this.#prepared.clear();
@@ -143,14 +144,14 @@ export class Connection {
     if (breath) await breath;
     const startedAt = monotonic();
     for (let pause = PAUSE_FIRST;; pause = Math.min(pause * 1.5, PAUSE_LAST)) {
-      if (this.#closed) throw new BackendError(`Cannot ${what}: the backend was disposed of`);
+      if (this.#closing.signal.aborted) throw new BackendError(`Cannot ${what}: the backend was disposed of`);
       if (this.file?.ended) this.file.check(what, false);
       try {
         return work();
       } catch (error) {
         if (!isBusy(error) || monotonic() - startedAt >= this.#busyTimeout) throw this.#explain(what, error);
       }
-      await sleep(pause * (0.5 + Math.random()));
+      await pauseFor(pause * (0.5 + Math.random()), this.#closing.signal).catch(() => {}); // the next round says why
     }
   }
 

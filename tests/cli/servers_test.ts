@@ -148,7 +148,7 @@ test("postgres: schema prints DDL that makes the table, and doctor finds it", as
   assert.match(missing.stderr, /table "by_hand" does not exist, and "migrate" is off\n.*\n +"lockmgr schema"/);
   const { ddl } = await place.json(["schema"]);
   const { default: postgres } = await import("postgres");
-  const sql = postgres(server.url, { max: 1, onnotice: () => {} });
+  const sql = postgres(server.url, { max_lifetime: null, max: 1, onnotice: () => {} });
   await sql.unsafe(ddl);
   await sql.end();
   assert.equal((await place.run(["set_lock", "job"])).code, 0);

@@ -44,11 +44,12 @@ async function gone(count: () => Promise<number>): Promise<void> {
 /** Ends the connections to a database; counts them. */
 const CUT = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1";
 const COUNT = "SELECT count(*) AS n FROM pg_stat_activity WHERE datname = $1";
+const COUNT_ALL = "SELECT count(*) AS n FROM pg_stat_activity WHERE backend_type = 'client backend'";
 
 /** Asks PostgreSQL on a connection of its own, which the server may still be giving back. */
 async function askPostgres(url: string, text: string, parameters: string[] = []): Promise<postgres.Row[]> {
   for (let tries = 0;; tries++) {
-    const sql = postgres(url, { max: 1, onnotice: () => {} });
+    const sql = postgres(url, { max_lifetime: null, max: 1, onnotice: () => {} });
     try {
       return await sql.unsafe(text, parameters);
     } catch (error) {
@@ -61,13 +62,15 @@ async function askPostgres(url: string, text: string, parameters: string[] = [])
 }
 
 async function exhaustPostgres(url: string, database: string): Promise<AsyncDisposable> {
-  const sql = postgres(url, { max: CONNECTIONS, onnotice: () => {} });
+  const sql = postgres(url, { max_lifetime: null, max: CONNECTIONS, onnotice: () => {} });
   // Each takes a connection of its own as long as all are busy; those that are refused are what is wanted.
   const fill = () => Promise.allSettled(Array.from({ length: CONNECTIONS }, () => sql`SELECT pg_sleep(0.1)`));
+  const count = async (question: string, ...parameters: string[]) =>
+    Number((await sql.unsafe(question, parameters))[0].n);
   await fill();
   await sql.unsafe(CUT, [database]);
-  await gone(async () => Number((await sql.unsafe(COUNT, [database]))[0].n));
-  await fill();
+  await gone(() => count(COUNT, database));
+  do await fill(); while (await count(COUNT_ALL) < CONNECTIONS); // one that ends is gone before its place is free
   return { [Symbol.asyncDispose]: () => sql.end({ timeout: 1 }) };
 }
 
@@ -138,7 +141,8 @@ async function exhaustMysql(url: string, database: string): Promise<AsyncDisposa
   const query = async (sql: string) => (await connections[0].query(sql))[0] as AnyRow[];
   await cutMysql(query, database);
   await gone(async () => (await query(connectionsTo(database))).length);
-  await fill();
+  const full = async () => Number((await query("SHOW STATUS LIKE 'Threads_connected'"))[0].Value) > CONNECTIONS;
+  do await fill(); while (!await full()); // one that ends is gone before its place is free
   return {
     [Symbol.asyncDispose]: () => {
       for (const connection of connections) connection.destroy();

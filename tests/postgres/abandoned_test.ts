@@ -73,7 +73,7 @@ const WAYS: Record<
     return { backend, [Symbol.asyncDispose]: () => backend[Symbol.asyncDispose]() };
   },
   "a sql instance": async (url, mode, table) => {
-    const sql = postgres(url, { max: 3, onnotice: () => {} });
+    const sql = postgres(url, { max_lifetime: null, max: 3, onnotice: () => {} });
     const backend = await postgresBackend(sql, { mode, table, answerTimeout: 0.5 });
     const close = async () => {
       await backend[Symbol.asyncDispose]();

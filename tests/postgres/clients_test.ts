@@ -49,7 +49,7 @@ async function exercise(backend: Backend, other: Backend): Promise<void> {
 for (const mode of MODES) {
   test(`${mode}: through a "sql" instance of the program's own, which stays open`, async () => {
     const table = freshTable();
-    const sql = postgres(server.url, { max: 2, onnotice: () => {}, transform: postgres.camel });
+    const sql = postgres(server.url, { max_lifetime: null, max: 2, onnotice: () => {}, transform: postgres.camel });
     const backend = await postgresBackend(sql, { mode, table });
     const other = await postgresBackend(sql, { mode, table });
     await exercise(backend, other);

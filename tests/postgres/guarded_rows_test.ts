@@ -9,7 +9,7 @@ const GUARDED = 20;
 test("releases of rows that transactions guard hold up neither renewals nor free names", async () => {
   const table = freshTable();
   await using backend = await connect(server.url, { table });
-  const sql = postgres(server.url, { max: GUARDED, onnotice: () => {} });
+  const sql = postgres(server.url, { max_lifetime: null, max: GUARDED, onnotice: () => {} });
   const lease = await getLock("unrelated", { backend, expires: 3, autoRenew: true });
   const locks = await Promise.all(Array.from({ length: GUARDED }, (_, n) => getLock(`guarded ${n}`, { backend })));
   const done = Promise.withResolvers<void>();

@@ -8,7 +8,7 @@ import process from "node:process";
 import postgres from "postgres";
 
 const [url, table, expires] = process.argv.slice(2);
-const sql = postgres(url, { max: 1 });
+const sql = postgres(url, { max_lifetime: null, max: 1 });
 const backend = await connect(url, { table });
 const lock = await getLock("ledger", { backend, expires: Number(expires) });
 console.log(JSON.stringify("held"));

@@ -24,7 +24,7 @@ const ONE_ONLY = /cannot insert multiple commands into a prepared statement/;
 
 test("a second statement is refused by the server on every way to it", async () => {
   const source = await sourceOf(parseUrl(server.url).address.driver);
-  const sql = postgres(server.url, { max: 1, onnotice: () => {} });
+  const sql = postgres(server.url, { max_lifetime: null, max: 1, onnotice: () => {} });
   const clients: Client[] = [new Pool(source, 1), new Borrowed(sql as unknown as Instance)];
   for (const client of clients) {
     for (const prepare of [false, true]) {
@@ -85,7 +85,7 @@ async function listening(port: number): Promise<{ port: number; types: Set<strin
 test("no verb of any mode is sent in the simple protocol", async () => {
   await using relay = await listening(server.port);
   const url = `postgres://postgres@127.0.0.1:${relay.port}/postgres`;
-  const sql = postgres(url, { max: 2, fetch_types: false, onnotice: () => {} });
+  const sql = postgres(url, { max_lifetime: null, max: 2, fetch_types: false, onnotice: () => {} });
   for (const mode of ["lease", "hybrid", "session"] as Mode[]) {
     for (const target of [url, sql]) {
       const table = freshTable();

@@ -68,7 +68,13 @@ test("behind a pooler, where nothing is prepared, each verb is one round trip", 
 
 test("whatever a name holds is kept as it is, also where strings are read in the old way", async () => {
   const connection = { standard_conforming_strings: "off", backslash_quote: "on", escape_string_warning: "off" };
-  const sql = postgres(server.url, { prepare: false, max: 1, connection: connection as object, onnotice: () => {} });
+  const sql = postgres(server.url, {
+    max_lifetime: null,
+    prepare: false,
+    max: 1,
+    connection: connection as object,
+    onnotice: () => {},
+  });
   const backend = await postgresBackend(sql, { table: freshTable() });
   const names = [
     "'",

@@ -100,7 +100,7 @@ for (
   })
 ) {
   test(`lease: a "sql" of postgres.js with transform ${name}`, async () => {
-    const sql = postgres(server.url, { max: 2, onnotice: () => {}, transform: transform as never });
+    const sql = postgres(server.url, { max_lifetime: null, max: 2, onnotice: () => {}, transform: transform as never });
     const table = freshTable();
     await everyAnswer(() => postgresBackend(sql, { table }));
     await sql.end();

@@ -11,7 +11,7 @@ export const server: PostgresServer = await PostgresServer.start();
 
 /** A client of the superuser, closed on disposal. */
 export function administrator(url: string = server.url): postgres.Sql & AsyncDisposable {
-  const sql = postgres(url, { onnotice: () => {}, max: 3 });
+  const sql = postgres(url, { max_lifetime: null, onnotice: () => {}, max: 3 });
   return Object.assign(sql, { [Symbol.asyncDispose]: () => sql.end({ timeout: 1 }) });
 }
 

@@ -122,7 +122,7 @@ const WAYS: Record<
     return { backend, [Symbol.asyncDispose]: () => backend[Symbol.asyncDispose]() };
   },
   async "a sql of postgres.js"(url, table) {
-    const sql = postgres(url, { max: 2, fetch_types: false, onnotice: () => {} }); // the driver does not catch errors of its own
+    const sql = postgres(url, { max_lifetime: null, max: 2, fetch_types: false, onnotice: () => {} }); // the driver does not catch errors of its own
     const backend = await postgresBackend(sql, { table }).catch(async (error) => {
       await sql.end();
       throw error;

@@ -191,7 +191,7 @@ export class PostgresServer implements AsyncDisposable {
   /** Makes an empty database of its own for a test, and answers its address. */
   async createDatabase(name: string): Promise<string> {
     const { default: postgres } = await import("postgres");
-    const sql = postgres(this.url, { max: 1, onnotice: () => {} });
+    const sql = postgres(this.url, { max_lifetime: null, max: 1, onnotice: () => {} });
     try {
       await sql.unsafe(`CREATE DATABASE "${name}"`);
     } finally {
