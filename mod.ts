@@ -19,9 +19,14 @@
 export type * from "./core/backend.ts";
 export { connect, type ConnectOptions, describeTarget, schemaOf, setDefaultBackend } from "./core/connect.ts";
 export * from "./core/errors.ts";
-export type { Grant } from "./core/holding.ts";
-export { Lock } from "./core/lock.ts";
-export { LockMgr, type LockMgrLockOptions, type LockMgrOptions, type LockMgrRenewOptions } from "./core/lock_mgr.ts";
+export type { Grant } from "./core/lock/held_lock.ts";
+export { Lock } from "./core/lock/lock.ts";
+export {
+  LockMgr,
+  type LockMgrLockOptions,
+  type LockMgrOptions,
+  type LockMgrRenewOptions,
+} from "./core/verbs/lock_mgr.ts";
 export type {
   BackendOptions,
   HolderOptions,
@@ -29,10 +34,10 @@ export type {
   LockOptions,
   RenewOptions,
   SetLockOptions,
-} from "./core/options.ts";
-export { LockRecord } from "./core/record.ts";
-export type { LockSetCounts, LockSetResult, LockSetStatus } from "./core/set_lock.ts";
-export type { BackendSettings } from "./core/settings.ts";
+} from "./core/options/options.ts";
+export { LockRecord } from "./core/lock/lock_record.ts";
+export type { LockSetCounts, LockSetResult, LockSetStatus } from "./core/verbs/set_lock.ts";
+export type { BackendSettings } from "./core/options/settings.ts";
 export {
   cleanLocks,
   closeLocks,
@@ -45,5 +50,5 @@ export {
   tryLock,
   unlock,
   withLock,
-} from "./core/verbs.ts";
-export type { LockBody } from "./core/with_lock.ts";
+} from "./core/verbs/verbs.ts";
+export type { LockBody } from "./core/verbs/with_lock.ts";

@@ -6,7 +6,7 @@
  */
 import { createConnection } from "mysql2/promise";
 import postgres from "postgres";
-import { openDatabase } from "../backends/sqlite/driver.ts";
+import { openDatabase } from "../backends/sqlite/connection/driver.ts";
 import type { Contestant, Release } from "./contestants.ts";
 import { type Engine, labels, type Places } from "./places.ts";
 

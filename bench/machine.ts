@@ -7,7 +7,7 @@ import { createConnection } from "mysql2/promise";
 import { readFile } from "node:fs/promises";
 import { availableParallelism, cpus, release, totalmem, type } from "node:os";
 import postgres from "postgres";
-import { openDatabase } from "../backends/sqlite/driver.ts";
+import { openDatabase } from "../backends/sqlite/connection/driver.ts";
 import { programOf, versionOf } from "../tests/runtimes/installing.ts";
 import { runtimes } from "../tests/runtimes/runtimes.ts";
 import { labels, type Places } from "./places.ts";

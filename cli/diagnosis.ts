@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { type Backend, BackendError, type Finding, getLock, listLocks, UnsupportedError } from "../mod.ts";
+import { type Backend, BackendError, type Diagnostic, getLock, listLocks, UnsupportedError } from "../mod.ts";
 import { isTableMissing, suspicionOf } from "./advice.ts";
 import type { OpenOptions } from "./command.ts";
 import { counted } from "./formats/text.ts";
@@ -21,7 +21,7 @@ export type Open = (options: OpenOptions) => Promise<Backend>;
 const messageOf = (error: unknown) => error instanceof Error ? error.message : String(error);
 
 /** Examines the database: each finding as it is made. */
-export async function* diagnose(open: Open, signal: AbortSignal): AsyncGenerator<Finding> {
+export async function* diagnose(open: Open, signal: AbortSignal): AsyncGenerator<Diagnostic> {
   let backend: Backend;
   try {
     backend = await open({ migrate: false });
@@ -46,13 +46,13 @@ export async function* diagnose(open: Open, signal: AbortSignal): AsyncGenerator
 }
 
 /** A server that answers and has no table yet: some engines look for it as they connect. */
-function notThereYet(error: unknown): Finding | undefined {
+function notThereYet(error: unknown): Diagnostic | undefined {
   if (!(error instanceof BackendError) || !isTableMissing(error)) return;
   const detail = "the database answers, and the table is not there yet: the first use creates it";
   return { what: "table", state: "note", detail, advice: '"lockmgr schema" prints the statements that do' };
 }
 
-function unreachable(error: unknown): Finding {
+function unreachable(error: unknown): Diagnostic {
   const advice = error instanceof UnsupportedError
     ? "Use --mode lease: it needs nothing but a table"
     : error instanceof BackendError
@@ -62,16 +62,16 @@ function unreachable(error: unknown): Finding {
 }
 
 /** What the engine says of itself; one that says nothing is looked at from outside. */
-async function examined(backend: Backend): Promise<readonly Finding[]> {
+async function examined(backend: Backend): Promise<readonly Diagnostic[]> {
   try {
-    return await backend.examine?.() ?? [];
+    return await backend.diagnose?.() ?? [];
   } catch (error) {
     return [{ what: "settings", state: "problem", detail: messageOf(error) }];
   }
 }
 
 /** Whether the other modes are to be had, and why not. */
-async function* otherModes(mode: string, open: Open): AsyncGenerator<Finding> {
+async function* otherModes(mode: string, open: Open): AsyncGenerator<Diagnostic> {
   for (const other of ["lease", "session", "hybrid"].filter((each) => each !== mode)) {
     const what = `mode ${other}`;
     try {
@@ -84,7 +84,7 @@ async function* otherModes(mode: string, open: Open): AsyncGenerator<Finding> {
 }
 
 /** What is held at the moment. */
-async function* held(backend: Backend): AsyncGenerator<Finding> {
+async function* held(backend: Backend): AsyncGenerator<Diagnostic> {
   if (backend.mode === "session") return;
   try {
     const records = await listLocks({ backend, includeExpired: true });
@@ -99,7 +99,7 @@ async function* held(backend: Backend): AsyncGenerator<Finding> {
 }
 
 /** Takes and releases a lock, and compares clocks on the way. */
-async function* probed(backend: Backend, signal: AbortSignal): AsyncGenerator<Finding> {
+async function* probed(backend: Backend, signal: AbortSignal): AsyncGenerator<Diagnostic> {
   const startedAt = performance.now();
   const clock = Date.now();
   try {
@@ -129,7 +129,7 @@ function milliseconds(time: number): string {
 }
 
 /** Locks go by the server's clock alone; people compare it with their own. */
-function skewed(skew: number, roundTrip: number): Finding {
+function skewed(skew: number, roundTrip: number): Diagnostic {
   const what = "clocks";
   if (Math.abs(skew) <= Math.max(SKEW, roundTrip)) {
     return { what, state: "ok", detail: `this host's and the server's agree within ${counted(1, "second")}` };

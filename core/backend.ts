@@ -14,9 +14,9 @@
  * @module
  */
 
-import type { Finding, Observation } from "./observing.ts";
+import type { Diagnostic, LockActivity } from "./observing.ts";
 
-export type { Finding, Observation, Peer } from "./observing.ts";
+export type { Diagnostic, LockActivity, ServerConnection } from "./observing.ts";
 
 /**
  * How locks are kept.
@@ -145,11 +145,11 @@ export interface AcquireRequest {
  *
  * @example
  * ```ts
- * import { type Lifeline } from "@lockmgr/lockmgr";
+ * import { type SessionHandle } from "@lockmgr/lockmgr";
  * import assert from "node:assert/strict";
  *
  * const listeners = new Set<() => void>();
- * const lifeline: Lifeline = {
+ * const lifeline: SessionHandle = {
  *   ended: undefined,
  *   onEnd(listener) {
  *     listeners.add(listener);
@@ -161,7 +161,7 @@ export interface AcquireRequest {
  * assert.equal(listeners.size, 0);
  * ```
  */
-export interface Lifeline {
+export interface SessionHandle {
   /** Why it ended; `undefined` while it lives. */
   readonly ended: Error | undefined;
   /** The same as a clause, for the error that says that a lock is lost. @default "the session that kept it has ended" */
@@ -186,7 +186,7 @@ export interface Lifeline {
  * ```
  */
 export type AcquireAnswer =
-  | { readonly granted: true; readonly row: LockRow; readonly lifeline?: Lifeline }
+  | { readonly granted: true; readonly row: LockRow; readonly lifeline?: SessionHandle }
   | { readonly granted: false; readonly holder: LockRow | undefined };
 
 /**
@@ -194,15 +194,15 @@ export type AcquireAnswer =
  *
  * @example
  * ```ts
- * import { type Claim, connect } from "@lockmgr/lockmgr";
+ * import { type OwnedLock, connect } from "@lockmgr/lockmgr";
  * import assert from "node:assert/strict";
  *
  * await using backend = await connect("sqlite::memory:");
- * const claim: Claim = { name: "jobs", owner: "an owner that was never granted anything" };
+ * const claim: OwnedLock = { name: "jobs", owner: "an owner that was never granted anything" };
  * assert.deepEqual(await backend.release([claim]), [false]);
  * ```
  */
-export interface Claim {
+export interface OwnedLock {
   /** The name held. */
   readonly name: string;
   /** The owner given when it was acquired. */
@@ -214,16 +214,16 @@ export interface Claim {
  *
  * @example
  * ```ts
- * import { connect, getLock, type Target } from "@lockmgr/lockmgr";
+ * import { connect, getLock, type LockRef } from "@lockmgr/lockmgr";
  * import assert from "node:assert/strict";
  *
  * await using backend = await connect("sqlite::memory:");
  * await getLock("jobs", { backend });
- * const target: Target = { name: "jobs", owner: null }; // whoever's it is
+ * const target: LockRef = { name: "jobs", owner: null }; // whoever's it is
  * assert.deepEqual(await backend.release([target]), [true]);
  * ```
  */
-export interface Target {
+export interface LockRef {
   /** The name meant. */
   readonly name: string;
   /** The owner of the acquisition meant; `null` means whoever holds the name. */
@@ -245,7 +245,7 @@ export interface Target {
  * assert.equal(row!.lockedUntil! - row!.createdAt, 90e6); // microseconds
  * ```
  */
-export interface RenewRequest extends Target {
+export interface RenewRequest extends LockRef {
   /** What `add` counts from: the server's present time, the row's present expiry, or a fixed time in microseconds. */
   readonly from: "now" | "expiry" | number;
   /** Microseconds to add; `null` makes the lock never expire. */
@@ -306,7 +306,7 @@ export interface Backend extends AsyncDisposable {
   /** Extends each lock that is still live; `undefined` for one that is gone. */
   renew(requests: readonly RenewRequest[]): Promise<(LockRow | undefined)[]>;
   /** Frees each lock that is still live; `false` for one that was gone. */
-  release(targets: readonly Target[]): Promise<boolean[]>;
+  release(targets: readonly LockRef[]): Promise<boolean[]>;
   /** What is held, ordered by name. Never changes anything. */
   list(filter: ListFilter): Promise<LockRow[]>;
   /** Clears away expired locks, or all of them; answers how many. */
@@ -317,14 +317,14 @@ export interface Backend extends AsyncDisposable {
    */
   watch?(name: string, wake: () => void): Promise<Disposable>;
   /** Whether this very acquisition is still live, where reading the list cannot tell. */
-  verify?(claim: Claim): Promise<boolean>;
+  verify?(claim: OwnedLock): Promise<boolean>;
   /**
    * One statement on the caller's own open transaction: `true` when this acquisition is live, and then it cannot
    * change hands until that transaction ends.
    */
-  guard?(claim: Claim, client: unknown): Promise<boolean>;
+  guard?(claim: OwnedLock, client: unknown): Promise<boolean>;
   /** Tells of names, in their order, whose connections hold them and wait for them. Changes nothing. */
-  observe?(names: readonly string[]): Promise<readonly Observation[]>;
+  observe?(names: readonly string[]): Promise<readonly LockActivity[]>;
   /** Looks at what the server and its settings mean for locks: version, replica, cluster, pooler, privileges. Changes nothing. */
-  examine?(): Promise<readonly Finding[]>;
+  diagnose?(): Promise<readonly Diagnostic[]>;
 }

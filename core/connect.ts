@@ -1,8 +1,8 @@
 import type { Backend } from "./backend.ts";
-import { atWork } from "./loading.ts";
-import type { BackendOptions } from "./options.ts";
-import { environment } from "./runtime.ts";
-import type { BackendSettings } from "./settings.ts";
+import { atWork } from "./verbs/loading.ts";
+import type { BackendOptions } from "./options/options.ts";
+import { environment } from "./util/runtime.ts";
+import type { BackendSettings } from "./options/settings.ts";
 
 /**
  * Options of `connect`: the settings that all engines share, and besides those of the engine at hand, such as

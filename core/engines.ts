@@ -5,7 +5,7 @@
  */
 import type { Backend } from "./backend.ts";
 import type { ConnectOptions } from "./connect.ts";
-import { load } from "./loading.ts";
+import { load } from "./verbs/loading.ts";
 
 /** What an engine can do before there is a backend. */
 export interface Engine {
@@ -42,6 +42,6 @@ export function schemes(): readonly string[] {
  */
 export async function engineFor(scheme: string): Promise<Engine> {
   const name = ENGINES[scheme];
-  if (!offered.has(name)) await load(`../backends/${name}/mod`, name);
+  if (!offered.has(name)) await load(`../../backends/${name}/mod`, name);
   return offered.get(name)!;
 }

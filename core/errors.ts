@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { LockRecord } from "./record.ts";
+import type { LockRecord } from "./lock/lock_record.ts";
 
 /** Marks errors, also those that another copy of this package has made. */
 const LOCK_ERROR = Symbol.for("@lockmgr/lockmgr/LockError");

@@ -9,15 +9,15 @@
  *
  * @example
  * ```ts
- * import { connect, type Finding } from "@lockmgr/lockmgr";
+ * import { connect, type Diagnostic } from "@lockmgr/lockmgr";
  * import assert from "node:assert/strict";
  *
  * await using backend = await connect("sqlite::memory:");
- * const findings: readonly Finding[] = await backend.examine?.() ?? [];
+ * const findings: readonly Diagnostic[] = await backend.diagnose?.() ?? [];
  * assert(findings.every(({ state }) => state !== "problem"));
  * ```
  */
-export interface Finding {
+export interface Diagnostic {
   /** What was looked at, in a word or two. */
   readonly what: string;
   /** Whether it is well, worth knowing, worth a change, or in the way. */
@@ -33,7 +33,7 @@ export interface Finding {
  *
  * @example
  * ```ts
- * import { connect, getLock, type Peer } from "@lockmgr/lockmgr";
+ * import { connect, getLock, type ServerConnection } from "@lockmgr/lockmgr";
  * import process from "node:process";
  *
  * const url = process.env.LOCKMGR_URL;
@@ -41,12 +41,12 @@ export interface Finding {
  *   await using backend = await connect(url, { mode: "hybrid" });
  *   await using lock = await getLock("jobs", { backend });
  *   const [{ holders: [holder] }] = await backend.observe!([lock.name]);
- *   const { session, client = "an unknown address" }: Peer = holder;
+ *   const { session, client = "an unknown address" }: ServerConnection = holder;
  *   console.log(`session ${session} from ${client}`);
  * }
  * ```
  */
-export interface Peer {
+export interface ServerConnection {
   /** The server's process or connection id. */
   readonly session: string;
   /** Where its client is: an address, or `"local"` for a socket of the server's own machine. Absent where the server does not tell. */
@@ -60,25 +60,25 @@ export interface Peer {
  *
  * @example
  * ```ts
- * import { connect, getLock, type Observation } from "@lockmgr/lockmgr";
+ * import { connect, getLock, type LockActivity } from "@lockmgr/lockmgr";
  * import process from "node:process";
  *
  * const url = process.env.LOCKMGR_URL;
  * if (url?.startsWith("postgres:")) {
  *   await using backend = await connect(url);
- *   const [{ waiters = [] }]: readonly Observation[] = await backend.observe!(["jobs"]);
+ *   const [{ waiters = [] }]: readonly LockActivity[] = await backend.observe!(["jobs"]);
  *   console.log(`${waiters.length} processes wait`);
  * }
  * ```
  */
-export interface Observation {
+export interface LockActivity {
   /** The name. */
   readonly name: string;
   /** The connections that the lock rides on: none for a lease, several for one that is shared. */
-  readonly holders: readonly Peer[];
+  readonly holders: readonly ServerConnection[];
   /**
    * The connections that wait for it, one for each process. Absent where the server knows nothing of waiters; those who
    * ask it now and then, as through a pooler, are never among them.
    */
-  readonly waiters?: readonly Peer[];
+  readonly waiters?: readonly ServerConnection[];
 }

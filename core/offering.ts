@@ -4,8 +4,8 @@
  * @module
  */
 import { type Engine, offered } from "./engines.ts";
-import { bring } from "./loading.ts";
-import * as work from "./work.ts";
+import { bring } from "./verbs/loading.ts";
+import * as work from "./verbs/work.ts";
 
 /**
  * Called by the module of an engine: `connect` then finds it, and the verbs what does their work, without loading

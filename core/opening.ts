@@ -7,9 +7,9 @@ import type { Backend } from "./backend.ts";
 import type { ConnectOptions } from "./connect.ts";
 import { engineFor } from "./engines.ts";
 import { BackendError } from "./errors.ts";
-import { builtin, environment, stateDirectory } from "./runtime.ts";
-import { inSchema, resolveSettings } from "./settings.ts";
-import { describe, parseTarget } from "./target.ts";
+import { builtin, environment, stateDirectory } from "./util/runtime.ts";
+import { inSchema, resolveSettings } from "./options/settings.ts";
+import { describe, parseTarget } from "./options/target.ts";
 
 /** The value of `LOCKMGR_URL` that forbids the default file. */
 const REQUIRED = /^required$/i;

@@ -1,12 +1,12 @@
 import type { Backend } from "../../core/backend.ts";
 import { offerEngine } from "../../core/offering.ts";
-import { Connector, rememberConnector } from "./connector.ts";
-import type { MysqlPool } from "./driver.ts";
-import { RowBackend } from "./row_backend.ts";
+import { Connector, rememberConnector } from "./connection/connector.ts";
+import type { MysqlPool } from "./connection/driver.ts";
+import { RowBackend } from "./rows/row_backend.ts";
 import { schema } from "./schema.ts";
-import { SessionBackend } from "./session_backend.ts";
-import { Sessions } from "./sessions.ts";
-import { type MysqlOptions, resolveTarget } from "./target.ts";
+import { SessionBackend } from "./session/session_backend.ts";
+import { Sessions } from "./session/liveness.ts";
+import { type MysqlOptions, resolveTarget } from "./options.ts";
 
 /**
  * Keeps locks in a MySQL or MariaDB database.

@@ -17,9 +17,9 @@
  * @module
  */
 export { mysqlBackend } from "./backend.ts";
-export { HeldTableLock } from "./held_table_lock.ts";
-export { TableLock, type TableLockOptions } from "./table_lock.ts";
-export { UserLock } from "./user_lock.ts";
-export type { UserLockOptions } from "./user_lock_options.ts";
-export type { MysqlConnection, MysqlPool } from "./driver.ts";
-export type { MysqlOptions } from "./target.ts";
+export { HeldTableLock } from "./native/held_table_lock.ts";
+export { TableLock, type TableLockOptions } from "./native/table_lock.ts";
+export { UserLock } from "./native/user_lock.ts";
+export type { UserLockOptions } from "./native/user_lock_options.ts";
+export type { MysqlConnection, MysqlPool } from "./connection/driver.ts";
+export type { MysqlOptions } from "./options.ts";

@@ -4,7 +4,7 @@
  * @module
  */
 import { BackendError } from "../../core/errors.ts";
-import { bytes, EVERY_ROW, quoted } from "./sql.ts";
+import { bytes, EVERY_ROW, quoted } from "./connection/sql.ts";
 
 /** Columns that the statements use. */
 const COLUMNS = [

@@ -1,26 +1,33 @@
 import type { Backend } from "../../core/backend.ts";
-import { concealerFor } from "../../core/conceal.ts";
+import { concealerFor } from "../../core/util/conceal.ts";
 import { BackendError, UnsupportedError } from "../../core/errors.ts";
 import { offerEngine } from "../../core/offering.ts";
-import { inSchema } from "../../core/settings.ts";
-import { AbandonedConnections } from "./abandoned.ts";
-import { registerSource } from "./advisory_sessions.ts";
-import { announcingForRows } from "./announcing.ts";
-import { Borrowed, type Client, Executing, Pool } from "./client.ts";
-import { isInstance, isSql, type PostgresExecutor, type PostgresSql, type Source, sourceOf } from "./driver.ts";
-import { examine } from "./examine.ts";
-import { Liveness } from "./liveness.ts";
+import { inSchema } from "../../core/options/settings.ts";
+import { AbandonedConnections } from "./connection/abandoned.ts";
+import { registerSource } from "./advisory/sessions.ts";
+import { announcingForRows } from "./wakeup/registration.ts";
+import { Borrowed, type Client, Executing, Pool } from "./connection/client.ts";
+import {
+  isInstance,
+  isSql,
+  type PostgresExecutor,
+  type PostgresSql,
+  type Source,
+  sourceOf,
+} from "./connection/driver.ts";
+import { diagnose } from "./diagnose.ts";
+import { Liveness } from "./session/liveness.ts";
 import { parseUrl, type PostgresOptions, type ResolvedOptions, resolveOptions } from "./options.ts";
-import { schemaIn } from "./parameters.ts";
-import { canListen, requireSessions } from "./pooling.ts";
-import { RenewalClient } from "./renewal_client.ts";
-import { RowsBackend } from "./rows_backend.ts";
+import { schemaIn } from "./url_parameters.ts";
+import { canListen, requireSessions } from "./connection/pooler.ts";
+import { RenewalClient } from "./connection/renewal_client.ts";
+import { RowsBackend } from "./rows/row_backend.ts";
 import { namespaceOf, schema } from "./schema.ts";
-import { meet } from "./server.ts";
-import { SessionBackend } from "./session_backend.ts";
-import { type Statements, statementsFor } from "./statements.ts";
-import { type Look, pauseOf, Watching } from "./watching.ts";
-import { observe } from "./witnesses.ts";
+import { meet } from "./connection/server.ts";
+import { SessionBackend } from "./session/session_backend.ts";
+import { type Statements, statementsFor } from "./rows/statements.ts";
+import { type Look, pauseOf, Watching } from "./wakeup/waiters.ts";
+import { observe } from "./rows/lock_activity.ts";
 
 /** A client, and where connections of our own come from if they may be made. */
 interface Reach {
@@ -157,7 +164,7 @@ function rowsBackend(
     ...(source ? { watching: new Watching(source, options.sessionTimeout, announcing, look) } : {}),
     ...(liveness ? { vouch: () => liveness.voucher() } : {}),
     observe: (names) => observe(client, table, "row", names),
-    examine: () => examine(client, table),
+    diagnose: () => diagnose(client, table),
     restore: async () => void await meet(client, table, "table", options.migrate),
     close: async () => await liveness?.close(),
   });

@@ -17,8 +17,8 @@
  *
  * @module
  */
-export type { AdvisoryHash, AdvisoryId, AdvisoryKey } from "./advisory_key.ts";
-export { AdvisoryLock, advisoryLock, type AdvisoryLockOptions } from "./advisory_lock.ts";
+export type { AdvisoryHash, AdvisoryId, AdvisoryKey } from "./advisory/key.ts";
+export { AdvisoryLock, advisoryLock, type AdvisoryLockOptions } from "./advisory/advisory_lock.ts";
 export { postgresBackend } from "./backend.ts";
-export type { PostgresExecutor, PostgresSql, PostgresTransaction } from "./driver.ts";
+export type { PostgresExecutor, PostgresSql, PostgresTransaction } from "./connection/driver.ts";
 export type { PostgresOptions } from "./options.ts";

@@ -3,11 +3,11 @@
  *
  * @module
  */
-import { type BackendSettings, refuseUnknown, resolveSettings } from "../../core/settings.ts";
-import { parseTargetOf, type ServerTarget } from "../../core/target.ts";
-import { DEFAULT_ANSWER_TIMEOUT } from "./client.ts";
-import type { DriverOptions } from "./driver.ts";
-import { type Address, addressOf } from "./parameters.ts";
+import { type BackendSettings, refuseUnknown, resolveSettings } from "../../core/options/settings.ts";
+import { parseTargetOf, type ServerTarget } from "../../core/options/target.ts";
+import { DEFAULT_ANSWER_TIMEOUT } from "./connection/client.ts";
+import type { DriverOptions } from "./connection/driver.ts";
+import { type Address, addressOf } from "./url_parameters.ts";
 
 /**
  * How a PostgreSQL backend is set up.

@@ -4,7 +4,7 @@
  * @module
  */
 import { BackendError, LockError, UnsupportedError } from "../../core/errors.ts";
-import { findObstacle } from "./access.ts";
+import { findObstacle } from "./connection/access.ts";
 
 /**
  * Primary result codes (https://sqlite.org/rescode.html) that are told apart, with their name, a word of their sentence,

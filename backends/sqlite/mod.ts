@@ -16,6 +16,6 @@
  *
  * @module
  */
-export type { SqliteDatabase, SqliteStatement } from "./driver.ts";
-export { sqliteBackend } from "./opening.ts";
-export type { SqliteOptions } from "./target.ts";
+export type { SqliteDatabase, SqliteStatement } from "./connection/driver.ts";
+export { sqliteBackend } from "./backend.ts";
+export type { SqliteOptions } from "./options.ts";

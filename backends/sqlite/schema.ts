@@ -4,7 +4,7 @@
  * @module
  */
 import { BackendError } from "../../core/errors.ts";
-import type { SqliteStatement } from "./driver.ts";
+import type { SqliteStatement } from "./connection/driver.ts";
 
 /** Columns that the statements use, the name first. */
 export const COLUMNS = [

@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { batched } from "../../core/batching.ts";
+import { backendState } from "../../core/wait/backend_state.ts";
 import { type Backend, getLock, type Mode, tryLock } from "../../mod.ts";
 import {
   closeAll,
@@ -39,7 +39,7 @@ type Work = (caller: number) => unknown;
 
 /** The pair through what joins callers, and nothing else of the core. */
 async function joinedPair(backend: Backend, name: string): Promise<void> {
-  const { acquire, release } = batched(backend);
+  const { acquire, release } = backendState(backend);
   const owner = crypto.randomUUID();
   const duration = backend.mode === "session" ? null : 600e6; // µs, the library's default
   await acquire.ask({

@@ -5,7 +5,7 @@
  */
 import { createConnection } from "mysql2/promise";
 import postgres from "postgres";
-import { openDatabase } from "../../backends/sqlite/driver.ts";
+import { openDatabase } from "../../backends/sqlite/connection/driver.ts";
 import { type Backend, getLock, listLocks } from "../../mod.ts";
 import { open } from "../contestants.ts";
 import { type Engine, engines, enginesOf, labels, type Places } from "../places.ts";

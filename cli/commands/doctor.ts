@@ -1,4 +1,4 @@
-import type { Finding } from "../../mod.ts";
+import type { Diagnostic } from "../../mod.ts";
 import type { CommandSpec } from "../command.ts";
 import { diagnose } from "../diagnosis.ts";
 import { EXIT } from "../exit_codes.ts";
@@ -8,7 +8,7 @@ import { targetInWords, targetOf } from "../opening.ts";
 import { redactor } from "../secrets.ts";
 
 /** A finding, and beneath it what to do. */
-function lineOf({ what, state, detail, advice }: Finding, paint: Paint): string {
+function lineOf({ what, state, detail, advice }: Diagnostic, paint: Paint): string {
   const colour = { ok: paint.good, note: paint.faint, warning: paint.warning, problem: paint.bad }[state];
   const line = `${colour(state.padEnd(8))} ${what.padEnd(14)} ${visible(detail)}`;
   return advice === undefined ? line : `${line}\n${" ".repeat(24)}${visible(advice)}`;
@@ -17,7 +17,7 @@ function lineOf({ what, state, detail, advice }: Finding, paint: Paint): string 
 /** `doctor`: looks for what is wrong. */
 export const doctor: CommandSpec = {
   name: "doctor",
-  summary: "examine the database, and say what to do about what is wrong",
+  summary: "diagnose the database, and say what to do about what is wrong",
   description: `Can it be reached, which version and which modes does it have, is the table there
 and right, can a lock be taken and released, do the clocks agree. Creates no table;
 takes a lock named "lockmgr:doctor" for a moment if the table is there. Exit code 1
@@ -30,7 +30,7 @@ when there is a problem.`,
   define: (command) => command,
   async run({ open, output, global, stopping }) {
     const redact = redactor([targetOf(global)]);
-    const findings: Finding[] = [{ what: "target", state: "ok", detail: redact(await targetInWords(global)) }];
+    const findings: Diagnostic[] = [{ what: "target", state: "ok", detail: redact(await targetInWords(global)) }];
     for await (const finding of diagnose(open, stopping.signal)) {
       stopping.signal.throwIfAborted(); // not a problem of the database
       findings.push({ ...finding, detail: redact(finding.detail) });

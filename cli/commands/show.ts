@@ -1,4 +1,4 @@
-import { type Backend, BackendError, isLocked, type Observation } from "../../mod.ts";
+import { type Backend, BackendError, isLocked, type LockActivity } from "../../mod.ts";
 import type { CommandSpec } from "../command.ts";
 import { EXIT } from "../exit_codes.ts";
 import { details } from "../formats/details.ts";
@@ -6,7 +6,7 @@ import { find } from "../looking.ts";
 import type { Output } from "../output.ts";
 
 /** Who holds and who waits, where the server tells; what else is known shall show although it does not. */
-async function observed(backend: Backend, name: string, output: Output): Promise<Observation | undefined> {
+async function observed(backend: Backend, name: string, output: Output): Promise<LockActivity | undefined> {
   try {
     return (await backend.observe?.([name]))?.[0];
   } catch (error) {
@@ -36,7 +36,7 @@ addresses of the holder and of those who wait. One that is free is no failure;
 };
 
 /** What the server knows, as it stands in the document: nothing where it does not. */
-function rest(seen: Observation | undefined): Partial<Omit<Observation, "name">> {
+function rest(seen: LockActivity | undefined): Partial<Omit<LockActivity, "name">> {
   if (seen === undefined) return {};
   const { name: _name, ...known } = seen;
   return known;

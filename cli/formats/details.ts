@@ -1,4 +1,4 @@
-import type { LockRecord, Observation, Peer } from "../../mod.ts";
+import type { LockActivity, LockRecord, ServerConnection } from "../../mod.ts";
 import { expiryOf } from "./record.ts";
 import { duration, toJson, visible } from "./text.ts";
 
@@ -11,7 +11,7 @@ export interface Known {
   /** The lock, where there is a row. */
   readonly record?: LockRecord;
   /** Who holds it and who waits, where the server tells. */
-  readonly seen?: Observation;
+  readonly seen?: LockActivity;
 }
 
 /** Longest list of those who wait. */
@@ -24,7 +24,7 @@ function since(record: LockRecord, time: Date): string {
 }
 
 /** A connection in a few words. */
-export function peerOf({ session, client, program }: Peer): string {
+export function peerOf({ session, client, program }: ServerConnection): string {
   const where = client === undefined ? "" : ` at ${client === "local" ? "the server's own host" : visible(client)}`;
   return `${visible(session)}${where}${program === undefined ? "" : ` (${visible(program)})`}`;
 }
@@ -47,7 +47,7 @@ function linesOfHolders({ record, seen }: Known): [string, string][] {
   return record?.session ? [["Session", visible(record.session)]] : [];
 }
 
-function linesOfWaiters(waiters: readonly Peer[]): [string, string][] {
+function linesOfWaiters(waiters: readonly ServerConnection[]): [string, string][] {
   const lines = waiters.slice(0, MOST_WAITERS).map((peer) => `session ${peerOf(peer)}`);
   if (waiters.length > lines.length) lines.push(`and ${waiters.length - lines.length} more`);
   return lines.map((line, index) => [index === 0 ? "Waiting" : "", line]);

@@ -1,4 +1,4 @@
-import type { LockRecord, Observation } from "../../mod.ts";
+import type { LockActivity, LockRecord } from "../../mod.ts";
 import { peerOf } from "./details.ts";
 import type { Paint } from "./paint.ts";
 import { counted, duration, fitted, visible } from "./text.ts";
@@ -8,7 +8,7 @@ export interface Look {
   /** What is held. */
   readonly records: readonly LockRecord[];
   /** By name, whose connections hold it and wait for it, where the server tells. */
-  readonly seen?: ReadonlyMap<string, Observation>;
+  readonly seen?: ReadonlyMap<string, LockActivity>;
   /** What the server would not tell. */
   readonly trouble?: string;
 }

@@ -177,7 +177,7 @@ faultTest(
 
 faultTest(
   "the signal aborts at the local deadline when the database does not answer",
-  async ({ backend, faults, letGo }) => {
+  async ({ backend, faults, unref }) => {
     const lock = await getLock("a", { backend, expires: 0.4, autoRenew: true });
     faults.renew.push(...Array(20).fill("hang"));
     // Two timers instead of a clock: where the machine stands still both are late, and still in this order.
@@ -185,7 +185,7 @@ faultTest(
     const tooLate = new Promise((resolve) => late = setTimeout(resolve, 400 + 250, "told too late"));
     assert(await Promise.race([aborted(lock.signal), tooLate]) instanceof LockLost);
     clearTimeout(late!);
-    letGo();
+    unref();
     assert.equal(lock.held, false);
     assert.equal(await lock.verify(), false);
   },
@@ -210,7 +210,7 @@ faultTest("a waiter lives through errors that pass", async ({ backend, faults })
   assert((await waiter).held);
 });
 
-faultTest("a wait that is over ends although the database is silent", async ({ backend, faults, letGo }) => {
+faultTest("a wait that is over ends although the database is silent", async ({ backend, faults, unref }) => {
   const holder = await getLock("a", { backend });
   faults.acquire.push("hang", "hang", "hang");
   const startedAt = performance.now();
@@ -221,7 +221,7 @@ faultTest("a wait that is over ends although the database is silent", async ({ b
   assert(errors[0] instanceof BackendError && errors[0].retryable, String(errors[0])); // nobody said that it was busy
   await holder.unlock();
   faults.acquire.length = 0;
-  letGo();
+  unref();
   assert((await getLock("a", { backend, wait: 5 })).held);
 });
 

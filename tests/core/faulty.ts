@@ -16,7 +16,7 @@ export interface Faulty {
   /** How many requests of a verb were made. */
   readonly asked: Record<Verb, number>;
   /** Lets every request that hangs fail. */
-  letGo(): void;
+  unref(): void;
 }
 
 /** Puts a failing connection in front of a backend. */
@@ -43,5 +43,5 @@ export function faulty(real: Backend): Faulty {
     clean: (scope) => through("clean", () => real.clean(scope)),
     watch: (name, wake) => real.watch!(name, wake),
   });
-  return { backend, faults, asked, letGo: () => hanging.forEach((fail) => fail()) };
+  return { backend, faults, asked, unref: () => hanging.forEach((fail) => fail()) };
 }

@@ -130,7 +130,7 @@ unheardTest("a wait that was aborted while its answer was lost leaves nothing be
   }
 });
 
-unheardTest("busy is told only by an answer", async ({ backend, faults, letGo }) => {
+unheardTest("busy is told only by an answer", async ({ backend, faults, unref }) => {
   const holder = await getLock("a", { backend });
   faults.acquire.push(...Array<Fault>(3).fill("hang"));
   const waits = [0.05, 0.1].map((wait) => getLock("a", { backend, wait }));
@@ -139,7 +139,7 @@ unheardTest("busy is told only by an answer", async ({ backend, faults, letGo })
     assert(outcome.status === "rejected" && outcome.reason instanceof BackendError, String(outcome));
   }
   faults.acquire.length = 0;
-  letGo();
+  unref();
   await assert.rejects(getLock("a", { backend }), Locked);
   await holder.unlock();
 });

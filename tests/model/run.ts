@@ -16,7 +16,7 @@ import { commandIn, unpack } from "../servers/debian.ts";
 const execute = promisify(execFile);
 
 /** What an assertion says that can fail. */
-type Claim = "exclusion" | "rising tokens" | "held by no client" | "permanent unheard" | "permanent again";
+type OwnedLock = "exclusion" | "rising tokens" | "held by no client" | "permanent unheard" | "permanent again";
 
 /** One way to read a model, and what Spin must say of it. */
 interface Variant {
@@ -25,7 +25,7 @@ interface Variant {
   /** The file beside this one. @default "lock.pml" */
   readonly model?: string;
   /** The assertion that must fail; none must where there is none. */
-  readonly refuted?: Claim;
+  readonly refuted?: OwnedLock;
 }
 
 /** All of them. */
@@ -56,7 +56,7 @@ const variants: readonly Variant[] = [
 ];
 
 /** What the text of a failed assertion claims. */
-const CLAIMS: readonly [text: RegExp, claim: Claim][] = [
+const CLAIMS: readonly [text: RegExp, claim: OwnedLock][] = [
   [/highest/, "rising tokens"],
   [/BELIEVES|held\[|deadline/, "exclusion"],
   [/heardOf/, "permanent unheard"],
@@ -65,8 +65,8 @@ const CLAIMS: readonly [text: RegExp, claim: Claim][] = [
 ];
 
 /** What Spin found. */
-interface Finding {
-  readonly refuted: Claim | undefined;
+interface Diagnostic {
+  readonly refuted: OwnedLock | undefined;
   /** Whether it has looked at every state. */
   readonly complete: boolean;
   readonly states: number;
@@ -89,7 +89,10 @@ async function findSpin(): Promise<[command: string, ...first: string[]]> {
 }
 
 /** Checks one variant with a Spin. */
-async function verify({ flags, model = "lock.pml" }: Variant, [spin, ...first]: readonly string[]): Promise<Finding> {
+async function verify(
+  { flags, model = "lock.pml" }: Variant,
+  [spin, ...first]: readonly string[],
+): Promise<Diagnostic> {
   const directory = await mkdtemp(join(tmpdir(), "lockmgr-model-"));
   const file = fileURLToPath(new URL(model, import.meta.url));
   try {
@@ -107,7 +110,7 @@ async function verify({ flags, model = "lock.pml" }: Variant, [spin, ...first]: 
 }
 
 /** Whether Spin says what it must. */
-function asWanted({ refuted }: Variant, finding: Finding): boolean {
+function asWanted({ refuted }: Variant, finding: Diagnostic): boolean {
   return finding.refuted === refuted && (refuted !== undefined || finding.complete);
 }
 

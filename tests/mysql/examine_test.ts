@@ -17,12 +17,12 @@ const WELL = {
 
 /** The states found, by what was looked at. */
 async function states(backend: Backend): Promise<Record<string, string>> {
-  return Object.fromEntries((await backend.examine!()).map(({ what, state }) => [what, state]));
+  return Object.fromEntries((await backend.diagnose!()).map(({ what, state }) => [what, state]));
 }
 
 /** What was found of one thing, and what to do about it. */
 async function finding(backend: Backend, what: string): Promise<string> {
-  const { state, detail, advice } = (await backend.examine!()).find((finding) => finding.what === what)!;
+  const { state, detail, advice } = (await backend.diagnose!()).find((finding) => finding.what === what)!;
   return `${state}: ${detail}; ${advice}`;
 }
 
@@ -70,7 +70,7 @@ onOwn(
     const seen = await states(backend);
     const expected = { replica: "problem", durability: "warning", isolation: "note", connections: "warning" };
     assert.deepEqual(seen, { ...WELL, ...expected, table: "ok", privileges: "ok" });
-    assert((await backend.examine!()).every(({ state, advice }) => state === "ok" || advice));
+    assert((await backend.diagnose!()).every(({ state, advice }) => state === "ok" || advice));
     for (const connection of crowd) await connection.end();
     for (const mode of ["session", "hybrid"] as Mode[]) {
       await assert.rejects(place.backend({ mode }), /read-only \(read_only\).*want "lease"/);

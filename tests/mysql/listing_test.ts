@@ -1,6 +1,6 @@
 import { type Backend, cleanLocks, getLock, listLocks } from "@lockmgr/lockmgr";
 import assert from "node:assert/strict";
-import { statementsFor } from "../../backends/mysql/statements.ts";
+import { statementsFor } from "../../backends/mysql/rows/statements.ts";
 import { onEach, type Place } from "./flavors.ts";
 
 const common = { duration: 60e6, lockedBy: "host", lockProcess: null, metadata: null, shared: false };

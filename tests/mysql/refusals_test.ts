@@ -2,7 +2,7 @@ import { getLock, type Mode, UnsupportedError } from "@lockmgr/lockmgr";
 import { mysqlBackend, UserLock } from "@lockmgr/lockmgr/mysql";
 import assert from "node:assert/strict";
 import { createPool } from "mysql2/promise";
-import { describe, whyNoSessions } from "../../backends/mysql/server.ts";
+import { describe, whyNoSessions } from "../../backends/mysql/connection/server.ts";
 import { test } from "../harness.ts";
 import { startGalera } from "../servers/galera.ts";
 import { startMysql } from "../servers/mysql.ts";

@@ -1,10 +1,10 @@
 import { type AcquireRequest, type Backend, getLock, type Lock, tryLock } from "@lockmgr/lockmgr";
 import assert from "node:assert/strict";
-import { Connection } from "../../backends/mysql/connection.ts";
-import { Connector } from "../../backends/mysql/connector.ts";
-import { takeLocks } from "../../backends/mysql/session_attempt.ts";
-import { SessionConnection } from "../../backends/mysql/session_connection.ts";
-import { resolveTarget } from "../../backends/mysql/target.ts";
+import { Connection } from "../../backends/mysql/connection/connection.ts";
+import { Connector } from "../../backends/mysql/connection/connector.ts";
+import { takeLocks } from "../../backends/mysql/session/session_attempt.ts";
+import { SessionConnection } from "../../backends/mysql/session/session.ts";
+import { resolveTarget } from "../../backends/mysql/options.ts";
 import { connectionsTo, onEach, type Place, until } from "./flavors.ts";
 
 /** So many names. */

@@ -1,6 +1,6 @@
 import { type Backend, getLock, listLocks, Locked, tryLock } from "@lockmgr/lockmgr";
 import assert from "node:assert/strict";
-import { statementsFor } from "../../backends/mysql/statements.ts";
+import { statementsFor } from "../../backends/mysql/rows/statements.ts";
 import { onEach, type Place } from "./flavors.ts";
 
 /** Statements that the server was sent while `body` ran, of whatever kind but the one that counts them. */

@@ -75,7 +75,7 @@ for (const flavor of flavors) {
   test(`${flavor.name}: session: where the table of tokens may not be made they are the clock, which the doctor says`, async () => {
     await using place = await placeOn(flavor.shared, flavor);
     const url = await limitedUser(place, "SELECT, INSERT, UPDATE");
-    const advice = async (backend: Backend) => (await backend.examine!()).find(({ what }) => what === "tokens");
+    const advice = async (backend: Backend) => (await backend.diagnose!()).find(({ what }) => what === "tokens");
     await using denied = await mysqlBackend(url, { mode });
     await using kept = await place.backend({ mode, migrate: false });
     for (const backend of [denied, kept]) {

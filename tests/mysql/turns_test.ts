@@ -1,7 +1,7 @@
 import { getLock, LockTimeout } from "@lockmgr/lockmgr";
 import assert from "node:assert/strict";
 import { createConnection } from "mysql2/promise";
-import { turnName } from "../../backends/mysql/session_names.ts";
+import { turnName } from "../../backends/mysql/session/session_keys.ts";
 import { run } from "../processes/spawn.ts";
 import { connectionsTo, onEach, type Place, until } from "./flavors.ts";
 

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { AnswerWatch } from "../../backends/postgres/answer_watch.ts";
+import { AnswerWatch } from "../../backends/postgres/connection/query_timeouts.ts";
 import { test } from "../harness.ts";
 
 test("an answer that does not come is given up, and the others that are awaited are not", async () => {

@@ -5,25 +5,25 @@ import { PgBouncer } from "../servers/pgbouncer.ts";
 import { administrator, freshTable, server } from "./server.ts";
 
 /** The states found, by what was looked at. */
-async function examine(url: string, options: Record<string, unknown>): Promise<Record<string, string>> {
+async function diagnose(url: string, options: Record<string, unknown>): Promise<Record<string, string>> {
   await using backend = await connect(url, options);
-  return Object.fromEntries((await backend.examine!()).map(({ what, state }) => [what, state]));
+  return Object.fromEntries((await backend.diagnose!()).map(({ what, state }) => [what, state]));
 }
 
 const WELL = { version: "ok", replica: "ok", pooler: "ok", table: "ok", privileges: "ok", durability: "ok" };
 
 test("a server that is well is found well in every mode", async () => {
   for (const mode of ["lease", "hybrid"] as const) {
-    assert.deepEqual(await examine(server.url, { mode, table: freshTable() }), WELL);
+    assert.deepEqual(await diagnose(server.url, { mode, table: freshTable() }), WELL);
   }
   const table = freshTable();
   await (await connect(server.url, { table }))[Symbol.asyncDispose]();
-  assert.deepEqual(await examine(server.url, { mode: "session", table }), WELL);
+  assert.deepEqual(await diagnose(server.url, { mode: "session", table }), WELL);
 });
 
 test("a pooler in between is noted", async () => {
   await using pooler = await PgBouncer.start(server.port);
-  assert.deepEqual(await examine(pooler.url, { table: freshTable() }), { ...WELL, pooler: "note" });
+  assert.deepEqual(await diagnose(pooler.url, { table: freshTable() }), { ...WELL, pooler: "note" });
 });
 
 test("missing privileges are told with the statement that grants them", async () => {
@@ -32,9 +32,9 @@ test("missing privileges are told with the statement that grants them", async ()
   await (await connect(server.url, { table }))[Symbol.asyncDispose]();
   await sql.unsafe(`CREATE ROLE reader LOGIN; GRANT SELECT ON ${table} TO reader`);
   await using backend = await connect(server.urlOf("postgres", "reader"), { table, migrate: false });
-  const finding = (await backend.examine!()).find(({ what }) => what === "privileges");
+  const finding = (await backend.diagnose!()).find(({ what }) => what === "privileges");
   assert.equal(finding?.state, "problem");
   await sql.unsafe(finding!.advice!);
-  const [later] = (await backend.examine!()).filter(({ what }) => what === "privileges");
+  const [later] = (await backend.diagnose!()).filter(({ what }) => what === "privileges");
   assert.equal(later.state, "note"); // the sequence of session locks
 });

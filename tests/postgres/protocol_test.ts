@@ -9,11 +9,11 @@ import assert from "node:assert/strict";
 import { once } from "node:events";
 import { type AddressInfo, connect as dial, createServer, type Socket } from "node:net";
 import postgres from "postgres";
-import { Borrowed, type Client, Pool } from "../../backends/postgres/client.ts";
-import { type Instance, sourceOf } from "../../backends/postgres/driver.ts";
-import { guardOn } from "../../backends/postgres/guarding.ts";
+import { Borrowed, type Client, Pool } from "../../backends/postgres/connection/client.ts";
+import { type Instance, sourceOf } from "../../backends/postgres/connection/driver.ts";
+import { guardOn } from "../../backends/postgres/rows/guard.ts";
 import { parseUrl } from "../../backends/postgres/options.ts";
-import { openSession } from "../../backends/postgres/session_opening.ts";
+import { openSession } from "../../backends/postgres/session/open_session.ts";
 import { test } from "../harness.ts";
 import { freshTable, server } from "./server.ts";
 

@@ -35,7 +35,7 @@ else {
     await assert.rejects(advisoryLock(backend, 1), refusal("UnsupportedError", /replica/, /primary/));
     assert.equal(await isLocked("a", { backend }), true);
     assert.deepEqual((await listLocks({ backend })).map(({ name }) => name), ["a"]);
-    const findings = await backend.examine!();
+    const findings = await backend.diagnose!();
     assert.equal(findings.find(({ what }) => what === "replica")?.state, "problem");
   });
 }
@@ -58,6 +58,6 @@ test("a server that says that it is CockroachDB has leases only", async () => {
   const waiting = getLock("a", { backend: other, wait: 10 });
   await held.unlock();
   await (await waiting).unlock();
-  const findings = await backend.examine!();
+  const findings = await backend.diagnose!();
   assert.equal(findings.find(({ what }) => what === "version")?.state, "warning");
 });

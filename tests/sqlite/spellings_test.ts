@@ -116,7 +116,7 @@ test("sqlite: settings are looked at and kept where the table is", async () => {
   const lock = await getLock("a", { backend: two });
   assert.equal(setting("synchronous"), 0);
   assert.equal(setting('"else ""where".synchronous'), 1);
-  assert.equal((await two.examine!()).find(({ what }) => what === "journal")?.detail, 'mode "wal"');
+  assert.equal((await two.diagnose!()).find(({ what }) => what === "journal")?.detail, 'mode "wal"');
   await using one = await connect(somewhere.path);
   assert.equal(await tryLock("a", { backend: one }), undefined);
   await lock.unlock();

@@ -7,16 +7,16 @@ import { tellOperation } from "../telling.ts";
 const SESSION_KEPT = 8e6;
 
 /** When an operation on a name may have kept it from others. */
-interface Claim {
+interface OwnedLock {
   readonly from: number;
   readonly at: number;
   readonly of: Operation;
 }
 
 /** Everything that may have kept a name from others, by name. */
-function claims({ operations, holds, ends }: Reading, sessions: boolean): Map<string, Claim[]> {
-  const found = new Map<string, Claim[]>();
-  const add = (name: string, claim: Claim) => {
+function claims({ operations, holds, ends }: Reading, sessions: boolean): Map<string, OwnedLock[]> {
+  const found = new Map<string, OwnedLock[]>();
+  const add = (name: string, claim: OwnedLock) => {
     const own = found.get(name);
     if (own) own.push(claim);
     else found.set(name, [claim]);

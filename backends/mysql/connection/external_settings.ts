@@ -1,0 +1,84 @@
+/**
+ * What the settings of a caller's connection mean for locks. It is never changed for good: it goes back as it came.
+ *
+ * @module
+ */
+import { UnsupportedError } from "../../../core/errors.ts";
+import type { Answer } from "./driver.ts";
+import { describe, QUESTIONS, type Server } from "./server.ts";
+
+/** Sends one statement on the connection at hand. */
+type Send = (sql: string) => Promise<Answer>;
+
+/** A limit of rows that may cut the list of variables short. */
+const FEW_ROWS = 1_000n;
+/** A difference (s) between the session's clock and the server's that no statement takes. */
+const FROZEN = 60;
+/** What texts are sent and answered in. */
+const CHARSETS = ["character_set_client", "character_set_connection", "character_set_results"];
+/** Where ASCII is not its own bytes: a text would not be the bytes of its letters, or an answer would not be read. */
+const NOT_ASCII = /^(?:ucs2|utf16|utf32|swe7)/;
+
+/** Asks a caller's connection what its server is and how it is set, whatever its limit of rows is. */
+export async function inspect(send: Send): Promise<Server> {
+  const { rows: [[limit]] } = await send("SELECT CAST(@@sql_select_limit AS BINARY) LIMIT 1");
+  const limited = BigInt(limit!) < FEW_ROWS;
+  if (limited) await send(`SET sql_select_limit = ${FEW_ROWS}`);
+  try {
+    return describe([await send(QUESTIONS[0]), await send(QUESTIONS[1])]);
+  } finally {
+    if (limited) await send(`SET sql_select_limit = ${limit}`);
+  }
+}
+
+/**
+ * Refuses a caller's connection whose settings would make a statement fail, or mean something else.
+ *
+ * @throws {UnsupportedError} With the name of the setting.
+ */
+export async function requireSettings(what: string, send: Send): Promise<void> {
+  await requireNoTransaction(what, send);
+  const refuse = (setting: string, wanted: string) => {
+    throw new UnsupportedError(`Cannot ${what} on this pool: its connections have ${setting}; want ${wanted}`);
+  };
+  const { rows: [names] } = await send(`SELECT ${CHARSETS.map((name) => `CAST(@@${name} AS BINARY)`)} LIMIT 1`);
+  CHARSETS.forEach((name, index) => {
+    if (NOT_ASCII.test(names[index] ?? "")) refuse(`${name} ${names[index]}`, "utf8mb4");
+  });
+  const server = await inspect(send);
+  const of = (name: string) => server.variables.get(name) ?? "";
+  if (of("sql_mode").includes("SIMULTANEOUS_ASSIGNMENT")) {
+    refuse("sql_mode SIMULTANEOUS_ASSIGNMENT", "it left out (sql_mode ORACLE contains it)");
+  }
+  for (const name of ["transaction_read_only", "tx_read_only"]) if (of(name) === "ON") refuse(`${name} ON`, "OFF");
+  if (server.logsStatements && /^READ-(UN)?COMMITTED$/.test(server.isolation)) {
+    refuse(`isolation level ${server.isolation}, and binlog_format is STATEMENT`, "REPEATABLE READ, or ROW");
+  }
+  const { rows: [[difference]] } = await send("SELECT TIMESTAMPDIFF(SECOND, NOW(6), SYSDATE(6)) LIMIT 1");
+  if (Math.abs(Number(difference)) > FROZEN) {
+    refuse('a clock of their own, set by "timestamp"', "SET timestamp = DEFAULT");
+  }
+}
+
+/**
+ * Refuses a connection with a transaction of the caller's open on it: a lock would be written inside, and what is read
+ * there may be old.
+ *
+ * @throws {UnsupportedError} When there is one, or each statement would open one.
+ */
+export async function requireNoTransaction(what: string, send: Send): Promise<void> {
+  requireAutocommit(what, await send("DO 0"));
+}
+
+/**
+ * Looks at the status that came with an answer.
+ *
+ * @throws {UnsupportedError} When a transaction is open, or each statement opens one.
+ */
+export function requireAutocommit(what: string, { inTransaction, autocommit }: Answer): void {
+  if (!inTransaction && autocommit) return;
+  throw new UnsupportedError(
+    `Cannot ${what}: the pool's connection has a transaction open, or autocommit off; ` +
+      "want connections whose transaction has ended and autocommit = 1, or a pool for locks alone",
+  );
+}

@@ -1,0 +1,124 @@
+/**
+ * Where the server is, how connections to it are set up, and how a URL says it.
+ *
+ * @module
+ */
+import { concealerFor } from "../../core/util/conceal.ts";
+import { type BackendSettings, refuseUnknown, resolveSettings } from "../../core/options/settings.ts";
+import { parseTargetOf } from "../../core/options/target.ts";
+import { type DriverPool, type MysqlPool, poolBehind } from "./connection/driver.ts";
+import { addressOf } from "./url_parameters.ts";
+
+/**
+ * How a MySQL or MariaDB backend is set up.
+ *
+ * @example
+ * ```ts
+ * import type { MysqlOptions } from "@lockmgr/lockmgr/mysql";
+ * import assert from "node:assert/strict";
+ *
+ * const options: MysqlOptions = { mode: "hybrid", table: "my_locks", migrate: false, timeout: 5, ssl: true };
+ * assert.equal(options.mode, "hybrid");
+ * ```
+ */
+export interface MysqlOptions extends BackendSettings {
+  /** The most connections that leases use; each is opened when it is needed. @default 10 */
+  connections?: number;
+  /** Seconds to wait for an answer of the server, and for a connection to it, before giving up. @default 10 */
+  timeout?: number;
+  /**
+   * Seconds after which the server frees the locks of a session that it hears nothing of (`session` and `hybrid`); the
+   * holder is told after nine tenths of it. @default 30
+   */
+  sessionTimeout?: number;
+  /** TLS: `true`, or the options of `node:tls` such as `{ ca, cert, key, rejectUnauthorized }`. @default false */
+  ssl?: boolean | Record<string, unknown>;
+}
+
+/** A target after its checks. */
+export interface Target {
+  /** What npm:mysql2 opens a connection with. */
+  readonly config: Record<string, unknown>;
+  /** The caller's pool. */
+  readonly pool: DriverPool | undefined;
+  /** Whether a server without TLS will do although `config` wants it. */
+  readonly prefersTls: boolean;
+  /** Hides what a URL keeps secret in an error, and returns that error. */
+  readonly conceal: (error: unknown) => unknown;
+  /** The options after their checks. */
+  readonly options: Required<BackendSettings> & Required<Omit<MysqlOptions, "ssl" | keyof BackendSettings>>;
+}
+
+const OWN_OPTIONS = ["connections", "timeout", "sessionTimeout", "ssl"];
+
+/** A number between limits, or the default. */
+function between(what: string, value: unknown, fallback: number, least: number, most: number): number {
+  if (value === undefined) return fallback;
+  if (typeof value !== "number" || !(value >= least && value <= most)) {
+    const Wrong = typeof value === "number" ? RangeError : TypeError;
+    throw new Wrong(`Cannot use ${what} ${String(value)}: want ${least} to ${most}`);
+  }
+  return value;
+}
+
+/** What says where a pool's server is and how it lets the pool in; the rest is about the pool's own statements. */
+const REACH = [
+  "host",
+  "port",
+  "socketPath",
+  "localAddress",
+  "user",
+  "password",
+  "password1",
+  "password2",
+  "password3",
+  "passwordSha1",
+  "database",
+  "ssl",
+  "authPlugins",
+  "authSwitchHandler",
+  "insecureAuth",
+  "enableCleartextPlugin",
+  "stream",
+];
+
+/** The settings of a pool that connections of our own need as well. */
+function reachOf(pool: DriverPool): Record<string, unknown> {
+  const all = pool.config.connectionConfig;
+  return Object.fromEntries(REACH.filter((key) => all[key] !== undefined).map((key) => [key, all[key]]));
+}
+
+/** Settings of the driver that connections of our own need, whatever the caller's are. */
+const FIXED = { multipleStatements: false, supportBigNumbers: true, bigNumberStrings: false, enableKeepAlive: true };
+
+/**
+ * Checks a target and its options, before any I/O.
+ *
+ * @throws {TypeError | RangeError} For what cannot be.
+ */
+export function resolveTarget(target: string | URL | MysqlPool, given: MysqlOptions): Target {
+  const pool = poolBehind(target);
+  if (!pool && typeof target !== "string" && !(target instanceof URL)) {
+    throw new TypeError("Cannot use this as a MySQL or MariaDB database: want a URL or a pool of mysql2");
+  }
+  const url = pool ? undefined : parseTargetOf(target, "server", ["mysql:", "mariadb:"]);
+  const address = url && addressOf(url);
+  const all = { ...url?.settings, ...given };
+  refuseUnknown("MySQL", all, OWN_OPTIONS);
+  const timeout = between("timeout", all.timeout, 10, 0.1, 86_400);
+  const ssl = all.ssl === undefined ? {} : { ssl: all.ssl === true ? {} : all.ssl === false ? undefined : all.ssl };
+  const config = {
+    connectTimeout: timeout * 1e3,
+    ...(pool ? reachOf(pool) : address!.config),
+    ...ssl,
+    ...FIXED,
+  };
+  const options = {
+    ...resolveSettings(all),
+    connections: Math.floor(between("connections", all.connections, 10, 1, 1_000)),
+    timeout,
+    sessionTimeout: between("sessionTimeout", all.sessionTimeout, 30, 1, 86_400),
+  };
+  const prefersTls = all.ssl === undefined && (address?.prefersTls ?? false);
+  return { config, pool, options, prefersTls, conceal: url ? concealerFor(url) : (error) => error };
+}

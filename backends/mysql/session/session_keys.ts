@@ -1,0 +1,34 @@
+import type { Server } from "../connection/server.ts";
+
+/** How many hexadecimal digits of the digest fit beside the prefix in the 64 characters that MySQL allows. */
+const DIGITS = 56;
+
+/** The database and the table that a name of a table leads to, which is one however it is written. */
+function tableOf({ database, variables }: Pick<Server, "database" | "variables">, table: string): string[] {
+  const [name, within = database] = table.split(".").reverse();
+  const folds = variables.get("lower_case_table_names") !== "0";
+  return folds ? [within.toLowerCase(), name.toLowerCase()] : [within, name];
+}
+
+/**
+ * The server-side name of a session lock: a digest, because GET_LOCK takes 64 characters at most, folds case on MySQL
+ * and not on MariaDB, and knows no databases. 224 bits: two names never share one.
+ */
+export function sessionName(
+  server: Pick<Server, "database" | "variables">,
+  table: string,
+  name: string,
+): Promise<string> {
+  return digest([...tableOf(server, table), name].join("\0"));
+}
+
+/** The server-side name of the turn to look closely at a row. No name of a lock has a NUL in it, so that none is the same. */
+export function turnName(server: Pick<Server, "database" | "variables">, table: string, name: string): Promise<string> {
+  return sessionName(server, table, `turn\0${name}`);
+}
+
+async function digest(text: string): Promise<string> {
+  const bytes = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(text));
+  const hex = Array.from(new Uint8Array(bytes), (byte) => byte.toString(16).padStart(2, "0")).join("");
+  return `lockmgr:${hex.slice(0, DIGITS)}`;
+}

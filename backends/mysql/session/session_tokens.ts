@@ -1,0 +1,181 @@
+import { BackendError } from "../../../core/errors.ts";
+import { randomId, sleep } from "../../../core/util/runtime.ts";
+import { isConflict, isDenied, isMissingTable } from "../errors.ts";
+import { tokenSchema, tokenTable } from "../schema.ts";
+import type { SessionConnection } from "./session.ts";
+import { areFree, CLOCK_NOW, DONE } from "./session_statements.ts";
+import { quoted } from "../connection/sql.ts";
+
+/** How many tokens are reserved at once. As many microseconds are a second: the clock seldom falls behind the tokens. */
+const RESERVED = 1n << 20n;
+/** How often a connection tries to join the others while they change the row. */
+const TRIES = 200;
+/** The longest pause between two tries (ms). */
+const PAUSE_LAST_MS = 20;
+
+/** The row of the table of tokens, and what the server said with it. */
+interface Epoch {
+  /** The token before the epoch's first. */
+  readonly base: bigint;
+  /** What UUID_SHORT() returned when the epoch began. */
+  readonly first: bigint;
+  /** No token of the epoch is as high as this. */
+  readonly reserved: bigint;
+  /** The names of the GET_LOCKs by which the connections that draw in this epoch are known to live. */
+  readonly sessions: readonly string[];
+  /** Counts the changes of the row. */
+  readonly revision: string;
+  /** What UUID_SHORT() returns now. */
+  readonly drawn: bigint;
+  /** The server's clock (µs). */
+  readonly clock: bigint;
+}
+
+/**
+ * The tokens of one connection's locks. All connections to a server derive them from UUID_SHORT(), which counts upwards
+ * for as long as the server runs, whatever its clock does: a token is the base of an epoch and the draws since its
+ * beginning. No acquisition has to write.
+ *
+ * After a restart UUID_SHORT() may be lower. Therefore the epoch's row lists the connections that draw in it, each by a
+ * GET_LOCK that it holds. A connection joins the epoch if one of those lives, which proves that the server has run all
+ * the time. Otherwise none draws any more, and it begins an epoch above all tokens that were reserved.
+ */
+export class SessionTokens {
+  readonly #connection: SessionConnection;
+  readonly #table: string;
+  readonly #base: bigint;
+  readonly #first: bigint;
+  #reserved: bigint;
+
+  private constructor(connection: SessionConnection, table: string, { base, first, reserved }: Epoch) {
+    this.#connection = connection;
+    this.#table = table;
+    this.#base = base;
+    this.#first = first;
+    this.#reserved = reserved;
+  }
+
+  /** Begins to draw tokens on a connection; `undefined` where the table is not there and may not be made, or used. */
+  static async open(
+    connection: SessionConnection,
+    lockTable: string,
+    migrate: boolean,
+  ): Promise<SessionTokens | undefined> {
+    const table = quoted(tokenTable(lockTable));
+    try {
+      if (!await isThere(connection, table)) {
+        if (!migrate) return undefined;
+        await connection.query(tokenSchema(lockTable));
+      }
+      return new SessionTokens(connection, table, await join(connection, table));
+    } catch (error) {
+      if (isDenied(error)) return undefined;
+      throw error;
+    }
+  }
+
+  /** The token for what UUID_SHORT() returned when a lock was held already. */
+  async tokenFor(drawn: bigint): Promise<bigint> {
+    const token = this.#base + drawn - this.#first;
+    if (token >= this.#reserved) await this.#reserve(token + RESERVED);
+    return token;
+  }
+
+  async #reserve(until: bigint): Promise<void> {
+    const sql = `UPDATE ${this.#table} SET reserved = GREATEST(reserved, ${until}), revision = revision + 1
+      WHERE id = 1 AND base = ${this.#base}`;
+    if (await change(this.#connection, sql)) this.#reserved = until;
+    else {
+      const error = new BackendError(`Cannot reserve tokens: table ${this.#table} was replaced`, { retryable: true });
+      this.#connection.end(error);
+      throw error;
+    }
+  }
+}
+
+async function isThere(connection: SessionConnection, table: string): Promise<boolean> {
+  try {
+    await connection.query(`SELECT id FROM ${table} WHERE id = 1`);
+    return true;
+  } catch (error) {
+    if (isMissingTable(error)) return false;
+    throw error;
+  }
+}
+
+/** Joins the epoch, or begins one. */
+async function join(connection: SessionConnection, table: string): Promise<Epoch> {
+  const own = `lockmgr:${randomId()}`;
+  const { rows: [[got]] } = await connection.query(`SELECT GET_LOCK('${own}', 0)`);
+  if (got !== "1") throw new BackendError("Cannot draw tokens: the server refused a lock for the session");
+  for (let tries = 0; tries < TRIES; tries++) {
+    const epoch = await readEpoch(connection, table);
+    const joined = epoch && await tryToJoin(connection, table, epoch, own);
+    if (joined) return joined;
+    await sleep(Math.random() * Math.min(tries, PAUSE_LAST_MS));
+  }
+  throw new BackendError(`Cannot draw tokens: table ${table} changed at each of ${TRIES} tries`, { retryable: true });
+}
+
+/** Reads the row, which is made when it is missing: then `undefined`. */
+async function readEpoch(connection: SessionConnection, table: string): Promise<Epoch | undefined> {
+  const { rows: [row] } = await connection.query(
+    `SELECT base, first, reserved, sessions, revision, UUID_SHORT(), ${CLOCK_NOW} FROM ${table} WHERE id = 1`,
+  );
+  if (!row) {
+    await connection.query(
+      `INSERT IGNORE INTO ${table} (id, base, first, reserved, sessions, revision) VALUES (1, 0, 0, 0, ' ', 0)`,
+    );
+    return undefined;
+  }
+  const [base, first, reserved, sessions, revision, drawn, clock] = row as string[];
+  return {
+    base: BigInt(base),
+    first: BigInt(first),
+    reserved: BigInt(reserved),
+    sessions: sessions.split(" ").filter((name) => name !== ""),
+    revision,
+    drawn: BigInt(drawn),
+    clock: BigInt(clock),
+  };
+}
+
+/** `undefined` when another connection was quicker. */
+async function tryToJoin(
+  connection: SessionConnection,
+  table: string,
+  epoch: Epoch,
+  own: string,
+): Promise<Epoch | undefined> {
+  const living = await whichLive(connection, epoch.sessions);
+  const update = (values: string, condition: string) =>
+    change(connection, `UPDATE ${table} SET ${values}, revision = revision + 1 WHERE id = 1 AND ${condition}`);
+  const list = `sessions = '${[...living, own].join(" ")}'`;
+  const unchanged = `revision = ${epoch.revision}`;
+  if (living.length === 0) {
+    const base = epoch.clock > epoch.reserved ? epoch.clock : epoch.reserved;
+    const begun = { ...epoch, base, first: epoch.drawn, reserved: base + RESERVED };
+    const values = `base = ${base}, first = ${begun.first}, reserved = ${begun.reserved}, ${list}`;
+    return await update(values, unchanged) ? begun : undefined;
+  }
+  if (living.length < epoch.sessions.length && await update(list, unchanged)) return epoch;
+  // Others may join at the same time, as long as the epoch is the same.
+  return await update(`sessions = CONCAT(sessions, ' ${own}')`, `base = ${epoch.base}`) ? epoch : undefined;
+}
+
+async function whichLive(connection: SessionConnection, sessions: readonly string[]): Promise<string[]> {
+  if (sessions.length === 0) return [];
+  const { rows: [[free]] } = await connection.query(areFree(sessions));
+  return sessions.filter((_, index) => free![index] !== DONE);
+}
+
+/** Changes the row, unless it is no longer what it was; again when another transaction keeps it locked. */
+async function change(connection: SessionConnection, sql: string): Promise<boolean> {
+  for (let tries = 1;; tries++) {
+    try {
+      return (await connection.query(sql)).affectedRows > 0;
+    } catch (error) {
+      if (tries === 3 || !isConflict(error)) throw error;
+    }
+  }
+}

@@ -1,0 +1,172 @@
+/**
+ * What a URL's parameters mean to MySQL, MariaDB and their driver. Names in the tables are in lower case without `-` and
+ * `_`.
+ *
+ * @module
+ */
+import {
+  dropped,
+  type Handlings,
+  readParameters,
+  readPem,
+  type Tls,
+  tlsFrom,
+  tlsOf,
+  type TlsWishes,
+  wholeNumber,
+} from "../../core/options/url_parameters.ts";
+import type { ServerTarget } from "../../core/options/target.ts";
+
+/** What a parameter says. */
+interface Meaning extends TlsWishes {
+  /** Options of mysql2. */
+  readonly driver?: Record<string, unknown>;
+  /** Options of mysql2 about TLS. */
+  readonly tlsOptions?: Record<string, unknown>;
+}
+
+/** An option of the driver with the value as it is. */
+const option = (name: string) => (value: string): Meaning | undefined =>
+  value === "" ? undefined : { driver: { [name]: value } };
+
+/** A mode of TLS. */
+const tls = (key: keyof TlsWishes, sure: Tls) => (value: string): Meaning | undefined => {
+  const mode = tlsOf(value, sure);
+  return mode && { [key]: mode };
+};
+
+/** `ssl=true`, a mode, or the driver's options as a JSON object, of which only these are taken. */
+function ssl(value: string): Meaning | undefined {
+  if (!value.startsWith("{")) return tls("ssl", "verify-ca")(value);
+  let options: Record<string, unknown>;
+  try {
+    options = JSON.parse(value);
+  } catch {
+    return undefined;
+  }
+  const known = ["rejectUnauthorized", "verifyIdentity", "ca", "cert", "key", "passphrase", "minVersion"];
+  if (Object.keys(options).some((key) => !known.includes(key))) return undefined;
+  return { ssl: options.rejectUnauthorized === false ? "require" : "verify-ca", tlsOptions: options };
+}
+
+/** Whether the server's certificate is checked. */
+const verify = (value: string): Meaning | undefined =>
+  /^(?:true|1)$/i.test(value) ? { accept: "verify-full" } : /^(?:false|0)$/i.test(value) ? {} : undefined;
+
+/** A character set of the driver. */
+const charset = (value: string): Meaning | undefined =>
+  /^[A-Za-z0-9_]{1,40}$/.test(value) ? { driver: { charset: value } } : undefined;
+
+/** A limit for a connection to be made, in these units. */
+const limit = (milliseconds: number) => (value: string): Meaning | undefined => {
+  const number = wholeNumber(value);
+  return number === undefined ? undefined : number === 0 ? {} : { driver: { connectTimeout: number * milliseconds } };
+};
+
+/** What is honoured. */
+const HONOURED: Handlings<Meaning> = {
+  user: option("user"),
+  username: option("user"),
+  password: option("password"),
+  socketpath: option("socketPath"),
+  socket: option("socketPath"),
+  unixsocket: option("socketPath"),
+  charset,
+  sslmode: tls("mode", "require"),
+  ssl,
+  tls: tls("ssl", "verify-full"),
+  usessl: tls("ssl", "require"),
+  requiressl: tls("ssl", "require"),
+  sslaccept: tls("accept", "verify-full"),
+  verifyservercertificate: verify,
+  sslverifyservercert: verify,
+  sslca: (path) => ({ tlsOptions: { ca: readPem("sslca", path) } }),
+  sslcapath: () => undefined, // directories of certificates are not read
+  sslcert: (path) => ({ tlsOptions: { cert: readPem("sslcert", path) } }),
+  sslkey: (path) => ({ tlsOptions: { key: readPem("sslkey", path) } }),
+  connecttimeout: limit(1),
+};
+
+/** What is dropped, and why. */
+const DROPPED: Handlings<Meaning> = {
+  // times are read and written in UTC on connections of lockmgr's own
+  ...dropped("timezone", "servertimezone", "connectiontimezone", "forceconnectiontimezonetosession", "loc"),
+  ...dropped("parsetime", "datestrings", "zerodatetimebehavior", "uselegacydatetimecode", "usejdbccompliant"),
+  ...dropped("usejdbccomplianttimezoneshift", "cachedefaulttimezone", "preserveinstants"),
+  // the driver asks for the key by itself
+  ...dropped("allowpublickeyretrieval", "serverrsapublickeyfile", "defaultauthenticationplugin"),
+  // statements are ASCII and texts are sent in utf8mb4 unless charset says otherwise
+  ...dropped("useunicode", "characterencoding", "characterset", "charactersetresults", "encoding"),
+  ...dropped("connectioncollation", "collation", "usemb4"),
+  // lockmgr has few connections and makes new ones by itself
+  ...dropped("connectionlimit", "pooltimeout", "poolsize", "pool", "pgbouncer", "singleuseconnections"),
+  ...dropped("waitforconnections", "queuelimit", "maxidle", "idletimeout", "autoreconnect", "reconnect"),
+  ...dropped("failoverreadonly", "maxreconnects", "minimumidle", "maximumpoolsize", "pooling", "maxpoolsize"),
+  ...dropped("enablekeepalive", "keepaliveinitialdelay", "tcpkeepalive", "tcpnodelay"),
+  // answers are waited for as long as the options of the backend say
+  ...dropped("sockettimeout", "readtimeout", "writetimeout", "querytimeout", "acquiretimeout"),
+  // how other clients send statements and read answers
+  ...dropped(
+    "statementcachesize",
+    "cacheprepstmts",
+    "useserverprepstmts",
+    "prepstmtcachesize",
+    "prepstmtcachesqllimit",
+  ),
+  ...dropped("rewritebatchedstatements", "cacheresultsetmetadata", "cacheserverconfiguration", "uselocalsessionstate"),
+  ...dropped("elidesetautocommits", "maintaintimestats", "usecursorfetch", "defaultfetchsize", "interpolateparams"),
+  ...dropped("allowmultiqueries", "multistatements", "multiplestatements", "namedplaceholders", "typecast"),
+  ...dropped("supportbignumbers", "bignumberstrings", "decimalnumbers", "jsonstrings", "tinyint1isbit"),
+  ...dropped("nullcatalogmeanscurrent", "nulldatabasemeanscurrent", "maxallowedpacket", "clientfoundrows"),
+  ...dropped("useinformationschema", "nullnamepatternmatchesall", "connectionattributes", "debug", "trace"),
+  ...dropped("allowlocalinfile", "allowloadlocalinfile", "localinfile", "columnswithalias", "rejectreadonly"),
+};
+
+const HANDLINGS: Handlings<Meaning> = { ...DROPPED, ...HONOURED };
+
+/** What the driver has to be told about TLS. */
+function sslOf(mode: Tls | undefined, options: Record<string, unknown>): Record<string, unknown> | undefined {
+  const given = Object.keys(options).length > 0;
+  if (mode === "off" || (mode === undefined && !given)) return undefined;
+  const checked = mode === undefined || mode.startsWith("verify") || options.ca !== undefined;
+  return { rejectUnauthorized: checked, ...(mode === "verify-full" ? { verifyIdentity: true } : {}), ...options };
+}
+
+/** A URL in the driver's terms. */
+export interface Address {
+  /** Options of mysql2. */
+  readonly config: Record<string, unknown>;
+  /** Whether a server without TLS will do although the options want it. */
+  readonly prefersTls: boolean;
+}
+
+/**
+ * Returns what a URL says, in the driver's terms.
+ *
+ * @throws {TypeError} For an unknown parameter or a value that cannot be.
+ */
+export function addressOf(target: ServerTarget): Address {
+  const seconds = target.parameters.has("connect_timeout"); // ORMs count these in seconds, JDBC and mysql2 in ms
+  const meanings = readParameters("MySQL", target.parameters, {
+    ...HANDLINGS,
+    ...(seconds ? { connecttimeout: limit(1e3) } : {}),
+  });
+  const mode = tlsFrom(Object.assign({}, ...meanings));
+  const ssl = sslOf(mode, Object.assign({}, ...meanings.map(({ tlsOptions }) => tlsOptions)));
+  if (target.hosts.length > 1) {
+    throw new TypeError("Cannot use several hosts in a URL of MySQL: want one, or that of a proxy in front of them");
+  }
+  const [{ name, port }] = target.hosts;
+  const directory = name?.startsWith("/"); // of a Unix socket, or the socket itself
+  return {
+    config: {
+      ...(directory ? { socketPath: name } : { host: name ?? "localhost", port: port ?? 3306 }),
+      user: target.user,
+      password: target.password,
+      database: target.database,
+      ...Object.assign({}, ...meanings.map(({ driver }) => driver)),
+      ...(ssl ? { ssl } : {}),
+    },
+    prefersTls: mode === "prefer",
+  };
+}

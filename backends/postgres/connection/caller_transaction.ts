@@ -1,0 +1,121 @@
+/**
+ * Keeps what is written through a caller's function out of the caller's own transactions: a rollback would undo a lock
+ * that its holder believes in.
+ *
+ * Whether a statement is a transaction of its own is decided inside the statement. In the simple protocol, which drivers
+ * use for a statement without parameters, the transaction then began with the statement, to the microsecond; inside a
+ * transaction block it began earlier. Drivers of the extended protocol begin the transaction while the statement is
+ * parsed, and PGlite's clock counts milliseconds: there a statement before it draws a transaction id, which the next one
+ * still has if both are part of one transaction.
+ *
+ * @module
+ */
+import { OpenTransaction } from "../errors.ts";
+import { ATTEMPT_PATIENCE, PATIENCE, patience, RETRIED_PATIENCE } from "../rows/fragments.ts";
+import type { Row } from "../rows/rows.ts";
+
+/** Sends one statement through the caller's function. */
+type Run = (text: string, parameters: (string | null)[]) => Promise<readonly Row[]>;
+
+/** What the server's error about an open transaction contains, in every language. */
+const MARK = "lockmgr: a transaction is open";
+/** What every statement that writes into the table begins with: the limit of its waits. */
+const BEGINNINGS = [ATTEMPT_PATIENCE, RETRIED_PATIENCE, PATIENCE].map((limit) => [limit, patience(limit)] as const);
+/** What else writes. */
+const WRITES = /\b(INSERT INTO|UPDATE|DELETE FROM|CREATE)\b/;
+
+/** A transaction that has written nothing. */
+const UNWRITTEN = "pg_catalog.txid_current_if_assigned() IS NULL";
+/** Whether a time has a fraction of a millisecond. */
+const exact = (time: string) => `pg_catalog.date_part('microseconds', ${time})::bigint % 1000 <> 0`;
+/** A transaction that began with the statement, by a clock that is fine enough to tell. */
+const BEGAN_NOW = `pg_catalog.now() = pg_catalog.statement_timestamp() AND ${UNWRITTEN}
+      AND (${exact("pg_catalog.now()")} OR ${exact("pg_catalog.clock_timestamp()")})`;
+/** Draws a transaction id. */
+const DRAW = "SELECT pg_catalog.txid_current()::text AS id";
+const LOOK = `SELECT (${UNWRITTEN})::text AS own`;
+
+/** The statement, failing unless the condition holds; `undefined` when it has no place for that. */
+function demanding(statement: string, condition: string): string | undefined {
+  for (const [limit, beginning] of BEGINNINGS) {
+    if (!statement.includes(beginning)) continue;
+    // the server's id in it keeps the planner from making the error before the condition was looked at
+    const failing = `('${MARK} ' || pg_catalog.pg_backend_pid())::integer::text`;
+    const checked =
+      `pg_catalog.set_config('lock_timeout', CASE WHEN ${condition} THEN '${limit}' ELSE ${failing} END, true)`;
+    return statement.replace(beginning, () => checked);
+  }
+  return undefined;
+}
+
+/** What means the same to every reader, also to one that looks for placeholders or reads backslashes. */
+const PLAIN = /^[\x20-\x7e]*$/;
+const SPECIAL = /['\\$?%]/;
+
+/** The statement with plain parameters written into it; `undefined` when one of them is not. */
+function inlined(statement: string, parameters: readonly (string | null)[]): string | undefined {
+  if (!parameters.every((value) => value === null || (PLAIN.test(value) && !SPECIAL.test(value)))) return undefined;
+  return statement.replace(/\$(\d+)/g, (_all, number) => {
+    const value = parameters[number - 1];
+    return value === null ? "NULL" : `'${value}'`;
+  });
+}
+
+function isOpen(error: unknown): boolean {
+  return String((error as Error)?.message).includes(MARK);
+}
+
+/** Whether the server refuses everything until the transaction ends, as after the error of {@linkcode demanding}. */
+function isAborted(error: unknown): boolean {
+  const { code, message } = (error ?? {}) as { code?: unknown; message?: unknown };
+  return code === "25P02" || /25P02|current transaction is aborted/.test(String(message));
+}
+
+/** Sends statements through a caller's function, those that write only as transactions of their own. */
+export class OutsideTransactions {
+  readonly #run: Run;
+  /** Whether the driver begins transactions before the statement, so that each write needs a look before it. */
+  #extended = false;
+
+  constructor(run: Run) {
+    this.#run = run;
+  }
+
+  /**
+   * Sends one statement.
+   *
+   * @throws {OpenTransaction} When it would be written in the caller's transaction; nothing is written then.
+   */
+  async send(text: string, parameters: (string | null)[]): Promise<readonly Row[]> {
+    if (!WRITES.test(text)) return await this.#run(text, parameters);
+    const demanded = demanding(text, UNWRITTEN);
+    if (demanded === undefined) {
+      await this.#draw();
+      const [row] = await this.#run(LOOK, []);
+      if (row.own !== "true") throw new OpenTransaction();
+      return await this.#run(text, parameters);
+    }
+    const whole = this.#extended ? undefined : inlined(demanding(text, BEGAN_NOW)!, parameters);
+    try {
+      if (whole !== undefined) return await this.#run(whole, []);
+    } catch (error) {
+      if (!isOpen(error)) throw error;
+    }
+    await this.#draw();
+    try {
+      const rows = await this.#run(demanded, parameters);
+      if (whole !== undefined) this.#extended = true;
+      return rows;
+    } catch (error) {
+      throw isOpen(error) ? new OpenTransaction() : error;
+    }
+  }
+
+  async #draw(): Promise<void> {
+    try {
+      await this.#run(DRAW, []);
+    } catch (error) {
+      throw isAborted(error) ? new OpenTransaction() : error;
+    }
+  }
+}

@@ -1,0 +1,88 @@
+import type { Diagnostic } from "../../core/backend.ts";
+import type { Client } from "./connection/client.ts";
+import { translate } from "./errors.ts";
+import type { Row } from "./rows/rows.ts";
+import { INSPECTION, isTable, quoted, sequenceOf } from "./schema.ts";
+
+/** What the role may do, and the settings that decide whether a grant survives a crash. `(table, sequence)` */
+const RIGHTS = `
+  SELECT current_user AS role, current_setting('synchronous_commit') AS durability,
+    has_table_privilege(to_regclass($1::text), 'SELECT')::text AS reads,
+    (has_table_privilege(to_regclass($1::text), 'INSERT') AND has_table_privilege(to_regclass($1::text), 'UPDATE')
+      AND has_table_privilege(to_regclass($1::text), 'DELETE'))::text AS writes,
+    (has_sequence_privilege(to_regclass($2::text), 'USAGE')
+      AND has_sequence_privilege(to_regclass($2::text), 'UPDATE'))::text AS draws`;
+
+/** Looks at what the server, its settings and this role mean for locks. */
+export async function diagnose(client: Client, table: string): Promise<Diagnostic[]> {
+  const names = [quoted(table), quoted(sequenceOf(table))];
+  try {
+    const seen = await client.send(INSPECTION, names);
+    const [rights] = await client.send(RIGHTS, names);
+    const direct = seen.state?.pid === undefined ? undefined : String(seen.state.pid) === seen[0].pid;
+    return [
+      server(seen[0]),
+      replica(seen[0]),
+      proxy(direct),
+      tableThere(table, seen[0]),
+      mayUse(table, rights),
+      durable(rights),
+    ];
+  } catch (error) {
+    throw translate("diagnose the server", error);
+  }
+}
+
+function server({ version }: Row): Diagnostic {
+  const detail = version!.split(" on ")[0];
+  if (!/cockroach/i.test(detail)) return { what: "version", state: "ok", detail };
+  const advice = 'Use "lease": its session-level advisory locks do nothing';
+  return { what: "version", state: "warning", detail, advice };
+}
+
+function replica(row: Row): Diagnostic {
+  if (row.replica !== "true") return { what: "replica", state: "ok", detail: "this is the primary" };
+  return { what: "replica", state: "problem", detail: "this is a read-only replica", advice: "Connect to the primary" };
+}
+
+function proxy(direct: boolean | undefined): Diagnostic {
+  const what = "pooler";
+  if (direct) {
+    return { what, state: "ok", detail: "no proxy is in between: statements are prepared, releases are heard" };
+  }
+  const detail = direct === false ? "a proxy is in between" : "whether a proxy is in between cannot be told";
+  const advice =
+    'Waiters ask now and then instead of being told; for "session" and "hybrid" connect to the server itself';
+  return { what, state: "note", detail, advice };
+}
+
+function tableThere(table: string, { columns }: Row): Diagnostic {
+  const what = "table";
+  const name = JSON.stringify(table);
+  try {
+    if (isTable(table, columns)) return { what, state: "ok", detail: `${name} is there, with the columns it needs` };
+  } catch (error) {
+    return { what, state: "problem", detail: (error as Error).message, advice: "Choose another one with --table" };
+  }
+  return { what, state: "note", detail: `${name} is not there yet: the first use creates it` };
+}
+
+function mayUse(table: string, { role, reads, writes, draws }: Row): Diagnostic {
+  const what = "privileges";
+  if (reads === null) return { what, state: "note", detail: "there is no table to have privileges on" };
+  if (reads !== "true" || writes !== "true") {
+    const advice = `GRANT SELECT, INSERT, UPDATE, DELETE ON ${quoted(table)} TO "${role}"`;
+    return { what, state: "problem", detail: `"${role}" may not read and write "${table}"`, advice };
+  }
+  if (draws === "true") return { what, state: "ok", detail: `"${role}" may use "${table}"` };
+  const advice = `For "session": GRANT USAGE, UPDATE ON SEQUENCE ${quoted(sequenceOf(table))} TO "${role}"`;
+  return { what, state: "note", detail: `"${role}" may use "${table}" and not its sequence`, advice };
+}
+
+function durable({ durability }: Row): Diagnostic {
+  const what = "durability";
+  const detail = `synchronous_commit is "${durability}"`;
+  if (durability !== "local") return { what, state: "ok", detail };
+  const advice = "A failover may forget the last grants: their tokens still rise, their holders do not know";
+  return { what, state: "note", detail, advice };
+}

@@ -1,0 +1,84 @@
+/**
+ * What names an SQLite database, and how it is opened.
+ *
+ * @module
+ */
+import { type BackendSettings, refuseUnknown, resolveSettings } from "../../core/options/settings.ts";
+import { parseTargetOf } from "../../core/options/target.ts";
+import { UnsupportedError } from "../../core/errors.ts";
+import { isDriver } from "./connection/driver.ts";
+
+/**
+ * How an SQLite backend is set up.
+ *
+ * @example
+ * ```ts
+ * import { sqliteBackend, type SqliteOptions } from "@lockmgr/lockmgr/sqlite";
+ * import assert from "node:assert/strict";
+ *
+ * const options: SqliteOptions = { table: "my_locks", busyTimeout: 2 };
+ * await using backend = await sqliteBackend(":memory:", options);
+ * assert.equal(backend.engine, "sqlite");
+ * ```
+ */
+export interface SqliteOptions extends BackendSettings {
+  /** What opens the file: the runtime's own SQLite, or `"@db/sqlite"` on Deno. @default "node:sqlite" */
+  driver?: string;
+  /** Seconds to go on trying while another process keeps the file locked. The event loop is never stopped. @default 5 */
+  busyTimeout?: number;
+}
+
+const OWN_OPTIONS = ["driver", "busyTimeout"];
+const DEFAULT_BUSY_TIMEOUT = 5;
+
+/** Parameters that other clients of SQLite print and that mean nothing here: connections, and waits for them. */
+const DROPPED = ["connection_limit", "pool_timeout", "socket_timeout"];
+
+/**
+ * Returns the path and the options in a target: `sqlite:PATH?…`, a `file:` URL, or a bare path.
+ *
+ * @throws {TypeError} For a target of another kind, or an unknown parameter, which is named without its value.
+ */
+export function parseFile(target: string | URL): { path: string; options: SqliteOptions } {
+  const { path, parameters, settings } = parseTargetOf(target, "file", ["sqlite:"]);
+  const driver = parameters.get("driver");
+  for (const key of parameters.keys()) {
+    if (key === "driver" || DROPPED.includes(key)) continue;
+    throw new TypeError(`Cannot use URL parameter ${JSON.stringify(key)} on SQLite: want driver or lockmgr_…`);
+  }
+  if (driver !== undefined && !isDriver(driver)) {
+    throw new TypeError('Cannot use URL parameter "driver" on SQLite: want node:sqlite or @db/sqlite');
+  }
+  return { path, options: driver === undefined ? settings : { ...settings, driver } };
+}
+
+/** The options after their checks. */
+export interface ResolvedOptions {
+  /** The table that holds the locks. */
+  readonly table: string;
+  /** Whether the table may be made. */
+  readonly migrate: boolean;
+  /** What opens the file. */
+  readonly driver: string;
+  /** Seconds to go on trying while the file is locked. */
+  readonly busyTimeout: number;
+}
+
+/**
+ * Checks the options and fills in the defaults.
+ *
+ * @throws {TypeError | RangeError} For an option that nobody knows, or a value that cannot be.
+ * @throws {UnsupportedError} For a mode other than `"lease"`.
+ */
+export function resolveOptions(options: SqliteOptions): ResolvedOptions {
+  refuseUnknown("SQLite", options, OWN_OPTIONS);
+  const { mode, table, migrate } = resolveSettings(options);
+  if (mode !== "lease") {
+    throw new UnsupportedError(`Cannot use "${mode}" mode on SQLite: it has no session locks; want "lease"`);
+  }
+  const { driver = "node:sqlite", busyTimeout = DEFAULT_BUSY_TIMEOUT } = options;
+  if (typeof busyTimeout !== "number" || !(busyTimeout >= 0)) {
+    throw new RangeError(`Cannot use busyTimeout ${String(busyTimeout)}: want seconds, 0 or more`);
+  }
+  return { table, migrate, driver, busyTimeout };
+}

@@ -1,0 +1,45 @@
+import type { LockRow } from "../../../core/backend.ts";
+
+/** A row as the statements answer it: numbers as text. */
+export interface SqliteRow {
+  /** The locked name. */
+  readonly name: string;
+  /** The secret of the acquisition. */
+  readonly owner: string;
+  /** The fencing token. */
+  readonly token: string;
+  /** Who took it. */
+  readonly locked_by: string;
+  /** A number for people. */
+  readonly lock_process: string | null;
+  /** When it lapses. */
+  readonly locked_until: string | null;
+  /** When it was taken. */
+  readonly created_at: string;
+  /** When it was last taken or renewed. */
+  readonly updated_at: string;
+  /** JSON text. */
+  readonly metadata: unknown;
+  /** The clock of the statement. */
+  readonly now: string;
+}
+
+/** The row as the core knows it. */
+export function toLockRow(row: SqliteRow): LockRow {
+  return {
+    name: row.name,
+    token: BigInt(row.token),
+    lockedBy: row.locked_by,
+    lockProcess: row.lock_process === null ? null : Number(row.lock_process),
+    lockedUntil: row.locked_until === null ? null : Number(row.locked_until),
+    createdAt: Number(row.created_at),
+    updatedAt: Number(row.updated_at),
+    metadata: typeof row.metadata === "string" ? row.metadata : textOf(row.metadata),
+    now: Number(row.now),
+  };
+}
+
+/** Text of a JSON column that the driver has parsed already; SQL's NULL stays `null`. */
+function textOf(metadata: unknown): string | null {
+  return metadata === null || metadata === undefined ? null : JSON.stringify(metadata);
+}

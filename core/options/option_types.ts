@@ -1,0 +1,145 @@
+/**
+ * What callers may say. Types alone, so that no program loads them.
+ *
+ * @module
+ */
+import type { Backend, Json } from "../backend.ts";
+
+/**
+ * The database to use, for calls that take nothing else.
+ *
+ * @example
+ * ```ts
+ * import { type BackendOptions, cleanLocks, connect } from "@lockmgr/lockmgr";
+ * import assert from "node:assert/strict";
+ *
+ * await using backend = await connect("sqlite::memory:");
+ * const options: BackendOptions = { backend };
+ * assert.equal(await cleanLocks(options), 0);
+ * ```
+ */
+export interface BackendOptions {
+  /** The database that keeps the lock. @default the one of `setDefaultBackend`, else of `LOCKMGR_URL`, else an SQLite file in the user's state directory */
+  backend?: Backend;
+}
+
+/**
+ * Who a lock is held by: words for people, no credentials.
+ *
+ * @example
+ * ```ts
+ * import { connect, getLock, type HolderOptions } from "@lockmgr/lockmgr";
+ * import assert from "node:assert/strict";
+ *
+ * await using backend = await connect("sqlite::memory:");
+ * const holder: HolderOptions = { lockedBy: "host-a", lockProcess: 71 };
+ * const lock = await getLock("jobs", { backend, ...holder });
+ * assert.equal(lock.lockedBy, "host-a");
+ * ```
+ */
+export interface HolderOptions {
+  /** Who takes the lock. @default the machine's host name */
+  lockedBy?: string;
+  /** A whole number for people, such as a process id. @default null */
+  lockProcess?: number | null;
+}
+
+/**
+ * Options of `getLock`, `tryLock` and `withLock`. All durations are seconds, fractions allowed.
+ *
+ * @example
+ * ```ts
+ * import { connect, getLock, type LockOptions } from "@lockmgr/lockmgr";
+ * import assert from "node:assert/strict";
+ *
+ * await using backend = await connect("sqlite::memory:");
+ * const options: LockOptions = { backend, expires: 30, wait: 5, metadata: { shard: 7 } };
+ * const lock = await getLock("jobs", options);
+ * assert.deepEqual(lock.metadata, { shard: 7 });
+ * ```
+ */
+export interface LockOptions extends BackendOptions, HolderOptions {
+  /** Seconds until the lock lapses; `0`, `null` or `Infinity` is never. @default 600 */
+  expires?: number | null;
+  /** Seconds to wait while the name is held; `Infinity` waits until it is free. @default 0 */
+  wait?: number;
+  /** Ends the wait; the call then rejects with `signal.reason`. */
+  signal?: AbortSignal;
+  /** Renews the lease at a third of its length until it is released. @default false (`withLock`: true) */
+  autoRenew?: boolean;
+  /** A JSON value stored with the lock and shown by `listLocks`. @default null */
+  metadata?: Json;
+  /** Lets others hold the name at the same time, as long as they share too, where the backend serves it. @default false */
+  shared?: boolean;
+}
+
+/**
+ * Options of `renewLock` and `Lock.renew`.
+ *
+ * @example
+ * ```ts
+ * import { connect, getLock, type RenewOptions } from "@lockmgr/lockmgr";
+ * import assert from "node:assert/strict";
+ *
+ * await using backend = await connect("sqlite::memory:");
+ * const lock = await getLock("jobs", { backend, expires: 60 });
+ * const options: RenewOptions = { expires: 30, addTime: true };
+ * await lock.renew(options);
+ * assert(lock.expiresIn! > 80);
+ * ```
+ */
+export interface RenewOptions extends BackendOptions, HolderOptions {
+  /** Seconds from now until the lock lapses; `0`, `null` or `Infinity` is never. @default 600 */
+  expires?: number | null;
+  /** Adds to the present expiry instead of counting from now. @default false */
+  addTime?: boolean;
+  /** Takes a fresh lock when the old one is gone. @default false */
+  create?: boolean;
+}
+
+/**
+ * Options of `setLock`.
+ *
+ * @example
+ * ```ts
+ * import { connect, setLock, type SetLockOptions } from "@lockmgr/lockmgr";
+ * import assert from "node:assert/strict";
+ *
+ * await using backend = await connect("sqlite::memory:");
+ * const options: SetLockOptions = { backend, expires: 60, renew: false };
+ * await setLock("jobs", options);
+ * const { counts } = await setLock("jobs", options);
+ * assert.equal(counts.skipRenew, 1);
+ * ```
+ */
+export interface SetLockOptions extends BackendOptions, HolderOptions {
+  /** Seconds until the locks lapse; `0`, `null` or `Infinity` is never. @default 600 */
+  expires?: number | null;
+  /** Changes nothing and throws `LockFail` when any name is held. @default false */
+  fail?: boolean;
+  /** Renews names that are held, whoever holds them. @default true */
+  renew?: boolean;
+  /** Takes names that are free. @default true */
+  create?: boolean;
+}
+
+/**
+ * Options of `listLocks`.
+ *
+ * @example
+ * ```ts
+ * import { connect, getLock, listLocks, type ListOptions } from "@lockmgr/lockmgr";
+ * import assert from "node:assert/strict";
+ *
+ * await using backend = await connect("sqlite::memory:");
+ * await getLock("report:1", { backend });
+ * const options: ListOptions = { backend, prefix: "report:" };
+ * assert.equal((await listLocks(options)).length, 1);
+ * ```
+ */
+export interface ListOptions extends BackendOptions {
+  /** Only names that begin so, compared exactly. @default every name */
+  prefix?: string;
+  /** Also locks that have lapsed and were not cleaned away yet. @default false */
+  includeExpired?: boolean;
+}

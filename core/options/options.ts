@@ -1,0 +1,184 @@
+/**
+ * Every default and every check of a name or an option, done before any I/O.
+ *
+ * @module
+ */
+import type { Backend, RenewRequest } from "../backend.ts";
+import { UnsupportedError } from "../errors.ts";
+import type { HolderOptions, LockOptions, RenewOptions } from "./option_types.ts";
+import { hostname } from "../util/runtime.ts";
+
+export type * from "./option_types.ts";
+
+/** The longest name, in Unicode code points: what a `VARBINARY(1020)` column holds of any script. */
+export const MAX_NAME_LENGTH = 255;
+
+/** How many Unicode code points a string has, counting no further than one past `limit`. */
+function codePoints(text: string, limit: number): number {
+  if (text.length <= limit) return text.length;
+  let count = 0;
+  for (const _ of text) if (++count > limit) break;
+  return count;
+}
+
+/** Whether a text is short and has neither NUL nor surrogates: one look at each unit is less than three calls. */
+function isPlain(text: string): boolean {
+  if (text.length === 0 || text.length > MAX_NAME_LENGTH) return false;
+  for (let index = 0; index < text.length; index++) {
+    const unit = text.charCodeAt(index);
+    if (unit === 0 || (unit >= 0xd800 && unit <= 0xdfff)) return false;
+  }
+  return true;
+}
+
+/**
+ * Checks that a text can be stored by every engine and read back unchanged.
+ *
+ * @throws {TypeError} When it is no string, or holds NUL or a lone surrogate.
+ * @throws {RangeError} When it is empty or longer than 255 code points.
+ */
+export function checkText(what: string, text: unknown): asserts text is string {
+  if (typeof text !== "string") throw new TypeError(`Cannot use ${what} of type ${typeof text}: want a string`);
+  if (isPlain(text)) return;
+  if (text === "") throw new RangeError(`Cannot use an empty ${what}: want 1 to ${MAX_NAME_LENGTH} characters`);
+  if (codePoints(text, MAX_NAME_LENGTH) > MAX_NAME_LENGTH) {
+    throw new RangeError(`Cannot use a ${what} of over ${MAX_NAME_LENGTH} characters: want 1 to ${MAX_NAME_LENGTH}`);
+  }
+  if (text.includes("\0")) throw new TypeError(`Cannot use ${what} ${JSON.stringify(text)}: it holds NUL`);
+  if (!text.isWellFormed()) {
+    throw new TypeError(`Cannot use ${what} ${JSON.stringify(text)}: it holds a lone surrogate`);
+  }
+}
+
+/**
+ * Checks the name of a lock.
+ *
+ * @throws {TypeError} When it is no string, or holds NUL or a lone surrogate.
+ * @throws {RangeError} When it is empty or longer than 255 code points.
+ */
+export function checkName(name: unknown): asserts name is string {
+  checkText("lock name", name);
+}
+
+/** Seconds that a lock lasts unless the caller says otherwise: ten minutes, as in django-lockmgr. */
+export const DEFAULT_EXPIRES = 600;
+
+/** The longest finite duration: a hundred years of 365.25 days, in seconds. */
+const LONGEST = 100 * 365.25 * 86_400;
+
+/** Checks a number of seconds; `Infinity` passes. */
+function checkSeconds(what: string, seconds: unknown): asserts seconds is number {
+  if (typeof seconds !== "number") {
+    throw new TypeError(`Cannot use ${what} of type ${seconds === null ? "null" : typeof seconds}: want seconds`);
+  }
+  if (Number.isNaN(seconds) || seconds < 0 || (seconds !== Infinity && seconds > LONGEST)) {
+    throw new RangeError(`Cannot use ${what} ${seconds}: want 0 to ${LONGEST} seconds (100 years), or Infinity`);
+  }
+}
+
+/**
+ * How long a lock lasts, in whole microseconds; `null` is for ever.
+ *
+ * @throws {TypeError | RangeError} When it is no number of seconds, or negative, NaN or over 100 years.
+ */
+export function microseconds(what: string, seconds: unknown): number | null {
+  if (seconds === null) return null;
+  checkSeconds(what, seconds);
+  return seconds === 0 || seconds === Infinity ? null : Math.max(1, Math.round(seconds * 1e6));
+}
+
+/** Who holds the lock, checked. */
+export function resolveHolder(options: HolderOptions): { lockedBy: string; lockProcess: number | null } {
+  const lockedBy = options.lockedBy ?? hostname();
+  if (options.lockedBy != null) checkText("lockedBy", lockedBy);
+  const lockProcess = options.lockProcess ?? null;
+  if (lockProcess !== null && !Number.isSafeInteger(lockProcess)) {
+    const Wrong = typeof lockProcess === "number" ? RangeError : TypeError;
+    throw new Wrong(`Cannot use lockProcess ${String(lockProcess)}: want a whole number`);
+  }
+  return { lockedBy, lockProcess };
+}
+
+/** `getLock`'s options after the checks that need no backend. */
+export interface ResolvedLockOptions {
+  /** Microseconds, `null` for ever, `undefined` when the caller said nothing. */
+  readonly duration: number | null | undefined;
+  /** Who takes it. */
+  readonly lockedBy: string;
+  /** A number for people. */
+  readonly lockProcess: number | null;
+  /** Seconds to wait. */
+  readonly wait: number;
+  /** Ends the wait. */
+  readonly signal: AbortSignal | undefined;
+  /** Whether to renew until release. */
+  readonly autoRenew: boolean;
+  /** JSON text, or `null`. */
+  readonly metadata: string | null;
+  /** Whether others may share the name. */
+  readonly shared: boolean;
+}
+
+/** The JSON text of a metadata value; `null` for none. */
+function metadataText(metadata: unknown): string | null {
+  if (metadata === undefined || metadata === null) return null;
+  const text: string | undefined = JSON.stringify(metadata);
+  if (text === undefined) throw new TypeError(`Cannot use metadata of type ${typeof metadata}: want a JSON value`);
+  return text;
+}
+
+/** Checks `getLock`'s options; throws before anything was asked of a database. */
+export function resolveLockOptions(options: LockOptions): ResolvedLockOptions {
+  const wait = options.wait ?? 0;
+  checkSeconds("wait", wait);
+  const { lockedBy, lockProcess } = resolveHolder(options);
+  return {
+    duration: options.expires === undefined ? undefined : microseconds("expires", options.expires),
+    lockedBy,
+    lockProcess,
+    wait,
+    signal: options.signal,
+    autoRenew: options.autoRenew ?? false,
+    metadata: metadataText(options.metadata),
+    shared: options.shared ?? false,
+  };
+}
+
+/**
+ * What a new lock asks of this backend: refuses what its mode cannot keep.
+ *
+ * @throws {UnsupportedError} For a finite `expires` or `metadata` in `session` mode, and `shared` where it is not served.
+ */
+export function durationFor(backend: Backend, options: ResolvedLockOptions): number | null {
+  if (options.shared && !backend.sharing) {
+    throw new UnsupportedError(
+      `Cannot share locks on ${backend.engine} in "${backend.mode}" mode: ` +
+        'use advisoryLock of "@lockmgr/lockmgr/postgres", which keeps shared locks',
+    );
+  }
+  if (backend.mode !== "session") return options.duration === undefined ? DEFAULT_EXPIRES * 1e6 : options.duration;
+  if (options.duration) refuseInSession("use expires");
+  if (options.metadata !== null) refuseInSession("store metadata");
+  return null;
+}
+
+/** A session lock has no row: says so. */
+function refuseInSession(what: string): never {
+  throw new UnsupportedError(`Cannot ${what} in "session" mode: it has no row; want "lease" or "hybrid"`);
+}
+
+/**
+ * Refuses what needs a row where there is none.
+ *
+ * @throws {UnsupportedError} In `session` mode.
+ */
+export function requireRows(backend: Backend, what: string): void {
+  if (backend.mode === "session") refuseInSession(what);
+}
+
+/** How far to extend: counted from now, or added to what is there (by handle: to what that handle last saw). */
+export function extension(options: RenewOptions, seen?: number | null): Pick<RenewRequest, "from" | "add"> {
+  const add = microseconds("expires", options.expires === undefined ? DEFAULT_EXPIRES : options.expires);
+  if (!options.addTime) return { from: "now", add };
+  return { from: seen ?? "expiry", add };
+}

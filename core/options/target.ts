@@ -1,0 +1,202 @@
+/**
+ * What a connection target is. One parser decides it, before anything is opened, sent or printed.
+ *
+ * A target holds secrets: a user, a password, values of parameters. Errors name none of its parts; `describe` shows what
+ * may be shown.
+ *
+ * @module
+ */
+import { schemes } from "../engines.ts";
+import { decode, refuseDisguise, refusePath, refuseValue } from "./refused_target.ts";
+import { isWindows } from "../util/runtime.ts";
+import { type BackendSettings, takeSettings } from "./settings.ts";
+
+/** A host of a server: a name, an IP address, or the directory of a Unix socket. */
+export interface Host {
+  /** The name without the brackets of IPv6; `undefined` for the driver's default. */
+  readonly name: string | undefined;
+  /** The port; `undefined` for the engine's default. */
+  readonly port: number | undefined;
+}
+
+/** What every target has. */
+interface Common {
+  /** The scheme in lower case with its colon; `sqlite:` for a path. */
+  readonly scheme: string;
+  /** The target without surrounding whitespace. It has the password: it is never shown. */
+  readonly text: string;
+  /** What the URL says in its `lockmgr_` parameters. */
+  readonly settings: BackendSettings;
+  /** The other parameters, decoded, by their names as written. */
+  readonly parameters: ReadonlyMap<string, string>;
+}
+
+/** A database on a server. */
+export interface ServerTarget extends Common {
+  /** A server. */
+  readonly kind: "server";
+  /** The user. */
+  readonly user: string | undefined;
+  /** The password. */
+  readonly password: string | undefined;
+  /** At least one. */
+  readonly hosts: readonly Host[];
+  /** The database. */
+  readonly database: string | undefined;
+}
+
+/** A database in a file. */
+export interface FileTarget extends Common {
+  /** A file. */
+  readonly kind: "file";
+  /** Its path, or `:memory:`. */
+  readonly path: string;
+}
+
+/** A target after its checks. */
+export type Target = ServerTarget | FileTarget;
+
+/** The scheme that a path has. */
+const PATH_SCHEME = "sqlite:";
+
+/** Spaces that a copied URL has around it. */
+const SURROUNDINGS = /^[\s\u200b\u2060]+|[\s\u200b\u2060]+$/gu;
+
+/** Where an unescaped character of a password changes what a URL means. */
+const ESCAPED = "want #, /, ?, @, % and spaces in its user, password and values percent-encoded (%23 for #)";
+
+function refused(reason: string, wanted: string): TypeError {
+  return new TypeError(`Cannot connect to this target: ${reason}; ${wanted}`);
+}
+
+/**
+ * Parses a target.
+ *
+ * @throws {TypeError} For what is neither a URL of a known scheme nor a path that can be a database. The message says
+ * what to pass and shows nothing of the target but an unknown scheme.
+ */
+export function parseTarget(target: unknown): Target {
+  if (typeof target !== "string" && !(target instanceof URL)) throw refuseValue(target);
+  const text = String(target).replace(SURROUNDINGS, "");
+  if (text === "") throw new TypeError("Cannot connect to an empty target: want a URL or the path of an SQLite file");
+  const scheme = /^[a-z][a-z0-9+.-]+:/i.exec(text)?.[0].toLowerCase();
+  if (scheme === undefined || !schemes().includes(scheme)) {
+    refusePath(text, schemes());
+    return { kind: "file", scheme: PATH_SCHEME, text, path: text, settings: {}, parameters: new Map() };
+  }
+  // deno-lint-ignore no-control-regex -- control characters are what is refused
+  if (/[\u0000-\u001f\u007f]|\p{Surrogate}/u.test(text)) {
+    throw refused("it has a control character in it", "want a URL or a path");
+  }
+  if (/["'`>]$/.test(text)) throw refused("it has a quotation mark at its end", "want the URL without quotation marks");
+  return scheme === "sqlite:" || scheme === "file:" ? parseFileUrl(text, scheme) : parseServerUrl(text, scheme);
+}
+
+/**
+ * Parses a target for the backend function of one engine.
+ *
+ * @throws {TypeError} Also for a target of another engine.
+ */
+export function parseTargetOf<Kind extends Target["kind"]>(
+  target: unknown,
+  kind: Kind,
+  wanted: readonly string[],
+): Target & { readonly kind: Kind } {
+  const parsed = parseTarget(target);
+  if (parsed.kind === kind && wanted.includes(parsed.scheme)) return parsed as Target & { readonly kind: Kind };
+  throw refused(`it is one of ${parsed.scheme}`, `want ${wanted.join(" or ")} here, or connect(), which takes all`);
+}
+
+/** The database of a target as it may be shown: scheme, hosts, ports and database. */
+export function describe(target: Target): string {
+  if (target.kind === "file") return `${target.scheme}${target.path}`;
+  const hosts = target.hosts.map(({ name = "", port }) => {
+    const host = name.includes(":") ? `[${name}]` : name.startsWith("/") ? encodeURIComponent(name) : name;
+    return port === undefined ? host : `${host}:${port}`;
+  });
+  const database = target.database === undefined ? "" : `/${encodeURIComponent(target.database)}`;
+  return `${target.scheme}//${hosts.join(",")}${database}`;
+}
+
+/** The parameters of a URL. A plus sign stays one, as in libpq. */
+function parametersOf(query: string | undefined): Map<string, string> {
+  const parameters = new Map<string, string>();
+  for (const part of (query ?? "").split("&")) {
+    if (part === "") continue;
+    const equals = part.indexOf("=");
+    const name = decode(part.slice(0, Math.max(equals, 0))); // without a value it may be the rest of another one
+    if (!/^[A-Za-z][\w.-]*$/.test(name)) throw refused("a parameter in it is not NAME=VALUE", `${ESCAPED} (%26 for &)`);
+    parameters.set(name, decode(part.slice(equals + 1)));
+  }
+  return parameters;
+}
+
+/** `sqlite:PATH?…` and `file:PATH?…`: absolute after three slashes, relative after none or two. */
+function parseFileUrl(text: string, scheme: string): FileTarget {
+  const [, slashes, address, query, fragment] = /^[^:]+:(\/\/)?([^?#]*)(?:\?([^#]*))?(#.*)?$/s.exec(text)!;
+  if (fragment !== undefined) throw refused("it has a # in it", "want %23 for a # in the path");
+  const authority = slashes === undefined ? "" : /^[^/]*/.exec(address)![0];
+  if (/@|:/.test(authority) && !/^(?::memory:|[a-z]:)$/i.test(authority)) {
+    throw refused("a file has no user, password or port", "want sqlite:PATH");
+  }
+  let path = decode(address);
+  if (/^localhost$/i.test(authority) && path.includes("/")) path = path.slice(authority.length);
+  else if (scheme === "file:" && /^[^.:][^:]*$/.test(authority) && path.length > authority.length) {
+    throw refused("a file: URL has no host", "want file:///PATH, or file:PATH for a relative one");
+  }
+  if (isWindows() && /^\/[A-Za-z]:/.test(path)) path = path.slice(1);
+  if (path === "") throw refused("it has no path", "want sqlite:PATH or sqlite::memory:");
+  refuseDisguise(path);
+  const parameters = parametersOf(query);
+  return { kind: "file", scheme: PATH_SCHEME, text, path, settings: takeSettings(parameters), parameters };
+}
+
+/** `SCHEME://USER:PASSWORD@HOST:PORT/DATABASE?…`. The platform's own parser differs between runtimes and schemes. */
+function parseServerUrl(text: string, scheme: string): ServerTarget {
+  const wanted = `want ${scheme}//USER:PASSWORD@HOST:PORT/DATABASE`;
+  const parts = /^[^:]+:\/\/([^/?#]*)(?:\/([^?#]*))?(?:\?([^#]*))?(#.*)?$/s.exec(text);
+  if (parts === null) throw refused(`it begins with ${scheme} and has no // after it`, wanted);
+  const [, authority, path = "", query = "", fragment] = parts;
+  if (fragment !== undefined) throw refused("it has a # in it", ESCAPED);
+  if (path.includes("@") || query.includes("@")) throw refused("it has an @ after its host", ESCAPED);
+  if (/\s/.test(text)) throw refused("it has a space in it", ESCAPED);
+  const at = authority.lastIndexOf("@");
+  const userinfo = at < 0 ? "" : authority.slice(0, at);
+  const colon = userinfo.indexOf(":");
+  const parameters = parametersOf(query);
+  return {
+    kind: "server",
+    scheme,
+    text,
+    user: decode(colon < 0 ? userinfo : userinfo.slice(0, colon)) || undefined,
+    password: colon < 0 ? undefined : decode(userinfo.slice(colon + 1)) || undefined,
+    hosts: parseHosts(authority.slice(at + 1)),
+    database: decode(path) || undefined,
+    settings: takeSettings(parameters),
+    parameters,
+  };
+}
+
+/**
+ * Parses hosts with their ports, separated by commas.
+ *
+ * @throws {TypeError} For a host or a port that cannot be.
+ */
+export function parseHosts(text: string, ports: readonly string[] = []): Host[] {
+  return text.split(",").map((each, index) => {
+    const [, v6, plain, port] = /^(?:\[([^\]]*)\]|([^:[\]]*))(?::(.*))?$/s.exec(each) ?? [];
+    const name = decode(v6 ?? plain ?? ":");
+    const isHost = v6 === undefined ? /^(?:\/.*|[\p{L}\p{N}._-]*)$/su : /^[0-9a-f:.]*:[0-9a-f:.]*(?:%[\w.-]+)?$/i;
+    if (!isHost.test(name)) throw refused("its host cannot be one", `${ESCAPED}, and IPv6 addresses in brackets`);
+    return { name: name || undefined, port: parsePort(port || ports[index] || ports[0] || "") };
+  });
+}
+
+function parsePort(text: string): number | undefined {
+  if (text === "") return undefined;
+  const port = Number(text);
+  if (!/^\d+$/.test(text) || port < 1 || port > 65_535) {
+    throw refused("its port is not a number from 1 to 65535", `${ESCAPED}, and IPv6 addresses in brackets`);
+  }
+  return port;
+}

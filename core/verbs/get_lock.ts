@@ -1,0 +1,65 @@
+import { acquire, renewalOf } from "../wait/acquire.ts";
+import type { Backend } from "../backend.ts";
+import { backendOf, givenBackend } from "../connect.ts";
+import { Locked, LockTimeout } from "../errors.ts";
+import { Lock } from "../lock/lock.ts";
+import { checkName, type LockOptions, type ResolvedLockOptions, resolveLockOptions } from "../options/options.ts";
+import { pauseFor } from "../util/pause.ts";
+import { isRetryable } from "../util/retry.ts";
+import { monotonic } from "../util/runtime.ts";
+import type { Outcome } from "../wait/acquire_in_order.ts";
+
+/** Pauses between tries to open the default backend (ms), from the first to the longest. */
+const OPEN_PAUSE_FIRST_MS = 100;
+const OPEN_PAUSE_LONGEST_MS = 1_000;
+
+/** Opens the default backend; a caller who waits is not told of errors that may pass before its wait is over. */
+async function openDefault(options: LockOptions, { wait, signal }: ResolvedLockOptions): Promise<Backend> {
+  const deadline = monotonic() + wait * 1e3;
+  for (let pause = OPEN_PAUSE_FIRST_MS;; pause = Math.min(2 * pause, OPEN_PAUSE_LONGEST_MS)) {
+    try {
+      return await backendOf(options);
+    } catch (error) {
+      const left = deadline - monotonic();
+      if (!isRetryable(error) || left <= 0) throw error;
+      await pauseFor(Math.min(pause, left), signal);
+    }
+  }
+}
+
+/** Takes a lock by the default backend, which may have to be opened: that is part of the wait. */
+async function acquireByDefault(
+  name: string,
+  options: LockOptions,
+  resolved: ResolvedLockOptions,
+  plainNo: boolean,
+): Promise<[Outcome, Backend]> {
+  const startedAt = monotonic();
+  const backend = await openDefault(options, resolved);
+  const wait = Math.max(resolved.wait - (monotonic() - startedAt) / 1e3, 0);
+  return [await acquire(backend, name, { ...resolved, wait }, plainNo), backend];
+}
+
+/** `getLock`, as `verbs.ts` promises it. */
+export async function getLock(name: string, options: LockOptions = {}): Promise<Lock> {
+  checkName(name);
+  const resolved = resolveLockOptions(options);
+  const given = givenBackend(options);
+  const [outcome, backend] = given
+    ? [await acquire(given, name, resolved), given]
+    : await acquireByDefault(name, options, resolved, false);
+  if (outcome.granted) return new Lock(outcome.grant, renewalOf(backend, resolved));
+  if (options.wait) throw new LockTimeout(name, options.wait, outcome.holder);
+  throw new Locked(name, outcome.holder);
+}
+
+/** `tryLock`, as `verbs.ts` promises it: it does not tell who has the lock. */
+export async function tryLock(name: string, options: LockOptions = {}): Promise<Lock | undefined> {
+  checkName(name);
+  const resolved = resolveLockOptions(options);
+  const given = givenBackend(options);
+  const [outcome, backend] = given
+    ? [await acquire(given, name, resolved, true), given]
+    : await acquireByDefault(name, options, resolved, true);
+  return outcome.granted ? new Lock(outcome.grant, renewalOf(backend, resolved)) : undefined;
+}

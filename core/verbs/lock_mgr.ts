@@ -1,0 +1,268 @@
+import { LockNotFound } from "../errors.ts";
+import type { Lock } from "../lock/lock.ts";
+import {
+  checkName,
+  DEFAULT_EXPIRES,
+  type LockOptions,
+  type RenewOptions,
+  resolveLockOptions,
+} from "../options/options.ts";
+import { hostname } from "../util/runtime.ts";
+import { getLock, tryLock } from "./verbs.ts";
+
+/**
+ * Options of `LockMgr`. All durations are seconds, fractions allowed.
+ *
+ * @example
+ * ```ts
+ * import { connect, LockMgr, type LockMgrOptions } from "@lockmgr/lockmgr";
+ * import assert from "node:assert/strict";
+ *
+ * await using backend = await connect("sqlite::memory:");
+ * const options: LockMgrOptions = { backend, expires: 60, autoRenew: true };
+ * await using mgr = await LockMgr.acquire("jobs", options);
+ * assert(mgr.mainLock?.held);
+ * ```
+ */
+export type LockMgrOptions = Pick<
+  LockOptions,
+  "backend" | "expires" | "lockedBy" | "lockProcess" | "wait" | "autoRenew" | "signal" | "metadata"
+>;
+
+/**
+ * Options of a further lock of a manager; what is not said is the manager's own.
+ *
+ * @example
+ * ```ts
+ * import { connect, LockMgr, type LockMgrLockOptions } from "@lockmgr/lockmgr";
+ * import assert from "node:assert/strict";
+ *
+ * await using backend = await connect("sqlite::memory:");
+ * await using mgr = await LockMgr.acquire("jobs", { backend });
+ * const options: LockMgrLockOptions = { expires: 30, wait: 5 };
+ * assert.equal((await mgr.lock("report", options)).name, "report");
+ * ```
+ */
+export type LockMgrLockOptions = Pick<LockOptions, "expires" | "wait">;
+
+/**
+ * Options of `LockMgr.renew`.
+ *
+ * @example
+ * ```ts
+ * import { connect, LockMgr, type LockMgrRenewOptions } from "@lockmgr/lockmgr";
+ * import assert from "node:assert/strict";
+ *
+ * await using backend = await connect("sqlite::memory:");
+ * await using mgr = await LockMgr.acquire("jobs", { backend, expires: 60 });
+ * const options: LockMgrRenewOptions = { expires: 30 }; // 30 s more
+ * assert((await mgr.renew(undefined, options)).expiresIn! > 80);
+ * ```
+ */
+export interface LockMgrRenewOptions extends Omit<RenewOptions, "backend"> {
+  /** Seconds to add, or to count from now. @default 120 */
+  expires?: number | null;
+  /** Adds to the present expiry. @default true */
+  addTime?: boolean;
+  /** Takes a fresh lock when there is none any more. @default true */
+  create?: boolean;
+}
+
+/** Seconds that `LockMgr.renew` adds unless the caller says otherwise, as in django-lockmgr. */
+const DEFAULT_RENEWAL = 120;
+
+/**
+ * A scope that takes locks and releases all of them when it ends.
+ *
+ * @example
+ * ```ts
+ * import { connect, isLocked, LockMgr } from "@lockmgr/lockmgr";
+ * import assert from "node:assert/strict";
+ *
+ * await using backend = await connect("sqlite::memory:");
+ * {
+ *   await using mgr = await LockMgr.acquire("mylock", { backend, expires: 60 });
+ *   if (await mgr.tryLock("otherlock")) await mgr.unlock("otherlock");
+ *   await mgr.renew(undefined, { expires: 30 }); // 30 s more for the main lock
+ *   assert(mgr.mainLock!.expiresIn! > 89);
+ * }
+ * assert.equal(await isLocked("mylock", { backend }), false);
+ * ```
+ */
+export class LockMgr implements AsyncDisposable {
+  /** The name of the main lock. */
+  readonly name: string;
+  /** Seconds that its locks last; `null` is for ever. */
+  readonly expires: number | null;
+  /** Who holds its locks. */
+  readonly lockedBy: string;
+  /** A number for people, such as a process id. */
+  readonly lockProcess: number | null;
+  /** Seconds to wait for a lock. */
+  readonly wait: number;
+
+  #options: LockMgrOptions;
+  #mainLock: Lock | null = null;
+  #locks: Lock[] = [];
+  #lost: AbortController | undefined;
+  #scope = 0;
+
+  /**
+   * Does no I/O: `acquire()` takes the main lock.
+   *
+   * @throws {TypeError | RangeError} For a wrong name or option.
+   */
+  constructor(name: string, options: LockMgrOptions = {}) {
+    checkName(name);
+    const resolved = resolveLockOptions(options);
+    this.name = name;
+    this.expires = options.expires === undefined ? DEFAULT_EXPIRES : options.expires;
+    this.lockedBy = options.lockedBy ?? hostname();
+    this.lockProcess = resolved.lockProcess;
+    this.wait = resolved.wait;
+    this.#options = { ...options };
+  }
+
+  /**
+   * Makes a manager and takes its main lock.
+   *
+   * @throws {Locked} When the name is held.
+   */
+  static acquire(name: string, options: LockMgrOptions = {}): Promise<LockMgr> {
+    return new LockMgr(name, options).acquire();
+  }
+
+  /** The main lock; `null` before it is acquired and after it was released. */
+  get mainLock(): Lock | null {
+    return this.#mainLock;
+  }
+
+  /** The locks that it holds, in the order in which they were taken. */
+  get locks(): readonly Lock[] {
+    return [...this.#locks];
+  }
+
+  /** Aborts with a `LockLost` when any of its locks is lost. */
+  get signal(): AbortSignal {
+    if (this.#lost === undefined) {
+      this.#lost = new AbortController();
+      for (const lock of this.#locks) this.#listen(lock);
+    }
+    return this.#lost.signal;
+  }
+
+  /**
+   * Takes the main lock.
+   *
+   * @throws {Locked} When the name is held, also by this manager itself.
+   */
+  async acquire(): Promise<this> {
+    this.#mainLock = await this.lock(this.name);
+    return this;
+  }
+
+  /**
+   * Takes a further lock, released with the others.
+   *
+   * @throws {Locked} When the name is held.
+   */
+  async lock(name: string, options: LockMgrLockOptions = {}): Promise<Lock> {
+    const scope = this.#scope;
+    return await this.#adopt(await getLock(name, this.#merge(options)), scope);
+  }
+
+  /**
+   * Takes a further lock if it can be had: django-lockmgr's `lock(…, ret=True)`.
+   *
+   * @returns The lock, or `undefined` when it is held.
+   */
+  async tryLock(name: string, options: LockMgrLockOptions = {}): Promise<Lock | undefined> {
+    const scope = this.#scope;
+    const lock = await tryLock(name, this.#merge(options));
+    return lock && await this.#adopt(lock, scope);
+  }
+
+  /**
+   * Releases one of its locks: the main lock, a handle, or this manager's lock of a name. Never another holder's.
+   *
+   * @returns `true` if it was still held.
+   */
+  async unlock(lock: Lock | string | null = this.#mainLock): Promise<boolean> {
+    const own = typeof lock === "string" ? this.#find(lock) : lock;
+    if (!own) return false;
+    const released = await own.unlock();
+    this.#forget(own);
+    return released;
+  }
+
+  /**
+   * Gives a lock more time, or takes it anew when it is gone; what it had to take is its own from then on.
+   *
+   * @throws {Locked} When another holds the name: a stranger's lock is never extended.
+   * @throws {LockNotFound} With `create: false`, when this manager does not hold it any more.
+   */
+  async renew(lock: Lock | string | null = this.#mainLock, options: LockMgrRenewOptions = {}): Promise<Lock> {
+    const scope = this.#scope;
+    const { expires = DEFAULT_RENEWAL, addTime = true, create = true, ...holder } = options;
+    const name = typeof lock === "string" ? lock : lock?.name ?? this.name;
+    const own = typeof lock === "string" ? this.#find(lock) : lock;
+    const { lockedBy = this.lockedBy, lockProcess = this.lockProcess } = holder;
+    if (own) {
+      const renewed = await own.renew({ expires, addTime, create, lockedBy, lockProcess });
+      return renewed === own ? own : await this.#replace(own, renewed, scope);
+    }
+    checkName(name);
+    if (!create) throw new LockNotFound(name);
+    const fresh = await getLock(name, { ...this.#merge({ expires, wait: 0 }), lockedBy, lockProcess });
+    if (name === this.name && this.#mainLock === null) this.#mainLock = fresh;
+    return await this.#adopt(fresh, scope);
+  }
+
+  /** Releases all that it still holds, the last first. Tries every one; a failure becomes a warning of the process. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#scope++;
+    for (const lock of this.#locks.reverse().splice(0)) await lock[Symbol.asyncDispose]();
+    this.#mainLock = null;
+  }
+
+  /** The manager's own options, and those of this one lock. */
+  #merge(options: LockMgrLockOptions): LockOptions {
+    const { expires = this.#options.expires, wait = this.wait } = options;
+    return { ...this.#options, lockedBy: this.lockedBy, expires, wait };
+  }
+
+  /** Makes a lock this manager's own; one that came after the scope has ended is released at once. */
+  async #adopt(lock: Lock, scope: number): Promise<Lock> {
+    if (scope !== this.#scope) {
+      await lock[Symbol.asyncDispose]();
+      throw new LockNotFound(lock.name, `Cannot keep lock ${JSON.stringify(lock.name)}: its manager was disposed of`);
+    }
+    this.#locks.push(lock);
+    if (this.#lost) this.#listen(lock);
+    return lock;
+  }
+
+  async #replace(old: Lock, fresh: Lock, scope: number): Promise<Lock> {
+    const wasMain = this.#mainLock === old;
+    this.#forget(old);
+    await this.#adopt(fresh, scope);
+    if (wasMain) this.#mainLock = fresh;
+    return fresh;
+  }
+
+  #find(name: string): Lock | undefined {
+    return this.#locks.findLast((lock) => lock.name === name);
+  }
+
+  #forget(lock: Lock): void {
+    const index = this.#locks.indexOf(lock);
+    if (index >= 0) this.#locks.splice(index, 1);
+    if (this.#mainLock === lock) this.#mainLock = null;
+  }
+
+  #listen({ signal }: Lock): void {
+    const tell = () => this.#lost!.abort(signal.reason);
+    if (signal.aborted) tell();
+    else signal.addEventListener("abort", tell, { once: true });
+  }
+}

@@ -1,0 +1,240 @@
+import { acquireSeveral } from "../wait/acquire.ts";
+import type { Backend, LockRow } from "../backend.ts";
+import { backendState } from "../wait/backend_state.ts";
+import { backendOf } from "../connect.ts";
+import { LockFail } from "../errors.ts";
+import type { Grant } from "../lock/held_lock.ts";
+import { Lock } from "../lock/lock.ts";
+import {
+  checkName,
+  extension,
+  requireRows,
+  type ResolvedLockOptions,
+  resolveLockOptions,
+  type SetLockOptions,
+} from "../options/options.ts";
+import { LockRecord } from "../lock/lock_record.ts";
+import { retryOnce } from "../util/retry.ts";
+import { monotonic } from "../util/runtime.ts";
+
+/**
+ * What `setLock` did with one name.
+ *
+ * @example
+ * ```ts
+ * import { connect, type LockSetStatus, setLock } from "@lockmgr/lockmgr";
+ * import assert from "node:assert/strict";
+ *
+ * await using backend = await connect("sqlite::memory:");
+ * const { statuses } = await setLock("jobs", { backend });
+ * const [name, status]: [string, LockSetStatus] = statuses[0];
+ * assert.equal(name, "jobs");
+ * assert.deepEqual(status, { wasLocked: false, status: "create", locked: true });
+ * ```
+ */
+export interface LockSetStatus {
+  /** Whether it was held before. */
+  wasLocked: boolean;
+  /** Created, extended, or left as it was. */
+  status: "create" | "extend" | "skip";
+  /** Whether it is held now. */
+  locked: boolean;
+}
+
+/**
+ * How often `setLock` did what.
+ *
+ * @example
+ * ```ts
+ * import { connect, type LockSetCounts, setLock } from "@lockmgr/lockmgr";
+ * import assert from "node:assert/strict";
+ *
+ * await using backend = await connect("sqlite::memory:");
+ * const counts: LockSetCounts = (await setLock(["a", "b"], { backend })).counts;
+ * assert.deepEqual(counts, { created: 2, renewed: 0, skipCreate: 0, skipRenew: 0 });
+ * ```
+ */
+export interface LockSetCounts {
+  /** Names that were free and are held now. */
+  created: number;
+  /** Names that were held and were given more time. */
+  renewed: number;
+  /** Names that are free and were left so (`create: false`). */
+  skipCreate: number;
+  /** Names that were held and were left as they are (`renew: false`). */
+  skipRenew: number;
+}
+
+/**
+ * What `setLock` did.
+ *
+ * @example
+ * ```ts
+ * import { connect, type LockSetResult, setLock } from "@lockmgr/lockmgr";
+ * import assert from "node:assert/strict";
+ *
+ * await using backend = await connect("sqlite::memory:");
+ * const result: LockSetResult = await setLock(["a", "b", "a"], { backend });
+ * assert.equal(result.locks.length, 2);
+ * assert.equal(result.statuses.length, 3);
+ * ```
+ */
+export interface LockSetResult {
+  /** Each name that is held now, once, in the order given; those created are `Lock` handles. */
+  locks: LockRecord[];
+  /** How often what was done. */
+  counts: LockSetCounts;
+  /** What was done with each name, in the order and with the duplicates given. */
+  statuses: [name: string, status: LockSetStatus][];
+}
+
+/** How often a name that is neither held nor free (it changes hands under our eyes) is tried again. */
+const ROUNDS = 20;
+
+/** What became of one name; neither record nor grant when it is free. */
+interface Settled extends LockSetStatus {
+  record?: LockRecord;
+  grant?: Grant;
+}
+
+/** `setLock`, as `verbs.ts` promises it. */
+export async function setLock(
+  names: string | readonly string[],
+  options: SetLockOptions = {},
+): Promise<LockSetResult> {
+  const given = typeof names === "string" ? [names] : [...names];
+  given.forEach((name) => checkName(name));
+  const { expires, lockedBy, lockProcess } = options;
+  const resolved = resolveLockOptions({ expires, lockedBy, lockProcess });
+  const backend = await backendOf(options);
+  requireRows(backend, "set several locks");
+  const unique = [...new Set(given)].sort(); // one order for everybody: no deadlock
+  const settled = options.fail
+    ? await allOrNothing(backend, unique, resolved, options)
+    : await eachByItself(backend, unique, resolved, options);
+  for (const one of settled.values()) if (one.grant) one.record = new Lock(one.grant);
+  return report(given, settled, options.renew ?? true);
+}
+
+/** Either every name is free and taken, or nothing changes. */
+async function allOrNothing(
+  backend: Backend,
+  names: string[],
+  resolved: ResolvedLockOptions,
+  options: SetLockOptions,
+): Promise<Map<string, Settled>> {
+  const settled = new Map<string, Settled>();
+  let askedAt = monotonic();
+  if (options.create === false) {
+    const [row] = await retryOnce(() => backend.list({ names }), () => askedAt = monotonic());
+    if (row) throw failure(row, askedAt);
+    for (const name of names) settled.set(name, { wasLocked: false, status: "skip", locked: false });
+    return settled;
+  }
+  const { grants, busy, askedAt: triedAt } = await acquireSeveral(backend, names, resolved, true);
+  if (busy.length > 0) {
+    const holder = busy.find((answer) => answer.holder)?.holder;
+    throw holder ? failure(holder, triedAt) : new LockFail(names[0]);
+  }
+  for (const grant of grants) settled.set(grant.claim.name, created(grant));
+  return settled;
+}
+
+/** Every name by itself: taken when free, renewed when held, as the options allow. */
+async function eachByItself(
+  backend: Backend,
+  names: string[],
+  resolved: ResolvedLockOptions,
+  options: SetLockOptions,
+): Promise<Map<string, Settled>> {
+  const { create = true, renew = true } = options;
+  const settled = new Map<string, Settled>();
+  try {
+    for (let round = 0, open = names; open.length > 0 && round < ROUNDS; round++) {
+      if (create) await takeFree(backend, open, resolved, settled);
+      const held = open.filter((name) => !settled.get(name)?.locked);
+      await (renew ? renewHeld : lookAtHeld)(backend, held, options, settled);
+      open = create ? held.filter((name) => !settled.has(name)) : [];
+    }
+  } catch (error) {
+    // The caller is told of no lock: what was created is released again.
+    for (const { grant } of settled.values()) if (grant) backendState(backend).undoing.undo(grant.claim, null, false);
+    throw error;
+  }
+  for (const name of names) {
+    if (settled.has(name)) continue;
+    settled.set(name, { wasLocked: false, status: "skip", locked: false });
+  }
+  return settled;
+}
+
+async function takeFree(
+  backend: Backend,
+  names: string[],
+  resolved: ResolvedLockOptions,
+  settled: Map<string, Settled>,
+): Promise<void> {
+  const { grants } = await acquireSeveral(backend, names, resolved, false);
+  for (const grant of grants) settled.set(grant.claim.name, created(grant));
+}
+
+async function renewHeld(
+  backend: Backend,
+  names: string[],
+  options: SetLockOptions,
+  settled: Map<string, Settled>,
+): Promise<void> {
+  if (names.length === 0) return;
+  const more = extension({ expires: options.expires });
+  const askedAt = monotonic();
+  const rows = await retryOnce(() => backend.renew(names.map((name) => ({ name, owner: null, ...more }))));
+  rows.forEach((row, index) => {
+    if (!row) return;
+    const record = new LockRecord(row, askedAt);
+    settled.set(names[index], { wasLocked: true, status: "extend", locked: true, record });
+  });
+}
+
+async function lookAtHeld(
+  backend: Backend,
+  names: string[],
+  _options: SetLockOptions,
+  settled: Map<string, Settled>,
+): Promise<void> {
+  if (names.length === 0) return;
+  const askedAt = monotonic();
+  for (const row of await retryOnce(() => backend.list({ names }))) {
+    const record = new LockRecord(row, askedAt);
+    settled.set(row.name, { wasLocked: true, status: "skip", locked: true, record });
+  }
+}
+
+function created(grant: Grant): Settled {
+  return { wasLocked: false, status: "create", locked: true, grant };
+}
+
+function failure(row: LockRow, askedAt: number): LockFail {
+  return new LockFail(row.name, new LockRecord(row, askedAt));
+}
+
+/** Puts together what was done, in the order given. */
+function report(given: string[], settled: Map<string, Settled>, renew: boolean): LockSetResult {
+  const counts: LockSetCounts = { created: 0, renewed: 0, skipCreate: 0, skipRenew: 0 };
+  const statuses: LockSetResult["statuses"] = [];
+  const locks = new Set<LockRecord>();
+  for (const name of given) {
+    const { record, grant: _, ...first } = settled.get(name)!;
+    const metAgain: LockSetStatus = { wasLocked: true, status: renew ? "extend" : "skip", locked: true };
+    const status = record && locks.has(record) ? metAgain : first;
+    if (record) locks.add(record);
+    counts[countOf(status)]++;
+    statuses.push([name, status]);
+  }
+  return { locks: [...locks], counts, statuses };
+}
+
+function countOf({ status, wasLocked }: LockSetStatus): keyof LockSetCounts {
+  if (status === "create") return "created";
+  if (status === "extend") return "renewed";
+  return wasLocked ? "skipRenew" : "skipCreate";
+}

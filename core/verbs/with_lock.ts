@@ -1,0 +1,59 @@
+import type { LockLost } from "../errors.ts";
+import { getLock } from "./get_lock.ts";
+import { endedByDisposal } from "../lock/held_lock.ts";
+import type { Lock } from "../lock/lock.ts";
+import type { LockOptions } from "../options/options.ts";
+import { warn } from "../util/runtime.ts";
+
+/**
+ * What runs while the lock is held.
+ *
+ * @example
+ * ```ts
+ * import { connect, type LockBody, withLock } from "@lockmgr/lockmgr";
+ * import assert from "node:assert/strict";
+ *
+ * await using backend = await connect("sqlite::memory:");
+ * const body: LockBody<bigint> = (lock) => lock.token;
+ * assert(await withLock("jobs", { backend }, body) > 0n);
+ * ```
+ */
+export type LockBody<T> = (lock: Lock) => T | Promise<T>;
+
+/** `withLock`, as `verbs.ts` promises it. */
+export async function withLock<T>(
+  name: string,
+  ...rest: [body: LockBody<T>] | [options: LockOptions, body: LockBody<T>]
+): Promise<T> {
+  const [options, body] = rest.length === 1 ? [{}, rest[0]] : rest;
+  if (typeof body !== "function") throw new TypeError(`Cannot run a body of type ${typeof body}: want a function`);
+  const lock = await getLock(name, { ...options, autoRenew: options.autoRenew ?? true });
+  let result: T;
+  try {
+    result = await body(lock);
+  } catch (error) {
+    await lock[Symbol.asyncDispose](); // never throws: the body's own error wins
+    throw error;
+  }
+  await finish(lock);
+  return result;
+}
+
+/** Releases the lock after its body returned; a loss that happened before is told. */
+async function finish(lock: Lock): Promise<void> {
+  const loss = lossOf(lock);
+  try {
+    await lock.unlock();
+  } catch (error) {
+    if (loss === undefined) throw error;
+    warn(error as Error);
+  }
+  const told = loss ?? lossOf(lock);
+  if (told) throw told;
+}
+
+/** Why the lock was lost, as its signal has it; that the program disposed of the backend is no loss. */
+function lossOf(lock: Lock): LockLost | undefined {
+  const loss = lock.signal.aborted ? lock.signal.reason as LockLost : undefined;
+  return loss && endedByDisposal(loss) ? undefined : loss;
+}

@@ -1,0 +1,41 @@
+import type { Backend } from "../backend.ts";
+import { type BackendState, backendState } from "./backend_state.ts";
+import { BackendError } from "../errors.ts";
+import { atMost, defer, warn } from "../util/runtime.ts";
+
+/** How long a disposal waits for requests under way and for its releases (ms): within 2 s all is released or given up. */
+const CLOSING_MS = 1_500;
+
+/**
+ * The disposal of a backend, for every engine: its `[Symbol.asyncDispose]` is a call of this. From now on there are no
+ * new locks; waiters end with a `BackendError`; what is held, and what requests under way are still granted, is
+ * released. Then `shut` closes the engine's own. Once for all calls.
+ */
+export function closeLocks(backend: Backend, shut: () => Promise<void>): Promise<void> {
+  const batches = backendState(backend);
+  return batches.closing ??= close(batches, shut);
+}
+
+async function close(batches: BackendState, shut: () => Promise<void>): Promise<void> {
+  batches.ended = new BackendError("Cannot acquire a lock: the backend was disposed of");
+  try {
+    await atMost(CLOSING_MS, releaseAll(batches, batches.ended));
+    const left = batches.undoing.stop();
+    if (left > 0) warn(new BackendError(`Cannot release ${left} locks before the backend is closed: they expire`));
+  } finally {
+    await shut();
+  }
+}
+
+async function releaseAll(batches: BackendState, reason: BackendError): Promise<void> {
+  const underWay: Promise<unknown>[] = [...batches.together];
+  for (const line of new Set(batches.lines.values())) underWay.push(line.close(reason));
+  for (const holding of batches.held) {
+    const claim = holding.endWithBackend();
+    if (claim) batches.undoing.undo(claim, null, false);
+    else if (holding.releasing) underWay.push(holding.releasing);
+  }
+  await Promise.allSettled(underWay);
+  await new Promise<void>((resolve) => defer(resolve)); // grants on their way to their callers
+  await batches.undoing.settle();
+}
