@@ -1,4 +1,4 @@
-import { acquireSeveral } from "../wait/acquire.ts";
+import { acquireSeveral, track } from "../wait/acquire.ts";
 import type { Backend, LockRow } from "../backend.ts";
 import { backendState } from "../wait/backend_state.ts";
 import { backendOf } from "../connect.ts";
@@ -111,7 +111,7 @@ export async function setLock(
   const unique = [...new Set(given)].sort(); // one order for everybody: no deadlock
   const settled = options.fail
     ? await allOrNothing(backend, unique, resolved, options)
-    : await eachByItself(backend, unique, resolved, options);
+    : await track(backend, eachByItself(backend, unique, resolved, options));
   for (const one of settled.values()) if (one.grant) one.record = new Lock(one.grant);
   return report(given, settled, options.renew ?? true);
 }
@@ -156,6 +156,8 @@ async function eachByItself(
       await (renew ? renewHeld : lookAtHeld)(backend, held, options, settled);
       open = create ? held.filter((name) => !settled.has(name)) : [];
     }
+    const { ended } = backendState(backend);
+    if (ended) throw ended;
   } catch (error) {
     // The caller is told of no lock: what was created is released again.
     for (const { grant } of settled.values()) if (grant) backendState(backend).undoing.undo(grant.claim, null, false);

@@ -47,7 +47,7 @@ export function acquire(
 }
 
 /** Has a disposal of the backend wait for what is under way. */
-function track<T>(backend: Backend, work: Promise<T>): Promise<T> {
+export function track<T>(backend: Backend, work: Promise<T>): Promise<T> {
   const { together } = backendState(backend);
   together.add(work);
   const done = () => together.delete(work);

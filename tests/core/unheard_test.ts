@@ -3,6 +3,7 @@ import {
   type AcquireRequest,
   type Backend,
   BackendError,
+  closeLocks,
   connect,
   getLock,
   isLocked,
@@ -16,6 +17,7 @@ import {
 } from "@lockmgr/lockmgr";
 import assert from "node:assert/strict";
 import { type Fault, type Faulty, faulty } from "./faulty.ts";
+import { gated } from "./gated.ts";
 import { around, test } from "./wrapping.ts";
 
 /** Runs `body` with a database behind a connection that fails on demand, and what was asked of it. */
@@ -92,6 +94,21 @@ unheardTest("setLock gives back what it created when it fails later", async ({ b
   await assert.rejects(setLock(["free", "held"], { backend }), BackendError);
   await free(backend, "free");
   assert.equal(await isLocked("held", { backend }), true);
+});
+
+test("setLock: a disposal while it renews held names releases the names that it has created", async () => {
+  await using real = await connect("sqlite::memory:");
+  const { backend, holdUp } = gated(real);
+  await getLock("held", { backend: real });
+  const renewing = holdUp("renew");
+  const setting = setLock(["free", "held"], { backend });
+  const pass = await renewing;
+  const disposal = closeLocks(backend, () => Promise.resolve());
+  setTimeout(pass, 20);
+  await assert.rejects(setting, BackendError);
+  await disposal;
+  assert.equal(await isLocked("free", { backend: real }), false);
+  assert.equal(await isLocked("held", { backend: real }), true);
 });
 
 unheardTest("a give-back is repeated until it is answered", async ({ backend, faults }) => {
