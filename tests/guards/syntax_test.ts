@@ -1,23 +1,12 @@
 import assert from "node:assert/strict";
-import { existsSync } from "node:fs";
-import { readdir, readFile } from "node:fs/promises";
+import { readFile } from "node:fs/promises";
 import { test } from "../harness.ts";
+import { sources } from "./sources.ts";
 
 /** A module's text without its comments. */
 async function codeOf(file: string): Promise<string> {
   const text = await readFile(file, "utf8");
   return text.replaceAll(/\/\*[\s\S]*?\*\//g, "").replaceAll(/^\s*\/\/.*$/gm, "");
-}
-
-/** The modules that are published. */
-async function sources(): Promise<string[]> {
-  const found = ["mod.ts", "cli.ts"].filter((path) => existsSync(path));
-  for (const folder of ["core", "cli", "backends"].filter((path) => existsSync(path))) {
-    for (const path of await readdir(folder, { recursive: true })) {
-      if (path.endsWith(".ts")) found.push(`${folder}/${path}`);
-    }
-  }
-  return found;
 }
 
 /** What type stripping cannot take away, and what Node 22 does not know. */

@@ -1,0 +1,38 @@
+import assert from "node:assert/strict";
+import { readdir, readFile } from "node:fs/promises";
+import { test } from "../harness.ts";
+import { sources } from "./sources.ts";
+
+/** Words that are not used for things that have a usual name, and the usual name. */
+const WORDS: readonly (readonly [word: RegExp, instead: string])[] = [
+  [/\bcountedFrom\b/, "leaseStart"],
+  [/\bmayPass\b/, "isRetryable"],
+  [/\bfresh_?row\b/i, "grantedRow"],
+  [/\bbreathe\b/i, "yieldToEventLoop"],
+  [/\bletGo\b/, "unref"],
+  [/\bbounded_?map\b/i, "lruMap"],
+  [/\bliterals\b/i, "inlined parameters"],
+  [/\bwitness(?:es)?\b/i, "lock activity"],
+  [/\b(?:arena|venue|ground)s?\b/i, "environment, fixture"],
+  [/\benrolments?\b/i, "registration"],
+  [/\b(?:crew|hire|hired)\b/i, "workers, spawn"],
+  [/\bliars?\b/i, "faulty backend"],
+];
+
+/** The pages that people read. */
+async function pages(): Promise<string[]> {
+  const docs = (await readdir("docs")).filter((path) => path.endsWith(".md")).map((path) => `docs/${path}`);
+  return ["README.md", "DECISIONS.md", "CONTRIBUTING.md", ...docs];
+}
+
+test("code and pages use the usual names of things", async () => {
+  const wrong: string[] = [];
+  for (const file of [...await sources(), ...await pages()]) {
+    for (const [index, line] of (await readFile(file, "utf8")).split("\n").entries()) {
+      for (const [word, instead] of WORDS) {
+        if (word.test(line)) wrong.push(`${file}:${index + 1}: ${word.source}: want ${instead}`);
+      }
+    }
+  }
+  assert.deepEqual(wrong, []);
+});
