@@ -34,6 +34,7 @@ let databases = 0;
 
 /** Waits until those who were sent away have left their places; who comes back at once keeps nobody waiting (ms). */
 const LEAVING = 500;
+const FILLING = 3_000;
 
 async function gone(count: () => Promise<number>): Promise<void> {
   for (const until = performance.now() + LEAVING; performance.now() < until && await count() > 0;) {
@@ -41,10 +42,19 @@ async function gone(count: () => Promise<number>): Promise<void> {
   }
 }
 
+/**
+ * Takes every connection: a server may give back the place of one that has ended later than it forgets it, and those who
+ * were sent away may be back for a moment, to end what they had left there. Who keeps coming back has a place (ms).
+ */
+async function untilFull(fill: () => Promise<unknown>, full: () => Promise<boolean>): Promise<void> {
+  const until = performance.now() + FILLING;
+  do await fill(); while (!await full() && performance.now() < until);
+}
+
 /** Ends the connections to a database; counts them. */
 const CUT = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1";
 const COUNT = "SELECT count(*) AS n FROM pg_stat_activity WHERE datname = $1";
-const COUNT_ALL = "SELECT count(*) AS n FROM pg_stat_activity WHERE backend_type = 'client backend'";
+const COUNT_OTHERS = "SELECT count(*) AS n FROM pg_stat_activity WHERE datname <> $1";
 
 /** Asks PostgreSQL on a connection of its own, which the server may still be giving back. */
 async function askPostgres(url: string, text: string, parameters: string[] = []): Promise<postgres.Row[]> {
@@ -70,7 +80,7 @@ async function exhaustPostgres(url: string, database: string): Promise<AsyncDisp
   await fill();
   await sql.unsafe(CUT, [database]);
   await gone(() => count(COUNT, database));
-  do await fill(); while (await count(COUNT_ALL) < CONNECTIONS); // one that ends is gone before its place is free
+  await untilFull(fill, async () => await count(COUNT_OTHERS, database) >= CONNECTIONS);
   return { [Symbol.asyncDispose]: () => sql.end({ timeout: 1 }) };
 }
 
@@ -141,8 +151,9 @@ async function exhaustMysql(url: string, database: string): Promise<AsyncDisposa
   const query = async (sql: string) => (await connections[0].query(sql))[0] as AnyRow[];
   await cutMysql(query, database);
   await gone(async () => (await query(connectionsTo(database))).length);
-  const full = async () => Number((await query("SHOW STATUS LIKE 'Threads_connected'"))[0].Value) > CONNECTIONS;
-  do await fill(); while (!await full()); // one that ends is gone before its place is free
+  const others = `SELECT COUNT(*) AS n FROM information_schema.processlist
+    WHERE (db IS NULL OR db <> '${database}') AND command <> 'Daemon'`;
+  await untilFull(fill, async () => Number((await query(others))[0].n) > CONNECTIONS);
   return {
     [Symbol.asyncDispose]: () => {
       for (const connection of connections) connection.destroy();
