@@ -8,9 +8,9 @@ import type { Backend, LockRow, RenewRequest } from "../backend.ts";
 import { type BackendState, backendState } from "../wait/backend_state.ts";
 import { BackendError } from "../errors.ts";
 import type { Grant } from "./held_lock.ts";
-import { pauseFor } from "../util/pause.ts";
 import { isRetryable } from "../util/retry.ts";
-import { atMost, monotonic } from "../util/runtime.ts";
+import { withDeadline } from "../util/deadline.ts";
+import { monotonic, sleep } from "../util/runtime.ts";
 
 /** How long such a lock is granted for at first, in microseconds: time for several tries while a server starts again. */
 const FIRST_DURATION = 60e6;
@@ -55,12 +55,12 @@ async function confirmed(
   for (let pause = RETRY_FIRST_MS;; pause = Math.min(2 * pause, RETRY_LONGEST_MS)) {
     const left = grants.filter((grant) => !done.has(grant));
     let failure: Failure | undefined = { name: left[0].claim.name, error: silence() };
-    await atMost(until - monotonic(), confirmEach(batches, left, done).then((found) => failure = found));
+    await withDeadline(until - monotonic(), confirmEach(batches, left, done).then((found) => failure = found));
     signal?.throwIfAborted();
     if (batches.ended) throw batches.ended;
     if (failure === undefined) return grants.map((grant) => done.get(grant)!);
     if (!isRetryable(failure.error) || monotonic() + pause >= until) throw refusal(failure);
-    await pauseFor(pause, signal);
+    await sleep(pause, signal);
   }
 }
 

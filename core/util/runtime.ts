@@ -142,20 +142,24 @@ export function unref(timer: unknown): void {
   (timer as { unref?(): void }).unref?.();
 }
 
-/** A promise of `delay` milliseconds having passed. Keeps the process alive: somebody is waiting. */
-export function sleep(delay: number): Promise<void> {
-  return new Promise((resolve) => startTimer(delay, resolve, true));
-}
-
-/** Waits for some work, but no longer than so many milliseconds. The timer ends with the wait. */
-export async function atMost(milliseconds: number, work: Promise<unknown>): Promise<void> {
-  let timer: Timer | undefined;
-  const over = new Promise<void>((resolve) => timer = startTimer(milliseconds, resolve, true));
-  try {
-    await Promise.race([work, over]);
-  } finally {
-    timer?.stop();
-  }
+/**
+ * Waits so many milliseconds. Keeps the process alive unless told otherwise.
+ *
+ * @throws The signal's reason, as soon as it aborts.
+ */
+export function sleep(delay: number, signal?: AbortSignal, keepAlive = true): Promise<void> {
+  return new Promise((resolve, reject) => {
+    if (signal?.aborted) return reject(signal.reason);
+    const abort = () => {
+      timer.stop();
+      reject(signal!.reason);
+    };
+    const timer = startTimer(delay, () => {
+      signal?.removeEventListener("abort", abort);
+      resolve();
+    }, keepAlive);
+    signal?.addEventListener("abort", abort, { once: true });
+  });
 }
 
 /** Runs `action` once everything has run that is due by now. */

@@ -4,9 +4,8 @@ import { backendOf, givenBackend } from "../connect.ts";
 import { Locked, LockTimeout } from "../errors.ts";
 import { Lock } from "../lock/lock.ts";
 import { checkName, type LockOptions, type ResolvedLockOptions, resolveLockOptions } from "../options/options.ts";
-import { pauseFor } from "../util/pause.ts";
 import { isRetryable } from "../util/retry.ts";
-import { monotonic } from "../util/runtime.ts";
+import { monotonic, sleep } from "../util/runtime.ts";
 import type { Outcome } from "../wait/acquire_in_order.ts";
 
 /** Pauses between tries to open the default backend (ms), from the first to the longest. */
@@ -22,7 +21,7 @@ async function openDefault(options: LockOptions, { wait, signal }: ResolvedLockO
     } catch (error) {
       const left = deadline - monotonic();
       if (!isRetryable(error) || left <= 0) throw error;
-      await pauseFor(Math.min(pause, left), signal);
+      await sleep(Math.min(pause, left), signal);
     }
   }
 }

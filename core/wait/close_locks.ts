@@ -1,7 +1,8 @@
 import type { Backend } from "../backend.ts";
 import { type BackendState, backendState } from "./backend_state.ts";
 import { BackendError } from "../errors.ts";
-import { atMost, defer, warn } from "../util/runtime.ts";
+import { withDeadline } from "../util/deadline.ts";
+import { defer, warn } from "../util/runtime.ts";
 
 /** How long a disposal waits for requests under way and for its releases (ms): within 2 s all is released or given up. */
 const CLOSING_MS = 1_500;
@@ -19,7 +20,7 @@ export function closeLocks(backend: Backend, shut: () => Promise<void>): Promise
 async function close(batches: BackendState, shut: () => Promise<void>): Promise<void> {
   batches.ended = new BackendError("Cannot acquire a lock: the backend was disposed of");
   try {
-    await atMost(CLOSING_MS, releaseAll(batches, batches.ended));
+    await withDeadline(CLOSING_MS, releaseAll(batches, batches.ended));
     const left = batches.undoing.stop();
     if (left > 0) warn(new BackendError(`Cannot release ${left} locks before the backend is closed: they expire`));
   } finally {

@@ -1,7 +1,6 @@
 import type { Backend } from "../../../core/backend.ts";
 import { BackendError } from "../../../core/errors.ts";
-import { pauseFor } from "../../../core/util/pause.ts";
-import { randomId } from "../../../core/util/runtime.ts";
+import { randomId, sleep } from "../../../core/util/runtime.ts";
 import { Abandoned, within } from "./abandoned.ts";
 import { Connection } from "./connection.ts";
 import type { Answer } from "./driver.ts";
@@ -197,7 +196,7 @@ export class Connector {
 
   /** Waits so many milliseconds before a further try; ends with the backend. */
   async pause(what: string, milliseconds: number): Promise<void> {
-    await pauseFor(milliseconds, this.#closing.signal).catch(() => this.#refuseClosed(what));
+    await sleep(milliseconds, this.#closing.signal).catch(() => this.#refuseClosed(what));
   }
 
   #refuseClosed(what: string): void {

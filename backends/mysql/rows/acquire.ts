@@ -1,7 +1,8 @@
+import { namesOf } from "../../../core/util/requests.ts";
 import type { AcquireAnswer, AcquireRequest } from "../../../core/backend.ts";
 import { BackendError } from "../../../core/errors.ts";
 import { grantedRow } from "../../../core/granted_row.ts";
-import { chunks, lanes, namesOf, sorted } from "./chunks.ts";
+import { chunks, lanes, sorted } from "./chunks.ts";
 import type { Doubts } from "./doubts.ts";
 import { isConflict, isLockWaitTimeout } from "../errors.ts";
 import type { LockTable } from "./lock_table.ts";

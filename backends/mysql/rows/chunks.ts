@@ -10,12 +10,6 @@ const TOGETHER = 500;
 /** So many names and more go in two statements abreast: the server then has work for two processors. */
 const ABREAST = 200;
 
-/** The locks of a request, for an error's sentence. */
-export function namesOf(requests: readonly { readonly name: string }[]): string {
-  const [first, ...others] = requests.map(({ name }) => JSON.stringify(name));
-  return others.length === 0 ? `lock ${first}` : `lock ${first} and ${others.length} more`;
-}
-
 function parts<T>(items: readonly T[], size: number): T[][] {
   return Array.from({ length: Math.ceil(items.length / size) }, (_, index) => {
     return items.slice(index * size, (index + 1) * size);

@@ -1,7 +1,7 @@
+import { namesOf } from "../../../core/util/requests.ts";
 import type { OwnedLock } from "../../../core/backend.ts";
 import { BackendError } from "../../../core/errors.ts";
 import { type Abandoned, within } from "../connection/abandoned.ts";
-import { namesOf } from "./chunks.ts";
 import { GONE_MS } from "../connection/connector.ts";
 
 /** A request whose statement may still take effect although its caller was told an error. */

@@ -1,7 +1,8 @@
+import { namesOf } from "../../../core/util/requests.ts";
 import type { LockRef, OwnedLock } from "../../../core/backend.ts";
 import { BackendError } from "../../../core/errors.ts";
 import { monotonic } from "../../../core/util/runtime.ts";
-import { lanes, namesOf, sorted } from "./chunks.ts";
+import { lanes, sorted } from "./chunks.ts";
 import type { Doubts } from "./doubts.ts";
 import { isConflict, isLockWaitTimeout } from "../errors.ts";
 import type { LockTable } from "./lock_table.ts";

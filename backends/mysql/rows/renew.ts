@@ -1,7 +1,8 @@
+import { namesOf } from "../../../core/util/requests.ts";
 import type { LockRow, RenewRequest } from "../../../core/backend.ts";
 import { BackendError } from "../../../core/errors.ts";
 import { monotonic } from "../../../core/util/runtime.ts";
-import { chunks, namesOf, sorted } from "./chunks.ts";
+import { chunks, sorted } from "./chunks.ts";
 import { isConflict, isLockWaitTimeout } from "../errors.ts";
 import type { LockTable } from "./lock_table.ts";
 import type { Memory } from "./name_hints.ts";

@@ -1,3 +1,4 @@
+import { namesOf } from "../../../core/util/requests.ts";
 import type {
   AcquireAnswer,
   AcquireRequest,
@@ -13,7 +14,7 @@ import type {
 import { closeLocks } from "../../../core/wait/close_locks.ts";
 import { within } from "../connection/abandoned.ts";
 import { Acquiring, type UnderWay } from "./acquire.ts";
-import { chunks, namesOf, sorted } from "./chunks.ts";
+import { chunks, sorted } from "./chunks.ts";
 import type { Connector } from "../connection/connector.ts";
 import { connectionBehind, send } from "../connection/driver.ts";
 import { Doubts } from "./doubts.ts";

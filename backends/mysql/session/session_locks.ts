@@ -1,7 +1,7 @@
 import type { AcquireAnswer, AcquireRequest, LockRef, LockRow } from "../../../core/backend.ts";
 import { UnsupportedError } from "../../../core/errors.ts";
 import { BackendError } from "../../../core/errors.ts";
-import { namesOf } from "../rows/chunks.ts";
+import { namesOf } from "../../../core/util/requests.ts";
 import type { Carrier, Carriers, Share } from "./session_pool.ts";
 import { endsConnection, translate } from "../errors.ts";
 import { freeLocks, makeSureFree, takeLocks } from "./session_attempt.ts";

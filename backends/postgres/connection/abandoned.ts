@@ -1,8 +1,9 @@
 import { BackendError } from "../../../core/errors.ts";
-import { atMost, monotonic, startTimer } from "../../../core/util/runtime.ts";
+import { withDeadline } from "../../../core/util/deadline.ts";
+import { monotonic, startTimer } from "../../../core/util/runtime.ts";
 import { type About, endInstance, inTime } from "./client.ts";
 import type { Opened, Query, Source } from "./driver.ts";
-import { namesOf } from "../rows/params.ts";
+import { namesOf } from "../../../core/util/requests.ts";
 
 /** How long a statement waits for the end of an earlier one that was given up (ms), and disposal for all of them. */
 const SETTLE_MS = 2_000;
@@ -103,7 +104,7 @@ export class AbandonedConnections {
           retryable: true,
         });
       }
-      await atMost(Math.min(left, PAUSE_LAST_MS), this.#ending ?? Promise.resolve());
+      await withDeadline(Math.min(left, PAUSE_LAST_MS), this.#ending ?? Promise.resolve());
     }
   }
 
@@ -116,7 +117,7 @@ export class AbandonedConnections {
 
   /** Ends what is left, within a bound. */
   async close(): Promise<void> {
-    if (this.#ending) await atMost(CLOSE_MS, this.#ending);
+    if (this.#ending) await withDeadline(CLOSE_MS, this.#ending);
     this.#closed = true;
     this.#endPause?.();
     if (this.#opened) await endInstance(this.#opened, 0);

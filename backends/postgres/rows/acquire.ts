@@ -1,3 +1,4 @@
+import { areAlike, namesOf } from "../../../core/util/requests.ts";
 import type { AcquireAnswer, AcquireRequest } from "../../../core/backend.ts";
 import { BackendError } from "../../../core/errors.ts";
 import { LruMap } from "../../../core/util/lru_map.ts";
@@ -8,7 +9,7 @@ import type { RowSender } from "./row_sender.ts";
 import { type Row, toLockRow } from "./rows.ts";
 import { ACQUIRE_FIELDS, type Statements } from "./statements.ts";
 import type { Voucher } from "../session/voucher.ts";
-import { acquisitionOf, areAlike, commonOf, namesOf, parametersOf } from "./params.ts";
+import { acquisitionOf, commonOf, parametersOf } from "./params.ts";
 
 /** How often a name is asked for that is neither taken nor seen to be held: it changes hands under our eyes. */
 const ROUNDS = 10;

@@ -45,14 +45,6 @@ export function acquisitionOf(request: AcquireRequest): Record<typeof ACQUIRE_FI
   return { name, owner, duration: textOf(duration), holder, process: textOf(lockProcess), metadata };
 }
 
-/** Whether all requests differ in nothing but their names and owners. */
-export function areAlike([first, ...others]: readonly AcquireRequest[]): boolean {
-  return others.every(({ duration, lockedBy, lockProcess, metadata }) =>
-    duration === first.duration && lockedBy === first.lockedBy && lockProcess === first.lockProcess &&
-    metadata === first.metadata
-  );
-}
-
 /** The parameters of requests that are alike: arrays of names and owners, and what they have in common. */
 export function commonOf(requests: readonly AcquireRequest[]): (string | null)[] {
   const [name, owner] = severalOf(requests, ["name", "owner"]);
@@ -62,10 +54,4 @@ export function commonOf(requests: readonly AcquireRequest[]): (string | null)[]
 /** A renewal as the statement takes it. */
 export function wishOf({ name, owner, from, add }: RenewRequest): Record<typeof RENEW_FIELDS[number], string | null> {
   return { name, owner, start: String(from), more: textOf(add) };
-}
-
-/** The locks of a request, for an error's sentence. */
-export function namesOf(requests: readonly { readonly name: string }[]): string {
-  const [first, ...others] = requests.map(({ name }) => JSON.stringify(name));
-  return others.length === 0 ? `lock ${first}` : `lock ${first} and ${others.length} more`;
 }

@@ -1,10 +1,11 @@
+import { namesOf } from "../../../core/util/requests.ts";
 import type { LockRef } from "../../../core/backend.ts";
 import { monotonic } from "../../../core/util/runtime.ts";
 import { freedOf } from "./results.ts";
 import { isRowLocked } from "../errors.ts";
 import type { RowSender } from "./row_sender.ts";
 import { RELEASE_FIELDS, type Statements } from "./statements.ts";
-import { namesOf, parametersOf } from "./params.ts";
+import { parametersOf } from "./params.ts";
 
 /** How long a row that another transaction has locked is tried for (ms), and the pauses between: growing by half. */
 const LOCKED_ROW_MS = 5_000;

@@ -1,3 +1,4 @@
+import { namesOf } from "../../../core/util/requests.ts";
 import type { LockRow, RenewRequest } from "../../../core/backend.ts";
 import { inOrderOf } from "./results.ts";
 import { isRowLocked } from "../errors.ts";
@@ -5,7 +6,7 @@ import { retriedWhileLocked } from "./release.ts";
 import type { RowSender } from "./row_sender.ts";
 import { type Row, toLockRow } from "./rows.ts";
 import { RENEW_FIELDS, type Statements } from "./statements.ts";
-import { namesOf, parametersOf, severalOf, wishOf } from "./params.ts";
+import { parametersOf, severalOf, wishOf } from "./params.ts";
 
 /** Extends locks. A row that a guarded transaction has locked keeps no connection and no other renewal waiting. */
 export class Renewing {

@@ -1,3 +1,4 @@
+import { namesOf } from "../../../core/util/requests.ts";
 import type {
   AcquireAnswer,
   AcquireRequest,
@@ -25,7 +26,6 @@ import { Renewing } from "./renew.ts";
 import type { Statements } from "./statements.ts";
 import type { Voucher } from "../session/voucher.ts";
 import type { Watching } from "../wakeup/waiters.ts";
-import { namesOf } from "./params.ts";
 
 /** What a backend with rows is made of. */
 export interface RowsParts {

@@ -1,6 +1,6 @@
-import { pauseFor } from "../../../core/util/pause.ts";
 import type { Client } from "../connection/client.ts";
 import { isConflict, isMissing, translate } from "../errors.ts";
+import { sleep } from "../../../core/util/runtime.ts";
 import type { Row } from "./rows.ts";
 
 /** How often a statement that got into another's way is sent again, and the longest pause before that (ms). */
@@ -25,7 +25,7 @@ export class RowSender {
 
   /** Waits so many milliseconds before a further try; ends with the backend. */
   async pause(milliseconds: number): Promise<void> {
-    await pauseFor(milliseconds, this.#closing);
+    await sleep(milliseconds, this.#closing);
   }
 
   /** Gives up the connections there are, where they are our own. */

@@ -5,7 +5,7 @@ import { type Held, stampOf } from "./held_locks.ts";
 import type { Session } from "./session.ts";
 import { type LockParts, undo } from "./session_parts.ts";
 import { DONE } from "./session_statements.ts";
-import { namesOf } from "../rows/params.ts";
+import { namesOf } from "../../../core/util/requests.ts";
 
 /** Keys as the text of an array. */
 function arrayOf(keys: readonly string[]): string {

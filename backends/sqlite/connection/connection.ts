@@ -1,6 +1,5 @@
 import { BackendError } from "../../../core/errors.ts";
-import { pauseFor } from "../../../core/util/pause.ts";
-import { monotonic, yieldToEventLoop } from "../../../core/util/runtime.ts";
+import { monotonic, sleep, yieldToEventLoop } from "../../../core/util/runtime.ts";
 import type { DatabaseFile } from "./database_file.ts";
 import { inTransaction, type SqliteDatabase, type SqliteStatement } from "./driver.ts";
 import { insideTransaction, isBusy, translate } from "../errors.ts";
@@ -151,7 +150,7 @@ export class Connection {
       } catch (error) {
         if (!isBusy(error) || monotonic() - startedAt >= this.#busyTimeout) throw this.#explain(what, error);
       }
-      await pauseFor(pause * (0.5 + Math.random()), this.#closing.signal).catch(() => {}); // the next round says why
+      await sleep(pause * (0.5 + Math.random()), this.#closing.signal).catch(() => {}); // the next round says why
     }
   }
 

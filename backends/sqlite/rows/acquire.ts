@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { areAlike } from "../../../core/util/requests.ts";
 import type { AcquireAnswer, AcquireRequest, LockRef, LockRow, OwnedLock } from "../../../core/backend.ts";
 import { BackendError } from "../../../core/errors.ts";
 import { grantedRow } from "../../../core/granted_row.ts";
@@ -51,7 +52,7 @@ export class Taking {
    * Whether it is likely that all names are free, and one statement can take many: the last crowd had them all.
    */
   expectsAllOf(requests: readonly AcquireRequest[]): boolean {
-    return this.#hadAll && requests.length > 1 && requests.every((request) => areAlike(request, requests[0]));
+    return this.#hadAll && requests.length > 1 && areAlike(requests);
   }
 
   /**
@@ -175,12 +176,6 @@ export class Taking {
     // Some drivers parse what looks like JSON by themselves.
     return { now: Number(now), tokens: new Map(typeof tokens === "string" ? JSON.parse(tokens) : tokens) };
   }
-}
-
-/** Whether two requests differ in nothing but name and owner. */
-function areAlike(one: AcquireRequest, two: AcquireRequest): boolean {
-  return one.duration === two.duration && one.lockedBy === two.lockedBy && one.lockProcess === two.lockProcess &&
-    one.metadata === two.metadata;
 }
 
 /** Its values in the order of the statement. */

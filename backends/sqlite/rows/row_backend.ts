@@ -1,3 +1,4 @@
+import { namesOf } from "../../../core/util/requests.ts";
 import type {
   AcquireAnswer,
   AcquireRequest,
@@ -223,10 +224,4 @@ export class SqliteBackend implements Backend {
     const { changes } = this.#connection.prepare("SELECT total_changes() AS changes").get() as { changes: unknown };
     return `/${changes}`;
   }
-}
-
-/** The locks of a request, for an error's sentence. */
-function namesOf(requests: readonly { readonly name: string }[]): string {
-  const others = requests.length - 1;
-  return `lock ${JSON.stringify(requests[0]?.name)}${others > 0 ? ` and ${others} more` : ""}`;
 }

@@ -1,0 +1,33 @@
+import { afterReads, startTimer, type Timer } from "./runtime.ts";
+
+/**
+ * Waits for some work, but no longer than `limit` (ms). The work goes on when the wait ends; its later failure is not
+ * an unhandled rejection. The timer ends with the wait.
+ *
+ * @param late Called when there was no outcome in time: what it returns is returned, what it throws is thrown.
+ */
+export async function withDeadline<Value, Late = undefined>(
+  limit: number,
+  work: PromiseLike<Value>,
+  late?: () => Late,
+): Promise<Value | Late> {
+  let timer: Timer | undefined;
+  let settled = false;
+  const deadline = new Promise<Late>((resolve, reject) => {
+    const expire = () => {
+      if (settled) return;
+      try {
+        resolve(late?.() as Late);
+      } catch (error) {
+        reject(error);
+      }
+    };
+    timer = startTimer(limit, () => afterReads(expire), true); // an answer that has arrived is read first
+  });
+  try {
+    return await Promise.race([work, deadline]);
+  } finally {
+    settled = true;
+    timer?.stop();
+  }
+}
