@@ -92,7 +92,7 @@ async function crowd(connection: Connection, allowed: number): Promise<Diagnosti
   const { rows: [[, used]] } = await connection.query("SHOW GLOBAL STATUS LIKE 'Threads_connected'");
   const detail = `${used} of ${allowed} are in use`;
   if (Number(used) < CROWDED * allowed) return { what, state: "ok", detail };
-  return { what, state: "warning", detail, advice: "Raise max_connections, or lower the option connections" };
+  return { what, state: "warning", detail, advice: "Raise max_connections, or lower the option maxConnections" };
 }
 
 async function tableAndRights(connection: Connection, table: string): Promise<Diagnostic[]> {

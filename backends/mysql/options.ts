@@ -17,20 +17,20 @@ import { addressOf } from "./url_parameters.ts";
  * import type { MysqlOptions } from "@lockmgr/lockmgr/mysql";
  * import assert from "node:assert/strict";
  *
- * const options: MysqlOptions = { mode: "hybrid", table: "my_locks", migrate: false, timeout: 5, ssl: true };
+ * const options: MysqlOptions = { mode: "hybrid", table: "my_locks", migrate: false, answerTimeout: 5, ssl: true };
  * assert.equal(options.mode, "hybrid");
  * ```
  */
 export interface MysqlOptions extends BackendSettings {
-  /** The most connections that leases use; each is opened when it is needed. @default 10 */
-  connections?: number;
-  /** Seconds to wait for an answer of the server, and for a connection to it, before giving up. @default 10 */
-  timeout?: number;
+  /** How many connections of its own a backend may open for leases; each is opened when it is needed. @default 10 */
+  maxConnections?: number;
   /**
-   * Seconds after which the server frees the locks of a session that it hears nothing of (`session` and `hybrid`); the
-   * holder is told after nine tenths of it. @default 30
+   * Seconds after which the server ends a session that has gone silent, and with it the locks that ride on it (`session`
+   * and `hybrid`). The holder is told after nine tenths of it. @default 15
    */
   sessionTimeout?: number;
+  /** Seconds to wait for a connection, and for the answer to a statement. @default 15 */
+  answerTimeout?: number;
   /** TLS: `true`, or the options of `node:tls` such as `{ ca, cert, key, rejectUnauthorized }`. @default false */
   ssl?: boolean | Record<string, unknown>;
 }
@@ -49,7 +49,7 @@ export interface Target {
   readonly options: Required<BackendSettings> & Required<Omit<MysqlOptions, "ssl" | keyof BackendSettings>>;
 }
 
-const OWN_OPTIONS = ["connections", "timeout", "sessionTimeout", "ssl"];
+const OWN_OPTIONS = ["maxConnections", "sessionTimeout", "answerTimeout", "ssl"];
 
 /** A number between limits, or the default. */
 function between(what: string, value: unknown, fallback: number, least: number, most: number): number {
@@ -105,19 +105,19 @@ export function resolveTarget(target: string | URL | MysqlPool, given: MysqlOpti
   const address = url && addressOf(url);
   const all = { ...url?.settings, ...given };
   refuseUnknown("MySQL", all, OWN_OPTIONS);
-  const timeout = between("timeout", all.timeout, 10, 0.1, 86_400);
+  const answerTimeout = between("answerTimeout", all.answerTimeout, 15, 0.3, 86_400);
   const ssl = all.ssl === undefined ? {} : { ssl: all.ssl === true ? {} : all.ssl === false ? undefined : all.ssl };
   const config = {
-    connectTimeout: timeout * 1e3,
+    connectTimeout: answerTimeout * 1e3,
     ...(pool ? reachOf(pool) : address!.config),
     ...ssl,
     ...FIXED,
   };
   const options = {
     ...resolveSettings(all),
-    connections: Math.floor(between("connections", all.connections, 10, 1, 1_000)),
-    timeout,
-    sessionTimeout: between("sessionTimeout", all.sessionTimeout, 30, 1, 86_400),
+    maxConnections: Math.floor(between("maxConnections", all.maxConnections, 10, 1, 1_000)),
+    answerTimeout,
+    sessionTimeout: between("sessionTimeout", all.sessionTimeout, 15, 1, 86_400),
   };
   const prefersTls = all.ssl === undefined && (address?.prefersTls ?? false);
   return { config, pool, options, prefersTls, conceal: url ? concealerFor(url) : (error) => error };

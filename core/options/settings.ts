@@ -63,16 +63,35 @@ export function resolveSettings(settings: BackendSettings): ResolvedSettings {
 }
 
 /**
- * Refuses an option that nobody knows: a misspelt one would silently do nothing.
+ * Refuses an unknown option: a misspelt one would silently do nothing.
  *
- * @throws {TypeError} For the first unknown option.
+ * @throws {TypeError} For the first unknown option, with the nearest known name.
  */
 export function refuseUnknown(engine: string, options: object, known: readonly string[]): void {
   const all = ["mode", "table", "migrate", ...known];
   const unknown = Object.keys(options).find((key) => !all.includes(key));
-  if (unknown !== undefined) {
-    throw new TypeError(`Cannot use option ${JSON.stringify(unknown)} on ${engine}: want one of ${all.join(", ")}`);
+  if (unknown === undefined) return;
+  const nearest = all.toSorted((one, other) => distance(unknown, one) - distance(unknown, other))[0];
+  throw new TypeError(
+    `Cannot use option ${JSON.stringify(unknown)} on ${engine}: want ${JSON.stringify(nearest)}, or another of ${
+      all.join(", ")
+    }`,
+  );
+}
+
+/** How far a misspelt name is from a known one: letters too many or too few, 0.1 for each letter of a part left out. */
+function distance(given: string, known: string): number {
+  const [one, other] = [given.toLowerCase(), known.toLowerCase()];
+  if (other.includes(one)) return (other.length - one.length) / 10;
+  let row = Array.from({ length: other.length + 1 }, (_, index) => index);
+  for (let i = 0; i < one.length; i++) {
+    const next = [i + 1];
+    for (let j = 0; j < other.length; j++) {
+      next.push(Math.min(row[j + 1] + 1, next[j] + 1, row[j] + (one[i] === other[j] ? 0 : 1)));
+    }
+    row = next;
   }
+  return row[other.length];
 }
 
 /** What the values of those parameters may be. Errors show no value: a URL's may be a secret in the wrong place. */

@@ -192,7 +192,7 @@ function mysqlModes(flavor: string, instance: MysqlServer): Arena[] {
         obstruct: () => obstructMysql(url),
         connections: async () => (await ask(instance.url, connectionsTo(name))).length,
       };
-      const options = { sessionTimeout: SESSION_TIMEOUT, timeout: ANSWER_TIMEOUT };
+      const options = { sessionTimeout: SESSION_TIMEOUT, answerTimeout: ANSWER_TIMEOUT };
       return { target: url, options, server, [Symbol.asyncDispose]: drop };
     },
   }));

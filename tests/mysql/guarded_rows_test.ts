@@ -8,7 +8,7 @@ const WATCHED_MS = 10_000;
 
 for (const mode of ["lease", "hybrid"] as const) {
   onEach(`${mode}: releases of rows that transactions keep hold up no other name`, async (place) => {
-    const backend = await place.backend({ mode, connections: 4 });
+    const backend = await place.backend({ mode, maxConnections: 4 });
     const names = Array.from({ length: 20 }, (_, index) => `guarded ${index}`);
     const clients = await Promise.all(names.map(() => mysql.createConnection(place.url)));
     const take = () => Promise.all(names.map((name) => getLock(name, { backend, expires: null })));

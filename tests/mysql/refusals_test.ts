@@ -88,8 +88,8 @@ onEach("options and targets are checked before anything is opened", async ({ url
   const wrong: [unknown, object][] = [
     [url, { mode: "advisory" as Mode }],
     [url, { timout: 3 }],
-    [url, { connections: 0 }],
-    [url, { timeout: NaN }],
+    [url, { maxConnections: 0 }],
+    [url, { answerTimeout: NaN }],
     [url, { sessionTimeout: "30" }],
     [`${url}?lockmgr_mod=lease`, {}],
     [`${url}?compress=true`, {}],
@@ -105,6 +105,14 @@ onEach("options and targets are checked before anything is opened", async ({ url
       assert(!error.message.includes("secret-word"));
       return true;
     });
+  }
+  const renamed = [["connections", "maxConnections"], ["timeout", "answerTimeout"], [
+    "sesionTimeout",
+    "sessionTimeout",
+  ]];
+  for (const [old, known] of renamed) {
+    const expected = new RegExp(`^TypeError: Cannot use option "${old}" on MySQL: want "${known}", or another of `);
+    await assert.rejects(mysqlBackend(url, { [old]: 5 }), expected);
   }
   const backend = await mysqlBackend(`${url}?lockmgr_mode=hybrid&lockmgr_table=mine`, {});
   assert.equal(backend.mode, "hybrid");

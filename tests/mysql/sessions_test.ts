@@ -31,7 +31,7 @@ for (const mode of ["session", "hybrid"] as const) {
   });
 
   onEach(`${mode}: a thousand held locks are at most four connections`, async (place) => {
-    const backend = await place.backend({ mode, connections: 3 });
+    const backend = await place.backend({ mode, maxConnections: 3 });
     const names = Array.from({ length: 1_000 }, (_, index) => `lock ${index}`);
     const locks = await Promise.all(names.map((name) => getLock(name, { backend })));
     const ids = await connectionsTo(place);

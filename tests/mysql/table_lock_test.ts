@@ -147,7 +147,7 @@ onEach("disposal of one that is still held rolls back", async (place) => {
 
 onEach("nothing stays locked when locking fails", async (place) => {
   await tables(place);
-  const backend = await place.backend({ connections: 1 });
+  const backend = await place.backend({ maxConnections: 1 });
   const before = (await connectionsTo(place)).length;
   await assert.rejects(new TableLock({ write: ["alphabet", "missing"], backend }).acquire(), BackendError);
   await assert.rejects(new TableLock({ write: ["al`phabet"], backend }).acquire(), BackendError);

@@ -121,18 +121,18 @@ onEach("waits that are given up leave no turn behind, and keep no process alive"
 onEach("many names are waited for on few connections", async (place) => {
   const holder = await place.backend();
   const names = Array.from({ length: 12 }, (_, index) => `lock ${index}`);
-  for (const connections of [10, 4, 1]) {
+  for (const maxConnections of [10, 4, 1]) {
     const locks = await Promise.all(names.map((name) => getLock(name, { backend: holder })));
     const before = await connectionsTo(place);
-    const backend = await place.backend({ connections });
-    const other = await place.backend({ connections });
+    const backend = await place.backend({ maxConnections });
+    const other = await place.backend({ maxConnections });
     const waits = names.flatMap((name) =>
       [backend, other].map((backend) => getLock(name, { backend, wait: 30 }).then((lock) => lock.unlock()))
     );
-    const most = Math.min(4, Math.floor((connections - 1) / 2));
+    const most = Math.min(4, Math.floor((maxConnections - 1) / 2));
     await until("turns are waited for", async () => await waitingForTurns(place) === most);
     const opened = (await connectionsTo(place)).filter((id) => !before.includes(id));
-    assert(opened.length <= 2 * connections, `${opened.length} connections`);
+    assert(opened.length <= 2 * maxConnections, `${opened.length} connections`);
     assert(locks.length === names.length);
     await Promise.all(locks.map((lock) => lock.unlock()));
     assert((await Promise.all(waits)).every(Boolean));

@@ -99,11 +99,11 @@ export class Connector {
    * when another's may have the same id.
    */
   async #setUp(connection: Connection, idle: number | undefined): Promise<void> {
-    const { timeout } = this.#target.options;
+    const { answerTimeout } = this.#target.options;
     const marker = this.#known && clusterOf(this.#known) ? undefined : `lockmgr:at:${randomId()}`;
     const settings = [
       ...(marker ? [`@lockmgr_marker = GET_LOCK('${marker}', 0)`] : []),
-      `lock_wait_timeout = ${Math.max(1, Math.floor(timeout - TABLE_WAIT_MARGIN))}`,
+      `lock_wait_timeout = ${Math.max(1, Math.floor(answerTimeout - TABLE_WAIT_MARGIN))}`,
       ...(idle === undefined ? [] : [`wait_timeout = ${Math.ceil(idle)}`]),
     ];
     await connection.query(`${SESSION}, ${settings.join(", ")}`);
@@ -119,7 +119,7 @@ export class Connector {
   async #openOne(): Promise<Connection> {
     const { config, options, prefersTls } = this.#target;
     const open = (config: Record<string, unknown>) =>
-      Connection.open(config, options.timeout * 1e3, this.#closing.signal);
+      Connection.open(config, options.answerTimeout * 1e3, this.#closing.signal);
     const connection = await open(config).catch((error) => {
       if (prefersTls && isWithoutTls(error)) return open({ ...config, ssl: undefined });
       throw error;

@@ -40,7 +40,7 @@ export class Executor {
     const { pool, options } = connector.target;
     this.#connector = connector;
     this.#onDiscard = onDiscard;
-    this.#own = pool ? undefined : new OwnSource(connector, options.connections);
+    this.#own = pool ? undefined : new OwnSource(connector, options.maxConnections);
     this.#source = this.#own ?? new LentSource(connector, pool!);
     this.#renewals = this.#own ? new OwnSource(connector, RENEWING) : this.#source;
   }

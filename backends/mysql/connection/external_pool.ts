@@ -26,7 +26,7 @@ export class LentSource implements Source {
   constructor(connector: Connector, pool: DriverPool) {
     this.#connector = connector;
     this.#pool = pool;
-    this.#patience = connector.target.options.timeout * 1e3;
+    this.#patience = connector.target.options.answerTimeout * 1e3;
   }
 
   async use<T>(what: string, work: (send: Send) => Promise<T>): Promise<T> {

@@ -152,17 +152,19 @@ export class UserLock implements AsyncDisposable {
 
   async #take(): Promise<SessionConnection> {
     const what = `acquire lock ${this.#quoted}`;
-    const { sessionTimeout, timeout } = this.#connector.target.options;
+    const { sessionTimeout, answerTimeout } = this.#connector.target.options;
     const connection = await this.#connector.connect(what, sessionTimeout);
     try {
       this.#connector.refuseDemoted(what, this.#connector.known!);
       const reason = whyNoSessions(this.#connector.known!);
       if (reason) throw new UnsupportedError(`Cannot ${what}: ${reason}; want a lock in "lease" mode`);
       const sql = getLock(text(this.#serverName()), this.acquireTimeout, this.#connector.known!.kind);
-      const { rows: [[got]] } = await connection.query(sql, (this.acquireTimeout + timeout) * 1e3).catch((error) => {
-        if (isInterruption(error) && error.errno !== 1317) return { rows: [["0"]] }; // the wait was over
-        throw error;
-      });
+      const { rows: [[got]] } = await connection.query(sql, (this.acquireTimeout + answerTimeout) * 1e3).catch(
+        (error) => {
+          if (isInterruption(error) && error.errno !== 1317) return { rows: [["0"]] }; // the wait was over
+          throw error;
+        },
+      );
       if (got === "0") throw new LockTimeout(this.name, this.acquireTimeout);
       if (got === null) throw new BackendError(`Cannot ${what}: the wait was interrupted`, { retryable: true });
       const session = SessionConnection.over(this.#connector, connection, sessionTimeout);

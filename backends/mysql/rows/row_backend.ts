@@ -62,7 +62,7 @@ export class RowBackend implements Backend {
     this.#sessions = sessions;
     this.#table = new LockTable(connector, this.mode);
     const { pool, options } = connector.target;
-    this.#locks = new RowLocks(pool ? LENT_CONNECTIONS : options.connections);
+    this.#locks = new RowLocks(pool ? LENT_CONNECTIONS : options.maxConnections);
     this.#releasing = new Releasing(
       this.#table,
       this.#memory,
@@ -155,7 +155,7 @@ export class RowBackend implements Backend {
     const { pool, options } = this.#connector.target;
     const what = "wait for locks";
     return {
-      connections: pool ? 0 : options.connections,
+      connections: pool ? 0 : options.maxConnections,
       nameOfTurn: async (name) => {
         const server = await this.#table.ready(what);
         return clusterOf(server) ? undefined : await turnName(server, options.table, name);
