@@ -5,8 +5,8 @@ import { offerEngine } from "../../core/offering.ts";
 import { inSchema } from "../../core/options/settings.ts";
 import { AbandonedConnections } from "./connection/abandoned.ts";
 import { registerSource } from "./advisory/sessions.ts";
-import { announcingForRows } from "./wakeup/registration.ts";
-import { Borrowed, type Client, Executing, Pool } from "./connection/client.ts";
+import { registrationForRows } from "./wakeup/registration.ts";
+import { type Client, ExternalExecutor, ExternalSql, OwnPool } from "./connection/client.ts";
 import {
   isInstance,
   isSql,
@@ -21,12 +21,12 @@ import { parseUrl, type PostgresOptions, type ResolvedOptions, resolveOptions } 
 import { schemaIn } from "./url_parameters.ts";
 import { canListen, requireSessions } from "./connection/pooler.ts";
 import { RenewalClient } from "./connection/renewal_client.ts";
-import { RowsBackend } from "./rows/row_backend.ts";
+import { RowBackend } from "./rows/row_backend.ts";
 import { namespaceOf, schema } from "./schema.ts";
 import { meet } from "./connection/server.ts";
 import { SessionBackend } from "./session/session_backend.ts";
 import { type Statements, statementsFor } from "./rows/statements.ts";
-import { type Look, pauseOf, Watching } from "./wakeup/waiters.ts";
+import { type Look, pauseOf, Waiters } from "./wakeup/waiters.ts";
 import { observe } from "./rows/lock_activity.ts";
 
 /** A client, and where connections of our own come from if they may be made. */
@@ -92,7 +92,7 @@ async function reachUrl({ target, address }: ReturnType<typeof parseUrl>, option
     timeLimit: address.driver.connect_timeout as number | undefined,
   });
   source.abandoned = new AbandonedConnections(source);
-  const pool = (connections: number) => new Pool(source, connections, options.answerTimeout);
+  const pool = (connections: number) => new OwnPool(source, connections, options.answerTimeout);
   const client = pool(options.max);
   return { client, renewals: new RenewalClient(client, pool(1)), source };
 }
@@ -102,7 +102,7 @@ async function reach(target: unknown, options: ResolvedOptions): Promise<Reach> 
   if (isInstance(target)) {
     const source = await sourceOf(target.options).catch(() => undefined);
     if (source) source.abandoned = new AbandonedConnections(source);
-    const client = new Borrowed(target, options.answerTimeout, source?.abandoned);
+    const client = new ExternalSql(target, options.answerTimeout, source?.abandoned);
     return { client, renewals: client, source };
   }
   if (isSql(target)) {
@@ -119,14 +119,14 @@ async function reach(target: unknown, options: ResolvedOptions): Promise<Reach> 
       `Cannot use "${options.mode}" mode through a function: it needs connections of its own; want a URL, or "lease" mode`,
     );
   }
-  const client = new Executing(target as PostgresExecutor);
+  const client = new ExternalExecutor(target as PostgresExecutor);
   return { client, renewals: client };
 }
 
 async function build(reached: Reach, options: ResolvedOptions): Promise<Backend> {
   const { client, renewals, source } = reached;
   const { mode, table, migrate, sessionTimeout } = options;
-  if (source === undefined && client instanceof Executing && !migrate) {
+  if (source === undefined && client instanceof ExternalExecutor && !migrate) {
     return rowsBackend(reached, options, table); // nothing to find out: not a statement is spent
   }
   const server = await meet(client, table, mode === "session" ? "sequence" : "table", migrate);
@@ -154,14 +154,14 @@ function rowsBackend(
 ): Backend {
   const statements = statementsFor(table);
   const look = lookAtRows(client, statements);
-  const announcing = announcingForRows(namespaceOf(table));
-  return new RowsBackend({
+  const announcing = registrationForRows(namespaceOf(table));
+  return new RowBackend({
     mode: options.mode,
     client,
     renewals,
     abandoned: own?.abandoned,
     statements,
-    ...(source ? { watching: new Watching(source, options.sessionTimeout, announcing, look) } : {}),
+    ...(source ? { waiters: new Waiters(source, options.sessionTimeout, announcing, look) } : {}),
     ...(liveness ? { vouch: () => liveness.voucher() } : {}),
     observe: (names) => observe(client, table, "row", names),
     diagnose: () => diagnose(client, table),

@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
-import { AnswerWatch } from "../../backends/postgres/connection/query_timeouts.ts";
+import { QueryTimeouts } from "../../backends/postgres/connection/query_timeouts.ts";
 import { test } from "../harness.ts";
 
 test("an answer that does not come is given up, and the others that are awaited are not", async () => {
-  const watch = new AnswerWatch(0.5);
+  const watch = new QueryTimeouts(0.5);
   const connection = setInterval(() => {}, 1_000); // the watch alone does not keep a process alive
   const given: string[] = [];
   const lost = watch.over(new Promise(() => {}), () => given.push("lost"));

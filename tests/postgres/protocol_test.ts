@@ -9,7 +9,7 @@ import assert from "node:assert/strict";
 import { once } from "node:events";
 import { type AddressInfo, connect as dial, createServer, type Socket } from "node:net";
 import postgres from "postgres";
-import { Borrowed, type Client, Pool } from "../../backends/postgres/connection/client.ts";
+import { type Client, ExternalSql, OwnPool } from "../../backends/postgres/connection/client.ts";
 import { type Instance, sourceOf } from "../../backends/postgres/connection/driver.ts";
 import { guardOn } from "../../backends/postgres/rows/guard.ts";
 import { parseUrl } from "../../backends/postgres/options.ts";
@@ -25,7 +25,7 @@ const ONE_ONLY = /cannot insert multiple commands into a prepared statement/;
 test("a second statement is refused by the server on every way to it", async () => {
   const source = await sourceOf(parseUrl(server.url).address.driver);
   const sql = postgres(server.url, { max_lifetime: null, max: 1, onnotice: () => {} });
-  const clients: Client[] = [new Pool(source, 1), new Borrowed(sql as unknown as Instance)];
+  const clients: Client[] = [new OwnPool(source, 1), new ExternalSql(sql as unknown as Instance)];
   for (const client of clients) {
     for (const prepare of [false, true]) {
       client.prepare = prepare;

@@ -7,11 +7,11 @@
 import { BackendError } from "../../../core/errors.ts";
 import { afterReads, startTimer } from "../../../core/util/runtime.ts";
 import type { AbandonedConnections } from "./abandoned.ts";
-import { AnswerWatch, isLate, lateAnswer } from "./query_timeouts.ts";
+import { isLate, lateAnswer, QueryTimeouts } from "./query_timeouts.ts";
 import { OutsideTransactions } from "./caller_transaction.ts";
 import type { Instance, Opened, PostgresExecutor, Query, Source, SqlResult } from "./driver.ts";
 import { isBroken, isEndedByServer, isNotPrimary, requirePrimary } from "../errors.ts";
-import { written } from "./inline_parameters.ts";
+import { inlineParameters } from "./inline_parameters.ts";
 import { rowsOf } from "./row_shapes.ts";
 
 /** Locks that a statement is about. */
@@ -43,7 +43,7 @@ function disposedOf(): BackendError {
 
 /** Sends a statement through an instance, unprepared if possible in one round trip. */
 function ask(sql: Instance, text: string, parameters: (string | null)[], prepare: boolean): Query {
-  const whole = prepare ? undefined : written(text, parameters);
+  const whole = prepare ? undefined : inlineParameters(text, parameters);
   const [statement, values] = whole === undefined ? [text, parameters] : [whole, []];
   return sql.unsafe(statement, values, { prepare, simple: false });
 }
@@ -107,20 +107,20 @@ export async function endInstance({ sql, sockets }: Opened, seconds: number): Pr
  * that it puts on a connection between the error and the end of its socket is never answered, nor is any after it on
  * that connection, or it is answered with the old error (https://github.com/porsager/postgres/issues/1208).
  */
-export class Pool implements Client {
+export class OwnPool implements Client {
   prepare = false;
   readonly #source: Source;
   readonly #max: number;
   #current: Opened | undefined;
   readonly #ending = new Set<Promise<void>>();
-  readonly #watch: AnswerWatch;
+  readonly #watch: QueryTimeouts;
   #closed = false;
   #underWay = 0;
 
   constructor(source: Source, max: number, answerTimeout = DEFAULT_ANSWER_TIMEOUT) {
     this.#source = source;
     this.#max = max;
-    this.#watch = new AnswerWatch(answerTimeout);
+    this.#watch = new QueryTimeouts(answerTimeout);
   }
 
   async send(text: string, parameters: (string | null)[] = [], about: About = []): Promise<SqlResult> {
@@ -182,7 +182,7 @@ export class Pool implements Client {
 }
 
 /** A `sql` instance of the caller's: never closed here. */
-export class Borrowed implements Client {
+export class ExternalSql implements Client {
   prepare = false;
   readonly #sql: Instance;
   readonly #answerTimeout: number;
@@ -219,7 +219,7 @@ export class Borrowed implements Client {
 }
 
 /** Any function that sends a statement: its promise is awaited, since nothing that it has sent can be cancelled. */
-export class Executing implements Client {
+export class ExternalExecutor implements Client {
   prepare = false;
   readonly #sending: OutsideTransactions;
   #closed = false;

@@ -11,7 +11,7 @@ function escaped(text: string): string {
  * postgres.js sends an unprepared statement in one round trip; with them it asks the server for their types first, which
  * makes it two. It is no door for a second statement: the server takes only one in this protocol.
  */
-export function written(statement: string, parameters: readonly (string | null)[]): string | undefined {
+export function inlineParameters(statement: string, parameters: readonly (string | null)[]): string | undefined {
   if (!parameters.every((value) => value === null || PLAIN.test(value))) return undefined;
   return statement.replace(/\$(\d+)/g, (_all, number) => {
     const value = parameters[number - 1];

@@ -28,7 +28,7 @@ export function isLate(error: unknown): boolean {
  * Gives up answers that do not come. One timer watches over all statements of a client: one for each cost 12 µs, a
  * twentieth of a lone acquire.
  */
-export class AnswerWatch {
+export class QueryTimeouts {
   readonly #seconds: number;
   readonly #awaited = new Set<Awaited>();
   #timer: Timer | undefined;

@@ -1,4 +1,4 @@
-import type { About, Client, Pool } from "./client.ts";
+import type { About, Client, OwnPool } from "./client.ts";
 import type { SqlResult } from "./driver.ts";
 
 /**
@@ -6,10 +6,10 @@ import type { SqlResult } from "./driver.ts";
  * wait for nothing else. It is opened when it is first needed.
  */
 export class RenewalClient implements Client {
-  readonly #pool: Pool;
-  readonly #own: Pool;
+  readonly #pool: OwnPool;
+  readonly #own: OwnPool;
 
-  constructor(pool: Pool, own: Pool) {
+  constructor(pool: OwnPool, own: OwnPool) {
     this.#pool = pool;
     this.#own = own;
   }

@@ -28,7 +28,7 @@ const NO_TLS = "N".charCodeAt(0);
 const FATAL = "\0VFATAL\0";
 
 /** Whether the server says that it ends the connection: a message by itself, its length after its type. */
-function isFarewell(chunk: Uint8Array): boolean {
+function isFatalError(chunk: Uint8Array): boolean {
   if (chunk[0] !== ERROR || chunk.length < 5) return false;
   const length = new DataView(chunk.buffer, chunk.byteOffset).getUint32(1);
   return length + 1 === chunk.length && new TextDecoder().decode(chunk).includes(FATAL);
@@ -101,7 +101,7 @@ export class Sockets {
     listen();
     // Who is sent away hears of it before the server frees the locks; the connection is closed after that. The driver
     // reads the message first, for whoever waits for an answer.
-    socket.on("data", (chunk) => isFarewell(chunk) && soon(() => socket.destroy()));
+    socket.on("data", (chunk) => isFatalError(chunk) && soon(() => socket.destroy()));
     if (this.#requiresTls) socket.once("data", (chunk) => this.#refuseWithoutTls(socket, chunk));
     if (this.#users === 0) socket.unref?.();
     if (this.#over) socket.destroy(); // the driver was about to connect when it was ended

@@ -26,7 +26,7 @@ function lostSession(requests: readonly AcquireRequest[]): BackendError {
 }
 
 /** Takes names by their rows. */
-export class Acquiring {
+export class Acquirer {
   readonly #sender: RowSender;
   readonly #sql: Statements;
   readonly #vouch: (() => Promise<Voucher>) | undefined;

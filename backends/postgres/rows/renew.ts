@@ -9,7 +9,7 @@ import { RENEW_FIELDS, type Statements } from "./statements.ts";
 import { parametersOf, severalOf, wishOf } from "./params.ts";
 
 /** Extends locks. A row that a guarded transaction has locked keeps no connection and no other renewal waiting. */
-export class Renewing {
+export class Renewer {
   readonly #sender: RowSender;
   readonly #sql: Statements;
 

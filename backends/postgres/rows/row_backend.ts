@@ -15,20 +15,20 @@ import type {
 import { closeLocks } from "../../../core/wait/close_locks.ts";
 import { BackendError } from "../../../core/errors.ts";
 import type { AbandonedConnections } from "../connection/abandoned.ts";
-import { Acquiring } from "./acquire.ts";
+import { Acquirer } from "./acquire.ts";
 import { closeAdvisorySessions } from "../advisory/sessions.ts";
 import type { Client } from "../connection/client.ts";
 import { guardOn } from "./guard.ts";
 import { RowSender } from "./row_sender.ts";
 import { toLockRow } from "./rows.ts";
 import { release } from "./release.ts";
-import { Renewing } from "./renew.ts";
+import { Renewer } from "./renew.ts";
 import type { Statements } from "./statements.ts";
 import type { Voucher } from "../session/voucher.ts";
-import type { Watching } from "../wakeup/waiters.ts";
+import type { Waiters } from "../wakeup/waiters.ts";
 
 /** What a backend with rows is made of. */
-export interface RowsParts {
+export interface RowBackendParts {
   /** How it keeps its locks. */
   readonly mode: Mode;
   /** What statements go through. */
@@ -38,7 +38,7 @@ export interface RowsParts {
   /** The SQL for its table. */
   readonly statements: Statements;
   /** Wakes those who wait, where the server can. */
-  readonly watching?: Watching;
+  readonly waiters?: Waiters;
   /** The session that vouches for hybrid locks. */
   readonly vouch?: () => Promise<Voucher>;
   /** Tells whose connections hold and wait for names. */
@@ -54,27 +54,27 @@ export interface RowsParts {
 }
 
 /** Locks as rows of a table: leases, and with a voucher hybrid locks. */
-export class RowsBackend implements Backend {
+export class RowBackend implements Backend {
   readonly engine = "postgres";
   readonly mode: Mode;
   readonly watch: Backend["watch"];
-  readonly #parts: RowsParts;
+  readonly #parts: RowBackendParts;
   readonly #sql: Statements;
   readonly #sender: RowSender;
-  readonly #renewing: Renewing;
-  readonly #acquiring: Acquiring;
+  readonly #renewing: Renewer;
+  readonly #acquiring: Acquirer;
   readonly #closing = new AbortController();
 
-  constructor(parts: RowsParts) {
+  constructor(parts: RowBackendParts) {
     this.mode = parts.mode;
     this.#parts = parts;
     this.#sql = parts.statements;
     const { signal: closing } = this.#closing;
     this.#sender = new RowSender(parts.client, parts.restore, closing);
-    this.#renewing = new Renewing(new RowSender(parts.renewals, parts.restore, closing), this.#sql);
-    this.#acquiring = new Acquiring(this.#sender, parts.statements, parts.vouch);
-    const { watching } = parts;
-    this.watch = watching && ((name, wake) => watching.add(name, () => (this.#acquiring.noteFree(name), wake())));
+    this.#renewing = new Renewer(new RowSender(parts.renewals, parts.restore, closing), this.#sql);
+    this.#acquiring = new Acquirer(this.#sender, parts.statements, parts.vouch);
+    const { waiters } = parts;
+    this.watch = waiters && ((name, wake) => waiters.add(name, () => (this.#acquiring.noteFree(name), wake())));
   }
 
   async acquire(
@@ -129,7 +129,7 @@ export class RowsBackend implements Backend {
     return closeLocks(this, async () => {
       this.#closing.abort(new BackendError("Cannot go on: the backend was disposed of"));
       await closeAdvisorySessions(this);
-      await this.#parts.watching?.close(); // those who wait try once more, and hear that it is over
+      await this.#parts.waiters?.close(); // those who wait try once more, and hear that it is over
       await this.#parts.close();
       await Promise.all([this.#parts.renewals.close(), this.#parts.client.close()]);
       await this.#parts.abandoned?.close();

@@ -1,5 +1,5 @@
 /** Names that a statement is under way for. The server would grant a name twice to the same connection. */
-export class Underway {
+export class KeyedMutex {
   /** When that is over which is under way for one name, and for several: there are hundreds of these, in one or two sets. */
   readonly #over = new Map<string, Promise<unknown>>();
   readonly #crowds = new Map<ReadonlySet<string>, Promise<unknown>>();

@@ -3,7 +3,7 @@ import { monotonic } from "../../../core/util/runtime.ts";
 import { endInstance, inTime } from "../connection/client.ts";
 import type { Source } from "../connection/driver.ts";
 import { isEndedByServer } from "../errors.ts";
-import { written } from "../connection/inline_parameters.ts";
+import { inlineParameters } from "../connection/inline_parameters.ts";
 import { Session } from "./session.ts";
 
 /** Seconds to wait for a new session. */
@@ -57,7 +57,10 @@ export async function openSession(
     const askedAt = monotonic();
     const milliseconds = String(Math.ceil(timeout * 1e3));
     const seconds = String(Math.max(1, Math.ceil(timeout / 3)));
-    const setUp = instance.sql.unsafe(written(SET_UP, [milliseconds, seconds])!, [], { prepare: false, simple: false });
+    const setUp = instance.sql.unsafe(inlineParameters(SET_UP, [milliseconds, seconds])!, [], {
+      prepare: false,
+      simple: false,
+    });
     const result = await inTime(setUp, OPENING, () => {});
     const pid = result[0].pid!;
     const direct = String(result.state?.pid) === pid;

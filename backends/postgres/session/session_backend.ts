@@ -13,7 +13,7 @@ import type {
 import { closeLocks } from "../../../core/wait/close_locks.ts";
 import { UnsupportedError } from "../../../core/errors.ts";
 import { BUSY } from "../rows/results.ts";
-import { announcingForSessions } from "../wakeup/registration.ts";
+import { registrationForSessions } from "../wakeup/registration.ts";
 import { closeAdvisorySessions } from "../advisory/sessions.ts";
 import type { Client } from "../connection/client.ts";
 import type { Source } from "../connection/driver.ts";
@@ -27,7 +27,7 @@ import { SessionKeys } from "./session_keys.ts";
 import { SessionLocks } from "./session_locks.ts";
 import { Sessions } from "./session_pool.ts";
 import { type SessionStatements, sessionStatementsFor } from "./session_statements.ts";
-import { pauseOf, Watching } from "../wakeup/waiters.ts";
+import { pauseOf, Waiters } from "../wakeup/waiters.ts";
 import { observe } from "../rows/lock_activity.ts";
 
 /** What a session backend is made of. */
@@ -50,7 +50,7 @@ export class SessionBackend implements Backend {
   readonly mode = "session";
   readonly #parts: SessionParts;
   readonly #sql: SessionStatements;
-  readonly #watching: Watching;
+  readonly #waiters: Waiters;
   readonly #sessions: Sessions;
   readonly #held = new HeldLocks();
   readonly #locks: SessionLocks;
@@ -64,7 +64,7 @@ export class SessionBackend implements Backend {
     this.#sessions = new Sessions(source, timeout, (session) => this.#advance(session));
     // whether a key is free can only be told by taking it, which is the waiter's own next try
     const look = (names: readonly string[]) => Promise.resolve({ free: names, again: pauseOf(true) });
-    this.#watching = new Watching(source, timeout, announcingForSessions(namespace), look);
+    this.#waiters = new Waiters(source, timeout, registrationForSessions(namespace), look);
     this.#locks = new SessionLocks({ sql, keys, sessions: this.#sessions, held: this.#held });
   }
 
@@ -159,7 +159,7 @@ export class SessionBackend implements Backend {
   }
 
   async watch(name: string, wake: () => void): Promise<Disposable> {
-    return await this.#watching.add(name, wake);
+    return await this.#waiters.add(name, wake);
   }
 
   async verify({ name, owner }: OwnedLock): Promise<boolean> {
@@ -186,7 +186,7 @@ export class SessionBackend implements Backend {
     return closeLocks(this, async () => {
       await closeAdvisorySessions(this);
       await this.#sessions.close();
-      await this.#watching.close(); // those who wait try once more, and hear that it is over
+      await this.#waiters.close(); // those who wait try once more, and hear that it is over
       await this.#parts.client.close();
       await this.#parts.source.abandoned?.close();
     });

@@ -2,14 +2,14 @@ import type { AcquireAnswer, AcquireRequest, LockRef } from "../../../core/backe
 import { CrowdedLocks } from "./crowded_locks.ts";
 import type { LockParts } from "./session_parts.ts";
 import { SingleLocks } from "./single_locks.ts";
-import { Underway } from "./keyed_mutex.ts";
+import { KeyedMutex } from "./keyed_mutex.ts";
 
 /** Takes and frees session locks, one by one or hundreds in one statement. */
 export class SessionLocks {
   readonly #parts: LockParts;
   readonly #single: SingleLocks;
   readonly #crowded: CrowdedLocks;
-  readonly #underway = new Underway();
+  readonly #underway = new KeyedMutex();
 
   constructor(parts: LockParts) {
     this.#parts = parts;

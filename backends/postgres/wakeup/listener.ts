@@ -1,6 +1,6 @@
 import { BackendError } from "../../../core/errors.ts";
 import { startTimer, type Timer } from "../../../core/util/runtime.ts";
-import type { Announcing } from "./registration.ts";
+import type { Registration } from "./registration.ts";
 import type { Source } from "../connection/driver.ts";
 import { CHANNEL } from "../keys.ts";
 import type { Session } from "../session/session.ts";
@@ -13,7 +13,7 @@ const RECONNECT_LAST = 2_000;
 const LINGER = 10_000;
 
 /** Somebody who waits for a name. */
-export interface Ear extends Announcing {
+export interface Subscription extends Registration {
   /** What is waited for. */
   readonly name: string;
   /** Called when the name was released and it is this process's turn, and when a release may have been missed. */
@@ -32,7 +32,7 @@ export interface Ear extends Announcing {
 export class Listener {
   readonly #source: Source;
   readonly #timeout: number;
-  readonly #ears = new Set<Ear>();
+  readonly #subscriptions = new Set<Subscription>();
   readonly #underway = new Set<Promise<unknown>>();
   readonly #closing = new AbortController();
   #session: Promise<Session> | undefined;
@@ -46,19 +46,19 @@ export class Listener {
   }
 
   /** Listens for somebody until `remove`. Without the connection it goes on trying, and resolves nevertheless. */
-  async add(ear: Ear): Promise<void> {
+  async add(subscription: Subscription): Promise<void> {
     if (this.#closing.signal.aborted) return;
-    this.#ears.add(ear);
+    this.#subscriptions.add(subscription);
     this.#linger?.stop();
-    await this.#track(this.#announced(ear));
+    await this.#track(this.#announced(subscription));
   }
 
   /** Nobody waits there any more. */
-  remove(ear: Ear): void {
-    if (!this.#ears.delete(ear)) return;
-    const { known, leave } = ear;
+  remove(subscription: Subscription): void {
+    if (!this.#subscriptions.delete(subscription)) return;
+    const { known, leave } = subscription;
     if (known) this.#track(this.#session?.then((session) => session.send(leave, [known.key, known.place]))); // else with the session
-    if (this.#ears.size > 0 || this.#closing.signal.aborted) return;
+    if (this.#subscriptions.size > 0 || this.#closing.signal.aborted) return;
     this.#linger = startTimer(LINGER, () => this.#retire(), false);
   }
 
@@ -81,19 +81,19 @@ export class Listener {
     this.#underway.delete(quiet);
   }
 
-  async #announced(ear: Ear): Promise<void> {
+  async #announced(subscription: Subscription): Promise<void> {
     const session = await this.#connect();
-    if (ear.known === undefined) await this.#tell(session, ear);
+    if (subscription.known === undefined) await this.#tell(session, subscription);
   }
 
   /** Announces a waiter. A release that is just being committed keeps the key for itself until it is done. */
-  async #tell(session: Session, ear: Ear): Promise<void> {
+  async #tell(session: Session, subscription: Subscription): Promise<void> {
     for (let tries = 0; tries < 50; tries++) {
-      const [row] = await session.send(ear.announce, [ear.name]);
+      const [row] = await session.send(subscription.announce, [subscription.name]);
       if (row.announced !== "true") continue;
       const known = { key: row.key!, any: row.any!, place: row.place };
-      if (this.#ears.has(ear) && ear.known === undefined) ear.known = known;
-      else this.#track(session.send(ear.leave, [known.key, known.place])); // it has left meanwhile, or was announced twice
+      if (this.#subscriptions.has(subscription) && subscription.known === undefined) subscription.known = known;
+      else this.#track(session.send(subscription.leave, [known.key, known.place])); // it has left meanwhile, or was announced twice
       return;
     }
   }
@@ -101,7 +101,7 @@ export class Listener {
   /** Nobody waits any more: the connection goes. */
   #retire(): void {
     const session = this.#session;
-    if (this.#ears.size > 0 || session === undefined) return;
+    if (this.#subscriptions.size > 0 || session === undefined) return;
     this.#session = undefined;
     this.#track(session.then((open) => open.close()));
   }
@@ -130,8 +130,8 @@ export class Listener {
   #lost(opening: Promise<Session>): void {
     if (this.#session !== opening) return;
     this.#session = undefined;
-    for (const ear of this.#ears) delete ear.known;
-    if (this.#closing.signal.aborted || this.#ears.size === 0) return;
+    for (const subscription of this.#subscriptions) delete subscription.known;
+    if (this.#closing.signal.aborted || this.#subscriptions.size === 0) return;
     this.#resumption?.stop();
     this.#resumption = startTimer(this.#reconnect, () => this.#track(this.#resume()), false);
     this.#reconnect = Math.min(this.#reconnect * 2, RECONNECT_LAST);
@@ -139,17 +139,19 @@ export class Listener {
   }
 
   async #resume(): Promise<void> {
-    if (this.#closing.signal.aborted || this.#ears.size === 0) return;
+    if (this.#closing.signal.aborted || this.#subscriptions.size === 0) return;
     const session = await this.#connect(); // lost again: the next try is under way
     this.#reconnect = RECONNECT_FIRST;
-    for (const ear of [...this.#ears]) if (ear.known === undefined) await this.#tell(session, ear);
+    for (const subscription of [...this.#subscriptions]) {
+      if (subscription.known === undefined) await this.#tell(session, subscription);
+    }
     this.#wakeAll(); // for what was told meanwhile
   }
 
   #heard(channel: string, payload: string): void {
     if (channel !== CHANNEL) return;
     const [key, ...places] = payload.split(" ");
-    for (const { known, wake, giveWay } of [...this.#ears]) {
+    for (const { known, wake, giveWay } of [...this.#subscriptions]) {
       if (known?.key !== key && known?.any !== key) continue;
       if (known.place === null || places.length === 0 || places.includes(known.place)) wake();
       else giveWay();
@@ -157,7 +159,7 @@ export class Listener {
   }
 
   #wakeAll(): void {
-    for (const ear of [...this.#ears]) ear.wake();
+    for (const subscription of [...this.#subscriptions]) subscription.wake();
   }
 }
 

@@ -7,7 +7,7 @@ import { placeOf, PLACES, waitingForAnyRow, waitingForKey, waitingForRow } from 
 import { sessionKeyOf } from "../session/session_keys.ts";
 
 /** The statements of those who wait. */
-export interface Announcing {
+export interface Registration {
   /**
    * Makes a wait known; `announced` says whether it is, `key` under what its release will be told, and `place` for
    * whom, where not for everybody; `any` is under what the release of many names is told. A release that is just being
@@ -39,7 +39,7 @@ const GIVEN = "$1::text::bigint";
 const LEAVE = `SELECT pg_advisory_unlock_shared(${GIVEN})::text AS gone`;
 
 /** For rows: also under the key of all waits, and at a place, one where nobody is if there is one. */
-export function announcingForRows(namespace: string): Announcing {
+export function registrationForRows(namespace: string): Registration {
   const any = waitingForAnyRow(namespace);
   const place = placeOf("key", "place");
   return {
@@ -61,7 +61,7 @@ export function waitingForAny(namespace: string): string {
 }
 
 /** For session locks: also under the key by which those who release a crowd find out whether anybody waits at all. */
-export function announcingForSessions(namespace: string): Announcing {
+export function registrationForSessions(namespace: string): Registration {
   const any = waitingForAny(namespace);
   return {
     announce: `

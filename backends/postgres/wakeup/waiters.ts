@@ -1,7 +1,7 @@
 import { startTimer, type Timer } from "../../../core/util/runtime.ts";
-import type { Announcing } from "./registration.ts";
+import type { Registration } from "./registration.ts";
 import type { Source } from "../connection/driver.ts";
-import { type Ear, type Listener, listenerFor } from "./listener.ts";
+import { type Listener, listenerFor, type Subscription } from "./listener.ts";
 
 /** Pauses between looks while somebody waits (ms): for notifications that were missed, and for sessions that ended. */
 const SAFETY = 1_000;
@@ -12,7 +12,7 @@ const GIVEN_WAY = 20;
 /** What is waited for under one name. */
 interface Awaited {
   readonly wakes: Set<() => void>;
-  readonly ear: Ear;
+  readonly subscription: Subscription;
   /** Looks when others had their turn. */
   timer?: Timer;
 }
@@ -29,16 +29,16 @@ export function pauseOf(vouched: boolean): number {
 }
 
 /** What one backend waits for: told by the listener of this process, and beneath it by a look now and then. */
-export class Watching {
+export class Waiters {
   readonly #look: Look;
-  readonly #announcing: Announcing;
+  readonly #announcing: Registration;
   readonly #listener: Listener;
   readonly #release: () => Promise<void>;
   readonly #awaited = new Map<string, Awaited>();
   #timer: Timer | undefined;
   #closed = false;
 
-  constructor(source: Source, timeout: number, announcing: Announcing, look: Look) {
+  constructor(source: Source, timeout: number, announcing: Registration, look: Look) {
     this.#look = look;
     this.#announcing = announcing;
     ({ listener: this.#listener, release: this.#release } = listenerFor(source, timeout));
@@ -51,7 +51,7 @@ export class Watching {
     awaited.wakes.add(wake);
     if (!this.#closed) {
       this.#timer ??= this.#startTimer(pauseOf(true));
-      await this.#listener.add(awaited.ear); // without it the safety net has to do until the connection is there again
+      await this.#listener.add(awaited.subscription); // without it the safety net has to do until the connection is there again
     }
     return { [Symbol.dispose]: () => this.#remove(name, awaited, wake) };
   }
@@ -66,14 +66,14 @@ export class Watching {
       awaited.timer?.stop();
       awaited.timer = startTimer(GIVEN_WAY, () => this.#lookAgain(name, awaited), true);
     };
-    const awaited: Awaited = { wakes, ear: { ...this.#announcing, name, wake, giveWay } };
+    const awaited: Awaited = { wakes, subscription: { ...this.#announcing, name, wake, giveWay } };
     this.#awaited.set(name, awaited);
     return awaited;
   }
 
-  async #lookAgain(name: string, { ear }: Awaited): Promise<void> {
+  async #lookAgain(name: string, { subscription }: Awaited): Promise<void> {
     const { free } = await this.#look([name]).catch(() => ({ free: [name] })); // its next try says what is wrong
-    if (free.length > 0) ear.wake();
+    if (free.length > 0) subscription.wake();
   }
 
   #remove(name: string, awaited: Awaited, wake: () => void): void {
@@ -81,7 +81,7 @@ export class Watching {
     if (awaited.wakes.size > 0 || this.#awaited.get(name) !== awaited) return;
     this.#awaited.delete(name);
     awaited.timer?.stop();
-    this.#listener.remove(awaited.ear);
+    this.#listener.remove(awaited.subscription);
     if (this.#awaited.size > 0) return;
     this.#timer?.stop();
     this.#timer = undefined;
@@ -91,10 +91,10 @@ export class Watching {
   async close(): Promise<void> {
     this.#closed = true;
     this.#timer?.stop();
-    for (const { ear, timer } of [...this.#awaited.values()]) {
+    for (const { subscription, timer } of [...this.#awaited.values()]) {
       timer?.stop();
-      this.#listener.remove(ear);
-      ear.wake();
+      this.#listener.remove(subscription);
+      subscription.wake();
     }
     await this.#release();
   }
@@ -109,9 +109,9 @@ export class Watching {
     try {
       const { free, again } = await this.#look([...this.#awaited.keys()]);
       pause = again;
-      for (const name of free) this.#awaited.get(name)?.ear.wake();
+      for (const name of free) this.#awaited.get(name)?.subscription.wake();
     } catch {
-      for (const { ear } of [...this.#awaited.values()]) ear.wake(); // their next try says what is wrong
+      for (const { subscription } of [...this.#awaited.values()]) subscription.wake(); // their next try says what is wrong
     }
     this.#timer?.stop(); // of a waiter that came meanwhile
     this.#timer = this.#closed || this.#awaited.size === 0 ? undefined : this.#startTimer(pause);
