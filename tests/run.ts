@@ -1,13 +1,12 @@
 /**
- * Runs every test: all of them under Deno, those that need no particular runtime also under Node and Bun, from the
- * source and from the package that npm installs. Ends with one line for programs: `N passed, N failed, N skipped`.
+ * Runs every test: from the source under Deno, from the package that npm installs under Node and Bun. Ends with one
+ * line for programs: `N passed, N failed, N skipped`.
  *
  * `deno task test` runs everything; words choose lines of the table: `deno task test deno`, `deno task test "node 22"`,
- * `deno task test package`.
+ * `deno task test examples`.
  *
  * @module
  */
-import { existsSync } from "node:fs";
 import { readdir } from "node:fs/promises";
 import { join, sep } from "node:path";
 import process from "node:process";
@@ -18,21 +17,32 @@ import { makeStageFor, type Stage } from "./running/stages.ts";
 import { programOf, versionOf } from "./runtimes/installing.ts";
 import { type Runtime, runtimes } from "./runtimes/runtimes.ts";
 
-/** Folders whose tests run under every runtime, from the source and from the package. */
+/** Folders whose tests run under every runtime. */
 const NEUTRAL = ["tests/conformance", "tests/core", "tests/drivers", "tests/processes", "tests/sqlite"];
-/** What narrows the conformance suite to the engine that needs no server: with all of them it takes minutes. */
+/** Narrows the conformance suite to the engine that needs no server: with all of them it takes minutes. */
 const EMBEDDED = { LOCKMGR_TEST_ENGINES: "sqlite" };
 /** The folder whose tests run from the package alone. */
 const PACKAGED = "tests/package";
+/** What Deno runs in processes of their own, of about the same duration; a last one runs all other folders. */
+const PARTS = ["tests/conformance", "tests/mysql"];
 
-/** So many lines of what went wrong are told of each failed test at the end. */
-const LINES_TOLD = 20;
+/** Lines of output that are printed of each failed test at the end. */
+const LINES_OF_FAILURE = 20;
+/** Tests whose duration is printed at the end. */
+const SLOWEST = 12;
 
 /** One line of the table. */
 interface Line extends Report {
   readonly runtime: string;
   readonly subject: string;
   readonly seconds: number;
+}
+
+/** One runner to start. */
+interface Job {
+  readonly runtime: string;
+  readonly subject: string;
+  work(): Promise<RunResult>;
 }
 
 const chosen = process.argv.slice(2).map((word) => word.toLowerCase());
@@ -55,9 +65,9 @@ async function testFiles(...folders: string[]): Promise<string[]> {
   return found.sort();
 }
 
-/** Runs one line of the table and says what came of it; what a runner printed shows when a test failed. */
-async function line(runtime: string, subject: string, work: () => Promise<RunResult>, live = false): Promise<void> {
-  console.log(`\n${runtime}, ${subject} …`);
+/** Runs one line of the table and prints its counts; what the runner printed is shown when a test failed. */
+async function run({ runtime, subject, work }: Job): Promise<void> {
+  console.log(`${runtime}, ${subject} …`);
   const startedAt = performance.now();
   let result: RunResult;
   try {
@@ -65,62 +75,88 @@ async function line(runtime: string, subject: string, work: () => Promise<RunRes
   } catch (error) {
     const { message } = error as Error;
     result = { ...failedAs("cannot be run", message), output: `${message}\n` };
-    live = false;
   }
-  const { counts, failures, output } = result;
-  if (counts.failed > 0 && !live) console.log(output);
+  const { output, ...report } = result;
+  if (report.counts.failed > 0) console.log(output);
   const seconds = (performance.now() - startedAt) / 1e3;
-  console.log(`${runtime}, ${subject}: ${sentence(counts)} (${seconds.toFixed(1)} s)`);
-  lines.push({ runtime, subject, counts, failures, seconds });
+  console.log(`${runtime}, ${subject}: ${sentence(report.counts)} (${seconds.toFixed(1)} s)`);
+  lines.push({ runtime, subject, ...report, seconds });
 }
 
-/** A runtime that cannot be had is one test skipped; in CI, where nobody reads that, one failed. */
+/**
+ * Runs jobs, three at a time, while two cores are idle more than half of the time with two: tests wait for events. One
+ * runner begins with the package, which has to be installed first.
+ */
+async function runAll(onDeno: Job[], packaged: Promise<Job[]>): Promise<void> {
+  const sourceFirst = async () => onDeno.shift() ?? (await packaged).shift();
+  const packageFirst = async () => (await packaged).shift() ?? onDeno.shift();
+  const runner = async (next: () => Promise<Job | undefined>) => {
+    for (let job = await next(); job !== undefined; job = await next()) await run(job);
+  };
+  await Promise.all([runner(sourceFirst), runner(sourceFirst), runner(packageFirst)]);
+}
+
+/** A runtime that cannot be installed is one test skipped; in CI, where nobody reads that, one failed. */
 async function findProgram(runtime: Runtime): Promise<{ program: string; name: string } | undefined> {
   try {
     const program = await programOf(runtime);
     return { program, name: `${runtime.name.split(" ")[0]} ${await versionOf(program)}` };
   } catch (error) {
     const { message } = error as Error;
-    console.log(`\n${runtime.name} cannot be had: ${message}`);
-    const report = inCI ? failedAs("cannot be had", message) : { counts: { ...NOTHING, skipped: 1 }, failures: [] };
+    console.log(`${runtime.name} cannot be installed: ${message}`);
+    const report = inCI
+      ? failedAs("cannot be installed", message)
+      : { counts: { ...NOTHING, skipped: 1 }, failures: [], durations: [] };
     lines.push({ runtime: runtime.name, subject: "not installed", ...report, seconds: 0 });
     return undefined;
   }
 }
 
-async function runElsewhere(): Promise<void> {
-  const neutral = await testFiles(...NEUTRAL);
-  const packaged = await testFiles(PACKAGED);
-  for (const subject of ["source", "package"] as const) {
-    const here = runtimes.filter((runtime) => wanted(runtime.name, subject));
-    if (here.length === 0) continue;
-    let stage: Stage;
-    try {
-      stage = await makeStageFor(subject);
-    } catch (error) {
-      await line("Node and Bun", subject, () => Promise.reject(error));
-      continue;
-    }
-    await using _ = stage;
-    for (const runtime of here) {
-      const found = await findProgram(runtime);
-      if (found === undefined) continue;
-      const engines = runtime.servers && subject === "source" ? {} : EMBEDDED;
-      // What ran over every engine from the source need not run again from the package.
-      const files = subject === "source" ? neutral : runtime.servers ? packaged : [...neutral, ...packaged];
-      const work = () => runOn(runtime, found.program, stage.directory, files, engines);
-      await line(found.name, subject, work);
-    }
+const deno = `Deno ${Deno.version.deno}`;
+
+/** The tests from the source, and the examples. */
+async function sourceJobs(): Promise<Job[]> {
+  const all = (await testFiles("tests")).filter((file) => !file.startsWith(`${PACKAGED}/`));
+  const partOf = (file: string) => PARTS.find((part) => file.startsWith(`${part}/`));
+  const jobs = [...PARTS, undefined].map((part): Job => ({
+    runtime: deno,
+    subject: `source, ${part ?? "all other tests"}`,
+    work: () => runDeno(all.filter((file) => partOf(file) === part)),
+  }));
+  const sources = ["mod.ts", "core", "backends", "cli.ts", "cli"];
+  jobs.push({ runtime: deno, subject: "examples", work: async () => runExamples([...sources, ...await pages()]) });
+  return jobs.filter(({ runtime, subject }) => wanted(runtime, subject));
+}
+
+/** The tests of the package; the runtimes that need servers first, since they take longest. */
+async function packageJobs(install: () => Promise<Stage>): Promise<Job[]> {
+  const here = runtimes.filter(({ name }) => wanted(name, "package"));
+  if (here.length === 0) return [];
+  const files = [...await testFiles(...NEUTRAL), ...await testFiles(PACKAGED)];
+  let directory: string;
+  try {
+    directory = (await install()).directory;
+  } catch (error) {
+    return [{ runtime: "Node and Bun", subject: "package", work: () => Promise.reject(error) }];
   }
+  const jobs: Job[] = [];
+  for (const runtime of here.toSorted((one, other) => Number(other.servers) - Number(one.servers))) {
+    const found = await findProgram(runtime);
+    if (found === undefined) continue;
+    const work = () => runOn(runtime, found.program, directory, files, runtime.servers ? {} : EMBEDDED);
+    jobs.push({ runtime: found.name, subject: "package", work });
+  }
+  return jobs;
 }
 
 function printTable(): void {
-  const width = Math.max(...lines.map(({ runtime }) => runtime.length), 7) + 2;
+  const widths = [0, 1].map((column) => {
+    const cells = lines.map(({ runtime, subject }) => [runtime, subject][column].length);
+    return Math.max(...cells, "runtime".length) + 2;
+  });
   const row = (cells: readonly (string | number)[]) =>
     console.log(
-      cells.map((cell, index) =>
-        index === 0 ? String(cell).padEnd(width) : index === 1 ? String(cell).padEnd(14) : String(cell).padStart(9)
-      ).join(""),
+      cells.map((cell, index) => index < 2 ? String(cell).padEnd(widths[index]) : String(cell).padStart(9)).join(""),
     );
   console.log();
   row(["runtime", "what", "passed", "failed", "skipped", "seconds"]);
@@ -129,33 +165,31 @@ function printTable(): void {
   }
 }
 
-/** Again at the end, where a reader of a long log looks, and where a log that was cut still has it. */
+function printSlowest(): void {
+  const durations = lines.flatMap(({ runtime, durations }) => durations.map((each) => ({ runtime, ...each })));
+  durations.sort((one, other) => other.seconds - one.seconds);
+  console.log();
+  for (const { runtime, name, seconds } of durations.slice(0, SLOWEST)) {
+    console.log(`${seconds.toFixed(1).padStart(6)} s  ${runtime}: ${name}`);
+  }
+}
+
+/** Repeated at the end, where a reader of a long log looks first. */
 function printFailures(): void {
   for (const { runtime, subject, failures } of lines) {
     for (const { name, file, text } of failures) {
       console.log(`\n${runtime}, ${subject}, failed: ${name}${file && ` (${file})`}`);
-      for (const told of text.split("\n").slice(0, LINES_TOLD)) console.log(`  ${told}`);
+      for (const told of text.split("\n").slice(0, LINES_OF_FAILURE)) console.log(`  ${told}`);
     }
   }
 }
 
-const deno = `Deno ${Deno.version.deno}`;
-
-async function runSource(): Promise<void> {
-  if (!wanted(deno, "source")) return;
-  const files = (await testFiles("tests")).filter((file) => !file.startsWith(`${PACKAGED}/`));
-  await line(deno, "source", () => runDeno(files), true);
+{
+  await using cleanUp = new AsyncDisposableStack();
+  await runAll(await sourceJobs(), packageJobs(async () => cleanUp.use(await makeStageFor("package"))));
 }
-
-async function runPages(): Promise<void> {
-  if (!wanted(deno, "examples")) return;
-  const sources = ["mod.ts", "core", "backends", ...["cli.ts", "cli"].filter((path) => existsSync(path))];
-  await line(deno, "examples", async () => runExamples([...sources, ...await pages()]));
-}
-
-// Side by side, since both wait for events most of the time: a third less than one after the other on two cores.
-await Promise.all([runSource(), runPages().then(runElsewhere)]);
 printTable();
+printSlowest();
 printFailures();
 const total = sum(lines.map(({ counts }) => counts));
 const ran = total.passed + total.failed > 0;

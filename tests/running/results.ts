@@ -47,17 +47,27 @@ export interface Failure {
   readonly text: string;
 }
 
+/** How long a test took. */
+export interface Duration {
+  /** What the test is called. */
+  readonly name: string;
+  /** Seconds. */
+  readonly seconds: number;
+}
+
 /** What a report says. */
 export interface Report {
   /** How the tests ended. */
   readonly counts: Counts;
   /** Those that did not hold, in their order. */
   readonly failures: readonly Failure[];
+  /** How long each test took. */
+  readonly durations: readonly Duration[];
 }
 
 /** What is said of what failed before it could report anything. */
 export function failedAs(name: string, text: string): Report {
-  return { counts: { ...NOTHING, failed: 1 }, failures: [{ name, file: "", text }] };
+  return { counts: { ...NOTHING, failed: 1 }, failures: [{ name, file: "", text }], durations: [] };
 }
 
 const ENTITIES: Record<string, string> = { amp: "&", lt: "<", gt: ">", quot: '"', apos: "'" };
@@ -77,7 +87,9 @@ function attribute(attributes: string, name: string): string {
 export function readReport(report: string): Report {
   let [passed, skipped] = [0, 0];
   const failures: Failure[] = [];
+  const durations: Duration[] = [];
   for (const [, attributes, body = ""] of report.matchAll(CASE)) {
+    durations.push({ name: attribute(attributes, "name"), seconds: Number(attribute(attributes, "time")) });
     const failure = FAILURE.exec(body);
     if (failure !== null) {
       const file = attribute(attributes, "file") || attribute(attributes, "classname");
@@ -85,7 +97,7 @@ export function readReport(report: string): Report {
     } else if (/<skipped\b/.test(body)) skipped++;
     else passed++;
   }
-  return { counts: { passed, failed: failures.length, skipped }, failures };
+  return { counts: { passed, failed: failures.length, skipped }, failures, durations };
 }
 
 /** What came of a run: a runner that ended badly without naming a test, or that ran none, is a failure of its own. */
@@ -96,5 +108,5 @@ export function readRun(report: string | undefined, code: number): Report {
   if (counts.failed > 0 || (code === 0 && ran > 0)) return read;
   const text = ran === 0 ? "no test ran" : "no test failed, and yet it ended badly";
   const { failures } = failedAs(`the runner ended with ${code}`, text);
-  return { counts: { ...counts, failed: 1 }, failures };
+  return { ...read, counts: { ...counts, failed: 1 }, failures };
 }

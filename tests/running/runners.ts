@@ -41,15 +41,10 @@ async function run(
 }
 
 /** Runs test files under Deno, which watches for timers, sockets and files that a test leaves behind. Types are checked before, with the style. */
-export function runDeno(files: readonly string[], flags: readonly string[] = []): Promise<RunResult> {
+export function runDeno(files: readonly string[]): Promise<RunResult> {
   const strict = ["--sanitize-ops", "--sanitize-resources", "--trace-leaks"];
-  return run(
-    process.execPath,
-    (report) => ["test", "-A", "--no-check", `--junit-path=${report}`, ...strict, ...flags, ...files],
-    {
-      live: true,
-    },
-  );
+  const parameters = ["test", "-A", "--no-check", ...strict];
+  return run(process.execPath, (report) => [...parameters, `--junit-path=${report}`, ...files]);
 }
 
 /** Runs the examples in doc comments and Markdown files under Deno; each is a module and type-checked as one. */

@@ -7,8 +7,6 @@ export interface CommandOptions {
   readonly cwd?: string;
   /** Variables added to the environment; `undefined` takes one away. */
   readonly env?: Readonly<Record<string, string | undefined>>;
-  /** Shows the output as it comes, besides collecting it. */
-  readonly live?: boolean;
   /** Milliseconds after which the program is ended. @default 600000 */
   readonly timeout?: number;
 }
@@ -27,7 +25,7 @@ export interface CommandResult {
 export function command(
   program: string,
   parameters: readonly string[],
-  { cwd, env, live = false, timeout = 600_000 }: CommandOptions = {},
+  { cwd, env, timeout = 600_000 }: CommandOptions = {},
 ): Promise<CommandResult> {
   return new Promise((resolve, reject) => {
     const child = spawn(program, parameters, {
@@ -46,7 +44,6 @@ export function command(
       stream.on("data", (text: string) => {
         output += text;
         if (stream === child.stdout) stdout += text;
-        if (live) process.stdout.write(text);
       });
     }
     child.on("error", (error) => {
