@@ -17,16 +17,12 @@
  * @module
  */
 export type * from "./core/backend.ts";
-export { connect, type ConnectOptions, describeTarget, schemaOf, setDefaultBackend } from "./core/connect.ts";
+export { connect, describeTarget, registerEngine, schemaOf, setDefaultBackend } from "./core/connect.ts";
+export type { ConnectOptions, Engine } from "./core/engine.ts";
 export * from "./core/errors.ts";
 export type { Grant } from "./core/lock/held_lock.ts";
 export { Lock } from "./core/lock/lock.ts";
-export {
-  LockMgr,
-  type LockMgrLockOptions,
-  type LockMgrOptions,
-  type LockMgrRenewOptions,
-} from "./core/verbs/lock_mgr.ts";
+export { LockRecord } from "./core/lock/lock_record.ts";
 export type {
   BackendOptions,
   HolderOptions,
@@ -35,20 +31,20 @@ export type {
   RenewOptions,
   SetLockOptions,
 } from "./core/options/options.ts";
-export { LockRecord } from "./core/lock/lock_record.ts";
-export type { LockSetCounts, LockSetResult, LockSetStatus } from "./core/verbs/set_lock.ts";
 export type { BackendSettings } from "./core/options/settings.ts";
+export { cleanLocks } from "./core/verbs/clean_locks.ts";
+export { getLock, tryLock } from "./core/verbs/get_lock.ts";
+export { isLocked } from "./core/verbs/is_locked.ts";
+export { listLocks } from "./core/verbs/list_locks.ts";
 export {
-  cleanLocks,
-  closeLocks,
-  getLock,
-  isLocked,
-  listLocks,
-  renewLock,
-  resetLocks,
-  setLock,
-  tryLock,
-  unlock,
-  withLock,
-} from "./core/verbs/verbs.ts";
-export type { LockBody } from "./core/verbs/with_lock.ts";
+  LockMgr,
+  type LockMgrLockOptions,
+  type LockMgrOptions,
+  type LockMgrRenewOptions,
+} from "./core/verbs/lock_mgr.ts";
+export { renewLock } from "./core/verbs/renew_lock.ts";
+export { resetLocks } from "./core/verbs/reset_locks.ts";
+export { type LockSetCounts, type LockSetResult, type LockSetStatus, setLock } from "./core/verbs/set_lock.ts";
+export { unlock } from "./core/verbs/unlock.ts";
+export { type LockBody, withLock } from "./core/verbs/with_lock.ts";
+export { closeLocks } from "./core/wait/close_locks.ts";

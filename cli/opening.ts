@@ -2,16 +2,6 @@ import { type Backend, connect, type ConnectOptions, describeTarget, Lock, type 
 import type { Context, GlobalFlags, OpenOptions } from "./command.ts";
 import { environment } from "./host.ts";
 
-/**
- * The engines, named for Deno: it takes along into a compiled program, and lets a program without the right to read
- * files import, only modules that are named in so many words. `connect` loads the one that is wanted.
- */
-export const ENGINES: readonly (() => Promise<unknown>)[] = [
-  () => import("../backends/sqlite/mod.ts"),
-  () => import("../backends/postgres/mod.ts"),
-  () => import("../backends/mysql/mod.ts"),
-];
-
 /** Where the locks are kept: as the flags say, else the environment; `undefined` is the embedded file. */
 export function targetOf(flags: GlobalFlags): string | undefined {
   return flags.url ?? environment("LOCKMGR_URL");

@@ -1,26 +1,60 @@
+/**
+ * Opens backends. This module alone names the engines, each of which is loaded when it is first used.
+ *
+ * @module
+ */
 import type { Backend } from "./backend.ts";
-import { atWork } from "./verbs/loading.ts";
+import type { ConnectOptions, Engine } from "./engine.ts";
+import { BackendError, UnsupportedError } from "./errors.ts";
 import type { BackendOptions } from "./options/options.ts";
-import { environment } from "./util/runtime.ts";
-import type { BackendSettings } from "./options/settings.ts";
+import { resolveSettings } from "./options/settings.ts";
+import { addScheme, describe, parseTarget } from "./options/target.ts";
+import { builtin, environment, stateDirectory } from "./util/runtime.ts";
+
+/** Loads the engines by the schemes of their URLs. */
+const ENGINES: Readonly<Record<string, () => Promise<{ readonly engine: Engine }>>> = {
+  "sqlite:": () => import("../backends/sqlite/mod.ts"),
+  "file:": () => import("../backends/sqlite/mod.ts"),
+  "postgres:": () => import("../backends/postgres/mod.ts"),
+  "postgresql:": () => import("../backends/postgres/mod.ts"),
+  "mysql:": () => import("../backends/mysql/mod.ts"),
+  "mariadb:": () => import("../backends/mysql/mod.ts"),
+};
+
+/** The engines of third parties, by their schemes. */
+const registered = new Map<string, Engine>();
+
+async function engineFor(scheme: string): Promise<Engine> {
+  return registered.get(scheme) ?? (await ENGINES[scheme]()).engine;
+}
 
 /**
- * Options of `connect`: the settings that all engines share, and besides those of the engine at hand, such as
- * `busyTimeout` of `SqliteOptions` or `sessionTimeout` of `PostgresOptions` and `MysqlOptions`.
+ * Registers an engine, so that `connect` and `LOCKMGR_URL` accept its URLs.
  *
  * @example
  * ```ts
- * import { connect, type ConnectOptions } from "@lockmgr/lockmgr";
+ * import { connect, registerEngine } from "@lockmgr/lockmgr";
+ * import { sqliteBackend } from "@lockmgr/lockmgr/sqlite";
  * import assert from "node:assert/strict";
  *
- * const options: ConnectOptions = { table: "my_locks", busyTimeout: 2 };
- * await using backend = await connect("sqlite::memory:", options);
- * assert.equal(backend.mode, "lease");
+ * registerEngine("scratch:", { open: () => sqliteBackend(":memory:") });
+ * await using backend = await connect("scratch:");
+ * assert.equal(backend.engine, "sqlite");
  * ```
+ *
+ * @param scheme The scheme of its URLs in lower case, with the colon, such as `"etcd:"`.
+ * @param engine What opens them. It replaces one that was registered before for the same scheme.
+ * @throws {TypeError} For a scheme that is malformed or one of lockmgr's own.
  */
-export interface ConnectOptions extends BackendSettings {
-  /** An engine's own option, as its backend function documents it. */
-  [option: string]: unknown;
+export function registerEngine(scheme: string, engine: Engine): void {
+  if (!/^[a-z][a-z0-9+.-]+:$/.test(scheme) || Object.hasOwn(ENGINES, scheme)) {
+    throw new TypeError(
+      `Cannot register an engine for scheme ${JSON.stringify(scheme)}: want lower-case letters, digits, "+", "." or ` +
+        `"-" and a colon at the end, and none of ${Object.keys(ENGINES).join(" ")}`,
+    );
+  }
+  registered.set(scheme, engine);
+  addScheme(scheme);
 }
 
 /**
@@ -36,23 +70,26 @@ export interface ConnectOptions extends BackendSettings {
  * assert(lock.held);
  * ```
  *
- * @param target `sqlite:PATH`, `sqlite::memory:`, a bare path, or the URL of a server (`postgres:`, `postgresql:`,
- * `mysql:`, `mariadb:`). Without one: the environment variable `LOCKMGR_URL`, else an SQLite file in the user's state
- * directory, the same for all programs; `LOCKMGR_URL=required` forbids that file.
- * @param options How locks are kept, in which table, and the engine's own options; they win over those in the URL.
+ * @param target `sqlite:PATH`, `sqlite::memory:`, a bare path, the URL of a server (`postgres:`, `postgresql:`,
+ * `mysql:`, `mariadb:`), or of a registered engine. Without one: the environment variable `LOCKMGR_URL`, else an SQLite
+ * file in the user's state directory, the same for all programs; `LOCKMGR_URL=required` forbids that file.
+ * @param options How locks are kept, in which table, and the engine's own options; they override those in the URL.
  * @returns The backend; disposal closes what was opened for it.
  * @throws {TypeError} For a target that is none of these, an unknown option or an unknown parameter in the URL, before
  * anything is opened. No error shows the user, the password or a parameter's value.
  * @throws {UnsupportedError} For a mode that the engine does not have.
  * @throws {BackendError} When the database cannot be opened.
  */
-export function connect(target?: string | URL, options: ConnectOptions = {}): Promise<Backend> {
-  return atWork(({ open }) => open(target, options));
+export async function connect(target?: string | URL, options: ConnectOptions = {}): Promise<Backend> {
+  const chosen = chosenTarget(target);
+  const { scheme, text } = parseTarget(chosen === undefined ? await makeDefaultFile() : chosen);
+  const engine = await engineFor(scheme);
+  return await engine.open(text, options);
 }
 
 /**
- * The statements that make the table of locks, for those who run DDL themselves and connect with `migrate: false`.
- * Nothing is opened and nothing is asked.
+ * Returns the statements that create the lock table, to run by hand where `connect` has `migrate: false`. Nothing is
+ * opened.
  *
  * @example
  * ```ts
@@ -62,12 +99,20 @@ export function connect(target?: string | URL, options: ConnectOptions = {}): Pr
  * assert.match(await schemaOf("sqlite:locks.db", { table: "my_locks" }), /^CREATE TABLE IF NOT EXISTS "my_locks"/);
  * ```
  *
- * @param target As for {@linkcode connect}: it tells the engine, and in its `lockmgr_table` the table.
- * @param options The table, if the target does not say.
- * @throws {TypeError} For a scheme that nobody knows or a table that cannot be.
+ * @param target As for {@linkcode connect}: it names the engine, and in its `lockmgr_table` the table.
+ * @param options The table, which overrides the target's.
+ * @throws {TypeError} For an unknown scheme or a malformed table name.
+ * @throws {UnsupportedError} For a registered engine without a schema.
  */
-export function schemaOf(target?: string | URL, options: Pick<ConnectOptions, "table"> = {}): Promise<string> {
-  return atWork(({ schemaFor }) => schemaFor(target, options));
+export async function schemaOf(
+  target?: string | URL,
+  options: Pick<ConnectOptions, "table"> = {},
+): Promise<string> {
+  const chosen = chosenTarget(target);
+  const { scheme, settings, parameters } = parseTarget(chosen === undefined ? "sqlite::memory:" : chosen);
+  const engine = await engineFor(scheme);
+  if (engine.schema === undefined) throw new UnsupportedError(`Cannot show a schema: ${scheme} has none`);
+  return engine.schema(resolveSettings({ ...settings, ...options }).table, parameters);
 }
 
 /**
@@ -87,16 +132,56 @@ export function schemaOf(target?: string | URL, options: Pick<ConnectOptions, "t
  * @throws {TypeError} For what is no target.
  * @throws {BackendError} When there is no default database.
  */
-export function describeTarget(target?: string | URL): Promise<string> {
-  return atWork(({ describeFor }) => describeFor(target));
+// deno-lint-ignore require-await -- what is thrown must reject
+export async function describeTarget(target?: string | URL): Promise<string> {
+  const chosen = chosenTarget(target);
+  return describe(parseTarget(chosen === undefined ? defaultFile().target : chosen));
 }
 
-let chosen: Backend | undefined;
+/** Returns the given target, else that of the environment, else `undefined` for the default file. */
+function chosenTarget(target: unknown): unknown {
+  const chosen = target === undefined ? environment("LOCKMGR_URL")?.trim() || undefined : target;
+  if (typeof chosen !== "string" || !/^required$/i.test(chosen.trim())) return chosen;
+  throw new BackendError(
+    "Cannot use the default database: LOCKMGR_URL=required forbids it, and no other was named; " +
+      "want LOCKMGR_URL to be the database's URL, or a backend passed to the call",
+  );
+}
+
+/** The default database: one file for all programs of this user, whatever their working directory. */
+function defaultFile(): { readonly directory: string; readonly target: string } {
+  try {
+    const directory = stateDirectory();
+    return { directory, target: `sqlite:${encodeURI(`${directory}/locks.db`).replace(/[?#]/g, encodeURIComponent)}` };
+  } catch (cause) {
+    throw new BackendError(
+      `Cannot find the state directory for the default database: ${(cause as Error).message}; want LOCKMGR_URL`,
+      { cause },
+    );
+  }
+}
+
+/** Makes the directory of the default file, and returns the file's URL. */
+async function makeDefaultFile(): Promise<string> {
+  const { directory, target } = defaultFile();
+  const files = builtin<typeof import("node:fs/promises")>("node:fs/promises");
+  try {
+    await files?.mkdir(directory, { recursive: true, mode: 0o700 });
+  } catch (cause) {
+    throw new BackendError(
+      `Cannot make the state directory ${JSON.stringify(directory)}: ${(cause as Error).message}; want LOCKMGR_URL`,
+      { cause },
+    );
+  }
+  return target;
+}
+
+let defaultBackend: Backend | undefined;
 let opened: { readonly target: string | undefined; readonly backend: Promise<Backend> } | undefined;
 
 /**
- * Sets the backend that calls without one use from now on; `undefined` goes back to `LOCKMGR_URL` or the embedded file.
- * The backend stays the caller's: it is not closed here.
+ * Sets the backend for calls that are not given one; `undefined` restores `LOCKMGR_URL` or the default file. The backend
+ * stays the caller's: it is not closed here.
  *
  * @example
  * ```ts
@@ -112,15 +197,15 @@ let opened: { readonly target: string | undefined; readonly backend: Promise<Bac
  * @param backend The backend, or `undefined` to forget the one that was set.
  */
 export function setDefaultBackend(backend: Backend | undefined): void {
-  chosen = backend;
+  defaultBackend = backend;
 }
 
-/** The backend that a call was given, or all calls; `undefined` when there is none. */
+/** Returns the backend that was given to this call, or was set for all calls. */
 export function givenBackend(options: BackendOptions): Backend | undefined {
-  return options.backend ?? chosen;
+  return options.backend ?? defaultBackend;
 }
 
-/** The backend a call shall use: its own, else the default one, opened once and again after a failure. */
+/** Returns the backend for a call: its own, else the default one, opened once and again after a failure. */
 export function backendOf(options: BackendOptions): Backend | Promise<Backend> {
   const given = givenBackend(options);
   if (given) return given;

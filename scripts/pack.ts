@@ -15,9 +15,6 @@ import { command } from "../tests/runtimes/command.ts";
 /** Packages that are imported only where their engine is used. */
 const OPTIONAL = ["postgres", "mysql2"];
 
-/** Modules that do something by being imported: an engine makes itself known to `connect`. Bundlers go by this list. */
-const EFFECTS = ["./cli.js", "./backends/*/mod.js", "./backends/*/backend.js"];
-
 /** The first line of a program: npm links the file itself, and `import.meta.main` is true in it. */
 const SHEBANG = "#!/usr/bin/env node\n";
 
@@ -37,7 +34,7 @@ function complete(manifest: Record<string, unknown>): Record<string, unknown> {
     keywords: ["lock", "mutex", "lease", "fencing", "sqlite", "postgres", "mysql"],
     bin: { lockmgr: "./cli.js" },
     engines: { node: ">=22.13" },
-    sideEffects: EFFECTS,
+    sideEffects: ["./cli.js"],
     dependencies: Object.fromEntries(entries.filter(([name]) => !OPTIONAL.includes(name))),
     peerDependencies: Object.fromEntries(optional),
     peerDependenciesMeta: Object.fromEntries(optional.map(([name]) => [name, { optional: true }])),

@@ -1,5 +1,5 @@
 import type { Backend } from "../../core/backend.ts";
-import { offerEngine } from "../../core/offering.ts";
+import type { Engine } from "../../core/engine.ts";
 import { Connector, rememberConnector } from "./connection/connector.ts";
 import type { MysqlPool } from "./connection/driver.ts";
 import { RowBackend } from "./rows/row_backend.ts";
@@ -50,4 +50,15 @@ export async function mysqlBackend(target: string | URL | MysqlPool, options: My
   return backend;
 }
 
-offerEngine("mysql", { open: mysqlBackend, schema });
+/**
+ * What `connect` loads for the URLs of MySQL and MariaDB.
+ *
+ * @example
+ * ```ts
+ * import { engine } from "@lockmgr/lockmgr/mysql";
+ * import assert from "node:assert/strict";
+ *
+ * assert.match(engine.schema!("my_locks"), /CREATE TABLE/);
+ * ```
+ */
+export const engine: Engine = { open: mysqlBackend, schema };

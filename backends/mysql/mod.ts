@@ -16,7 +16,7 @@
  *
  * @module
  */
-export { mysqlBackend } from "./backend.ts";
+export { engine, mysqlBackend } from "./backend.ts";
 export { HeldTableLock } from "./native/held_table_lock.ts";
 export { TableLock, type TableLockOptions } from "./native/table_lock.ts";
 export { UserLock } from "./native/user_lock.ts";

@@ -1,7 +1,7 @@
 import type { Backend } from "../../core/backend.ts";
 import { concealerFor } from "../../core/util/conceal.ts";
 import { BackendError, UnsupportedError } from "../../core/errors.ts";
-import { offerEngine } from "../../core/offering.ts";
+import type { Engine } from "../../core/engine.ts";
 import { inSchema } from "../../core/options/settings.ts";
 import { AbandonedConnections } from "./connection/abandoned.ts";
 import { registerSource } from "./advisory/sessions.ts";
@@ -179,4 +179,18 @@ function lookAtRows(client: Client, statements: Statements): Look {
   };
 }
 
-offerEngine("postgres", { open: postgresBackend, schema, schemaIn });
+/**
+ * What `connect` loads for the URLs of PostgreSQL.
+ *
+ * @example
+ * ```ts
+ * import { engine } from "@lockmgr/lockmgr/postgres";
+ * import assert from "node:assert/strict";
+ *
+ * assert.match(engine.schema!("my_locks"), /CREATE TABLE/);
+ * ```
+ */
+export const engine: Engine = {
+  open: postgresBackend,
+  schema: (table, parameters) => schema(inSchema(table, parameters && schemaIn(parameters))),
+};

@@ -1,5 +1,5 @@
 import type { Backend } from "../../core/backend.ts";
-import { offerEngine } from "../../core/offering.ts";
+import type { Engine } from "../../core/engine.ts";
 import { SqliteBackend } from "./rows/row_backend.ts";
 import { Connection } from "./connection/connection.ts";
 import { DatabaseFile } from "./connection/database_file.ts";
@@ -76,4 +76,15 @@ export async function sqliteBackend(
   }
 }
 
-offerEngine("sqlite", { open: sqliteBackend, schema });
+/**
+ * What `connect` loads for the URLs of SQLite.
+ *
+ * @example
+ * ```ts
+ * import { engine } from "@lockmgr/lockmgr/sqlite";
+ * import assert from "node:assert/strict";
+ *
+ * assert.match(engine.schema!("my_locks"), /CREATE TABLE/);
+ * ```
+ */
+export const engine: Engine = { open: sqliteBackend, schema };

@@ -17,5 +17,5 @@
  * @module
  */
 export type { SqliteDatabase, SqliteStatement } from "./connection/driver.ts";
-export { sqliteBackend } from "./backend.ts";
+export { engine, sqliteBackend } from "./backend.ts";
 export type { SqliteOptions } from "./options.ts";

@@ -1,7 +1,7 @@
 import type { Backend } from "../backend.ts";
 import { Locked, LockLost, UnsupportedError } from "../errors.ts";
-import type { Grant, HeldLock } from "./held_lock.ts";
-import { atHand, atWork } from "../verbs/loading.ts";
+import { type Grant, HeldLock } from "./held_lock.ts";
+import { acquire } from "../wait/acquire.ts";
 import { extension, type RenewOptions, requireRows, resolveHolder, resolveLockOptions } from "../options/options.ts";
 import { knownOf, LockRecord } from "./lock_record.ts";
 import { monotonic, warn } from "../util/runtime.ts";
@@ -48,7 +48,6 @@ export class Lock extends LockRecord implements AsyncDisposable {
   /** Made by this library from what a backend granted; `renewBy` is in microseconds. */
   constructor(grant: Grant, renewBy?: number) {
     super(grant.row, grant.askedAt);
-    const { HeldLock } = atHand();
     this.#holding = new HeldLock(grant, knownOf(this), renewBy);
     if (renewBy !== undefined) renewedHandles.register(this, this.#holding);
   }
@@ -106,7 +105,7 @@ export class Lock extends LockRecord implements AsyncDisposable {
     await this.#holding.release();
     const { expires, lockedBy = this.lockedBy, lockProcess = this.lockProcess } = options;
     const resolved = resolveLockOptions({ expires, lockedBy, lockProcess, metadata: this.metadata });
-    const outcome = await atWork(({ acquire }) => acquire(this.backend, this.name, resolved));
+    const outcome = await acquire(this.backend, this.name, resolved);
     if (outcome.granted) return new Lock(outcome.grant, this.#holding.renewBy && resolved.duration || undefined);
     throw new Locked(this.name, outcome.holder);
   }

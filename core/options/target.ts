@@ -6,7 +6,6 @@
  *
  * @module
  */
-import { schemes } from "../engines.ts";
 import { decode, refuseDisguise, refusePath, refuseValue } from "./refused_target.ts";
 import { isWindows } from "../util/runtime.ts";
 import { type BackendSettings, takeSettings } from "./settings.ts";
@@ -53,8 +52,29 @@ export interface FileTarget extends Common {
   readonly path: string;
 }
 
+/** A target of a registered engine, which alone knows what is in it. */
+export interface ForeignTarget extends Common {
+  /** Neither a server nor a file that is known here. */
+  readonly kind: "foreign";
+}
+
 /** A target after its checks. */
-export type Target = ServerTarget | FileTarget;
+export type Target = ServerTarget | FileTarget | ForeignTarget;
+
+/** What the known schemes mean. */
+const kinds = new Map<string, Target["kind"]>([
+  ["sqlite:", "file"],
+  ["file:", "file"],
+  ["postgres:", "server"],
+  ["postgresql:", "server"],
+  ["mysql:", "server"],
+  ["mariadb:", "server"],
+]);
+
+/** Makes the scheme of a registered engine known. */
+export function addScheme(scheme: string): void {
+  kinds.set(scheme, "foreign");
+}
 
 /** The scheme that a path has. */
 const PATH_SCHEME = "sqlite:";
@@ -80,16 +100,18 @@ export function parseTarget(target: unknown): Target {
   const text = String(target).replace(SURROUNDINGS, "");
   if (text === "") throw new TypeError("Cannot connect to an empty target: want a URL or the path of an SQLite file");
   const scheme = /^[a-z][a-z0-9+.-]+:/i.exec(text)?.[0].toLowerCase();
-  if (scheme === undefined || !schemes().includes(scheme)) {
-    refusePath(text, schemes());
+  const kind = scheme && kinds.get(scheme);
+  if (scheme === undefined || kind === undefined) {
+    refusePath(text, [...kinds.keys()]);
     return { kind: "file", scheme: PATH_SCHEME, text, path: text, settings: {}, parameters: new Map() };
   }
+  if (kind === "foreign") return { kind, scheme, text, settings: {}, parameters: new Map() };
   // deno-lint-ignore no-control-regex -- control characters are what is refused
   if (/[\u0000-\u001f\u007f]|\p{Surrogate}/u.test(text)) {
     throw refused("it has a control character in it", "want a URL or a path");
   }
   if (/["'`>]$/.test(text)) throw refused("it has a quotation mark at its end", "want the URL without quotation marks");
-  return scheme === "sqlite:" || scheme === "file:" ? parseFileUrl(text, scheme) : parseServerUrl(text, scheme);
+  return kind === "file" ? parseFileUrl(text, scheme) : parseServerUrl(text, scheme);
 }
 
 /**
@@ -109,6 +131,7 @@ export function parseTargetOf<Kind extends Target["kind"]>(
 
 /** The database of a target as it may be shown: scheme, hosts, ports and database. */
 export function describe(target: Target): string {
+  if (target.kind === "foreign") return `${target.scheme}…`; // where its secrets are is not known
   if (target.kind === "file") return `${target.scheme}${target.path}`;
   const hosts = target.hosts.map(({ name = "", port }) => {
     const host = name.includes(":") ? `[${name}]` : name.startsWith("/") ? encodeURIComponent(name) : name;

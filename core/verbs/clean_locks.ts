@@ -2,7 +2,23 @@ import { backendOf } from "../connect.ts";
 import type { BackendOptions } from "../options/options.ts";
 import { retryOnce } from "../util/retry.ts";
 
-/** `cleanLocks`, as `verbs.ts` promises it. */
+/**
+ * Clears away expired locks; they no longer show with `includeExpired`. Nothing else in this library deletes what has
+ * lapsed, and nothing needs it to: an expired lock is free. Tokens go on rising.
+ *
+ * @example
+ * ```ts
+ * import { cleanLocks, connect } from "@lockmgr/lockmgr";
+ * import assert from "node:assert/strict";
+ *
+ * await using backend = await connect("sqlite::memory:");
+ * assert.equal(await cleanLocks({ backend }), 0);
+ * ```
+ *
+ * @param options The backend.
+ * @returns How many expired locks were cleared away.
+ * @throws {BackendError} When the database could not answer.
+ */
 export async function cleanLocks(options: BackendOptions = {}): Promise<number> {
   const backend = await backendOf(options);
   return backend.mode === "session" ? 0 : await retryOnce(() => backend.clean("expired"));

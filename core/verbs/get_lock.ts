@@ -39,7 +39,26 @@ async function acquireByDefault(
   return [await acquire(backend, name, { ...resolved, wait }, plainNo), backend];
 }
 
-/** `getLock`, as `verbs.ts` promises it. */
+/**
+ * Takes a lock, or throws when another holds it for longer than `wait`.
+ *
+ * @example
+ * ```ts
+ * import { connect, getLock } from "@lockmgr/lockmgr";
+ * import assert from "node:assert/strict";
+ *
+ * await using backend = await connect("sqlite::memory:");
+ * await using lock = await getLock("jobs", { backend, expires: 30, wait: 5 });
+ * assert.equal(lock.name, "jobs");
+ * assert(lock.token > 0n);
+ * ```
+ *
+ * @param name Any string of 1 to 255 Unicode code points without NUL or lone surrogates, compared exactly.
+ * @param options `expires` is 600 s and `wait` 0 s unless said.
+ * @throws {Locked} When the name is held (`LockTimeout` after a `wait`).
+ * @throws {BackendError} When the database could not answer.
+ * @throws {TypeError | RangeError} For a wrong name or option, before anything is asked of the database.
+ */
 export async function getLock(name: string, options: LockOptions = {}): Promise<Lock> {
   checkName(name);
   const resolved = resolveLockOptions(options);
@@ -52,7 +71,26 @@ export async function getLock(name: string, options: LockOptions = {}): Promise<
   throw new Locked(name, outcome.holder);
 }
 
-/** `tryLock`, as `verbs.ts` promises it: it does not tell who has the lock. */
+/**
+ * Takes a lock if it can be had within `wait`: busy is a value here.
+ *
+ * @example
+ * ```ts
+ * import { connect, tryLock } from "@lockmgr/lockmgr";
+ * import assert from "node:assert/strict";
+ *
+ * await using backend = await connect("sqlite::memory:");
+ * await using first = await tryLock("jobs", { backend });
+ * assert(first?.held);
+ * assert.equal(await tryLock("jobs", { backend }), undefined);
+ * ```
+ *
+ * @param name As for {@linkcode getLock}.
+ * @param options As for {@linkcode getLock}.
+ * @returns The lock, or `undefined` when another holds it.
+ * @throws {BackendError} When the database could not answer.
+ * @throws {TypeError | RangeError} For a wrong name or option, before anything is asked of the database.
+ */
 export async function tryLock(name: string, options: LockOptions = {}): Promise<Lock | undefined> {
   checkName(name);
   const resolved = resolveLockOptions(options);

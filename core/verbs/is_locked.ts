@@ -3,7 +3,25 @@ import { foreignBackend, isHandle, type Lock } from "../lock/lock.ts";
 import { type BackendOptions, checkName } from "../options/options.ts";
 import { retryOnce } from "../util/retry.ts";
 
-/** `isLocked`, as `verbs.ts` promises it. */
+/**
+ * Whether a name is held, by anybody. Changes nothing. A handle's own `verify()` answers for that handle.
+ *
+ * @example
+ * ```ts
+ * import { connect, getLock, isLocked } from "@lockmgr/lockmgr";
+ * import assert from "node:assert/strict";
+ *
+ * await using backend = await connect("sqlite::memory:");
+ * await getLock("jobs", { backend });
+ * assert.equal(await isLocked("jobs", { backend }), true);
+ * assert.equal(await isLocked("JOBS", { backend }), false);
+ * ```
+ *
+ * @param lock A name, or a handle whose name is meant.
+ * @param options The backend, for a name.
+ * @throws {BackendError} When the database could not answer.
+ * @throws {TypeError} For a backend that is not the handle's own, or a name that cannot be.
+ */
 export async function isLocked(lock: Lock | string, options: BackendOptions = {}): Promise<boolean> {
   const handle = isHandle(lock) ? lock : undefined;
   if (handle && options.backend !== undefined && options.backend !== handle.backend) throw foreignBackend(handle.name);

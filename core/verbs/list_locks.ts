@@ -4,7 +4,27 @@ import { LockRecord } from "../lock/lock_record.ts";
 import { retryOnce } from "../util/retry.ts";
 import { monotonic } from "../util/runtime.ts";
 
-/** `listLocks`, as `verbs.ts` promises it. */
+/**
+ * Lists the locks that are held, ordered by name. Changes nothing; expired ones are left out unless asked for.
+ * In `session` mode it shows what is held through this backend object.
+ *
+ * @example
+ * ```ts
+ * import { connect, getLock, listLocks } from "@lockmgr/lockmgr";
+ * import assert from "node:assert/strict";
+ *
+ * await using backend = await connect("sqlite::memory:");
+ * await getLock("jobs:mail", { backend });
+ * await getLock("jobs:sms", { backend });
+ * await getLock("other", { backend });
+ * const names = (await listLocks({ backend, prefix: "jobs:" })).map(({ name }) => name);
+ * assert.deepEqual(names, ["jobs:mail", "jobs:sms"]);
+ * ```
+ *
+ * @param options Which ones, and the backend.
+ * @throws {BackendError} When the database could not answer.
+ * @throws {TypeError} For a prefix that is no string.
+ */
 export async function listLocks(options: ListOptions = {}): Promise<LockRecord[]> {
   const { prefix, includeExpired = false } = options;
   if (prefix !== undefined && typeof prefix !== "string") {

@@ -8,7 +8,7 @@ import {
   resolveLockOptions,
 } from "../options/options.ts";
 import { hostname } from "../util/runtime.ts";
-import { getLock, tryLock } from "./verbs.ts";
+import { getLock, tryLock } from "./get_lock.ts";
 
 /**
  * Options of `LockMgr`. All durations are seconds, fractions allowed.

@@ -14,8 +14,36 @@ import { LockRecord } from "../lock/lock_record.ts";
 import { retryOnce } from "../util/retry.ts";
 import { monotonic } from "../util/runtime.ts";
 
-/** `renewLock`, as `verbs.ts` promises it. */
-export async function renewLock(lock: Lock | string, options: RenewOptions): Promise<LockRecord> {
+/**
+ * Gives a lock more time; it never shortens one. By handle it renews only what that handle still holds, by name
+ * whoever's lock it is.
+ *
+ * @example
+ * ```ts
+ * import { connect, getLock, renewLock } from "@lockmgr/lockmgr";
+ * import assert from "node:assert/strict";
+ *
+ * await using backend = await connect("sqlite::memory:");
+ * const lock = await getLock("jobs", { backend, expires: 10 });
+ * await renewLock(lock, { expires: 20 }); // 20 s from now
+ * await renewLock(lock, { expires: 20, addTime: true }); // 40 s
+ * assert(lock.expiresIn! > 39);
+ * await renewLock("jobs", { backend, expires: 5 }); // nearer: left as it is
+ * assert((await lock.refresh()).expiresIn! > 39);
+ * ```
+ *
+ * @param lock A handle, or a name.
+ * @param options How long, and whether to take a fresh lock when the old one is gone.
+ * @returns By handle that lock, or a fresh one that `create` made; by name the record, a `Lock` only if `create` made it.
+ * @throws {LockNotFound} By name, when nobody holds it.
+ * @throws {LockLost} By handle, when it is no longer that handle's.
+ * @throws {Locked} With `create`, when another holds the name by now.
+ * @throws {BackendError} When the database could not answer.
+ */
+export function renewLock(lock: Lock, options?: RenewOptions): Promise<Lock>;
+/** By name: renews the lock whoever holds it, as in django-lockmgr. */
+export function renewLock(name: string, options?: RenewOptions): Promise<LockRecord>;
+export async function renewLock(lock: Lock | string, options: RenewOptions = {}): Promise<LockRecord> {
   return isHandle(lock) ? await lock.renew(options) : await renewByName(lock, options);
 }
 

@@ -3,7 +3,25 @@ import { backendOf } from "../connect.ts";
 import { type BackendOptions, requireRows } from "../options/options.ts";
 import { retryOnce } from "../util/retry.ts";
 
-/** `resetLocks`, as `verbs.ts` promises it. */
+/**
+ * Removes every lock, whoever holds it: an administrator's last resort. Holders find out at their next renewal.
+ *
+ * @example
+ * ```ts
+ * import { connect, getLock, resetLocks } from "@lockmgr/lockmgr";
+ * import assert from "node:assert/strict";
+ *
+ * await using backend = await connect("sqlite::memory:");
+ * await getLock("hello", { backend });
+ * await getLock("world", { backend });
+ * assert.equal(await resetLocks({ backend }), 2);
+ * ```
+ *
+ * @param options The backend.
+ * @returns How many locks were removed.
+ * @throws {BackendError} When the database could not answer.
+ * @throws {UnsupportedError} In `session` mode.
+ */
 export async function resetLocks(options: BackendOptions = {}): Promise<number> {
   const backend = await backendOf(options);
   requireRows(backend, "remove every lock");

@@ -97,7 +97,28 @@ interface Settled extends LockSetStatus {
   grant?: Grant;
 }
 
-/** `setLock`, as `verbs.ts` promises it. */
+/**
+ * Takes and renews several locks at once. Two callers with the same names, in any order, never deadlock.
+ *
+ * @example
+ * ```ts
+ * import { connect, setLock } from "@lockmgr/lockmgr";
+ * import assert from "node:assert/strict";
+ *
+ * await using backend = await connect("sqlite::memory:");
+ * const first = await setLock(["hello", "world"], { backend });
+ * assert.equal(first.counts.created, 2);
+ * const second = await setLock(["hello", "world"], { backend });
+ * assert.equal(second.counts.renewed, 2);
+ * assert.deepEqual(second.statuses[0], ["hello", { wasLocked: true, status: "extend", locked: true }]);
+ * ```
+ *
+ * @param names One name or several; a name met again counts as already locked.
+ * @param options With `fail: true` it is all or nothing.
+ * @throws {LockFail} With `fail`, when a name is held: then nothing at all was changed.
+ * @throws {BackendError} When the database could not answer.
+ * @throws {UnsupportedError} In `session` mode.
+ */
 export async function setLock(
   names: string | readonly string[],
   options: SetLockOptions = {},

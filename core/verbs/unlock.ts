@@ -4,7 +4,27 @@ import { foreignBackend, isHandle, type Lock } from "../lock/lock.ts";
 import { type BackendOptions, checkName, requireRows } from "../options/options.ts";
 import { noteRelease } from "../wait/acquire_in_order.ts";
 
-/** `unlock`, as `verbs.ts` promises it. */
+/**
+ * Releases a lock: by handle only this handle's own, by name whoever holds it (an administrator's force).
+ *
+ * @example
+ * ```ts
+ * import { connect, getLock, unlock } from "@lockmgr/lockmgr";
+ * import assert from "node:assert/strict";
+ *
+ * await using backend = await connect("sqlite::memory:");
+ * const lock = await getLock("jobs", { backend });
+ * assert.equal(await unlock(lock), true);
+ * assert.equal(await unlock("jobs", { backend }), false);
+ * ```
+ *
+ * @param lock A handle, or a name.
+ * @param options The backend, for a name.
+ * @returns By handle: `true` if it still held the lock. By name: `true` if there was a lock.
+ * @throws {BackendError} When the database could not answer.
+ * @throws {UnsupportedError} By name in `session` mode.
+ * @throws {TypeError} For a backend that is not the handle's own, or a name that cannot be.
+ */
 export async function unlock(lock: Lock | string, options: BackendOptions = {}): Promise<boolean> {
   if (isHandle(lock)) {
     if (options.backend !== undefined && options.backend !== lock.backend) throw foreignBackend(lock.name);

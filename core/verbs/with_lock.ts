@@ -20,7 +20,31 @@ import { warn } from "../util/runtime.ts";
  */
 export type LockBody<T> = (lock: Lock) => T | Promise<T>;
 
-/** `withLock`, as `verbs.ts` promises it. */
+/**
+ * Runs `body` while holding a lock, renewed for as long as it runs.
+ *
+ * @example
+ * ```ts
+ * import { connect, setDefaultBackend, withLock } from "@lockmgr/lockmgr";
+ * import assert from "node:assert/strict";
+ *
+ * await using backend = await connect("sqlite::memory:");
+ * setDefaultBackend(backend);
+ * const answer = await withLock("jobs", (lock) => lock.held ? 42 : 0);
+ * assert.equal(answer, 42);
+ * setDefaultBackend(undefined);
+ * ```
+ *
+ * @param name As for `getLock`.
+ * @param body Gets the lock; its `signal` aborts when the lock is lost.
+ * @returns What the body returned.
+ * @throws {Locked} When the name is held; the body did not run.
+ * @throws {LockLost} When the lock was lost while the body ran, even though it returned.
+ * @throws {BackendError} When the lock could not be taken (the body did not run), or not be released (it lapses).
+ */
+export function withLock<T>(name: string, body: LockBody<T>): Promise<T>;
+/** As above, with options; `autoRenew` is on unless they say otherwise. */
+export function withLock<T>(name: string, options: LockOptions, body: LockBody<T>): Promise<T>;
 export async function withLock<T>(
   name: string,
   ...rest: [body: LockBody<T>] | [options: LockOptions, body: LockBody<T>]

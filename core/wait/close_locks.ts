@@ -8,9 +8,33 @@ import { defer, warn } from "../util/runtime.ts";
 const CLOSING_MS = 1_500;
 
 /**
- * The disposal of a backend, for every engine: its `[Symbol.asyncDispose]` is a call of this. From now on there are no
- * new locks; waiters end with a `BackendError`; what is held, and what requests under way are still granted, is
- * released. Then `shut` closes the engine's own. Once for all calls.
+ * Ends the use of a backend: waiters get a `BackendError`, and what its handles hold, or requests under way are still
+ * granted, is released within 2 s. For authors of a `Backend`: its `[Symbol.asyncDispose]` is a call of this. Every
+ * further call returns the same promise.
+ *
+ * @example
+ * ```ts
+ * import { type Backend, closeLocks, connect, getLock } from "@lockmgr/lockmgr";
+ * import assert from "node:assert/strict";
+ *
+ * await using store = await connect("sqlite::memory:");
+ * const backend: Backend = {
+ *   engine: "my-store",
+ *   mode: "lease",
+ *   acquire: (requests, options) => store.acquire(requests, options),
+ *   renew: (requests) => store.renew(requests),
+ *   release: (targets) => store.release(targets),
+ *   list: (filter) => store.list(filter),
+ *   clean: (scope) => store.clean(scope),
+ *   [Symbol.asyncDispose]: () => closeLocks(backend, () => Promise.resolve()),
+ * };
+ * const lock = await getLock("jobs", { backend });
+ * await backend[Symbol.asyncDispose]();
+ * assert.equal(lock.held, false);
+ * ```
+ *
+ * @param backend The backend.
+ * @param shut Closes what the backend has opened, once its locks are released.
  */
 export function closeLocks(backend: Backend, shut: () => Promise<void>): Promise<void> {
   const batches = backendState(backend);

@@ -1,4 +1,4 @@
-import { BackendError, connect, describeTarget, getLock, isLocked, schemaOf } from "@lockmgr/lockmgr";
+import { BackendError, connect, describeTarget, getLock, isLocked, registerEngine, schemaOf } from "@lockmgr/lockmgr";
 import { mysqlBackend } from "@lockmgr/lockmgr/mysql";
 import { postgresBackend } from "@lockmgr/lockmgr/postgres";
 import { sqliteBackend } from "@lockmgr/lockmgr/sqlite";
@@ -271,4 +271,21 @@ test("targets: a user without a home directory, or with one that cannot be writt
   await withEnvironment({ ...nowhere, HOME: "/dev/null", XDG_STATE_HOME: "/dev/null/state" }, async () => {
     await assert.rejects(connect(), backendError(/Cannot make the state directory.*want LOCKMGR_URL$/));
   });
+});
+
+test("targets: a registered engine opens the URLs of its scheme, and nothing of them is shown", async () => {
+  const url = "lockmgr-test://user:secret@host/x?y=z#%";
+  const opened: string[] = [];
+  assert.match((await refusalOf(url)).message, /^Cannot connect by "lockmgr-test:": want one of sqlite:/);
+  registerEngine("lockmgr-test:", {
+    open: (target, { table }) => (opened.push(`${target} ${table}`), sqliteBackend(":memory:")),
+  });
+  await using backend = await connect(url, { table: "t" });
+  assert.equal(backend.engine, "sqlite");
+  assert.deepEqual(opened, [`${url} t`]);
+  assert.equal(await describeTarget(url), "lockmgr-test:…");
+  await assert.rejects(schemaOf(url), { code: "UNSUPPORTED" });
+  for (const scheme of ["sqlite:", "mysql:", "x", "X:", ":", "http//:"]) {
+    assert.throws(() => registerEngine(scheme, { open: () => sqliteBackend(":memory:") }), TypeError, scheme);
+  }
 });

@@ -11,7 +11,7 @@ const MOST_LINES_OF_FILE = 300;
 const MOST_LINES_OF_FUNCTION = 60;
 
 /** What was longer when the limits were set; none may be added. */
-const LONGER_FILES = new Map([["core/backend.ts", 330], ["core/verbs/verbs.ts", 302]]);
+const LONGER_FILES = new Map([["core/backend.ts", 330]]);
 const LONGER_FUNCTIONS = new Map([
   ["backends/mysql/rows/acquire_statements.ts", 68],
   ["backends/mysql/rows/statements.ts", 94],
