@@ -4,8 +4,9 @@ import { Connector, rememberConnector } from "./connection/connector.ts";
 import type { MysqlPool } from "./connection/driver.ts";
 import { RowBackend } from "./rows/row_backend.ts";
 import { schema } from "./schema.ts";
-import { SessionBackend } from "./session/session_backend.ts";
-import { Sessions } from "./session/liveness.ts";
+import { Liveness } from "../sessions/liveness.ts";
+import { SessionBackend } from "../sessions/session_backend.ts";
+import { MysqlSessionEngine, openLivenessLock } from "./session/session_engine.ts";
 import { type MysqlOptions, resolveTarget } from "./options.ts";
 
 /**
@@ -37,12 +38,13 @@ import { type MysqlOptions, resolveTarget } from "./options.ts";
 export async function mysqlBackend(target: string | URL | MysqlPool, options: MysqlOptions = {}): Promise<Backend> {
   const connector = new Connector(resolveTarget(target, options));
   const { mode } = connector.target.options;
-  const backend = mode === "session"
-    ? new SessionBackend(connector)
-    : new RowBackend(connector, mode === "hybrid" ? new Sessions(connector) : undefined);
+  const liveness = mode === "hybrid" ? new Liveness(() => openLivenessLock(connector)) : undefined;
+  const engine = mode === "session" ? new MysqlSessionEngine(connector) : undefined;
+  const backend = engine ? new SessionBackend(engine) : new RowBackend(connector, liveness);
   rememberConnector(backend, connector);
   try {
-    await backend.open();
+    if (engine) await engine.pool.session("connect");
+    else await (backend as RowBackend).open();
   } catch (error) {
     await backend[Symbol.asyncDispose]();
     throw error;

@@ -47,5 +47,6 @@ for (const enrolment of enrolments) {
 
 test("every backend is enrolled in the conformance suite", async () => {
   const folders = await readdir(new URL("../../backends/", import.meta.url));
-  assert.deepEqual(Object.keys(engines).sort(), folders.sort());
+  const shared = ["sessions", "shared"]; // what several engines are made of
+  assert.deepEqual(Object.keys(engines).sort(), folders.filter((folder) => !shared.includes(folder)).sort());
 });

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { readFile } from "node:fs/promises";
+import { readdir, readFile } from "node:fs/promises";
 import { relative } from "node:path";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
@@ -62,6 +62,19 @@ export async function importsFrom(...entries: string[]): Promise<Import[]> {
     }
   }
   return [...found.values()].flat();
+}
+
+/** Folders beside the engines: what several of them share. */
+const SHARED = ["sessions", "shared"];
+
+/** The engines, by the names of their folders. */
+export async function engineFolders(): Promise<string[]> {
+  return (await readdir("backends")).filter((folder) => !SHARED.includes(folder)).sort();
+}
+
+/** Whether a part of the house is shared by engines. */
+export function isShared(part: string): boolean {
+  return SHARED.some((folder) => part === `backends/${folder}`);
 }
 
 /** The entry points of the package, by their path in the project. */

@@ -1,10 +1,9 @@
 import { type AcquireRequest, type Backend, getLock, type Lock, tryLock } from "@lockmgr/lockmgr";
 import assert from "node:assert/strict";
-import { Connection } from "../../backends/mysql/connection/connection.ts";
 import { Connector } from "../../backends/mysql/connection/connector.ts";
-import { takeLocks } from "../../backends/mysql/session/session_attempt.ts";
-import { SessionConnection } from "../../backends/mysql/session/session.ts";
+import { MysqlSessionEngine } from "../../backends/mysql/session/session_engine.ts";
 import { resolveTarget } from "../../backends/mysql/options.ts";
+import { SessionBackend } from "../../backends/sessions/session_backend.ts";
 import { connectionsTo, onEach, type Place, until } from "./flavors.ts";
 
 /** So many names. */
@@ -90,21 +89,16 @@ onEach("session: crowds that come together find room on few connections", async 
 });
 
 onEach("session: an error in the middle of a crowd's statement leaves nothing held", async (place) => {
-  const target = resolveTarget(place.url, {});
-  const connection = SessionConnection.over(
-    new Connector(target),
-    await Connection.open(target.config, 10_000, new AbortController().signal),
-    60,
-  );
-  const names = ["lockmgr:first", "", "lockmgr:last"]; // an error on MySQL, NULL on MariaDB
-  await assert.rejects(takeLocks("acquire", connection, names, false), { name: "BackendError" });
+  const engine = new MysqlSessionEngine(new Connector(resolveTarget(place.url, { mode: "session" })));
+  engine.keyOf = (name) => name; // none at all is an error on MySQL, NULL on MariaDB
+  await using backend = new SessionBackend(engine);
+  await assert.rejects(backend.acquire(requestsFor(["lockmgr:first", "", "lockmgr:last"])), { name: "BackendError" });
   await until("the locks are free", async () => {
     const [{ first, last }] = await place.ask(
       "SELECT IS_USED_LOCK('lockmgr:first') first, IS_USED_LOCK('lockmgr:last') last",
     );
     return first === null && last === null;
   });
-  connection.end(new Error("done"));
 });
 
 for (const how of ["QUERY", "CONNECTION"] as const) {

@@ -1,5 +1,6 @@
 import { type Backend, getLock, listLocks, Locked, tryLock } from "@lockmgr/lockmgr";
 import assert from "node:assert/strict";
+import type { LivenessLock } from "../../backends/sessions/liveness.ts";
 import { statementsFor } from "../../backends/mysql/rows/statements.ts";
 import { onEach, type Place } from "./flavors.ts";
 
@@ -252,7 +253,7 @@ onEach("nothing is taken for a session that is gone, although its end has not be
   const sql = statementsFor("lockmgr_locks", true);
   const common = { duration: 60e6, lockedBy: "host", lockProcess: null, metadata: null, shared: false };
   const requests = ["a", "b"].map((name) => ({ name, owner: crypto.randomUUID(), ...common }));
-  const gone = { name: "nobody", connectionId: 1 };
+  const gone = { key: "nobody", session: { id: "1" } } as LivenessLock;
   await place.ask(
     sql.acquire(requests, false, gone),
     sql.retakeAll(requests, gone),

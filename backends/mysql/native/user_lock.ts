@@ -4,7 +4,7 @@ import { type Connector, connectorOf } from "../connection/connector.ts";
 import { isInterruption, translate } from "../errors.ts";
 import { getLock } from "./get_lock.ts";
 import { heldUserLocks } from "./held_user_locks.ts";
-import { SessionConnection } from "../session/session.ts";
+import { MysqlSession } from "../session/session.ts";
 import { whyNoSessions } from "../connection/server.ts";
 import { text } from "../connection/sql.ts";
 import { checkUserLock, DEFAULT_TIMEOUT, type UserLockOptions } from "./user_lock_options.ts";
@@ -38,7 +38,7 @@ export class UserLock implements AsyncDisposable {
   /** Seconds to wait for it. */
   readonly acquireTimeout: number;
   readonly #connector: Connector;
-  #session: SessionConnection | undefined;
+  #session: MysqlSession | undefined;
   #count = 0;
   #turn: Promise<unknown> = Promise.resolve();
 
@@ -150,7 +150,7 @@ export class UserLock implements AsyncDisposable {
     return result;
   }
 
-  async #take(): Promise<SessionConnection> {
+  async #take(): Promise<MysqlSession> {
     const what = `acquire lock ${this.#quoted}`;
     const { sessionTimeout, answerTimeout } = this.#connector.target.options;
     const connection = await this.#connector.connect(what, sessionTimeout);
@@ -167,7 +167,7 @@ export class UserLock implements AsyncDisposable {
       );
       if (got === "0") throw new LockTimeout(this.name, this.acquireTimeout);
       if (got === null) throw new BackendError(`Cannot ${what}: the wait was interrupted`, { retryable: true });
-      const session = SessionConnection.over(this.#connector, connection, sessionTimeout);
+      const session = MysqlSession.over(this.#connector, connection, sessionTimeout);
       await session.queryPrimary("SELECT 1"); // the wait may have outlasted a change of primary
       return session;
     } catch (error) {
@@ -178,7 +178,7 @@ export class UserLock implements AsyncDisposable {
     }
   }
 
-  async #free(session: SessionConnection): Promise<void> {
+  async #free(session: MysqlSession): Promise<void> {
     this.#count = 0;
     try {
       const { rows: [[released]] } = await session.queryPrimary(`SELECT RELEASE_LOCK(${text(this.#serverName())})`);

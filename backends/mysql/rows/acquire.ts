@@ -9,7 +9,7 @@ import type { LockTable } from "./lock_table.ts";
 import type { Memory } from "./name_hints.ts";
 import { type OwnedRow, toOwnedRow } from "./rows.ts";
 import type { Server } from "../connection/server.ts";
-import type { Session, Sessions } from "../session/liveness.ts";
+import type { Liveness, LivenessLock } from "../../sessions/liveness.ts";
 import { HELD, isVouched, UNVOUCHED } from "./acquire_statements.ts";
 
 /** How often a name that is neither held nor free (it changes hands under our eyes) is tried again. */
@@ -28,16 +28,16 @@ export class Acquiring {
   readonly #table: LockTable;
   readonly #memory: Memory;
   readonly #lent: boolean;
-  readonly #sessions: Sessions | undefined;
+  readonly #liveness: Liveness | undefined;
   readonly #doubts: Doubts;
   readonly #underWay = new Set<UnderWay>();
 
   /** @param lent Whether the connections are the caller's, with an isolation level of their own. */
-  constructor(table: LockTable, memory: Memory, lent: boolean, sessions: Sessions | undefined, doubts: Doubts) {
+  constructor(table: LockTable, memory: Memory, lent: boolean, liveness: Liveness | undefined, doubts: Doubts) {
     this.#table = table;
     this.#memory = memory;
     this.#lent = lent;
-    this.#sessions = sessions;
+    this.#liveness = liveness;
     this.#doubts = doubts;
   }
 
@@ -73,10 +73,10 @@ export class Acquiring {
   async #take(what: string, requests: readonly AcquireRequest[], allOrNothing: boolean): Promise<AcquireAnswer[]> {
     const server = await this.#table.ready(what);
     for (let round = 0; round < ROUNDS; round++) {
-      const session = await this.#sessions?.voucher(what);
+      const liveness = await this.#liveness?.lock();
       const answers = requests.length === 1
-        ? await this.#takeOne(what, requests[0], server, session)
-        : await this.#takeMany(what, requests, allOrNothing, server, session);
+        ? await this.#takeOne(what, requests[0], server, liveness)
+        : await this.#takeMany(what, requests, allOrNothing, server, liveness);
       if (answers !== undefined) return answers;
       // A new session that is not there either is on another server than the rows: the address leads elsewhere by now.
       if (round > 0) this.#table.discard();
@@ -90,16 +90,18 @@ export class Acquiring {
     requests: readonly AcquireRequest[],
     allOrNothing: boolean,
     server: Server,
-    session: Session | undefined,
+    liveness: LivenessLock | undefined,
   ): Promise<AcquireAnswer[] | undefined> {
     const ordered = sorted(requests);
     const taken = allOrNothing
-      ? await this.#takeAll(what, ordered, session)
-      : (await Promise.all(lanes(ordered).map((some) => this.#takeEach(what, some, server, session)))).flat();
+      ? await this.#takeAll(what, ordered, liveness)
+      : (await Promise.all(lanes(ordered).map((some) => this.#takeEach(what, some, server, liveness)))).flat();
     const rows = new Map(taken.map((owned) => [owned.row.name, owned]));
     // Without a row a name is free again, or it was not taken because the session has ended.
-    if (session && requests.some(({ name }) => !rows.has(name)) && !await this.#stands(what, session)) return undefined;
-    const answers = requests.map((request) => this.#answer(request, rows.get(request.name), session));
+    if (liveness && requests.some(({ name }) => !rows.has(name)) && !await this.#stands(what, liveness)) {
+      return undefined;
+    }
+    const answers = requests.map((request) => this.#answer(request, rows.get(request.name), liveness));
     if (answers.includes(undefined)) return undefined;
     const settled = answers as AcquireAnswer[];
     const refused = allOrNothing && settled.some(({ granted }) => !granted);
@@ -107,9 +109,9 @@ export class Acquiring {
   }
 
   /** Whether the server still has the session; one that it has not is ended here too. */
-  async #stands(what: string, session: Session): Promise<boolean> {
-    const { rows: [[vouched]] } = await this.#table.run(what, `SELECT ${isVouched(session.voucher)}`);
-    if (vouched !== "1") this.#sessions!.endLost(session);
+  async #stands(what: string, liveness: LivenessLock): Promise<boolean> {
+    const { rows: [[vouched]] } = await this.#table.run(what, `SELECT ${isVouched(liveness)}`);
+    if (vouched !== "1") endLost(liveness);
     return vouched === "1";
   }
 
@@ -121,25 +123,25 @@ export class Acquiring {
     what: string,
     request: AcquireRequest,
     server: Server,
-    session: Session | undefined,
+    liveness: LivenessLock | undefined,
   ): Promise<[AcquireAnswer] | undefined> {
     const { name } = request;
     for (let round = 0; round < ROUNDS; round++) {
       const busy = this.#memory.isContended(name) ? await this.#look(what, request) : undefined;
       if (busy) return [busy];
-      const told = await this.#try(what, request, server, session);
+      const told = await this.#try(what, request, server, liveness);
       if (told === UNVOUCHED) {
-        this.#sessions!.endLost(session!);
+        endLost(liveness!);
         return undefined;
       }
-      const row = told !== undefined && told > UNVOUCHED ? takenRow(request, told, session) : undefined;
+      const row = told !== undefined && told > UNVOUCHED ? takenRow(request, told, liveness) : undefined;
       if (told === undefined || (told === HELD && request.plainNo)) {
         this.#memory.noteContended(name);
         break;
       }
       const owned = row ?? await this.#table.peek(what, name);
       if (!owned) continue;
-      const answer = this.#answer(request, owned, session);
+      const answer = this.#answer(request, owned, liveness);
       return answer && [answer];
     }
     return [{ granted: false, holder: undefined }];
@@ -173,14 +175,14 @@ export class Acquiring {
     what: string,
     request: AcquireRequest,
     server: Server,
-    session: Session | undefined,
+    liveness: LivenessLock | undefined,
   ): Promise<bigint | undefined> {
     if (this.#memory.hasRow(request.name)) {
-      const told = await this.#tell(what, request, this.#table.sql.retake(request, session?.voucher));
+      const told = await this.#tell(what, request, this.#table.sql.retake(request, liveness));
       if (told !== 0n) return told;
       this.#memory.noteRowless(request.name);
     }
-    const sql = this.#table.sql.acquire([request], this.#guarded(server), session?.voucher);
+    const sql = this.#table.sql.acquire([request], this.#guarded(server), liveness);
     const told = await this.#tell(what, request, sql);
     return told === 0n ? HELD : told;
   }
@@ -208,7 +210,7 @@ export class Acquiring {
     what: string,
     requests: AcquireRequest[],
     server: Server,
-    session: Session | undefined,
+    liveness: LivenessLock | undefined,
   ): Promise<OwnedRow[]> {
     const names = requests.map(({ name }) => name);
     const owners = ownersOf(requests);
@@ -216,11 +218,11 @@ export class Acquiring {
     if (!contended && names.every((name) => this.#memory.hasRow(name))) {
       const { affectedRows, insertId } = await this.#table.run(
         what,
-        this.#table.sql.retakeAll(requests, session?.voucher),
+        this.#table.sql.retakeAll(requests, liveness),
       );
-      if (affectedRows === names.length) return requests.map((request) => takenRow(request, insertId, session));
+      if (affectedRows === names.length) return requests.map((request) => takenRow(request, insertId, liveness));
     } else if (!contended && this.#guarded(server)) {
-      await this.#table.run(what, this.#table.sql.acquire(requests, true, session?.voucher));
+      await this.#table.run(what, this.#table.sql.acquire(requests, true, liveness));
       return await this.#table.peekAll(what, names);
     }
     const before = await this.#table.peekAll(what, names);
@@ -229,12 +231,12 @@ export class Acquiring {
     const wanted = requests.filter(({ name }) => !held.has(name));
     if (wanted.length === 0) return before;
     for (const { name } of wanted) this.#memory.noteFree(name);
-    await this.#table.run(what, this.#table.sql.acquire(wanted, false, session?.voucher));
+    await this.#table.run(what, this.#table.sql.acquire(wanted, false, liveness));
     return await this.#table.peekAll(what, names);
   }
 
   /** Takes several names in one transaction: all of them or none. */
-  async #takeAll(what: string, requests: AcquireRequest[], session: Session | undefined): Promise<OwnedRow[]> {
+  async #takeAll(what: string, requests: AcquireRequest[], liveness: LivenessLock | undefined): Promise<OwnedRow[]> {
     const names = requests.map(({ name }) => name);
     const owners = ownersOf(requests);
     const isOurs = ({ row, owner }: OwnedRow) => owners.get(row.name) === owner;
@@ -243,7 +245,7 @@ export class Acquiring {
     return await this.#table.transaction(what, async (send) => {
       const result: OwnedRow[] = [];
       for (const some of chunks(requests)) {
-        await send(this.#table.sql.acquire(some, false, session?.voucher));
+        await send(this.#table.sql.acquire(some, false, liveness));
         const { rows } = await send(this.#table.sql.peek(some.map(({ name }) => name), true));
         result.push(...rows.map(toOwnedRow));
         if (!result.every(isOurs)) break;
@@ -259,16 +261,21 @@ export class Acquiring {
   #answer(
     request: AcquireRequest,
     owned: OwnedRow | undefined,
-    session: Session | undefined,
+    liveness: LivenessLock | undefined,
   ): AcquireAnswer | undefined {
     if (owned?.owner !== request.owner) {
       if (owned) this.#memory.noteContended(request.name, owned.owner);
       return { granted: false, holder: owned?.row };
     }
-    if (session && owned.session !== session.voucher.name) return undefined;
+    if (liveness && owned.session !== liveness.key) return undefined;
     this.#memory.noteGranted(request.owner, owned.row);
-    return { granted: true, row: owned.row, ...(session ? { lifeline: session.lifeline } : {}) };
+    return { granted: true, row: owned.row, ...(liveness ? { lifeline: liveness.session } : {}) };
   }
+}
+
+/** Ends a session that the server does not have any more: its holders are told, and the next request opens another. */
+function endLost({ session }: LivenessLock): void {
+  session.end(new BackendError("Cannot go on: the server ended the session", { retryable: true }));
 }
 
 /** Which owner each name is wanted for. */
@@ -277,8 +284,8 @@ function ownersOf(requests: readonly AcquireRequest[]): Map<string, string> {
 }
 
 /** The row that a statement has just written, from the one number that it answers: the token is the clock. */
-function takenRow(request: AcquireRequest, token: bigint, session: Session | undefined): OwnedRow {
-  const connection = session && String(session.voucher.connectionId);
+function takenRow(request: AcquireRequest, token: bigint, liveness: LivenessLock | undefined): OwnedRow {
+  const connection = liveness?.session.id;
   const row = grantedRow(request, token, Number(token), connection);
-  return { owner: request.owner, row, session: session?.voucher.name ?? null };
+  return { owner: request.owner, row, session: liveness?.key ?? null };
 }

@@ -4,6 +4,7 @@
  * @module
  */
 import type { AcquireRequest } from "../../../core/backend.ts";
+import type { LivenessLock } from "../../sessions/liveness.ts";
 import { READ_ONLY } from "../connection/server.ts";
 import { bytes, integer, list, text } from "../connection/sql.ts";
 
@@ -19,14 +20,6 @@ export const UNVOUCHED = 3n;
 /** The answer where nothing was done because the server is read-only, for users who may write to it nevertheless. */
 export const REFUSED = 4n;
 
-/** What vouches for a lock in `hybrid`: the GET_LOCK that the holder's connection keeps. */
-export interface Voucher {
-  /** The server-side name of the lock. */
-  readonly name: string;
-  /** The connection that keeps it. */
-  readonly connectionId: number;
-}
-
 /** The statements that take locks in one table. */
 export interface Taking {
   /**
@@ -35,19 +28,19 @@ export interface Taking {
    * subqueries take locks (REPEATABLE READ), or two takers may get in each other's way. A request that is repeated after
    * a lost answer finds its own row.
    */
-  acquire(requests: readonly AcquireRequest[], guarded: boolean, voucher?: Voucher): string;
+  acquire(requests: readonly AcquireRequest[], guarded: boolean, liveness?: LivenessLock): string;
   /**
    * Takes one whose row is there: no words for a new row, so that it costs the server a quarter less than
    * {@linkcode Taking.acquire}. The answer is its token, {@linkcode HELD}, {@linkcode READ_THE_ROW},
    * {@linkcode UNVOUCHED}, or 0 when there is no row. A row of the same owner is taken
    * again if another session than the present one vouches for it.
    */
-  retake(request: AcquireRequest, voucher?: Voucher): string;
+  retake(request: AcquireRequest, liveness?: LivenessLock): string;
   /**
    * Takes several whose rows are there and free. When as many rows are affected all were taken, and the answer is the token
    * of all; else the rows have to be read. Two thirds of the work of {@linkcode Taking.acquire} for each.
    */
-  retakeAll(requests: readonly AcquireRequest[], voucher?: Voucher): string;
+  retakeAll(requests: readonly AcquireRequest[], liveness?: LivenessLock): string;
 }
 
 /** The table for what looks for names: not even to weigh the other index saves many names 3 % of the time. */
@@ -89,19 +82,24 @@ function numberOfEach(names: string, numbers: readonly (number | null)[]): strin
   return `CAST(${ofEach(names, numbers.map(integer))} AS SIGNED)`;
 }
 
-/** The voucher's name in SQL. */
-function nameOf(voucher: Voucher | undefined): string {
-  return voucher ? bytes(voucher.name) : "NULL";
+/** The id of its connection in SQL. */
+function connectionOf(liveness: LivenessLock | undefined): string {
+  return liveness ? liveness.session.id : "NULL";
+}
+
+/** The name of the liveness lock in SQL. */
+function nameOf(liveness: LivenessLock | undefined): string {
+  return liveness ? bytes(liveness.key) : "NULL";
 }
 
 /** Whether the session that is to vouch for a row is still there: its end may not have reached this process yet. */
-export function isVouched(voucher: Voucher): string {
-  return `IFNULL(IS_USED_LOCK(${bytes(voucher.name)}), 0) = ${voucher.connectionId}`;
+export function isVouched(liveness: LivenessLock): string {
+  return `IFNULL(IS_USED_LOCK(${bytes(liveness.key)}), 0) = ${liveness.session.id}`;
 }
 
 /** The same as a condition; where it fails the statement answers {@linkcode UNVOUCHED}, which is not "held". */
-function vouchedFor(voucher: Voucher | undefined): string {
-  return voucher ? `IF(${isVouched(voucher)}, TRUE, LAST_INSERT_ID(${UNVOUCHED}) = 0)` : "TRUE";
+function vouchedFor(liveness: LivenessLock | undefined): string {
+  return liveness ? `IF(${isVouched(liveness)}, TRUE, LAST_INSERT_ID(${UNVOUCHED}) = 0)` : "TRUE";
 }
 
 /** Whether the server is the primary: a replica takes writes of users with SUPER or its like, which the primary never sees. */
@@ -111,8 +109,8 @@ const IS_PRIMARY = `IF(${READ_ONLY}, LAST_INSERT_ID(${REFUSED}) = 0, TRUE)`;
  * Whether the row has just changed hands, in the assignments that follow the one of `owner`: they run from left to
  * right. A row that was this very request's already (it was repeated after a lost answer) has its session and time.
  */
-function fresh(voucher: Voucher | undefined): string {
-  return `owner = new_owner AND (locked_until <= new_now OR NOT (session <=> ${nameOf(voucher)}))`;
+function fresh(liveness: LivenessLock | undefined): string {
+  return `owner = new_owner AND (locked_until <= new_now OR NOT (session <=> ${nameOf(liveness)}))`;
 }
 
 /**
@@ -127,37 +125,37 @@ export function takingFor(
   live: (now: string, row?: string) => string,
   asks: boolean,
 ): Taking {
-  const standing = (voucher: Voucher | undefined) =>
-    asks ? `IF(${IS_PRIMARY}, ${vouchedFor(voucher)}, FALSE)` : vouchedFor(voucher);
+  const standing = (liveness: LivenessLock | undefined) =>
+    asks ? `IF(${IS_PRIMARY}, ${vouchedFor(liveness)}, FALSE)` : vouchedFor(liveness);
   const spared = `AND NOT EXISTS (SELECT 1 FROM ${target} AS held WHERE held.name = new_name
         AND held.owner <> new_owner AND ${live("new_now", "held.")})`;
 
   return {
-    acquire: (requests, guarded, voucher) => `
+    acquire: (requests, guarded, liveness) => `
       INSERT INTO ${target} (name, owner, token, locked_by, lock_process, locked_until, created_at, updated_at, metadata,
         session, connection_id)
       SELECT new_name, new_owner, new_now, new_by, new_process, new_now + new_duration, new_now,
         new_now + 0 * LAST_INSERT_ID(new_now), new_metadata,
-        ${nameOf(voucher)}, ${integer(voucher?.connectionId ?? null)}
+        ${nameOf(liveness)}, ${connectionOf(liveness)}
       FROM (${requests.map(wish).join(" UNION ALL ")}) AS wish
-      WHERE ${standing(voucher)} ${guarded ? spared : ""}
+      WHERE ${standing(liveness)} ${guarded ? spared : ""}
       ON DUPLICATE KEY UPDATE
         owner = IF(${free("new_now")}, new_owner, owner),
-        token = IF(${fresh(voucher)}, GREATEST(token + 1, new_now), token),
-        locked_by = IF(${fresh(voucher)}, new_by, locked_by),
-        lock_process = IF(${fresh(voucher)}, new_process, lock_process),
-        created_at = IF(${fresh(voucher)}, new_now, created_at),
-        metadata = IF(${fresh(voucher)}, new_metadata, metadata),
-        listed = IF(${fresh(voucher)}, ${place("new_now")}, listed),
-        updated_at = IF(${fresh(voucher)}, new_now + 0 * LAST_INSERT_ID(IF(token = new_now, token, ${READ_THE_ROW})),
+        token = IF(${fresh(liveness)}, GREATEST(token + 1, new_now), token),
+        locked_by = IF(${fresh(liveness)}, new_by, locked_by),
+        lock_process = IF(${fresh(liveness)}, new_process, lock_process),
+        created_at = IF(${fresh(liveness)}, new_now, created_at),
+        metadata = IF(${fresh(liveness)}, new_metadata, metadata),
+        listed = IF(${fresh(liveness)}, ${place("new_now")}, listed),
+        updated_at = IF(${fresh(liveness)}, new_now + 0 * LAST_INSERT_ID(IF(token = new_now, token, ${READ_THE_ROW})),
           updated_at + 0 * LAST_INSERT_ID(IF(owner = new_owner, ${READ_THE_ROW}, 0))),
-        locked_until = IF(${fresh(voucher)}, new_now + new_duration, locked_until),
-        connection_id = IF(owner = new_owner, ${integer(voucher?.connectionId ?? null)}, connection_id),
-        session = IF(owner = new_owner, ${nameOf(voucher)}, session)`,
+        locked_until = IF(${fresh(liveness)}, new_now + new_duration, locked_until),
+        connection_id = IF(owner = new_owner, ${connectionOf(liveness)}, connection_id),
+        session = IF(owner = new_owner, ${nameOf(liveness)}, session)`,
 
     // from left to right: what follows an assignment reads what it assigned, and the clock is computed less often
-    retake({ name, owner, duration, lockedBy, lockProcess, metadata }, voucher) {
-      const connection = integer(voucher?.connectionId ?? null);
+    retake({ name, owner, duration, lockedBy, lockProcess, metadata }, liveness) {
+      const connection = connectionOf(liveness);
       return `
       UPDATE ${byName(target)} SET
         owner = ${bytes(owner)}, created_at = ${CLOCK}, token = GREATEST(token + 1, created_at),
@@ -165,14 +163,14 @@ export function takingFor(
         listed = ${place("created_at")},
         updated_at = created_at + 0 * LAST_INSERT_ID(IF(token = created_at, token, ${READ_THE_ROW})),
         locked_until = created_at + ${integer(duration)},
-        metadata = ${text(metadata)}, session = ${nameOf(voucher)}, connection_id = ${connection}
-      WHERE name = ${bytes(name)} AND ${standing(voucher)}
-        AND (${free(CLOCK)} OR (owner = ${bytes(owner)} AND NOT (session <=> ${nameOf(voucher)}))
+        metadata = ${text(metadata)}, session = ${nameOf(liveness)}, connection_id = ${connection}
+      WHERE name = ${bytes(name)} AND ${standing(liveness)}
+        AND (${free(CLOCK)} OR (owner = ${bytes(owner)} AND NOT (session <=> ${nameOf(liveness)}))
           OR LAST_INSERT_ID(IF(owner = ${bytes(owner)}, ${READ_THE_ROW}, ${HELD})) = 0)`;
     },
 
-    retakeAll(requests, voucher) {
-      const connection = integer(voucher?.connectionId ?? null);
+    retakeAll(requests, liveness) {
+      const connection = connectionOf(liveness);
       const names = list(requests.map(({ name }) => name));
       return `
       UPDATE ${byNames(target)} SET owner = ${
@@ -184,8 +182,8 @@ export function takingFor(
         locked_until = token + ${numberOfEach(names, requests.map(({ duration }) => duration))},
         created_at = token + 0 * LAST_INSERT_ID(token),
         metadata = ${ofEach(names, requests.map(({ metadata }) => text(metadata)))},
-        session = ${nameOf(voucher)}, connection_id = ${connection}
-      WHERE name IN (${names}) AND ${standing(voucher)} AND (${free(CLOCK)}) AND token < ${CLOCK}`;
+        session = ${nameOf(liveness)}, connection_id = ${connection}
+      WHERE name IN (${names}) AND ${standing(liveness)} AND (${free(CLOCK)}) AND token < ${CLOCK}`;
     },
   };
 }

@@ -29,7 +29,7 @@ import { RowLocks } from "./row_locks.ts";
 import { toOwnedRow } from "./rows.ts";
 import { clusterOf } from "../connection/server.ts";
 import { turnName } from "../session/session_keys.ts";
-import type { Sessions } from "../session/liveness.ts";
+import type { Liveness } from "../../sessions/liveness.ts";
 import { statementsFor } from "./statements.ts";
 import { Turns, type TurnSource } from "../wakeup/tickets.ts";
 import { holdersOfRows, observations } from "./lock_activity.ts";
@@ -45,7 +45,7 @@ export class RowBackend implements Backend {
   readonly engine = "mysql";
   readonly mode: "lease" | "hybrid";
   readonly #connector: Connector;
-  readonly #sessions: Sessions | undefined;
+  readonly #liveness: Liveness | undefined;
   readonly #table: LockTable;
   readonly #memory = new Memory();
   readonly #locks: RowLocks;
@@ -56,10 +56,10 @@ export class RowBackend implements Backend {
   readonly #polling: Polling;
   readonly #turns: Turns;
 
-  constructor(connector: Connector, sessions?: Sessions) {
-    this.mode = sessions ? "hybrid" : "lease";
+  constructor(connector: Connector, liveness?: Liveness) {
+    this.mode = liveness ? "hybrid" : "lease";
     this.#connector = connector;
-    this.#sessions = sessions;
+    this.#liveness = liveness;
     this.#table = new LockTable(connector, this.mode);
     const { pool, options } = connector.target;
     this.#locks = new RowLocks(pool ? LENT_CONNECTIONS : options.maxConnections);
@@ -78,7 +78,7 @@ export class RowBackend implements Backend {
       this.#table,
       this.#memory,
       pool !== undefined,
-      sessions,
+      liveness,
       this.#doubts,
     );
     this.#renewing = new Renewing(this.#table, this.#memory, this.#locks);
@@ -89,7 +89,7 @@ export class RowBackend implements Backend {
   /** Makes sure that the server can be reached, keeps the promise and has the table. */
   async open(): Promise<void> {
     await this.#table.ready("connect");
-    await this.#sessions?.voucher("connect");
+    await this.#liveness?.lock();
   }
 
   async acquire(
@@ -158,7 +158,7 @@ export class RowBackend implements Backend {
       connections: pool ? 0 : options.maxConnections,
       nameOfTurn: async (name) => {
         const server = await this.#table.ready(what);
-        return clusterOf(server) ? undefined : await turnName(server, options.table, name);
+        return clusterOf(server) ? undefined : turnName(server, options.table, name);
       },
       borrow: (work) => this.#table.borrow(what, work),
       look: (name) => this.#table.sql.held([name]),
@@ -210,7 +210,6 @@ export class RowBackend implements Backend {
   async #close(): Promise<void> {
     const turns = this.#turns.close();
     const underWay = this.#acquiring.underWay;
-    this.#sessions?.close();
     this.#table.close();
     this.#connector.close();
     this.#polling.close();

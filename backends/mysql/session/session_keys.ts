@@ -1,3 +1,5 @@
+import type { Hash } from "node:crypto";
+import { builtin } from "../../../core/util/runtime.ts";
 import type { Server } from "../connection/server.ts";
 
 /** How many hexadecimal digits of the digest fit beside the prefix in the 64 characters that MySQL allows. */
@@ -11,24 +13,16 @@ function tableOf({ database, variables }: Pick<Server, "database" | "variables">
 }
 
 /**
- * The server-side name of a session lock: a digest, because GET_LOCK takes 64 characters at most, folds case on MySQL
- * and not on MariaDB, and knows no databases. 224 bits: two names never share one.
+ * The server's key of a session lock: a digest, because GET_LOCK takes 64 characters at most, folds case on MySQL and not
+ * on MariaDB, and knows no databases. 224 bits: two names never share one.
  */
-export function sessionName(
-  server: Pick<Server, "database" | "variables">,
-  table: string,
-  name: string,
-): Promise<string> {
-  return digest([...tableOf(server, table), name].join("\0"));
+export function sessionKey(server: Pick<Server, "database" | "variables">, table: string, name: string): string {
+  const { createHash } = builtin<{ createHash(algorithm: string): Hash }>("node:crypto")!; // there as sockets are
+  const text = [...tableOf(server, table), name].join("\0");
+  return `lockmgr:${createHash("sha256").update(text).digest("hex").slice(0, DIGITS)}`;
 }
 
 /** The server-side name of the turn to look closely at a row. No name of a lock has a NUL in it, so that none is the same. */
-export function turnName(server: Pick<Server, "database" | "variables">, table: string, name: string): Promise<string> {
-  return sessionName(server, table, `turn\0${name}`);
-}
-
-async function digest(text: string): Promise<string> {
-  const bytes = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(text));
-  const hex = Array.from(new Uint8Array(bytes), (byte) => byte.toString(16).padStart(2, "0")).join("");
-  return `lockmgr:${hex.slice(0, DIGITS)}`;
+export function turnName(server: Pick<Server, "database" | "variables">, table: string, name: string): string {
+  return sessionKey(server, table, `turn\0${name}`);
 }

@@ -10,8 +10,8 @@ export const CLOCK_NOW = "TIMESTAMPDIFF(MICROSECOND, '1970-01-01', SYSDATE(6))";
 
 /** The letter of one that the server granted or freed. */
 export const DONE = "1";
-/** The letter of one that another has. */
-export const ANOTHERS = "0";
+/** The letter of one that the server did not grant or free. */
+export const NOT_DONE = "0";
 /** The letter where the server answers NULL. */
 const UNKNOWN = "?";
 

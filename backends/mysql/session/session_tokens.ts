@@ -2,7 +2,7 @@ import { BackendError } from "../../../core/errors.ts";
 import { randomId, sleep } from "../../../core/util/runtime.ts";
 import { isConflict, isDenied, isMissingTable } from "../errors.ts";
 import { tokenSchema, tokenTable } from "../schema.ts";
-import type { SessionConnection } from "./session.ts";
+import type { MysqlSession } from "./session.ts";
 import { areFree, CLOCK_NOW, DONE } from "./session_statements.ts";
 import { quoted } from "../connection/sql.ts";
 
@@ -31,8 +31,35 @@ interface Epoch {
   readonly clock: bigint;
 }
 
+/** Where the tokens of one session's locks come from. */
+export interface TokenSource {
+  /**
+   * The token of locks that are held already.
+   *
+   * @param drawn What UUID_SHORT() returned then.
+   * @param clock The server's clock then (µs).
+   */
+  tokenFor(drawn: bigint, clock: bigint): Promise<bigint>;
+}
+
+/** Opens the tokens of a session: the server's clock, where their table is missing and may not be created or used. */
+export async function openTokens(session: MysqlSession, lockTable: string, migrate: boolean): Promise<TokenSource> {
+  const table = quoted(tokenTable(lockTable));
+  try {
+    const exists = await isThere(session, table);
+    if (!exists && migrate) await session.query(tokenSchema(lockTable));
+    if (exists || migrate) return new EpochTokens(session, table, await join(session, table));
+  } catch (error) {
+    if (!isDenied(error)) throw error;
+  }
+  // SYSDATE() may stand still within a statement, as NOW() does (--sysdate-is-now): then a second one reads it.
+  const { rows: [[early, , later]] } = await session.query("SELECT SYSDATE(6), SLEEP(0.001), SYSDATE(6)");
+  const readClock = async () => BigInt((await session.query(`SELECT ${CLOCK_NOW}`)).rows[0][0]!);
+  return { tokenFor: (_drawn, clock) => early === later ? readClock() : Promise.resolve(clock) };
+}
+
 /**
- * The tokens of one connection's locks. All connections to a server derive them from UUID_SHORT(), which counts upwards
+ * The tokens of one session's locks. All connections to a server derive them from UUID_SHORT(), which counts upwards
  * for as long as the server runs, whatever its clock does: a token is the base of an epoch and the draws since its
  * beginning. No acquisition has to write.
  *
@@ -40,41 +67,21 @@ interface Epoch {
  * GET_LOCK that it holds. A connection joins the epoch if one of those lives, which proves that the server has run all
  * the time. Otherwise none draws any more, and it begins an epoch above all tokens that were reserved.
  */
-export class SessionTokens {
-  readonly #connection: SessionConnection;
+class EpochTokens implements TokenSource {
+  readonly #session: MysqlSession;
   readonly #table: string;
   readonly #base: bigint;
   readonly #first: bigint;
   #reserved: bigint;
 
-  private constructor(connection: SessionConnection, table: string, { base, first, reserved }: Epoch) {
-    this.#connection = connection;
+  constructor(session: MysqlSession, table: string, { base, first, reserved }: Epoch) {
+    this.#session = session;
     this.#table = table;
     this.#base = base;
     this.#first = first;
     this.#reserved = reserved;
   }
 
-  /** Begins to draw tokens on a connection; `undefined` where the table is not there and may not be made, or used. */
-  static async open(
-    connection: SessionConnection,
-    lockTable: string,
-    migrate: boolean,
-  ): Promise<SessionTokens | undefined> {
-    const table = quoted(tokenTable(lockTable));
-    try {
-      if (!await isThere(connection, table)) {
-        if (!migrate) return undefined;
-        await connection.query(tokenSchema(lockTable));
-      }
-      return new SessionTokens(connection, table, await join(connection, table));
-    } catch (error) {
-      if (isDenied(error)) return undefined;
-      throw error;
-    }
-  }
-
-  /** The token for what UUID_SHORT() returned when a lock was held already. */
   async tokenFor(drawn: bigint): Promise<bigint> {
     const token = this.#base + drawn - this.#first;
     if (token >= this.#reserved) await this.#reserve(token + RESERVED);
@@ -84,18 +91,18 @@ export class SessionTokens {
   async #reserve(until: bigint): Promise<void> {
     const sql = `UPDATE ${this.#table} SET reserved = GREATEST(reserved, ${until}), revision = revision + 1
       WHERE id = 1 AND base = ${this.#base}`;
-    if (await change(this.#connection, sql)) this.#reserved = until;
+    if (await change(this.#session, sql)) this.#reserved = until;
     else {
       const error = new BackendError(`Cannot reserve tokens: table ${this.#table} was replaced`, { retryable: true });
-      this.#connection.end(error);
+      this.#session.end(error);
       throw error;
     }
   }
 }
 
-async function isThere(connection: SessionConnection, table: string): Promise<boolean> {
+async function isThere(session: MysqlSession, table: string): Promise<boolean> {
   try {
-    await connection.query(`SELECT id FROM ${table} WHERE id = 1`);
+    await session.query(`SELECT id FROM ${table} WHERE id = 1`);
     return true;
   } catch (error) {
     if (isMissingTable(error)) return false;
@@ -104,13 +111,13 @@ async function isThere(connection: SessionConnection, table: string): Promise<bo
 }
 
 /** Joins the epoch, or begins one. */
-async function join(connection: SessionConnection, table: string): Promise<Epoch> {
+async function join(session: MysqlSession, table: string): Promise<Epoch> {
   const own = `lockmgr:${randomId()}`;
-  const { rows: [[got]] } = await connection.query(`SELECT GET_LOCK('${own}', 0)`);
+  const { rows: [[got]] } = await session.query(`SELECT GET_LOCK('${own}', 0)`);
   if (got !== "1") throw new BackendError("Cannot draw tokens: the server refused a lock for the session");
   for (let tries = 0; tries < TRIES; tries++) {
-    const epoch = await readEpoch(connection, table);
-    const joined = epoch && await tryToJoin(connection, table, epoch, own);
+    const epoch = await readEpoch(session, table);
+    const joined = epoch && await tryToJoin(session, table, epoch, own);
     if (joined) return joined;
     await sleep(Math.random() * Math.min(tries, PAUSE_LAST_MS));
   }
@@ -118,12 +125,12 @@ async function join(connection: SessionConnection, table: string): Promise<Epoch
 }
 
 /** Reads the row, which is made when it is missing: then `undefined`. */
-async function readEpoch(connection: SessionConnection, table: string): Promise<Epoch | undefined> {
-  const { rows: [row] } = await connection.query(
+async function readEpoch(session: MysqlSession, table: string): Promise<Epoch | undefined> {
+  const { rows: [row] } = await session.query(
     `SELECT base, first, reserved, sessions, revision, UUID_SHORT(), ${CLOCK_NOW} FROM ${table} WHERE id = 1`,
   );
   if (!row) {
-    await connection.query(
+    await session.query(
       `INSERT IGNORE INTO ${table} (id, base, first, reserved, sessions, revision) VALUES (1, 0, 0, 0, ' ', 0)`,
     );
     return undefined;
@@ -142,14 +149,14 @@ async function readEpoch(connection: SessionConnection, table: string): Promise<
 
 /** `undefined` when another connection was quicker. */
 async function tryToJoin(
-  connection: SessionConnection,
+  session: MysqlSession,
   table: string,
   epoch: Epoch,
   own: string,
 ): Promise<Epoch | undefined> {
-  const living = await whichLive(connection, epoch.sessions);
+  const living = await whichLive(session, epoch.sessions);
   const update = (values: string, condition: string) =>
-    change(connection, `UPDATE ${table} SET ${values}, revision = revision + 1 WHERE id = 1 AND ${condition}`);
+    change(session, `UPDATE ${table} SET ${values}, revision = revision + 1 WHERE id = 1 AND ${condition}`);
   const list = `sessions = '${[...living, own].join(" ")}'`;
   const unchanged = `revision = ${epoch.revision}`;
   if (living.length === 0) {
@@ -163,17 +170,17 @@ async function tryToJoin(
   return await update(`sessions = CONCAT(sessions, ' ${own}')`, `base = ${epoch.base}`) ? epoch : undefined;
 }
 
-async function whichLive(connection: SessionConnection, sessions: readonly string[]): Promise<string[]> {
+async function whichLive(session: MysqlSession, sessions: readonly string[]): Promise<string[]> {
   if (sessions.length === 0) return [];
-  const { rows: [[free]] } = await connection.query(areFree(sessions));
+  const { rows: [[free]] } = await session.query(areFree(sessions));
   return sessions.filter((_, index) => free![index] !== DONE);
 }
 
 /** Changes the row, unless it is no longer what it was; again when another transaction keeps it locked. */
-async function change(connection: SessionConnection, sql: string): Promise<boolean> {
+async function change(session: MysqlSession, sql: string): Promise<boolean> {
   for (let tries = 1;; tries++) {
     try {
-      return (await connection.query(sql)).affectedRows > 0;
+      return (await session.query(sql)).affectedRows > 0;
     } catch (error) {
       if (tries === 3 || !isConflict(error)) throw error;
     }

@@ -1,0 +1,174 @@
+import type { Diagnostic, LockActivity, LockRow } from "../../../core/backend.ts";
+import { BackendError } from "../../../core/errors.ts";
+import { randomId } from "../../../core/util/runtime.ts";
+import type { LivenessLock } from "../../sessions/liveness.ts";
+import type { Attempt, SessionEngine } from "../../sessions/session_engine.ts";
+import { SessionPool } from "../../sessions/session_pool.ts";
+import { within } from "../connection/abandoned.ts";
+import { type Connector, GONE_MS } from "../connection/connector.ts";
+import type { Answer } from "../connection/driver.ts";
+import type { Server } from "../connection/server.ts";
+import { bytes } from "../connection/sql.ts";
+import { diagnose } from "../diagnose.ts";
+import { translate } from "../errors.ts";
+import { holdersOfSessionLocks, observations } from "../rows/lock_activity.ts";
+import { Polling } from "../wakeup/polling.ts";
+import { MysqlSession } from "./session.ts";
+import { sessionKey } from "./session_keys.ts";
+import { acquireEach, areFree, CLOCK_NOW, DONE, NOT_DONE, releaseEach } from "./session_statements.ts";
+import { openTokens, type TokenSource } from "./session_tokens.ts";
+
+/**
+ * 1,000 held locks need four connections, with some room for tries. MySQL stays quick to 10,000 locks on a connection,
+ * MariaDB less.
+ */
+const LIMITS = { locksPerSession: 300, locksPerStatement: 250 };
+
+/** How long (ms) a disposal waits until what is under way has ended at the server, after the core has waited for it. */
+const CLOSE_MS = 400;
+
+/** Session locks with GET_LOCK. */
+export class MysqlSessionEngine implements SessionEngine<MysqlSession> {
+  readonly name = "mysql";
+  readonly pool: SessionPool<MysqlSession>;
+  readonly translate = translate;
+  readonly #connector: Connector;
+  readonly #tokens = new WeakMap<MysqlSession, TokenSource>();
+  readonly #polling = new Polling((names) => this.#whichHeld(names));
+
+  constructor(connector: Connector) {
+    this.#connector = connector;
+    this.pool = new SessionPool(LIMITS, (what) => this.#open(what));
+  }
+
+  get pending(): Promise<boolean> | undefined {
+    const { pending } = this.#connector.abandoned;
+    return pending && within(GONE_MS, pending);
+  }
+
+  /** Opens a session. What was lost is waited for, within a bound: its locks would be taken for another holder's. */
+  async #open(what: string): Promise<MysqlSession> {
+    await this.pending;
+    const session = await MysqlSession.open(this.#connector, what);
+    try {
+      const server = this.#connector.known!;
+      const { table, migrate } = this.#connector.target.options;
+      this.#connector.require(server, "session");
+      await allowWrites(session, server);
+      this.#tokens.set(session, await openTokens(session, table, migrate));
+      return session;
+    } catch (error) {
+      session.end(error as Error);
+      throw translate(what, error);
+    }
+  }
+
+  keyOf(name: string): string {
+    return sessionKey(this.#connector.known!, this.#connector.target.options.table, name);
+  }
+
+  async acquire(session: MysqlSession, keys: readonly string[]): Promise<Attempt> {
+    const { rows: [[got, clock, drawn]] } = await session.queryPrimary(acquireEach(keys));
+    const taken = keys.map((_, index) => isTaken(got?.[index]));
+    const now = BigInt(clock!);
+    const token = taken.includes(true) ? await this.#tokens.get(session)!.tokenFor(BigInt(drawn!), now) : now;
+    return { taken, token, now: Number(clock) };
+  }
+
+  async release(session: MysqlSession, keys: readonly string[]): Promise<boolean[]> {
+    const { rows: [[freed]] } = await session.queryPrimary(releaseEach(keys));
+    return keys.map((_, index) => freed?.[index] === DONE);
+  }
+
+  async verify(session: MysqlSession, key: string): Promise<boolean> {
+    const { rows } = await session.queryPrimary(`SELECT IS_USED_LOCK('${key}') = CONNECTION_ID() AS own`);
+    return rows[0][0] === "1";
+  }
+
+  /** The server tells of a holder no more than its connection's id. */
+  async listOthers(names: readonly string[]): Promise<LockRow[]> {
+    const rows: LockRow[] = [];
+    for (const name of names) {
+      const { rows: [[id, clock]] } = await this.#ask(
+        "list locks",
+        (session) => session.queryPrimary(`SELECT IS_USED_LOCK('${this.keyOf(name)}') AS id, ${CLOCK_NOW} AS clock`),
+      );
+      const now = Number(clock);
+      const times = { lockedUntil: null, createdAt: now, updatedAt: now, now };
+      const holder = { lockedBy: `connection ${id}`, lockProcess: null, metadata: null, session: id };
+      if (id !== null) rows.push({ name, token: 0n, ...holder, ...times });
+    }
+    return rows;
+  }
+
+  async observe(names: readonly string[]): Promise<LockActivity[]> {
+    if (names.length === 0) return [];
+    const { rows } = await this.#ask("tell who holds", (session) => {
+      return session.query(holdersOfSessionLocks(names.map((name) => [name, this.keyOf(name)])));
+    });
+    return observations(names, rows);
+  }
+
+  watch(name: string, wake: () => void): Promise<Disposable> {
+    return Promise.resolve(this.#polling.add(name, wake));
+  }
+
+  async #whichHeld(names: string[]): Promise<Set<string>> {
+    const { rows: [[free]] } = await this.#ask("wait for locks", (session) => {
+      return session.queryPrimary(areFree(names.map((name) => this.keyOf(name))));
+    });
+    return new Set(names.filter((_, index) => free?.[index] !== DONE));
+  }
+
+  /** Asks on any session. */
+  async #ask(what: string, question: (session: MysqlSession) => Promise<Answer>): Promise<Answer> {
+    try {
+      return await question(await this.pool.session(what));
+    } catch (error) {
+      throw translate(what, error);
+    }
+  }
+
+  diagnose(): Promise<Diagnostic[]> {
+    return diagnose(this.#connector, "session");
+  }
+
+  async close(): Promise<void> {
+    this.#connector.close();
+    this.#polling.close();
+    const { abandoned } = this.#connector;
+    if (abandoned.pending) await within(CLOSE_MS, abandoned.pending);
+    abandoned.stop();
+  }
+}
+
+/** Undoes defaults of the server by which a connection may not write the row of tokens. */
+async function allowWrites(session: MysqlSession, { variables, readCommitted, isolation }: Server): Promise<void> {
+  const readOnly = variables.get("transaction_read_only") ?? variables.get("tx_read_only");
+  if (readOnly === "ON") await session.query("SET SESSION TRANSACTION READ WRITE");
+  if (readCommitted || !/^READ-/.test(isolation)) return;
+  await session.query("SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ");
+}
+
+function isTaken(letter: string | undefined): boolean {
+  if (letter === DONE || letter === NOT_DONE) return letter === DONE;
+  const reason = "the server refused or the statement was killed";
+  throw new BackendError(`Cannot acquire a session lock: ${reason}`, { retryable: true });
+}
+
+/** Opens a session with the liveness lock that `hybrid` rows name. Rows of the one before it count as held until it is gone. */
+export async function openLivenessLock(connector: Connector): Promise<LivenessLock> {
+  const what = "open a session for hybrid locks";
+  if (connector.abandoned.pending) await within(GONE_MS, connector.abandoned.pending);
+  const session = await MysqlSession.open(connector, what);
+  const key = `lockmgr:${randomId()}`;
+  try {
+    connector.require(connector.known!, "hybrid");
+    const { rows: [[got]] } = await session.query(`SELECT GET_LOCK(CONVERT(${bytes(key)} USING utf8mb4), 0)`);
+    if (got !== "1") throw new BackendError(`Cannot ${what}: the server refused a lock`);
+    return { key, session };
+  } catch (error) {
+    session.end(error as Error);
+    throw translate(what, error);
+  }
+}

@@ -1,0 +1,46 @@
+/** One statement at a time for each name: the server would grant a lock twice to the same connection. */
+export class KeyedMutex {
+  /** Sets of names with the end of their statement: a name each in one map would be deleted from it all the time. */
+  readonly #underWay = new Map<ReadonlySet<string>, Promise<unknown>>();
+
+  /** Runs `work` once no other work for the name is under way. */
+  async run<T>(name: string, work: () => Promise<T>): Promise<T> {
+    for (let over = this.#over(name); over !== undefined; over = this.#over(name)) await over;
+    return await this.#start(new Set([name]), work);
+  }
+
+  /**
+   * Runs `work` for all requests whose names no other work is under way for, each name once, and for every other request
+   * by itself. The results are in the order of the requests.
+   */
+  async runEach<Request extends { readonly name: string }, Result>(
+    requests: readonly Request[],
+    work: (requests: readonly Request[]) => Promise<readonly Result[]>,
+  ): Promise<Result[]> {
+    const names = new Set<string>();
+    const isLater = requests.map(({ name }) => {
+      const later = names.has(name) || this.#over(name) !== undefined;
+      names.add(name);
+      return later;
+    });
+    const now = isLater.includes(true) ? requests.filter((_, index) => !isLater[index]) : requests;
+    const together = now.length === 0 ? [] : this.#start(new Set(now.map(({ name }) => name)), () => work(now));
+    const others = requests.filter((_, index) => isLater[index]).map(async (request) => {
+      return (await this.run(request.name, () => work([request])))[0];
+    });
+    const [results, rest] = await Promise.all([together, Promise.all(others)]);
+    const [next, nextLater] = [results.values(), rest.values()];
+    return isLater.map((later) => (later ? nextLater : next).next().value!);
+  }
+
+  #over(name: string): Promise<unknown> | undefined {
+    for (const [names, over] of this.#underWay) if (names.has(name)) return over;
+    return undefined;
+  }
+
+  #start<T>(names: ReadonlySet<string>, work: () => Promise<T>): Promise<T> {
+    const running = work();
+    this.#underWay.set(names, running.catch(() => {}).then(() => this.#underWay.delete(names)));
+    return running;
+  }
+}

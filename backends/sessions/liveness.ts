@@ -1,0 +1,36 @@
+import { type Once, once } from "../../core/util/once.ts";
+import type { Session } from "./session.ts";
+
+/** The liveness lock of `hybrid` mode: rows name its key, and are free as soon as the session that carries it has ended. */
+export interface LivenessLock {
+  /** The server's key of the lock. */
+  readonly key: string;
+  /** The session that carries it. */
+  readonly session: Session;
+}
+
+/** The one liveness lock of a backend; a new one, under a new key, when its session has ended. */
+export class Liveness {
+  readonly #opened: Once<[], LivenessLock>;
+
+  /** @param open Opens a session and acquires a lock with a random key. */
+  constructor(open: () => Promise<LivenessLock>) {
+    this.#opened = once(open);
+  }
+
+  /** The lock that new rows are to name. */
+  async lock(): Promise<LivenessLock> {
+    for (;;) {
+      const opening = this.#opened();
+      const lock = await opening;
+      if (lock.session.ended === undefined) return lock;
+      this.#opened.clear(opening); // the first of many that find it ended opens another
+    }
+  }
+
+  /** Ends the session, and with it every row that names its lock. */
+  async close(): Promise<void> {
+    await this.#opened.current?.then(({ session }) => session.close(), () => {});
+    this.#opened.clear();
+  }
+}

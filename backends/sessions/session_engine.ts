@@ -1,0 +1,45 @@
+import type { Backend, Diagnostic, LockActivity, LockRow } from "../../core/backend.ts";
+import type { Session } from "./session.ts";
+import type { SessionPool } from "./session_pool.ts";
+
+/** What came of one attempt to acquire several keys. */
+export interface Attempt {
+  /** Which were acquired. */
+  readonly taken: readonly boolean[];
+  /** Their fencing token, drawn when all of them were held. */
+  readonly token: bigint;
+  /** The server's clock then (µs). */
+  readonly now: number;
+}
+
+/** What an engine supplies for `"session"` mode. No statement waits for a lock: other locks share its session. */
+export interface SessionEngine<S extends Session> {
+  /** The engine's name. */
+  readonly name: string;
+  /** The sessions that carry the locks. */
+  readonly pool: SessionPool<S>;
+  /** Whether all connections that were given up have ended at the server, within a bound; `undefined` when there are none. */
+  readonly pending: Promise<boolean> | undefined;
+  /** The server's key of a name. */
+  keyOf(name: string): string;
+  /** Tries once to acquire keys, none of which the session holds. */
+  acquire(session: S, keys: readonly string[]): Promise<Attempt>;
+  /** Releases keys; answers which of them the session held. */
+  release(session: S, keys: readonly string[]): Promise<readonly boolean[]>;
+  /** Whether the session holds a key, as the server says. */
+  verify(session: S, key: string): Promise<boolean>;
+  /** Restores what an acquisition lacked that failed with this error; answers whether to repeat it. */
+  repair?(error: unknown): Promise<boolean>;
+  /** What other sessions hold of these names, as rows. */
+  listOthers(names: readonly string[]): Promise<LockRow[]>;
+  /** The error of this library for one of the server or the driver. */
+  translate(what: string, error: unknown): Error;
+  /** See {@linkcode Backend.watch}. */
+  watch(name: string, wake: () => void): Promise<Disposable>;
+  /** See {@linkcode Backend.observe}. */
+  observe(names: readonly string[]): Promise<LockActivity[]>;
+  /** See {@linkcode Backend.diagnose}. */
+  diagnose(): Promise<Diagnostic[]>;
+  /** Closes what else was opened for the backend; its sessions are being closed meanwhile. */
+  close(backend: Backend): Promise<void>;
+}

@@ -1,0 +1,231 @@
+import type { AcquireAnswer, AcquireRequest, LockRef, LockRow, OwnedLock } from "../../core/backend.ts";
+import { BackendError, UnsupportedError } from "../../core/errors.ts";
+import { grantedRow } from "../../core/granted_row.ts";
+import { namesOf } from "../../core/util/requests.ts";
+import { LruMap } from "../../core/util/lru_map.ts";
+import { monotonic } from "../../core/util/runtime.ts";
+import { KeyedMutex } from "./keyed_mutex.ts";
+import type { Session } from "./session.ts";
+import type { SessionEngine } from "./session_engine.ts";
+
+/** How many names' keys are remembered: names are mostly acquired again and again. */
+const REMEMBERED_KEYS = 8_192;
+/** How often a release is tried when its statement fails each time, as when it is killed. */
+const RELEASE_TRIES = 5;
+
+const BUSY: AcquireAnswer = { granted: false, holder: undefined };
+
+/** One lock of this process, and its row at the server's time `row.now`, which was `since` here (ms, monotonic). */
+interface Held<S> {
+  readonly name: string;
+  readonly owner: string;
+  readonly key: string;
+  readonly session: S;
+  readonly row: LockRow;
+  readonly since: number;
+}
+
+/** Waits for all outcomes; then throws the first error, if there is one, after `onError`. */
+async function all<T>(outcomes: readonly Promise<T>[], onError?: () => Promise<unknown>): Promise<T[]> {
+  const settled = await Promise.allSettled(outcomes);
+  const failed = settled.find((outcome) => outcome.status === "rejected");
+  if (failed === undefined) return settled.map((outcome) => (outcome as PromiseFulfilledResult<T>).value);
+  await onError?.();
+  throw failed.reason;
+}
+
+/** The session locks of one backend: acquired and released in batches, one statement for all on one session. */
+export class SessionLocks<S extends Session> {
+  readonly #engine: SessionEngine<S>;
+  readonly #held = new Map<string, Held<S>>();
+  readonly #keys = new LruMap<string, string>(REMEMBERED_KEYS);
+  readonly #mutex = new KeyedMutex();
+
+  constructor(engine: SessionEngine<S>) {
+    this.#engine = engine;
+  }
+
+  /** The rows of all locks that are held, with the server's clock carried on until now. */
+  get rows(): LockRow[] {
+    return [...this.#held.keys()].map((name) => this.#find(name)).filter((held) => held !== undefined).map(rowOf);
+  }
+
+  /** Acquires each lock that is free. */
+  async acquire(requests: readonly AcquireRequest[]): Promise<AcquireAnswer[]> {
+    if (this.#engine.pending) await this.#requireSettled(requests);
+    return await this.#mutex.runEach(requests, (some) => this.#acquire(some));
+  }
+
+  /** Acquires all locks or none. */
+  async acquireAll(requests: readonly AcquireRequest[]): Promise<AcquireAnswer[]> {
+    const before = requests.map((request) => this.#own(request) !== undefined);
+    const answers = await this.acquire(requests);
+    if (answers.every(({ granted }) => granted)) return answers;
+    await this.release(requests.filter((_, index) => answers[index].granted && !before[index]));
+    return answers.map((answer) => answer.granted ? BUSY : answer);
+  }
+
+  /** Releases each lock that its owner holds. */
+  async release(targets: readonly LockRef[]): Promise<boolean[]> {
+    if (targets.some(({ owner }) => owner === null)) {
+      throw new UnsupportedError('Cannot release by name in "session" mode: it has no row; want "lease" or "hybrid"');
+    }
+    return await this.#mutex.runEach(targets, (some) => this.#release(some));
+  }
+
+  /** Asks the server whether its owner still holds a lock. */
+  async verify(claim: OwnedLock): Promise<boolean> {
+    const held = this.#own(claim);
+    if (held === undefined) return false;
+    try {
+      return await this.#engine.verify(held.session, held.key);
+    } catch (error) {
+      if (held.session.ended) return false; // the server frees what a session held that has ended
+      throw this.#engine.translate(`verify ${namesOf([claim])}`, error);
+    }
+  }
+
+  /**
+   * A session that was given up may hold its locks until the server has ended it. They must not be taken for another
+   * holder's by a request whose first answer was lost.
+   */
+  async #requireSettled(requests: readonly AcquireRequest[]): Promise<void> {
+    if (await this.#engine.pending || !requests.some(({ repeated }) => repeated)) return;
+    const reason = "a session that was given up has not ended at the server yet";
+    throw new BackendError(`Cannot acquire ${namesOf(requests)}: ${reason}`, { retryable: true });
+  }
+
+  async #acquire(requests: readonly AcquireRequest[]): Promise<AcquireAnswer[]> {
+    const known = requests.map((request) => this.#known(request));
+    const wanted = requests.filter((_, index) => known[index] === undefined);
+    if (wanted.length === 0) return known as AcquireAnswer[];
+    const what = () => `acquire ${namesOf(wanted)}`;
+    let first = 0;
+    const parts = (await this.#reserve(wanted.length, what)).map(({ session, places }) =>
+      this.#acquireOn(session, wanted.slice(first, first += places), what)
+    );
+    // Nobody is told of what was granted beside an error.
+    const answers = (await all(parts, () => this.#release(wanted).catch(() => {}))).flat();
+    return wanted.length === requests.length ? answers : merge(known, answers);
+  }
+
+  /** Says what is known without asking: the owner's own lock after a lost answer, or another's of this process. */
+  #known({ name, owner }: AcquireRequest): AcquireAnswer | undefined {
+    const held = this.#find(name);
+    if (held === undefined) return undefined;
+    if (held.owner === owner) return { granted: true, row: held.row, lifeline: held.session };
+    return { granted: false, holder: rowOf(held) };
+  }
+
+  async #reserve(count: number, what: () => string) {
+    try {
+      return await this.#engine.pool.reserve(count, what);
+    } catch (error) {
+      throw this.#engine.translate(what(), error);
+    }
+  }
+
+  async #acquireOn(session: S, requests: readonly AcquireRequest[], what: () => string): Promise<AcquireAnswer[]> {
+    const keys = requests.map(({ name }) => this.#keyOf(name));
+    let unused = requests.length;
+    try {
+      const { taken, token, now } = await this.#attempt(session, keys);
+      const since = monotonic();
+      return requests.map((request, index) => {
+        if (!taken[index]) return BUSY;
+        unused--;
+        const { name, owner } = request;
+        const row = grantedRow(request, token, now, session.id);
+        this.#held.set(name, { name, owner, key: keys[index], session, row, since });
+        return { granted: true, row, lifeline: session };
+      });
+    } catch (error) {
+      throw this.#engine.translate(what(), error);
+    } finally {
+      this.#engine.pool.release(session, unused);
+    }
+  }
+
+  /** One attempt. An error does not mean that nothing was granted: it is released again, or the session ended. */
+  async #attempt(session: S, keys: readonly string[]) {
+    for (let repaired = false;; repaired = true) {
+      try {
+        return await this.#engine.acquire(session, keys);
+      } catch (error) {
+        await this.#free(session, keys).catch(() => {});
+        if (repaired || !await this.#engine.repair?.(error)) throw error;
+      }
+    }
+  }
+
+  async #release(targets: readonly LockRef[]): Promise<boolean[]> {
+    const own = targets.map((target) => this.#own(target));
+    const released = new Set<Held<S>>();
+    const bySession = Map.groupBy(own.filter((held) => held !== undefined), ({ session }) => session);
+    await all([...bySession].map(async ([session, some]) => {
+      try {
+        const freed = await this.#free(session, some.map(({ key }) => key));
+        some.forEach((held, index) => freed[index] && released.add(held));
+      } catch (error) {
+        throw this.#engine.translate(`release ${namesOf(some)}`, error);
+      } finally {
+        for (const held of some) this.#forget(held);
+      }
+    }));
+    return own.map((held) => held !== undefined && released.has(held));
+  }
+
+  /**
+   * Releases keys on a session; answers which it held. A statement that fails is repeated, since it may have released
+   * some of them. After that nothing says what the session still holds, so it is ended.
+   */
+  async #free(session: S, keys: readonly string[]): Promise<readonly boolean[]> {
+    for (let tries = 1; session.ended === undefined; tries++) {
+      try {
+        const freed = await this.#engine.release(session, keys);
+        return tries === 1 ? freed : keys.map(() => true); // an earlier try has released the rest
+      } catch (error) {
+        if (tries < RELEASE_TRIES || session.ended) continue;
+        session.end(error as Error);
+        throw error;
+      }
+    }
+    return keys.map(() => false); // they went with the session
+  }
+
+  #keyOf(name: string): string {
+    let key = this.#keys.get(name);
+    if (key === undefined) this.#keys.set(name, key = this.#engine.keyOf(name));
+    return key;
+  }
+
+  /** A lock of this process whose session lives. */
+  #find(name: string): Held<S> | undefined {
+    const held = this.#held.get(name);
+    if (held?.session.ended === undefined) return held;
+    this.#forget(held);
+    return undefined;
+  }
+
+  /** What the owner holds of the name. */
+  #own({ name, owner }: LockRef): Held<S> | undefined {
+    const held = this.#find(name);
+    return held?.owner === owner ? held : undefined;
+  }
+
+  #forget(held: Held<S>): void {
+    if (this.#held.get(held.name) !== held) return;
+    this.#held.delete(held.name);
+    this.#engine.pool.release(held.session, 1);
+  }
+}
+
+function rowOf({ row, since }: Held<unknown>): LockRow {
+  return { ...row, now: row.now + (monotonic() - since) * 1e3 };
+}
+
+/** Puts answers in the places that are open. */
+function merge(known: readonly (AcquireAnswer | undefined)[], answers: readonly AcquireAnswer[]): AcquireAnswer[] {
+  const next = answers.values();
+  return known.map((answer) => answer ?? next.next().value!);
+}
