@@ -130,8 +130,6 @@ export interface AcquireRequest {
   readonly metadata: string | null;
   /** Whether others may share it (session locks of an engine that says so). */
   readonly shared: boolean;
-  /** Whether a plain no will do: then the holder may be left out of the answer where it costs a further statement. */
-  readonly plainNo?: boolean;
   /**
    * Whether an earlier request of this owner may still take effect, since its answer was lost. Then a row that another
    * transaction has locked must not be answered as not granted, but with a retryable `BackendError`; and a row of this
@@ -149,14 +147,14 @@ export interface AcquireRequest {
  * import assert from "node:assert/strict";
  *
  * const listeners = new Set<() => void>();
- * const lifeline: SessionHandle = {
+ * const session: SessionHandle = {
  *   ended: undefined,
  *   onEnd(listener) {
  *     listeners.add(listener);
  *     return () => listeners.delete(listener);
  *   },
  * };
- * const forget = lifeline.onEnd(() => {});
+ * const forget = session.onEnd(() => {});
  * forget();
  * assert.equal(listeners.size, 0);
  * ```
@@ -171,7 +169,7 @@ export interface SessionHandle {
 }
 
 /**
- * What came of an attempt. A grant carries the lifeline of the session that keeps it, where there is one.
+ * What came of an attempt. A grant carries the session that keeps it, where there is one.
  *
  * @example
  * ```ts
@@ -186,7 +184,7 @@ export interface SessionHandle {
  * ```
  */
 export type AcquireAnswer =
-  | { readonly granted: true; readonly row: LockRow; readonly lifeline?: SessionHandle }
+  | { readonly granted: true; readonly row: LockRow; readonly session?: SessionHandle }
   | { readonly granted: false; readonly holder: LockRow | undefined };
 
 /**

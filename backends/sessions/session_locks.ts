@@ -113,7 +113,7 @@ export class SessionLocks<S extends Session> {
   #known({ name, owner }: AcquireRequest): AcquireAnswer | undefined {
     const held = this.#find(name);
     if (held === undefined) return undefined;
-    if (held.owner === owner) return { granted: true, row: held.row, lifeline: held.session };
+    if (held.owner === owner) return { granted: true, row: held.row, session: held.session };
     return { granted: false, holder: rowOf(held) };
   }
 
@@ -137,7 +137,7 @@ export class SessionLocks<S extends Session> {
         const { name, owner } = request;
         const row = grantedRow(request, token, now, session.id);
         this.#held.set(name, { name, owner, key: keys[index], session, row, since });
-        return { granted: true, row, lifeline: session };
+        return { granted: true, row, session };
       });
     } catch (error) {
       throw this.#engine.translate(what(), error);

@@ -52,7 +52,7 @@ export interface Grant {
   /** Monotonic time (ms) before the request that granted it was sent. */
   readonly askedAt: number;
   /** The session that keeps it. */
-  readonly lifeline?: SessionHandle;
+  readonly session?: SessionHandle;
 }
 
 /** The losses that are disposals of a backend: no failure, and no reason to undo what was done under the lock. */
@@ -79,7 +79,7 @@ export class HeldLock {
 
   #state: "held" | "leaving" | "released" | "lost" = "held";
   #renewBy: number | undefined;
-  #lifeline: SessionHandle | undefined;
+  #session: SessionHandle | undefined;
   #loss: LockLost | undefined;
   #controller: AbortController | undefined;
   #releasing: Promise<boolean> | undefined;
@@ -93,7 +93,7 @@ export class HeldLock {
     this.claim = grant.claim;
     this.known = known;
     this.#renewBy = renewBy;
-    this.#lifeline = grant.lifeline;
+    this.#session = grant.session;
     this.#batches = backendState(this.backend);
     this.#batches.held.add(this);
     if (this.#batches.ended) this.#cameTooLate();
@@ -153,7 +153,7 @@ export class HeldLock {
       if (this.#loss) this.#controller.abort(this.#loss);
       else if (this.#state === "held") {
         keep(this);
-        this.#stopListening = this.#lifeline?.onEnd(() => this.#look());
+        this.#stopListening = this.#session?.onEnd(() => this.#look());
       }
     }
     return this.#controller.signal;
@@ -162,8 +162,8 @@ export class HeldLock {
   /** Notices what time or the session has decided meanwhile. */
   #look(): void {
     if (this.#state !== "held") return;
-    if (this.#lifeline?.ended) {
-      this.lose(this.#lifeline.reason ?? "the session that kept it has ended", this.#lifeline.ended);
+    if (this.#session?.ended) {
+      this.lose(this.#session.reason ?? "the session that kept it has ended", this.#session.ended);
     } else if (monotonic() >= this.deadline) this.lose("its lease ran out before the database confirmed more time");
   }
 
@@ -234,7 +234,7 @@ export class HeldLock {
   release(): Promise<boolean> {
     if (this.#releasing) return this.#releasing;
     if (this.#state === "released" || (this.#state === "lost" && this.#batches.ended)) return Promise.resolve(false);
-    if (this.#controller || this.#lifeline) this.#look(); // who listens is told of a loss before
+    if (this.#controller || this.#session) this.#look(); // who listens is told of a loss before
     if (this.#state === "held") this.#state = "leaving";
     this.#settle();
     const releasing = new Releasing(this, this.#batches);
@@ -254,7 +254,7 @@ export class HeldLock {
     // Gone at the second asking, with the lease still running: the first took effect and only its answer was lost.
     // Where a session ended it may have been gone before the first: another may have the name since.
     const released = answer ||
-      (repeated && this.#state === "leaving" && monotonic() < this.deadline && !this.#lifeline?.ended);
+      (repeated && this.#state === "leaving" && monotonic() < this.deadline && !this.#session?.ended);
     if (!released) this.lose("it was gone when it was to be released");
     else if (this.#state === "leaving") this.#state = "released";
     return released;

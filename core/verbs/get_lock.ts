@@ -31,12 +31,11 @@ async function acquireByDefault(
   name: string,
   options: LockOptions,
   resolved: ResolvedLockOptions,
-  plainNo: boolean,
 ): Promise<[Outcome, Backend]> {
   const startedAt = monotonic();
   const backend = await openDefault(options, resolved);
   const wait = Math.max(resolved.wait - (monotonic() - startedAt) / 1e3, 0);
-  return [await acquire(backend, name, { ...resolved, wait }, plainNo), backend];
+  return [await acquire(backend, name, { ...resolved, wait }), backend];
 }
 
 /**
@@ -65,7 +64,7 @@ export async function getLock(name: string, options: LockOptions = {}): Promise<
   const given = givenBackend(options);
   const [outcome, backend] = given
     ? [await acquire(given, name, resolved), given]
-    : await acquireByDefault(name, options, resolved, false);
+    : await acquireByDefault(name, options, resolved);
   if (outcome.granted) return new Lock(outcome.grant, renewalOf(backend, resolved));
   if (options.wait) throw new LockTimeout(name, options.wait, outcome.holder);
   throw new Locked(name, outcome.holder);
@@ -96,7 +95,7 @@ export async function tryLock(name: string, options: LockOptions = {}): Promise<
   const resolved = resolveLockOptions(options);
   const given = givenBackend(options);
   const [outcome, backend] = given
-    ? [await acquire(given, name, resolved, true), given]
-    : await acquireByDefault(name, options, resolved, true);
+    ? [await acquire(given, name, resolved), given]
+    : await acquireByDefault(name, options, resolved);
   return outcome.granted ? new Lock(outcome.grant, renewalOf(backend, resolved)) : undefined;
 }

@@ -17,7 +17,6 @@ function requestFor(
   backend: Backend,
   name: string,
   options: ResolvedLockOptions,
-  plainNo = false,
 ): AcquireRequest {
   return {
     name,
@@ -27,19 +26,17 @@ function requestFor(
     lockProcess: options.lockProcess,
     metadata: options.metadata,
     shared: options.shared,
-    plainNo,
   };
 }
 
-/** Takes one name, waiting in line as long as the options say. `plainNo` is for who does not ask who has it. */
+/** Takes one name, waiting in line as long as the options say. */
 export function acquire(
   backend: Backend,
   name: string,
   options: ResolvedLockOptions,
-  plainNo = false,
 ): Promise<Outcome> {
   options.signal?.throwIfAborted();
-  const request = requestFor(backend, name, options, plainNo && options.wait === 0);
+  const request = requestFor(backend, name, options);
   const deadline = options.wait === 0 ? -Infinity : monotonic() + options.wait * 1e3;
   const outcome = acquireInOrder(backend, request, deadline, options.signal);
   if (!neverExpires(backend, options)) return outcome;
@@ -136,9 +133,9 @@ function sorted(
   answers.forEach((answer, index) => {
     const request = requests[index];
     if (!answer.granted) return void busy.push(answer);
-    const { row, lifeline } = answer;
+    const { row, session } = answer;
     const claim = { name: request.name, owner: request.owner };
-    grants.push({ backend, claim, row, askedAt: leaseStart(request, row, firstAskedAt, askedAt), lifeline });
+    grants.push({ backend, claim, row, askedAt: leaseStart(request, row, firstAskedAt, askedAt), session });
   });
   return { grants, busy, askedAt };
 }

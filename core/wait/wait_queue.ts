@@ -177,11 +177,7 @@ export class WaitQueue implements Asker<AcquireRequest, AcquireAnswer> {
     this.#rung = false;
     this.#head = head;
     this.#request = head.unheard ? { ...head.request, repeated: true } : head.request;
-    // The answer is for everybody in line: a plain no only when nobody wants to know more.
-    for (const caller of this.#callers) {
-      caller.asked = true;
-      if (this.#request.plainNo && !caller.request.plainNo) this.#request = { ...this.#request, plainNo: false };
-    }
+    for (const caller of this.#callers) caller.asked = true;
     this.#asking = true;
     this.#batches.acquire.send(this);
   }
@@ -225,7 +221,7 @@ export class WaitQueue implements Asker<AcquireRequest, AcquireAnswer> {
     this.#serve();
   }
 
-  #grant(head: Waiter, { row, lifeline }: AcquireAnswer & { granted: true }): void {
+  #grant(head: Waiter, { row, session }: AcquireAnswer & { granted: true }): void {
     const { request } = head;
     const askedAt = leaseStart(request, row, head.firstAskedAt!, this.#askedAt);
     this.#courtesy.noteGrant(row.token);
@@ -233,7 +229,7 @@ export class WaitQueue implements Asker<AcquireRequest, AcquireAnswer> {
     else {
       const claim = { name: request.name, owner: request.owner };
       this.#strike(head);
-      head.settle({ granted: true, grant: { backend: this.#backend, claim, row, askedAt, lifeline } });
+      head.settle({ granted: true, grant: { backend: this.#backend, claim, row, askedAt, session } });
     }
     if (this.#callers.length === 0) return;
     const now = monotonic();
@@ -251,7 +247,6 @@ export class WaitQueue implements Asker<AcquireRequest, AcquireAnswer> {
     for (const caller of [...this.#callers]) {
       if (caller.asked && caller.deadline <= now) this.#giveUp(caller);
     }
-    if (holder === undefined && head.request.plainNo) this.#rung = true; // who came since learns who has it by asking
   }
 
   #noAnswer(head: Waiter, error: unknown): void {

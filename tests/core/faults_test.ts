@@ -138,7 +138,9 @@ faultTest("a release cut off with the session that kept the lock claims nothing"
   };
   const riding = around(backend, {
     acquire: async (...parameters: Parameters<typeof backend.acquire>) =>
-      (await backend.acquire(...parameters)).map((answer) => answer.granted ? { ...answer, lifeline } : answer),
+      (await backend.acquire(...parameters)).map((answer) =>
+        answer.granted ? { ...answer, session: lifeline } : answer
+      ),
     release: (...parameters: Parameters<typeof backend.release>) => {
       ended ??= new Error("the connection was reset"); // whatever the server does now, another may have the name
       return backend.release(...parameters);

@@ -135,7 +135,7 @@ export class Acquiring {
         return undefined;
       }
       const row = told !== undefined && told > UNVOUCHED ? takenRow(request, told, liveness) : undefined;
-      if (told === undefined || (told === HELD && request.plainNo)) {
+      if (told === undefined) {
         this.#memory.noteContended(name);
         break;
       }
@@ -152,16 +152,11 @@ export class Acquiring {
    * row is found, which has to be taken again for the present session.
    */
   async #look(what: string, request: AcquireRequest): Promise<AcquireAnswer | undefined> {
-    const { name, owner, plainNo } = request;
-    if (plainNo) {
-      const { rows: [held] } = await this.#table.run(what, this.#table.sql.held([name]));
-      if (held && held[1] !== owner) return { granted: false, holder: undefined };
-    } else {
-      const held = await this.#table.peek(what, name);
-      if (held && held.owner !== owner) {
-        this.#memory.noteContended(name, held.owner);
-        return { granted: false, holder: held.row };
-      }
+    const { name, owner } = request;
+    const held = await this.#table.peek(what, name);
+    if (held && held.owner !== owner) {
+      this.#memory.noteContended(name, held.owner);
+      return { granted: false, holder: held.row };
     }
     this.#memory.noteFree(name);
     return undefined;
@@ -269,7 +264,7 @@ export class Acquiring {
     }
     if (liveness && owned.session !== liveness.key) return undefined;
     this.#memory.noteGranted(request.owner, owned.row);
-    return { granted: true, row: owned.row, ...(liveness ? { lifeline: liveness.session } : {}) };
+    return { granted: true, row: owned.row, ...(liveness ? { session: liveness.session } : {}) };
   }
 }
 

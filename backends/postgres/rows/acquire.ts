@@ -97,11 +97,11 @@ export class Acquirer {
   }
 
   /** Looks whether a name that was held is held still; `undefined` when it has to be tried for. */
-  async #peek({ name, owner, plainNo }: AcquireRequest): Promise<AcquireAnswer | undefined> {
+  async #peek({ name, owner }: AcquireRequest): Promise<AcquireAnswer | undefined> {
     if (this.#seen.get(name) !== "held") return undefined;
     const what = () => `acquire lock ${JSON.stringify(name)}`;
-    const [row] = await this.#sender.send(what, plainNo ? this.#sql.glance : this.#sql.peek, [name, owner]);
-    if (row) return plainNo ? BUSY : { granted: false, holder: toLockRow(row) };
+    const [row] = await this.#sender.send(what, this.#sql.peek, [name, owner]);
+    if (row) return { granted: false, holder: toLockRow(row) };
     this.#seen.delete(name);
     return undefined;
   }

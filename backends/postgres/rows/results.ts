@@ -41,7 +41,7 @@ export function allOf(
 }
 
 function granted(row: LockRow, voucher: Voucher | undefined): AcquireAnswer {
-  return voucher === undefined ? { granted: true, row } : { granted: true, row, lifeline: voucher.lifeline };
+  return voucher === undefined ? { granted: true, row } : { granted: true, row, session: voucher.lifeline };
 }
 
 /** Which of several were freed: a digit for each, or nothing when all were. */

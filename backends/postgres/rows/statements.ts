@@ -144,8 +144,6 @@ export interface Statements {
   readonly acquireAll: string;
   /** The live row of a name that another owner holds. `(name, owner)` */
   readonly peek: string;
-  /** Whether another owner holds a name. `(name, owner)` */
-  readonly glance: string;
   /** Extends one lock. */
   readonly renew: string;
   /** Extends several. */
@@ -187,9 +185,6 @@ export function statementsFor(table: string): Statements {
     acquireAll: acquireSeveral(target, true),
     peek: `
       SELECT 'false' AS mine, ${columns("l", "clock_timestamp()")}, ${READ_ONLY}
-      FROM ${target} AS l WHERE l.name = $1::text AND l.owner <> $2::text AND ${live("l")}`,
-    glance: `
-      SELECT 'false' AS mine, ${READ_ONLY}
       FROM ${target} AS l WHERE l.name = $1::text AND l.owner <> $2::text AND ${live("l")}`,
     renew: renew(target, false),
     renewEach: renew(target, true),

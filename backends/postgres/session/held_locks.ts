@@ -58,7 +58,7 @@ export class HeldLocks {
     const { name, owner } = request;
     const row = grantedRow(request, token, now, session.pid);
     this.#held.set(name, { name, key, session, owner, row, since });
-    return { granted: true, row, lifeline: session };
+    return { granted: true, row, session };
   }
 
   /** Forgets a lock that is released. */

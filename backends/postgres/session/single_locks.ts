@@ -18,7 +18,7 @@ export class SingleLocks {
     const what = () => `acquire lock ${JSON.stringify(request.name)}`;
     const present = held.find(request.name);
     // one of this process: its own again after a lost answer, or busy
-    if (present?.owner === request.owner) return { granted: true, row: present.row, lifeline: present.session };
+    if (present?.owner === request.owner) return { granted: true, row: present.row, session: present.session };
     if (present) return { granted: false, holder: rowOf(present) };
     const key = keys.of(request.name);
     const session = await sessions.withRoom(what);

@@ -75,7 +75,7 @@ export class Taking {
     if (!this.#hadAll) return undefined;
     const fence = BigInt(token);
     const lifeline = this.#connection.file;
-    return requests.map((request) => ({ granted: true, row: grantedRow(request, fence, now), lifeline }));
+    return requests.map((request) => ({ granted: true, row: grantedRow(request, fence, now), session: lifeline }));
   }
 
   /** Takes what is free, or all or nothing, inside a write transaction. */
@@ -131,7 +131,7 @@ export class Taking {
   #known(request: AcquireRequest): AcquireAnswer | undefined {
     const row = this.peek(request.name);
     if (row === undefined) return undefined;
-    if (row.owner === request.owner) return { granted: true, row: toLockRow(row), lifeline: this.#connection.file };
+    if (row.owner === request.owner) return { granted: true, row: toLockRow(row), session: this.#connection.file };
     return { granted: false, holder: toLockRow(row) };
   }
 
@@ -144,7 +144,7 @@ export class Taking {
     if (!next) return undefined;
     const row = grantedRow(request, BigInt(next.token), Number(next.now));
     this.#connection.run(this.#sql.acquire(1), ...valuesOf(request, row));
-    return { granted: true, row, lifeline: this.#connection.file };
+    return { granted: true, row, session: this.#connection.file };
   }
 
   /** The same for many: one look at all, and few statements. */
@@ -162,7 +162,7 @@ export class Taking {
     this.#hadAll = rows.size === requests.length;
     return requests.map((request, index) => {
       const row = rows.get(index);
-      return row ? { granted: true, row, lifeline: this.#connection.file } : this.#takeOne(request);
+      return row ? { granted: true, row, session: this.#connection.file } : this.#takeOne(request);
     });
   }
 
