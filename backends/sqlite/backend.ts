@@ -1,6 +1,6 @@
 import type { Backend } from "../../core/backend.ts";
 import type { Engine } from "../../core/engine.ts";
-import { SqliteBackend } from "./rows/row_backend.ts";
+import { RowBackend } from "./rows/row_backend.ts";
 import { Connection } from "./connection/connection.ts";
 import { DatabaseFile } from "./connection/database_file.ts";
 import { isDatabase, openDatabase, type SqliteDatabase } from "./connection/driver.ts";
@@ -69,7 +69,7 @@ export async function sqliteBackend(
       connection.file = watchFile(connection, parsed.path, file);
       if (connection.owned) await connection.attempt(what, () => database.exec("PRAGMA journal_mode = WAL"));
     }
-    return new SqliteBackend(connection, table, migrate);
+    return new RowBackend(connection, table, migrate);
   } catch (error) {
     connection.close();
     throw error;

@@ -12,7 +12,7 @@ import type {
 } from "../../../core/backend.ts";
 import { closeLocks } from "../../../core/wait/close_locks.ts";
 import { BackendError } from "../../../core/errors.ts";
-import type { Connection, Durability } from "../connection/connection.ts";
+import type { Connection } from "../connection/connection.ts";
 import { inTransaction, isDatabase } from "../connection/driver.ts";
 import { isMissingTable, translate } from "../errors.ts";
 import { diagnose } from "../diagnose.ts";
@@ -20,20 +20,23 @@ import { byCodePoint } from "../connection/handle.ts";
 import { type SqliteRow, toLockRow } from "./rows.ts";
 import { hasTable, homeOf, schema } from "../schema.ts";
 import { type Statements, statementsFor } from "./statements.ts";
-import { Taking } from "./acquire.ts";
-import { Watching } from "../wakeup/waiters.ts";
+import { once } from "../../../core/util/once.ts";
+import { Acquirer } from "./acquire.ts";
+import { Releaser } from "./release.ts";
+import { Waiters } from "../wakeup/waiters.ts";
 
-/** A lock table in an SQLite database. */
-export class SqliteBackend implements Backend {
+/** Locks as rows of a table in an SQLite database. */
+export class RowBackend implements Backend {
   readonly engine = "sqlite";
   readonly mode = "lease";
   readonly #connection: Connection;
   readonly #table: string;
   readonly #migrate: boolean;
   readonly #sql: Statements;
-  readonly #taking: Taking;
-  readonly #watching: Watching;
-  #prepared: Promise<void> | undefined;
+  readonly #acquirer: Acquirer;
+  readonly #releaser: Releaser;
+  readonly #waiters: Waiters;
+  readonly #ready = once((what: string) => this.#prepare(what));
   #version: string | undefined;
 
   constructor(connection: Connection, table: string, migrate: boolean) {
@@ -41,10 +44,11 @@ export class SqliteBackend implements Backend {
     this.#table = table;
     this.#migrate = migrate;
     this.#sql = statementsFor(table);
-    this.#taking = new Taking(connection, this.#sql);
-    this.#watching = new Watching({
+    this.#acquirer = new Acquirer(connection, this.#sql);
+    this.#releaser = new Releaser(connection, this.#sql);
+    this.#waiters = new Waiters({
       changed: () => this.#changed(),
-      isFree: (name) => this.#taking.peek(name) === undefined,
+      isFree: (name) => this.#acquirer.selectHolder(name) === undefined,
     });
   }
 
@@ -54,23 +58,14 @@ export class SqliteBackend implements Backend {
   ): Promise<AcquireAnswer[]> {
     const what = `acquire ${namesOf(requests)}`;
     this.#connection.refuseTransaction(what);
-    const answers = await this.#acquire(what, requests, allOrNothing);
+    const answers = await this.#withTable(what, () => this.#acquirer.acquire(what, requests, allOrNothing));
     this.#connection.file?.check(what, false);
     return answers;
   }
 
-  async #acquire(what: string, requests: readonly AcquireRequest[], allOrNothing: boolean): Promise<AcquireAnswer[]> {
-    if (!allOrNothing && this.#taking.expectsAllOf(requests)) {
-      const all = await this.#write(what, "FULL", () => this.#taking.takeAll(requests), (all) => all !== undefined);
-      if (all) return all;
-    }
-    const foreseen = await this.#read(what, () => this.#taking.foresee(requests, allOrNothing));
-    return foreseen ?? await this.#write(what, "FULL", () => this.#taking.take(requests, allOrNothing));
-  }
-
   async renew(requests: readonly RenewRequest[]): Promise<(LockRow | undefined)[]> {
     const what = `renew ${namesOf(requests)}`;
-    const rows = await this.#write(what, "FULL", () => {
+    const rows = await this.#write(what, () => {
       const statement = this.#connection.prepare(this.#sql.renew);
       return requests.map(({ name, owner, from, add }) => {
         const row = statement.get(name, owner, String(from), add) as SqliteRow | undefined | null;
@@ -83,36 +78,17 @@ export class SqliteBackend implements Backend {
 
   async release(targets: readonly LockRef[]): Promise<boolean[]> {
     const what = `release ${namesOf(targets)}`;
-    const claims = targets.filter((target): target is OwnedLock => target.owner !== null);
+    const byName = targets.some(({ owner }) => owner === null);
     try {
-      const released = await this.#release(what, targets, claims);
-      if (claims.length < targets.length) this.#watching.check();
+      const released = await this.#withTable(what, () => this.#releaser.release(what, targets));
+      if (byName) this.#waiters.wakeFree();
+      for (const [index, { name }] of targets.entries()) if (released[index]) this.#acquirer.noteReleased(name);
       this.#connection.file?.checkUnlessRecent(what);
       return released;
     } catch (error) {
-      if (claims.length < targets.length || !this.#connection.file?.ended) throw error;
+      if (byName || !this.#connection.file?.ended) throw error;
       return targets.map(() => false); // the locks were lost with the file
     }
-  }
-
-  async #release(what: string, targets: readonly LockRef[], claims: readonly OwnedLock[]): Promise<boolean[]> {
-    const released = await this.#releaseShort(what, targets, claims);
-    const others = targets.filter((_, index) => !released[index]);
-    if (others.length === 0) return released;
-    const durably = (await this.#write(what, "FULL", () => this.#taking.free(others))).values();
-    return released.map((done) => done || durably.next().value!);
-  }
-
-  /**
-   * Releases leases with little time left, without waiting for the disk: a power failure that undoes this leaves a lock
-   * that expires soon.
-   */
-  async #releaseShort(what: string, targets: readonly LockRef[], claims: readonly OwnedLock[]): Promise<boolean[]> {
-    if (targets.length === 1 || claims.length < targets.length) {
-      return await this.#write(what, "NORMAL", () => this.#taking.freeShort(targets));
-    }
-    const all = await this.#write(what, "NORMAL", () => this.#taking.freeAllShort(claims), (all) => all);
-    return targets.map(() => all);
   }
 
   async list({ names, prefix = "", includeExpired = false }: ListFilter): Promise<LockRow[]> {
@@ -128,22 +104,22 @@ export class SqliteBackend implements Backend {
 
   async clean(scope: "expired" | "all"): Promise<number> {
     const what = scope === "all" ? "remove every lock" : "clean up expired locks";
-    const cleaned = await this.#write(what, "FULL", () => {
+    const cleaned = await this.#write(what, () => {
       const cleaned = this.#connection.run(this.#sql.clean, scope === "all" ? 1 : 0);
       this.#connection.run(this.#sql.sweep);
       return cleaned;
     });
-    this.#watching.check();
+    this.#waiters.wakeFree();
     this.#connection.file?.check(what, true);
     return cleaned;
   }
 
   async watch(name: string, wake: () => void): Promise<Disposable> {
     await this.#ready(`wait for lock ${JSON.stringify(name)}`);
-    return this.#watching.add(name, wake);
+    return this.#waiters.add(name, wake);
   }
 
-  // deno-lint-ignore require-await -- what is thrown must reject
+  // deno-lint-ignore require-await -- an error must reject
   async guard({ name, owner }: OwnedLock, client: unknown): Promise<boolean> {
     const what = `guard lock ${JSON.stringify(name)}`;
     if (!isDatabase(client)) throw new TypeError(`Cannot ${what}: want the database handle of the open transaction`);
@@ -165,19 +141,8 @@ export class SqliteBackend implements Backend {
     // deno-lint-ignore require-await -- the interface is asynchronous, SQLite is not
     return closeLocks(this, async () => {
       this.#connection.close();
-      this.#watching.close();
+      this.#waiters.close();
     });
-  }
-
-  /** Makes sure of the table, once, and again after a failure. */
-  #ready(what: string): Promise<void> {
-    if (this.#prepared === undefined) {
-      const attempt = this.#prepared = this.#prepare(what);
-      attempt.catch(() => {
-        if (this.#prepared === attempt) this.#prepared = undefined;
-      });
-    }
-    return this.#prepared;
   }
 
   async #prepare(what: string): Promise<void> {
@@ -194,23 +159,26 @@ export class SqliteBackend implements Backend {
     await this.#connection.write(what, "FULL", () => this.#connection.database.exec(schema(this.#table)));
   }
 
-  async #read<T>(what: string, work: () => T): Promise<T> {
+  #read<T>(what: string, work: () => T): Promise<T> {
+    return this.#withTable(what, () => this.#connection.attempt(what, work));
+  }
+
+  #write<T>(what: string, work: () => T): Promise<T> {
+    return this.#withTable(what, () => this.#connection.write(what, "FULL", work));
+  }
+
+  /** Does `work` once the table is there; a table that was dropped is created again by the next call. */
+  async #withTable<T>(what: string, work: () => Promise<T>): Promise<T> {
     await this.#ready(what);
-    return await this.#connection.attempt(what, work).catch((error) => this.#failed(error));
+    try {
+      return await work();
+    } catch (error) {
+      if (error instanceof BackendError && isMissingTable(error.cause)) this.#ready.clear();
+      throw error;
+    }
   }
 
-  async #write<T>(what: string, durability: Durability, work: () => T, keep?: (result: T) => boolean): Promise<T> {
-    await this.#ready(what);
-    return await this.#connection.write(what, durability, work, keep).catch((error) => this.#failed(error));
-  }
-
-  /** A table that somebody dropped is made again by the next call. */
-  #failed(error: unknown): never {
-    if (error instanceof BackendError && isMissingTable(error.cause)) this.#prepared = undefined;
-    throw error;
-  }
-
-  /** `data_version` tells of commits on other connections only: on a lent handle others may commit beside us. */
+  /** `data_version` counts commits of other connections only: the owner of this handle may commit on it, too. */
   #changed(): boolean {
     this.#connection.file?.check("wait for a lock", false);
     const version = this.#connection.pragma(this.#connection.atHome("data_version")) + this.#ownChanges();

@@ -1,35 +1,34 @@
+import { Backoff } from "../../../core/util/backoff.ts";
 import { startTimer, type Timer } from "../../../core/util/runtime.ts";
 
 /**
- * Pauses between looks at the database (ms) while somebody waits: from the first to the last, growing by a quarter.
- * A look costs 2 µs and the timer 60 to 400: a waiter stays well under 5 % of a core. Watching the file instead would
- * wake sooner, but Deno's `fs.watch` opens and closes what it sees changing, which drops SQLite's locks of this process
- * on it: measured as double grants and torn shared memory (strace shows the `openat` on the watcher's thread;
- * https://sqlite.org/howtocorrupt.html section 2.2).
+ * Pauses between polls of the database (ms) while a client waits. A poll takes 2 µs and the timer 60 to 400: a waiter
+ * uses well under 5 % of a core. Watching the file instead would wake sooner, but Deno's `fs.watch` opens and closes
+ * what it sees changing, which drops SQLite's locks of this process on it: measured as double grants and torn shared
+ * memory (strace shows the `openat` on the watcher's thread; https://sqlite.org/howtocorrupt.html section 2.2).
  */
-const LOOK_FIRST = 1;
-const LOOK_LAST = 15;
+const POLL_INTERVAL_MS = { first: 1, longest: 15, factor: 1.25 };
 
-/** What is asked of the database on each look. */
-export interface Looks {
-  /** Whether there was a commit since the last look: on another connection, or by another user of a lent handle. */
+/** What a poll asks the database. */
+export interface Polls {
+  /** Whether there was a commit since the last poll: on another connection, or by the owner of an external handle. */
   changed(): boolean;
-  /** Whether nobody holds the name. */
+  /** Whether the name is free. */
   isFree(name: string): boolean;
 }
 
-/** Notices commits of other clients while a client waits. */
-export class Watching {
-  readonly #looks: Looks;
+/** Wakes waiters when other clients release locks. */
+export class Waiters {
+  readonly #polls: Polls;
   readonly #waiters = new Map<string, Set<() => void>>();
+  readonly #interval = new Backoff(POLL_INTERVAL_MS);
   #timer: Timer | undefined;
-  #pause = LOOK_FIRST;
 
-  constructor(looks: Looks) {
-    this.#looks = looks;
+  constructor(polls: Polls) {
+    this.#polls = polls;
   }
 
-  /** Calls `wake` when the name may have become free, until disposal. Keeps the process alive: somebody is waiting. */
+  /** Calls `wake` when the name may be free, until disposal. Keeps the process alive. */
   add(name: string, wake: () => void): Disposable {
     const waiters = this.#waiters.get(name) ?? new Set();
     this.#waiters.set(name, waiters.add(wake));
@@ -43,21 +42,25 @@ export class Watching {
     };
   }
 
-  /** Looks now: this very connection may have freed names, of which nothing else tells. */
-  check(): void {
-    if (this.#waiters.size > 0) this.#wakeFree();
+  /** Wakes the waiters of free names: nothing else reports what this connection has released by name. */
+  wakeFree(): void {
+    try {
+      this.#wake((name) => this.#polls.isFree(name));
+    } catch {
+      this.#wakeAll();
+    }
   }
 
-  /** Wakes everybody: what they wait for cannot come any more, and their next try says why. */
+  /** Wakes all waiters, whose next attempt reports that the backend is closed. */
   close(): void {
     this.#stop();
-    this.#wake(() => true);
+    this.#wakeAll();
   }
 
   #start(): void {
-    this.#looks.changed();
-    this.#pause = LOOK_FIRST;
-    this.#tick();
+    this.#polls.changed();
+    this.#interval.reset();
+    this.#schedule();
   }
 
   #stop(): void {
@@ -65,30 +68,25 @@ export class Watching {
     this.#timer = undefined;
   }
 
-  #tick(): void {
-    this.#timer = startTimer(this.#pause, () => {
-      this.#pause = Math.min(this.#pause * 1.25, LOOK_LAST);
-      this.#tick();
-      this.#look();
+  #schedule(): void {
+    this.#timer = startTimer(this.#interval.next(), () => {
+      this.#schedule();
+      this.#poll();
     }, true);
   }
 
-  #look(): void {
+  #poll(): void {
     try {
-      if (!this.#looks.changed()) return;
-      this.#pause = LOOK_FIRST;
+      if (!this.#polls.changed()) return;
     } catch {
-      return this.#wake(() => true); // their next try says what is wrong
+      return this.#wakeAll(); // their next attempt reports the error
     }
-    this.#wakeFree();
+    this.#interval.reset();
+    this.wakeFree();
   }
 
-  #wakeFree(): void {
-    try {
-      this.#wake((name) => this.#looks.isFree(name));
-    } catch {
-      this.#wake(() => true); // their next try says what is wrong
-    }
+  #wakeAll(): void {
+    this.#wake(() => true);
   }
 
   #wake(chosen: (name: string) => boolean): void {

@@ -1,0 +1,53 @@
+import type { LockRef, OwnedLock } from "../../../core/backend.ts";
+import type { Connection } from "../connection/connection.ts";
+import { inChunks, SHORT_LEASE_US, type Statements } from "./statements.ts";
+
+/** Releases locks through one connection. */
+export class Releaser {
+  readonly #connection: Connection;
+  readonly #sql: Statements;
+
+  constructor(connection: Connection, sql: Statements) {
+    this.#connection = connection;
+    this.#sql = sql;
+  }
+
+  /** Releases the locks that are held, and returns which were. */
+  async release(what: string, targets: readonly LockRef[]): Promise<boolean[]> {
+    const released = await this.#releaseShort(what, targets);
+    const others = targets.filter((_, index) => !released[index]);
+    if (others.length === 0) return released;
+    const durably = await this.#connection.write(what, "FULL", () => this.#releaseEach(this.#sql.release, others));
+    const rest = durably.values();
+    return released.map((done) => done || rest.next().value!);
+  }
+
+  /**
+   * Releases leases with little time left without waiting for the disk: a power failure that undoes the release leaves
+   * a lock that expires soon. Leaves other locks alone.
+   */
+  async #releaseShort(what: string, targets: readonly LockRef[]): Promise<boolean[]> {
+    const claims = targets.filter((target): target is OwnedLock => target.owner !== null);
+    if (targets.length === 1 || claims.length < targets.length) {
+      return await this.#connection.write(what, "NORMAL", () => this.#releaseEach(this.#sql.releaseShort, targets));
+    }
+    const all = await this.#connection.write(what, "NORMAL", () => this.#releaseMany(claims), (all) => all);
+    return targets.map(() => all);
+  }
+
+  #releaseEach(sql: string, targets: readonly LockRef[]): boolean[] {
+    return targets.map(({ name, owner }) => this.#connection.run(sql, name, owner) > 0);
+  }
+
+  /** Returns `false`, to be undone, when a lock was gone or has more time left: a count alone does not say which. */
+  #releaseMany(claims: readonly OwnedLock[]): boolean {
+    const now = Number((this.#connection.prepare(this.#sql.now).get() as { now: string }).now);
+    let released = 0;
+    for (const chunk of inChunks(claims)) {
+      const times = [now, now, now, now + SHORT_LEASE_US];
+      const parameters = [...times, ...chunk.map(({ name }) => name), ...chunk.map(({ owner }) => owner)];
+      released += this.#connection.run(this.#sql.releaseMany(chunk.length), ...parameters);
+    }
+    return released === claims.length;
+  }
+}
