@@ -1,10 +1,10 @@
 /**
- * The same cron line on ten hosts: the work is done once for each date, by whichever host comes first.
+ * The same cron line on ten hosts: the work is done once per date, by the host that acquires the lock first.
  *
  *     deno run -A examples/cron_on_ten_hosts.ts 2026-11-21
  *
- * The lock is *not* released after success. A host whose clock is behind would find it free and do the work again;
- * so it stays until it expires, longer than clocks can differ and shorter than the time to the next run.
+ * The lock is *not* released after success, because a host whose clock is behind would find it free and do the work
+ * again. It stays until it expires: longer than the clocks can differ, shorter than the time to the next run.
  *
  * @module
  */
@@ -19,7 +19,7 @@ if (lock === undefined) {
   try {
     report(date);
   } catch (error) {
-    await lock.unlock(); // so that another host can try
+    await lock.unlock(); // let another host try
     throw error;
   }
 }

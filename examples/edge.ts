@@ -1,25 +1,25 @@
 /**
- * A fetch handler as Deno Deploy, Supabase Edge Functions or Cloudflare Workers run it: a lease through a transaction
- * pooler. One statement per operation, nothing kept in a session, nothing left to do after the response.
+ * A fetch handler for Deno Deploy, Supabase Edge Functions or Cloudflare Workers: a lease through a transaction pooler.
+ * It sends one statement per operation, needs no session state, and leaves no work after the response.
  *
- * The lease lasts longer than the platform lets a request run, so that it needs no renewal; `migrate: false` runs no
- * DDL (`lockmgr schema` prints it).
+ * The lease lasts longer than the platform lets a request run, so it needs no renewal. `migrate: false` runs no DDL;
+ * `lockmgr schema` prints it.
  *
  * @module
  */
 import { tryLock } from "@lockmgr/lockmgr";
 import { postgresBackend } from "@lockmgr/lockmgr/postgres";
 
-/** Seconds that a request may run at most. */
+/** The longest time that the platform lets a request run, in seconds. */
 const LONGEST_REQUEST = 60;
 
-/** What the platform gives the handler. */
+/** The bindings that the platform passes to the handler. */
 export interface Environment {
   /** The address of the pooler. */
   readonly DATABASE_URL: string;
 }
 
-/** Does a piece of work that must not run twice at the same time; the second request is told to come again. */
+/** Does work that must not run twice at the same time; a second request gets 409 and may retry. */
 export default {
   async fetch(request: Request, environment: Environment): Promise<Response> {
     const job = new URL(request.url).pathname.slice(1) || "default";

@@ -1,10 +1,10 @@
 /**
- * One of several processes leads; when it stops, dies or loses touch with the database, another takes over.
+ * One of several processes leads. When it stops, dies or loses the database, another takes over.
  *
  *     deno run -A examples/leader.ts
  *
- * The longest time without a leader is the lease (`expires`) of one that died; one that stops in good order is
- * followed within milliseconds. In `hybrid` mode, on a server, that holds for one that dies as well.
+ * After a leader died, the longest time without one is its lease (`expires`); a leader that stops in good order is
+ * replaced within milliseconds. In `hybrid` mode, on a server, so is one that died.
  *
  * @module
  */
@@ -18,7 +18,7 @@ for (const signal of ["SIGTERM", "SIGINT"] as const) process.once(signal, () => 
 await lead("scheduler", stop.signal, async (leading) => {
   console.log("leads");
   while (!leading.aborted) {
-    // what a leader does, a piece at a time; whatever takes long gets `leading` as its signal
+    // the leader's work, step by step; pass `leading` as the signal to anything that takes long
     await pause(1_000, undefined, { signal: leading }).catch(() => {});
   }
   console.log("leads no more");
@@ -32,7 +32,7 @@ async function lead(name: string, stop: AbortSignal, work: (leading: AbortSignal
         return work(AbortSignal.any([stop, lock.signal]));
       });
     } catch (error) {
-      if (stop.aborted || error instanceof LockLost || error instanceof Locked) continue; // back into the line
+      if (stop.aborted || error instanceof LockLost || error instanceof Locked) continue; // join the queue again
       console.error(error); // the database cannot be reached, or the work failed
       await pause(1_000, undefined, { signal: stop }).catch(() => {});
     }

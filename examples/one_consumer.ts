@@ -3,8 +3,8 @@
  *
  *     deno run -A examples/one_consumer.ts shop.db
  *
- * A message and its effect are committed together with `guard`, so that a consumer that lost its lock without noticing
- * can neither handle a message twice nor out of order.
+ * A message and its effect are committed together, under `guard`: a consumer that lost its lock without noticing can
+ * handle no message twice or out of order.
  *
  * @module
  */
@@ -24,7 +24,7 @@ await withLock("consumer of messages", { backend, expires: 15, wait: Infinity },
   console.log(`${process.pid}: the queue is empty`);
 });
 
-/** Handles the oldest message; `false` when there is none. */
+/** Handles the oldest message; returns `false` if there is none. */
 async function handleNext(lock: Lock): Promise<boolean> {
   database.exec("BEGIN IMMEDIATE");
   try {

@@ -3,8 +3,8 @@
  *
  *     deno run -A examples/one_migration.ts shop.db
  *
- * What makes it right is that each looks at the version *after* it has the lock. `guard` is the last statement before
- * COMMIT: an instance that was paused for so long that its lock was taken over cannot commit.
+ * Each instance reads the version *after* it has acquired the lock. `guard` is the last statement before COMMIT: an
+ * instance that was paused until another acquired the lock cannot commit.
  *
  * @module
  */
@@ -13,7 +13,7 @@ import process from "node:process";
 import { DatabaseSync } from "node:sqlite";
 
 const path = process.argv[2] ?? "shop.db";
-await using backend = await connect(`sqlite:${path}`); // the locks are in the program's own database
+await using backend = await connect(`sqlite:${path}`); // the program's own database stores the locks
 using database = new DatabaseSync(path, { timeout: 5_000 });
 
 const MIGRATIONS = [

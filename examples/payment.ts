@@ -1,15 +1,15 @@
 /**
- * A payment that must not be made twice, however many workers are told to make it, and whenever they die.
+ * A payment that must not be made twice, however many workers get the order, and whenever they die.
  *
  *     deno run -A examples/payment.ts shop.db 7
  *
- * A lock alone cannot do that: a worker may be paused between its last look at the lock and its request. Three things
- * together can:
+ * A lock alone cannot prevent that: a worker may be paused between its last look at the lock and its request. Three
+ * things together do:
  *
- * 1. the lock keeps workers from trying at the same time;
- * 2. the provider gets a key that is the *order's*, the same at every try, and answers a repeated request with the
- *    payment that it has made already;
- * 3. what the provider answered is written down in a transaction that `guard` lets commit only under the lock.
+ * 1. The lock keeps workers from trying at the same time.
+ * 2. The idempotency key belongs to the *order* and is the same at every try, so the provider answers a repeated request
+ *    with the payment that it has already made.
+ * 3. The provider's answer is stored in a transaction that `guard` lets commit only under the lock.
  *
  * @module
  */
@@ -40,10 +40,10 @@ await withLock(`payment:${order}`, { backend, expires: 30, wait: 60 }, async (lo
   console.log(`order ${order} is paid by ${payment}`);
 });
 
-/** Stands for the provider's interface: the same key gives the same payment. */
-// deno-lint-ignore require-await -- a real one is asked over the network
+/** Simulates the provider: the same key gives the same payment. */
+// deno-lint-ignore require-await -- a real provider is called over the network
 async function charge(key: string, signal: AbortSignal): Promise<string> {
-  signal.throwIfAborted(); // a real one: fetch(url, { headers: { "Idempotency-Key": key }, signal })
+  signal.throwIfAborted(); // really: fetch(url, { headers: { "Idempotency-Key": key }, signal })
   database.prepare("INSERT OR IGNORE INTO provider VALUES (?, ?)").run(key, crypto.randomUUID());
   return String(database.prepare("SELECT payment FROM provider WHERE key = ?").get(key)!.payment);
 }
