@@ -15,7 +15,6 @@ import {
   type Source,
   sourceOf,
 } from "./connection/driver.ts";
-import { diagnose } from "./diagnose.ts";
 import { Liveness } from "./session/liveness.ts";
 import { parseUrl, type PostgresOptions, type ResolvedOptions, resolveOptions } from "./options.ts";
 import { schemaIn } from "./url_parameters.ts";
@@ -27,7 +26,6 @@ import { meet } from "./connection/server.ts";
 import { SessionBackend } from "./session/session_backend.ts";
 import { type Statements, statementsFor } from "./rows/statements.ts";
 import { type Look, pauseOf, Waiters } from "./wakeup/waiters.ts";
-import { observe } from "./rows/lock_activity.ts";
 
 /** A client, and where connections of our own come from if they may be made. */
 interface Reach {
@@ -127,55 +125,52 @@ async function build(reached: Reach, options: ResolvedOptions): Promise<Backend>
   const { client, renewals, source } = reached;
   const { mode, table, migrate, sessionTimeout } = options;
   if (source === undefined && client instanceof ExternalExecutor && !migrate) {
-    return rowsBackend(reached, options, table); // nothing to find out: not a statement is spent
+    return rowBackend(reached, options, table); // nothing to find out: not a statement is spent
   }
   const server = await meet(client, table, mode === "session" ? "sequence" : "table", migrate);
   client.prepare = renewals.prepare = server.direct;
   if (mode === "lease") {
     const listens = source !== undefined && canListen(server);
-    return rowsBackend(reached, options, server.table, listens ? source : undefined);
+    return rowBackend(reached, options, server.table, listens ? source : undefined);
   }
   if (source === undefined) throw new BackendError(`Cannot use "${mode}" mode: the driver "postgres" is not installed`);
   await requireSessions(`"${mode}" mode`, server, source);
   if (mode === "hybrid") {
-    return rowsBackend(reached, options, server.table, source, new Liveness(source, sessionTimeout));
+    return rowBackend(reached, options, server.table, source, new Liveness(source, sessionTimeout));
   }
   const restore = async () => void await meet(client, server.table, "sequence", migrate);
   return new SessionBackend({ client, source, table: server.table, timeout: sessionTimeout, restore });
 }
 
-/** A backend with rows: leases, or hybrid locks when a session vouches for them. */
-function rowsBackend(
+/** A backend with rows: leases, or hybrid locks with a liveness lock. */
+function rowBackend(
   { client, renewals, source: own }: Reach,
-  options: ResolvedOptions,
+  { mode, sessionTimeout, migrate }: ResolvedOptions,
   table: string,
   source?: Source,
   liveness?: Liveness,
 ): Backend {
   const statements = statementsFor(table);
-  const look = lookAtRows(client, statements);
-  const announcing = registrationForRows(namespaceOf(table));
+  const registration = registrationForRows(namespaceOf(table));
   return new RowBackend({
-    mode: options.mode,
+    mode,
+    table,
     client,
     renewals,
     abandoned: own?.abandoned,
     statements,
-    ...(source ? { waiters: new Waiters(source, options.sessionTimeout, announcing, look) } : {}),
-    ...(liveness ? { vouch: () => liveness.voucher() } : {}),
-    observe: (names) => observe(client, table, "row", names),
-    diagnose: () => diagnose(client, table),
-    restore: async () => void await meet(client, table, "table", options.migrate),
-    close: async () => await liveness?.close(),
+    ...(source ? { waiters: new Waiters(source, sessionTimeout, registration, poll(client, statements)) } : {}),
+    ...(liveness ? { liveness } : {}),
+    restore: async () => void await meet(client, table, "table", migrate),
   });
 }
 
-/** Looks which awaited names are free. */
-function lookAtRows(client: Client, statements: Statements): Look {
+/** Polls for awaited names that are free. */
+function poll(client: Client, statements: Statements): Look {
   return async (names) => {
-    const rows = await client.send(statements.free, [JSON.stringify(names)]);
+    const rows = await client.send(statements.poll, [JSON.stringify(names)]);
     const free = rows.filter((row) => row.free === "true").map(({ name }) => name!);
-    return { free, again: pauseOf(rows.some(({ vouched }) => vouched === "true")) };
+    return { free, again: pauseOf(rows.some(({ session }) => session === "true")) };
   };
 }
 

@@ -124,6 +124,7 @@ function oddPostgres(url: string): Enrolment {
       const table = `public.venue_${tables++}`;
       const sql = createSql(url, {
         max: 4,
+        max_lifetime: null, // its timer outlives an instance that is ended while it connects
         onnotice: () => {},
         connection: POSTGRES_SETTINGS as never,
         transform: createSql.pascal,

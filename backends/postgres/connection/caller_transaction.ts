@@ -11,7 +11,7 @@
  * @module
  */
 import { OpenTransaction } from "../errors.ts";
-import { ATTEMPT_PATIENCE, PATIENCE, patience, RETRIED_PATIENCE } from "../rows/fragments.ts";
+import { ACQUIRE_LOCK_TIMEOUT, CLEAN_LOCK_TIMEOUT, lockTimeout, RETRIED_LOCK_TIMEOUT } from "../rows/fragments.ts";
 import type { Row } from "../rows/rows.ts";
 
 /** Sends one statement through the caller's function. */
@@ -20,7 +20,9 @@ type Run = (text: string, parameters: (string | null)[]) => Promise<readonly Row
 /** What the server's error about an open transaction contains, in every language. */
 const MARK = "lockmgr: a transaction is open";
 /** What every statement that writes into the table begins with: the limit of its waits. */
-const BEGINNINGS = [ATTEMPT_PATIENCE, RETRIED_PATIENCE, PATIENCE].map((limit) => [limit, patience(limit)] as const);
+const BEGINNINGS = [ACQUIRE_LOCK_TIMEOUT, RETRIED_LOCK_TIMEOUT, CLEAN_LOCK_TIMEOUT].map((limit) =>
+  [limit, lockTimeout(limit)] as const
+);
 /** What else writes. */
 const WRITES = /\b(INSERT INTO|UPDATE|DELETE FROM|CREATE)\b/;
 

@@ -1,178 +1,124 @@
-import { areAlike, namesOf } from "../../../core/util/requests.ts";
 import type { AcquireAnswer, AcquireRequest } from "../../../core/backend.ts";
 import { BackendError } from "../../../core/errors.ts";
 import { LruMap } from "../../../core/util/lru_map.ts";
-import { sleep } from "../../../core/util/runtime.ts";
-import { allOf, answersOf, BUSY } from "./results.ts";
+import { namesOf } from "../../../core/util/requests.ts";
 import { isRowLocked } from "../errors.ts";
-import type { RowSender } from "./row_sender.ts";
-import { type Row, toLockRow } from "./rows.ts";
-import { ACQUIRE_FIELDS, type Statements } from "./statements.ts";
 import type { Voucher } from "../session/voucher.ts";
-import { acquisitionOf, commonOf, parametersOf } from "./params.ts";
+import type { RowSender } from "./row_sender.ts";
+import { acquireAnswers, acquireParameters, BUSY, type Row, toLockRow } from "./rows.ts";
+import type { Statements } from "./statements.ts";
 
-/** How often a name is asked for that is neither taken nor seen to be held: it changes hands under our eyes. */
-const ROUNDS = 10;
-/** Of how many names it is remembered what was seen last: to forget one costs half a try. */
-const MEMORY = 4_096;
-
+/** How often a name is tried that is neither acquired nor seen held, because it changes hands meanwhile. */
+const MAX_ATTEMPTS = 10;
 /** How many new sessions are tried that the server of the rows does not have. */
-const SESSIONS = 4;
+const MAX_SESSIONS = 4;
+/** For how many names it is remembered that they were held. */
+const MAX_HINTS = 4_096;
 
-/** The session that vouches for hybrid locks is not on the server of the rows. */
-function lostSession(requests: readonly AcquireRequest[]): BackendError {
-  const reason = "its session is on another server than the table";
-  return new BackendError(`Cannot acquire ${namesOf(requests)}: ${reason}`, { retryable: true });
-}
-
-/** Takes names by their rows. */
+/** Acquires names by their rows. */
 export class Acquirer {
   readonly #sender: RowSender;
   readonly #sql: Statements;
-  readonly #vouch: (() => Promise<Voucher>) | undefined;
-  /**
-   * What was seen last of names. Where another held it a look costs half of a try; what this process has released itself
-   * need not be looked at. The server decides all the same.
-   */
-  readonly #seen = new LruMap<string, "held" | "ours" | "released">(MEMORY);
+  readonly #liveness: (() => Promise<Voucher>) | undefined;
+  /** Names that were last seen held: to read the row first takes half the time of a failed attempt. */
+  readonly #held = new LruMap<string, true>(MAX_HINTS);
 
-  /** @param vouch The session that vouches for hybrid locks. */
-  constructor(sender: RowSender, sql: Statements, vouch?: () => Promise<Voucher>) {
+  /** @param liveness The session that keeps the liveness lock of hybrid locks. */
+  constructor(sender: RowSender, sql: Statements, liveness?: () => Promise<Voucher>) {
     this.#sender = sender;
     this.#sql = sql;
-    this.#vouch = vouch;
+    this.#liveness = liveness;
   }
 
-  /** The name may be free by now. */
+  /** Notes that a name may be free by now. */
   noteFree(name: string): void {
-    if (this.#seen.get(name) === "held") this.#seen.delete(name);
+    this.#held.delete(name);
   }
 
-  /** This process has released the name. */
-  noteReleased(name: string): void {
-    this.#seen.set(name, "released");
+  /** Acquires each name that is free. */
+  async acquireEach(requests: readonly AcquireRequest[]): Promise<AcquireAnswer[]> {
+    if (requests.length === 1) return [await this.#acquireOne(requests[0])];
+    // when a row is locked by another transaction, as guard does, the other names are acquired all the same
+    return await this.#acquire(requests, false) ?? await Promise.all(requests.map((one) => this.#acquireOne(one)));
   }
 
-  /** Takes each name that is free. */
-  async takeEach(requests: readonly AcquireRequest[]): Promise<AcquireAnswer[]> {
-    if (requests.length === 1) return [await this.#takeOne(requests[0])];
-    // a row that another transaction keeps, as guard does, is no reason for the others not to have theirs
-    return await this.#takeTogether(requests) ?? await Promise.all(requests.map((request) => this.#takeOne(request)));
+  /** Acquires all names or none. */
+  async acquireAll(requests: readonly AcquireRequest[]): Promise<AcquireAnswer[]> {
+    return await this.#acquire(requests, true) ?? requests.map(() => BUSY);
   }
 
-  /** Takes what is free, without a look where all was released here; `undefined` when a row was waited for in vain. */
-  async #takeTogether(requests: readonly AcquireRequest[]): Promise<AcquireAnswer[] | undefined> {
-    if (areAlike(requests) && requests.every(({ name }) => this.#seen.get(name) === "released")) {
-      const voucher = await this.#vouch?.();
-      const rows = await this.#send(requests, this.#sql.acquireFree, commonOf(requests), voucher);
-      if (rows === undefined) return undefined;
-      const answers = allOf(rows[0], requests, voucher);
-      for (const { name } of requests) this.#seen.set(name, "ours");
-      if (answers) return answers;
+  async #acquireOne(request: AcquireRequest): Promise<AcquireAnswer> {
+    const { name, owner } = request;
+    if (this.#held.has(name)) {
+      const [row] = await this.#sender.send(() => `acquire ${namesOf([request])}`, this.#sql.selectHolder, [
+        name,
+        owner,
+      ]);
+      if (row) return { granted: false, holder: toLockRow(row) };
+      this.#held.delete(name);
     }
-    return await this.#take(requests, false);
+    return (await this.#acquire([request], false))?.[0] ?? BUSY;
   }
 
-  async #takeOne(request: AcquireRequest): Promise<AcquireAnswer> {
-    return await this.#retake(request) ?? await this.#peek(request) ?? (await this.#take([request], false))?.[0] ??
-      BUSY;
-  }
-
-  /** Takes a name that this process has released; `undefined` when it is not as it was left. */
-  async #retake(request: AcquireRequest): Promise<AcquireAnswer | undefined> {
-    if (this.#seen.get(request.name) !== "released") return undefined;
-    const voucher = await this.#vouch?.();
-    const parameters = parametersOf([acquisitionOf(request)], ACQUIRE_FIELDS);
-    const rows = await this.#send([request], this.#sql.retake, parameters, voucher);
-    if (rows === undefined) return BUSY;
-    const answer = answersOf(rows, [request], voucher).get(request.name);
-    if (answer) this.#seen.set(request.name, "ours");
-    else this.#seen.delete(request.name);
-    return answer;
-  }
-
-  /** Takes all names or none. */
-  async takeAll(requests: readonly AcquireRequest[]): Promise<AcquireAnswer[]> {
-    return await this.#take(requests, true) ?? requests.map(() => BUSY);
-  }
-
-  /** Looks whether a name that was held is held still; `undefined` when it has to be tried for. */
-  async #peek({ name, owner }: AcquireRequest): Promise<AcquireAnswer | undefined> {
-    if (this.#seen.get(name) !== "held") return undefined;
-    const what = () => `acquire lock ${JSON.stringify(name)}`;
-    const [row] = await this.#sender.send(what, this.#sql.peek, [name, owner]);
-    if (row) return { granted: false, holder: toLockRow(row) };
-    this.#seen.delete(name);
-    return undefined;
-  }
-
-  /** Asks until it is known of each name whether it was taken; `undefined` when a row was waited for in vain. */
-  async #take(requests: readonly AcquireRequest[], allOrNothing: boolean): Promise<AcquireAnswer[] | undefined> {
+  /** Tries until each name was acquired or seen held; returns `undefined` when a row stayed locked. */
+  async #acquire(requests: readonly AcquireRequest[], allOrNothing: boolean): Promise<AcquireAnswer[] | undefined> {
     const answers = new Map<string, AcquireAnswer>();
     let open = requests;
-    let unvouched = 0;
-    for (let round = 0; open.length > 0 && round < ROUNDS; round++) {
-      const voucher = await this.#vouch?.();
-      const rows = await this.#attempt(open, allOrNothing, voucher);
+    let lostSessions = 0;
+    for (let attempt = 0; open.length > 0 && attempt < MAX_ATTEMPTS; attempt++) {
+      const liveness = await this.#liveness?.();
+      const rows = await this.#attempt(open, allOrNothing, liveness);
       if (rows === undefined) return undefined;
-      const found = answersOf(rows, open, voucher);
-      if (voucher && found.size === 0 && !await this.#stands(open, voucher)) {
-        // a new session that is not there either is on another server than the rows
-        if (unvouched++ > 0) this.#sender.discard();
-        if (unvouched > SESSIONS) throw lostSession(open);
+      const found = acquireAnswers(rows, open, liveness);
+      if (liveness && found.size === 0 && !await this.#isAlive(open, liveness)) {
+        if (lostSessions++ > 0) this.#sender.discard(); // a new session and the rows are on different servers
+        if (lostSessions > MAX_SESSIONS) throw lostSession(open);
         continue;
       }
       for (const [name, answer] of found) {
         answers.set(name, answer);
-        this.#seen.set(name, answer.granted ? "ours" : "held");
+        if (answer.granted) this.#held.delete(name);
+        else this.#held.set(name, true);
       }
       if (answers.size === requests.length || (allOrNothing && found.size > 0)) break;
       open = open.filter(({ name }) => !answers.has(name));
-      if (voucher?.lifeline.ended === undefined && round > 1) await sleep(round * Math.random());
+      if (liveness?.lifeline.ended === undefined && attempt > 1) await this.#sender.pause(attempt * Math.random());
     }
     return requests.map(({ name }) => answers.get(name) ?? BUSY);
   }
 
-  /** Whether the server of the rows has the session that is to vouch for them; one that it has not is ended. */
-  async #stands(requests: readonly AcquireRequest[], { key, lifeline }: Voucher): Promise<boolean> {
-    const question = "SELECT pg_try_advisory_xact_lock_shared($1::text::bigint)::text AS gone";
-    const [row] = await this.#sender.send(() => `acquire ${namesOf(requests)}`, question, [key]);
+  /** Whether the server of the rows has the session of the liveness lock; a session that it lacks is ended. */
+  async #isAlive(requests: readonly AcquireRequest[], { key, lifeline }: Voucher): Promise<boolean> {
+    const statement = "SELECT pg_try_advisory_xact_lock_shared($1::text::bigint)::text AS gone";
+    const [row] = await this.#sender.send(() => `acquire ${namesOf(requests)}`, statement, [key]);
     if (row.gone === "true") lifeline.end(new BackendError("Cannot go on: the server has no such session"));
-    return row.gone !== "true";
-  }
-
-  async #attempt(
-    requests: readonly AcquireRequest[],
-    allOrNothing: boolean,
-    voucher: Voucher | undefined,
-  ): Promise<readonly Row[] | undefined> {
-    const { acquire, acquireEach, acquireAll } = this.#sql;
-    const several = allOrNothing ? acquireAll : acquireEach;
-    const statement = requests.length === 1 ? acquire : several;
-    const parameters = parametersOf(requests.map(acquisitionOf), ACQUIRE_FIELDS);
-    return await this.#send(requests, statement, parameters, voucher);
+    return lifeline.ended === undefined;
   }
 
   /**
-   * One statement; `undefined` when it waited too long for a row. That means busy, unless an earlier statement of the same
-   * owner may be the one that has locked it.
+   * Sends one statement; returns `undefined` when it waited too long for a locked row. That means busy, unless an earlier
+   * request of the same owner may be what has locked the row.
    */
-  async #send(
+  async #attempt(
     requests: readonly AcquireRequest[],
-    statement: string,
-    parameters: (string | null)[],
-    voucher: Voucher | undefined,
+    allOrNothing: boolean,
+    liveness: Voucher | undefined,
   ): Promise<readonly Row[] | undefined> {
-    const what = () => `acquire ${namesOf(requests)}`;
-    const session = [voucher?.key ?? null, voucher?.pid ?? null];
+    const { acquire, acquireEach, acquireAll } = this.#sql;
+    const statement = requests.length === 1 ? acquire : allOrNothing ? acquireAll : acquireEach;
+    const parameters = [...acquireParameters(requests), liveness?.key ?? null, liveness?.pid ?? null];
     try {
-      return await this.#sender.send(what, statement, [...parameters, ...session], requests);
+      return await this.#sender.send(() => `acquire ${namesOf(requests)}`, statement, parameters, requests);
     } catch (error) {
-      // several that are taken each by itself are tried one by one after this
-      const certain = requests.length === 1 || statement === this.#sql.acquireAll;
-      const repeated = certain && requests.some(({ repeated }) => repeated);
+      // acquireEach is followed by an attempt for each name
+      const repeated = statement !== acquireEach && requests.some(({ repeated }) => repeated);
       if (isRowLocked((error as Error).cause) && !repeated) return undefined;
       throw error;
     }
   }
+}
+
+function lostSession(requests: readonly AcquireRequest[]): BackendError {
+  const reason = "its session is on another server than the table";
+  return new BackendError(`Cannot acquire ${namesOf(requests)}: ${reason}`, { retryable: true });
 }

@@ -1,171 +1,111 @@
 /**
- * The SQL that takes names. `excluded.*` has the clock of before the wait for a row lock: of 200 ms ago at worst, and
- * still of after the question was asked, which is what a holder counts its lease from. To read the clock once more in
- * ON CONFLICT costs a subquery for each row, a tenth of the whole statement.
+ * The SQL that acquires names. `(name, owner, duration, holder, process, metadata, liveness key, session pid)`, with an
+ * array for each of the first six where several are acquired.
+ *
+ * `excluded.*` has the clock of before the wait for a row lock: at worst 200 ms ago, and still after the request was
+ * sent, which is what a holder measures its lease from. To read the clock once more in ON CONFLICT takes a subquery for
+ * each row, a tenth of the whole statement.
  *
  * @module
  */
 import {
-  ATTEMPT_PATIENCE,
+  ACQUIRE_LOCK_TIMEOUT,
   columns,
   DURABLE,
   IN_ORDER,
   live,
+  lockTimeout,
   microseconds,
-  patience,
+  requests,
   settings,
-  unnested,
-  wishes,
 } from "./fragments.ts";
 
-/** What an attempt asks for, in the order of its parameters. */
-export const ACQUIRE_FIELDS = ["name", "owner", "duration", "holder", "process", "metadata"] as const;
-/** The parameters after those: the liveness key and the session's pid. */
-const LIVENESS = `$${ACQUIRE_FIELDS.length + 1}::text::bigint`;
-const SESSION = `$${ACQUIRE_FIELDS.length + 2}::text::integer`;
+const SETTINGS = settings(lockTimeout(ACQUIRE_LOCK_TIMEOUT), DURABLE);
 
-/** A name that was free for less than this is taken often: its place in the index of what is held is kept. */
+const ONE_REQUEST = `request AS MATERIALIZED (
+    SELECT $1::text AS name, $2::text AS owner, $3::text AS duration, $4::text AS holder, $5::text AS process,
+      $6::text AS metadata
+    FROM settings)`;
+
+const SEVERAL_REQUESTS = requests("name", "owner", "duration", "holder", "process", "metadata");
+
+/**
+ * The clock, read once for all rows: OFFSET keeps the planner from reading it for each. It has no row when the session
+ * of the liveness lock has ended, and then nothing is acquired.
+ */
+const CLOCK = `(SELECT now, ${microseconds("now")} AS microseconds FROM clock_timestamp() AS now
+      WHERE CASE WHEN $7::text IS NULL THEN true ELSE NOT pg_try_advisory_xact_lock_shared($7::text::bigint) END
+      OFFSET 0) AS clock`;
+
+/** A name that was free for less than this is acquired often, and stays in the index of held names. */
 const OFTEN = "10 seconds";
 
 /**
- * The clock, read once for all: OFFSET keeps the planner from reading it for each row. It stands still where the session
- * that is to vouch for what is taken has ended.
+ * The live row of another owner. A row of the same owner counts as free: a repeated request acquires it again, with the
+ * liveness key of the present session.
  */
-const CLOCK = `(SELECT now, ${microseconds("now")} AS microseconds FROM clock_timestamp() AS now
-      WHERE CASE WHEN ${LIVENESS} IS NULL THEN true ELSE NOT pg_try_advisory_xact_lock_shared(${LIVENESS}) END
-      OFFSET 0) AS clock`;
-
-const SETTINGS = settings(patience(ATTEMPT_PATIENCE), DURABLE);
-
-/** The parameter of a field. */
-function parameter(name: typeof ACQUIRE_FIELDS[number]): string {
-  return `$${ACQUIRE_FIELDS.indexOf(name) + 1}::text`;
+function heldByOther(target: string, request: string): string {
+  return `EXISTS (
+      SELECT FROM ${target} AS held
+      WHERE held.name = ${request}.name AND held.owner <> ${request}.owner AND ${live("held")})`;
 }
 
-/** Where wishes come from, and how an INSERT takes them. */
-interface Wanted {
-  /** What comes before the clock in FROM. */
-  readonly from: string;
-  /** What comes after it. */
-  readonly where: string;
-  /** SQL for a field of a wish that is not its name or its owner. */
-  readonly field: (name: typeof ACQUIRE_FIELDS[number]) => string;
-}
-
-/** The token of a row that is written over; that of a request which is repeated stays. */
-function nextToken(owner: string, clock: string): string {
-  return `CASE WHEN l.owner = ${owner} THEN l.token ELSE greatest(l.token + 1, ${clock}) END`;
-}
-
-/** A free name's row is written, or written over. */
-function insert(target: string, { from, where, field }: Wanted): string {
-  return `INSERT INTO ${target} AS l (name, owner, token, locked_by, lock_process, locked_until, created_at, updated_at,
+/** Writes the rows of the requested names that are free; a held row is not even locked. A repeated request keeps its token. */
+function acquired(target: string, condition = "true"): string {
+  return `acquired AS (
+      INSERT INTO ${target} AS l (name, owner, token, locked_by, lock_process, locked_until, created_at, updated_at,
         metadata, liveness, session_pid, listed, frequent)
-      SELECT wish.name, wish.owner, microseconds, ${field("holder")}, ${field("process")}::bigint,
-        now + ${field("duration")}::bigint * interval '1 microsecond', now, now, ${field("metadata")}::json,
-        ${LIVENESS}, ${SESSION}, true, false
-      FROM ${from}, ${CLOCK}
-      ${where}
-      ON CONFLICT (name) DO UPDATE SET owner = excluded.owner, token = ${nextToken("excluded.owner", "excluded.token")},
+      SELECT request.name, request.owner, microseconds, request.holder, request.process::bigint,
+        now + request.duration::bigint * interval '1 microsecond', now, now, request.metadata::json,
+        $7::text::bigint, $8::text::integer, true, false
+      FROM request, ${CLOCK}
+      WHERE NOT ${heldByOther(target, "request")} AND ${condition}
+      ${IN_ORDER}
+      ON CONFLICT (name) DO UPDATE SET owner = excluded.owner,
+        token = CASE WHEN l.owner = excluded.owner THEN l.token ELSE greatest(l.token + 1, excluded.token) END,
         locked_by = excluded.locked_by, lock_process = excluded.lock_process, locked_until = excluded.locked_until,
         created_at = excluded.created_at, updated_at = excluded.updated_at, metadata = excluded.metadata,
         liveness = excluded.liveness, session_pid = excluded.session_pid,
         listed = true, frequent = l.updated_at > excluded.updated_at - interval '${OFTEN}'
       WHERE l.owner = excluded.owner OR NOT ${live("l")}
-      RETURNING l.name, l.token, l.created_at`;
+      RETURNING l.name, l.token, l.created_at)`;
 }
 
-/** What is held is not even locked, so that a loser writes nothing. */
-function notHeld(target: string): string {
-  return `NOT EXISTS (${heldOf(target, "wish")})`;
+/** A grant in the columns of a row: only what the client does not know already. */
+function grant(token: string, createdAt: string): string {
+  return `SELECT NULL AS name, ${token} AS token, NULL AS holder, NULL AS process, NULL AS until,
+      ${microseconds(createdAt)}::text AS created, NULL AS updated, NULL AS metadata, NULL AS session, NULL AS now`;
 }
 
-/** A field of a wish that comes as a table. */
-function ofWish(field: string): string {
-  return `wish.${field}`;
-}
-
-/**
- * The live row of another owner. A row of the same owner is free to it: a repeated request takes it again, with the
- * liveness key of the session that vouches for it now.
- */
-function heldOf(target: string, wish: string): string {
-  return `SELECT FROM ${target} AS held
-    WHERE held.name = ${wish}.name AND held.owner <> ${wish}.owner AND ${live("held")}`;
-}
-
-/** Takes one name; what is held is answered as it is, and of what was taken only what the taker does not know. */
+/** Acquires one name; the row of a held name is the answer. */
 export function acquireOne(target: string): string {
-  const fields = ACQUIRE_FIELDS.map((field) => `${parameter(field)} AS ${field}`).join(", ");
-  const wanted = { from: `settings, (SELECT ${fields}) AS wish`, where: `WHERE ${notHeld(target)}`, field: ofWish };
   return `
-    WITH ${SETTINGS}, taken AS (${insert(target, wanted)})
-    SELECT 'true' AS mine, taken.name, taken.token::text AS token, NULL AS holder, NULL AS process, NULL AS until,
-      ${
-    microseconds("taken.created_at")
-  }::text AS created, NULL AS updated, NULL AS metadata, NULL AS session, NULL AS now
-    FROM taken
+    WITH ${SETTINGS}, ${ONE_REQUEST}, ${acquired(target)}
+    ${grant("token::text", "created_at")} FROM acquired
     UNION ALL
-    SELECT 'false', ${columns("held", "clock_timestamp()")} FROM ${target} AS held
-    WHERE held.name = $1::text AND held.owner <> $2::text AND ${live("held")} AND NOT EXISTS (SELECT FROM taken)`;
+    SELECT ${columns("held", "clock_timestamp()")} FROM ${target} AS held
+    WHERE held.name = $1::text AND held.owner <> $2::text AND ${live("held")} AND NOT EXISTS (SELECT FROM acquired)`;
 }
 
 /**
- * Takes one name that is thought to be free: an UPDATE, which neither locks nor writes what is held. Without an answer
- * {@linkcode acquireOne} has to be asked, which costs the server 34 µs more.
+ * Acquires several names, each by itself or all or none. All grants are one row, with the tokens at the places of the
+ * requests: to read hundreds of rows would take as long as to write them.
  */
-export function retake(target: string): string {
+export function acquireSeveral(target: string, allOrNone: boolean): string {
+  const held = (request: string) => `SELECT FROM request AS ${request} WHERE ${heldByOther(target, request)}`;
+  // a name that another client acquired after the look makes an error, which rolls everything back
+  const complete = `count(acquired.name) IN (0, (
+      SELECT count(*) FROM request AS free WHERE NOT ${heldByOther(target, "free")}))`;
   return `
-    UPDATE ${target} AS l SET owner = ${parameter("owner")}, token = ${nextToken(parameter("owner"), "microseconds")},
-      locked_by = ${parameter("holder")}, lock_process = ${parameter("process")}::bigint,
-      locked_until = now + ${parameter("duration")}::bigint * interval '1 microsecond',
-      created_at = now, updated_at = now, metadata = ${parameter("metadata")}::json,
-      liveness = ${LIVENESS}, session_pid = ${SESSION},
-      listed = true, frequent = l.updated_at > now - interval '${OFTEN}'
-    FROM (SELECT ${patience(ATTEMPT_PATIENCE)}, ${DURABLE}) AS settings, ${CLOCK}
-    WHERE l.name = ${parameter("name")} AND (l.owner = ${parameter("owner")} OR NOT ${live("l")})
-    RETURNING 'true' AS mine, l.name, l.token::text AS token, ${
-    microseconds("l.created_at")
-  }::text AS created, NULL AS now`;
-}
-
-/**
- * Takes several names, each by itself or all or nothing. What was taken is answered in one row, its tokens at the places
- * of the wishes: hundreds of rows would cost their reader as much as the writing did.
- */
-export function acquireSeveral(target: string, allOrNothing: boolean): string {
-  const others = `SELECT FROM wish AS other
-        WHERE EXISTS (${heldOf(target, "other")})`;
-  const where = `WHERE ${notHeld(target)} ${allOrNothing ? `AND NOT EXISTS (${others})` : ""} ${IN_ORDER}`;
-  // a name that was lost to another after the look makes an error, which rolls everything back
-  const complete = `count(taken.name) IN (0, (SELECT count(*) FROM wish WHERE ${notHeld(target)}))`;
-  return `
-    WITH ${SETTINGS}, ${wishes(ACQUIRE_FIELDS)},
-    taken AS (${insert(target, { from: "wish", where, field: ofWish })}),
-    missed AS MATERIALIZED (SELECT * FROM wish WHERE NOT EXISTS (SELECT FROM taken WHERE taken.name = wish.name))
-    SELECT string_agg(coalesce(taken.token::text, ''), ',' ORDER BY wish.place) AS tokens, NULL AS mine, NULL AS name,
-      NULL AS token, NULL AS holder, NULL AS process, NULL AS until,
-      ${
-    microseconds("max(taken.created_at)")
-  }::text AS created, NULL AS updated, NULL AS metadata, NULL AS session, NULL AS now
-    FROM wish LEFT JOIN taken ON taken.name = wish.name
-    ${allOrNothing ? `HAVING 1 / (CASE WHEN ${complete} THEN 1 ELSE 0 END) = 1` : ""}
+    WITH ${SETTINGS}, ${SEVERAL_REQUESTS},
+    ${acquired(target, allOrNone ? `NOT EXISTS (${held("other")})` : undefined)},
+    missed AS MATERIALIZED (
+      SELECT * FROM request WHERE NOT EXISTS (SELECT FROM acquired WHERE acquired.name = request.name))
+    ${grant("string_agg(coalesce(acquired.token::text, ''), ',' ORDER BY request.place)", "max(acquired.created_at)")}
+    FROM request LEFT JOIN acquired ON acquired.name = request.name
+    ${allOrNone ? `HAVING 1 / (CASE WHEN ${complete} THEN 1 ELSE 0 END) = 1` : ""}
     UNION ALL
-    SELECT NULL, 'false', ${columns("held", "clock_timestamp()")}
+    SELECT ${columns("held", "clock_timestamp()")}
     FROM missed, LATERAL (SELECT * FROM ${target} AS held WHERE held.name = missed.name OFFSET 0) AS held
-    WHERE held.owner <> missed.owner AND ${live("held")}`; // OFFSET keeps the planner from reading the whole table for it
-}
-
-/**
- * Takes several names that are thought to be free, for wishes that differ in nothing else: only these are in arrays. The
- * answer is how many were taken and the token of all, the clock; who was mistaken has to ask {@linkcode acquireSeveral},
- * which finds what was taken here. A third less work for the server: no looks before and after, no places to be found.
- */
-export function acquireFree(target: string): string {
-  const from = `settings, ${unnested(["name", "owner"])} AS wish (name, owner)`;
-  return `
-    WITH ${SETTINGS}, taken AS (${insert(target, { from, where: IN_ORDER, field: parameter })})
-    SELECT count(*)::text AS count, min(token)::text AS token, max(token)::text AS last,
-      ${microseconds("max(created_at)")}::text AS created
-    FROM taken`;
+    WHERE held.owner <> missed.owner AND ${live("held")}`; // OFFSET keeps the planner from reading the whole table
 }

@@ -1,4 +1,3 @@
-import { namesOf } from "../../../core/util/requests.ts";
 import type {
   AcquireAnswer,
   AcquireRequest,
@@ -12,48 +11,47 @@ import type {
   OwnedLock,
   RenewRequest,
 } from "../../../core/backend.ts";
-import { closeLocks } from "../../../core/wait/close_locks.ts";
 import { BackendError } from "../../../core/errors.ts";
-import type { AbandonedConnections } from "../connection/abandoned.ts";
-import { Acquirer } from "./acquire.ts";
+import { namesOf } from "../../../core/util/requests.ts";
+import { closeLocks } from "../../../core/wait/close_locks.ts";
 import { closeAdvisorySessions } from "../advisory/sessions.ts";
+import type { AbandonedConnections } from "../connection/abandoned.ts";
 import type { Client } from "../connection/client.ts";
+import { diagnose } from "../diagnose.ts";
+import type { Liveness } from "../session/liveness.ts";
+import type { Waiters } from "../wakeup/waiters.ts";
+import { Acquirer } from "./acquire.ts";
 import { guardOn } from "./guard.ts";
+import { lockActivity } from "./lock_activity.ts";
+import { release } from "./release.ts";
+import { renew } from "./renew.ts";
 import { RowSender } from "./row_sender.ts";
 import { toLockRow } from "./rows.ts";
-import { release } from "./release.ts";
-import { Renewer } from "./renew.ts";
 import type { Statements } from "./statements.ts";
-import type { Voucher } from "../session/voucher.ts";
-import type { Waiters } from "../wakeup/waiters.ts";
 
-/** What a backend with rows is made of. */
+/** What a row backend is made of. */
 export interface RowBackendParts {
   /** How it keeps its locks. */
   readonly mode: Mode;
-  /** What statements go through. */
+  /** The table. */
+  readonly table: string;
+  /** Sends statements. */
   readonly client: Client;
-  /** What renewals go through, which must not wait for anything else. */
+  /** Sends renewals, which wait for no other statement. */
   readonly renewals: Client;
-  /** The SQL for its table. */
+  /** The SQL for the table. */
   readonly statements: Statements;
-  /** Wakes those who wait, where the server can. */
+  /** Wakes waiters, where the server can notify. */
   readonly waiters?: Waiters;
-  /** The session that vouches for hybrid locks. */
-  readonly vouch?: () => Promise<Voucher>;
-  /** Tells whose connections hold and wait for names. */
-  readonly observe: (names: readonly string[]) => Promise<LockActivity[]>;
-  /** Looks at what the server means for locks. */
-  readonly diagnose: () => Promise<Diagnostic[]>;
+  /** Keeps the liveness lock of hybrid locks. */
+  readonly liveness?: Liveness;
   /** Ends at the server what was given up. */
   readonly abandoned?: AbandonedConnections | undefined;
-  /** Makes sure of the table again, after somebody dropped it. */
+  /** Creates the table again after it was dropped. */
   readonly restore: () => Promise<void>;
-  /** Closes what else was opened. */
-  readonly close: () => Promise<void>;
 }
 
-/** Locks as rows of a table: leases, and with a voucher hybrid locks. */
+/** Locks as rows of a table: leases, and hybrid locks, whose rows name a liveness lock. */
 export class RowBackend implements Backend {
   readonly engine = "postgres";
   readonly mode: Mode;
@@ -61,20 +59,19 @@ export class RowBackend implements Backend {
   readonly #parts: RowBackendParts;
   readonly #sql: Statements;
   readonly #sender: RowSender;
-  readonly #renewing: Renewer;
-  readonly #acquiring: Acquirer;
+  readonly #renewals: RowSender;
+  readonly #acquirer: Acquirer;
   readonly #closing = new AbortController();
 
   constructor(parts: RowBackendParts) {
+    const { client, renewals, restore, waiters, liveness } = parts;
     this.mode = parts.mode;
     this.#parts = parts;
     this.#sql = parts.statements;
-    const { signal: closing } = this.#closing;
-    this.#sender = new RowSender(parts.client, parts.restore, closing);
-    this.#renewing = new Renewer(new RowSender(parts.renewals, parts.restore, closing), this.#sql);
-    this.#acquiring = new Acquirer(this.#sender, parts.statements, parts.vouch);
-    const { waiters } = parts;
-    this.watch = waiters && ((name, wake) => waiters.add(name, () => (this.#acquiring.noteFree(name), wake())));
+    this.#sender = new RowSender(client, restore, this.#closing.signal);
+    this.#renewals = new RowSender(renewals, restore, this.#closing.signal);
+    this.#acquirer = new Acquirer(this.#sender, this.#sql, liveness && (() => liveness.voucher()));
+    this.watch = waiters && ((name, wake) => waiters.add(name, () => (this.#acquirer.noteFree(name), wake())));
   }
 
   async acquire(
@@ -84,17 +81,15 @@ export class RowBackend implements Backend {
     if (this.#closing.signal.aborted) {
       throw new BackendError(`Cannot acquire ${namesOf(requests)}: the backend was disposed of`);
     }
-    return await (allOrNothing ? this.#acquiring.takeAll(requests) : this.#acquiring.takeEach(requests));
+    return await (allOrNothing ? this.#acquirer.acquireAll(requests) : this.#acquirer.acquireEach(requests));
   }
 
   renew(requests: readonly RenewRequest[]): Promise<(LockRow | undefined)[]> {
-    return this.#renewing.renew(requests);
+    return renew(this.#renewals, this.#sql, requests);
   }
 
-  async release(targets: readonly LockRef[]): Promise<boolean[]> {
-    const freed = await release(this.#sender, this.#sql, targets);
-    targets.forEach(({ name }, index) => freed[index] && this.#acquiring.noteReleased(name));
-    return freed;
+  release(targets: readonly LockRef[]): Promise<boolean[]> {
+    return release(this.#sender, this.#sql, targets);
   }
 
   async list({ names, prefix = "", includeExpired = false }: ListFilter): Promise<LockRow[]> {
@@ -118,21 +113,22 @@ export class RowBackend implements Backend {
   }
 
   observe(names: readonly string[]): Promise<LockActivity[]> {
-    return this.#parts.observe(names);
+    return lockActivity(this.#parts.client, this.#parts.table, "row", names);
   }
 
   diagnose(): Promise<Diagnostic[]> {
-    return this.#parts.diagnose();
+    return diagnose(this.#parts.client, this.#parts.table);
   }
 
   [Symbol.asyncDispose](): Promise<void> {
     return closeLocks(this, async () => {
+      const { waiters, liveness, renewals, client, abandoned } = this.#parts;
       this.#closing.abort(new BackendError("Cannot go on: the backend was disposed of"));
       await closeAdvisorySessions(this);
-      await this.#parts.waiters?.close(); // those who wait try once more, and hear that it is over
-      await this.#parts.close();
-      await Promise.all([this.#parts.renewals.close(), this.#parts.client.close()]);
-      await this.#parts.abandoned?.close();
+      await waiters?.close(); // the next attempt of each waiter fails and says why
+      await liveness?.close();
+      await Promise.all([renewals.close(), client.close()]);
+      await abandoned?.close();
     });
   }
 }

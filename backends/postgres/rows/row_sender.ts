@@ -1,20 +1,20 @@
-import type { Client } from "../connection/client.ts";
-import { isConflict, isMissing, translate } from "../errors.ts";
 import { sleep } from "../../../core/util/runtime.ts";
+import type { About, Client } from "../connection/client.ts";
+import { isConflict, isMissing, translate } from "../errors.ts";
 import type { Row } from "./rows.ts";
 
-/** How often a statement that got into another's way is sent again, and the longest pause before that (ms). */
-const CONFLICTS = 30;
-const CONFLICT_PAUSE = 20;
+/** How often a statement is repeated after a conflict with another transaction, and the longest pause before that. */
+const MAX_CONFLICTS = 30;
+const MAX_PAUSE_MS = 20;
 
-/** Sends the statements of one table: again after a conflict, and once more after the table was restored. */
+/** Sends the statements of one table: again after a conflict, and once more after the table was created again. */
 export class RowSender {
   readonly #client: Client;
   readonly #restore: () => Promise<void>;
   readonly #closing: AbortSignal;
 
   /**
-   * @param restore Makes sure of the table again, after somebody dropped it.
+   * @param restore Creates the table again after it was dropped.
    * @param closing Ends the pauses.
    */
   constructor(client: Client, restore: () => Promise<void>, closing: AbortSignal) {
@@ -23,32 +23,34 @@ export class RowSender {
     this.#closing = closing;
   }
 
-  /** Waits so many milliseconds before a further try; ends with the backend. */
-  async pause(milliseconds: number): Promise<void> {
-    await sleep(milliseconds, this.#closing);
+  /** Waits for some milliseconds before another try; the end of the backend ends the wait. */
+  pause(delay: number): Promise<void> {
+    return sleep(delay, this.#closing);
   }
 
-  /** Gives up the connections there are, where they are our own. */
+  /** Replaces our own connections. */
   discard(): void {
     this.#client.discard?.();
   }
 
   /**
-   * @param what What is to be done, for an error's sentence.
-   * @param about The locks that must not be touched by a statement that was given up before.
+   * Sends a statement.
+   *
+   * @param what What fails, for the error's message.
+   * @param about The locks that no statement given up before may still change.
    */
   async send(
     what: () => string,
     statement: string,
     parameters: (string | null)[],
-    about?: readonly { readonly name: string }[],
+    about?: About,
   ): Promise<readonly Row[]> {
     for (let conflicts = 0, restored = false;;) {
       try {
         return await this.#client.send(statement, parameters, about);
       } catch (error) {
-        if (isConflict(error) && conflicts++ < CONFLICTS) {
-          await this.pause(Math.random() * Math.min(conflicts, CONFLICT_PAUSE));
+        if (isConflict(error) && conflicts++ < MAX_CONFLICTS) {
+          await this.pause(Math.random() * Math.min(conflicts, MAX_PAUSE_MS));
         } else if (isMissing(error) && !restored) {
           restored = true;
           await this.#restore();

@@ -1,9 +1,69 @@
-import type { LockRow } from "../../../core/backend.ts";
+/**
+ * Requests as parameters, and rows as answers. Every value is text, because drivers differ in how they read and write
+ * integers, arrays and JSON.
+ *
+ * @module
+ */
+import type { AcquireAnswer, AcquireRequest, LockRef, LockRow, RenewRequest } from "../../../core/backend.ts";
+import { grantedRow } from "../../../core/granted_row.ts";
+import type { Voucher } from "../session/voucher.ts";
 
-/** One row as the statements answer it: every value as text, whatever the driver. */
+/** A row of an answer. */
 export type Row = Readonly<Record<string, string | null>>;
+/** The parameters of a statement. */
+export type Parameters = (string | null)[];
 
-/** The row as the core knows it. */
+/** The answer for a name that could not be acquired, and whose holder is not known. */
+export const BUSY: AcquireAnswer = { granted: false, holder: undefined };
+
+function textOf(value: number | null): string | null {
+  return value === null ? null : String(value);
+}
+
+function numberOf(text: string | null): number | null {
+  return text === null ? null : Number(text);
+}
+
+const SPECIAL = /["\\]/;
+
+/**
+ * Writes values as an array literal, which the server reads three times as fast as JSON. NULL is an empty text, since
+ * an array cannot hold it where `array_nulls` is off.
+ */
+export function arrayOf(values: readonly (string | null)[]): string {
+  const texts = values.map((value) => value ?? "");
+  if (!SPECIAL.test(texts.join(""))) return `{"${texts.join('","')}"}`;
+  return `{${texts.map((text) => `"${text.replace(/["\\]/g, "\\$&")}"`).join(",")}}`;
+}
+
+/** An array for each column of several rows of parameters. */
+function arraysOf(rows: readonly Parameters[]): string[] {
+  return rows[0].map((_, column) => arrayOf(rows.map((row) => row[column])));
+}
+
+/** The parameters of acquisitions: one for each field, or an array for each field of several. */
+export function acquireParameters(requests: readonly AcquireRequest[]): Parameters {
+  const rows = requests.map(({ name, owner, duration, lockedBy, lockProcess, metadata }) => //
+  [name, owner, textOf(duration), lockedBy, textOf(lockProcess), metadata]);
+  return rows.length === 1 ? rows[0] : arraysOf(rows);
+}
+
+/** The parameters of one renewal. */
+export function renewParameters({ name, owner, from, add }: RenewRequest): Parameters {
+  return [name, owner, String(from), textOf(add)];
+}
+
+/** The parameters of several renewals: an array for each field. */
+export function renewArrays(requests: readonly RenewRequest[]): string[] {
+  return arraysOf(requests.map(renewParameters));
+}
+
+/** An array of names and one of owners. */
+export function refArrays(targets: readonly LockRef[]): string[] {
+  return arraysOf(targets.map(({ name, owner }) => [name, owner]));
+}
+
+/** Returns a row as the core knows it. */
 export function toLockRow(row: Row): LockRow {
   return {
     name: row.name!,
@@ -19,6 +79,26 @@ export function toLockRow(row: Row): LockRow {
   };
 }
 
-function numberOf(text: string | null): number | null {
-  return text === null ? null : Number(text);
+/** Returns the answers of an attempt by name. The tokens of several grants are one text, at the places of the requests. */
+export function acquireAnswers(
+  rows: readonly Row[],
+  requests: readonly AcquireRequest[],
+  voucher: Voucher | undefined,
+): Map<string, AcquireAnswer> {
+  const answers = new Map<string, AcquireAnswer>();
+  const grant = (request: AcquireRequest, token: string, createdAt: string | null) => {
+    const row = grantedRow(request, BigInt(token), Number(createdAt), voucher?.pid);
+    answers.set(request.name, { granted: true, row, ...(voucher ? { session: voucher.lifeline } : {}) });
+  };
+  for (const row of rows) {
+    if (row.holder !== null) answers.set(row.name!, { granted: false, holder: toLockRow(row) });
+    else row.token?.split(",").forEach((token, place) => token && grant(requests[place], token, row.created));
+  }
+  return answers;
+}
+
+/** Returns the rows in the order of the requests. */
+export function inOrderOf(requests: readonly LockRef[], rows: readonly Row[]): (LockRow | undefined)[] {
+  const byName = new Map(rows.map((row) => [row.name, toLockRow(row)]));
+  return requests.map(({ name }) => byName.get(name));
 }

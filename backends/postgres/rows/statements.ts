@@ -3,107 +3,44 @@
  *
  * @module
  */
-import { ACQUIRE_FIELDS, acquireFree, acquireOne, acquireSeveral, retake } from "./acquire_statements.ts";
+import { notifyIfAwaited, notifyOfRows, waitingForRow } from "../keys.ts";
+import { namespaceOf, quoted } from "../schema.ts";
+import { acquireOne, acquireSeveral } from "./acquire_statements.ts";
 import {
+  CLEAN_LOCK_TIMEOUT,
   columns,
   DURABLE,
   IN_ORDER,
-  inOrder,
   live,
+  lockTimeout,
   microseconds,
-  oneWish,
-  PATIENCE,
-  patience,
   READ_ONLY,
-  RETRIED_PATIENCE,
+  requests,
+  RETRIED_LOCK_TIMEOUT,
   settings,
-  unnested,
-  wishes,
 } from "./fragments.ts";
-import { notifyIfAwaited, notifyOfRows } from "../keys.ts";
-import { namespaceOf, quoted } from "../schema.ts";
 
-export { ACQUIRE_FIELDS };
-/** What a renewal asks for. */
-export const RENEW_FIELDS = ["name", "owner", "start", "more"] as const;
-/** What a release asks for. */
-export const RELEASE_FIELDS = ["name", "owner"] as const;
+/** Whose lock a request for one name is about, if its owner is given. `(name, owner)` */
+const OF_OWNER = "l.name = $1::text AND l.owner = coalesce($2::text, l.owner)";
 
-/** Extends live locks, never shortening them. */
+/** Extends live locks and never shortens them. `(name, owner, start, added)` */
 function renew(target: string, several: boolean, skipLocked = false): string {
-  const start = `CASE wish.start WHEN 'now' THEN now WHEN 'expiry' THEN l.locked_until
-            ELSE timestamptz 'epoch' + wish.start::bigint * interval '1 microsecond' END`;
+  const one = `SELECT $1::text AS name, $2::text AS owner, $3::text AS start, $4::text AS added FROM settings`;
+  const inOrder = `SELECT request.* FROM ${target} AS l JOIN request ON l.name = request.name
+      ORDER BY l.name FOR UPDATE OF l ${skipLocked ? "SKIP LOCKED" : ""}`;
   return `
-    WITH ${settings(patience(RETRIED_PATIENCE), DURABLE)},
-    ${several ? `${wishes(RENEW_FIELDS)}, ${inOrder(target, skipLocked)}` : oneWish(RENEW_FIELDS)}
+    WITH ${settings(lockTimeout(RETRIED_LOCK_TIMEOUT), DURABLE)},
+    ${several ? `${requests("name", "owner", "start", "added")},` : ""}
+    renewal AS MATERIALIZED (${several ? inOrder : one})
     UPDATE ${target} AS l SET (locked_until, updated_at) = (
-      SELECT CASE WHEN l.locked_until IS NULL OR wish.more IS NULL THEN NULL
-          ELSE greatest(l.locked_until, ${start} + wish.more::bigint * interval '1 microsecond') END, now
+      SELECT CASE WHEN l.locked_until IS NULL OR renewal.added IS NULL THEN NULL
+          ELSE greatest(l.locked_until, renewal.added::bigint * interval '1 microsecond' +
+            CASE renewal.start WHEN 'now' THEN now WHEN 'expiry' THEN l.locked_until
+              ELSE timestamptz 'epoch' + renewal.start::bigint * interval '1 microsecond' END) END, now
       FROM (SELECT clock_timestamp() AS now OFFSET 0) AS clock)
-    FROM ${several ? "wish_in_order AS wish" : "wish"}
-    WHERE l.name = wish.name AND l.owner = coalesce(wish.owner, l.owner) AND ${live("l")}
+    FROM renewal
+    WHERE l.name = renewal.name AND l.owner = coalesce(renewal.owner, l.owner) AND ${live("l")}
     RETURNING ${columns("l", "l.updated_at")}`;
-}
-
-/** Frees a live lock, keeping its row, and tells those who wait. */
-function releaseOne(target: string, namespace: string): string {
-  return `
-    WITH ${settings(patience(RETRIED_PATIENCE))}
-    UPDATE ${target} AS l SET ${free()} FROM settings
-    WHERE l.name = $1::text AND l.owner = coalesce($2::text, l.owner) AND ${live("l")}
-    RETURNING l.name, ${commitOf(expiresSoon("l"))} AS commit, ${notifyIfAwaited(namespace, "l.name")} AS told`;
-}
-
-/** Frees a lock unless another transaction has locked its row; `held` says whether the lock is there still. */
-function releaseUnlocked(target: string, namespace: string): string {
-  const wanted = `l.name = $1::text AND l.owner = coalesce($2::text, l.owner)`;
-  return `
-    WITH ${settings(patience(RETRIED_PATIENCE))},
-    unlocked AS MATERIALIZED (SELECT l.name FROM settings, ${target} AS l WHERE ${wanted} FOR UPDATE OF l SKIP LOCKED),
-    freed AS (
-      UPDATE ${target} AS l SET ${free()} FROM unlocked
-      WHERE l.name = unlocked.name AND ${wanted} AND ${live("l")}
-      RETURNING l.name, ${commitOf(expiresSoon("l"))} AS commit, ${notifyIfAwaited(namespace, "l.name")} AS told)
-    SELECT (EXISTS (SELECT FROM freed))::text AS freed,
-      (EXISTS (SELECT FROM ${target} AS l WHERE ${wanted} AND ${live("l")}))::text AS held`;
-}
-
-/**
- * Frees several; the answer is one text with a digit at the place of each wish, or none when all were held. It is an
- * upsert because that finds each row by the primary key, whatever the planner thinks of the table, and in one order for
- * everybody: a join was planned while the table was small, and read all of it for each name later. A name without a row
- * gets one that is free, and differs from what was freed by its session.
- */
-function releaseSeveral(target: string, namespace: string): string {
-  return `
-    WITH ${settings(patience(RETRIED_PATIENCE))}, ${wishes(RELEASE_FIELDS)},
-    freed AS (
-      INSERT INTO ${target} AS l (name, token, locked_by, locked_until, created_at, updated_at, session_pid,
-        listed, frequent)
-      SELECT wish.name, ${microseconds("now")}, coalesce(wish.owner, ''), now, now, now, 0, false, false
-      FROM wish, clock_timestamp() AS now ${IN_ORDER}
-      ON CONFLICT (name) DO UPDATE SET ${free("excluded.updated_at")}
-      WHERE l.owner = coalesce(nullif(excluded.locked_by, ''), l.owner) AND ${live("l")}
-      RETURNING l.name, l.session_pid IS NULL AS held, ${expiresSoon("l")} AS soon),
-    released AS (SELECT freed.name FROM freed WHERE freed.held)
-    SELECT CASE WHEN count(*) FILTER (WHERE held) < (SELECT count(*) FROM wish) THEN (
-        SELECT string_agg(CASE WHEN freed.held THEN '1' ELSE '0' END, '' ORDER BY wish.place)
-        FROM wish LEFT JOIN freed ON freed.name = wish.name) END AS freed,
-      ${commitOf("bool_and(freed.soon)")} AS commit, ${notifyOfRows(namespace, "released")} AS told
-    FROM freed`;
-}
-
-/** A crash may undo the release of a lock that expires within this time: it is free then without anybody's doing. */
-const SOON = "15 minutes";
-
-/** Whether a row that was just released would have expired soon: a release keeps the expiry. */
-function expiresSoon(row: string): string {
-  return `coalesce(${row}.locked_until <= ${row}.updated_at + interval '${SOON}', false)`;
-}
-
-/** Lets this transaction's commit be answered before it reaches the disk when `lazy`, and only then. */
-function commitOf(lazy: string): string {
-  return `CASE WHEN ${lazy} THEN set_config('synchronous_commit', 'off', true) ELSE ${DURABLE} END`;
 }
 
 /** A row that is free from now on. */
@@ -112,11 +49,73 @@ function free(now = "clock_timestamp()"): string {
         listed = l.frequent`;
 }
 
-/** Frees lapsed locks, or all, and deletes rows that have been free for a day: no statement waits that long. */
+/** A crash may undo the release of a lock that expires within this time: it is then free soon all the same. */
+const SOON = "15 minutes";
+
+/** Whether a row that was just released would have expired soon: a release keeps the expiry. */
+function expiresSoon(row: string): string {
+  return `coalesce(${row}.locked_until <= ${row}.updated_at + interval '${SOON}', false)`;
+}
+
+/** Lets the commit be confirmed before it reaches the disk when `lazy`, and only then. */
+function commit(lazy: string): string {
+  return `CASE WHEN ${lazy} THEN set_config('synchronous_commit', 'off', true) ELSE ${DURABLE} END AS commit`;
+}
+
+/** Releases a live lock, keeping its row, and notifies its waiters. `(name, owner)` */
+function release(target: string, namespace: string): string {
+  return `
+    WITH ${settings(lockTimeout(RETRIED_LOCK_TIMEOUT))}
+    UPDATE ${target} AS l SET ${free()} FROM settings
+    WHERE ${OF_OWNER} AND ${live("l")}
+    RETURNING l.name, ${commit(expiresSoon("l"))}, ${notifyIfAwaited(waitingForRow(namespace, "l.name"))} AS notified`;
+}
+
+/** Releases a lock unless its row is locked; `held` says whether the lock is still there. `(name, owner)` */
+function releaseUnlocked(target: string, namespace: string): string {
+  return `
+    WITH ${settings(lockTimeout(RETRIED_LOCK_TIMEOUT))},
+    unlocked AS MATERIALIZED (SELECT l.name FROM settings, ${target} AS l WHERE ${OF_OWNER} FOR UPDATE OF l SKIP LOCKED),
+    released AS (
+      UPDATE ${target} AS l SET ${free()} FROM unlocked
+      WHERE l.name = unlocked.name AND ${OF_OWNER} AND ${live("l")}
+      RETURNING l.name, ${commit(expiresSoon("l"))}, ${notifyIfAwaited(waitingForRow(namespace, "l.name"))} AS notified)
+    SELECT (EXISTS (SELECT FROM released))::text AS released,
+      (EXISTS (SELECT FROM ${target} AS l WHERE ${OF_OWNER} AND ${live("l")}))::text AS held`;
+}
+
+/**
+ * Releases several locks; the answer is a text with a digit at the place of each request. It is an upsert because that
+ * finds each row by the primary key, and in one order for all statements: a join that was planned while the table was
+ * small read all of it for each name later. A name without a row gets a free one, which its `session_pid` tells from a
+ * released one. `(names, owners)`
+ */
+function releaseSeveral(target: string, namespace: string): string {
+  return `
+    WITH ${settings(lockTimeout(RETRIED_LOCK_TIMEOUT))}, ${requests("name", "owner")},
+    written AS (
+      INSERT INTO ${target} AS l (name, token, locked_by, locked_until, created_at, updated_at, session_pid,
+        listed, frequent)
+      SELECT request.name, ${microseconds("now")}, coalesce(request.owner, ''), now, now, now, 0, false, false
+      FROM request, clock_timestamp() AS now
+      ${IN_ORDER}
+      ON CONFLICT (name) DO UPDATE SET ${free("excluded.updated_at")}
+      WHERE l.owner = coalesce(nullif(excluded.locked_by, ''), l.owner) AND ${live("l")}
+      RETURNING l.name, l.session_pid IS NULL AS held, ${expiresSoon("l")} AS soon),
+    released AS (SELECT name FROM written WHERE held)
+    SELECT (
+        SELECT string_agg(CASE WHEN released.name IS NULL THEN '0' ELSE '1' END, '' ORDER BY request.place)
+        FROM request LEFT JOIN released ON released.name = request.name) AS released,
+      ${commit("bool_and(soon)")}, ${notifyOfRows(namespace, "released")} AS notified
+    FROM written`;
+}
+
+/** Removes expired locks, or all, and deletes rows that have been free for a day: no statement waits that long. */
 function clean(target: string, all: boolean, namespace: string): string {
   const condition = all ? "" : `AND NOT ${live("l")}`;
   return `
-    WITH ${settings(patience(PATIENCE), DURABLE)}, chosen AS MATERIALIZED (
+    WITH ${settings(lockTimeout(CLEAN_LOCK_TIMEOUT), DURABLE)},
+    chosen AS MATERIALIZED (
       SELECT l.name FROM settings, ${target} AS l WHERE l.listed AND l.owner IS NOT NULL ${condition}
       ORDER BY l.name FOR UPDATE OF l ${all ? "" : "SKIP LOCKED"}),
     cleaned AS (
@@ -126,92 +125,59 @@ function clean(target: string, all: boolean, namespace: string): string {
       SELECT l.name FROM ${target} AS l
       WHERE l.owner IS NULL AND l.updated_at < clock_timestamp() - interval '1 day'
       FOR UPDATE OF l SKIP LOCKED),
-    swept AS (DELETE FROM ${target} AS l USING stale WHERE l.name = stale.name)
-    SELECT count(*)::text AS cleaned, ${all ? notifyOfRows(namespace, "cleaned") : "NULL"} AS told FROM cleaned`;
+    deleted AS (DELETE FROM ${target} AS l USING stale WHERE l.name = stale.name)
+    SELECT count(*)::text AS cleaned, ${all ? notifyOfRows(namespace, "cleaned") : "NULL"} AS notified FROM cleaned`;
 }
 
 /** The statements for one table. */
-export interface Statements {
-  /** Takes one name. */
-  readonly acquire: string;
-  /** Takes one name that is thought to be free; no answer when it is not. */
-  readonly retake: string;
-  /** Takes several names, each by itself. */
-  readonly acquireEach: string;
-  /** Takes several names that are thought to be free, each by itself. */
-  readonly acquireFree: string;
-  /** Takes several names or none. */
-  readonly acquireAll: string;
-  /** The live row of a name that another owner holds. `(name, owner)` */
-  readonly peek: string;
-  /** Extends one lock. */
-  readonly renew: string;
-  /** Extends several. */
-  readonly renewEach: string;
-  /** Extends those whose rows no other transaction has locked. */
-  readonly renewUnlocked: string;
-  /** Frees one lock. */
-  readonly release: string;
-  /** Frees one lock unless another transaction has locked its row. */
-  readonly releaseUnlocked: string;
-  /** Frees several. */
-  readonly releaseEach: string;
-  /** Keeps a live lock's row from changing hands until the caller's transaction ends. `(name, owner)` */
-  readonly guard: string;
-  /** Live rows by names. `(JSON array)` */
-  readonly listNames: string;
-  /** Live rows of these names and owners. `(array of names, array of owners)` */
-  readonly heldEach: string;
-  /** Rows by prefix, live ones or also the lapsed. `(prefix, include expired)` */
-  readonly list: string;
-  /** Frees lapsed locks. */
-  readonly cleanExpired: string;
-  /** Frees all locks. */
-  readonly cleanAll: string;
-  /** Which of the names are free; whether those held are vouched for by sessions. `(JSON array)` */
-  readonly free: string;
-}
+export type Statements = ReturnType<typeof statementsFor>;
 
 /** Writes the statements for a table. */
-export function statementsFor(table: string): Statements {
+export function statementsFor(table: string) {
   const target = quoted(table);
   const namespace = namespaceOf(table);
   const select = `SELECT ${columns("l", "clock_timestamp()")} FROM ${target} AS l`;
   return {
     acquire: acquireOne(target),
-    retake: retake(target),
     acquireEach: acquireSeveral(target, false),
-    acquireFree: acquireFree(target),
     acquireAll: acquireSeveral(target, true),
-    peek: `
-      SELECT 'false' AS mine, ${columns("l", "clock_timestamp()")}, ${READ_ONLY}
+    /** The live row of another owner. `(name, owner)` */
+    selectHolder: `
+      SELECT ${columns("l", "clock_timestamp()")}, ${READ_ONLY}
       FROM ${target} AS l WHERE l.name = $1::text AND l.owner <> $2::text AND ${live("l")}`,
     renew: renew(target, false),
     renewEach: renew(target, true),
+    /** Extends the locks whose rows are not locked. */
     renewUnlocked: renew(target, true, true),
-    release: releaseOne(target, namespace),
+    release: release(target, namespace),
     releaseUnlocked: releaseUnlocked(target, namespace),
     releaseEach: releaseSeveral(target, namespace),
-    // what waited for the row lock is judged again: the clock went on meanwhile
+    /**
+     * Locks the row of a live lock until the caller's transaction ends. Time may pass until the row lock is acquired:
+     * the expiry is checked after it. `(name, owner)`
+     */
     guard: `
       WITH kept AS MATERIALIZED (
         SELECT l.* FROM ${target} AS l WHERE l.name = $1::text AND l.owner = $2::text FOR SHARE)
       SELECT kept.name FROM kept WHERE ${live("kept")}`,
+    /** Live rows by names. `(JSON array)` */
     listNames: `${select}
       WHERE l.name IN (SELECT json_array_elements_text($1::text::json)) AND ${live("l")} ORDER BY l.name`,
-    heldEach: `${select}
-      JOIN ${unnested(["name", "owner"])} AS wish (name, owner) ON l.name = wish.name
-      WHERE l.owner = coalesce(wish.owner, l.owner) AND ${live("l")}`,
+    /** Live rows of these names and owners. `(names, owners)` */
+    listOwned: `${select}
+      JOIN unnest((SELECT $1::text)::text[], (SELECT $2::text)::text[]) AS request (name, owner) ON l.name = request.name
+      WHERE l.owner = coalesce(nullif(request.owner, ''), l.owner) AND ${live("l")}`,
+    /** Rows by prefix: live ones, or also expired ones. `(prefix, include expired)` */
     list: `${select}
       WHERE l.listed AND l.owner IS NOT NULL AND l.name >= $1::text AND starts_with(l.name, $1::text)
         AND ($2::text = 'true' OR ${live("l")})
       ORDER BY l.name`,
     cleanExpired: clean(target, false, namespace),
     cleanAll: clean(target, true, namespace),
-    free: `
-      SELECT wish.name, (held.liveness IS NOT NULL)::text AS vouched, (held.name IS NULL)::text AS free,
-        ${READ_ONLY}
-      FROM json_array_elements_text($1::text::json) AS wish (name)
-      LEFT JOIN ${target} AS held ON held.name = wish.name AND ${live("held")}`,
+    /** Which of the names are free, and whether the held ones end with sessions. `(JSON array)` */
+    poll: `
+      SELECT request.name, (held.liveness IS NOT NULL)::text AS session, (held.name IS NULL)::text AS free, ${READ_ONLY}
+      FROM json_array_elements_text($1::text::json) AS request (name)
+      LEFT JOIN ${target} AS held ON held.name = request.name AND ${live("held")}`,
   };
 }

@@ -1,5 +1,5 @@
 import type { AcquireAnswer, AcquireRequest, LockRef } from "../../../core/backend.ts";
-import { BUSY } from "../rows/results.ts";
+import { BUSY } from "../rows/rows.ts";
 import { translate } from "../errors.ts";
 import { type Held, stampOf } from "./held_locks.ts";
 import type { Session } from "./session.ts";

@@ -12,7 +12,7 @@ import type {
 } from "../../../core/backend.ts";
 import { closeLocks } from "../../../core/wait/close_locks.ts";
 import { UnsupportedError } from "../../../core/errors.ts";
-import { BUSY } from "../rows/results.ts";
+import { BUSY } from "../rows/rows.ts";
 import { registrationForSessions } from "../wakeup/registration.ts";
 import { closeAdvisorySessions } from "../advisory/sessions.ts";
 import type { Client } from "../connection/client.ts";
@@ -28,7 +28,7 @@ import { SessionLocks } from "./session_locks.ts";
 import { Sessions } from "./session_pool.ts";
 import { type SessionStatements, sessionStatementsFor } from "./session_statements.ts";
 import { pauseOf, Waiters } from "../wakeup/waiters.ts";
-import { observe } from "../rows/lock_activity.ts";
+import { lockActivity } from "../rows/lock_activity.ts";
 
 /** What a session backend is made of. */
 export interface SessionParts {
@@ -175,7 +175,7 @@ export class SessionBackend implements Backend {
   }
 
   observe(names: readonly string[]): Promise<LockActivity[]> {
-    return observe(this.#parts.client, this.#parts.table, "session", names);
+    return lockActivity(this.#parts.client, this.#parts.table, "session", names);
   }
 
   diagnose(): Promise<Diagnostic[]> {

@@ -7,7 +7,7 @@
  */
 import { waitingForAny } from "../wakeup/registration.ts";
 import { DURABLE, microseconds, READ_ONLY } from "../rows/fragments.ts";
-import { keyOf, literal, notifyOfMany, tellIfAwaited, waitingForKey } from "../keys.ts";
+import { keyOf, literal, notifyIfAwaited, notifyOfMany, waitingForKey } from "../keys.ts";
 import { namespaceOf, quoted, sequenceOf } from "../schema.ts";
 import { sessionKeyOf } from "./session_keys.ts";
 
@@ -56,7 +56,7 @@ export function sessionStatementsFor(table: string): SessionStatements {
   const namespace = namespaceOf(table);
   const sequence = `${literal(quoted(sequenceOf(table)))}::regclass`;
   const token = `nextval(${sequence})::text`;
-  const tell = tellIfAwaited(waitingForKey("key"));
+  const tell = notifyIfAwaited(waitingForKey("key"));
   return {
     acquire: `SELECT CASE WHEN pg_try_advisory_lock(key) THEN ${token} END AS token, ${NOW} AS now,
       ${READ_ONLY} FROM ${KEY}`,

@@ -1,121 +1,122 @@
 import { BackendError } from "../../../core/errors.ts";
+import { Backoff } from "../../../core/util/backoff.ts";
+import { once } from "../../../core/util/once.ts";
 import { startTimer, type Timer } from "../../../core/util/runtime.ts";
-import type { Registration } from "./registration.ts";
 import type { Source } from "../connection/driver.ts";
 import { CHANNEL } from "../keys.ts";
-import type { Session } from "../session/session.ts";
 import { openSession } from "../session/open_session.ts";
+import type { Session } from "../session/session.ts";
+import { UNREGISTER } from "./registration.ts";
 
-/** Pauses before the connection is opened again (ms): from the first to the last, doubling. */
-const RECONNECT_FIRST = 50;
-const RECONNECT_LAST = 2_000;
-/** How long the connection stays after the last waiter has left (ms). */
-const LINGER = 10_000;
+/** Pauses before the connection is opened again. */
+const RECONNECT = { first: 50, longest: 2_000 };
+/** How long the connection stays open after the last waiter has left. */
+const IDLE_MS = 10_000;
+/** How often a registration is tried while a release of the name is being committed; then polling has to do. */
+const REGISTRATION_ATTEMPTS = 50;
 
-/** Somebody who waits for a name. */
-export interface Subscription extends Registration {
-  /** What is waited for. */
+/** A waiter for one name. */
+export interface Subscription {
+  /** The name. */
   readonly name: string;
-  /** Called when the name was released and it is this process's turn, and when a release may have been missed. */
+  /** SQL that registers the waiter (`registration.ts`). */
+  readonly register: string;
+  /** Called when the name was released, and when a notification may have been missed. */
   readonly wake: () => void;
-  /** Called when the name was released and it is the turn of others. */
-  readonly giveWay: () => void;
-  /** Under what releases are told, and for whom, once the server knows of the waiter. */
-  known?: { readonly key: string; readonly any: string; readonly place: string | null };
+  /** The keys that the waiter is registered under at the server. */
+  keys?: { readonly key: string; readonly any: string };
 }
 
 /**
- * Hears of releases on the one connection of this process to a database, whatever backends there are. A waiter is
- * announced by a shared advisory lock on its name's key, so that only releases of names that are waited for notify; an
- * idle LISTEN holds no snapshot and blocks nothing.
+ * Receives the notifications of releases on the one connection of this process to a database, whatever the number of
+ * backends. An idle LISTEN holds no snapshot and blocks nothing.
  */
 export class Listener {
   readonly #source: Source;
   readonly #timeout: number;
   readonly #subscriptions = new Set<Subscription>();
-  readonly #underway = new Set<Promise<unknown>>();
+  readonly #pending = new Set<Promise<unknown>>();
   readonly #closing = new AbortController();
-  #session: Promise<Session> | undefined;
-  #reconnect = RECONNECT_FIRST;
-  #linger: Timer | undefined;
-  #resumption: Timer | undefined;
+  readonly #backoff = new Backoff(RECONNECT);
+  readonly #session = once(() => this.#open());
+  #idleTimer: Timer | undefined;
+  #reconnectTimer: Timer | undefined;
 
   constructor(source: Source, timeout: number) {
     this.#source = source;
     this.#timeout = timeout;
   }
 
-  /** Listens for somebody until `remove`. Without the connection it goes on trying, and resolves nevertheless. */
+  /** Wakes a waiter until `remove`. Resolves also when the connection fails; it is then opened again later. */
   async add(subscription: Subscription): Promise<void> {
     if (this.#closing.signal.aborted) return;
     this.#subscriptions.add(subscription);
-    this.#linger?.stop();
-    await this.#track(this.#announced(subscription));
+    this.#idleTimer?.stop();
+    await this.#track(this.#connect().then((session) => this.#register(session, subscription)));
   }
 
-  /** Nobody waits there any more. */
+  /** Stops waking a waiter. */
   remove(subscription: Subscription): void {
     if (!this.#subscriptions.delete(subscription)) return;
-    const { known, leave } = subscription;
-    if (known) this.#track(this.#session?.then((session) => session.send(leave, [known.key, known.place]))); // else with the session
+    if (subscription.keys) {
+      this.#track(this.#session.current?.then((session) => this.#unregister(session, subscription.keys!)));
+    }
     if (this.#subscriptions.size > 0 || this.#closing.signal.aborted) return;
-    this.#linger = startTimer(LINGER, () => this.#retire(), false);
+    this.#idleTimer = startTimer(IDLE_MS, () => {
+      if (this.#subscriptions.size === 0) this.#track(this.#closeSession());
+    }, false);
   }
 
-  /** Ends the connection. */
+  /** Closes the connection. */
   async close(): Promise<void> {
     this.#closing.abort(new BackendError("Cannot open a session of PostgreSQL: the backend was disposed of"));
-    this.#resumption?.stop();
-    this.#linger?.stop();
-    const session = this.#session;
-    this.#session = undefined;
+    this.#reconnectTimer?.stop();
+    this.#idleTimer?.stop();
+    await this.#closeSession();
+    await Promise.all(this.#pending);
+  }
+
+  async #closeSession(): Promise<void> {
+    const session = this.#session.current;
+    this.#session.clear();
     await session?.then((open) => open.close(), () => {});
-    await Promise.all(this.#underway);
   }
 
-  /** What is under way when everything is closed is waited for; what becomes of it is of no interest. */
+  /** Lets `close` wait for some work, whose outcome does not matter. */
   async #track(work: Promise<unknown> | undefined): Promise<void> {
-    const quiet = Promise.allSettled([work]);
-    this.#underway.add(quiet);
-    await quiet;
-    this.#underway.delete(quiet);
+    const settled = Promise.allSettled([work]);
+    this.#pending.add(settled);
+    await settled;
+    this.#pending.delete(settled);
   }
 
-  async #announced(subscription: Subscription): Promise<void> {
-    const session = await this.#connect();
-    if (subscription.known === undefined) await this.#tell(session, subscription);
-  }
-
-  /** Announces a waiter. A release that is just being committed keeps the key for itself until it is done. */
-  async #tell(session: Session, subscription: Subscription): Promise<void> {
-    for (let tries = 0; tries < 50; tries++) {
-      const [row] = await session.send(subscription.announce, [subscription.name]);
-      if (row.announced !== "true") continue;
-      const known = { key: row.key!, any: row.any!, place: row.place };
-      if (this.#subscriptions.has(subscription) && subscription.known === undefined) subscription.known = known;
-      else this.#track(session.send(subscription.leave, [known.key, known.place])); // it has left meanwhile, or was announced twice
-      return;
+  async #register(session: Session, subscription: Subscription): Promise<void> {
+    for (let attempt = 0; attempt < REGISTRATION_ATTEMPTS && subscription.keys === undefined; attempt++) {
+      const [row] = await session.send(subscription.register, [subscription.name]);
+      if (row.registered === null) continue;
+      const keys = { key: row.key!, any: row.any_key! };
+      // the waiter may have left meanwhile, or was registered twice
+      if (!this.#subscriptions.has(subscription) || subscription.keys) return await this.#unregister(session, keys);
+      subscription.keys = keys;
     }
   }
 
-  /** Nobody waits any more: the connection goes. */
-  #retire(): void {
-    const session = this.#session;
-    if (this.#subscriptions.size > 0 || session === undefined) return;
-    this.#session = undefined;
-    this.#track(session.then((open) => open.close()));
+  async #unregister(session: Session, { key, any }: NonNullable<Subscription["keys"]>): Promise<void> {
+    await session.send(UNREGISTER, [key, any]);
   }
 
-  /** The connection, opened once and again after it ended. */
+  /** Returns the connection, which is opened again after it was lost. */
   #connect(): Promise<Session> {
-    if (this.#session) return this.#session;
-    const opening = this.#session = this.#open();
-    opening.then((session) => session.onEnd(() => this.#lost(opening)), () => this.#lost(opening));
+    const present = this.#session.current;
+    const opening = this.#session();
+    if (opening !== present) {
+      opening.then((session) => session.onEnd(() => this.#lost(opening)), () => this.#lost(undefined));
+    }
     return opening;
   }
 
   async #open(): Promise<Session> {
-    const onNotify = (channel: string, payload: string) => this.#heard(channel, payload);
+    const onNotify = (channel: string, payload: string) => this.#notified(channel, payload);
     const session = await openSession(this.#source, this.#timeout, { onNotify, signal: this.#closing.signal });
     try {
       await session.send(`LISTEN ${CHANNEL}`, [], false);
@@ -126,52 +127,43 @@ export class Listener {
     }
   }
 
-  /** Without the connection the safety net goes on; announcements are made again on the next one. */
-  #lost(opening: Promise<Session>): void {
-    if (this.#session !== opening) return;
-    this.#session = undefined;
-    for (const subscription of this.#subscriptions) delete subscription.known;
+  /** Waiters poll while there is no connection, and register again on the next one. */
+  #lost(opening: Promise<Session> | undefined): void {
+    if (this.#session.current !== opening) return;
+    this.#session.clear();
+    for (const subscription of this.#subscriptions) delete subscription.keys;
     if (this.#closing.signal.aborted || this.#subscriptions.size === 0) return;
-    this.#resumption?.stop();
-    this.#resumption = startTimer(this.#reconnect, () => this.#track(this.#resume()), false);
-    this.#reconnect = Math.min(this.#reconnect * 2, RECONNECT_LAST);
+    this.#reconnectTimer?.stop();
+    this.#reconnectTimer = startTimer(this.#backoff.next(), () => this.#track(this.#reconnect()), false);
     this.#wakeAll();
   }
 
-  async #resume(): Promise<void> {
+  async #reconnect(): Promise<void> {
     if (this.#closing.signal.aborted || this.#subscriptions.size === 0) return;
-    const session = await this.#connect(); // lost again: the next try is under way
-    this.#reconnect = RECONNECT_FIRST;
-    for (const subscription of [...this.#subscriptions]) {
-      if (subscription.known === undefined) await this.#tell(session, subscription);
-    }
-    this.#wakeAll(); // for what was told meanwhile
+    const session = await this.#connect();
+    this.#backoff.reset();
+    for (const subscription of [...this.#subscriptions]) await this.#register(session, subscription);
+    this.#wakeAll(); // notifications were missed
   }
 
-  #heard(channel: string, payload: string): void {
+  #notified(channel: string, key: string): void {
     if (channel !== CHANNEL) return;
-    const [key, ...places] = payload.split(" ");
-    for (const { known, wake, giveWay } of [...this.#subscriptions]) {
-      if (known?.key !== key && known?.any !== key) continue;
-      if (known.place === null || places.length === 0 || places.includes(known.place)) wake();
-      else giveWay();
-    }
+    for (const { keys, wake } of [...this.#subscriptions]) if (keys?.key === key || keys?.any === key) wake();
   }
 
   #wakeAll(): void {
-    for (const subscription of [...this.#subscriptions]) subscription.wake();
+    for (const { wake } of [...this.#subscriptions]) wake();
   }
 }
 
-/** The listeners of this process, and how many use each. */
+/** The listeners of this process, with the number of users of each. */
 const listeners = new Map<string, { readonly listener: Listener; users: number }>();
 
-/** The listener for a database, shared by all who come from the same source; `release` closes it when nobody is left. */
+/** Returns the listener for a database, shared by all backends of the same source; the last `release` closes it. */
 export function listenerFor(source: Source, timeout: number): { listener: Listener; release: () => Promise<void> } {
   const id = `${timeout} ${source.identity}`;
-  let entry = listeners.get(id);
-  if (entry === undefined) listeners.set(id, entry = { listener: new Listener(source, timeout), users: 0 });
-  const shared = entry;
+  const shared = listeners.get(id) ?? { listener: new Listener(source, timeout), users: 0 };
+  listeners.set(id, shared);
   shared.users++;
   const release = async () => {
     if (--shared.users > 0) return;

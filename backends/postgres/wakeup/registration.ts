@@ -1,72 +1,37 @@
 /**
- * How those who wait make themselves known to those who release: by shared advisory locks on waiting keys.
+ * How a waiter registers: by shared advisory locks on the waiting key of its name and on the key of all waiters, which a
+ * batch of releases looks at.
  *
  * @module
  */
-import { placeOf, PLACES, waitingForAnyRow, waitingForKey, waitingForRow } from "../keys.ts";
+import { waitingForAnyRow, waitingForKey, waitingForRow } from "../keys.ts";
 import { sessionKeyOf } from "../session/session_keys.ts";
 
-/** The statements of those who wait. */
-export interface Registration {
-  /**
-   * Makes a wait known; `announced` says whether it is, `key` under what its release will be told, and `place` for
-   * whom, where not for everybody; `any` is under what the release of many names is told. A release that is just being
-   * committed keeps the keys for itself. `(name)`
-   */
-  readonly announce: string;
-  /** Takes that back. `(key, place)` */
-  readonly leave: string;
-}
-
-/** SQL that takes shared locks on all the keys or on none. */
-function takeAll([key, ...others]: string[], taken: string[]): string {
-  if (key === undefined) return "true";
-  const undone = taken.map((key) => `pg_advisory_unlock_shared(${key})`).join(" AND ");
-  return `CASE WHEN pg_try_advisory_lock_shared(${key}) THEN ${
-    takeAll(others, [...taken, key])
-  } ELSE NOT (${undone}) END`;
-}
-
 /**
- * SQL that takes shared locks on the key of all waits and on others, or on none. The first is waited for: somebody may
- * have it most of the time, where crowds release all the time, and each only until its commit.
+ * SQL that registers a waiter; `registered` is NULL while a release of the name is being committed, which has its key
+ * exclusively. The key of all waiters is waited for: batches of releases may have it most of the time. `(name)`
  */
-function takeWith(any: string, ...keys: string[]): string {
-  return `CASE WHEN pg_advisory_lock_shared(${any})::text = '' THEN ${takeAll(keys, [any])} END`;
+function register(key: string, any: string): string {
+  return `
+    SELECT key::text, any_key::text, CASE WHEN pg_try_advisory_lock_shared(key) THEN pg_advisory_lock_shared(any_key)::text END AS registered
+    FROM (SELECT ${key} AS key, ${any} AS any_key OFFSET 0) AS keys`;
 }
 
-const GIVEN = "$1::text::bigint";
-const LEAVE = `SELECT pg_advisory_unlock_shared(${GIVEN})::text AS gone`;
+/** Ends a registration. `(key, any_key)` */
+export const UNREGISTER = `
+    SELECT pg_advisory_unlock_shared($1::text::bigint)::text AS key, pg_advisory_unlock_shared($2::text::bigint)::text AS any_key`;
 
-/** For rows: also under the key of all waits, and at a place, one where nobody is if there is one. */
-export function registrationForRows(namespace: string): Registration {
-  const any = waitingForAnyRow(namespace);
-  const place = placeOf("key", "place");
-  return {
-    announce: `
-      SELECT key::text, place::text, (${any})::text AS any, (${takeWith(any, "key", place)})::text AS announced
-      FROM (
-        SELECT key, coalesce(
-          (SELECT place FROM ${PLACES} WHERE pg_try_advisory_xact_lock(${place}) LIMIT 1),
-          (SELECT place FROM ${PLACES} ORDER BY random() LIMIT 1)) AS place
-        FROM (SELECT ${waitingForRow(namespace, "$1::text")} AS key OFFSET 0) AS k OFFSET 0) AS own`,
-    leave: `${LEAVE}, pg_advisory_unlock_shared(${placeOf(GIVEN, "$2::text::bigint")})::text AS gone_from_place,
-      pg_advisory_unlock_shared(${any})::text AS gone_altogether`,
-  };
+/** Registers a waiter for a row. `(name)` */
+export function registrationForRows(namespace: string): string {
+  return register(waitingForRow(namespace, "$1::text"), waitingForAnyRow(namespace));
 }
 
-/** SQL for the key of everybody who waits for a session lock, whichever: that of a name that no lock can have. */
+/** SQL for the key that every waiter for a session lock registers under: that of the empty name, which no lock has. */
 export function waitingForAny(namespace: string): string {
   return waitingForKey(sessionKeyOf(namespace, "''"));
 }
 
-/** For session locks: also under the key by which those who release a crowd find out whether anybody waits at all. */
-export function registrationForSessions(namespace: string): Registration {
-  const any = waitingForAny(namespace);
-  return {
-    announce: `
-      SELECT key::text, NULL AS place, (${any})::text AS any, (${takeWith(any, "key")})::text AS announced
-      FROM (SELECT ${waitingForKey(sessionKeyOf(namespace, "$1::text"))} AS key) AS k`,
-    leave: `${LEAVE}, pg_advisory_unlock_shared(${any})::text AS gone_altogether, $2::text AS place`,
-  };
+/** Registers a waiter for a session lock. `(name)` */
+export function registrationForSessions(namespace: string): string {
+  return register(waitingForKey(sessionKeyOf(namespace, "$1::text")), waitingForAny(namespace));
 }

@@ -1,119 +1,89 @@
 import { startTimer, type Timer } from "../../../core/util/runtime.ts";
-import type { Registration } from "./registration.ts";
 import type { Source } from "../connection/driver.ts";
 import { type Listener, listenerFor, type Subscription } from "./listener.ts";
 
-/** Pauses between looks while somebody waits (ms): for notifications that were missed, and for sessions that ended. */
-const SAFETY = 1_000;
-const VOUCHED = 50;
-/** Whose turn it was not looks after so long whether the name is free (ms): those whose turn it was may be gone. */
-const GIVEN_WAY = 20;
+/** Pauses between polls (ms): notifications may be missed, and no notification tells of a session that ended. */
+const POLL_MS = 1_000;
+const SESSION_POLL_MS = 50;
 
-/** What is waited for under one name. */
-interface Awaited {
-  readonly wakes: Set<() => void>;
-  readonly subscription: Subscription;
-  /** Looks when others had their turn. */
-  timer?: Timer;
-}
-
-/**
- * What the safety net finds: the names that may be free by now, and after how many milliseconds to look again (what
- * sessions vouch for is free as soon as they end, and nobody tells of that).
- */
+/** A poll: the names that may be free by now, and the pause before the next poll (ms). */
 export type Look = (names: readonly string[]) => Promise<{ free: readonly string[]; again: number }>;
 
-/** Pauses of the safety net: `vouched` where the end of a session frees a name. */
-export function pauseOf(vouched: boolean): number {
-  return vouched ? VOUCHED : SAFETY;
+/** Returns the pause between polls (ms); `session` where the end of a session frees a name. */
+export function pauseOf(session: boolean): number {
+  return session ? SESSION_POLL_MS : POLL_MS;
 }
 
-/** What one backend waits for: told by the listener of this process, and beneath it by a look now and then. */
+/** The waiters of one backend: woken by the listener of this process, and by a poll now and then. */
 export class Waiters {
   readonly #look: Look;
-  readonly #announcing: Registration;
+  readonly #register: string;
   readonly #listener: Listener;
   readonly #release: () => Promise<void>;
-  readonly #awaited = new Map<string, Awaited>();
+  readonly #awaited = new Map<string, { readonly wakes: Set<() => void>; readonly subscription: Subscription }>();
   #timer: Timer | undefined;
   #closed = false;
 
-  constructor(source: Source, timeout: number, announcing: Registration, look: Look) {
+  constructor(source: Source, timeout: number, register: string, look: Look) {
     this.#look = look;
-    this.#announcing = announcing;
+    this.#register = register;
     ({ listener: this.#listener, release: this.#release } = listenerFor(source, timeout));
   }
 
   /** Calls `wake` when the name may have become free, until disposal. */
   async add(name: string, wake: () => void): Promise<Disposable> {
-    const present = this.#awaited.get(name);
-    const awaited = present ?? this.#await(name);
+    const awaited = this.#awaited.get(name) ?? this.#await(name);
     awaited.wakes.add(wake);
     if (!this.#closed) {
       this.#timer ??= this.#startTimer(pauseOf(true));
-      await this.#listener.add(awaited.subscription); // without it the safety net has to do until the connection is there again
+      await this.#listener.add(awaited.subscription);
     }
-    return { [Symbol.dispose]: () => this.#remove(name, awaited, wake) };
+    return {
+      [Symbol.dispose]: () => {
+        awaited.wakes.delete(wake);
+        if (awaited.wakes.size === 0 && this.#awaited.get(name) === awaited) this.#remove(name, awaited.subscription);
+      },
+    };
   }
 
-  #await(name: string): Awaited {
+  #await(name: string) {
     const wakes = new Set<() => void>();
-    const wake = () => {
-      awaited.timer?.stop();
-      for (const each of [...wakes]) each();
-    };
-    const giveWay = () => {
-      awaited.timer?.stop();
-      awaited.timer = startTimer(GIVEN_WAY, () => this.#lookAgain(name, awaited), true);
-    };
-    const awaited: Awaited = { wakes, subscription: { ...this.#announcing, name, wake, giveWay } };
+    const wake = () => [...wakes].forEach((each) => each());
+    const awaited = { wakes, subscription: { name, register: this.#register, wake } };
     this.#awaited.set(name, awaited);
     return awaited;
   }
 
-  async #lookAgain(name: string, { subscription }: Awaited): Promise<void> {
-    const { free } = await this.#look([name]).catch(() => ({ free: [name] })); // its next try says what is wrong
-    if (free.length > 0) subscription.wake();
-  }
-
-  #remove(name: string, awaited: Awaited, wake: () => void): void {
-    awaited.wakes.delete(wake);
-    if (awaited.wakes.size > 0 || this.#awaited.get(name) !== awaited) return;
+  #remove(name: string, subscription: Subscription): void {
     this.#awaited.delete(name);
-    awaited.timer?.stop();
-    this.#listener.remove(awaited.subscription);
+    this.#listener.remove(subscription);
     if (this.#awaited.size > 0) return;
     this.#timer?.stop();
     this.#timer = undefined;
   }
 
-  /** Wakes everybody: what they wait for cannot come any more, and their next try says why. */
+  /** Wakes every waiter: its next attempt fails and says why. */
   async close(): Promise<void> {
     this.#closed = true;
     this.#timer?.stop();
-    for (const { subscription, timer } of [...this.#awaited.values()]) {
-      timer?.stop();
+    for (const { subscription } of [...this.#awaited.values()]) {
       this.#listener.remove(subscription);
       subscription.wake();
     }
     await this.#release();
   }
 
-  /** Keeps the process alive: somebody is waiting. */
+  /** Keeps the process alive for its waiters. */
   #startTimer(pause: number): Timer {
-    return startTimer(pause * (0.75 + Math.random() / 2), () => this.#tick(), true);
+    return startTimer(pause * (0.75 + Math.random() / 2), () => this.#poll(), true);
   }
 
-  async #tick(): Promise<void> {
-    let pause = pauseOf(false);
-    try {
-      const { free, again } = await this.#look([...this.#awaited.keys()]);
-      pause = again;
-      for (const name of free) this.#awaited.get(name)?.subscription.wake();
-    } catch {
-      for (const { subscription } of [...this.#awaited.values()]) subscription.wake(); // their next try says what is wrong
-    }
+  async #poll(): Promise<void> {
+    const names = [...this.#awaited.keys()];
+    // after an error all are woken: their next attempts say what is wrong
+    const { free, again } = await this.#look(names).catch(() => ({ free: names, again: POLL_MS }));
+    for (const name of free) this.#awaited.get(name)?.subscription.wake();
     this.#timer?.stop(); // of a waiter that came meanwhile
-    this.#timer = this.#closed || this.#awaited.size === 0 ? undefined : this.#startTimer(pause);
+    this.#timer = this.#closed || this.#awaited.size === 0 ? undefined : this.#startTimer(again);
   }
 }
