@@ -6,7 +6,7 @@
 import type { Arena } from "./servers.ts";
 import type { Quartiles } from "./statistics.ts";
 
-/** Whose figure: ours, ours without joining callers, the least there can be, or somebody else's. */
+/** Whose figure: ours, ours without batching, a lower bound, or another library's. */
 export type Kind = "ours" | "single" | "floor" | "rival";
 
 /** A bar of a plot. */

@@ -66,8 +66,8 @@ function overPool(figures: Record<string, Quartiles>): string {
     const [narrow, wide] = [singleOf(label), `${label}, one statement each`].map((one) => timesOf(figures, label, one));
     return narrow && wide ? [`${label} ${figure(narrow)} and ${figure(wide)}`] : [];
   });
-  return "How many times as fast 256 callers are as one statement each, on one connection, which the targets are " +
-    `about, and over all connections, where the server commits several at a time: ${times.join(", ")}.`;
+  return "The speed of 256 batched callers, as a multiple of one statement each: first on one connection (which the " +
+    `targets are about), then on all connections, where the server commits several at a time: ${times.join(", ")}.`;
 }
 
 /** Which of our leases a rival passes, in one crowd. */
@@ -90,10 +90,10 @@ function describe(raw: Raw): Section {
   return {
     title: "Many callers in one process",
     text: [
-      "Each caller takes a name of its own and gives it back, again and again, by `getLock` and `unlock`. Callers that " +
-      'wait travel together in one statement. "One statement each" is the same backend without that, over all of ' +
-      "its connections, or on one as a batch is. The rivals " +
-      "on Redis are pipelined by their client; nothing that they write reaches a disk.",
+      "Each caller acquires and releases its own name in a loop, with `getLock` and `unlock`. Concurrent " +
+      'requests are batched into one statement. "One statement each" is the same backend without batching, on all of ' +
+      "its connections, or on one, as a batch is. The rivals on Redis are pipelined by their client, and nothing that " +
+      "they write reaches a disk.",
       ...raw["256"] ? [overPool(raw["256"])] : [],
       crowds.map((callers) => faster(callers, raw[callers])).join(" "),
     ],

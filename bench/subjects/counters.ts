@@ -109,14 +109,14 @@ export const counters = subject<Raw>({
     title: "What is the same on every machine",
     text: [
       "Statements, transactions that wrote, and bytes of log (PostgreSQL's and SQLite's write-ahead log, InnoDB's redo " +
-      "log with the binary log) for each operation; the least of several rounds, since servers also write on their own " +
-      `account. In a crowd, ${CROWD} callers come at once.`,
+      "log with the binary log) per operation. Each is the minimum of several rounds, since servers also write for " +
+      `their own purposes. In a batch, ${CROWD} callers come at once.`,
     ],
     tables: [
       {
         head: [
           "",
-          ...["pair", "failed try", "pair in a crowd"].flatMap((
+          ...["pair", "failed try", "pair in a batch"].flatMap((
             what,
           ) => [`${what}: statements`, "commits", "bytes"]),
         ],

@@ -108,8 +108,8 @@ function describe(raw: Raw): Section {
   return {
     title: "Many rows",
     text: [
-      `Released names leave their rows, so that tokens go on rising. ${USED} names evenly spread over the table are ` +
-      `taken and given back in turn; meanwhile ${HELD} other locks are held.`,
+      `Released names keep their rows, which remember the tokens. ${USED} names, evenly spread over the table, are ` +
+      `acquired and released in turn, while ${HELD} other locks are held.`,
     ],
     tables: [{
       head: ["µs, Deno", ...sizes.map((size) => `${Number(size).toLocaleString("en")} rows`)],

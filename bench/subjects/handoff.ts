@@ -1,5 +1,5 @@
 /**
- * Eight processes that want one name: how it goes from hand to hand, and how long a line of 64 takes.
+ * Eight processes that want one name: how often it changes hands, and how long a queue of 64 takes.
  *
  * @module
  */
@@ -36,7 +36,7 @@ interface Came {
   readonly crossing: number;
   readonly fairness: number;
   readonly overlaps: number;
-  /** Milliseconds until a line of 64 is through. */
+  /** Milliseconds until a queue of 64 has been served. */
   readonly drain: Quartiles;
   /** Milliseconds of it in which somebody held the name. */
   readonly holding: Quartiles;
@@ -156,7 +156,7 @@ function targetsOf(raw: Raw): Target[] {
     return [
       atMost(5, `${where}, holds that overlapped`, 0, came.overlaps),
       atLeast(5, `${where}, Jain's index`, 0.95, came.fairness),
-      ...bare ? [atMost(5, `${where}, line of 64 against bare`, 1.6, came.drain.median / bare.drain.median)] : [],
+      ...bare ? [atMost(5, `${where}, queue of 64 against bare`, 1.6, came.drain.median / bare.drain.median)] : [],
     ];
   });
 }
@@ -187,15 +187,14 @@ function describe(raw: Raw): Section {
   return {
     title: "Eight processes and one name",
     text: [
-      "In the loop, 64 waiters in each of eight processes take the name again and again and hold it for no time. A " +
-      "hand-off is from the call of a release to the next holder's running. Many hand-offs a second are no merit by " +
-      "themselves: a rival that asks again and again passes the name round within one process, past all who wait " +
-      "elsewhere, and then its share of hand-offs that cross processes and Jain's index (1: all had as much; 0.002: " +
-      "one had everything) are low. SQLite's locks wake waiters of other processes by looking.",
-      `In the line, 64 callers (8 in each process) come at once and hold the name for ${HOLD} ms, once. What is left ` +
-      "of its time besides the holds themselves, for each hand-off, is the last column: the limit is what the " +
-      `server's own lock leaves (${bare.join("; ")}), the rest is the commit of a durable row and the statement that ` +
-      "finds out whose turn it is.",
+      "In the loop, 64 waiters in each of eight processes acquire the name again and again and release it at once. A " +
+      "hand-off lasts from the call of a release until the next holder runs. Many hand-offs a second alone are no " +
+      "merit: a library that polls passes the name around within one process, past the waiters of the others. Its " +
+      "share of hand-offs that cross processes is then low, and so is Jain's index (1: all waiters got the same " +
+      "number; 0.002: one got all). SQLite waiters of other processes poll.",
+      `In the queue, 64 callers (8 in each process) come at once and hold the name once, for ${HOLD} ms. The last ` +
+      "column is the time per hand-off besides the holds. Its lower limit is that of the server's own lock " +
+      `(${bare.join("; ")}); the rest is the commit of a durable row and the statements that find the next holder.`,
     ],
     tables: [{
       head: [
@@ -205,15 +204,15 @@ function describe(raw: Raw): Section {
         "crossing",
         "Jain",
         "overlaps",
-        "line of 64, ms",
-        "left, ms each",
+        "queue of 64, ms",
+        "besides holds, ms each",
       ],
       rows,
     }],
     plots: [{
       name: "line",
-      title: "A line of 64 callers in 8 processes, 2 ms each",
-      axis: "ms until all are through, less is better",
+      title: "A queue of 64 callers in 8 processes, 2 ms each",
+      axis: "ms until all have held the name, less is better",
       bars,
     }],
     targets: targetsOf(raw),

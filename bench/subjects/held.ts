@@ -54,9 +54,8 @@ export const held = subject<Raw>({
     return {
       title: "Many session locks held",
       text: [
-        "Acquire and release of one more session lock, while so many are held in the same process; of 10,000, three " +
-        "backends hold up to 3,500 each, since a backend on PostgreSQL refuses more than 4,000, and the pair goes " +
-        "through a full one.",
+        "Acquire and release of one more session lock while the process holds this many. Three backends share the 10,000, " +
+        "up to 3,500 each, since a PostgreSQL backend refuses more than 4,000; a full one is measured.",
       ],
       tables: counts.length === 0 ? [] : [{
         head: ["µs, Deno", ...counts.map((count) => `${Number(count).toLocaleString("en")} held`)],

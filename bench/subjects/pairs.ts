@@ -41,7 +41,7 @@ function targetsOf(raw: Raw): Target[] {
       ),
       atLeast(
         1,
-        `${label} lease, speed of the joining code against its statements alone`,
+        `${label} lease, speed of the batching code against bare statements`,
         0.97,
         timeRatio(alone, raw[`${label} lease, statements joined`]),
       ),
@@ -55,13 +55,13 @@ function targetsOf(raw: Raw): Target[] {
   });
 }
 
-/** What is left of the speed of the statements alone when all of `getLock` and `unlock` is around them. */
+/** The share of the bare statements' speed that remains with all of `getLock` and `unlock` around them. */
 function whole(raw: Raw): string {
   const shares = engines.map((engine) => `${labels[engine]} lease`).filter((label) => raw[label]).map((label) =>
     `${label} ${figure(timeRatio(raw[`${label}, one statement each`], raw[label]))}`
   );
-  return "The joining code is measured by itself, against the statements alone. All of `getLock` and `unlock`, with the " +
-    `lock that they make, has of the statements' speed: ${shares.join(", ")}.`;
+  return "The batching code is measured by itself, against bare statements. Of the speed of bare statements, the " +
+    `whole of \`getLock\` and \`unlock\`, with the lock object, keeps: ${shares.join(", ")}.`;
 }
 
 /** Which rivals take less time for one caller than ours: any than a lease, than a session lock those of its server. */
@@ -91,13 +91,13 @@ function describe(raw: Raw): Section {
   return {
     title: "One caller",
     text: [
-      "Taking a free name and giving it back, or a try that fails because another has it. The rivals on Redis and " +
-      "on files are not durable: what they grant is forgotten when Redis or the machine ends, and `redlock` and " +
+      "One caller acquires a free name and releases it, or fails because another client holds it. The rivals on Redis and on " +
+      "files are not durable: their locks are forgotten when Redis or the machine ends, and `redlock` and " +
       "`proper-lockfile` give no fencing token. `advisory-lock` opens a connection for each lock. The server's own " +
-      "session locks cost a round trip or two and no commit.",
-      "The three systems before this one run in Python through Django's own drivers, written from their manuals: " +
-      "django-lockmgr deletes what has lapsed, looks, writes a row and deletes it; django-pglocks and django-mysql ask " +
-      "the server for a lock of its own, through a driver in C and without a fencing token.",
+      "session locks cost one or two round trips and no commit.",
+      "The three predecessors run in Python with Django's own drivers, as their manuals describe: django-lockmgr deletes " +
+      "expired locks, reads, inserts a row and deletes it; django-pglocks and django-mysql take the server's own lock, " +
+      "through a driver in C and without a fencing token.",
       whole(raw),
       faster(raw),
     ],

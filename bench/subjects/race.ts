@@ -84,15 +84,15 @@ export const race = subject<Raw>({
   describe: (raw): Section => ({
     title: "A race for random sets of names",
     text: [
-      "Four processes with two loops each take 5 to 44 of 60 names, a tenth of them never seen before, in any order: " +
-      "half of the sets all or nothing, the others each name by itself, which the library joins. Deadlocks are the " +
-      "server's own count.",
+      "Four processes with two loops each acquire 5 to 44 of 60 names in random order, a tenth of them new: half of the " +
+      "sets all or nothing, the others each name by itself, which the library batches. Deadlocks are the server's own " +
+      "count.",
       ...Object.entries(raw).filter(([, { errors }]) => errors.length > 0).map(([label, { errors }]) =>
         `Errors of ${label}: ${errors.join("; ")}.`
       ),
     ],
     tables: [{
-      head: ["4 processes", "sets", "locks", "deadlocks", "lost releases", "overlaps", "tokens that fell", "errors"],
+      head: ["4 processes", "sets", "locks", "deadlocks", "lost releases", "overlaps", "decreasing tokens", "errors"],
       rows: Object.entries(raw).map(([label, came]) => [
         label,
         ...[came.sets, came.locks, came.deadlocks, came.lost, came.overlaps, came.tokens, came.errors.length]
@@ -103,7 +103,7 @@ export const race = subject<Raw>({
     targets: Object.entries(raw).map(([label, { deadlocks, lost, overlaps, tokens, errors }]) =>
       atMost(
         6,
-        `${label}, deadlocks, lost releases, overlaps, fallen tokens and errors`,
+        `${label}, deadlocks, lost releases, overlaps, decreasing tokens and errors`,
         0,
         deadlocks + lost + overlaps + tokens + errors.length,
       )

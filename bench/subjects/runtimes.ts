@@ -30,7 +30,8 @@ function describe(raw: Raw): Section {
   return {
     title: "Deno, Node and Bun",
     text: [
-      "The same worker from the same sources, one runtime after the other. In brackets after a pair: durable upserts of the same run.",
+      "The same worker from the same sources on each runtime, one after the other. In brackets: the pair in durable upserts of " +
+      "the same run.",
     ],
     tables: [
       {

@@ -68,7 +68,7 @@ export const startup = subject<Raw>({
   describe: (raw) => ({
     title: "Start-up",
     text: [
-      "A whole program from its start to its end, from the TypeScript sources; drivers are loaded when first used.",
+      "A whole program from start to end, from the TypeScript sources. Drivers are loaded when first used.",
     ],
     tables: [{
       head: ["ms", ...Object.keys(programs), "importing against empty"],
