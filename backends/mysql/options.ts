@@ -1,12 +1,12 @@
 /**
- * Where the server is, how connections to it are set up, and how a URL says it.
+ * The options of a MySQL or MariaDB backend, and the settings of its connections.
  *
  * @module
  */
 import { concealerFor } from "../../core/util/conceal.ts";
 import { type BackendSettings, refuseUnknown, resolveSettings } from "../../core/options/settings.ts";
 import { parseTargetOf } from "../../core/options/target.ts";
-import { type DriverPool, type MysqlPool, poolBehind } from "./connection/driver.ts";
+import { addressSettings, type DriverPool, type MysqlPool, poolBehind } from "./connection/driver.ts";
 import { addressOf } from "./url_parameters.ts";
 
 /**
@@ -35,15 +35,15 @@ export interface MysqlOptions extends BackendSettings {
   ssl?: boolean | Record<string, unknown>;
 }
 
-/** A target after its checks. */
-export interface Target {
-  /** What npm:mysql2 opens a connection with. */
+/** A target and its options after their checks. */
+export interface ResolvedTarget {
+  /** The settings of npm:mysql2 for a connection. */
   readonly config: Record<string, unknown>;
   /** The caller's pool. */
   readonly pool: DriverPool | undefined;
-  /** Whether a server without TLS will do although `config` wants it. */
+  /** Whether to connect without TLS to a server that has none, although `config` asks for it. */
   readonly prefersTls: boolean;
-  /** Hides what a URL keeps secret in an error, and returns that error. */
+  /** Removes the secrets of the URL from an error, and returns that error. */
   readonly conceal: (error: unknown) => unknown;
   /** The options after their checks. */
   readonly options: Required<BackendSettings> & Required<Omit<MysqlOptions, "ssl" | keyof BackendSettings>>;
@@ -61,42 +61,15 @@ function between(what: string, value: unknown, fallback: number, least: number, 
   return value;
 }
 
-/** What says where a pool's server is and how it lets the pool in; the rest is about the pool's own statements. */
-const REACH = [
-  "host",
-  "port",
-  "socketPath",
-  "localAddress",
-  "user",
-  "password",
-  "password1",
-  "password2",
-  "password3",
-  "passwordSha1",
-  "database",
-  "ssl",
-  "authPlugins",
-  "authSwitchHandler",
-  "insecureAuth",
-  "enableCleartextPlugin",
-  "stream",
-];
-
-/** The settings of a pool that connections of our own need as well. */
-function reachOf(pool: DriverPool): Record<string, unknown> {
-  const all = pool.config.connectionConfig;
-  return Object.fromEntries(REACH.filter((key) => all[key] !== undefined).map((key) => [key, all[key]]));
-}
-
-/** Settings of the driver that connections of our own need, whatever the caller's are. */
+/** Settings of the driver that connections of our own need, whatever the settings of the caller are. */
 const FIXED = { multipleStatements: false, supportBigNumbers: true, bigNumberStrings: false, enableKeepAlive: true };
 
 /**
  * Checks a target and its options, before any I/O.
  *
- * @throws {TypeError | RangeError} For what cannot be.
+ * @throws {TypeError | RangeError} For a target or an option that is invalid.
  */
-export function resolveTarget(target: string | URL | MysqlPool, given: MysqlOptions): Target {
+export function resolveTarget(target: string | URL | MysqlPool, given: MysqlOptions): ResolvedTarget {
   const pool = poolBehind(target);
   if (!pool && typeof target !== "string" && !(target instanceof URL)) {
     throw new TypeError("Cannot use this as a MySQL or MariaDB database: want a URL or a pool of mysql2");
@@ -109,7 +82,7 @@ export function resolveTarget(target: string | URL | MysqlPool, given: MysqlOpti
   const ssl = all.ssl === undefined ? {} : { ssl: all.ssl === true ? {} : all.ssl === false ? undefined : all.ssl };
   const config = {
     connectTimeout: answerTimeout * 1e3,
-    ...(pool ? reachOf(pool) : address!.config),
+    ...(pool ? addressSettings(pool) : address!.config),
     ...ssl,
     ...FIXED,
   };

@@ -1,4 +1,4 @@
-/** Waits in vain for a lock and ends without closing anything: a turn that is still waited for keeps no process alive. */
+/** Waits for a lock without success and ends without closing anything: an open backend keeps no process alive. */
 import { connect, tryLock } from "@lockmgr/lockmgr";
 import process from "node:process";
 

@@ -1,6 +1,6 @@
 import { type Backend, cleanLocks, getLock, listLocks } from "@lockmgr/lockmgr";
 import assert from "node:assert/strict";
-import { statementsFor } from "../../backends/mysql/rows/statements.ts";
+import { Statements } from "../../backends/mysql/rows/statements.ts";
 import { onEach, type Place } from "./flavors.ts";
 
 const common = { duration: 60e6, lockedBy: "host", lockProcess: null, metadata: null, shared: false };
@@ -77,7 +77,7 @@ onEach("the list is in order of names and of one prefix, wherever in the index t
 
 onEach("lists use the index of what is held, and nothing else does", async (place) => {
   await place.backend();
-  const sql = statementsFor("lockmgr_locks", false);
+  const sql = new Statements("lockmgr_locks", false);
   const names = Array.from({ length: 20 }, (_, index) => `lock ${index}`);
   const requests = names.map((name) => ({ name, owner: crypto.randomUUID(), ...common }));
   const renewals = requests.map((request) => ({ ...request, from: "now" as const, add: 1e6 }));
@@ -85,24 +85,24 @@ onEach("lists use the index of what is held, and nothing else does", async (plac
     sql.list("", false),
     sql.list("", true),
     sql.list("lock", false),
-    sql.lapsed("all"),
-    sql.lapsed("expired"),
+    sql.selectClearable("all"),
+    sql.selectClearable("expired"),
   ];
   const others = [
     sql.acquire(requests, false),
     sql.acquire(requests, true),
-    sql.retakeAll(requests),
-    sql.retake(requests[0]),
+    sql.reacquireAll(requests),
+    sql.reacquire(requests[0]),
     sql.renew(renewals[0]),
     sql.renewAll(renewals),
     sql.release(requests[0]),
     sql.releaseAll(requests),
-    sql.peek(names),
-    sql.peek(names, true),
+    sql.selectLive(names),
+    sql.selectLive(names, true),
     sql.clear(names, "all"),
-    sql.stale(),
-    sql.sweep(names),
-    sql.held(names),
+    sql.selectStale(),
+    sql.deleteStale(names),
+    sql.selectOwners(names),
     sql.guard(requests[0]),
   ];
   const format = place.flavor.name === "mysql" ? "FORMAT=TRADITIONAL" : "";

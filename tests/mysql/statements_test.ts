@@ -1,7 +1,7 @@
 import { type Backend, getLock, listLocks, Locked, tryLock } from "@lockmgr/lockmgr";
 import assert from "node:assert/strict";
 import type { LivenessLock } from "../../backends/sessions/liveness.ts";
-import { statementsFor } from "../../backends/mysql/rows/statements.ts";
+import { Statements } from "../../backends/mysql/rows/statements.ts";
 import { onEach, type Place } from "./flavors.ts";
 
 /** Statements that the server was sent while `body` ran, of whatever kind but the one that counts them. */
@@ -109,8 +109,8 @@ for (const mode of ["lease", "hybrid"] as const) {
       });
       assert.equal(trying, 20); // each also reads who has it
       const common = { duration: 60e6, lockedBy: "host-b", lockProcess: null, metadata: null, shared: false };
-      const sql = statementsFor("lockmgr_locks", mode === "hybrid");
-      const retake = () => place.ask(sql.retake({ name: names[0], owner: crypto.randomUUID(), ...common }));
+      const sql = new Statements("lockmgr_locks", mode === "hybrid");
+      const retake = () => place.ask(sql.reacquire({ name: names[0], owner: crypto.randomUUID(), ...common }));
       assert.equal(await writtenBy(place, retake), 0n);
     },
   );
@@ -248,13 +248,13 @@ onEach("a crowd that has used its names before is one statement, and one transac
 onEach("nothing is taken for a session that is gone, although its end has not been told yet", async (place) => {
   const backend = await place.backend({ mode: "hybrid" });
   await getLock("a", { backend }).then((lock) => lock.unlock());
-  const sql = statementsFor("lockmgr_locks", true);
+  const sql = new Statements("lockmgr_locks", true);
   const common = { duration: 60e6, lockedBy: "host", lockProcess: null, metadata: null, shared: false };
   const requests = ["a", "b"].map((name) => ({ name, owner: crypto.randomUUID(), ...common }));
   const gone = { key: "nobody", session: { id: "1" } } as LivenessLock;
   await place.ask(
     sql.acquire(requests, false, gone),
-    sql.retakeAll(requests, gone),
+    sql.reacquireAll(requests, gone),
   );
   const rows = await place.ask("SELECT name FROM lockmgr_locks WHERE NOT locked_until <=> 0");
   assert.deepEqual(rows, []);

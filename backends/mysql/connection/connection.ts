@@ -1,87 +1,92 @@
-import { BackendError } from "../../../core/errors.ts";
 import type { SessionHandle } from "../../../core/backend.ts";
-import { defer, monotonic, soon, startTimer, type Timer } from "../../../core/util/runtime.ts";
-import { type Answer, type DriverConnection, openConnection, send, sendAsIs } from "./driver.ts";
+import { BackendError } from "../../../core/errors.ts";
+import { afterReads, monotonic, soon, startTimer, type Timer } from "../../../core/util/runtime.ts";
 import { endsConnection, isFromServer, isInterruption } from "../errors.ts";
+import type { Abandonable } from "./abandoned.ts";
+import {
+  type Answer,
+  connectionId,
+  type DriverConnection,
+  onClosed,
+  openConnection,
+  send,
+  sendAsIs,
+  setKeepAlive,
+} from "./driver.ts";
 
-/** An error as the driver makes it, with a code that says what happened. */
+/** Makes an error as the driver makes them, with a code. */
 export function driverError(code: string, message: string, cause?: Error): Error {
   return Object.assign(new Error(message, { cause }), { code });
 }
 
-/** The server did not answer in time (ms). */
-export function late(patience: number, cause?: unknown): Error {
-  return driverError("ETIMEDOUT", `no answer within ${patience / 1e3} s`, cause as Error | undefined);
+/** The error of a server that did not answer within `timeout` (ms). */
+export function late(timeout: number, cause?: unknown): Error {
+  return driverError("ETIMEDOUT", `no answer within ${timeout / 1e3} s`, cause as Error | undefined);
 }
 
-/** How long (ms) the server has to answer once a statement whose answer is late was interrupted there. */
+/** How long (ms) the server has to answer after a statement whose answer is late was interrupted there. */
 const INTERRUPTED_MS = 1_500;
 
-/** What was asked and is not answered yet. */
-interface Question {
+/** A statement without an answer yet. */
+interface PendingQuery {
   readonly reject: (reason: unknown) => void;
-  /** When its answer is late, on the monotonic clock (ms), and after how long (ms). */
-  until: number;
-  readonly patience: number;
-  /** Whether the process stays alive for it. */
-  readonly keepsAlive: boolean;
+  /** When its answer is late, on the monotonic clock (ms). */
+  deadline: number;
+  /** The same as a duration (ms). */
+  readonly timeout: number;
 }
 
 /**
- * One connection of our own. It never keeps the process alive unless an answer is awaited, gives up on a server that
- * does not answer, and tells when it ends.
+ * A connection of our own. It keeps the process alive only while an answer is awaited, gives up on a server that does
+ * not answer, and notifies listeners when it ends.
  */
 export class Connection implements SessionHandle {
   /** When it was opened, on the monotonic clock (ms). */
   readonly openedAt: number = monotonic();
   readonly #driver: DriverConnection;
-  readonly #patience: number;
+  readonly #answerTimeout: number;
   readonly #listeners = new Set<() => void>();
-  readonly #questions = new Set<Question>();
-  #keeping = 0;
+  readonly #pending = new Set<PendingQuery>();
   #timer: Timer | undefined;
-  #lookingAt = Infinity;
+  #checkAt = Infinity;
   #ended: Error | undefined;
   #isInDoubt = false;
   #isInterrupted = false;
-  /** The name of a GET_LOCK of the server's that this connection keeps: it tells the connection from any other. */
-  marker: string | undefined;
-  /** Whether the server may keep locks for it after an end that it has not noticed. */
+  /** How it is found at the server; without it nothing tells it from another connection with the same id. */
+  atServer: Abandonable | undefined;
+  /** Whether the server may keep locks for it after an end that the server has not noticed. */
   carriesLocks = false;
-  /** Ends at the server the statement that is running; without it a late answer ends the connection. */
+  /** Interrupts the running statement at the server; without it a late answer ends the connection. */
   interrupt: (() => Promise<void>) | undefined;
 
-  private constructor(driver: DriverConnection, patience: number) {
+  private constructor(driver: DriverConnection, answerTimeout: number) {
     this.#driver = driver;
-    this.#patience = patience;
-    const gone = () => this.end(new BackendError("Cannot go on: the server closed the connection"));
-    driver.on("error", (error) => this.end(error ?? new Error("unknown error")));
-    driver.on("end", gone);
-    driver.stream && (driver.stream as unknown as DriverConnection).on("close", gone);
-    driver.stream?.unref?.();
+    this.#answerTimeout = answerTimeout;
+    onClosed(driver, (error) => this.end(error ?? new BackendError("Cannot go on: the server closed the connection")));
+    setKeepAlive(driver, false);
   }
 
-  /** Opens one, unless `signal` aborts before. `patience` is how long an answer may take (ms). */
-  static async open(config: Record<string, unknown>, patience: number, signal: AbortSignal): Promise<Connection> {
-    return new Connection(await openConnection(config, signal), patience);
+  /** Opens one, unless `signal` aborts before. `answerTimeout` is how long an answer may take (ms). */
+  static async open(config: Record<string, unknown>, answerTimeout: number, signal: AbortSignal): Promise<Connection> {
+    return new Connection(await openConnection(config, signal), answerTimeout);
   }
 
-  /** The connection id of the server's greeting. */
+  /** The server's id of the connection. */
   get id(): number {
-    return this.#driver.threadId ?? 0;
+    return connectionId(this.#driver);
   }
 
-  /** Why it ended; `undefined` while it lives. */
+  /** Why it ended; `undefined` while it is open. */
   get ended(): Error | undefined {
     return this.#ended;
   }
 
-  /** Whether it has ended while a statement, or locks, may go on at the server. */
+  /** Whether it has ended while a statement may still run, or locks may still be held, at the server. */
   get isInDoubt(): boolean {
     return this.#isInDoubt;
   }
 
-  /** Calls `listener` once when it ends, or soon when it has ended already. */
+  /** Calls `listener` once when it ends, or soon when it has ended already. Returns a function that removes it. */
   onEnd(listener: () => void): () => void {
     this.#listeners.add(listener);
     if (this.#ended) soon(() => this.#listeners.delete(listener) && listener());
@@ -89,101 +94,88 @@ export class Connection implements SessionHandle {
   }
 
   /**
-   * Sends one statement. When the answer takes longer than `patience` (ms) the statement is interrupted at the server, so
-   * that its answer says what came of it, and the connection is ended: what the server goes on doing must not be mistaken
-   * for something that was given up.
+   * Sends one statement. If the answer takes longer than `timeout` (ms), the statement is interrupted at the server, so
+   * that its answer shows whether it took effect, and the connection ends.
    */
-  query(sql: string, patience: number = this.#patience): Promise<Answer> {
-    return this.#awaited(() => send(this.#driver, sql), patience);
+  query(sql: string, timeout: number = this.#answerTimeout): Promise<Answer> {
+    return this.#request(() => send(this.#driver, sql), timeout);
   }
 
-  /** Sends one statement that the server may take so long (ms) to answer; meanwhile the process may end. */
-  linger(sql: string, milliseconds: number): Promise<Answer> {
-    return this.#awaited(() => send(this.#driver, sql), this.#patience + milliseconds, false);
-  }
-
-  /** Sends one statement of the caller's, and answers as the driver does. */
+  /** Sends one statement of the caller; the answer is the driver's own. */
   queryAsIs<Result>(sql: string, parameters: readonly unknown[]): Promise<Result> {
-    return this.#awaited(() => sendAsIs<Result>(this.#driver, sql, parameters), Infinity);
+    return this.#request(() => sendAsIs<Result>(this.#driver, sql, parameters), Infinity);
   }
 
-  /** One request; when the connection ends before its answer, or the answer is late, it fails. */
-  #awaited<T>(request: () => Promise<T>, patience: number, keepsAlive = true): Promise<T> {
+  #request<T>(request: () => Promise<T>, timeout: number): Promise<T> {
     if (this.#ended) return Promise.reject(this.#lost());
     return new Promise<T>((resolve, reject) => {
-      const question = { reject, until: monotonic() + patience, patience, keepsAlive };
-      if (keepsAlive && this.#keeping++ === 0) this.#driver.stream?.ref?.();
-      this.#questions.add(question);
-      this.#lookAt(question.until);
+      const pending = { reject, deadline: monotonic() + timeout, timeout };
+      if (this.#pending.size === 0) setKeepAlive(this.#driver, true);
+      this.#pending.add(pending);
+      this.#scheduleCheck(pending.deadline);
       request().then((answer) => {
-        this.#answered(question);
+        this.#answered(pending);
         resolve(answer);
       }, (error) => {
-        this.#answered(question);
+        this.#answered(pending);
         if (endsConnection(error)) {
-          this.#isInDoubt = !isFromServer(error); // else the server has answered
+          this.#isInDoubt = !isFromServer(error); // otherwise the statement has ended
           this.end(error as Error);
         }
-        reject(this.#isInterrupted && isInterruption(error) ? late(patience, error) : error);
+        reject(this.#isInterrupted && isInterruption(error) ? late(timeout, error) : error);
       });
     });
   }
 
-  #answered(question: Question): void {
-    if (!this.#questions.delete(question)) return;
-    if (question.keepsAlive && --this.#keeping === 0) this.#driver.stream?.unref?.();
-    // The KILL QUERY may come after the statement that it was meant for, and would meet the next one.
-    if (this.#isInterrupted) this.end(late(question.patience));
+  #answered(pending: PendingQuery): void {
+    if (!this.#pending.delete(pending)) return;
+    if (this.#pending.size === 0) setKeepAlive(this.#driver, false);
+    // KILL QUERY may arrive after the statement that it was meant for, and would interrupt the next one.
+    if (this.#isInterrupted) this.end(late(pending.timeout));
   }
 
-  /**
-   * Has somebody look after late answers at that moment. One timer for all questions, which is left alone when an
-   * answer came: to start and stop one for each takes longer than all else that is done here.
-   */
-  #lookAt(moment: number): void {
-    if (moment >= this.#lookingAt || moment === Infinity) return;
+  /** One timer for all statements, which keeps running after an answer: to restart it for each costs more than the rest. */
+  #scheduleCheck(at: number): void {
+    if (at >= this.#checkAt || at === Infinity) return;
     this.#timer?.stop();
-    this.#lookingAt = moment;
-    this.#timer = startTimer(moment - monotonic(), () => this.#look(), false); // the socket keeps the process alive
+    this.#checkAt = at;
+    this.#timer = startTimer(at - monotonic(), () => {
+      this.#checkAt = Infinity;
+      afterReads(() => this.#checkDeadlines());
+    }, false); // the socket keeps the process alive
   }
 
-  /** An answer that has arrived is read before it is called late: after a stall of this process timers come first. */
-  #look(): void {
-    this.#lookingAt = Infinity;
-    defer(() => defer(() => this.#judge()));
-  }
-
-  #judge(): void {
+  #checkDeadlines(): void {
     if (this.#ended) return;
     const now = monotonic();
     let next = Infinity;
-    for (const question of this.#questions) {
-      if (question.until <= now) {
-        if (!this.interrupt || this.#isInterrupted) return this.end(late(question.patience));
+    for (const pending of this.#pending) {
+      if (pending.deadline <= now) {
+        if (!this.interrupt || this.#isInterrupted) return this.end(late(pending.timeout));
         this.#isInterrupted = true;
-        this.interrupt().catch(() => {}); // then the answer does not come, and the connection is ended
-        question.until = now + INTERRUPTED_MS;
+        this.interrupt().catch(() => {}); // then there is no answer, and the connection ends
+        pending.deadline = now + INTERRUPTED_MS;
       }
-      next = Math.min(next, question.until);
+      next = Math.min(next, pending.deadline);
     }
-    this.#lookAt(next);
+    this.#scheduleCheck(next);
   }
 
   #lost(): Error {
     return driverError("PROTOCOL_CONNECTION_LOST", "the connection was lost", this.#ended);
   }
 
-  /** Ends it; the server frees all that it held. `orderly` is an end that the server is bound to notice. */
+  /** Ends it; the server frees all locks that it held. `orderly` is an end that the server notices for certain. */
   end(reason: Error, orderly = false): void {
     if (this.#ended) return;
     this.#ended = reason;
-    this.#isInDoubt ||= this.#questions.size > 0 || (this.carriesLocks && !orderly);
+    this.#isInDoubt ||= this.#pending.size > 0 || (this.carriesLocks && !orderly);
     this.#timer?.stop();
     this.#driver.destroy();
-    for (const { reject, until, patience } of this.#questions) {
-      reject(this.#isInterrupted || until <= monotonic() ? late(patience) : this.#lost());
+    for (const { reject, deadline, timeout } of this.#pending) {
+      reject(this.#isInterrupted || deadline <= monotonic() ? late(timeout) : this.#lost());
     }
-    this.#questions.clear();
+    this.#pending.clear();
     for (const listener of [...this.#listeners]) listener();
     this.#listeners.clear();
   }

@@ -1,11 +1,12 @@
-import type { Backend } from "../../../core/backend.ts";
+import type { Backend, Mode } from "../../../core/backend.ts";
 import { BackendError } from "../../../core/errors.ts";
+import { once } from "../../../core/util/once.ts";
 import { randomId, sleep } from "../../../core/util/runtime.ts";
+import { isWithoutTls, notPrimary, translate } from "../errors.ts";
+import type { ResolvedTarget } from "../options.ts";
 import { Abandoned, within } from "./abandoned.ts";
 import { Connection } from "./connection.ts";
 import type { Answer } from "./driver.ts";
-import { isWithoutTls, notPrimary, translate } from "../errors.ts";
-import type { Mode } from "../../../core/backend.ts";
 import {
   clusterOf,
   describe,
@@ -16,56 +17,47 @@ import {
   requireServer,
   type Server,
 } from "./server.ts";
-import type { Target } from "../options.ts";
 
 /**
- * What every connection of our own is set to, whatever the server's defaults are. Strict, and without the modes that
- * change how a statement is read; no snapshots; no row lock is waited for longer than a caller would want to.
+ * The settings of every connection of our own, whatever the server's defaults are: strict, without the modes that change
+ * how a statement is parsed, and without long waits for row locks.
  */
 const SESSION = `SET autocommit = 1, time_zone = '+00:00', sql_mode = 'STRICT_ALL_TABLES', innodb_lock_wait_timeout = 1,
     sql_select_limit = 18446744073709551615, completion_type = 0`;
 
 /** How long (ms) the server has to answer on a connection that ends others. */
-const CONTROL_MS = 2_000;
-/** How long (ms) an error of a connection waits until what was running on it has ended at the server. */
+const CONTROL_TIMEOUT_MS = 2_000;
+/** How long (ms) an error of a connection is held back until what was running on it has ended at the server. */
 export const GONE_MS = 1_000;
-/** The longest wait (s) for a lock of a table, in whole seconds below the answer timeout, so that the server ends it. */
+/** By how much (s) the wait for a lock of a table is shorter than the answer timeout, so that the server ends it. */
 const TABLE_WAIT_MARGIN = 1;
 
-/** Opens connections of our own to one server, all set up alike, and knows what kind of server it is. */
+/** Opens connections of our own to one server, all with the same settings, and knows what kind of server it is. */
 export class Connector {
-  readonly #target: Target;
-  #known: Server | undefined;
+  /** Where the server is, and the options. */
+  readonly target: ResolvedTarget;
+  /** Statements that were abandoned and may still run at the server. */
+  readonly abandoned: Abandoned;
   readonly #open = new Set<Connection>();
-  readonly #doubters = new Set<() => void>();
-  #hadPrimary = false;
-  #asking: Promise<Connection> | undefined;
+  readonly #doubtListeners = new Set<() => void>();
   readonly #closing = new AbortController();
-  readonly #abandoned: Abandoned;
+  readonly #forQuestions = once((what: string) => this.connect(what));
+  #known: Server | undefined;
+  #hadPrimary = false;
 
-  constructor(target: Target) {
-    this.#target = target;
-    const config = { ...target.config, connectTimeout: CONTROL_MS };
-    this.#abandoned = new Abandoned(async () => {
-      const control = await Connection.open(config, CONTROL_MS, new AbortController().signal);
+  constructor(target: ResolvedTarget) {
+    this.target = target;
+    const config = { ...target.config, connectTimeout: CONTROL_TIMEOUT_MS };
+    this.abandoned = new Abandoned(async () => {
+      const control = await Connection.open(config, CONTROL_TIMEOUT_MS, new AbortController().signal);
       await control.query(SESSION);
       return control;
     });
   }
 
-  /** What was given up and may still be running at the server. */
-  get abandoned(): Abandoned {
-    return this.#abandoned;
-  }
-
-  /** Where the server is, and the options. */
-  get target(): Target {
-    return this.#target;
-  }
-
-  /** The database as the caller named it; else the one that the server says. */
+  /** The database as the caller named it; otherwise as the server names it. */
   get database(): string {
-    return String(this.#target.config.database ?? this.#known?.database ?? "");
+    return String(this.target.config.database ?? this.#known?.database ?? "");
   }
 
   /** What kind of server it is; `undefined` before the first connection. */
@@ -73,51 +65,56 @@ export class Connector {
     return this.#known;
   }
 
-  /** Opens one. `idle` is after how many seconds without a word the server may end it. */
+  /** Opens a connection. `idle` is after how many seconds of silence the server ends it, and with it its locks. */
   async connect(what: string, idle?: number): Promise<Connection> {
     let connection: Connection | undefined;
     try {
       connection = await this.#openOne();
       this.#refuseClosed(what);
       await this.#setUp(connection, idle);
-      // Each time: behind the same address there may be another server by now.
+      // Each time: the address may lead to another server by now.
       this.#known = describe([await connection.query(QUESTIONS[0]), await connection.query(QUESTIONS[1])]);
-      requireRowsInLog(this.#known, this.#target.options.mode);
+      requireRowsInLog(this.#known, this.target.options.mode);
       if (this.#known.readCommitted) await connection.query("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED");
-      if (idle === undefined) connection.interrupt = () => this.#abandoned.interrupt(connection!);
-      else connection.carriesLocks = true;
+      const { atServer } = connection;
+      if (idle !== undefined) connection.carriesLocks = true;
+      else if (atServer) connection.interrupt = () => this.abandoned.interrupt(atServer);
       return connection;
     } catch (error) {
       connection?.end(error as Error);
       this.#refuseClosed(what);
-      throw translate(what, this.#target.conceal(error));
+      throw translate(what, this.target.conceal(error));
     }
   }
 
   /**
-   * Sets a connection up. Its marker is taken along: by it the connection is found at the server, also after a restart,
-   * when another's may have the same id.
+   * Sets a connection up. It takes a GET_LOCK with a random name, by which it is found at the server: an id alone may
+   * belong to another client after a restart.
    */
   async #setUp(connection: Connection, idle: number | undefined): Promise<void> {
-    const { answerTimeout } = this.#target.options;
     const marker = this.#known && clusterOf(this.#known) ? undefined : `lockmgr:at:${randomId()}`;
+    const tableWait = Math.max(1, Math.floor(this.target.options.answerTimeout - TABLE_WAIT_MARGIN));
     const settings = [
       ...(marker ? [`@lockmgr_marker = GET_LOCK('${marker}', 0)`] : []),
-      `lock_wait_timeout = ${Math.max(1, Math.floor(answerTimeout - TABLE_WAIT_MARGIN))}`,
+      `lock_wait_timeout = ${tableWait}`,
       ...(idle === undefined ? [] : [`wait_timeout = ${Math.ceil(idle)}`]),
     ];
     await connection.query(`${SESSION}, ${settings.join(", ")}`);
-    connection.marker = marker;
+    if (marker === undefined) return;
+    const locate = async (control: Connection) => {
+      const { rows: [[id]] } = await control.query(`SELECT IS_USED_LOCK('${marker}')`);
+      return id === null ? null : Number(id);
+    };
+    connection.atServer = { id: connection.id, locate };
   }
 
   /** Waits, within a bound, until what was running on a connection that has ended is over at the server. */
-  async gone(connection: Connection): Promise<boolean> {
-    return await within(GONE_MS, this.#abandoned.end(connection));
+  async gone({ atServer }: Connection): Promise<boolean> {
+    return atServer === undefined || await within(GONE_MS, this.abandoned.end(atServer));
   }
 
-  /** A connection as the server lets it in, which ends with the others. */
   async #openOne(): Promise<Connection> {
-    const { config, options, prefersTls } = this.#target;
+    const { config, options, prefersTls } = this.target;
     const open = (config: Record<string, unknown>) =>
       Connection.open(config, options.answerTimeout * 1e3, this.#closing.signal);
     const connection = await open(config).catch((error) => {
@@ -127,21 +124,23 @@ export class Connector {
     this.#open.add(connection);
     connection.onEnd(() => {
       this.#open.delete(connection);
-      if (connection.isInDoubt) this.#abandoned.end(connection);
+      if (connection.isInDoubt && connection.atServer) this.abandoned.end(connection.atServer);
     });
     return connection;
   }
 
   /**
-   * Refuses what this server cannot promise. Where one took writes before, a server that takes none is on its way to be
-   * a replica, or from one: that passes.
+   * Refuses a server on which locks of this mode do not hold.
+   *
+   * @throws {BackendError} A retryable one where the server is read-only and an earlier one was not: a switchover.
+   * @throws {UnsupportedError} Otherwise.
    */
   require(server: Server, mode: Mode): void {
     if (mode !== "lease") this.refuseDemoted(`use "${mode}" mode`, server);
-    requireServer(server, mode, this.#target.options.table);
+    requireServer(server, mode, this.target.options.table);
   }
 
-  /** Refuses a server that takes no writes, where one took writes before. */
+  /** Refuses a read-only server where an earlier one took writes. */
   refuseDemoted(what: string, server: Server): void {
     const setting = readOnlyBy(server);
     if (setting === undefined) this.#hadPrimary = true;
@@ -155,46 +154,48 @@ export class Connector {
 
   /** Calls `listener` whenever a connection was found to lead to a server that is not the primary. */
   onDoubt(listener: () => void): () => void {
-    this.#doubters.add(listener);
-    return () => this.#doubters.delete(listener);
+    this.#doubtListeners.add(listener);
+    return () => this.#doubtListeners.delete(listener);
   }
 
-  /** A connection was found to lead to a server that is not the primary: others may as well. */
+  /** Notifies the listeners: a connection leads to a server that is not the primary, and others may as well. */
   doubt(): void {
-    for (const listener of [...this.#doubters]) listener();
+    for (const listener of [...this.#doubtListeners]) listener();
   }
 
-  /** Asks one question on a connection that is kept for such. */
+  /** Runs one SELECT on a connection that is kept for such. */
   async ask(what: string, sql: string): Promise<Answer> {
     try {
-      if (!this.#asking || (await this.#asking).ended) {
-        const attempt = this.#asking = this.connect(what);
-        attempt.catch(() => this.#asking = undefined);
-      }
-      return await (await this.#asking).query(sql);
+      const kept = this.#forQuestions.current;
+      if ((await kept?.catch(() => undefined))?.ended) this.#forQuestions.clear(kept);
+      return await (await this.#forQuestions(what)).query(sql);
     } catch (error) {
-      throw translate(what, this.#target.conceal(error));
+      throw translate(what, this.target.conceal(error));
     }
   }
 
-  /** Asks with a SELECT without FROM: once more on a new connection where the server takes no writes. */
+  /** Runs a SELECT without FROM: again on a new connection where the server is read-only. */
   async askPrimary(what: string, select: string): Promise<Answer> {
     const sql = `${select}, ${READ_ONLY} AS read_only`;
     const answer = await this.ask(what, sql);
     if (answer.rows[0].at(-1) === "0") return answer;
     this.doubt();
-    (await this.#asking)?.end(notPrimary());
+    (await this.#forQuestions.current)?.end(notPrimary());
     return await this.ask(what, sql);
   }
 
-  /** Ends all that are open, and hangs up on what is being opened. */
+  /** Ends all connections, and those that are being opened. */
   close(): void {
     const reason = new BackendError("Cannot go on: the backend was disposed of");
     this.#closing.abort(reason);
     for (const connection of [...this.#open]) connection.end(reason, true);
   }
 
-  /** Waits so many milliseconds before a further try; ends with the backend. */
+  /**
+   * Waits so many milliseconds.
+   *
+   * @throws {BackendError} As soon as the backend is disposed of.
+   */
   async pause(what: string, milliseconds: number): Promise<void> {
     await sleep(milliseconds, this.#closing.signal).catch(() => this.#refuseClosed(what));
   }
@@ -206,17 +207,17 @@ export class Connector {
 
 const connectors = new WeakMap<Backend, Connector>();
 
-/** Marks backends whose connections are known to the copy of this package that made them, and to no other. */
+/** Marks backends that another copy of this package may have made. */
 const KNOWN = Symbol.for("@lockmgr/lockmgr/connections");
 
-/** Remembers how to open further connections beside a backend. */
+/** Remembers the connector of a backend. */
 export function rememberConnector(backend: Backend, connector: Connector): void {
   connectors.set(backend, connector);
   Object.defineProperty(backend, KNOWN, { value: true });
 }
 
 /**
- * How to open further connections beside a backend.
+ * Returns the connector of a backend, for further connections to its server.
  *
  * @throws {TypeError} For a backend of another engine.
  */

@@ -1,5 +1,6 @@
 /**
- * What is used of npm:mysql2, by shape: the driver itself is loaded when a connection is first opened.
+ * Everything that is used of npm:mysql2, its undocumented fields included; no other file touches them. The driver is
+ * loaded when a connection is first opened.
  *
  * @module
  */
@@ -12,26 +13,30 @@ interface Header {
   readonly serverStatus?: number;
 }
 
+/** The socket of a connection. */
+interface Socket {
+  readonly localPort?: number;
+  ref?(): void;
+  unref?(): void;
+  destroy?(): void;
+  on(event: string, listener: () => void): unknown;
+}
+
 /** A connection of mysql2's callback API; its promise API wraps one. */
 export interface DriverConnection {
-  /** The connection id that the server gave in its greeting. */
   readonly threadId: number | null;
-  /** The connection's own settings. */
   readonly config?: { readonly typeCast?: unknown };
-  /** The socket. */
-  readonly stream?: { readonly localPort?: number; ref?(): void; unref?(): void; destroy?(): void };
+  readonly stream?: Socket;
   query(options: object, callback: (error: unknown, result: unknown) => void): unknown;
   on(event: string, listener: (error?: Error) => void): unknown;
   destroy(): void;
-  /** Gives a connection of a pool back. */
+  /** Returns a connection to its pool. */
   release?(): void;
 }
 
 /** A pool of mysql2's callback API. */
 export interface DriverPool {
-  /** The pool's settings. */
   readonly config: { readonly connectionConfig: Record<string, unknown>; readonly connectionLimit?: number };
-  /** Its idle connections, where the driver shows them. */
   readonly _freeConnections?: { readonly length: number };
   getConnection(callback: (error: unknown, connection: DriverConnection) => void): void;
 }
@@ -71,7 +76,7 @@ export type MysqlPool = { readonly pool: object } | { getConnection(callback: ne
  *   await using lock = await getLock("jobs", { backend });
  *   const connection = await createConnection(uri);
  *   await connection.beginTransaction();
- *   await lock.guard(connection satisfies MysqlConnection); // nobody takes the lock before the commit
+ *   await lock.guard(connection satisfies MysqlConnection); // the lock cannot change hands before the commit
  *   await connection.commit();
  *   await connection.end();
  * }
@@ -83,22 +88,42 @@ export type MysqlConnection = { readonly connection: object } | { query(...param
 export interface Answer {
   /** The rows, each column as text. */
   readonly rows: readonly (readonly (string | null)[])[];
-  /** What `LAST_INSERT_ID(…)` was given in the statement; 0 for nothing. */
+  /** The argument of `LAST_INSERT_ID(…)` in the statement; 0 when it was not called. */
   readonly insertId: bigint;
   /** How many rows it changed, or found when the client asks for found rows. */
   readonly affectedRows: number;
-  /** Whether a transaction is open on the connection afterwards; not known after rows. */
+  /** Whether a transaction is open on the connection afterwards; unknown after rows. */
   readonly inTransaction: boolean;
-  /** Whether each statement is a transaction of its own; not known after rows. */
+  /** Whether each statement is a transaction of its own; unknown after rows. */
   readonly autocommit: boolean;
 }
 
-/** The bit of the status flags that says so (https://dev.mysql.com/doc/dev/mysql-server/latest/mysql__com_8h.html). */
+/** Bits of the server status (https://dev.mysql.com/doc/dev/mysql-server/latest/mysql__com_8h.html). */
 const SERVER_STATUS_IN_TRANS = 1;
-/** The bit that says whether each statement is a transaction of its own. */
 const SERVER_STATUS_AUTOCOMMIT = 2;
 
-/** The callback pool behind whatever kind of pool; `undefined` for anything else. */
+/** The settings of a pool that say where its server is and how it authenticates. */
+const ADDRESS_SETTINGS = [
+  "host",
+  "port",
+  "socketPath",
+  "localAddress",
+  "user",
+  "password",
+  "password1",
+  "password2",
+  "password3",
+  "passwordSha1",
+  "database",
+  "ssl",
+  "authPlugins",
+  "authSwitchHandler",
+  "insecureAuth",
+  "enableCleartextPlugin",
+  "stream",
+];
+
+/** Returns the callback pool of a pool of either API; `undefined` for anything else. */
 export function poolBehind(target: unknown): DriverPool | undefined {
   if (typeof target !== "object" || target === null) return undefined;
   const { pool } = target as { pool?: unknown };
@@ -106,7 +131,7 @@ export function poolBehind(target: unknown): DriverPool | undefined {
   return typeof candidate.getConnection === "function" && candidate.config ? candidate as DriverPool : undefined;
 }
 
-/** The callback connection behind whatever kind of connection; `undefined` for anything else, such as a pool. */
+/** Returns the callback connection of a connection of either API; `undefined` for anything else, such as a pool. */
 export function connectionBehind(client: unknown): DriverConnection | undefined {
   if (typeof client !== "object" || client === null) return undefined;
   const { connection } = client as { connection?: unknown };
@@ -115,7 +140,48 @@ export function connectionBehind(client: unknown): DriverConnection | undefined 
   return isConnection ? candidate as DriverConnection : undefined;
 }
 
-/** Opens a connection; resolves when the server has let it in. Hangs up when `signal` aborts before. */
+/** Returns the settings of a pool that connections of our own need as well. */
+export function addressSettings({ config: { connectionConfig } }: DriverPool): Record<string, unknown> {
+  const known = ADDRESS_SETTINGS.filter((key) => connectionConfig[key] !== undefined);
+  return Object.fromEntries(known.map((key) => [key, connectionConfig[key]]));
+}
+
+/** Returns how many idle connections a pool has; all it may have where the driver does not show them. */
+export function idleConnections({ _freeConnections, config }: DriverPool): number {
+  return _freeConnections?.length ?? config.connectionLimit ?? 0;
+}
+
+/** Borrows a connection of a pool. */
+export function borrow(pool: DriverPool): Promise<DriverConnection> {
+  return new Promise((resolve, reject) => {
+    pool.getConnection((error, connection) => error ? reject(error) : resolve(connection));
+  });
+}
+
+/** Returns the connection id that the server gave in its greeting; 0 before it. */
+export function connectionId({ threadId }: DriverConnection): number {
+  return threadId ?? 0;
+}
+
+/** Returns the port of the client's end, by which the server's process list tells connections apart. */
+export function clientPort({ stream }: DriverConnection): number | undefined {
+  return stream?.localPort;
+}
+
+/** Sets whether the connection keeps the process alive. */
+export function setKeepAlive({ stream }: DriverConnection, keepAlive: boolean): void {
+  if (keepAlive) stream?.ref?.();
+  else stream?.unref?.();
+}
+
+/** Calls `listener` when the connection fails or is closed: an idle one that was killed emits no event but `close`. */
+export function onClosed(connection: DriverConnection, listener: (error?: Error) => void): void {
+  connection.on("error", (error) => listener(error ?? new Error("unknown error")));
+  connection.on("end", () => listener());
+  connection.stream?.on("close", () => listener());
+}
+
+/** Opens a connection; resolves once the server has authenticated it. Closes it when `signal` aborts before. */
 export async function openConnection(config: Record<string, unknown>, signal: AbortSignal): Promise<DriverConnection> {
   const { createConnection } = await loadDriver();
   signal.throwIfAborted();
@@ -123,7 +189,7 @@ export async function openConnection(config: Record<string, unknown>, signal: Ab
   return await new Promise((resolve, reject) => {
     const fail = (error: unknown) => {
       connection.destroy();
-      connection.stream?.destroy?.(); // the driver would wait for the server's farewell
+      connection.stream?.destroy?.(); // destroy() waits until the server has closed its side
       reject(error);
     };
     const hangUp = () => fail(signal.reason);
@@ -150,20 +216,20 @@ async function loadDriver(): Promise<Driver> {
   }
 }
 
-/** Reads a column as it came. */
+/** Returns a column as the server sent it. */
 function asBytes(field: { buffer(): unknown }): unknown {
   return field.buffer();
 }
 
-/** Sends one statement. Everything is read as text, whatever the connection's own settings are. */
+/** Sends one statement. All columns are read as text, whatever the connection's settings are. */
 export function send(connection: DriverConnection, sql: string): Promise<Answer> {
-  // Without values the driver has nothing to look for in the text: an empty list would make it read every letter.
+  // `null` and not an empty list: with a list the driver searches the whole text for placeholders.
   const options = {
     sql,
     values: null,
     rowsAsArray: true,
     nestTables: false,
-    typeCast: typeof connection.config?.typeCast === "function" ? asBytes : false, // false would not overrule it
+    typeCast: typeof connection.config?.typeCast === "function" ? asBytes : false, // `false` does not override a function
     namedPlaceholders: false,
   };
   return new Promise((resolve, reject) => {
@@ -171,7 +237,7 @@ export function send(connection: DriverConnection, sql: string): Promise<Answer>
   });
 }
 
-/** Sends one statement of the caller's; the answer is the driver's own. */
+/** Sends one statement of the caller; the answer is the driver's own. */
 export function sendAsIs<Result>(
   connection: DriverConnection,
   sql: string,

@@ -1,71 +1,74 @@
 import { BackendError, UnsupportedError } from "../../../core/errors.ts";
-import { startTimer } from "../../../core/util/runtime.ts";
-import { killLent, within } from "./abandoned.ts";
+import { withDeadline } from "../../../core/util/deadline.ts";
+import { endsConnection } from "../errors.ts";
+import { type Abandonable, within } from "./abandoned.ts";
 import { type Connection, late } from "./connection.ts";
 import { type Connector, GONE_MS } from "./connector.ts";
-import { type DriverConnection, type DriverPool, send } from "./driver.ts";
-import { endsConnection } from "../errors.ts";
+import {
+  borrow,
+  clientPort,
+  connectionId,
+  type DriverConnection,
+  type DriverPool,
+  idleConnections,
+  send,
+} from "./driver.ts";
 import { requireNoTransaction, requireSettings } from "./external_settings.ts";
-import type { Send, Source } from "./own_pool.ts";
+import type { ConnectionPool, Send } from "./own_pool.ts";
+import { hexadecimal } from "./sql.ts";
 
-/** What is answered with the status of the connection: whether it was part of a transaction is seen then. */
+/** Statements whose answer carries the status of the connection, which shows whether they were part of a transaction. */
 const WRITES = /^\s*(INSERT|UPDATE|DELETE|SET STATEMENT)\b/;
-/** How long (ms) a statement of a pool is looked for at the server: a pool may reach it in ways that are not known here. */
-const LENT_DOUBT_MS = 15_000;
+/** How long (ms) a statement is looked for at the server: a pool may reach it in a way that hides its connections. */
+const LOCATE_FOR_MS = 15_000;
 
-/** The caller's pool: connections go back as they came. */
-export class LentSource implements Source {
+/** The caller's pool. Its connections are returned with the settings that they came with. */
+export class ExternalPool implements ConnectionPool {
   readonly #connector: Connector;
   readonly #pool: DriverPool;
-  readonly #patience: number;
-  /** The connections whose settings were looked at, and since which discard they are used. */
+  readonly #answerTimeout: number;
+  /** The connections whose settings were checked, and the number of the discard after which that was. */
   readonly #checked = new WeakMap<DriverConnection, number>();
+  /** Ends what is awaited when the backend is closed. */
+  readonly #awaited = new Set<() => void>();
   #discards = 0;
   #closed = false;
 
   constructor(connector: Connector, pool: DriverPool) {
     this.#connector = connector;
     this.#pool = pool;
-    this.#patience = connector.target.options.answerTimeout * 1e3;
+    this.#answerTimeout = connector.target.options.answerTimeout * 1e3;
   }
 
   async use<T>(what: string, work: (send: Send) => Promise<T>): Promise<T> {
-    if (this.#closed) throw new BackendError(`Cannot ${what}: the backend was disposed of`);
-    const connection = await this.#getCurrent();
+    const connection = await this.#takeCurrent(what);
+    const running = new RunningStatement(connection);
     let untouched = true;
-    let sound = false;
-    const { threadId: id, stream } = connection;
-    const port = stream?.localPort;
-    let last = "";
-    const ask: Send = (sql) => this.#inTime(send(connection, last = sql));
-    const first = async (sql: string) => {
-      await this.#check(what, connection, sql, ask);
+    let isSound = false;
+    const ask: Send = (sql) => this.#wait(what, () => send(connection, running.sql = sql));
+    const checkedAsk: Send = async (sql) => {
+      if (untouched) await this.#check(what, connection, sql, ask);
       untouched = false;
       return await ask(sql);
     };
     try {
-      const result = await work((sql) => untouched ? first(sql) : ask(sql));
-      sound = true;
+      const result = await work(checkedAsk);
+      isSound = true;
       return result;
     } catch (error) {
-      sound = !endsConnection(error) && (untouched || !(error instanceof UnsupportedError));
-      if (!sound) {
+      isSound = !this.#closed && !endsConnection(error) && (untouched || !(error instanceof UnsupportedError));
+      if (!isSound) {
         connection.destroy();
-        if (id) await this.#end({ id, port, sql: last });
+        // It must not take effect after the error was reported.
+        if (running.id) await within(GONE_MS, this.#connector.abandoned.end(running, LOCATE_FOR_MS));
       }
       throw error;
     } finally {
-      if (sound) connection.release!();
+      if (isSound) connection.release!();
     }
   }
 
-  /** Ends at the server what was running on a connection, within a bound: it must not take effect later. */
-  async #end(last: { readonly id: number; readonly port: number | undefined; readonly sql: string }): Promise<void> {
-    const attempt = (control: Connection, signal: AbortSignal) => killLent(control, last, signal);
-    await within(GONE_MS, this.#connector.abandoned.track(last, attempt, LENT_DOUBT_MS));
-  }
-
-  /** Looks at a connection's settings when it is first used, and before a statement whose answer has no status. */
+  /** Checks a connection's settings on its first use, and for a transaction before a statement whose answer has no status. */
   async #check(what: string, connection: DriverConnection, sql: string, ask: Send): Promise<void> {
     if (!this.#checked.has(connection)) {
       await requireSettings(what, ask);
@@ -73,45 +76,70 @@ export class LentSource implements Source {
     } else if (!WRITES.test(sql)) await requireNoTransaction(what, ask);
   }
 
-  /** Those that were used here are given up when the pool lends them next; others when they are found to lead there. */
+  /** Connections that were used here are destroyed when the pool lends them next. */
   discard(): number {
     this.#discards++;
-    return this.#pool._freeConnections?.length ?? this.#pool.config.connectionLimit ?? 0;
+    return idleConnections(this.#pool);
   }
 
-  async #getCurrent(): Promise<DriverConnection> {
+  async #takeCurrent(what: string): Promise<DriverConnection> {
     for (;;) {
-      const connection = await this.#get();
+      const borrowing = () => borrow(this.#pool);
+      const connection = await this.#wait(what, borrowing, (late) => late.release!());
       if ((this.#checked.get(connection) ?? Infinity) >= this.#discards) return connection;
       connection.destroy();
     }
   }
 
-  #get(): Promise<DriverConnection> {
-    const got = new Promise<DriverConnection>((resolve, reject) => {
-      this.#pool.getConnection((error, connection) => error ? reject(error) : resolve(connection));
-    });
-    // One that comes too late goes back to the pool.
-    return this.#inTime(got, () => got.then((connection) => connection.release!(), () => {}));
-  }
-
-  async #inTime<T>(answer: Promise<T>, tooLate?: () => void): Promise<T> {
-    let stop: (() => void) | undefined;
-    const limit = new Promise<never>((_, reject) => {
-      const timer = startTimer(this.#patience, () => {
-        reject(late(this.#patience));
-        tooLate?.();
-      }, true);
-      stop = () => timer.stop();
-    });
+  /**
+   * Waits for an answer until the answer timeout, or until the backend is closed.
+   *
+   * @param tooLate Called with an answer that comes afterwards.
+   */
+  async #wait<T>(what: string, request: () => Promise<T>, tooLate?: (answer: T) => void): Promise<T> {
+    const closed = () => new BackendError(`Cannot ${what}: the backend was disposed of`);
+    if (this.#closed) throw closed();
+    const answer = request();
+    let end: () => void;
+    const ended = new Promise<never>((_, reject) => end = () => reject(closed()));
+    this.#awaited.add(end!);
     try {
-      return await Promise.race([answer, limit]);
+      return await withDeadline(this.#answerTimeout, Promise.race([answer, ended]), () => {
+        throw late(this.#answerTimeout);
+      });
+    } catch (error) {
+      answer.then(tooLate, () => {});
+      throw error;
     } finally {
-      stop!();
+      this.#awaited.delete(end!);
     }
   }
 
   close(): void {
     this.#closed = true;
+    for (const end of this.#awaited) end();
   }
+}
+
+/**
+ * The statement that runs on a connection of the caller's pool. It is found in the process list by the connection's id
+ * together with the client's port or the statement: an id alone may belong to another client after a restart.
+ */
+class RunningStatement implements Abandonable {
+  readonly id: number;
+  /** The last statement that was sent. */
+  sql = "";
+  readonly #port: number | undefined;
+
+  constructor(connection: DriverConnection) {
+    this.id = connectionId(connection);
+    this.#port = clientPort(connection);
+  }
+
+  readonly locate = async (control: Connection): Promise<number | null> => {
+    const samePort = this.#port === undefined ? "FALSE" : `SUBSTRING_INDEX(host, ':', -1) = '${this.#port}'`;
+    const { rows } = await control.query(`SELECT id FROM information_schema.processlist
+      WHERE id = ${this.id} AND (CAST(info AS BINARY) = X'${hexadecimal(this.sql)}' OR ${samePort})`);
+    return rows.length === 0 ? null : this.id;
+  };
 }

@@ -1,22 +1,24 @@
 import { monotonic } from "../../../core/util/runtime.ts";
+import { notPrimary } from "../errors.ts";
 import type { Connection } from "./connection.ts";
 import type { Connector } from "./connector.ts";
 import type { Answer } from "./driver.ts";
-import { notPrimary } from "../errors.ts";
 
 /** Sends one statement on the connection at hand. */
 export type Send = (sql: string) => Promise<Answer>;
 
-/** Lends a connection for as long as `work` takes. */
-export interface Source {
+/** Connections for single statements and transactions: of our own, or the caller's. */
+export interface ConnectionPool {
+  /** Runs `work` with one connection. */
   use<T>(what: string, work: (send: Send) => Promise<T>): Promise<T>;
-  /** Gives up the connections there are: they lead to a server that is not the primary. Returns how many may be left. */
+  /** Discards all connections: they lead to a server that is not the primary. Returns how many may be left. */
   discard(): number;
+  /** Ends what is under way; further requests fail. */
   close(): void;
 }
 
-/** Connections of our own: as many as are needed at once, up to a limit; the others wait in order. */
-export class OwnSource implements Source {
+/** Connections of our own: as many as are needed at once, up to a limit; further requests wait in order. */
+export class OwnPool implements ConnectionPool {
   readonly #connector: Connector;
   readonly #limit: number;
   readonly #idle: Connection[] = [];
@@ -29,23 +31,22 @@ export class OwnSource implements Source {
     this.#limit = limit;
   }
 
-  /** Whether a connection can be had without waiting for another request. */
+  /** Whether a connection is available without waiting for another request. */
   get hasRoom(): boolean {
     return this.#busy < this.#limit;
   }
 
-  use<T>(what: string, work: (send: Send) => Promise<T>): Promise<T> {
-    return this.borrow(what, (connection) => work((sql) => connection.query(sql)));
-  }
-
   /**
-   * Lends a connection itself. When it ends meanwhile, the error is told once what was running on it is over at the
-   * server, or a bound is reached.
+   * If the connection ends meanwhile, the error is held back, within a bound, until what was running on it is over at
+   * the server.
    */
-  async borrow<T>(what: string, work: (connection: Connection) => Promise<T>): Promise<T> {
+  async use<T>(what: string, work: (send: Send) => Promise<T>): Promise<T> {
     let used: Connection | undefined;
     try {
-      return await this.#borrow(what, (connection) => work(used = connection));
+      return await this.#borrow(what, (connection) => {
+        used = connection;
+        return work((sql) => connection.query(sql));
+      });
     } catch (error) {
       if (used?.ended) await this.#connector.gone(used);
       throw error;
@@ -57,17 +58,17 @@ export class OwnSource implements Source {
     else this.#busy++;
     let connection: Connection | undefined;
     try {
-      connection = this.#take() ?? await this.#connector.connect(what);
+      connection = this.#takeIdle() ?? await this.#connector.connect(what);
       return await work(connection);
     } finally {
       if (connection && !connection.ended) this.#keep(connection);
       const next = this.#waiting.shift();
-      if (next) next(); // the place goes over to the next in line
+      if (next) next(); // it takes over the capacity of this request
       else this.#busy--;
     }
   }
 
-  /** Those in use are given up when they come back. */
+  /** Connections in use are discarded when they come back. */
   discard(): number {
     this.#discardedAt = monotonic();
     for (const connection of this.#idle.splice(0)) connection.end(notPrimary());
@@ -79,7 +80,7 @@ export class OwnSource implements Source {
     else this.#idle.push(connection);
   }
 
-  #take(): Connection | undefined {
+  #takeIdle(): Connection | undefined {
     for (let connection = this.#idle.pop(); connection; connection = this.#idle.pop()) {
       if (!connection.ended) return connection;
     }

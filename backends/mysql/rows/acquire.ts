@@ -1,44 +1,55 @@
-import { namesOf } from "../../../core/util/requests.ts";
 import type { AcquireAnswer, AcquireRequest } from "../../../core/backend.ts";
 import { BackendError } from "../../../core/errors.ts";
 import { grantedRow } from "../../../core/granted_row.ts";
-import { chunks, lanes, sorted } from "./chunks.ts";
-import type { Doubts } from "./doubts.ts";
-import { isConflict, isLockWaitTimeout } from "../errors.ts";
-import type { LockTable } from "./lock_table.ts";
-import type { Memory } from "./name_hints.ts";
-import { type OwnedRow, toOwnedRow } from "./rows.ts";
-import type { Server } from "../connection/server.ts";
+import { namesOf } from "../../../core/util/requests.ts";
 import type { Liveness, LivenessLock } from "../../sessions/liveness.ts";
-import { HELD, isVouched, UNVOUCHED } from "./acquire_statements.ts";
+import type { Server } from "../connection/server.ts";
+import { HELD, isSessionAlive, SESSION_GONE } from "./acquire_statements.ts";
+import { isPassingConflict, isRowLocked } from "./guard.ts";
+import type { LockTable } from "./lock_table.ts";
+import type { NameHints } from "./name_hints.ts";
+import { chunks, type OwnedRow, sorted, toOwnedRow } from "./rows.ts";
+import type { UnknownRequests } from "./unknown_requests.ts";
 
-/** How often a name that is neither held nor free (it changes hands under our eyes) is tried again. */
+/** How often a name is tried that is neither free nor held when looked at: it changes hands meanwhile. */
 const ROUNDS = 5;
 
 /** Requests that are not answered yet. */
 export interface UnderWay {
-  /** What is asked for. */
   readonly requests: readonly AcquireRequest[];
-  /** The answers. */
   readonly outcome: Promise<AcquireAnswer[]>;
 }
 
-/** Takes names: one in a statement, several in a batch or in a transaction. */
-export class Acquiring {
+/** What acquisitions need of their backend. */
+export interface AcquisitionParts {
+  readonly table: LockTable;
+  readonly hints: NameHints;
+  readonly unknown: UnknownRequests;
+  /** The liveness lock, in `hybrid` mode. */
+  readonly liveness: Liveness | undefined;
+  /** Whether the connections are the caller's, with an isolation level of their own. */
+  readonly isExternal: boolean;
+}
+
+/** What the statements of one attempt have in common. */
+interface Attempt {
+  /** The action, for error messages. */
+  readonly what: string;
+  readonly server: Server;
+  readonly liveness: LivenessLock | undefined;
+}
+
+/** Acquires locks: one in a statement, several in a batch or in a transaction. */
+export class Acquisitions {
+  readonly #parts: AcquisitionParts;
   readonly #table: LockTable;
-  readonly #memory: Memory;
-  readonly #lent: boolean;
-  readonly #liveness: Liveness | undefined;
-  readonly #doubts: Doubts;
+  readonly #hints: NameHints;
   readonly #underWay = new Set<UnderWay>();
 
-  /** @param lent Whether the connections are the caller's, with an isolation level of their own. */
-  constructor(table: LockTable, memory: Memory, lent: boolean, liveness: Liveness | undefined, doubts: Doubts) {
-    this.#table = table;
-    this.#memory = memory;
-    this.#lent = lent;
-    this.#liveness = liveness;
-    this.#doubts = doubts;
+  constructor(parts: AcquisitionParts) {
+    this.#parts = parts;
+    this.#table = parts.table;
+    this.#hints = parts.hints;
   }
 
   /** The requests that are not answered yet. */
@@ -46,9 +57,9 @@ export class Acquiring {
     return [...this.#underWay];
   }
 
-  /** One atomic attempt for each request; all of them or none if so wanted. */
+  /** Makes one atomic attempt for each request; with `allOrNothing` for all of them together. */
   acquire(requests: readonly AcquireRequest[], allOrNothing: boolean): Promise<AcquireAnswer[]> {
-    const outcome = this.#attempt(`acquire ${namesOf(requests)}`, requests, allOrNothing);
+    const outcome = this.#settled(`acquire ${namesOf(requests)}`, requests, allOrNothing);
     const underWay = { requests, outcome };
     this.#underWay.add(underWay);
     const over = () => void this.#underWay.delete(underWay);
@@ -56,192 +67,166 @@ export class Acquiring {
     return outcome;
   }
 
-  async #attempt(
-    what: string,
-    requests: readonly AcquireRequest[],
-    allOrNothing: boolean,
-  ): Promise<AcquireAnswer[]> {
-    await this.#doubts.settle(what, requests, true);
+  async #settled(what: string, requests: readonly AcquireRequest[], allOrNothing: boolean): Promise<AcquireAnswer[]> {
+    const { unknown } = this.#parts;
+    await unknown.settle(what, requests, true);
     try {
-      return await this.#take(what, requests, allOrNothing);
+      return await this.#acquire(what, requests, allOrNothing);
     } catch (error) {
-      this.#doubts.note(requests);
+      unknown.note(requests);
       throw error;
     }
   }
 
-  async #take(what: string, requests: readonly AcquireRequest[], allOrNothing: boolean): Promise<AcquireAnswer[]> {
+  async #acquire(what: string, requests: readonly AcquireRequest[], allOrNothing: boolean): Promise<AcquireAnswer[]> {
     const server = await this.#table.ready(what);
     for (let round = 0; round < ROUNDS; round++) {
-      const liveness = await this.#liveness?.lock();
+      const attempt = { what, server, liveness: await this.#parts.liveness?.lock() };
       const answers = requests.length === 1
-        ? await this.#takeOne(what, requests[0], server, liveness)
-        : await this.#takeMany(what, requests, allOrNothing, server, liveness);
+        ? await this.#acquireOne(attempt, requests[0])
+        : await this.#acquireSeveral(attempt, requests, allOrNothing);
       if (answers !== undefined) return answers;
-      // A new session that is not there either is on another server than the rows: the address leads elsewhere by now.
+      // A new session that does not exist there either is on another server than the rows: the address has moved.
       if (round > 0) this.#table.discard();
     }
     throw new BackendError(`Cannot ${what}: the server ended the session that keeps the locks`, { retryable: true });
   }
 
-  /** Several names; `undefined` when the session that was to keep them has ended, or is no longer the present one. */
-  async #takeMany(
-    what: string,
+  /** Returns nothing when the session of the liveness lock has ended, or the row names an earlier one. */
+  async #acquireSeveral(
+    attempt: Attempt,
     requests: readonly AcquireRequest[],
     allOrNothing: boolean,
-    server: Server,
-    liveness: LivenessLock | undefined,
   ): Promise<AcquireAnswer[] | undefined> {
+    const { liveness } = attempt;
     const ordered = sorted(requests);
-    const taken = allOrNothing
-      ? await this.#takeAll(what, ordered, liveness)
-      : (await Promise.all(lanes(ordered).map((some) => this.#takeEach(what, some, server, liveness)))).flat();
-    const rows = new Map(taken.map((owned) => [owned.row.name, owned]));
-    // Without a row a name is free again, or it was not taken because the session has ended.
-    if (liveness && requests.some(({ name }) => !rows.has(name)) && !await this.#stands(what, liveness)) {
+    const live = allOrNothing
+      ? await this.#acquireAll(attempt, ordered)
+      : (await Promise.all(chunks(ordered).map((some) => this.#acquireEach(attempt, some)))).flat();
+    const rows = new Map(live.map((owned) => [owned.row.name, owned]));
+    // A name without a row is free again, or it was not acquired because the session has ended.
+    if (liveness && requests.some(({ name }) => !rows.has(name)) && !await this.#isAlive(attempt, liveness)) {
       return undefined;
     }
-    const answers = requests.map((request) => this.#answer(request, rows.get(request.name), liveness));
-    if (answers.includes(undefined)) return undefined;
-    const settled = answers as AcquireAnswer[];
-    const refused = allOrNothing && settled.some(({ granted }) => !granted);
-    return refused ? settled.map((answer) => answer.granted ? { granted: false, holder: undefined } : answer) : settled;
+    const answers = requests.map((request) => this.#answer(attempt, request, rows.get(request.name)));
+    if (!answers.every((answer) => answer !== undefined)) return undefined;
+    if (!allOrNothing || answers.every(({ granted }) => granted)) return answers;
+    return answers.map((answer) => answer.granted ? { granted: false, holder: undefined } : answer);
   }
 
-  /** Whether the server still has the session; one that it has not is ended here too. */
-  async #stands(what: string, liveness: LivenessLock): Promise<boolean> {
-    const { rows: [[vouched]] } = await this.#table.run(what, `SELECT ${isVouched(liveness)}`);
-    if (vouched !== "1") endLost(liveness);
-    return vouched === "1";
+  /** Whether the session exists at the server; otherwise it is ended here as well. */
+  async #isAlive({ what }: Attempt, liveness: LivenessLock): Promise<boolean> {
+    const { rows: [[isAlive]] } = await this.#table.run(what, `SELECT ${isSessionAlive(liveness)}`);
+    if (isAlive !== "1") endLost(liveness);
+    return isAlive === "1";
   }
 
   /**
-   * One statement. Who has a name that is held is read by a second one, unless a plain no will do. `undefined` when the
-   * session that was to keep the lock has ended, or is no longer the present one.
+   * One statement; the holder of a name that is held is read by a second one. Returns nothing when the session of the
+   * liveness lock has ended, or the row names an earlier one.
    */
-  async #takeOne(
-    what: string,
-    request: AcquireRequest,
-    server: Server,
-    liveness: LivenessLock | undefined,
-  ): Promise<[AcquireAnswer] | undefined> {
+  async #acquireOne(attempt: Attempt, request: AcquireRequest): Promise<[AcquireAnswer] | undefined> {
     const { name } = request;
     for (let round = 0; round < ROUNDS; round++) {
-      const busy = this.#memory.isContended(name) ? await this.#look(what, request) : undefined;
+      const busy = this.#hints.isContended(name) ? await this.#lookBefore(attempt, request) : undefined;
       if (busy) return [busy];
-      const told = await this.#try(what, request, server, liveness);
-      if (told === UNVOUCHED) {
-        endLost(liveness!);
+      const outcome = await this.#try(attempt, request);
+      if (outcome === SESSION_GONE) {
+        endLost(attempt.liveness!);
         return undefined;
       }
-      const row = told !== undefined && told > UNVOUCHED ? takenRow(request, told, liveness) : undefined;
-      if (told === undefined) {
-        this.#memory.noteContended(name);
+      if (outcome === undefined) {
+        this.#hints.noteContended(name);
         break;
       }
-      const owned = row ?? await this.#table.peek(what, name);
+      const granted = outcome > SESSION_GONE ? ownedRow(attempt, request, outcome) : undefined;
+      const owned = granted ?? await this.#table.liveRow(attempt.what, name);
       if (!owned) continue;
-      const answer = this.#answer(request, owned, liveness);
+      const answer = this.#answer(attempt, request, owned);
       return answer && [answer];
     }
     return [{ granted: false, holder: undefined }];
   }
 
   /**
-   * Looks at a name that was held: a look costs half of a try. `undefined` when it is free by now, or this request's own
-   * row is found, which has to be taken again for the present session.
+   * Looks at a name that was last seen held, at half the cost of an attempt. Returns nothing when it is free, or when the
+   * row is this request's own, which may have to be acquired again for the present session.
    */
-  async #look(what: string, request: AcquireRequest): Promise<AcquireAnswer | undefined> {
-    const { name, owner } = request;
-    const held = await this.#table.peek(what, name);
+  async #lookBefore({ what }: Attempt, { name, owner }: AcquireRequest): Promise<AcquireAnswer | undefined> {
+    const held = await this.#table.liveRow(what, name);
     if (held && held.owner !== owner) {
-      this.#memory.noteContended(name, held.owner);
+      this.#hints.noteContended(name);
       return { granted: false, holder: held.row };
     }
-    this.#memory.noteFree(name);
+    this.#hints.noteFree(name);
     return undefined;
   }
 
-  /**
-   * Tries for a name: the token, {@linkcode HELD}, or {@linkcode READ_THE_ROW}; `undefined` when a transaction keeps the
-   * row locked, as `guard` does.
-   */
-  async #try(
-    what: string,
-    request: AcquireRequest,
-    server: Server,
-    liveness: LivenessLock | undefined,
-  ): Promise<bigint | undefined> {
-    if (this.#memory.hasRow(request.name)) {
-      const told = await this.#tell(what, request, this.#table.sql.retake(request, liveness));
-      if (told !== 0n) return told;
-      this.#memory.noteRowless(request.name);
+  /** Returns the outcome of a statement; nothing when a transaction keeps the row locked. */
+  async #try(attempt: Attempt, request: AcquireRequest): Promise<bigint | undefined> {
+    const { liveness } = attempt;
+    if (this.#hints.hasRow(request.name)) {
+      const outcome = await this.#send(attempt, request, this.#table.sql.reacquire(request, liveness));
+      if (outcome !== 0n) return outcome;
+      this.#hints.noteRowless(request.name);
     }
-    const sql = this.#table.sql.acquire([request], this.#guarded(server), liveness);
-    const told = await this.#tell(what, request, sql);
-    return told === 0n ? HELD : told;
+    const sql = this.#table.sql.acquire([request], this.#mayGuard(attempt), liveness);
+    const outcome = await this.#send(attempt, request, sql);
+    return outcome === 0n ? HELD : outcome;
   }
 
-  /**
-   * What an acquiring statement answers; `undefined` when a transaction keeps the row locked, as `guard` does. Where an
-   * earlier request of the owner is still in doubt that transaction may be its own, and nothing is known.
-   */
-  async #tell(what: string, { repeated }: AcquireRequest, sql: string): Promise<bigint | undefined> {
+  /** @returns Nothing when a transaction keeps the row locked, unless that may be an earlier request of the same owner. */
+  async #send({ what }: Attempt, { repeated }: AcquireRequest, sql: string): Promise<bigint | undefined> {
     try {
-      return (await this.#table.run(what, sql, (error) => isConflict(error) && !isLockWaitTimeout(error))).insertId;
+      return (await this.#table.run(what, sql, isPassingConflict)).insertId;
     } catch (error) {
-      if (!repeated && error instanceof BackendError && isLockWaitTimeout(error.cause)) return undefined;
+      if (!repeated && isRowLocked(error)) return undefined;
       throw error;
     }
   }
 
-  /** Whether losers may be spared the row lock: only where a subquery takes no locks itself, or a busy try would write. */
-  #guarded(server: Server): boolean {
-    return this.#lent ? server.isolation === "READ-COMMITTED" || server.kind === "mariadb" : server.readCommitted;
+  /** Whether losers may be spared the row lock: only where a subquery takes no locks. */
+  #mayGuard({ server }: Attempt): boolean {
+    if (!this.#parts.isExternal) return server.readCommitted;
+    return server.isolation === "READ-COMMITTED" || server.kind === "mariadb";
   }
 
-  /** Takes of several names what is free: in one statement when all are and have rows, else with looks besides. */
-  async #takeEach(
-    what: string,
-    requests: AcquireRequest[],
-    server: Server,
-    liveness: LivenessLock | undefined,
-  ): Promise<OwnedRow[]> {
+  /** Acquires the names that are free, in one statement if all have rows. Returns the live rows. */
+  async #acquireEach(attempt: Attempt, requests: AcquireRequest[]): Promise<OwnedRow[]> {
+    const { what, liveness } = attempt;
+    const { sql } = this.#table;
     const names = requests.map(({ name }) => name);
-    const owners = ownersOf(requests);
-    const contended = names.some((name) => this.#memory.isContended(name));
-    if (!contended && names.every((name) => this.#memory.hasRow(name))) {
-      const { affectedRows, insertId } = await this.#table.run(
-        what,
-        this.#table.sql.retakeAll(requests, liveness),
-      );
-      if (affectedRows === names.length) return requests.map((request) => takenRow(request, insertId, liveness));
-    } else if (!contended && this.#guarded(server)) {
-      await this.#table.run(what, this.#table.sql.acquire(requests, true, liveness));
-      return await this.#table.peekAll(what, names);
+    const isContended = names.some((name) => this.#hints.isContended(name));
+    if (!isContended && names.every((name) => this.#hints.hasRow(name))) {
+      const { affectedRows, insertId } = await this.#table.run(what, sql.reacquireAll(requests, liveness));
+      if (affectedRows === names.length) return requests.map((request) => ownedRow(attempt, request, insertId));
+    } else if (!isContended && this.#mayGuard(attempt)) {
+      await this.#table.run(what, sql.acquire(requests, true, liveness));
+      return await this.#table.liveRows(what, names);
     }
-    const before = await this.#table.peekAll(what, names);
-    const isOthers = ({ row, owner }: OwnedRow) => owners.get(row.name) !== owner;
-    const held = new Set(before.filter(isOthers).map(({ row }) => row.name));
-    const wanted = requests.filter(({ name }) => !held.has(name));
-    if (wanted.length === 0) return before;
-    for (const { name } of wanted) this.#memory.noteFree(name);
-    await this.#table.run(what, this.#table.sql.acquire(wanted, false, liveness));
-    return await this.#table.peekAll(what, names);
+    const before = await this.#table.liveRows(what, names);
+    const owners = ownersOf(requests);
+    const ofOthers = before.filter(({ row, owner }) => owners.get(row.name) !== owner);
+    const held = new Set(ofOthers.map(({ row }) => row.name));
+    const free = requests.filter(({ name }) => !held.has(name));
+    if (free.length === 0) return before;
+    for (const { name } of free) this.#hints.noteFree(name);
+    await this.#table.run(what, sql.acquire(free, false, liveness));
+    return await this.#table.liveRows(what, names);
   }
 
-  /** Takes several names in one transaction: all of them or none. */
-  async #takeAll(what: string, requests: AcquireRequest[], liveness: LivenessLock | undefined): Promise<OwnedRow[]> {
+  /** Acquires all names in one transaction, or none. Returns the live rows. */
+  async #acquireAll({ what, liveness }: Attempt, requests: AcquireRequest[]): Promise<OwnedRow[]> {
     const names = requests.map(({ name }) => name);
     const owners = ownersOf(requests);
     const isOurs = ({ row, owner }: OwnedRow) => owners.get(row.name) === owner;
-    const before = await this.#table.peekAll(what, names);
+    const before = await this.#table.liveRows(what, names);
     if (before.some((row) => !isOurs(row))) return before;
     return await this.#table.transaction(what, async (send) => {
       const result: OwnedRow[] = [];
       for (const some of chunks(requests)) {
         await send(this.#table.sql.acquire(some, false, liveness));
-        const { rows } = await send(this.#table.sql.peek(some.map(({ name }) => name), true));
+        const { rows } = await send(this.#table.sql.selectLive(some.map(({ name }) => name), true));
         result.push(...rows.map(toOwnedRow));
         if (!result.every(isOurs)) break;
       }
@@ -249,38 +234,30 @@ export class Acquiring {
     });
   }
 
-  /**
-   * What a live row says to a request; `undefined` when the row is the request's own and another session than the present
-   * one vouches for it: that one may end without this process being told.
-   */
-  #answer(
-    request: AcquireRequest,
-    owned: OwnedRow | undefined,
-    liveness: LivenessLock | undefined,
-  ): AcquireAnswer | undefined {
+  /** The answer that a live row means; none when it is the request's own and names a session that may have ended. */
+  #answer({ liveness }: Attempt, request: AcquireRequest, owned: OwnedRow | undefined): AcquireAnswer | undefined {
     if (owned?.owner !== request.owner) {
-      if (owned) this.#memory.noteContended(request.name, owned.owner);
+      if (owned) this.#hints.noteContended(request.name);
       return { granted: false, holder: owned?.row };
     }
     if (liveness && owned.session !== liveness.key) return undefined;
-    this.#memory.noteGranted(request.owner, owned.row);
+    this.#hints.noteGranted(request.owner, owned.row);
     return { granted: true, row: owned.row, ...(liveness ? { session: liveness.session } : {}) };
   }
 }
 
-/** Ends a session that the server does not have any more: its holders are told, and the next request opens another. */
+/** Ends a session that no longer exists at the server: its holders are notified, and the next request opens another. */
 function endLost({ session }: LivenessLock): void {
   session.end(new BackendError("Cannot go on: the server ended the session", { retryable: true }));
 }
 
-/** Which owner each name is wanted for. */
+/** The owner that each name is wanted for. */
 function ownersOf(requests: readonly AcquireRequest[]): Map<string, string> {
   return new Map(requests.map(({ name, owner }) => [name, owner]));
 }
 
-/** The row that a statement has just written, from the one number that it answers: the token is the clock. */
-function takenRow(request: AcquireRequest, token: bigint, liveness: LivenessLock | undefined): OwnedRow {
-  const connection = liveness?.session.id;
-  const row = grantedRow(request, token, Number(token), connection);
+/** The row that a statement has just written: its token is the server's clock. */
+function ownedRow({ liveness }: Attempt, request: AcquireRequest, token: bigint): OwnedRow {
+  const row = grantedRow(request, token, Number(token), liveness?.session.id);
   return { owner: request.owner, row, session: liveness?.key ?? null };
 }

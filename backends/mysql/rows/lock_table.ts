@@ -1,90 +1,152 @@
 import { BackendError } from "../../../core/errors.ts";
-import { chunks } from "./chunks.ts";
-import type { Connection } from "../connection/connection.ts";
+import { Backoff } from "../../../core/util/backoff.ts";
+import { once } from "../../../core/util/once.ts";
+import { monotonic } from "../../../core/util/runtime.ts";
 import type { Connector } from "../connection/connector.ts";
 import type { Answer } from "../connection/driver.ts";
-import { isConflict, isMissingTable } from "../errors.ts";
-import { Executor, type Send } from "../connection/executor.ts";
-import { type OwnedRow, toOwnedRow } from "./rows.ts";
-import { columnsOf, hasTable, lockSchema } from "../schema.ts";
+import { ExternalPool } from "../connection/external_pool.ts";
+import { inspect, requireAutocommit } from "../connection/external_settings.ts";
+import { type ConnectionPool, OwnPool, type Send } from "../connection/own_pool.ts";
 import type { Server } from "../connection/server.ts";
-import { type Statements, statementsFor } from "./statements.ts";
+import { endsConnection, isConflict, isMissingTable, isNotPrimary, notPrimary, translate } from "../errors.ts";
+import { columnsOf, hasTable, lockSchema } from "../schema.ts";
+import { REFUSED } from "./acquire_statements.ts";
+import { chunks, type OwnedRow, toOwnedRow } from "./rows.ts";
+import { Statements } from "./statements.ts";
 
-/** The table on its server: made when it is first needed, and asked one statement at a time. */
+/** Pauses after a conflict with another transaction (ms), and how long such statements are repeated (ms). */
+const CONFLICT_PAUSE = { first: 1, longest: 50, jitter: 1 };
+const CONFLICTS_FOR_MS = 4_000;
+/** Connections that are opened for renewals when all others are in use. */
+const RENEWAL_CONNECTIONS = 2;
+/** Prevents a new transaction where `completion_type` is CHAIN. */
+const NO_CHAIN = " AND NO CHAIN NO RELEASE";
+
+/** Tells which errors a statement is repeated after. */
+type Repeats = (error: unknown) => boolean;
+
+/** The lock table on its server: created on first use. Sends its statements, again after a conflict. */
 export class LockTable {
   /** Its statements. */
   sql: Statements;
+  /** Resolves to what the server is, once the table is known to be there. */
+  readonly ready = once((what: string) => this.#prepare(what));
   readonly #connector: Connector;
-  readonly #executor: Executor;
+  readonly #own: OwnPool | undefined;
+  readonly #pool: ConnectionPool;
+  readonly #renewalPool: ConnectionPool;
   readonly #mode: "lease" | "hybrid";
-  #prepared: Promise<Server> | undefined;
 
   constructor(connector: Connector, mode: "lease" | "hybrid") {
-    this.sql = statementsFor(connector.target.options.table, mode === "hybrid");
+    const { pool, options } = connector.target;
+    this.sql = new Statements(options.table, mode === "hybrid");
     this.#connector = connector;
-    this.#executor = new Executor(connector, () => {
-      this.#prepared = undefined; // what was learned of the server is learned again
-      connector.doubt();
-    });
     this.#mode = mode;
+    this.#own = pool ? undefined : new OwnPool(connector, options.maxConnections);
+    this.#pool = this.#own ?? new ExternalPool(connector, pool!);
+    this.#renewalPool = this.#own ? new OwnPool(connector, RENEWAL_CONNECTIONS) : this.#pool;
   }
 
-  /** Makes sure of the server and the table, once, and again after a failure. */
-  ready(what: string): Promise<Server> {
-    if (this.#prepared === undefined) {
-      const attempt = this.#prepared = this.#prepare(what);
-      attempt.catch(() => {
-        if (this.#prepared === attempt) this.#prepared = undefined;
-      });
-    }
-    return this.#prepared;
+  /** Sends one statement, which is a transaction of its own. */
+  run(what: string, sql: string, repeats: Repeats = isConflict): Promise<Answer> {
+    return this.#run(what, sql, repeats, this.#pool);
   }
 
-  /** One statement; `repeats` says after which errors it is tried again. */
-  async run(what: string, sql: string, repeats: (error: unknown) => boolean = isConflict): Promise<Answer> {
-    return await this.#executor.run(what, sql, repeats).catch((error) => this.#failed(error));
+  /** The same for renewals, which must not wait for other requests: they have connections of their own if necessary. */
+  renew(what: string, sql: string, repeats: Repeats = isConflict): Promise<Answer> {
+    return this.#run(what, sql, repeats, this.#own?.hasRoom === false ? this.#renewalPool : this.#pool);
   }
 
-  /** The same for renewals, which must not wait for other requests: where all connections are in use it has its own. */
-  async renew(what: string, sql: string, repeats: (error: unknown) => boolean = isConflict): Promise<Answer> {
-    return await this.#executor.run(what, sql, repeats, true).catch((error) => this.#failed(error));
+  #run(what: string, sql: string, repeats: Repeats, pool: ConnectionPool): Promise<Answer> {
+    return this.#attempt(what, repeats, async (send) => {
+      const answer = await send(sql);
+      requireAutocommit(what, answer);
+      if (answer.insertId === REFUSED) throw notPrimary();
+      return answer;
+    }, pool);
   }
 
-  /** Several statements as one transaction; `work` answers whether to keep what they did, and the result. */
-  async transaction<T>(
+  /** Sends several statements as one transaction. `work` returns whether to commit, and the result. */
+  transaction<T>(
     what: string,
     work: (send: Send) => Promise<{ keep: boolean; result: T }>,
-    repeats: (error: unknown) => boolean = isConflict,
+    repeats: Repeats = isConflict,
   ): Promise<T> {
-    return await this.#executor.transaction(what, work, repeats).catch((error) => this.#failed(error));
+    const chain = this.#own ? "" : NO_CHAIN;
+    return this.#attempt(what, repeats, async (send) => {
+      await send("START TRANSACTION");
+      try {
+        const { keep, result } = await work(async (sql) => {
+          const answer = await send(sql);
+          if (answer.insertId === REFUSED) throw notPrimary();
+          return answer;
+        });
+        await send(`${keep ? "COMMIT" : "ROLLBACK"}${chain}`);
+        return result;
+      } catch (error) {
+        if (!endsConnection(error)) await send(`ROLLBACK${chain}`).catch(() => {});
+        throw error; // the first error, not that of the rollback
+      }
+    });
   }
 
-  /** Waits so many milliseconds before a further try; ends with the backend. */
+  async #attempt<T>(
+    what: string,
+    repeats: Repeats,
+    work: (send: Send) => Promise<T>,
+    pool: ConnectionPool = this.#pool,
+  ): Promise<T> {
+    const startedAt = monotonic();
+    const backoff = new Backoff(CONFLICT_PAUSE);
+    let discardsLeft: number | undefined;
+    for (;;) {
+      try {
+        return await pool.use(what, work);
+      } catch (error) {
+        if (isNotPrimary(error)) {
+          const left = this.discard();
+          if (discardsLeft === undefined) this.#doubt();
+          discardsLeft = discardsLeft === undefined ? left : discardsLeft - 1;
+          if (discardsLeft >= 0) continue; // until a new connection was tried
+        }
+        if (repeats(error) && monotonic() - startedAt <= CONFLICTS_FOR_MS) {
+          await this.#connector.pause(what, backoff.next());
+          continue;
+        }
+        if (isMissingTable(error)) this.ready.clear(); // a dropped table is created again by the next request
+        throw translate(what, error);
+      }
+    }
+  }
+
+  /** The address may lead to another server by now: what is known of it has to be found out again. */
+  #doubt(): void {
+    this.ready.clear();
+    this.#connector.doubt();
+  }
+
+  /** Waits so many milliseconds before another attempt; ends with the backend. */
   pause(what: string, milliseconds: number): Promise<void> {
     return this.#connector.pause(what, milliseconds);
   }
 
-  /** Gives up the connections there are. */
-  discard(): void {
-    this.#executor.discard();
+  /** Discards the present connections. Returns how many may be left. */
+  discard(): number {
+    if (this.#renewalPool !== this.#pool) this.#renewalPool.discard();
+    return this.#pool.discard();
   }
 
-  /** Lends a connection of our own for as long as `work` takes; none of a caller's pool. */
-  borrow(what: string, work: (connection: Connection) => Promise<void>): Promise<void> {
-    return this.#executor.borrow(what, work);
+  /** Reads the live row of a name. */
+  async liveRow(what: string, name: string): Promise<OwnedRow | undefined> {
+    return (await this.liveRows(what, [name]))[0];
   }
 
-  /** The live row of a name. */
-  async peek(what: string, name: string): Promise<OwnedRow | undefined> {
-    return (await this.peekAll(what, [name]))[0];
+  /** Reads the live rows of names. */
+  async liveRows(what: string, names: readonly string[]): Promise<OwnedRow[]> {
+    return await this.#rowsOf(what, names, (some) => this.sql.selectLive(some));
   }
 
-  /** The live rows of names. */
-  async peekAll(what: string, names: readonly string[]): Promise<OwnedRow[]> {
-    return await this.#rowsOf(what, names, (some) => this.sql.peek(some));
-  }
-
-  /** The same, also where the server is a replica. */
+  /** Reads the live rows of names, on a replica as well. */
   async listAll(what: string, names: readonly string[]): Promise<OwnedRow[]> {
     return await this.#rowsOf(what, names, (some) => this.sql.listNames(some));
   }
@@ -96,28 +158,22 @@ export class LockTable {
 
   /** Ends the connections that were opened for it. */
   close(): void {
-    this.#executor.close();
+    this.#pool.close();
   }
 
   async #prepare(what: string): Promise<Server> {
     const { table, migrate } = this.#connector.target.options;
-    const server = await this.#executor.inspect(what);
+    const server = await this.#attempt(what, isConflict, inspect);
     this.#connector.require(server, this.#mode);
-    this.sql = statementsFor(table, this.#mode === "hybrid", !server.logsStatements);
-    const { rows } = await this.#executor.run(what, columnsOf(table));
+    this.sql = new Statements(table, this.#mode === "hybrid", !server.logsStatements);
+    const { rows } = await this.run(what, columnsOf(table));
     if (hasTable(table, rows)) return server;
     if (!migrate) {
       throw new BackendError(
         `Cannot ${what}: table ${JSON.stringify(table)} does not exist or may not be used, and "migrate" is off`,
       );
     }
-    await this.#executor.run(what, lockSchema(table));
+    await this.run(what, lockSchema(table));
     return server;
-  }
-
-  /** A table that somebody dropped is made again by the next call. */
-  #failed(error: unknown): never {
-    if (error instanceof BackendError && isMissingTable(error.cause)) this.#prepared = undefined;
-    throw error;
   }
 }

@@ -1,4 +1,3 @@
-import { namesOf } from "../../../core/util/requests.ts";
 import type {
   AcquireAnswer,
   AcquireRequest,
@@ -11,50 +10,44 @@ import type {
   OwnedLock,
   RenewRequest,
 } from "../../../core/backend.ts";
+import { namesOf } from "../../../core/util/requests.ts";
+import { monotonic } from "../../../core/util/runtime.ts";
 import { closeLocks } from "../../../core/wait/close_locks.ts";
 import { within } from "../connection/abandoned.ts";
-import { Acquiring, type UnderWay } from "./acquire.ts";
-import { chunks, sorted } from "./chunks.ts";
 import type { Connector } from "../connection/connector.ts";
-import { connectionBehind, send } from "../connection/driver.ts";
-import { Doubts } from "./doubts.ts";
-import { translate } from "../errors.ts";
 import { diagnose } from "../diagnose.ts";
-import { LockTable } from "./lock_table.ts";
-import { Memory } from "./name_hints.ts";
-import { Polling } from "../wakeup/polling.ts";
-import { Releasing } from "./release.ts";
-import { Renewing } from "./renew.ts";
-import { RowLocks } from "./row_locks.ts";
-import { toOwnedRow } from "./rows.ts";
-import { clusterOf } from "../connection/server.ts";
-import { turnName } from "../session/session_keys.ts";
 import type { Liveness } from "../../sessions/liveness.ts";
-import { statementsFor } from "./statements.ts";
-import { Turns, type TurnSource } from "../wakeup/tickets.ts";
+import { Polling } from "../wakeup/polling.ts";
+import { Acquisitions, type UnderWay } from "./acquire.ts";
+import { guard, LockedRows } from "./guard.ts";
 import { holdersOfRows, observations } from "./lock_activity.ts";
+import { LockTable } from "./lock_table.ts";
+import { NameHints } from "./name_hints.ts";
+import { Releases } from "./release.ts";
+import { Renewals } from "./renew.ts";
+import { chunks, sorted, toOwnedRow } from "./rows.ts";
+import { Statements } from "./statements.ts";
+import { UnknownRequests } from "./unknown_requests.ts";
 
-/** How long (ms) a disposal waits until what is under way has ended at the server, after the core has waited for it. */
-const CLOSE_MS = 400;
+/** How long (ms) a disposal may take in all, and how long at least it waits for requests that the core gave up. */
+const CLOSED_WITHIN_MS = 1_900;
+const UNDO_LEAST_MS = 400;
+/** How many connections a caller's pool is assumed to have. */
+const EXTERNAL_CONNECTIONS = 4;
 
-/** How many connections a caller's pool is taken to have. */
-const LENT_CONNECTIONS = 4;
-
-/** A lock table in a MySQL or MariaDB database: `lease`, and `hybrid` when there are sessions to vouch for the rows. */
+/** A lock table in a MySQL or MariaDB database: `lease`, or `hybrid` when there is a liveness lock for its rows. */
 export class RowBackend implements Backend {
   readonly engine = "mysql";
   readonly mode: "lease" | "hybrid";
   readonly #connector: Connector;
   readonly #liveness: Liveness | undefined;
   readonly #table: LockTable;
-  readonly #memory = new Memory();
-  readonly #locks: RowLocks;
-  readonly #releasing: Releasing;
-  readonly #doubts: Doubts;
-  readonly #acquiring: Acquiring;
-  readonly #renewing: Renewing;
+  readonly #hints = new NameHints();
+  readonly #lockedRows: LockedRows;
+  readonly #releases: Releases;
+  readonly #acquisitions: Acquisitions;
+  readonly #renewals: Renewals;
   readonly #polling: Polling;
-  readonly #turns: Turns;
 
   constructor(connector: Connector, liveness?: Liveness) {
     this.mode = liveness ? "hybrid" : "lease";
@@ -62,61 +55,38 @@ export class RowBackend implements Backend {
     this.#liveness = liveness;
     this.#table = new LockTable(connector, this.mode);
     const { pool, options } = connector.target;
-    this.#locks = new RowLocks(pool ? LENT_CONNECTIONS : options.maxConnections);
-    this.#releasing = new Releasing(
-      this.#table,
-      this.#memory,
-      this.#locks,
-      () => this.#doubts,
-      (name) => this.#passOn(name),
-    );
-    this.#doubts = new Doubts(connector.abandoned, async (claim) => {
+    const table = this.#table;
+    const hints = this.#hints;
+    const lockedRows = this.#lockedRows = new LockedRows(pool ? EXTERNAL_CONNECTIONS : options.maxConnections);
+    const unknown = new UnknownRequests(connector.abandoned, async (claim) => {
       const what = `release ${namesOf([claim])}`;
-      return await this.#releasing.one(what, claim, await this.#table.ready(what));
+      return await this.#releases.one(what, claim, await table.ready(what));
     });
-    this.#acquiring = new Acquiring(
-      this.#table,
-      this.#memory,
-      pool !== undefined,
-      liveness,
-      this.#doubts,
-    );
-    this.#renewing = new Renewing(this.#table, this.#memory, this.#locks);
+    this.#releases = new Releases(table, hints, lockedRows, unknown);
+    this.#acquisitions = new Acquisitions({ table, hints, liveness, unknown, isExternal: pool !== undefined });
+    this.#renewals = new Renewals(table, hints, lockedRows);
     this.#polling = new Polling((names) => this.#whichHeld(names));
-    this.#turns = new Turns(this.#turnSource(), this.#polling);
   }
 
-  /** Makes sure that the server can be reached, keeps the promise and has the table. */
+  /** Checks that the server is reachable and suitable, and creates the table. */
   async open(): Promise<void> {
     await this.#table.ready("connect");
     await this.#liveness?.lock();
   }
 
-  async acquire(
+  acquire(
     requests: readonly AcquireRequest[],
     { allOrNothing = false }: { readonly allOrNothing?: boolean } = {},
   ): Promise<AcquireAnswer[]> {
-    const answers = await this.#acquiring.acquire(requests, allOrNothing);
-    requests.forEach(({ name }, index) => {
-      if (this.#polling.isAwaited(name)) this.#turns.heard(name, answers[index].granted || this.#memory.isOurs(name));
-    });
-    return answers;
+    return this.#acquisitions.acquire(requests, allOrNothing);
   }
 
   renew(requests: readonly RenewRequest[]): Promise<(LockRow | undefined)[]> {
-    return this.#renewing.renew(requests);
+    return this.#renewals.renew(requests);
   }
 
   release(targets: readonly LockRef[]): Promise<boolean[]> {
-    return this.#releasing.release(targets);
-  }
-
-  /**
-   * Lets the next process have its turn while the release is still under way: its statement waits for this one's commit
-   * within the server. Where others are in line, the next of this process will find one of them to hold the name.
-   */
-  #passOn(name: string): void {
-    if (this.#turns.pass(name)) this.#memory.noteContended(name);
+    return this.#releases.release(targets);
   }
 
   async list({ names, prefix = "", includeExpired = false }: ListFilter): Promise<LockRow[]> {
@@ -131,72 +101,42 @@ export class RowBackend implements Backend {
     await this.#table.ready(what);
     const found = async (sql: string) => (await this.#table.run(what, sql)).rows.map(([name]) => name!);
     let cleaned = 0;
-    for (const names of chunks(await found(this.#table.sql.lapsed(scope)))) {
+    for (const names of chunks(await found(this.#table.sql.selectClearable(scope)))) {
       cleaned += (await this.#table.run(what, this.#table.sql.clear(names, scope))).affectedRows;
     }
-    for (const names of chunks(await found(this.#table.sql.stale()))) {
-      await this.#table.run(what, this.#table.sql.sweep(names));
+    for (const names of chunks(await found(this.#table.sql.selectStale()))) {
+      await this.#table.run(what, this.#table.sql.deleteStale(names));
     }
     return cleaned;
   }
 
   async watch(name: string, wake: () => void): Promise<Disposable> {
     await this.#table.ready(`wait for lock ${JSON.stringify(name)}`);
-    const watch = this.#polling.add(name, wake);
-    return {
-      [Symbol.dispose]: () => {
-        watch[Symbol.dispose]();
-        this.#turns.left(name);
-      },
-    };
-  }
-
-  #turnSource(): TurnSource {
-    const { pool, options } = this.#connector.target;
-    const what = "wait for locks";
-    return {
-      connections: pool ? 0 : options.maxConnections,
-      nameOfTurn: async (name) => {
-        const server = await this.#table.ready(what);
-        return clusterOf(server) ? undefined : turnName(server, options.table, name);
-      },
-      borrow: (work) => this.#table.borrow(what, work),
-      look: (name) => this.#table.sql.held([name]),
-      noteFree: (name) => this.#memory.noteFree(name),
-    };
+    return this.#polling.add(name, wake);
   }
 
   async #whichHeld(names: string[]): Promise<Set<string>> {
-    const { rows } = await this.#table.run("wait for locks", this.#table.sql.held(names));
+    const { rows } = await this.#table.run("wait for locks", this.#table.sql.selectOwners(names));
     const held = new Set(rows.map(([name]) => name!));
-    for (const name of names) if (!held.has(name)) this.#memory.noteFree(name);
+    for (const name of names) if (!held.has(name)) this.#hints.noteFree(name);
     return held;
   }
 
   async observe(names: readonly string[]): Promise<LockActivity[]> {
-    const what = "tell who holds";
+    const what = "list lock activity";
     await this.#table.ready(what);
-    const question = (some: readonly string[]) => holdersOfRows(this.#connector.target.options.table, some);
-    const answers = await Promise.all(chunks(names).map((some) => this.#table.run(what, question(some))));
+    const { table } = this.#connector.target.options;
+    const answers = await Promise.all(chunks(names).map((some) => this.#table.run(what, holdersOfRows(table, some))));
     return observations(names, answers.flatMap(({ rows }) => rows));
   }
 
   async guard(claim: OwnedLock, client: unknown): Promise<boolean> {
-    const what = `guard lock ${JSON.stringify(claim.name)}`;
-    const connection = connectionBehind(client);
-    if (!connection) throw new TypeError(`Cannot ${what}: want the mysql2 connection of the open transaction`);
-    const { database } = await this.#table.ready(what);
+    const { database } = await this.#table.ready(`guard lock ${JSON.stringify(claim.name)}`);
     const { table } = this.#connector.target.options;
-    const { guard } = statementsFor(table.includes(".") ? table : `${database}.${table}`, this.mode === "hybrid");
-    try {
-      const { rows } = await send(connection, guard(claim));
-      const { inTransaction } = await send(connection, "DO 0"); // rows come without the connection's status
-      if (!inTransaction) throw new TypeError(`Cannot ${what}: no transaction is open on the connection`);
-      this.#locks.note([claim]);
-      return rows.length > 0;
-    } catch (error) {
-      throw translate(what, error);
-    }
+    const sql = new Statements(table.includes(".") ? table : `${database}.${table}`, this.mode === "hybrid");
+    const isLive = await guard(claim, client, sql.guard(claim));
+    this.#lockedRows.note([claim]);
+    return isLive;
   }
 
   diagnose(): Promise<Diagnostic[]> {
@@ -204,22 +144,21 @@ export class RowBackend implements Backend {
   }
 
   [Symbol.asyncDispose](): Promise<void> {
-    return closeLocks(this, () => this.#close());
+    const deadline = monotonic() + CLOSED_WITHIN_MS;
+    return closeLocks(this, () => this.#close(deadline));
   }
 
-  async #close(): Promise<void> {
-    const turns = this.#turns.close();
-    const underWay = this.#acquiring.underWay;
+  async #close(deadline: number): Promise<void> {
+    const underWay = this.#acquisitions.underWay;
     this.#table.close();
     this.#connector.close();
     this.#polling.close();
-    const { abandoned } = this.#connector;
-    await within(CLOSE_MS, this.#undo(underWay).catch(() => {})); // the server cannot be reached: they expire
-    abandoned.stop();
-    await turns;
+    const limit = Math.max(UNDO_LEAST_MS, deadline - monotonic());
+    await within(limit, this.#undo(underWay).catch(() => {})); // if the server is not reachable, they expire
+    this.#connector.abandoned.stop();
   }
 
-  /** Ends what is under way at the server, and gives back what it was granted: no caller will know of it. */
+  /** Ends what is under way at the server, and releases what it was granted: its callers were told an error. */
   async #undo(underWay: readonly UnderWay[]): Promise<void> {
     await Promise.allSettled(underWay.map(({ outcome }) => outcome));
     const { abandoned } = this.#connector;

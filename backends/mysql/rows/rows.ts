@@ -1,4 +1,10 @@
+/**
+ * Rows of the lock table, and lists of names.
+ *
+ * @module
+ */
 import type { LockRow } from "../../../core/backend.ts";
+import { hexadecimal } from "../connection/sql.ts";
 
 /** A row of the table: the lock, and the secret of the acquisition. */
 export interface OwnedRow {
@@ -6,7 +12,7 @@ export interface OwnedRow {
   readonly owner: string;
   /** The lock as the core knows it. */
   readonly row: LockRow;
-  /** The GET_LOCK that vouches for it; `null` for a lease. */
+  /** The key of the liveness lock; `null` for a lease. */
   readonly session: string | null;
 }
 
@@ -15,15 +21,14 @@ export const COLUMNS =
   `name, owner, token, CAST(locked_by AS BINARY), lock_process, locked_until, created_at, updated_at,
   CAST(metadata AS BINARY), session, connection_id, now`;
 
-/** What was not released: it is held, or it has lapsed. */
+/** The condition for rows that were not released: held or expired. */
 export const UNRELEASED = "NOT (locked_until <=> 0)"; // in parentheses: HIGH_NOT_PRECEDENCE binds NOT to the column
 
-/** A whole number, or `null`. */
 function number(value: string | null): number | null {
   return value === null ? null : Number(value);
 }
 
-/** The row as the core knows it. */
+/** Converts a row as the server sent it. */
 export function toOwnedRow(columns: readonly (string | null)[]): OwnedRow {
   const [name, owner, token, lockedBy, lockProcess, lockedUntil, createdAt, updatedAt, metadata, session, id, now] =
     columns;
@@ -40,4 +45,24 @@ export function toOwnedRow(columns: readonly (string | null)[]): OwnedRow {
     ...(session === null ? {} : { session: id }),
   };
   return { owner: owner!, row, session };
+}
+
+/** Names in one statement, at most. */
+const CHUNK_SIZE = 500;
+
+/** Splits a list into parts for one statement each. */
+export function chunks<T>(items: readonly T[]): T[][] {
+  return Array.from({ length: Math.ceil(items.length / CHUNK_SIZE) }, (_, index) => {
+    return items.slice(index * CHUNK_SIZE, (index + 1) * CHUNK_SIZE);
+  });
+}
+
+/** Beyond the first 65,536 characters the order of UTF-16 differs from that of the bytes of UTF-8. */
+const SURROGATE = /[\ud800-\udfff]/;
+
+/** Sorts items by the bytes of their names, as the server does: all clients lock rows in this order. */
+export function sorted<T extends { readonly name: string }>(items: readonly T[]): T[] {
+  const hasSurrogates = items.some(({ name }) => SURROGATE.test(name));
+  const keyed = items.map((item) => ({ item, key: hasSurrogates ? hexadecimal(item.name) : item.name }));
+  return keyed.sort((a, b) => a.key < b.key ? -1 : a.key > b.key ? 1 : 0).map(({ item }) => item);
 }

@@ -21,8 +21,3 @@ export function sessionKey(server: Pick<Server, "database" | "variables">, table
   const text = [...tableOf(server, table), name].join("\0");
   return `lockmgr:${createHash("sha256").update(text).digest("hex").slice(0, DIGITS)}`;
 }
-
-/** The server-side name of the turn to look closely at a row. No name of a lock has a NUL in it, so that none is the same. */
-export function turnName(server: Pick<Server, "database" | "variables">, table: string, name: string): string {
-  return sessionKey(server, table, `turn\0${name}`);
-}

@@ -1,34 +1,24 @@
 import { monotonic, startTimer, type Timer } from "../../../core/util/runtime.ts";
 
-/** Pauses between looks while somebody waits (ms): from the first to the last, growing by half, with jitter. */
-const LOOK_FIRST = 2;
-const LOOK_LAST = 25;
-/** The pause while another process looks closely (ms): it could hang. */
-const LOOK_SELDOM = 100;
-/** The pause before it counts that a name is free while another process looks closely (ms): that one comes first. */
-const LOOK_AGAIN = 50;
+/** Pauses between looks at a name (ms): from the first to the longest, growing by half, with jitter. */
+const LOOK_FIRST_MS = 2;
+const LOOK_LONGEST_MS = 25;
 /** The pause after a look that failed (ms). */
-const LOOK_FAILED = 200;
-/** Who would be looked at within so many milliseconds is looked at together with the first. */
-const TOGETHER = 1;
+const LOOK_FAILED_MS = 200;
+/** Names that are due within this time (ms) of each other are looked at in one statement. */
+const BATCH_WINDOW_MS = 1;
 
-/** A name that somebody waits for. */
+/** A name with waiters. */
 interface Awaited {
   readonly wakes: Set<() => void>;
   /** The pause before the next look (ms), and when that is due on the monotonic clock (ms). */
   pause: number;
   dueAt: number;
-  /** Whether somebody else looks closely. */
-  seldom: boolean;
-  /** Whether it was free at the last look. */
-  free: boolean;
 }
 
-const UNSEEN = { pause: LOOK_FIRST, dueAt: 0, seldom: false, free: false };
-
 /**
- * Wakes those who wait for a name: one question to the server for all names that are waited for in this process,
- * asked again and again with short pauses. A release leaves no other trace on these servers than the row itself.
+ * Wakes the waiters of this process: one statement for all their names, repeated with short pauses. A release leaves no
+ * other trace on these servers than the row itself.
  */
 export class Polling {
   readonly #whichHeld: (names: string[]) => Promise<Set<string>>;
@@ -43,10 +33,10 @@ export class Polling {
 
   /** Calls `wake` when the name may have become free, until disposal. */
   add(name: string, wake: () => void): Disposable {
-    const awaited = this.#awaited.get(name) ?? { ...UNSEEN, wakes: new Set() };
+    const awaited = this.#awaited.get(name) ?? { wakes: new Set(), pause: LOOK_FIRST_MS, dueAt: 0 };
     this.#awaited.set(name, awaited);
     awaited.wakes.add(wake);
-    this.#lookAfter(awaited, LOOK_FIRST);
+    this.#lookAfter(awaited, LOOK_FIRST_MS);
     this.#schedule();
     return {
       [Symbol.dispose]: () => {
@@ -57,29 +47,10 @@ export class Polling {
     };
   }
 
-  /** Whether somebody waits for the name. */
-  isAwaited(name: string): boolean {
-    return this.#awaited.has(name);
-  }
-
-  /** Looks at a name seldom, since somebody else looks closely, or as often as at others. */
-  setSeldom(name: string, seldom: boolean): void {
-    const awaited = this.#awaited.get(name);
-    if (!awaited || awaited.seldom === seldom) return;
-    awaited.seldom = seldom;
-    this.#lookAfter(awaited, seldom ? LOOK_SELDOM : LOOK_LAST);
-    this.#schedule();
-  }
-
-  /** Wakes those who wait for the name. */
-  wake(name: string): void {
-    for (const wake of [...this.#awaited.get(name)?.wakes ?? []]) wake();
-  }
-
-  /** Wakes everybody: what they wait for cannot come any more, and their next try says why. */
+  /** Stops polling and wakes all waiters: their next attempt fails. */
   close(): void {
     this.#timer?.stop();
-    for (const name of [...this.#awaited.keys()]) this.wake(name);
+    for (const awaited of [...this.#awaited.values()]) wakeAll(awaited);
     this.#awaited.clear();
   }
 
@@ -88,7 +59,7 @@ export class Polling {
     awaited.dueAt = monotonic() + pause * (0.75 + Math.random() / 2);
   }
 
-  /** Looks when the first name is due. Keeps the process alive: somebody is waiting. */
+  /** Starts the timer for the name that is due first. It keeps the process alive for the waiters. */
   #schedule(): void {
     if (this.#looking || this.#awaited.size === 0) return;
     this.#timer?.stop();
@@ -98,23 +69,24 @@ export class Polling {
 
   async #look(): Promise<void> {
     this.#looking = true;
-    const now = monotonic() + TOGETHER;
+    const now = monotonic() + BATCH_WINDOW_MS;
     const names = [...this.#awaited].filter(([, { dueAt }]) => dueAt <= now).map(([name]) => name);
     const held = names.length === 0 ? undefined : await this.#whichHeld(names).catch(() => undefined);
-    for (const name of names) this.#learn(name, held?.has(name));
+    for (const name of names) this.#note(name, held?.has(name));
     this.#looking = false;
     this.#schedule();
   }
 
-  /** What a look said of a name; `undefined` when it failed. */
-  #learn(name: string, held: boolean | undefined): void {
+  /** @param held `undefined` when the look failed. */
+  #note(name: string, held: boolean | undefined): void {
     const awaited = this.#awaited.get(name);
     if (!awaited) return;
-    const wasFree = awaited.free;
-    awaited.free = held === false;
-    if (held) return this.#lookAfter(awaited, Math.min(awaited.pause * 1.5, awaited.seldom ? LOOK_SELDOM : LOOK_LAST));
-    if (awaited.seldom && awaited.free && !wasFree) return this.#lookAfter(awaited, LOOK_AGAIN);
-    this.#lookAfter(awaited, held === undefined ? LOOK_FAILED : LOOK_FIRST);
-    this.wake(name); // when the look failed, their next try says why
+    if (held) return this.#lookAfter(awaited, Math.min(awaited.pause * 1.5, LOOK_LONGEST_MS));
+    this.#lookAfter(awaited, held === undefined ? LOOK_FAILED_MS : LOOK_FIRST_MS);
+    wakeAll(awaited); // after a failed look the next attempt reports why
   }
+}
+
+function wakeAll({ wakes }: Awaited): void {
+  for (const wake of [...wakes]) wake();
 }

@@ -1,0 +1,130 @@
+/**
+ * Rows that a transaction has locked, as `guard` does. No statement of another request waits for them: the shortest wait
+ * of the servers is a second, and the connection is blocked meanwhile.
+ *
+ * @module
+ */
+import type { OwnedLock } from "../../../core/backend.ts";
+import { BackendError } from "../../../core/errors.ts";
+import { Backoff } from "../../../core/util/backoff.ts";
+import { LruMap } from "../../../core/util/lru_map.ts";
+import { monotonic } from "../../../core/util/runtime.ts";
+import { connectionBehind, send } from "../connection/driver.ts";
+import { clusterOf, type Server } from "../connection/server.ts";
+import { isConflict, isLockWaitTimeout, translate } from "../errors.ts";
+import type { LockTable } from "./lock_table.ts";
+
+/**
+ * How a statement avoids the wait for a locked row.
+ *
+ * - `"fail"` (MariaDB): it fails with error 1205 at once. This costs nothing.
+ * - `"skip"` (MySQL 8 and later): it leaves locked rows out. This costs half as much again.
+ */
+export type NoWait = "fail" | "skip";
+
+function noWaitOn(server: Server): NoWait | undefined {
+  const cluster = clusterOf(server);
+  if (cluster && !/galera|wsrep/i.test(cluster)) return undefined; // Vitess and TiDB
+  if (server.kind === "mariadb") return "fail";
+  return parseInt(server.version) >= 8 && !server.logsStatements ? "skip" : undefined;
+}
+
+/** Pauses between attempts on a locked row, and how long it is tried (ms). */
+const LOCKED_PAUSE = { first: 5, longest: 100, jitter: 1 };
+const LOCKED_FOR_MS = 4_000;
+/** How long (ms) a row that was seen locked is treated as one. */
+const REMEMBERED_MS = 10_000;
+const SIZE = 4_096;
+
+/** The rows that were lately seen locked by transactions, and how many statements may be waiting for one. */
+export class LockedRows {
+  readonly #seen = new LruMap<string, number>(SIZE);
+  readonly #most: number;
+  #waiting = 0;
+
+  /** @param connections How many connections there may be: statements on half of them may wait for rows. */
+  constructor(connections: number) {
+    this.#most = Math.floor(connections / 2);
+  }
+
+  /** Remembers that a transaction may have locked the rows of these names. */
+  note(targets: readonly { readonly name: string }[]): void {
+    for (const { name } of targets) this.#seen.set(name, monotonic());
+  }
+
+  /** Returns how a statement on these names avoids a wait; `undefined` when it may wait. */
+  noWaitFor(server: Server, targets: readonly { readonly name: string }[]): NoWait | undefined {
+    const noWait = noWaitOn(server);
+    if (noWait !== "skip" || this.#waiting >= this.#most) return noWait;
+    const since = monotonic() - REMEMBERED_MS;
+    return targets.some(({ name }) => (this.#seen.get(name) ?? -Infinity) > since) ? noWait : undefined;
+  }
+
+  /** Counts a statement that may wait while it is under way. */
+  async waiting<T>(work: () => Promise<T>): Promise<T> {
+    this.#waiting++;
+    try {
+      return await work();
+    } finally {
+      this.#waiting--;
+    }
+  }
+}
+
+/** Whether an error says that a transaction keeps the row locked. */
+export function isRowLocked(error: unknown): boolean {
+  return error instanceof BackendError && isLockWaitTimeout(error.cause);
+}
+
+/** Whether to send a statement again at once: not for a locked row, which would block the connection. */
+export function isPassingConflict(error: unknown): boolean {
+  return isConflict(error) && !isLockWaitTimeout(error);
+}
+
+/**
+ * Repeats an attempt, with pauses, while a transaction keeps the row locked.
+ *
+ * @param attempt Returns its result, or nothing when the row was locked.
+ * @throws {BackendError} When the row stays locked.
+ */
+export async function retryWhileLocked<T>(
+  table: LockTable,
+  what: string,
+  attempt: () => Promise<{ readonly result: T } | undefined>,
+): Promise<T> {
+  const startedAt = monotonic();
+  for (const backoff = new Backoff(LOCKED_PAUSE);;) {
+    let failure: unknown;
+    const done = await attempt().catch((error) => {
+      if (!isRowLocked(error)) throw error;
+      failure = error;
+      return undefined;
+    });
+    if (done) return done.result;
+    if (monotonic() - startedAt > LOCKED_FOR_MS) {
+      throw failure ??
+        new BackendError(`Cannot ${what}: another transaction keeps the row locked`, { retryable: true });
+    }
+    await table.pause(what, backoff.next());
+  }
+}
+
+/**
+ * Whether an acquisition is live; then its row is locked until the caller's transaction ends.
+ *
+ * @param statement Reads the row and locks it.
+ * @throws {TypeError} When `client` is no connection with an open transaction.
+ */
+export async function guard({ name }: OwnedLock, client: unknown, statement: string): Promise<boolean> {
+  const what = `guard lock ${JSON.stringify(name)}`;
+  const connection = connectionBehind(client);
+  if (!connection) throw new TypeError(`Cannot ${what}: want the mysql2 connection of the open transaction`);
+  try {
+    const { rows } = await send(connection, statement);
+    const { inTransaction } = await send(connection, "DO 0"); // an answer with rows has no status
+    if (!inTransaction) throw new TypeError(`Cannot ${what}: no transaction is open on the connection`);
+    return rows.length > 0;
+  } catch (error) {
+    throw translate(what, error);
+  }
+}

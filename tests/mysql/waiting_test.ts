@@ -1,0 +1,49 @@
+import { getLock } from "@lockmgr/lockmgr";
+import assert from "node:assert/strict";
+import { run } from "../processes/spawn.ts";
+import { connectionsTo, onEach } from "./flavors.ts";
+
+onEach("many names are waited for on few connections", async (place) => {
+  const holder = await place.backend();
+  const names = Array.from({ length: 12 }, (_, index) => `lock ${index}`);
+  for (const maxConnections of [10, 1]) {
+    const locks = await Promise.all(names.map((name) => getLock(name, { backend: holder })));
+    const before = await connectionsTo(place);
+    const backend = await place.backend({ maxConnections });
+    const other = await place.backend({ maxConnections });
+    const waits = names.flatMap((name) =>
+      [backend, other].map((backend) => getLock(name, { backend, wait: 30 }).then((lock) => lock.unlock()))
+    );
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    const opened = (await connectionsTo(place)).filter((id) => !before.includes(id));
+    assert(opened.length <= 2 * maxConnections, `${opened.length} connections`);
+    assert(locks.length === names.length);
+    await Promise.all(locks.map((lock) => lock.unlock()));
+    assert((await Promise.all(waits)).every(Boolean));
+    await backend[Symbol.asyncDispose]();
+    await other[Symbol.asyncDispose]();
+  }
+});
+
+onEach("waiting: a process polls a held name at most 50 times a second", async (place) => {
+  const lock = await getLock("a", { backend: await place.backend() });
+  const wait = getLock("a", { backend: await place.backend(), wait: 30 });
+  const asked = async () => Number((await place.ask("SHOW GLOBAL STATUS LIKE 'Com_select'"))[0].Value);
+  await new Promise((resolve) => setTimeout(resolve, 300)); // the first pauses are shorter
+  const before = await asked();
+  await new Promise((resolve) => setTimeout(resolve, 1_000));
+  const looks = await asked() - before;
+  assert(looks <= 60, `${looks} looks in a second`);
+  await lock.unlock();
+  assert.equal(await (await wait).unlock(), true);
+});
+
+onEach("waiting: a wait that is given up does not keep the process alive", async (place) => {
+  const lock = await getLock("a", { backend: await place.backend() });
+  const startedAt = performance.now();
+  const { code, output } = await run("tests/mysql/gives_up.ts", [place.url]);
+  assert.equal(code, 0);
+  assert.equal(output.trim(), "true");
+  assert(performance.now() - startedAt < 4_500);
+  assert.equal(await lock.unlock(), true);
+});
