@@ -1,5 +1,6 @@
 import { BackendError } from "../../../core/errors.ts";
-import { monotonic, sleep, yieldToEventLoop } from "../../../core/util/runtime.ts";
+import { Backoff } from "../../../core/util/backoff.ts";
+import { monotonic, yieldToEventLoop } from "../../../core/util/runtime.ts";
 import type { DatabaseFile } from "./database_file.ts";
 import { inTransaction, type SqliteDatabase, type SqliteStatement } from "./driver.ts";
 import { insideTransaction, isBusy, translate } from "../errors.ts";
@@ -8,26 +9,25 @@ import { inspectHandle, requireWritableHandle, withNames } from "./handle.ts";
 /** How safely a commit is written: `FULL` reaches the disk before it returns, `NORMAL` at the next checkpoint. */
 export type Durability = "FULL" | "NORMAL";
 
-/** Pauses while another process has the file locked (ms): from the first to the last, growing by half, with jitter. */
-const PAUSE_FIRST = 0.5;
-const PAUSE_LAST = 10;
+/** Pauses while another process has the file locked (ms). */
+const BUSY_PAUSE_MS = { first: 0.5, longest: 10, factor: 1.5, jitter: 1 };
 
 /**
- * The log is cut to this size (bytes) when it starts again from its beginning. A reader that stays keeps it growing, and
- * without a limit it keeps its largest size until the last client closes. SQLite starts again after about 4 MB.
+ * The log is truncated to this size (bytes) when SQLite starts it again, after about 4 MB. Otherwise a log that grew while
+ * a reader stayed keeps its size until the last client closes.
  */
 const JOURNAL_SIZE_LIMIT = 4_194_304;
 
-/** The settings of a lent handle that are changed for a moment, and put back. */
+/** The settings of an external handle that are changed for a statement, and restored. */
 interface Settings {
   readonly busyTimeout: string;
-  /** Of the database that had the table before: `work` may find it in another. */
+  /** Of the database that had the table before `work`, which may find it in another. */
   readonly synchronous: { readonly name: string; readonly value: string };
 }
 
 /**
- * One database handle, and the manners on it: nothing waits inside SQLite, where a wait stops the whole event loop;
- * what finds the file locked is tried again after a pause. A handle that was lent has its settings put back.
+ * One database handle. Nothing waits inside SQLite, where a wait stops the event loop: a statement that finds the file
+ * locked is repeated after a pause. An external handle, which the caller has opened, gets its settings back.
  */
 export class Connection {
   /** The handle. */
@@ -46,7 +46,7 @@ export class Connection {
   #synchronous: Durability | undefined;
   readonly #closing = new AbortController();
 
-  /** Made for a handle that was opened here from `path`, or for a lent one without it. */
+  /** @param path Where the handle was opened here; `undefined` for an external one. */
   constructor(database: SqliteDatabase, path: string | undefined, busyTimeout: number) {
     const owned = path !== undefined;
     this.database = database;
@@ -92,18 +92,18 @@ export class Connection {
     return String(Object.values(this.prepare(`PRAGMA ${name}`).get() as object)[0]).toLowerCase();
   }
 
-  /** Runs a statement that answers no rows, and says how many it changed. */
+  /** Runs a statement without result rows, and returns how many rows it changed. */
   run(sql: string, ...parameters: unknown[]): number {
     const result = this.prepare(sql).run(...parameters) as number | { changes: number | bigint };
     return Number(typeof result === "object" ? result.changes : result);
   }
 
-  /** Runs `work`, again and again while the file is locked, and names what fails. */
+  /** Runs `work`, repeatedly while the file is locked; errors say that `what` failed. */
   attempt<T>(what: string, work: () => T): Promise<T> {
-    return this.#retry(what, () => this.owned ? work() : this.#politely(work));
+    return this.#retry(what, () => this.owned ? work() : this.#withCallerSettings(work));
   }
 
-  /** Runs `work` as one write transaction that takes the write lock at once; what is not to be kept is undone. */
+  /** Runs `work` as one write transaction, which takes the write lock at once; `keep` decides whether it commits. */
   write<T>(what: string, durability: Durability, work: () => T, keep?: (result: T) => boolean): Promise<T> {
     return this.attempt(what, () => {
       if (!this.owned) this.#requireWritable(what);
@@ -120,7 +120,7 @@ export class Connection {
     });
   }
 
-  /** Closes a handle that was opened here; a lent one stays open. */
+  /** Closes the handle, unless it is external. */
   close(): void {
     if (this.#closing.signal.aborted) return;
     this.#closing.abort();
@@ -131,8 +131,7 @@ export class Connection {
   }
 
   /**
-   * Refuses a lent handle on which the program has a transaction open: what is read there may be old, and what is
-   * written there is undone with it.
+   * Refuses an external handle with an open transaction: reads there may be stale, and a rollback undoes writes.
    */
   refuseTransaction(what: string): void {
     if (!this.owned && inTransaction(this.database)) throw insideTransaction(what);
@@ -142,22 +141,24 @@ export class Connection {
     const breath = yieldToEventLoop();
     if (breath) await breath;
     const startedAt = monotonic();
-    for (let pause = PAUSE_FIRST;; pause = Math.min(pause * 1.5, PAUSE_LAST)) {
+    let pauses: Backoff | undefined;
+    for (;;) {
       if (this.#closing.signal.aborted) throw new BackendError(`Cannot ${what}: the backend was disposed of`);
-      if (this.file?.ended) this.file.check(what, false);
+      if (this.file?.ended) this.file.check(what);
       try {
         return work();
       } catch (error) {
         if (!isBusy(error) || monotonic() - startedAt >= this.#busyTimeout) throw this.#explain(what, error);
       }
-      await sleep(pause * (0.5 + Math.random()), this.#closing.signal).catch(() => {}); // the next round says why
+      pauses ??= new Backoff(BUSY_PAUSE_MS);
+      await pauses.wait(this.#closing.signal).catch(() => {}); // the next round reports the disposal
     }
   }
 
-  /** The error of this library for one of the driver's: a file that is gone explains every other. */
+  /** Translates an error of the driver; a file that is gone explains every other error. */
   #explain(what: string, error: unknown): Error {
     try {
-      this.file?.check(what, true);
+      this.file?.check(what);
     } catch (gone) {
       return gone as Error;
     }
@@ -180,12 +181,12 @@ export class Connection {
     try {
       this.database.exec("ROLLBACK");
     } catch {
-      // The first error is the one to tell of.
+      // The first error is the one to report.
     }
   }
 
-  /** Runs `work` on a handle that was lent, without its busy timeout, and puts its settings back. */
-  #politely<T>(work: () => T): T {
+  /** Runs `work` on an external handle without its busy timeout, and restores its settings. */
+  #withCallerSettings<T>(work: () => T): T {
     const name = this.atHome("synchronous");
     const settings = { busyTimeout: this.pragma("busy_timeout"), synchronous: { name, value: this.pragma(name) } };
     this.database.exec("PRAGMA busy_timeout = 0");
@@ -196,7 +197,7 @@ export class Connection {
       try {
         this.#restore(settings);
       } catch {
-        // A handle that was closed has no settings any more: the first error says so.
+        // A closed handle has no settings: the first error says so.
       }
       throw error;
     }

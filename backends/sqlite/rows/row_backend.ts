@@ -59,7 +59,7 @@ export class RowBackend implements Backend {
     const what = `acquire ${namesOf(requests)}`;
     this.#connection.refuseTransaction(what);
     const answers = await this.#withTable(what, () => this.#acquirer.acquire(what, requests, allOrNothing));
-    this.#connection.file?.check(what, false);
+    this.#connection.file?.checkUnlessRecent(what);
     return answers;
   }
 
@@ -72,7 +72,7 @@ export class RowBackend implements Backend {
         return row ? toLockRow(row) : undefined;
       });
     });
-    this.#connection.file?.check(what, true);
+    this.#connection.file?.check(what);
     return rows;
   }
 
@@ -98,7 +98,7 @@ export class RowBackend implements Backend {
         : this.#connection.prepare(this.#sql.list).all(includeExpired ? 1 : 0, prefix);
       return (found as SqliteRow[]).map(toLockRow);
     });
-    this.#connection.file?.check("list locks", true);
+    this.#connection.file?.check("list locks");
     return this.#connection.utf8 ? rows : rows.sort((one, two) => byCodePoint(one.name, two.name));
   }
 
@@ -110,7 +110,7 @@ export class RowBackend implements Backend {
       return cleaned;
     });
     this.#waiters.wakeFree();
-    this.#connection.file?.check(what, true);
+    this.#connection.file?.check(what);
     return cleaned;
   }
 
@@ -125,7 +125,7 @@ export class RowBackend implements Backend {
     if (!isDatabase(client)) throw new TypeError(`Cannot ${what}: want the database handle of the open transaction`);
     if (inTransaction(client) === false) throw new TypeError(`Cannot ${what}: no transaction is open on the handle`);
     try {
-      this.#connection.file?.check(what, true);
+      this.#connection.file?.check(what);
       return Boolean(client.prepare(this.#sql.guard).get(name, owner));
     } catch (error) {
       throw translate(what, error);
@@ -180,7 +180,7 @@ export class RowBackend implements Backend {
 
   /** `data_version` counts commits of other connections only: the owner of this handle may commit on it, too. */
   #changed(): boolean {
-    this.#connection.file?.check("wait for a lock", false);
+    this.#connection.file?.checkUnlessRecent("wait for a lock");
     const version = this.#connection.pragma(this.#connection.atHome("data_version")) + this.#ownChanges();
     const changed = version !== this.#version;
     this.#version = version;
