@@ -20,7 +20,7 @@ export type * from "./core/backend.ts";
 export { connect, describeTarget, registerEngine, schemaOf, setDefaultBackend } from "./core/connect.ts";
 export type { ConnectOptions, Engine } from "./core/engine.ts";
 export * from "./core/errors.ts";
-export type { Grant } from "./core/lock/held_lock.ts";
+export type { Grant } from "./core/grant.ts";
 export { Lock } from "./core/lock/lock.ts";
 export { LockRecord } from "./core/lock/lock_record.ts";
 export type {

@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { backendState } from "../../core/wait/backend_state.ts";
+import { stateOf } from "../../core/wait/backend_state.ts";
 import { type Backend, getLock, type Mode, tryLock } from "../../mod.ts";
 import {
   closeAll,
@@ -39,10 +39,10 @@ type Work = (caller: number) => unknown;
 
 /** The pair through what joins callers, and nothing else of the core. */
 async function joinedPair(backend: Backend, name: string): Promise<void> {
-  const { acquire, release } = backendState(backend);
+  const { acquire, release } = stateOf(backend);
   const owner = crypto.randomUUID();
   const duration = backend.mode === "session" ? null : 600e6; // µs, the library's default
-  await acquire.ask({
+  await acquire.send({
     name,
     owner,
     duration,
@@ -51,7 +51,7 @@ async function joinedPair(backend: Backend, name: string): Promise<void> {
     metadata: null,
     shared: false,
   });
-  await release.ask({ name, owner });
+  await release.send({ name, owner });
 }
 
 async function floorWork(places: Places, engine: Engine, opened: AsyncDisposable[]): Promise<Record<string, Work>> {

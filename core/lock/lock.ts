@@ -1,18 +1,20 @@
 import type { Backend } from "../backend.ts";
 import { Locked, LockLost, UnsupportedError } from "../errors.ts";
-import { type Grant, HeldLock } from "./held_lock.ts";
+import type { Grant } from "../grant.ts";
+import { HeldLock } from "./held_lock.ts";
 import { acquire } from "../wait/acquire.ts";
 import { extension, type RenewOptions, requireRows, resolveHolder, resolveLockOptions } from "../options/options.ts";
 import { knownOf, LockRecord } from "./lock_record.ts";
+import { retryOnce } from "../util/retry.ts";
 import { monotonic, warn } from "../util/runtime.ts";
 
 /**
  * Handles with `autoRenew` that the program dropped: without a handle nothing can release the lock, so its renewal
  * ends, and the lock expires.
  */
-const renewedHandles = new FinalizationRegistry<HeldLock>((holding) => {
-  if (!holding.stopRenewing()) return;
-  const name = JSON.stringify(holding.claim.name);
+const renewedHandles = new FinalizationRegistry<HeldLock>((held) => {
+  if (!held.stopRenewing()) return;
+  const name = JSON.stringify(held.claim.name);
   warn(
     new Error(
       `Stopped renewing lock ${name}: its handle was garbage collected without a release; want a reference to the ` +
@@ -43,18 +45,18 @@ const handlesOfSignals = new WeakMap<AbortSignal, Lock>();
  * ```
  */
 export class Lock extends LockRecord implements AsyncDisposable {
-  #holding: HeldLock;
+  #held: HeldLock;
 
   /** Made by this library from what a backend granted; `renewBy` is in microseconds. */
   constructor(grant: Grant, renewBy?: number) {
     super(grant.row, grant.askedAt);
-    this.#holding = new HeldLock(grant, knownOf(this), renewBy);
-    if (renewBy !== undefined) renewedHandles.register(this, this.#holding);
+    this.#held = new HeldLock(grant, knownOf(this), renewBy);
+    if (renewBy !== undefined) renewedHandles.register(this, this.#held);
   }
 
   /** The backend that keeps the lock. */
   get backend(): Backend {
-    return this.#holding.backend;
+    return this.#held.backend;
   }
 
   /**
@@ -62,7 +64,7 @@ export class Lock extends LockRecord implements AsyncDisposable {
    * loss, and the lease has not run out on a clock counted from before it was asked for.
    */
   get held(): boolean {
-    return this.#holding.held;
+    return this.#held.held;
   }
 
   /**
@@ -70,7 +72,7 @@ export class Lock extends LockRecord implements AsyncDisposable {
    * out without an answer. An ordinary release does not abort it.
    */
   get signal(): AbortSignal {
-    const { signal } = this.#holding;
+    const { signal } = this.#held;
     handlesOfSignals.set(signal, this);
     return signal;
   }
@@ -83,30 +85,29 @@ export class Lock extends LockRecord implements AsyncDisposable {
    * @throws {Locked} With `create`, when another holds the name by now.
    */
   async renew(options: RenewOptions = {}): Promise<Lock> {
-    const { backend, claim } = this.#holding;
+    const { backend, claim } = this.#held;
     if (options.backend !== undefined && options.backend !== backend) throw foreignBackend(this.name);
     const request = { ...claim, ...extension(options, knownOf(this).row.lockedUntil) };
     resolveHolder(options);
     requireRows(backend, "renew");
-    if (this.#holding.held) {
-      let askedAt = -Infinity;
-      const row = await this.#holding.renew(request, (at) => askedAt = at).catch((error) => this.#unlessLost(error));
-      if (row) {
-        this.#holding.confirm(row, askedAt);
-        if (this.#holding.held) return this;
-      } else this.#holding.lose("it was gone when it was to be renewed");
+    if (this.#held.held) {
+      const renewed = await this.#held.renew(request).catch((error) => this.#unlessLost(error));
+      if (renewed?.answer) {
+        this.#held.confirm(renewed.answer, renewed.askedAt);
+        if (this.#held.held) return this;
+      } else this.#held.lose("it was gone when it was to be renewed");
     }
     if (options.create) return await this.#recreate(options);
-    throw this.#holding.loss ?? new LockLost(this.name, "it was released");
+    throw this.#held.loss ?? new LockLost(this.name, "it was released");
   }
 
   /** Takes the name anew after it was lost or released. What may be left of the old acquisition is freed first. */
   async #recreate(options: RenewOptions): Promise<Lock> {
-    await this.#holding.release();
+    await this.#held.release();
     const { expires, lockedBy = this.lockedBy, lockProcess = this.lockProcess } = options;
     const resolved = resolveLockOptions({ expires, lockedBy, lockProcess, metadata: this.metadata });
     const outcome = await acquire(this.backend, this.name, resolved);
-    if (outcome.granted) return new Lock(outcome.grant, this.#holding.renewBy && resolved.duration || undefined);
+    if (outcome.granted) return new Lock(outcome.grant, this.#held.renewBy && resolved.duration || undefined);
     throw new Locked(this.name, outcome.holder);
   }
 
@@ -117,7 +118,7 @@ export class Lock extends LockRecord implements AsyncDisposable {
    * @throws {BackendError} When the database could not answer; the lock is then released or lapses, and the call may be repeated.
    */
   unlock(): Promise<boolean> {
-    return this.#holding.release();
+    return this.#held.release();
   }
 
   /**
@@ -126,37 +127,37 @@ export class Lock extends LockRecord implements AsyncDisposable {
    * @throws {LockLost} When it is no longer this handle's.
    */
   async refresh(): Promise<this> {
-    if (this.#holding.held) await this.#look();
-    if (!this.#holding.held) throw this.#holding.loss ?? new LockLost(this.name, "it was released");
+    if (this.#held.held) await this.#look();
+    if (!this.#held.held) throw this.#held.loss ?? new LockLost(this.name, "it was released");
     return this;
   }
 
   /** An error with which the lock was lost says no more than that: the session has ended, or the file is gone. */
   #unlessLost(error: unknown): undefined {
-    if (this.#holding.held) throw error;
+    if (this.#held.held) throw error;
   }
 
   /** Takes in the row of this very acquisition as the server has it; without one the lock is lost. */
   async #look(): Promise<void> {
-    const { backend } = this.#holding;
+    const { backend } = this.#held;
     let askedAt = monotonic();
     const list = () => backend.list({ names: [this.name] });
-    const rows = await this.#holding.ask(list, () => askedAt = monotonic()).catch((error) => this.#unlessLost(error));
+    const rows = await retryOnce(list, () => askedAt = monotonic()).catch((error) => this.#unlessLost(error));
     if (rows === undefined) return;
     const row = rows.find(({ token }) => token === this.token);
-    if (row === undefined) return this.#holding.lose("the database says that it is gone");
-    this.#holding.confirm(row, askedAt);
+    if (row === undefined) return this.#held.lose("the database says that it is gone");
+    this.#held.confirm(row, askedAt);
   }
 
   /** Asks the server whether this handle still holds the lock. Once lost, it stays lost. */
   async verify(): Promise<boolean> {
-    const { backend, claim } = this.#holding;
-    if (!this.#holding.held) return false;
+    const { backend, claim } = this.#held;
+    if (!this.#held.held) return false;
     if (backend.verify === undefined) await this.#look();
-    else if (!await this.#holding.ask(() => backend.verify!(claim))) {
-      this.#holding.lose("the database says that it is gone");
+    else if (!await retryOnce(() => backend.verify!(claim))) {
+      this.#held.lose("the database says that it is gone");
     }
-    return this.#holding.held;
+    return this.#held.held;
   }
 
   /**
@@ -168,13 +169,13 @@ export class Lock extends LockRecord implements AsyncDisposable {
    * @throws {UnsupportedError} In `session` mode, which has no row to guard.
    */
   async guard(client: unknown): Promise<void> {
-    const { backend, claim } = this.#holding;
+    const { backend, claim } = this.#held;
     requireRows(backend, "guard a transaction");
     if (backend.guard === undefined) throw new UnsupportedError(`Cannot guard a transaction on ${backend.engine}`);
-    if (this.#holding.held && !await backend.guard(claim, client)) {
-      this.#holding.lose("the database says that it is gone");
+    if (this.#held.held && !await backend.guard(claim, client)) {
+      this.#held.lose("the database says that it is gone");
     }
-    if (!this.#holding.held) throw this.#holding.loss ?? new LockLost(this.name, "it was released");
+    if (!this.#held.held) throw this.#held.loss ?? new LockLost(this.name, "it was released");
   }
 
   /**

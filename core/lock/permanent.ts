@@ -1,67 +1,26 @@
 /**
- * Locks that never expire. No lost answer may leave one behind that no program knows of: it is granted for a while,
- * and made permanent once its holder has heard of the grant.
+ * Locks that never expire. A lost answer must not leave one behind that no program knows of: it is granted for a minute,
+ * and made permanent once its holder has the answer.
  *
  * @module
  */
-import type { Backend, LockRow, RenewRequest } from "../backend.ts";
-import { type BackendState, backendState } from "../wait/backend_state.ts";
+import type { Backend, RenewRequest } from "../backend.ts";
 import { BackendError } from "../errors.ts";
-import type { Grant } from "./held_lock.ts";
-import { isRetryable } from "../util/retry.ts";
+import type { Grant } from "../grant.ts";
+import { Backoff } from "../util/backoff.ts";
 import { withDeadline } from "../util/deadline.ts";
+import { isRetryable } from "../util/retry.ts";
 import { monotonic, sleep } from "../util/runtime.ts";
+import { type BackendState, stateOf } from "../wait/backend_state.ts";
 
-/** How long such a lock is granted for at first, in microseconds: time for several tries while a server starts again. */
-const FIRST_DURATION = 60e6;
-/** Pauses between tries to make it permanent (ms), from the first to the longest. */
-const RETRY_FIRST_MS = 100;
-const RETRY_LONGEST_MS = 2_000;
+/** How long such a lock is granted for at first (µs): several tries while a server restarts. */
+const FIRST_DURATION_US = 60e6;
+/** Pauses between tries to make it permanent (ms). */
+const RETRY = { first: 100, longest: 2_000 };
 
-/** What to ask for when `duration` is wanted: `null`, which is never, for a while at first. */
+/** Returns the duration to ask for when `duration` is wanted; `null` is never. */
 export function firstDuration(backend: Backend, duration: number | null): number | null {
-  return duration === null && backend.mode !== "session" ? FIRST_DURATION : duration;
-}
-
-/**
- * Makes locks permanent that were granted for a while. All of them, or all are released.
- *
- * @param deadline When (ms, monotonic) the caller is told that it could not be confirmed, at the latest.
- * @throws {BackendError} When the database did not confirm that in time.
- */
-export async function makePermanent(
-  backend: Backend,
-  grants: readonly Grant[],
-  signal?: AbortSignal,
-  deadline = Infinity,
-): Promise<Grant[]> {
-  const batches = backendState(backend);
-  const leaseEnd = Math.min(...grants.map(({ row, askedAt }) => askedAt + (row.lockedUntil! - row.now) / 1e3));
-  try {
-    return await confirmed(batches, grants, Math.min(leaseEnd, deadline), signal);
-  } catch (error) {
-    for (const { claim } of grants) batches.undoing.undo(claim, null, true);
-    throw error;
-  }
-}
-
-async function confirmed(
-  batches: BackendState,
-  grants: readonly Grant[],
-  until: number,
-  signal?: AbortSignal,
-): Promise<Grant[]> {
-  const done = new Map<Grant, Grant>();
-  for (let pause = RETRY_FIRST_MS;; pause = Math.min(2 * pause, RETRY_LONGEST_MS)) {
-    const left = grants.filter((grant) => !done.has(grant));
-    let failure: Failure | undefined = { name: left[0].claim.name, error: silence() };
-    await withDeadline(until - monotonic(), confirmEach(batches, left, done).then((found) => failure = found));
-    signal?.throwIfAborted();
-    if (batches.ended) throw batches.ended;
-    if (failure === undefined) return grants.map((grant) => done.get(grant)!);
-    if (!isRetryable(failure.error) || monotonic() + pause >= until) throw refusal(failure);
-    await sleep(pause, signal);
-  }
+  return duration === null && backend.mode !== "session" ? FIRST_DURATION_US : duration;
 }
 
 /** Why a lock could not be made permanent. */
@@ -70,21 +29,66 @@ interface Failure {
   readonly error: unknown;
 }
 
-/** Tries each once; answers why one of them failed. */
+/**
+ * Makes locks permanent that were granted for a while: all of them, or all are released.
+ *
+ * @param deadline When (ms, monotonic) to give up, at the latest.
+ * @throws {BackendError} When the database did not confirm it in time.
+ */
+export async function makePermanent(
+  backend: Backend,
+  grants: readonly Grant[],
+  signal?: AbortSignal,
+  deadline = Infinity,
+): Promise<Grant[]> {
+  const state = stateOf(backend);
+  const leaseEnd = Math.min(...grants.map(({ row, askedAt }) => askedAt + (row.lockedUntil! - row.now) / 1e3));
+  try {
+    return await confirmAll(state, grants, Math.min(leaseEnd, deadline), signal);
+  } catch (error) {
+    for (const { claim } of grants) state.undo.add(claim, null, true);
+    throw error;
+  }
+}
+
+async function confirmAll(
+  state: BackendState,
+  grants: readonly Grant[],
+  until: number,
+  signal?: AbortSignal,
+): Promise<Grant[]> {
+  const done = new Map<Grant, Grant>();
+  const backoff = new Backoff(RETRY);
+  for (;;) {
+    const left = grants.filter((grant) => !done.has(grant));
+    const failure = await withDeadline(
+      until - monotonic(),
+      confirmEach(state, left, done),
+      (): Failure => ({ name: left[0].claim.name, error: noAnswer() }),
+    );
+    signal?.throwIfAborted();
+    if (state.ended) throw state.ended;
+    if (failure === undefined) return grants.map((grant) => done.get(grant)!);
+    const pause = backoff.next();
+    if (!isRetryable(failure.error) || monotonic() + pause >= until) throw refusal(failure);
+    await sleep(pause, signal);
+  }
+}
+
+/** Tries each lock once; returns why one of them failed. */
 async function confirmEach(
-  batches: BackendState,
+  state: BackendState,
   grants: readonly Grant[],
   done: Map<Grant, Grant>,
 ): Promise<Failure | undefined> {
-  const askedAt = monotonic();
   const requests = grants.map(({ claim }): RenewRequest => ({ ...claim, from: "now", add: null }));
   let failure: Failure | undefined;
   await Promise.all(
-    batches.renew.askEach(requests).map(async (answer, index) => {
+    state.renew.sendEach(requests).map(async (answered, index) => {
       const grant = grants[index];
       const { name } = grant.claim;
       try {
-        const row: LockRow | undefined = await answer;
+        const { answer: row, askedAt } = await answered;
         if (row?.lockedUntil === null) done.set(grant, { ...grant, row, askedAt });
         else failure = { name, error: row === undefined ? undefined : rowIsLocked(name) };
       } catch (error) {
@@ -95,21 +99,22 @@ async function confirmEach(
   return failure;
 }
 
-/** Until the deadline there was no answer. */
-function silence(): BackendError {
-  return new BackendError("there was no answer of the database", { retryable: true });
+function noAnswer(): BackendError {
+  return new BackendError("the database has not answered", { retryable: true });
 }
 
-/** A row that a transaction of another keeps is not extended yet. */
+/** The error for a row that another transaction has locked, as `guard` does: it is not extended yet. */
 function rowIsLocked(name: string): BackendError {
   const message = `Cannot renew lock ${JSON.stringify(name)}: another transaction has locked its row`;
   return new BackendError(message, { retryable: true });
 }
 
 function refusal({ name, error }: Failure): BackendError {
-  const why = error === undefined ? "it was released by another" : (error as Error).message;
+  const why = error === undefined ? "it was released by another client" : (error as Error).message;
   return new BackendError(
-    `Cannot acquire lock ${JSON.stringify(name)}: it was granted for ${FIRST_DURATION / 1e6} s and could not be made ` +
+    `Cannot acquire lock ${JSON.stringify(name)}: it was granted for ${
+      FIRST_DURATION_US / 1e6
+    } s and could not be made ` +
       `permanent: ${why}`,
     { cause: error, retryable: true },
   );

@@ -1,93 +1,104 @@
 /**
- * Keeps leases alive and notices when they run out: one timer for all locks of this process, renewals sent together.
+ * Renews leases and notices when they expire: one timer for all locks of this process, and one request for the renewals
+ * of a backend that are due at about the same time.
  *
  * @module
  */
-import type { Backend, LockRow } from "../backend.ts";
-import { backendState } from "../wait/backend_state.ts";
-import type { HeldLock } from "./held_lock.ts";
+import type { Backend, LockRow, OwnedLock } from "../backend.ts";
 import { monotonic, startTimer, type Timer } from "../util/runtime.ts";
+import { stateOf } from "../wait/backend_state.ts";
+import type { Answered } from "../wait/batcher.ts";
 
-/** Renewals that are due within this share of their interval travel with the one that is due now. */
-const TOGETHER = 0.1;
+/** Renewals that are due within this share of their interval are sent with one that is due now. */
+const EARLY_SHARE = 0.1;
 
-/** After a renewal without an answer the next try comes after a quarter of the interval, at most a second (ms). */
+/** After a renewal without an answer the next try comes after this share of the interval, at most a second (ms). */
 const RETRY_SHARE = 0.25;
-const RETRY_LONGEST = 1_000;
+const RETRY_MAX_MS = 1_000;
 
-const kept = new Set<HeldLock>();
+/** What the renewer needs of a lock. Times are monotonic, in milliseconds. */
+export interface Renewable {
+  readonly backend: Backend;
+  readonly claim: OwnedLock;
+  /** Whether this process may act as the holder; the answer `false` signals the loss. */
+  readonly held: boolean;
+  /** When the lease expires by this process's clock. */
+  readonly deadline: number;
+  /** Microseconds of each renewal; `undefined` without renewal. */
+  readonly renewBy: number | undefined;
+  /** The interval between renewals. */
+  readonly renewEvery: number;
+  /** When to renew next. */
+  renewAt: number;
+  /** Takes in a newer row. */
+  confirm(row: LockRow, askedAt: number): void;
+  /** Ends as lost. */
+  lose(reason: string): void;
+}
+
+const tracked = new Set<Renewable>();
 let timer: Timer | undefined;
 let timerAt = Infinity;
 
-/** Watches over a lock from now on, or anew after its times have changed. */
-export function keep(holding: HeldLock): void {
-  const at = nextEvent(holding);
-  if (at === Infinity) return; // neither expires nor is renewed
-  kept.add(holding);
-  arm(at);
+/** Tracks a lock from now on, or takes notice of its new times. */
+export function track(lock: Renewable): void {
+  const at = nextEvent(lock);
+  if (at === Infinity) return; // it neither expires nor is renewed
+  tracked.add(lock);
+  setTimer(at);
 }
 
-/** Stops watching over a lock. */
-export function leave(holding: HeldLock): void {
-  if (kept.size === 0 || !kept.delete(holding) || kept.size > 0) return;
+/** Stops tracking a lock. */
+export function untrack(lock: Renewable): void {
+  if (!tracked.delete(lock) || tracked.size > 0) return;
   timer?.stop();
   timer = undefined;
   timerAt = Infinity;
 }
 
-/** When a lock needs a look: at its renewal or at its deadline, whichever is first. */
-function nextEvent(holding: HeldLock): number {
-  return Math.min(holding.deadline, holding.renewAt);
+function nextEvent({ deadline, renewAt }: Renewable): number {
+  return Math.min(deadline, renewAt);
 }
 
-/** Sees to it that the timer goes off by `at`. */
-function arm(at: number): void {
+function setTimer(at: number): void {
   if (at >= timerAt) return;
   timer?.stop();
   timerAt = at;
-  timer = startTimer(at - monotonic(), lookAfterAll, false);
+  timer = startTimer(at - monotonic(), tick, false);
 }
 
-/** Tells of every lease that ran out, renews what is due, and sets the timer for what comes next. */
-function lookAfterAll(): void {
+/** Signals the locks that have expired, renews what is due, and sets the timer. */
+function tick(): void {
   timerAt = Infinity;
   timer = undefined;
   const now = monotonic();
-  const due = new Map<Backend, HeldLock[]>();
-  for (const holding of kept) {
-    if (!holding.held) continue;
-    if (holding.renewAt - (holding.renewBy ? holding.renewEvery * TOGETHER : 0) > now) continue;
-    holding.renewAt = Infinity; // until the answer is there
-    const together = due.get(holding.backend);
-    if (together) together.push(holding);
-    else due.set(holding.backend, [holding]);
+  const due: Renewable[] = [];
+  for (const lock of tracked) {
+    if (!lock.held) continue;
+    if (lock.renewAt - (lock.renewBy ? lock.renewEvery * EARLY_SHARE : 0) > now) continue;
+    lock.renewAt = Infinity; // until the answer is there
+    due.push(lock);
   }
-  for (const [backend, holdings] of due) renewTogether(backend, holdings);
+  for (const [backend, locks] of Map.groupBy(due, ({ backend }) => backend)) renewAll(backend, locks);
   let next = Infinity;
-  for (const holding of kept) next = Math.min(next, nextEvent(holding));
-  arm(next);
+  for (const lock of tracked) next = Math.min(next, nextEvent(lock));
+  setTimer(next);
 }
 
-/** Renews the locks of one backend in one batch. */
-function renewTogether(backend: Backend, holdings: HeldLock[]): void {
-  const askedAt = monotonic();
-  const requests = holdings.map(({ claim, renewBy }) => ({ ...claim, from: "now" as const, add: renewBy! }));
-  backendState(backend).renew.askEach(requests).forEach((answer, index) => confirm(holdings[index], askedAt, answer));
+function renewAll(backend: Backend, locks: readonly Renewable[]): void {
+  const requests = locks.map(({ claim, renewBy }) => ({ ...claim, from: "now" as const, add: renewBy! }));
+  stateOf(backend).renew.sendEach(requests).forEach((answered, index) => settle(locks[index], answered));
 }
 
-/**
- * Takes in what came of a renewal. Four outcomes: renewed, lost (the server says so), ended (released meanwhile), or
- * unknown (no answer), which is no loss until the deadline.
- */
-async function confirm(holding: HeldLock, askedAt: number, answer: Promise<LockRow | undefined>): Promise<void> {
+/** Takes in the outcome of a renewal. One without an answer is no loss: the deadline decides. */
+async function settle(lock: Renewable, answered: Promise<Answered<LockRow | undefined>>): Promise<void> {
   try {
-    const row = await answer;
-    if (row) holding.confirm(row, askedAt);
-    else holding.lose("the database says that it is gone");
+    const { answer: row, askedAt } = await answered;
+    if (row) lock.confirm(row, askedAt);
+    else lock.lose("the database says that it is gone");
   } catch {
-    // No answer is not an answer: the deadline decides, and a lock that is lost says so by its signal.
-    if (!kept.has(holding)) return;
-    holding.renewAt = monotonic() + Math.min(holding.renewEvery * RETRY_SHARE, RETRY_LONGEST);
-    keep(holding);
+    if (!tracked.has(lock)) return;
+    lock.renewAt = monotonic() + Math.min(lock.renewEvery * RETRY_SHARE, RETRY_MAX_MS);
+    track(lock);
   }
 }

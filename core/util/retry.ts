@@ -1,4 +1,3 @@
-import type { AcquireRequest, LockRow } from "../backend.ts";
 import type { BackendError } from "../errors.ts";
 
 /** Whether an error is of the database, also one that another copy of this package has made. */
@@ -23,14 +22,4 @@ export async function retryOnce<T>(request: () => Promise<T>, onRepeat?: () => v
     onRepeat?.();
     return await request();
   }
-}
-
-/**
- * From when on (ms, monotonic) what was left of a grant when the server answered is counted. From before the question
- * that was answered, at the least. An engine may have had to connect anew before it asked, and the grant may be older
- * than this answer; but no question came before the first one, so that its whole duration lasts from then on.
- */
-export function leaseStart(request: AcquireRequest, row: LockRow, firstAskedAt: number, askedAt: number): number {
-  if (request.duration === null || row.lockedUntil === null) return askedAt;
-  return Math.max(askedAt, firstAskedAt + (request.duration - (row.lockedUntil - row.now)) / 1e3);
 }

@@ -6,7 +6,7 @@ import { Lock } from "../lock/lock.ts";
 import { checkName, type LockOptions, type ResolvedLockOptions, resolveLockOptions } from "../options/options.ts";
 import { isRetryable } from "../util/retry.ts";
 import { monotonic, sleep } from "../util/runtime.ts";
-import type { Outcome } from "../wait/acquire_in_order.ts";
+import type { Outcome } from "../grant.ts";
 
 /** Pauses between tries to open the default backend (ms), from the first to the longest. */
 const OPEN_PAUSE_FIRST_MS = 100;

@@ -1,9 +1,9 @@
-import { acquireSeveral, track } from "../wait/acquire.ts";
+import { acquireSeveral } from "../wait/acquire.ts";
 import type { Backend, LockRow } from "../backend.ts";
-import { backendState } from "../wait/backend_state.ts";
+import { stateOf } from "../wait/backend_state.ts";
 import { backendOf } from "../connect.ts";
 import { LockFail } from "../errors.ts";
-import type { Grant } from "../lock/held_lock.ts";
+import type { Grant } from "../grant.ts";
 import { Lock } from "../lock/lock.ts";
 import {
   checkName,
@@ -132,7 +132,7 @@ export async function setLock(
   const unique = [...new Set(given)].sort(); // one order for everybody: no deadlock
   const settled = options.fail
     ? await allOrNothing(backend, unique, resolved, options)
-    : await track(backend, eachByItself(backend, unique, resolved, options));
+    : await stateOf(backend).track(eachByItself(backend, unique, resolved, options));
   for (const one of settled.values()) if (one.grant) one.record = new Lock(one.grant);
   return report(given, settled, options.renew ?? true);
 }
@@ -177,11 +177,11 @@ async function eachByItself(
       await (renew ? renewHeld : lookAtHeld)(backend, held, options, settled);
       open = create ? held.filter((name) => !settled.has(name)) : [];
     }
-    const { ended } = backendState(backend);
+    const { ended } = stateOf(backend);
     if (ended) throw ended;
   } catch (error) {
     // The caller is told of no lock: what was created is released again.
-    for (const { grant } of settled.values()) if (grant) backendState(backend).undoing.undo(grant.claim, null, false);
+    for (const { grant } of settled.values()) if (grant) stateOf(backend).undo.add(grant.claim, null, false);
     throw error;
   }
   for (const name of names) {

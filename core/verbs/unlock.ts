@@ -1,8 +1,7 @@
-import { backendState } from "../wait/backend_state.ts";
+import { stateOf } from "../wait/backend_state.ts";
 import { backendOf } from "../connect.ts";
 import { foreignBackend, isHandle, type Lock } from "../lock/lock.ts";
 import { type BackendOptions, checkName, requireRows } from "../options/options.ts";
-import { noteRelease } from "../wait/acquire_in_order.ts";
 
 /**
  * Releases a lock: by handle only this handle's own, by name whoever holds it (an administrator's force).
@@ -33,7 +32,8 @@ export async function unlock(lock: Lock | string, options: BackendOptions = {}):
   checkName(lock);
   const backend = await backendOf(options);
   requireRows(backend, "release by name");
-  const released = await backendState(backend).release.ask({ name: lock, owner: null });
-  if (released) noteRelease(backend, lock);
+  const state = stateOf(backend);
+  const { answer: released } = await state.release.send({ name: lock, owner: null });
+  if (released) state.queues.get(lock)?.noteRelease();
   return released;
 }

@@ -1,59 +1,37 @@
 import type { AcquireAnswer, AcquireRequest, Backend } from "../backend.ts";
-import { backendState } from "./backend_state.ts";
-import type { Grant, HeldLock } from "../lock/held_lock.ts";
-import { durationFor, type ResolvedLockOptions } from "../options/options.ts";
+import type { Grant, Outcome } from "../grant.ts";
+import { leaseStart } from "../lock/lease.ts";
 import { firstDuration, makePermanent } from "../lock/permanent.ts";
-import { isBackendError, isRetryable, leaseStart } from "../util/retry.ts";
+import { durationFor, type ResolvedLockOptions } from "../options/options.ts";
+import { isBackendError, isRetryable } from "../util/retry.ts";
 import { monotonic, randomId } from "../util/runtime.ts";
-import { acquireInOrder, type Outcome } from "./acquire_in_order.ts";
+import { stateOf } from "./backend_state.ts";
+import { queueFor } from "./wait_queue.ts";
+
+/** How long after its deadline a caller waits until its grant is confirmed as permanent (ms): a slow commit. */
+const CONFIRM_WITHIN_MS = 2_000;
 
 /** Whether the options ask for a row that never expires. */
 function neverExpires(backend: Backend, options: ResolvedLockOptions): boolean {
   return backend.mode !== "session" && durationFor(backend, options) === null;
 }
 
-/** The request for one name that resolved options make on this backend. */
-function requestFor(
-  backend: Backend,
-  name: string,
-  options: ResolvedLockOptions,
-): AcquireRequest {
-  return {
-    name,
-    owner: randomId(),
-    duration: firstDuration(backend, durationFor(backend, options)),
-    lockedBy: options.lockedBy,
-    lockProcess: options.lockProcess,
-    metadata: options.metadata,
-    shared: options.shared,
-  };
+function requestFor(backend: Backend, name: string, options: ResolvedLockOptions): AcquireRequest {
+  const { lockedBy, lockProcess, metadata, shared } = options;
+  const duration = firstDuration(backend, durationFor(backend, options));
+  return { name, owner: randomId(), duration, lockedBy, lockProcess, metadata, shared };
 }
 
-/** Takes one name, waiting in line as long as the options say. */
-export function acquire(
-  backend: Backend,
-  name: string,
-  options: ResolvedLockOptions,
-): Promise<Outcome> {
-  options.signal?.throwIfAborted();
+/** Acquires one name for one caller, after the callers of this process that came before and wait for it. */
+export function acquire(backend: Backend, name: string, options: ResolvedLockOptions): Promise<Outcome> {
+  const { wait, signal } = options;
+  signal?.throwIfAborted();
   const request = requestFor(backend, name, options);
-  const deadline = options.wait === 0 ? -Infinity : monotonic() + options.wait * 1e3;
-  const outcome = acquireInOrder(backend, request, deadline, options.signal);
+  const deadline = wait === 0 ? -Infinity : monotonic() + wait * 1e3;
+  const outcome = queueFor(backend, name).join(request, deadline, signal);
   if (!neverExpires(backend, options)) return outcome;
-  return track(backend, permanently(backend, outcome, deadline, options.signal));
+  return stateOf(backend).track(permanently(backend, outcome, deadline, signal));
 }
-
-/** Has a disposal of the backend wait for what is under way. */
-export function track<T>(backend: Backend, work: Promise<T>): Promise<T> {
-  const { together } = backendState(backend);
-  together.add(work);
-  const done = () => together.delete(work);
-  work.then(done, done);
-  return work;
-}
-
-/** A caller whose wait is over is given so long (ms) until its grant is confirmed: a slow commit, and no more. */
-const LAST_CONFIRMATION = 2_000;
 
 async function permanently(
   backend: Backend,
@@ -63,85 +41,74 @@ async function permanently(
 ): Promise<Outcome> {
   const first = await outcome;
   if (!first.granted) return first;
-  const last = deadline === -Infinity ? Infinity : Math.max(deadline, monotonic()) + LAST_CONFIRMATION;
+  const last = deadline === -Infinity ? Infinity : Math.max(deadline, monotonic()) + CONFIRM_WITHIN_MS;
   const [grant] = await makePermanent(backend, [first.grant], signal, last);
   return { granted: true, grant };
 }
 
-/** What came of a request for several names: the grants, those that are held by others, and when it was asked. */
-export interface Several {
+/** The result of one request for several names. */
+export interface SeveralOutcome {
   readonly grants: readonly Grant[];
+  /** The answers about names that are held. */
   readonly busy: readonly (AcquireAnswer & { granted: false })[];
+  /** Monotonic time (ms) before the request was sent. */
   readonly askedAt: number;
 }
 
-/** Takes several names in one request: each that is free, or with `allOrNothing` every one or none. */
+/** Acquires several names in one request: each that is free, or with `allOrNothing` every one or none. */
 export function acquireSeveral(
   backend: Backend,
   names: readonly string[],
   options: ResolvedLockOptions,
   allOrNothing: boolean,
-): Promise<Several> {
+): Promise<SeveralOutcome> {
   const requests = names.map((name) => requestFor(backend, name, options));
-  const several = takeSeveral(backend, requests, allOrNothing);
-  return track(backend, neverExpires(backend, options) ? severalPermanently(backend, several) : several);
+  const several = sendSeveral(backend, requests, allOrNothing);
+  return stateOf(backend).track(neverExpires(backend, options) ? severalPermanently(backend, several) : several);
 }
 
-async function severalPermanently(backend: Backend, several: Promise<Several>): Promise<Several> {
+async function severalPermanently(backend: Backend, several: Promise<SeveralOutcome>): Promise<SeveralOutcome> {
   const first = await several;
   return first.grants.length === 0 ? first : { ...first, grants: await makePermanent(backend, first.grants) };
 }
 
-async function takeSeveral(
+async function sendSeveral(
   backend: Backend,
   requests: readonly AcquireRequest[],
   allOrNothing: boolean,
-): Promise<Several> {
-  const batches = backendState(backend);
-  if (batches.ended) throw batches.ended;
+): Promise<SeveralOutcome> {
+  const state = stateOf(backend);
+  if (state.ended) throw state.ended;
   const firstAskedAt = monotonic();
   let askedAt = firstAskedAt;
-  let unheard = false;
+  let unanswered = false;
   const send = (requests: readonly AcquireRequest[]) => backend.acquire(requests, { allOrNothing });
-  const undo = (request: AcquireRequest) => batches.undoing.undo(request, request.duration, true);
+  const undo = (request: AcquireRequest) => state.undo.add(request, request.duration, true);
   try {
     const answers = await send(requests).catch((error) => {
-      if (!isRetryable(error) || batches.ended) throw error;
-      unheard = true;
+      if (!isRetryable(error) || state.ended) throw error;
+      unanswered = true;
       askedAt = monotonic();
       return send(requests.map((request) => ({ ...request, repeated: true })));
     });
-    if (batches.ended) throw batches.ended;
-    if (unheard) requests.filter((_, index) => !answers[index].granted).forEach(undo);
-    return sorted(backend, requests, answers, firstAskedAt, askedAt);
+    if (state.ended) throw state.ended;
+    if (unanswered) requests.filter((_, index) => !answers[index].granted).forEach(undo);
+    const grants = requests.flatMap((request, index): Grant[] => {
+      const answer = answers[index];
+      if (!answer.granted) return [];
+      const { row, session } = answer;
+      const claim = { name: request.name, owner: request.owner };
+      return [{ backend, claim, row, askedAt: leaseStart(request, row, firstAskedAt, askedAt), session }];
+    });
+    return { grants, busy: answers.filter((answer) => !answer.granted), askedAt };
   } catch (error) {
     if (isBackendError(error)) requests.forEach(undo);
     throw error;
   }
 }
 
-/** Sorts answers by what came of their requests. */
-function sorted(
-  backend: Backend,
-  requests: readonly AcquireRequest[],
-  answers: readonly AcquireAnswer[],
-  firstAskedAt: number,
-  askedAt: number,
-): Several {
-  const grants: Grant[] = [];
-  const busy: Several["busy"][number][] = [];
-  answers.forEach((answer, index) => {
-    const request = requests[index];
-    if (!answer.granted) return void busy.push(answer);
-    const { row, session } = answer;
-    const claim = { name: request.name, owner: request.owner };
-    grants.push({ backend, claim, row, askedAt: leaseStart(request, row, firstAskedAt, askedAt), session });
-  });
-  return { grants, busy, askedAt };
-}
-
-/** Microseconds that a keeper renews a lease by; `undefined` when there is nothing to renew. */
-export function renewalOf(backend: Backend, options: ResolvedLockOptions): HeldLock["renewBy"] {
+/** Returns the microseconds of each automatic renewal; `undefined` when there is nothing to renew. */
+export function renewalOf(backend: Backend, options: ResolvedLockOptions): number | undefined {
   if (!options.autoRenew || backend.mode === "session") return undefined;
   return durationFor(backend, options) ?? undefined;
 }

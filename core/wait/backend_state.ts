@@ -1,64 +1,103 @@
-/**
- * Callers that arrive together travel together. Between the core and a backend's batch-shaped verbs: who comes alone
- * asks at once; who comes while a request of that verb is under way waits for it and goes with all others that wait.
- * One statement for hundreds of names costs little more than for one: 15 to 56 times the locks per second.
- *
- * @module
- */
-import type { AcquireAnswer, AcquireRequest, Backend, LockRef, LockRow, RenewRequest } from "../backend.ts";
-import { Batcher } from "./batcher.ts";
-import { LruMap } from "../util/lru_map.ts";
+import type { AcquireAnswer, AcquireRequest, Backend, LockRef, LockRow, OwnedLock, RenewRequest } from "../backend.ts";
 import type { BackendError } from "../errors.ts";
-import { HeldLocks } from "../lock/held_locks.ts";
-import type { WaitQueue } from "./wait_queue.ts";
-import { Road } from "./road.ts";
+import type { Outcome } from "../grant.ts";
+import { LruMap } from "../util/lru_map.ts";
+import { RequestBatcher } from "./batcher.ts";
 import { Undo } from "./undo.ts";
 
-/** How many lines are kept that nobody is in: one that is forgotten costs some courtesy between processes only. */
-const LINES = 1_024;
+/** Idle queues that are kept: one that is dropped only forgets that other processes compete for its name. */
+const IDLE_QUEUES = 1_024;
+/** Locks that are added to those held before the expired ones are removed. */
+const SWEEP_AFTER = 1_024;
 
-/**
- * What this process has under way on one backend: the verbs, each with its own batches (what is all or nothing is no
- * part of them), and who stands in line for which name.
- */
-export interface BackendState {
-  readonly lines: LruMap<string, WaitQueue>;
-  readonly acquire: Batcher<AcquireRequest, AcquireAnswer>;
-  readonly renew: Batcher<RenewRequest, LockRow | undefined>;
-  readonly release: Batcher<LockRef, boolean>;
-  /** What was granted, or may have been, to callers who were told something else. */
-  readonly undoing: Undo;
-  /** What is held through this backend. */
-  readonly held: HeldLocks;
-  /** Requests for several names that are under way. */
-  readonly together: Set<Promise<unknown>>;
-  /** Why there are no further requests; `undefined` until the backend is disposed of. */
-  ended: BackendError | undefined;
-  /** The disposal under way, or done. */
-  closing: Promise<void> | undefined;
+/** The waiters of this process for one name. */
+export interface NameQueue {
+  /** Whether there are waiters, or a request is in flight. */
+  readonly running: boolean;
+  /** Adds a waiter until the deadline (ms, monotonic; `-Infinity` for one attempt), and returns its outcome. */
+  join(request: AcquireRequest, deadline: number, signal?: AbortSignal): Promise<Outcome>;
+  /** Tries again: the name may be free. */
+  wake(): void;
+  /** Notes that this process has released the name, and tries again. */
+  noteRelease(): void;
+  /** Ends every wait with an error; resolves when no request is in flight. */
+  close(reason: BackendError): Promise<void>;
 }
 
-const batchesOf = new WeakMap<Backend, BackendState>();
+/** A lock that ends with its backend. */
+export interface Held {
+  /** Whether this process may act as the holder. */
+  readonly held: boolean;
+  /** The release in flight. */
+  readonly releasing: Promise<boolean> | undefined;
+  /** Ends the lock; returns what is to be released, `undefined` if nothing is. */
+  endWithBackend(): OwnedLock | undefined;
+}
 
-/** What is under way on a backend. One look for all: each costs a microsecond when the caches are cold. */
-export function backendState(backend: Backend): BackendState {
-  let batches = batchesOf.get(backend);
-  if (batches === undefined) {
-    const road = new Road();
-    const lines = new LruMap<string, WaitQueue>(LINES, ({ running }) => running);
-    const release = new Batcher<LockRef, boolean>((targets) => backend.release(targets), road);
-    batches = {
-      lines,
-      acquire: new Batcher((requests) => backend.acquire(requests), road),
-      renew: new Batcher((requests) => backend.renew(requests), road),
-      release,
-      undoing: new Undo((claim) => release.ask(claim), (name) => lines.get(name)?.wake()),
-      held: new HeldLocks(),
-      together: new Set(),
-      ended: undefined,
-      closing: undefined,
-    };
-    batchesOf.set(backend, batches);
+/** What this process does on one backend. */
+export class BackendState {
+  readonly acquire: RequestBatcher<AcquireRequest, AcquireAnswer>;
+  readonly renew: RequestBatcher<RenewRequest, LockRow | undefined>;
+  readonly release: RequestBatcher<LockRef, boolean>;
+  /** The queues by name. */
+  readonly queues: LruMap<string, NameQueue> = new LruMap(IDLE_QUEUES, ({ running }) => running);
+  /** Releases what was granted, or may have been, to callers who were told something else. */
+  readonly undo: Undo;
+  /** Requests outside of the batchers that a disposal waits for. */
+  readonly pending: Set<Promise<unknown>> = new Set();
+  /** Why no more is acquired; `undefined` until the backend is disposed of. */
+  ended: BackendError | undefined;
+  /** The disposal. */
+  closing: Promise<void> | undefined;
+  readonly #held = new Set<Held>();
+  #sweepAt = SWEEP_AFTER;
+
+  constructor(backend: Backend) {
+    this.acquire = new RequestBatcher(
+      (requests) => backend.acquire(requests),
+      (request) => ({ ...request, repeated: true }),
+    );
+    this.renew = new RequestBatcher((requests) => backend.renew(requests));
+    this.release = new RequestBatcher((locks) => backend.release(locks));
+    this.undo = new Undo(
+      async (lock) => (await this.release.send(lock)).answer,
+      (name) => this.queues.get(name)?.wake(),
+    );
   }
-  return batches;
+
+  /** The locks that are held through this backend. */
+  get held(): ReadonlySet<Held> {
+    return this.#held;
+  }
+
+  /** Adds a lock that is held through this backend. */
+  addHeld(lock: Held): void {
+    this.#held.add(lock);
+    if (this.#held.size <= this.#sweepAt) return;
+    // A handle that was dropped is never released: its lock is removed once it has expired.
+    for (const each of this.#held) if (!each.held) this.#held.delete(each);
+    this.#sweepAt = 2 * this.#held.size + SWEEP_AFTER;
+  }
+
+  /** Removes a lock; one that is not there changes nothing. */
+  removeHeld(lock: Held): void {
+    this.#held.delete(lock);
+  }
+
+  /** Makes a disposal wait for some work. */
+  track<T>(work: Promise<T>): Promise<T> {
+    this.pending.add(work);
+    const done = () => this.pending.delete(work);
+    work.then(done, done);
+    return work;
+  }
+}
+
+const states = new WeakMap<Backend, BackendState>();
+
+/** Returns the state of a backend. */
+export function stateOf(backend: Backend): BackendState {
+  let state = states.get(backend);
+  if (state === undefined) states.set(backend, state = new BackendState(backend));
+  return state;
 }

@@ -1,11 +1,11 @@
 import type { Backend } from "../backend.ts";
-import { type BackendState, backendState } from "./backend_state.ts";
 import { BackendError } from "../errors.ts";
 import { withDeadline } from "../util/deadline.ts";
 import { defer, warn } from "../util/runtime.ts";
+import { type BackendState, stateOf } from "./backend_state.ts";
 
-/** How long a disposal waits for requests under way and for its releases (ms): within 2 s all is released or given up. */
-const CLOSING_MS = 1_500;
+/** How long a disposal waits for requests in flight and for its releases (ms): the engine has 0.5 s of 2 s to close. */
+const RELEASE_WITHIN_MS = 1_500;
 
 /**
  * Ends the use of a backend: waiters get a `BackendError`, and what its handles hold, or requests under way are still
@@ -37,30 +37,30 @@ const CLOSING_MS = 1_500;
  * @param shut Closes what the backend has opened, once its locks are released.
  */
 export function closeLocks(backend: Backend, shut: () => Promise<void>): Promise<void> {
-  const batches = backendState(backend);
-  return batches.closing ??= close(batches, shut);
+  const state = stateOf(backend);
+  return state.closing ??= close(state, shut);
 }
 
-async function close(batches: BackendState, shut: () => Promise<void>): Promise<void> {
-  batches.ended = new BackendError("Cannot acquire a lock: the backend was disposed of");
+async function close(state: BackendState, shut: () => Promise<void>): Promise<void> {
+  state.ended = new BackendError("Cannot acquire a lock: the backend was disposed of");
   try {
-    await withDeadline(CLOSING_MS, releaseAll(batches, batches.ended));
-    const left = batches.undoing.stop();
+    await withDeadline(RELEASE_WITHIN_MS, releaseAll(state, state.ended));
+    const left = state.undo.stop();
     if (left > 0) warn(new BackendError(`Cannot release ${left} locks before the backend is closed: they expire`));
   } finally {
     await shut();
   }
 }
 
-async function releaseAll(batches: BackendState, reason: BackendError): Promise<void> {
-  const underWay: Promise<unknown>[] = [...batches.together];
-  for (const line of new Set(batches.lines.values())) underWay.push(line.close(reason));
-  for (const holding of batches.held) {
-    const claim = holding.endWithBackend();
-    if (claim) batches.undoing.undo(claim, null, false);
-    else if (holding.releasing) underWay.push(holding.releasing);
+async function releaseAll(state: BackendState, reason: BackendError): Promise<void> {
+  const inFlight: Promise<unknown>[] = [...state.pending];
+  for (const queue of new Set(state.queues.values())) inFlight.push(queue.close(reason));
+  for (const lock of state.held) {
+    const claim = lock.endWithBackend();
+    if (claim) state.undo.add(claim, null, false);
+    else if (lock.releasing) inFlight.push(lock.releasing);
   }
-  await Promise.allSettled(underWay);
-  await new Promise<void>((resolve) => defer(resolve)); // grants on their way to their callers
-  await batches.undoing.settle();
+  await Promise.allSettled(inFlight);
+  await new Promise<void>((resolve) => defer(resolve)); // grants that have not reached their callers yet
+  await state.undo.settle();
 }

@@ -1,19 +1,19 @@
 import type { AcquireRequest } from "../backend.ts";
+import type { Outcome } from "../grant.ts";
 import { monotonic, startTimer, type Timer } from "../util/runtime.ts";
-import type { Outcome } from "./acquire_in_order.ts";
 
-/** One caller in a line: what is asked for, and until when. */
+/** A caller that wants a lock. */
 export class Waiter {
   readonly request: AcquireRequest;
-  /** When the wait is over (ms, monotonic); `-Infinity` for a caller who does not wait. */
+  /** When its wait ends (ms, monotonic); `-Infinity` for a caller that does not wait. */
   readonly deadline: number;
-  /** Whether an attempt began after this caller came. */
+  /** Whether an attempt began after it came: the answer is valid for it, too. */
   asked = false;
-  /** When the first question was asked for this caller (ms, monotonic): any later answer may be to that one's effect. */
+  /** When its own request was first sent (ms, monotonic): any later answer may be about the effect of that one. */
   firstAskedAt: number | undefined;
-  /** Whether a question asked for this caller had no answer: it may have been granted all the same. */
-  unheard = false;
-  /** Whether this caller has its outcome, or has left. */
+  /** Whether its request was sent without an answer: the lock may have been granted all the same. */
+  unanswered = false;
+  /** Whether it has its outcome. */
   gone = false;
   readonly #resolve: (outcome: Outcome) => void;
   readonly #reject: (reason: unknown) => void;
@@ -32,40 +32,40 @@ export class Waiter {
     this.#reject = reject;
   }
 
-  /** Whether this caller would wait. */
+  /** Whether it waits. */
   get waits(): boolean {
     return this.deadline > -Infinity;
   }
 
-  /** Calls `over` when the wait is over, unless the caller has gone by then. */
-  limit(over: () => void): void {
-    if (this.deadline === Infinity) return;
+  /** Calls `action` at the deadline, unless the waiter is gone by then. */
+  onDeadline(action: () => void): void {
+    if (!Number.isFinite(this.deadline)) return;
     const expire = () => {
-      const left = this.deadline - monotonic();
-      if (left > 0) this.#timer = startTimer(left, expire, true);
-      else over();
+      if (monotonic() < this.deadline) this.onDeadline(action); // longer than a timer can run
+      else action();
     };
     this.#timer = startTimer(this.deadline - monotonic(), expire, true);
   }
 
-  /** Calls `action` after so many milliseconds more, unless the caller has gone by then. */
+  /** Calls `action` after `delay` (ms) instead, unless the waiter is gone by then. */
   after(delay: number, action: () => void): void {
+    this.#timer?.stop();
     this.#timer = startTimer(delay, action, true);
   }
 
-  /** Calls `action` when the signal aborts, unless the caller has gone by then. */
-  listen(signal: AbortSignal, action: () => void): void {
+  /** Calls `action` when the signal aborts, unless the waiter is gone by then. */
+  onAbort(signal: AbortSignal, action: () => void): void {
     signal.addEventListener("abort", action, { once: true });
     this.#stopListening = () => signal.removeEventListener("abort", action);
   }
 
-  /** Hands the outcome over. */
+  /** Ends with an outcome. */
   settle(outcome: Outcome): void {
     this.#leave();
     this.#resolve(outcome);
   }
 
-  /** Hands an error over. */
+  /** Ends with an error. */
   fail(reason: unknown): void {
     this.#leave();
     this.#reject(reason);

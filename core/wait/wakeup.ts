@@ -1,21 +1,20 @@
 import type { Backend } from "../backend.ts";
-import { monotonic, sleep, startTimer, type Timer } from "../util/runtime.ts";
+import { Backoff } from "../util/backoff.ts";
+import { monotonic, startTimer, type Timer } from "../util/runtime.ts";
 
-/** Pauses between tries where a backend cannot wake anybody (ms): from the first to the last, growing by half. */
-const POLL_FIRST = 10;
-const POLL_LAST = 250;
+/** Pauses between tries (ms) where a backend cannot notify its clients. */
+const POLL = { first: 10, longest: 250, factor: 1.5, jitter: 1 };
 
-/** Wakes those who wait for one name: by the backend's hints, by the clock, and by polling where there are no hints. */
+/** Ends the pauses of those who wait for one name: by the backend's notifications, or else by polling. */
 export class Wakeup {
-  #ring: (() => void) | undefined;
+  #resume: (() => void) | undefined;
   #watch: Disposable | undefined;
   #closed = false;
-  #poll = POLL_FIRST;
+  readonly #poll = new Backoff(POLL);
 
   /**
-   * Asks the backend to call `wake`, also once it listens: what happened before is found by one more try. Until then,
-   * and where it cannot, there are polls: a hint that cannot be had is no error, and the next try tells of a broken
-   * server.
+   * Asks the backend to call `wake` when the name may be free. It is also called once the backend listens, for what
+   * happened before. A backend that cannot listen is no error: the next try shows a broken server.
    */
   constructor(backend: Backend, name: string, wake: () => void) {
     backend.watch?.(name, wake).then((watch) => {
@@ -25,35 +24,27 @@ export class Wakeup {
     }, () => {});
   }
 
-  /** Ends a pause at once. */
-  ring(): void {
-    this.#ring?.();
+  /** Ends a pause. */
+  notify(): void {
+    this.#resume?.();
   }
 
-  /** Waits until then (ms, monotonic), whoever rings. */
-  holdBack(until: number): Promise<void> {
-    return sleep(until - monotonic());
-  }
-
-  /** Waits until then (ms, monotonic), or until it rings; answers whether it was a poll, after which to try again. */
-  async pause(until: number): Promise<boolean> {
+  /** Pauses until then (ms, monotonic) or a notification; returns whether it was a poll, after which to try again. */
+  async wait(until: number): Promise<boolean> {
     const polls = this.#watch === undefined;
     const now = monotonic();
-    if (polls) {
-      until = Math.min(until, now + this.#poll * (0.5 + Math.random()));
-      this.#poll = Math.min(this.#poll * 1.5, POLL_LAST);
-    }
+    const end = polls ? Math.min(until, now + this.#poll.next()) : until;
     let timer: Timer | undefined;
     await new Promise<void>((resolve) => {
-      this.#ring = resolve;
-      if (until < Infinity) timer = startTimer(until - now, resolve, true);
+      this.#resume = resolve;
+      if (end < Infinity) timer = startTimer(end - now, resolve, true);
     });
     timer?.stop();
-    this.#ring = undefined;
+    this.#resume = undefined;
     return polls;
   }
 
-  /** Nobody waits any more. */
+  /** Stops listening. */
   close(): void {
     this.#closed = true;
     this.#watch?.[Symbol.dispose]();

@@ -251,7 +251,7 @@ unheardTest("a wait bounds how long a lock takes to become permanent on a silent
       silent ? new Promise<never>(() => {}) : backend.renew(...parameters),
   });
   const startedAt = performance.now();
-  const refused = /could not be made permanent: there was no answer/;
+  const refused = /could not be made permanent: the database has not answered/;
   await assert.rejects(getLock("a", { backend: refusing, expires: null, wait: 0.1 }), refused);
   const waited = performance.now() - startedAt;
   assert(waited >= 2_000 && waited < 10_000, `${waited} ms`);
