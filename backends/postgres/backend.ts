@@ -15,7 +15,8 @@ import {
   type Source,
   sourceOf,
 } from "./connection/driver.ts";
-import { Liveness } from "./session/liveness.ts";
+import { Liveness } from "../sessions/liveness.ts";
+import { SessionBackend } from "../sessions/session_backend.ts";
 import { parseUrl, type PostgresOptions, type ResolvedOptions, resolveOptions } from "./options.ts";
 import { schemaIn } from "./url_parameters.ts";
 import { canListen, requireSessions } from "./connection/pooler.ts";
@@ -23,7 +24,7 @@ import { RenewalClient } from "./connection/renewal_client.ts";
 import { RowBackend } from "./rows/row_backend.ts";
 import { namespaceOf, schema } from "./schema.ts";
 import { meet } from "./connection/server.ts";
-import { SessionBackend } from "./session/session_backend.ts";
+import { openLivenessLock, PostgresSessionEngine } from "./session/session_engine.ts";
 import { type Statements, statementsFor } from "./rows/statements.ts";
 import { type Look, pauseOf, Waiters } from "./wakeup/waiters.ts";
 
@@ -136,10 +137,12 @@ async function build(reached: Reach, options: ResolvedOptions): Promise<Backend>
   if (source === undefined) throw new BackendError(`Cannot use "${mode}" mode: the driver "postgres" is not installed`);
   await requireSessions(`"${mode}" mode`, server, source);
   if (mode === "hybrid") {
-    return rowBackend(reached, options, server.table, source, new Liveness(source, sessionTimeout));
+    const liveness = new Liveness((signal) => openLivenessLock(source, sessionTimeout, signal));
+    return rowBackend(reached, options, server.table, source, liveness);
   }
   const restore = async () => void await meet(client, server.table, "sequence", migrate);
-  return new SessionBackend({ client, source, table: server.table, timeout: sessionTimeout, restore });
+  const parts = { client, source, table: server.table, timeout: sessionTimeout, restore };
+  return new SessionBackend(new PostgresSessionEngine(parts));
 }
 
 /** A backend with rows: leases, or hybrid locks with a liveness lock. */

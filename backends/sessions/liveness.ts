@@ -1,3 +1,4 @@
+import { BackendError } from "../../core/errors.ts";
 import { type Once, once } from "../../core/util/once.ts";
 import type { Session } from "./session.ts";
 
@@ -12,10 +13,11 @@ export interface LivenessLock {
 /** The one liveness lock of a backend; a new one, under a new key, when its session has ended. */
 export class Liveness {
   readonly #opened: Once<[], LivenessLock>;
+  readonly #closing = new AbortController();
 
-  /** @param open Opens a session and acquires a lock with a random key. */
-  constructor(open: () => Promise<LivenessLock>) {
-    this.#opened = once(open);
+  /** @param open Opens a session and acquires a lock with a random key, unless the signal aborts before. */
+  constructor(open: (signal: AbortSignal) => Promise<LivenessLock>) {
+    this.#opened = once(() => open(this.#closing.signal));
   }
 
   /** The lock that new rows are to name. */
@@ -30,6 +32,7 @@ export class Liveness {
 
   /** Ends the session, and with it every row that names its lock. */
   async close(): Promise<void> {
+    this.#closing.abort(new BackendError("Cannot open a session: the backend was disposed of"));
     await this.#opened.current?.then(({ session }) => session.close(), () => {});
     this.#opened.clear();
   }

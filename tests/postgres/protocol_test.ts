@@ -13,7 +13,7 @@ import { type Client, ExternalSql, OwnPool } from "../../backends/postgres/conne
 import { type Instance, sourceOf } from "../../backends/postgres/connection/driver.ts";
 import { guardOn } from "../../backends/postgres/rows/guard.ts";
 import { parseUrl } from "../../backends/postgres/options.ts";
-import { openSession } from "../../backends/postgres/session/open_session.ts";
+import { openSession } from "../../backends/postgres/session/session.ts";
 import { test } from "../harness.ts";
 import { freshTable, server } from "./server.ts";
 

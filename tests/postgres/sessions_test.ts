@@ -89,8 +89,6 @@ test("session: a shared lock is refused, and the error names what keeps shared l
   const wanted = { name: "UnsupportedError", message: /"session" mode.*advisoryLock/ };
   await assert.rejects(getLock("a", { backend, shared: true }), wanted);
   await assert.rejects(tryLock("a", { backend, shared: true }), wanted);
-  const rest = { owner: "me", duration: null, lockedBy: "x", lockProcess: null, metadata: null };
-  await assert.rejects(backend.acquire([{ name: "a", ...rest, shared: true }]), wanted);
   await using lock = await getLock("a", { backend });
   assert(lock.held);
 });

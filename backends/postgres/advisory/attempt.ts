@@ -11,7 +11,7 @@ import { type AdvisoryEntry, type AdvisorySessions, advisorySessions } from "./s
 import { isInstance, isSql, type Sender, sourceOf } from "../connection/driver.ts";
 import { isNotPrimary, translate } from "../errors.ts";
 import { READ_ONLY } from "../rows/fragments.ts";
-import type { Session } from "../session/session.ts";
+import type { PostgresSession } from "../session/session.ts";
 
 /** Pauses between tries (ms): from the first to the last, growing by half. A blocked statement would hold a snapshot. */
 const PAUSE_FIRST = 2;
@@ -112,7 +112,7 @@ async function onSession(
   const id = keyParameters(key).join();
   const suffix = shared ? "_shared" : "";
   const call = (name: string) => `${prefix}SELECT ${name}${suffix}(${keyArguments(key)})::text AS done, ${READ_ONLY}`;
-  const ask = async (session: Session, name: string) => {
+  const ask = async (session: PostgresSession, name: string) => {
     try {
       const [row] = await session.send(call(name), keyParameters(key), prefix === "");
       return row.done === "true";
@@ -126,7 +126,7 @@ async function onSession(
 }
 
 /** Asks one question about the key on a session; an error ends the session. */
-type Ask = (session: Session, name: string) => Promise<boolean>;
+type Ask = (session: PostgresSession, name: string) => Promise<boolean>;
 
 /** Takes the lock on the session, or shares what this process has of it already. */
 async function join(

@@ -2,8 +2,7 @@ import { UnsupportedError } from "../../../core/errors.ts";
 import type { Source } from "../connection/driver.ts";
 import { READ_ONLY } from "../rows/fragments.ts";
 import { requireSessions } from "../connection/pooler.ts";
-import type { Session } from "../session/session.ts";
-import { openSession } from "../session/open_session.ts";
+import { openSession, type PostgresSession } from "../session/session.ts";
 
 /** Seconds of silence after which the server ends the session. */
 const TIMEOUT = 15;
@@ -11,7 +10,7 @@ const TIMEOUT = 15;
 /** One advisory lock as this process holds it: the server knows it once, however many share it here. */
 export interface AdvisoryEntry {
   readonly shared: boolean;
-  readonly session: Session;
+  readonly session: PostgresSession;
   holders: number;
 }
 
@@ -24,7 +23,7 @@ export class AdvisorySessions {
   readonly #lasting: boolean;
   readonly #entries = new Map<string, AdvisoryEntry>();
   readonly #turns = new Map<string, Promise<unknown>>();
-  #current: Promise<Session> | undefined;
+  #current: Promise<PostgresSession> | undefined;
   #users = 0;
   #hadPrimary = false;
 
@@ -61,7 +60,7 @@ export class AdvisorySessions {
   }
 
   /** The session, opened when it is first wanted and again after it ended. */
-  async session(): Promise<Session> {
+  async session(): Promise<PostgresSession> {
     const opening = this.#current ??= this.#open();
     try {
       const session = await opening;
@@ -74,7 +73,7 @@ export class AdvisorySessions {
     return await this.session();
   }
 
-  async #open(): Promise<Session> {
+  async #open(): Promise<PostgresSession> {
     const session = await openSession(this.#source, TIMEOUT);
     try {
       // where the primary was, a replica is not refused for good: the address may lead to another server soon

@@ -9,7 +9,7 @@ import { randomId } from "../../../core/util/runtime.ts";
 import type { Source } from "./driver.ts";
 import { translate } from "../errors.ts";
 import type { Server } from "./server.ts";
-import { openSession } from "../session/open_session.ts";
+import { openSession } from "../session/session.ts";
 
 /** Seconds that the two sessions of the probe may take. */
 const PROBE_TIMEOUT = 15;
@@ -56,7 +56,7 @@ async function poolsTransactions(source: Source): Promise<boolean> {
       await first.send("SELECT set_config('lockmgr.probe', $1, false) AS made", [nonce], false);
       const [seen] = await second.send("SELECT current_setting('lockmgr.probe', true) AS made", [], false);
       const [again] = await first.send("SELECT pg_backend_pid()::text AS pid", [], false);
-      return seen.made === nonce || again.pid !== first.pid || first.pid === second.pid;
+      return seen.made === nonce || again.pid !== first.id || first.id === second.id;
     } finally {
       await second.close();
     }

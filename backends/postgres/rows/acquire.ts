@@ -3,7 +3,7 @@ import { BackendError } from "../../../core/errors.ts";
 import { LruMap } from "../../../core/util/lru_map.ts";
 import { namesOf } from "../../../core/util/requests.ts";
 import { isRowLocked } from "../errors.ts";
-import type { Voucher } from "../session/voucher.ts";
+import type { Liveness, LivenessLock } from "../../sessions/liveness.ts";
 import type { RowSender } from "./row_sender.ts";
 import { acquireAnswers, acquireParameters, BUSY, type Row, toLockRow } from "./rows.ts";
 import type { Statements } from "./statements.ts";
@@ -19,12 +19,12 @@ const MAX_HINTS = 4_096;
 export class Acquirer {
   readonly #sender: RowSender;
   readonly #sql: Statements;
-  readonly #liveness: (() => Promise<Voucher>) | undefined;
+  readonly #liveness: Liveness | undefined;
   /** Names that were last seen held: to read the row first takes half the time of a failed attempt. */
   readonly #held = new LruMap<string, true>(MAX_HINTS);
 
   /** @param liveness The session that keeps the liveness lock of hybrid locks. */
-  constructor(sender: RowSender, sql: Statements, liveness?: () => Promise<Voucher>) {
+  constructor(sender: RowSender, sql: Statements, liveness?: Liveness) {
     this.#sender = sender;
     this.#sql = sql;
     this.#liveness = liveness;
@@ -66,7 +66,7 @@ export class Acquirer {
     let open = requests;
     let lostSessions = 0;
     for (let attempt = 0; open.length > 0 && attempt < MAX_ATTEMPTS; attempt++) {
-      const liveness = await this.#liveness?.();
+      const liveness = await this.#liveness?.lock();
       const rows = await this.#attempt(open, allOrNothing, liveness);
       if (rows === undefined) return undefined;
       const found = acquireAnswers(rows, open, liveness);
@@ -82,17 +82,17 @@ export class Acquirer {
       }
       if (answers.size === requests.length || (allOrNothing && found.size > 0)) break;
       open = open.filter(({ name }) => !answers.has(name));
-      if (liveness?.lifeline.ended === undefined && attempt > 1) await this.#sender.pause(attempt * Math.random());
+      if (liveness?.session.ended === undefined && attempt > 1) await this.#sender.pause(attempt * Math.random());
     }
     return requests.map(({ name }) => answers.get(name) ?? BUSY);
   }
 
   /** Whether the server of the rows has the session of the liveness lock; a session that it lacks is ended. */
-  async #isAlive(requests: readonly AcquireRequest[], { key, lifeline }: Voucher): Promise<boolean> {
+  async #isAlive(requests: readonly AcquireRequest[], { key, session }: LivenessLock): Promise<boolean> {
     const statement = "SELECT pg_try_advisory_xact_lock_shared($1::text::bigint)::text AS gone";
     const [row] = await this.#sender.send(() => `acquire ${namesOf(requests)}`, statement, [key]);
-    if (row.gone === "true") lifeline.end(new BackendError("Cannot go on: the server has no such session"));
-    return lifeline.ended === undefined;
+    if (row.gone === "true") session.end(new BackendError("Cannot go on: the server has no such session"));
+    return session.ended === undefined;
   }
 
   /**
@@ -102,11 +102,11 @@ export class Acquirer {
   async #attempt(
     requests: readonly AcquireRequest[],
     allOrNothing: boolean,
-    liveness: Voucher | undefined,
+    liveness: LivenessLock | undefined,
   ): Promise<readonly Row[] | undefined> {
     const { acquire, acquireEach, acquireAll } = this.#sql;
     const statement = requests.length === 1 ? acquire : allOrNothing ? acquireAll : acquireEach;
-    const parameters = [...acquireParameters(requests), liveness?.key ?? null, liveness?.pid ?? null];
+    const parameters = [...acquireParameters(requests), liveness?.key ?? null, liveness?.session.id ?? null];
     try {
       return await this.#sender.send(() => `acquire ${namesOf(requests)}`, statement, parameters, requests);
     } catch (error) {

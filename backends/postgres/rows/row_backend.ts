@@ -18,7 +18,7 @@ import { closeAdvisorySessions } from "../advisory/sessions.ts";
 import type { AbandonedConnections } from "../connection/abandoned.ts";
 import type { Client } from "../connection/client.ts";
 import { diagnose } from "../diagnose.ts";
-import type { Liveness } from "../session/liveness.ts";
+import type { Liveness } from "../../sessions/liveness.ts";
 import type { Waiters } from "../wakeup/waiters.ts";
 import { Acquirer } from "./acquire.ts";
 import { guardOn } from "./guard.ts";
@@ -70,7 +70,7 @@ export class RowBackend implements Backend {
     this.#sql = parts.statements;
     this.#sender = new RowSender(client, restore, this.#closing.signal);
     this.#renewals = new RowSender(renewals, restore, this.#closing.signal);
-    this.#acquirer = new Acquirer(this.#sender, this.#sql, liveness && (() => liveness.voucher()));
+    this.#acquirer = new Acquirer(this.#sender, this.#sql, liveness);
     this.watch = waiters && ((name, wake) => waiters.add(name, () => (this.#acquirer.noteFree(name), wake())));
   }
 

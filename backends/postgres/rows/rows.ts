@@ -6,7 +6,7 @@
  */
 import type { AcquireAnswer, AcquireRequest, LockRef, LockRow, RenewRequest } from "../../../core/backend.ts";
 import { grantedRow } from "../../../core/granted_row.ts";
-import type { Voucher } from "../session/voucher.ts";
+import type { LivenessLock } from "../../sessions/liveness.ts";
 
 /** A row of an answer. */
 export type Row = Readonly<Record<string, string | null>>;
@@ -83,12 +83,12 @@ export function toLockRow(row: Row): LockRow {
 export function acquireAnswers(
   rows: readonly Row[],
   requests: readonly AcquireRequest[],
-  voucher: Voucher | undefined,
+  liveness: LivenessLock | undefined,
 ): Map<string, AcquireAnswer> {
   const answers = new Map<string, AcquireAnswer>();
   const grant = (request: AcquireRequest, token: string, createdAt: string | null) => {
-    const row = grantedRow(request, BigInt(token), Number(createdAt), voucher?.pid);
-    answers.set(request.name, { granted: true, row, ...(voucher ? { session: voucher.lifeline } : {}) });
+    const row = grantedRow(request, BigInt(token), Number(createdAt), liveness?.session.id);
+    answers.set(request.name, { granted: true, row, ...(liveness ? { session: liveness.session } : {}) });
   };
   for (const row of rows) {
     if (row.holder !== null) answers.set(row.name!, { granted: false, holder: toLockRow(row) });

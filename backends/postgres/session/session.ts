@@ -1,149 +1,119 @@
-import type { SessionHandle } from "../../../core/backend.ts";
 import { BackendError } from "../../../core/errors.ts";
-import { afterReads, monotonic, startTimer, type Timer } from "../../../core/util/runtime.ts";
+import { monotonic } from "../../../core/util/runtime.ts";
+import { Session } from "../../sessions/session.ts";
 import { endInstance, inTime } from "../connection/client.ts";
-import type { Opened, SqlResult } from "../connection/driver.ts";
-import { isBroken, requirePrimary } from "../errors.ts";
+import type { Opened, Source, SqlResult } from "../connection/driver.ts";
+import { inlineParameters } from "../connection/inline_parameters.ts";
+import { isBroken, isEndedByServer, requirePrimary } from "../errors.ts";
 import { READ_ONLY } from "../rows/fragments.ts";
 
-/** What a new session says of itself. */
-export interface Greeting {
-  /** The server's process id. */
-  readonly pid: string;
-  /** Whether no proxy is in between. */
-  readonly direct: boolean;
-}
-
-/** Shares of the timeout without a sign of life after which a session is asked, asked again, and given up. */
-const ASK_SHARE = 1 / 3;
-const ASK_AGAIN_SHARE = 1 / 6;
-const GIVE_UP_SHARE = 0.9;
+/** Seconds to wait for a new session. */
+const OPENING_TIMEOUT = 15;
+/** Seconds that statements still on their way have when a session is closed in good order. */
+const LAST_ANSWERS = 1;
 
 /**
- * One connection of our own, kept for as long as it lives and never silently replaced: locks ride on it. It is asked
- * when nothing was heard for a third of the timeout, and given up before the server, which counts the whole of it from
- * its last answer, ends the connection: what was heard is counted from before its question.
+ * What bounds the life of a session whose client has vanished: idle for too long, or data not acknowledged (keepalives
+ * alone do not help while data is under way). `idle_session_timeout` came with PostgreSQL 14. Limits that the operator
+ * has set for ordinary statements must not end it.
  */
-export class Session implements SessionHandle {
-  /** The server's process id. */
-  readonly pid: string;
+const SET_UP = `
+  SELECT pg_backend_pid()::text AS pid,
+    set_config('tcp_user_timeout', $1, false), set_config('tcp_keepalives_idle', $2, false),
+    set_config('tcp_keepalives_interval', $2, false), set_config('tcp_keepalives_count', '3', false),
+    set_config('statement_timeout', '0', false), set_config('lock_timeout', '0', false),
+    set_config('default_transaction_isolation', 'read committed', false),
+    CASE WHEN current_setting('server_version_num')::int >= 140000
+      THEN set_config('idle_session_timeout', $1, false) END AS idle,
+    CASE WHEN current_setting('server_version_num')::int >= 170000
+      THEN set_config('transaction_timeout', '0', false) END AS whole`;
+
+/** A dedicated connection to PostgreSQL: an instance of postgres.js with one connection. */
+export class PostgresSession extends Session {
   /** Whether no proxy is in between. */
   readonly direct: boolean;
   readonly #instance: Opened;
-  readonly #timeout: number;
-  readonly #listeners = new Set<() => void>();
-  #heardAt: number;
-  #ended: Error | undefined;
-  #ending: Promise<void> | undefined;
-  #timer: Timer | undefined;
-  #askedAt = -Infinity;
+  readonly #source: Source;
 
-  /** Called when it ended otherwise than by `close`: the server may not know yet. */
-  onLoss: ((reason: Error) => void) | undefined;
-
-  /** @param heardAt When the question was sent that the server has answered (ms, monotonic). */
-  constructor(instance: Opened, timeout: number, row: Greeting, heardAt: number) {
+  /** @param pid The server's process id. */
+  constructor(source: Source, instance: Opened, pid: string, direct: boolean, timeout: number, heardAt: number) {
+    super(pid, timeout, heardAt);
+    this.#source = source;
     this.#instance = instance;
-    this.#timeout = timeout * 1e3;
-    this.pid = row.pid;
-    this.direct = row.direct;
-    this.#heardAt = heardAt;
-    this.#arm();
+    this.direct = direct;
   }
 
-  /** Why it ended. Judged by the clock as well: a process that was stopped runs its timers late. */
-  get ended(): Error | undefined {
-    if (this.#ended === undefined && monotonic() >= this.#deadline) this.#giveUp();
-    return this.#ended;
+  /** Sends one statement. When no answer comes in time the session is given up: nothing says what it holds. */
+  send(text: string, parameters: (string | null)[] = [], prepare = true): Promise<SqlResult> {
+    return this.exchange(async () => {
+      const { sql, sockets } = this.#instance;
+      sockets.ref();
+      try {
+        const answer = sql.unsafe(text, parameters, { prepare, simple: false });
+        return requirePrimary(await inTime(answer, this.giveUpAfter / 1e3, () => this.giveUp()));
+      } finally {
+        sockets.unref();
+      }
+    });
   }
 
-  /** Calls `listener` once when it ends. */
-  onEnd(listener: () => void): () => void {
-    this.#listeners.add(listener);
-    return () => this.#listeners.delete(listener);
+  protected ping(): Promise<unknown> {
+    return this.send(`SELECT ${READ_ONLY}`);
   }
 
-  /** Sends one statement. When no answer comes in time the session is given up: nobody can say what it holds. */
-  async send(text: string, parameters: (string | null)[] = [], prepare = true): Promise<SqlResult> {
-    if (this.ended) throw this.ended;
-    const askedAt = monotonic();
-    this.#instance.sockets.ref();
-    try {
-      const answer = this.#instance.sql.unsafe(text, parameters, { prepare, simple: false });
-      const result: SqlResult = await inTime(answer, this.#timeout * GIVE_UP_SHARE / 1e3, () => this.#giveUp());
-      if (this.ended) throw this.ended;
-      requirePrimary(result);
-      this.#heardAt = Math.max(this.#heardAt, askedAt);
-      return result;
-    } catch (error) {
-      if (isBroken(error)) this.end(error as Error);
-      else if (this.#ended === undefined) this.#heardAt = Math.max(this.#heardAt, askedAt); // an error is an answer
-      throw error;
-    } finally {
-      this.#instance.sockets.unref();
-    }
+  protected isFatal(error: unknown): boolean {
+    return isBroken(error);
   }
 
-  /** Keeps the process alive from now on. */
-  ref(): void {
-    this.#instance.sockets.ref();
+  protected disconnect(reason: Error, orderly: boolean): Promise<void> {
+    if (!orderly && this.direct && !isEndedByServer(reason)) this.#source.abandoned?.add(this.id, []);
+    return endInstance(this.#instance, orderly ? LAST_ANSWERS : 0);
   }
+}
 
-  /** The opposite of `ref`. */
-  unref(): void {
-    this.#instance.sockets.unref();
-  }
+/** What a new session is opened with. */
+export interface SessionOptions {
+  /** Called for every notification. */
+  readonly onNotify?: (channel: string, payload: string) => void;
+  /** Ends the opening, for which a silent server has no time limit but ours. */
+  readonly signal?: AbortSignal;
+}
 
-  /** Ends it in good order. */
-  async close(): Promise<void> {
-    this.onLoss = undefined;
-    this.end(new BackendError("Cannot use a session of PostgreSQL: it was closed"), 1);
-    await this.#ending;
-  }
-
-  /** When it can no longer be believed (ms, monotonic). */
-  get #deadline(): number {
-    return this.#heardAt + this.#timeout * GIVE_UP_SHARE;
-  }
-
-  /** When to ask for a sign of life. */
-  get #askAt(): number {
-    const first = this.#heardAt + this.#timeout * ASK_SHARE;
-    return this.#askedAt < this.#heardAt ? first : Math.max(first, this.#askedAt + this.#timeout * ASK_AGAIN_SHARE);
-  }
-
-  #arm(): void {
-    if (this.#ended) return;
-    this.#timer = startTimer(
-      Math.min(this.#askAt, this.#deadline) - monotonic(),
-      () => afterReads(() => this.#check()),
-      false,
-    );
-  }
-
-  /** Asks for a sign of life, and judges the silence once what has arrived was read. */
-  #check(): void {
-    if (this.ended) return;
-    if (monotonic() >= this.#askAt) {
-      this.#askedAt = monotonic();
-      this.send(`SELECT ${READ_ONLY}`).catch(() => {}); // an end is told to the listeners, anything else is a sign of life
-    }
-    this.#arm();
-  }
-
-  #giveUp(): void {
-    const silence = this.#timeout * GIVE_UP_SHARE / 1e3;
-    this.end(new BackendError(`Cannot use a session of PostgreSQL: nothing was heard of it for ${silence} s`));
-  }
-
-  /** Ends it for a reason, once; what is on its way has `seconds` to arrive. */
-  end(reason: Error, seconds = 0): void {
-    if (this.#ended) return;
-    this.#ended = reason;
-    this.#timer?.stop();
-    this.#ending = endInstance(this.#instance, seconds);
-    for (const listener of [...this.#listeners]) listener();
-    this.#listeners.clear();
-    this.onLoss?.(reason);
+/** Opens a session that the server ends after `timeout` seconds of silence. */
+export async function openSession(
+  source: Source,
+  timeout: number,
+  { onNotify, signal }: SessionOptions = {},
+): Promise<PostgresSession> {
+  let session: PostgresSession | undefined;
+  let lost: BackendError | undefined;
+  const onClose = () => {
+    lost = new BackendError("Cannot use the session: its connection was closed", { retryable: true });
+    session?.end(lost);
+  };
+  const cut = () => session ?? endInstance(instance, 0);
+  const notifying = onNotify ? { onnotify: onNotify } : {};
+  // a lost connection ends the instance: the driver would greet again and again
+  const instance = source.open({ max: 1, prepare: true, idle_timeout: 0, onclose: onClose, ...notifying }, cut);
+  instance.sockets.ref();
+  signal?.addEventListener("abort", cut);
+  try {
+    signal?.throwIfAborted();
+    const sentAt = monotonic();
+    const milliseconds = String(Math.ceil(timeout * 1e3));
+    const seconds = String(Math.max(1, Math.ceil(timeout / 3)));
+    const setUp = inlineParameters(SET_UP, [milliseconds, seconds])!;
+    const sending = instance.sql.unsafe(setUp, [], { prepare: false, simple: false });
+    const result = await inTime(sending, OPENING_TIMEOUT, () => {});
+    const pid = result[0].pid!;
+    session = new PostgresSession(source, instance, pid, String(result.state?.pid) === pid, timeout, sentAt);
+    if (lost) session.end(lost);
+    return session;
+  } catch (error) {
+    await endInstance(instance, 0);
+    throw instance.explain(error);
+  } finally {
+    signal?.removeEventListener("abort", cut);
+    instance.sockets.unref();
   }
 }

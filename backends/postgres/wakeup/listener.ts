@@ -4,8 +4,7 @@ import { once } from "../../../core/util/once.ts";
 import { startTimer, type Timer } from "../../../core/util/runtime.ts";
 import type { Source } from "../connection/driver.ts";
 import { CHANNEL } from "../keys.ts";
-import { openSession } from "../session/open_session.ts";
-import type { Session } from "../session/session.ts";
+import { openSession, type PostgresSession } from "../session/session.ts";
 import { UNREGISTER } from "./registration.ts";
 
 /** Pauses before the connection is opened again. */
@@ -90,7 +89,7 @@ export class Listener {
     this.#pending.delete(settled);
   }
 
-  async #register(session: Session, subscription: Subscription): Promise<void> {
+  async #register(session: PostgresSession, subscription: Subscription): Promise<void> {
     for (let attempt = 0; attempt < REGISTRATION_ATTEMPTS && subscription.keys === undefined; attempt++) {
       const [row] = await session.send(subscription.register, [subscription.name]);
       if (row.registered === null) continue;
@@ -101,12 +100,12 @@ export class Listener {
     }
   }
 
-  async #unregister(session: Session, { key, any }: NonNullable<Subscription["keys"]>): Promise<void> {
+  async #unregister(session: PostgresSession, { key, any }: NonNullable<Subscription["keys"]>): Promise<void> {
     await session.send(UNREGISTER, [key, any]);
   }
 
   /** Returns the connection, which is opened again after it was lost. */
-  #connect(): Promise<Session> {
+  #connect(): Promise<PostgresSession> {
     const present = this.#session.current;
     const opening = this.#session();
     if (opening !== present) {
@@ -115,7 +114,7 @@ export class Listener {
     return opening;
   }
 
-  async #open(): Promise<Session> {
+  async #open(): Promise<PostgresSession> {
     const onNotify = (channel: string, payload: string) => this.#notified(channel, payload);
     const session = await openSession(this.#source, this.#timeout, { onNotify, signal: this.#closing.signal });
     try {
@@ -128,7 +127,7 @@ export class Listener {
   }
 
   /** Waiters poll while there is no connection, and register again on the next one. */
-  #lost(opening: Promise<Session> | undefined): void {
+  #lost(opening: Promise<PostgresSession> | undefined): void {
     if (this.#session.current !== opening) return;
     this.#session.clear();
     for (const subscription of this.#subscriptions) delete subscription.keys;
