@@ -55,25 +55,6 @@ onEach("session: a crowd takes its locks and gives them back in few statements",
   assert(await areFree(backend, numbered(64)));
 });
 
-onEach("session: of a crowd each name is answered for itself", async (place) => {
-  const backend = await place.backend({ mode: "session" });
-  const other = await place.backend({ mode: "session" });
-  const busy = await getLock("name 3", { backend: other });
-  const requests = requestsFor(numbered(8));
-  const twice = [...requests, { ...requests[5], owner: "you" }];
-  const expected = twice.map(({ name, owner }) => name !== "name 3" && owner === "me");
-  const answers = await backend.acquire(twice);
-  assert.deepEqual(answers.map(({ granted }) => granted), expected);
-  assert.deepEqual(answers.flatMap((answer) => answer.granted ? [answer.row.name] : []).length, 7);
-  const [own, theirs] = await backend.acquire([requests[0], { ...requests[1], owner: "you" }]);
-  assert(own.granted && answers[0].granted && own.row.token === answers[0].row.token);
-  assert(!theirs.granted && theirs.holder?.name === "name 1");
-  assert.deepEqual(await backend.release([...twice, requests[0]]), [...expected, false]);
-  assert.equal(await busy.verify(), true);
-  assert.equal(await busy.unlock(), true);
-  assert(await areFree(other, numbered(8)));
-});
-
 onEach("session: crowds that come together find room on few connections", async (place) => {
   const backend = await place.backend({ mode: "session" });
   const other = await place.backend({ mode: "session" });

@@ -1,4 +1,4 @@
-import { type Backend, getLock, LockError, type Mode, setLock } from "@lockmgr/lockmgr";
+import { type Backend, getLock, type Mode } from "@lockmgr/lockmgr";
 import { mysqlBackend } from "@lockmgr/lockmgr/mysql";
 import assert from "node:assert/strict";
 import { test } from "../harness.ts";
@@ -132,16 +132,4 @@ onEach("session: tokens that were reserved are reserved again before they are dr
   const [{ reserved }] = await place.ask("SELECT reserved FROM lockmgr_locks_tokens");
   assert(BigInt(reserved) > last);
   for (const backend of [one, two, three]) last = await next(backend, last);
-});
-
-onEach("session: a batch of locks has tokens after all before it", async (place) => {
-  const backend = await place.backend({ mode });
-  let last = 0n;
-  for (let round = 0; round < 3; round++) {
-    const locks = await Promise.all(["a", "b", "c"].map((name) => getLock(name, { backend })));
-    for (const lock of locks) assert(lock.token > last);
-    last = locks.map(({ token }) => token).sort((a, b) => Number(a - b)).at(-1)!;
-    for (const lock of locks) await lock.unlock();
-  }
-  await assert.rejects(setLock(["a"], { backend }), LockError);
 });

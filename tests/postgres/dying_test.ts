@@ -4,7 +4,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
 import { test } from "../harness.ts";
-import { administrator, freshTable, server, until } from "./server.ts";
+import { freshTable, server } from "./server.ts";
 
 /** Starts a process that holds a lock, on the runtime at hand. */
 async function hold(mode: Mode, table: string, name: string, expires = 600): Promise<ChildProcess> {
@@ -24,51 +24,6 @@ async function hold(mode: Mode, table: string, name: string, expires = 600): Pro
 function kill(child: ChildProcess): void {
   child.removeAllListeners("exit");
   child.kill("SIGKILL");
-}
-
-for (const mode of ["session", "hybrid"] as const) {
-  test(`${mode}: a name is free for a waiter within 100 ms of its holder's death (median)`, async () => {
-    const table = freshTable();
-    await using backend = await connect(server.url, { mode, table });
-    const times: number[] = [];
-    for (let round = 0; round < 5; round++) {
-      const name = `jobs ${round}`;
-      const child = await hold(mode, table, name);
-      assert.equal(await tryLock(name, { backend }), undefined);
-      const waiting = getLock(name, { backend, wait: 20 });
-      await until("somebody waits", async () => {
-        await using sql = administrator();
-        const rows = await sql`SELECT FROM pg_locks WHERE locktype = 'advisory' AND mode = 'ShareLock'`;
-        return rows.length > 0;
-      });
-      const killedAt = performance.now();
-      kill(child);
-      await (await waiting).unlock();
-      times.push(performance.now() - killedAt);
-    }
-    const median = times.sort((a, b) => a - b)[2];
-    assert(median < 100, `freed after ${times.map((time) => time.toFixed(0)).join(", ")} ms`);
-  });
-
-  test(`${mode}: a session that is terminated tells its holder, and the name is free`, async () => {
-    const table = freshTable();
-    await using backend = await connect(server.url, { mode, table });
-    await using other = await connect(server.url, { mode, table });
-    const lock = await getLock("a", { backend });
-    const lost = new Promise((resolve) => lock.signal.addEventListener("abort", resolve));
-    await using sql = administrator();
-    await sql`SELECT pg_terminate_backend(${lock.session}::int)`;
-    await lost;
-    assert.equal(lock.signal.reason.name, "LockLost");
-    assert.equal(lock.held, false);
-    assert.equal(await lock.verify(), false);
-    await using next = await getLock("a", { backend: other, wait: 5 });
-    assert(next.token > lock.token);
-    assert.equal(await lock.unlock(), false);
-    assert.equal(await next.verify(), true);
-    await using again = await getLock("b", { backend }); // a new session serves what comes next
-    assert(again.held);
-  });
 }
 
 test("lease: nothing but time frees the name of a holder that died", async () => {

@@ -1,4 +1,4 @@
-import { connect, getLock, isLocked, listLocks, type Lock, tryLock } from "@lockmgr/lockmgr";
+import { connect, getLock, isLocked, listLocks, tryLock } from "@lockmgr/lockmgr";
 import assert from "node:assert/strict";
 import { aborted } from "../conformance/case.ts";
 import { test } from "../harness.ts";
@@ -12,19 +12,6 @@ async function usage(): Promise<{ connections: number; locks: number }> {
       (SELECT count(*) FROM pg_locks WHERE locktype = 'advisory')::int AS locks`;
   return row as unknown as { connections: number; locks: number };
 }
-
-test("session: a thousand locks ride on at most four connections", async () => {
-  await using backend = await connect(server.url, { mode: "session", table: freshTable() });
-  const before = await usage();
-  const locks: Lock[] = [];
-  for (let index = 0; index < 1_000; index++) locks.push(await getLock(`name ${index}`, { backend }));
-  const held = await usage();
-  assert.equal(held.locks - before.locks, 1_000);
-  assert(held.connections - before.connections <= 4);
-  assert.equal((await listLocks({ backend })).length, 1_000);
-  assert.deepEqual(await Promise.all(locks.map((lock) => lock.unlock())), locks.map(() => true));
-  assert.equal((await usage()).locks, before.locks);
-});
 
 test("hybrid: a thousand locks cost one lock of the server", async () => {
   await using backend = await connect(server.url, { mode: "hybrid", table: freshTable() });
@@ -49,38 +36,6 @@ test("hybrid: those who find the session ended open one together, and it goes wi
     assert.equal((await usage()).connections - before.connections, 1);
   }
   await until("no connection of ours is left", async () => (await usage()).connections === before.connections);
-});
-
-test("session: two tasks of one process exclude each other", async () => {
-  await using backend = await connect(server.url, { mode: "session", table: freshTable() });
-  let inside = 0, most = 0;
-  await Promise.all(Array.from({ length: 20 }, async () => {
-    await using _lock = await getLock("a", { backend, wait: 20 });
-    most = Math.max(most, ++inside);
-    await new Promise((resolve) => setTimeout(resolve, 1));
-    inside--;
-  }));
-  assert.equal(most, 1);
-});
-
-test("session: a request that is repeated finds its own lock, another's is refused", async () => {
-  await using backend = await connect(server.url, { mode: "session", table: freshTable() });
-  const request = {
-    name: "a",
-    owner: "me",
-    duration: null,
-    lockedBy: "x",
-    lockProcess: null,
-    metadata: null,
-    shared: false,
-  };
-  const [first] = await backend.acquire([request]);
-  const [again] = await backend.acquire([request]);
-  const [other] = await backend.acquire([{ ...request, owner: "you" }]);
-  assert(first.granted && again.granted && !other.granted);
-  assert.equal(again.row.token, first.row.token);
-  assert.deepEqual(await backend.release([{ name: "a", owner: "you" }]), [false]);
-  assert.deepEqual(await backend.release([{ name: "a", owner: "me" }]), [true]);
 });
 
 test("session: a shared lock is refused, and the error names what keeps shared locks", async () => {
