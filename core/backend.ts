@@ -1,29 +1,24 @@
 /**
- * The one seam between the core and an engine. It speaks of locks, never of SQL: a backend decides,
- * atomically, who has what; waiting, renewal timing, naming of errors and policy live in the core.
+ * The one seam between the core and an engine. It speaks of locks, never of SQL: a backend decides atomically which
+ * owner holds a name; waiting, the timing of renewals, errors and policy live in the core.
  *
- * Every request ends in one of three ways: it took effect; it certainly did not and will not; or that is unknown, which
- * an engine says by a retryable `BackendError`. What is unknown is found again by its owner (the same request with
- * `repeated`), or released before a caller can be told an outcome that another could contradict. For this an engine
- * answers "not granted" to a repeated request only when the earlier one cannot take effect any more, and the core
- * repeats the release of an acquisition that no caller knows of until it is answered. A row that never expires is only
- * made by a renewal of an acquisition that its holder has heard of.
- *
- * Disposal: `[Symbol.asyncDispose]` of an engine is a call of `closeLocks` in `closing.ts`.
+ * Every request ends in one of three ways: it took effect; it did not and never will; or that is unknown, which an
+ * engine reports by a retryable `BackendError`. After an unknown outcome the core sends the request again with
+ * `repeated`, or releases the lock before its caller is told an outcome that another client could contradict. So an
+ * engine answers "not granted" to a repeated request only when the earlier one cannot take effect any more. Its
+ * `[Symbol.asyncDispose]` is a call of `closeLocks`.
  *
  * @module
  */
-
-import type { Diagnostic, LockActivity } from "./observing.ts";
-
-export type { Diagnostic, LockActivity, ServerConnection } from "./observing.ts";
+import type { Diagnostic, LockActivity } from "./diagnostics.ts";
+export type { Diagnostic, LockActivity, ServerConnection } from "./diagnostics.ts";
 
 /**
  * How locks are kept.
  *
- * - `"lease"`: as a row that lapses at its expiry. Works everywhere; the default.
- * - `"session"`: as the server's own lock on one of our connections, free as soon as that ends. No row, no expiry.
- * - `"hybrid"`: as a row that a connection vouches for: free at its expiry, or as soon as that connection ends.
+ * - `"lease"`: a row that expires. Works everywhere; the default.
+ * - `"session"`: the server's own lock on one of our connections, free as soon as that ends. No row, no expiry.
+ * - `"hybrid"`: a row that is free when it expires or when the connection of its holder ends, whichever is first.
  *
  * The last two need PostgreSQL, MySQL or MariaDB without a transaction pooler in between.
  *
@@ -40,7 +35,7 @@ export type { Diagnostic, LockActivity, ServerConnection } from "./observing.ts"
 export type Mode = "lease" | "session" | "hybrid";
 
 /**
- * A value that JSON can carry.
+ * A JSON value.
  *
  * @example
  * ```ts
@@ -55,8 +50,7 @@ export type Mode = "lease" | "session" | "hybrid";
 export type Json = string | number | boolean | null | readonly Json[] | { readonly [key: string]: Json };
 
 /**
- * One lock as the database answered it. Times are whole microseconds since 1970 by the server's clock:
- * below 2^53 until the year 2255, so that a `number` holds them exactly.
+ * One lock as the database answered it. Times are whole microseconds since 1970 by the server's clock.
  *
  * @example
  * ```ts
@@ -75,26 +69,26 @@ export interface LockRow {
   readonly name: string;
   /** The fencing token of this acquisition. */
   readonly token: bigint;
-  /** Who took it, for people: a host name unless the caller said otherwise. */
+  /** The holder's name for people: a host name by default. */
   readonly lockedBy: string;
   /** A number for people, such as a process id. */
   readonly lockProcess: number | null;
-  /** When it lapses; `null` is never. */
+  /** When it expires; `null` is never. */
   readonly lockedUntil: number | null;
-  /** When this acquisition was made. */
+  /** When it was acquired. */
   readonly createdAt: number;
   /** When it was last acquired or renewed. */
   readonly updatedAt: number;
   /** JSON text stored with the lock. */
   readonly metadata: string | null;
-  /** The server's clock as it answered. */
+  /** The server's clock when it answered. */
   readonly now: number;
-  /** What the server knows of the session that vouches for it: a process or connection id. Absent for a lease. */
+  /** The server's process or connection id of the session that carries the lock. Absent for a lease. */
   readonly session?: string | null;
 }
 
 /**
- * One atomic attempt to take one name.
+ * One atomic attempt to acquire one name.
  *
  * @example
  * ```ts
@@ -102,74 +96,57 @@ export interface LockRow {
  * import assert from "node:assert/strict";
  *
  * await using backend = await connect("sqlite::memory:");
- * const request: AcquireRequest = {
- *   name: "jobs",
- *   owner: crypto.randomUUID(),
- *   duration: 60e6, // microseconds
- *   lockedBy: "host-a",
- *   lockProcess: null,
- *   metadata: null,
- *   shared: false,
- * };
+ * const holder = { owner: crypto.randomUUID(), lockedBy: "host-a", lockProcess: null };
+ * const request: AcquireRequest = { name: "jobs", ...holder, duration: 60e6, metadata: null, shared: false };
  * const [answer] = await backend.acquire([request]);
  * assert(answer.granted);
  * ```
  */
 export interface AcquireRequest {
-  /** The name wanted. */
+  /** The name. */
   readonly name: string;
-  /** Unguessable and new for every acquisition; the same again only when a request is repeated after a lost answer. */
+  /** Unguessable, and new for every acquisition; the same only when a request is repeated after a lost answer. */
   readonly owner: string;
-  /** How long the lease shall last, in microseconds; `null` is for ever. */
+  /** Microseconds until the lease expires; `null` is never. */
   readonly duration: number | null;
-  /** Who takes it, for people. */
+  /** The holder's name for people. */
   readonly lockedBy: string;
   /** A number for people. */
   readonly lockProcess: number | null;
   /** JSON text to store with the lock. */
   readonly metadata: string | null;
-  /** Whether others may share it (session locks of an engine that says so). */
+  /** Whether others may share the name, on a backend with `sharing`. */
   readonly shared: boolean;
   /**
-   * Whether an earlier request of this owner may still take effect, since its answer was lost. Then a row that another
-   * transaction has locked must not be answered as not granted, but with a retryable `BackendError`; and a row of this
-   * owner is granted again for the present session.
+   * Whether an earlier request of this owner may still take effect, because its answer was lost. Then a row that another
+   * transaction has locked is a retryable `BackendError`, not held; and a row of this owner is granted again.
    */
   readonly repeated?: boolean;
 }
 
 /**
- * The server session that a lock rides on: when it ends, the lock is gone.
+ * The server session that carries a lock: when it ends, the lock is gone.
  *
  * @example
  * ```ts
  * import { type SessionHandle } from "@lockmgr/lockmgr";
  * import assert from "node:assert/strict";
  *
- * const listeners = new Set<() => void>();
- * const session: SessionHandle = {
- *   ended: undefined,
- *   onEnd(listener) {
- *     listeners.add(listener);
- *     return () => listeners.delete(listener);
- *   },
- * };
- * const forget = session.onEnd(() => {});
- * forget();
- * assert.equal(listeners.size, 0);
+ * const immortal: SessionHandle = { ended: undefined, onEnd: () => () => {} };
+ * assert.equal(immortal.ended, undefined);
  * ```
  */
 export interface SessionHandle {
-  /** Why it ended; `undefined` while it lives. */
+  /** Why it ended; `undefined` while it is alive. */
   readonly ended: Error | undefined;
-  /** The same as a clause, for the error that says that a lock is lost. @default "the session that kept it has ended" */
+  /** The same as a clause, for the error of a lost lock. @default "the session that carried it has ended" */
   readonly reason?: string;
-  /** Calls `listener` once when it ends; answers a function that takes the listener away. */
+  /** Calls `listener` once when it ends; returns a function that removes it. */
   onEnd(listener: () => void): () => void;
 }
 
 /**
- * What came of an attempt. A grant carries the session that keeps it, where there is one.
+ * The result of an attempt: the row and the session that carries the lock, if any; or the holder, if it is known.
  *
  * @example
  * ```ts
@@ -178,7 +155,8 @@ export interface SessionHandle {
  *
  * await using backend = await connect("sqlite::memory:");
  * await getLock("jobs", { backend, lockedBy: "host-a" });
- * const request = { name: "jobs", owner: "b", duration: 60e6, lockedBy: "host-a", lockProcess: null, metadata: null, shared: false };
+ * const holder = { owner: "b", lockedBy: "host-b", lockProcess: null };
+ * const request = { name: "jobs", ...holder, duration: 60e6, metadata: null, shared: false };
  * const answer: AcquireAnswer = (await backend.acquire([request]))[0];
  * assert(!answer.granted && answer.holder?.lockedBy === "host-a");
  * ```
@@ -188,7 +166,7 @@ export type AcquireAnswer =
   | { readonly granted: false; readonly holder: LockRow | undefined };
 
 /**
- * A claim to a lock: the name and the owner of one acquisition.
+ * One acquisition: its name and its owner.
  *
  * @example
  * ```ts
@@ -196,19 +174,19 @@ export type AcquireAnswer =
  * import assert from "node:assert/strict";
  *
  * await using backend = await connect("sqlite::memory:");
- * const claim: OwnedLock = { name: "jobs", owner: "an owner that was never granted anything" };
- * assert.deepEqual(await backend.release([claim]), [false]);
+ * const lock: OwnedLock = { name: "jobs", owner: "an owner that was never granted anything" };
+ * assert.deepEqual(await backend.release([lock]), [false]);
  * ```
  */
 export interface OwnedLock {
-  /** The name held. */
+  /** The name. */
   readonly name: string;
-  /** The owner given when it was acquired. */
+  /** The owner of the request that acquired it. */
   readonly owner: string;
 }
 
 /**
- * Which lock to extend or release: one acquisition's, or with `owner: null` whoever's it is.
+ * Which lock to renew or release: one acquisition, or with `owner: null` the lock of any holder.
  *
  * @example
  * ```ts
@@ -217,19 +195,19 @@ export interface OwnedLock {
  *
  * await using backend = await connect("sqlite::memory:");
  * await getLock("jobs", { backend });
- * const target: LockRef = { name: "jobs", owner: null }; // whoever's it is
- * assert.deepEqual(await backend.release([target]), [true]);
+ * const lock: LockRef = { name: "jobs", owner: null };
+ * assert.deepEqual(await backend.release([lock]), [true]);
  * ```
  */
 export interface LockRef {
-  /** The name meant. */
+  /** The name. */
   readonly name: string;
-  /** The owner of the acquisition meant; `null` means whoever holds the name. */
+  /** The owner of the acquisition; `null` means any. */
   readonly owner: string | null;
 }
 
 /**
- * One extension: the new expiry is the later of the present one and `from` + `add`.
+ * One renewal: the new expiry is the later of the present one and `from` + `add`.
  *
  * @example
  * ```ts
@@ -244,14 +222,14 @@ export interface LockRef {
  * ```
  */
 export interface RenewRequest extends LockRef {
-  /** What `add` counts from: the server's present time, the row's present expiry, or a fixed time in microseconds. */
+  /** What `add` counts from: the server's clock, the present expiry, or a fixed time in microseconds. */
   readonly from: "now" | "expiry" | number;
   /** Microseconds to add; `null` makes the lock never expire. */
   readonly add: number | null;
 }
 
 /**
- * Which locks to list. Without `includeExpired` only live ones.
+ * Which locks to list.
  *
  * @example
  * ```ts
@@ -267,14 +245,14 @@ export interface RenewRequest extends LockRef {
 export interface ListFilter {
   /** Only these names. */
   readonly names?: readonly string[];
-  /** Only names that begin so, compared exactly. */
+  /** Only names that begin with this, compared exactly. */
   readonly prefix?: string;
-  /** Also those that have lapsed and were not cleaned away. */
+  /** Also locks that have expired and were not cleaned away. @default false */
   readonly includeExpired?: boolean;
 }
 
 /**
- * A database that keeps locks. Made by `connect` or by one of the engines' own functions.
+ * A database that keeps locks. Made by `connect` or by an engine's own function.
  *
  * @example
  * ```ts
@@ -289,40 +267,34 @@ export interface ListFilter {
 export interface Backend extends AsyncDisposable {
   /** The engine's name, such as `"sqlite"`. */
   readonly engine: string;
-  /** How this backend keeps its locks. */
+  /** How it keeps locks. */
   readonly mode: Mode;
-  /** Whether `shared` requests can be served. */
+  /** Whether it serves `shared` requests. @default false */
   readonly sharing?: boolean;
   /**
-   * One atomic attempt for each request, never waiting. With `allOrNothing`, either every name is granted or nothing
-   * changes; then the names that were free are answered as not granted, without a holder.
+   * Makes one atomic attempt for each request, without waiting. With `allOrNothing`, either every name is granted or
+   * nothing changes; then the free names are answered as not granted, without a holder.
    */
-  acquire(
-    requests: readonly AcquireRequest[],
-    options?: { readonly allOrNothing?: boolean },
-  ): Promise<AcquireAnswer[]>;
-  /** Extends each lock that is still live; `undefined` for one that is gone. */
+  acquire(requests: readonly AcquireRequest[], options?: { readonly allOrNothing?: boolean }): Promise<AcquireAnswer[]>;
+  /** Extends each live lock; answers `undefined` for one that is gone. */
   renew(requests: readonly RenewRequest[]): Promise<(LockRow | undefined)[]>;
-  /** Frees each lock that is still live; `false` for one that was gone. */
-  release(targets: readonly LockRef[]): Promise<boolean[]>;
-  /** What is held, ordered by name. Never changes anything. */
+  /** Releases each live lock; answers `false` for one that was gone. */
+  release(locks: readonly LockRef[]): Promise<boolean[]>;
+  /** Lists locks, ordered by name. Changes nothing. */
   list(filter: ListFilter): Promise<LockRow[]>;
-  /** Clears away expired locks, or all of them; answers how many. */
+  /** Removes expired locks, or all of them; returns how many. */
   clean(scope: "expired" | "all"): Promise<number>;
   /**
-   * Calls `wake` whenever the name may have become free, from the moment the promise resolves until disposal.
-   * A hint: it may come for nothing, and one may be missing only for as long as the engine's own safety net takes.
+   * Calls `wake` when the name may have become free, from when the promise resolves until disposal: sometimes without
+   * reason, and late at most by the engine's polling interval.
    */
   watch?(name: string, wake: () => void): Promise<Disposable>;
-  /** Whether this very acquisition is still live, where reading the list cannot tell. */
-  verify?(claim: OwnedLock): Promise<boolean>;
-  /**
-   * One statement on the caller's own open transaction: `true` when this acquisition is live, and then it cannot
-   * change hands until that transaction ends.
-   */
-  guard?(claim: OwnedLock, client: unknown): Promise<boolean>;
-  /** Tells of names, in their order, whose connections hold them and wait for them. Changes nothing. */
+  /** Whether this acquisition is still live, where `list` cannot tell. */
+  verify?(lock: OwnedLock): Promise<boolean>;
+  /** Whether this acquisition is live: if so, it cannot change hands until the caller's open transaction ends. */
+  guard?(lock: OwnedLock, client: unknown): Promise<boolean>;
+  /** Reports the connections that hold each name and wait for it. Changes nothing. */
   observe?(names: readonly string[]): Promise<readonly LockActivity[]>;
-  /** Looks at what the server and its settings mean for locks: version, replica, cluster, pooler, privileges. Changes nothing. */
+  /** Checks what the server and its settings mean for locks: version, replica, cluster, privileges. Changes nothing. */
   diagnose?(): Promise<readonly Diagnostic[]>;
 }

@@ -1,11 +1,11 @@
 /**
- * What a backend can tell of its server, for people who look for a reason. Part of the seam in `backend.ts`.
+ * What a backend can report about its server. Part of the seam in `backend.ts`.
  *
  * @module
  */
 
 /**
- * One thing that was looked at in a database, and what it means for locks.
+ * The result of one check of a database, and what it means for locks.
  *
  * @example
  * ```ts
@@ -13,23 +13,23 @@
  * import assert from "node:assert/strict";
  *
  * await using backend = await connect("sqlite::memory:");
- * const findings: readonly Diagnostic[] = await backend.diagnose?.() ?? [];
- * assert(findings.every(({ state }) => state !== "problem"));
+ * const diagnostics: readonly Diagnostic[] = await backend.diagnose?.() ?? [];
+ * assert(diagnostics.every(({ state }) => state !== "problem"));
  * ```
  */
 export interface Diagnostic {
-  /** What was looked at, in a word or two. */
+  /** What was checked, in a word or two. */
   readonly what: string;
-  /** Whether it is well, worth knowing, worth a change, or in the way. */
+  /** Whether it is fine, worth knowing, worth a change, or prevents locks. */
   readonly state: "ok" | "note" | "warning" | "problem";
-  /** What is. */
+  /** The result. */
   readonly detail: string;
   /** What to do about it. */
   readonly advice?: string;
 }
 
 /**
- * A connection to the server, as the server itself knows it.
+ * A connection to the server, as the server knows it.
  *
  * @example
  * ```ts
@@ -49,14 +49,14 @@ export interface Diagnostic {
 export interface ServerConnection {
   /** The server's process or connection id. */
   readonly session: string;
-  /** Where its client is: an address, or `"local"` for a socket of the server's own machine. Absent where the server does not tell. */
+  /** The client's address, or `"local"` for a Unix socket. Absent if the server does not tell. */
   readonly client?: string;
-  /** What its client calls itself. Absent where the server does not tell. */
+  /** The client's name for itself. Absent if the server does not tell. */
   readonly program?: string;
 }
 
 /**
- * Who the server knows to have to do with a name.
+ * The connections that hold a name and wait for it.
  *
  * @example
  * ```ts
@@ -74,11 +74,11 @@ export interface ServerConnection {
 export interface LockActivity {
   /** The name. */
   readonly name: string;
-  /** The connections that the lock rides on: none for a lease, several for one that is shared. */
+  /** The connections that carry the lock: none for a lease, several for a shared lock. */
   readonly holders: readonly ServerConnection[];
   /**
-   * The connections that wait for it, one for each process. Absent where the server knows nothing of waiters; those who
-   * ask it now and then, as through a pooler, are never among them.
+   * The connections that wait, one for each process. Absent if the server knows of no waiters. Processes that poll, such
+   * as through a pooler, are never among them.
    */
   readonly waiters?: readonly ServerConnection[];
 }
