@@ -91,6 +91,42 @@ for (const mode of ["lease", "hybrid"] as const) {
   });
 }
 
+onEach("lease: a request that waits for a connection of a pool is not sent after a disposal", async (place) => {
+  await place.backend(); // creates the table
+  const pool = mysql.createPool({ uri: place.url, connectionLimit: 1 });
+  const backend = await mysqlBackend(pool);
+  const only = await pool.getConnection();
+  const outcome = tryLock("a", { backend }).catch((error) => error);
+  await backend[Symbol.asyncDispose]();
+  assert(await outcome instanceof BackendError);
+  only.release();
+  const [[{ id }]] = await pool.query<mysql.RowDataPacket[]>("SELECT CONNECTION_ID() AS id"); // after the request
+  assert(id > 0);
+  assert.equal(await held(place), 0);
+  await pool.end();
+});
+
+onEach("lease: a statement that runs on a connection of a pool takes no effect after a disposal", async (place) => {
+  const lock = await tryLock("a", { backend: await place.backend() });
+  await lock!.unlock();
+  const pool = mysql.createPool({ uri: place.url, connectionLimit: 2 });
+  const backend = await mysqlBackend(pool);
+  const stranger = await mysql.createConnection(place.url);
+  await stranger.query("LOCK TABLES lockmgr_locks WRITE");
+  const outcome = tryLock("a", { backend }).catch((error) => error);
+  await until("it is being run", async () => await running(place) > 0);
+  const startedAt = performance.now();
+  await backend[Symbol.asyncDispose]();
+  const took = performance.now() - startedAt;
+  await stranger.query("UNLOCK TABLES");
+  await stranger.end();
+  assert(await outcome instanceof BackendError);
+  await until("nothing is being run", async () => await running(place) === 0);
+  assert.equal(await held(place), 0);
+  assert(took < 4_000, `the disposal took ${took} ms`);
+  await pool.end();
+});
+
 onEach("a user lock that is given up is not granted afterwards", async (place) => {
   await using proxy = await Proxy.start(place.server.port);
   const url = new URL(place.url);
