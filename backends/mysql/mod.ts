@@ -17,9 +17,7 @@
  * @module
  */
 export { engine, mysqlBackend } from "./backend.ts";
-export { HeldTableLock } from "./native/held_table_lock.ts";
-export { TableLock, type TableLockOptions } from "./native/table_lock.ts";
-export { UserLock } from "./native/user_lock.ts";
-export type { UserLockOptions } from "./native/user_lock_options.ts";
+export { HeldTableLock, TableLock, type TableLockOptions } from "./native/table_lock.ts";
+export { UserLock, type UserLockOptions } from "./native/user_lock.ts";
 export type { MysqlConnection, MysqlPool } from "./connection/driver.ts";
 export type { MysqlOptions } from "./options.ts";

@@ -1,12 +1,11 @@
 import type { Backend } from "../../../core/backend.ts";
-import { LockTimeout } from "../../../core/errors.ts";
+import { BackendError, LockLost, LockNotFound, LockTimeout, UnsupportedError } from "../../../core/errors.ts";
 import { warn } from "../../../core/util/runtime.ts";
 import type { Connection } from "../connection/connection.ts";
 import { type Connector, connectorOf } from "../connection/connector.ts";
-import { isLockWaitTimeout, notPrimary, translate } from "../errors.ts";
-import { HeldTableLock } from "./held_table_lock.ts";
 import { READ_ONLY } from "../connection/server.ts";
 import { identifier } from "../connection/sql.ts";
+import { isLockWaitTimeout, notPrimary, translate } from "../errors.ts";
 
 /**
  * Options of a table lock.
@@ -32,19 +31,19 @@ export interface TableLockOptions {
   read?: readonly string[];
   /** Tables to read and write. */
   write?: readonly string[];
-  /** Seconds to wait for the tables, fractions allowed. @default Infinity */
+  /** Seconds to wait for the tables; fractions are allowed. @default Infinity */
   acquireTimeout?: number;
 }
 
-/** The longest wait that the servers know, in seconds: a year. */
-const LONGEST = 31_536_000;
-/** MySQL cannot be told not to wait: so long is waited at least (ms). */
-const SHORTEST = 100;
-/** Seconds of silence after which the server may give up the connection of a holder: its own default, eight hours. */
-const IDLE = 28_800;
+/** The longest wait that the servers accept (s): a year. */
+const LONGEST_WAIT = 31_536_000;
+/** The shortest wait (ms): MySQL has no form without one. */
+const SHORTEST_WAIT_MS = 100;
+/** Seconds of silence after which the server ends the connection of a holder: its own default, eight hours. */
+const IDLE_SECONDS = 28_800;
 
-/** The tables of a list, each once. */
-function checked(what: string, tables: unknown): string[] {
+/** Checks a list of tables and removes duplicates. */
+function checkedTables(what: string, tables: unknown): string[] {
   if (!Array.isArray(tables)) throw new TypeError(`Cannot use ${what}: want a list of table names`);
   for (const table of tables) {
     if (typeof table === "string" && /^[^.\0]+(\.[^.\0]+)?$/.test(table)) continue;
@@ -53,15 +52,14 @@ function checked(what: string, tables: unknown): string[] {
   return [...new Set(tables as string[])];
 }
 
-/** A table's name in SQL. */
 function quoted(table: string): string {
   return table.split(".").map(identifier).join(".");
 }
 
 /**
  * Locks tables for reading and writing, with a transaction: `LOCK TABLES` after `autocommit` was switched off, as the
- * MySQL manual has it for InnoDB. Statements go through the handle, on the connection that holds the locks; only the
- * tables that were locked can be used there.
+ * MySQL manual describes for InnoDB. Statements go through the handle, on the connection that holds the locks; only the
+ * locked tables can be used there.
  *
  * @example
  * ```ts
@@ -78,9 +76,9 @@ function quoted(table: string): string {
  * ```
  */
 export class TableLock {
-  /** Tables to read: never touched here. */
+  /** Tables to read. */
   readonly read: readonly string[];
-  /** Tables to read and write: never touched here. */
+  /** Tables to read and write. */
   readonly write: readonly string[];
   /** Seconds to wait for the tables. */
   readonly acquireTimeout: number;
@@ -89,13 +87,13 @@ export class TableLock {
   readonly #names: string;
 
   /**
-   * Makes a lock, without asking the server.
+   * Makes a lock object; the server is not contacted.
    *
-   * @throws {TypeError | RangeError} For tables or options that cannot be.
+   * @throws {TypeError | RangeError} For invalid tables or options.
    */
   constructor({ read = [], write = [], acquireTimeout = Infinity, backend }: TableLockOptions) {
-    const writes = checked("write", write);
-    const reads = checked("read", read).filter((table) => !writes.includes(table)); // who may write may read
+    const writes = checkedTables("write", write);
+    const reads = checkedTables("read", read).filter((table) => !writes.includes(table)); // WRITE includes READ
     if (reads.length + writes.length === 0) throw new TypeError("Cannot lock no table: want at least one");
     if (typeof acquireTimeout !== "number") throw new TypeError("Cannot use this acquireTimeout: want seconds");
     if (!(acquireTimeout >= 0)) throw new RangeError(`Cannot use acquireTimeout ${acquireTimeout}: want 0 or more`);
@@ -114,20 +112,20 @@ export class TableLock {
   /**
    * Locks the tables.
    *
-   * @throws {LockTimeout} When others use them for longer than `acquireTimeout`.
-   * @throws {BackendError} When a table is not there, or the server could not answer. Nothing stays locked.
+   * @throws {LockTimeout} When other clients use them for longer than `acquireTimeout`.
+   * @throws {BackendError} When a table does not exist, or the server could not answer. Nothing stays locked.
    */
   async acquire(): Promise<HeldTableLock> {
     const what = `lock tables ${this.#names}`;
-    const connection = await this.#connector.connect(what, IDLE);
-    const seconds = Math.min(Math.max(Math.ceil(this.acquireTimeout), 1), LONGEST);
+    const connection = await this.#connector.connect(what, IDLE_SECONDS);
+    const seconds = Math.min(Math.max(Math.ceil(this.acquireTimeout), 1), LONGEST_WAIT);
     try {
-      // The row locks of the caller's statements are waited for as the server is set up.
+      // For the row locks of the caller's statements the server's own limit holds.
       const settings = "innodb_lock_wait_timeout = @@GLOBAL.innodb_lock_wait_timeout";
       await connection.query(`SET autocommit = 0, lock_wait_timeout = ${seconds}, ${settings}`);
-      const patience = this.acquireTimeout === Infinity ? Infinity : Math.max(this.acquireTimeout * 1e3, SHORTEST);
+      const timeout = this.acquireTimeout === Infinity ? Infinity : Math.max(this.acquireTimeout * 1e3, SHORTEST_WAIT_MS);
       if (this.write.length > 0) this.#connector.refuseDemoted(what, this.#connector.known!);
-      await connection.query(`LOCK TABLES ${this.#list}`, patience);
+      await connection.query(`LOCK TABLES ${this.#list}`, timeout);
       if (this.write.length > 0) await this.#requirePrimary(connection);
       return new HeldTableLock(connection, this.#names);
     } catch (error) {
@@ -146,25 +144,129 @@ export class TableLock {
     try {
       result = await body(held);
     } catch (error) {
-      if (held.held) await held.rollback().catch(warn); // the body's error is the one to tell of
+      if (held.held) await held.rollback().catch(warn); // the error of the body is the one to throw
       throw error;
     }
     if (held.held) await held.release();
     return result;
   }
 
-  /** A replica lets tables be locked for writing by those who may write there; the primary does not know of it. */
+  /** On a replica privileged users may lock tables for writing, without effect on the primary. */
   async #requirePrimary(connection: Connection): Promise<void> {
     const { rows: [[readOnly]] } = await connection.query(`SELECT ${READ_ONLY}`);
     if (readOnly !== "0") throw notPrimary();
   }
 
-  /** Ends the connection, and on the server the wait that it may still be in. */
+  /** Ends the connection, and its wait at the server. */
   async #giveUp(what: string, connection: Connection, error: unknown): Promise<Error> {
-    const late = (error as { code?: string }).code === "ETIMEDOUT";
+    const isLate = (error as { code?: string }).code === "ETIMEDOUT";
     connection.end(error as Error);
     await this.#connector.gone(connection);
-    if (late || isLockWaitTimeout(error)) return new LockTimeout(this.#names, this.acquireTimeout);
+    if (isLate || isLockWaitTimeout(error)) return new LockTimeout(this.#names, this.acquireTimeout);
     return translate(what, error);
+  }
+}
+
+/** Statements that silently release the table locks or change the transaction. */
+const RELEASES = /^\s*(?:START\s+TRANSACTION|BEGIN|(?:UN)?LOCK\s+TABLES?|SET\s+(?:SESSION\s+|@@)?autocommit)\b/i;
+
+/**
+ * Locked tables, and the transaction on the connection that locked them. Made by `TableLock.acquire`.
+ *
+ * @example
+ * ```ts
+ * import { mysqlBackend, TableLock } from "@lockmgr/lockmgr/mysql";
+ * import process from "node:process";
+ *
+ * const url = process.env.LOCKMGR_URL; // such as mysql://user:password@localhost/database
+ * if (url?.startsWith("mysql:")) {
+ *   await using backend = await mysqlBackend(url, { table: "my_locks" });
+ *   await using held = await new TableLock({ write: ["my_locks"], backend }).acquire();
+ *   await held.query("UPDATE my_locks SET locked_by = ? WHERE locked_until = 0", ["unknown"]);
+ *   await held.release(); // commits; otherwise the change is rolled back
+ * }
+ * ```
+ */
+export class HeldTableLock implements AsyncDisposable {
+  readonly #connection: Connection;
+  readonly #names: string;
+  #over = false;
+
+  /** Made by this library on a connection that has locked the tables. */
+  constructor(connection: Connection, names: string) {
+    this.#connection = connection;
+    this.#names = names;
+  }
+
+  /** Whether the tables are still locked, as far as this process knows. */
+  get held(): boolean {
+    return !this.#over && !this.#connection.ended;
+  }
+
+  /**
+   * Runs one statement on the locked connection, in its transaction.
+   *
+   * @param sql One statement with `?` for each parameter.
+   * @param parameters The values, as mysql2's `query` takes them.
+   * @returns What mysql2 answers: rows, or for a change an object with `affectedRows` and `insertId`.
+   * @throws {UnsupportedError} For a statement that would release the locks, such as START TRANSACTION.
+   * @throws {LockLost | LockNotFound} When the tables are no longer locked.
+   * @throws {BackendError} When the server refused the statement, or could not answer.
+   */
+  async query<Result = Record<string, unknown>[]>(sql: string, parameters: readonly unknown[] = []): Promise<Result> {
+    this.#requireHeld();
+    if (RELEASES.test(sql)) {
+      throw new UnsupportedError(`Cannot run ${JSON.stringify(sql)}: it would release the locks; want release()`);
+    }
+    try {
+      return await this.#connection.queryAsIs<Result>(sql, parameters);
+    } catch (error) {
+      throw translate(`query locked tables ${this.#names}`, error);
+    }
+  }
+
+  /**
+   * Commits, and unlocks the tables.
+   *
+   * @throws {LockLost | LockNotFound} When the tables are no longer locked: nothing was committed.
+   * @throws {BackendError} When the server refused or did not answer; the tables are unlocked in any case.
+   */
+  release(): Promise<void> {
+    return this.#finish("COMMIT");
+  }
+
+  /**
+   * Rolls back, and unlocks the tables.
+   *
+   * @throws {LockLost | LockNotFound} When the tables are no longer locked: everything was rolled back.
+   * @throws {BackendError} When the server did not answer; the tables are unlocked in any case.
+   */
+  rollback(): Promise<void> {
+    return this.#finish("ROLLBACK");
+  }
+
+  /** Rolls back and unlocks what is still held. A failure becomes a warning. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.held) await this.rollback().catch(warn);
+  }
+
+  /** Ends the connection afterwards, and with it everything that it may still hold. */
+  async #finish(how: "COMMIT" | "ROLLBACK"): Promise<void> {
+    this.#requireHeld();
+    this.#over = true;
+    try {
+      await this.#connection.query(how);
+      await this.#connection.query("UNLOCK TABLES");
+    } catch (error) {
+      throw translate(`${how.toLowerCase()} and unlock tables ${this.#names}`, error);
+    } finally {
+      this.#connection.end(new BackendError("Cannot go on: the tables were unlocked"), true);
+    }
+  }
+
+  #requireHeld(): void {
+    if (this.#over) throw new LockNotFound(this.#names, `Cannot use tables ${this.#names}: they were unlocked`);
+    const { ended } = this.#connection;
+    if (ended) throw new LockLost(this.#names, "the connection that held it has ended", { cause: ended });
   }
 }
