@@ -30,10 +30,10 @@ import { type MysqlOptions, resolveTarget } from "./options.ts";
  * here; session locks ride on connections of their own, opened with the pool's settings.
  * @param options The mode, the table, and how connections are made.
  * @returns The backend; disposal closes what was opened here.
- * @throws {TypeError | RangeError} For a target or an option that cannot be, before anything is opened.
+ * @throws {TypeError | RangeError} For an invalid target or option, before anything is opened.
  * @throws {UnsupportedError} For `"session"` and `"hybrid"` where GET_LOCK does not hold: Galera, multi-primary group
  * replication, Vitess, TiDB, a read-only replica.
- * @throws {BackendError} When the server cannot be reached, or the table is not there and may not be made.
+ * @throws {BackendError} When the server is not reachable, or the table does not exist and must not be created.
  */
 export async function mysqlBackend(target: string | URL | MysqlPool, options: MysqlOptions = {}): Promise<Backend> {
   const connector = new Connector(resolveTarget(target, options));

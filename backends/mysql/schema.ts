@@ -1,12 +1,12 @@
 /**
- * The table, and whether what is there can be used.
+ * The tables, and the check of existing ones.
  *
  * @module
  */
 import { BackendError } from "../../core/errors.ts";
 import { bytes, EVERY_ROW, quoted } from "./connection/sql.ts";
 
-/** Columns that the statements use. */
+/** The columns that the statements use. */
 const COLUMNS = [
   "name",
   "owner",
@@ -23,13 +23,13 @@ const COLUMNS = [
 ];
 
 /**
- * The DDL: a row for each name, kept when the lock is released so that tokens go on rising. Names are bytes of UTF-8,
- * because collations fold case and ignore trailing spaces. `owner` is the secret of the last acquisition; `locked_until`
- * is NULL for a lock that never expires and 0 for a released one; times are microseconds since 1970. `session` names the
- * GET_LOCK that the holder's connection keeps (`hybrid`).
+ * The DDL: one row for each name, kept on release so that tokens increase. Names are bytes of UTF-8, because collations
+ * fold case and ignore trailing spaces. `owner` is the secret of the last acquisition; `locked_until` is NULL for a lock
+ * that never expires and 0 for a released one; times are microseconds since 1970. `session` is the key of the holder's
+ * liveness lock (`hybrid`).
  *
- * The index finds what is held among a million rows; an index on what every acquisition changes would cost a crowd half
- * as much again. Therefore it looks at `listed`: 0 is free, 1 held, and 2 a name that is taken often, held or free.
+ * The index finds held rows among a million. It is on `listed` (0 is free, 1 held, 2 a name that is acquired often, held
+ * or free), because an index on a column that every acquisition changes costs batches half as much again.
  */
 export function lockSchema(table: string): string {
   return `
@@ -54,15 +54,15 @@ CREATE TABLE IF NOT EXISTS ${quoted(table)} (
 /** The longest name of a table, in characters. */
 const LONGEST_NAME = 64;
 
-/** The table that session locks have their tokens from, in the lock table's database. */
+/** The name of the table for the tokens of session locks, in the lock table's database. */
 export function tokenTable(table: string): string {
   const [name, ...database] = table.split(".").reverse();
   return [...database, `${name.slice(0, LONGEST_NAME - "_tokens".length)}_tokens`].join(".");
 }
 
 /**
- * The DDL of the one row from which session locks derive their tokens: `base` and `first` begin an epoch, `reserved` is
- * above all of its tokens, `sessions` are the GET_LOCKs of the connections that draw in it.
+ * The DDL for the one row from which session locks derive their tokens: `base` and `first` begin an epoch, `reserved` is
+ * above all of its tokens, `sessions` are the GET_LOCKs of its connections.
  */
 export function tokenSchema(table: string): string {
   return `
@@ -77,18 +77,18 @@ CREATE TABLE IF NOT EXISTS ${quoted(tokenTable(table))} (
 `.trim();
 }
 
-/** The DDL of all that a lock table needs. */
+/** The whole DDL for a lock table. */
 export function schema(table: string): string {
   return `${lockSchema(table)}\n${tokenSchema(table)}`;
 }
 
-/** SQL that is whether a column of the server's own tables has this name, in any case where case does not count. */
+/** The SQL condition that a column has this name, ignoring case where the server does. */
 function isNamed(column: string, name: string): string {
   const same = `${column} = CONVERT(${bytes(name)} USING utf8mb4)`;
   return `${same} AND (@@lower_case_table_names <> 0 OR CAST(${column} AS BINARY) = ${bytes(name)})`;
 }
 
-/** Reads the columns of the table, and the indexes with the columns that they begin with. */
+/** Selects the columns of a table, and its indexes with their first columns. */
 export function columnsOf(table: string): string {
   const [name, database] = table.split(".").reverse();
   const within = database ? isNamed("table_schema", database) : "table_schema = DATABASE()";
@@ -100,10 +100,10 @@ export function columnsOf(table: string): string {
 }
 
 /**
- * Looks at what {@linkcode columnsOf} read.
+ * Checks what {@linkcode columnsOf} selected.
  *
- * @returns Whether the table is there.
- * @throws {BackendError} When it is there with other columns, or without the index.
+ * @returns Whether the table exists.
+ * @throws {BackendError} When it exists with other columns, or without the index.
  */
 export function hasTable(table: string, rows: readonly (readonly (string | null)[])[]): boolean {
   if (rows.length === 0) return false;
@@ -112,13 +112,13 @@ export function hasTable(table: string, rows: readonly (readonly (string | null)
   const keyed = key === "pri" && type!.startsWith("varbinary(");
   const indexed = rows.some(([name, first]) => name === "index listed" && first === "listed");
   if (missing.length > 0 || !keyed || !indexed) {
-    const lack = missing.length > 0
+    const defect = missing.length > 0
       ? `it has no column ${missing.join(", ")}`
       : keyed
       ? 'it has no index "listed" of listed, name'
       : "its primary key is not a name of bytes";
     throw new BackendError(
-      `Cannot use table ${JSON.stringify(table)}: ${lack}; want a table that lockmgr made, or another name`,
+      `Cannot use table ${JSON.stringify(table)}: ${defect}; want a table that lockmgr made, or another name`,
     );
   }
   return true;

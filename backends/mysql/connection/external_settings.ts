@@ -1,25 +1,23 @@
 /**
- * What the settings of a caller's connection mean for locks. It is never changed for good: it goes back as it came.
+ * Checks the settings of a caller's connection. Their changes are undone before the connection is returned.
  *
  * @module
  */
 import { UnsupportedError } from "../../../core/errors.ts";
 import type { Answer } from "./driver.ts";
+import type { Send } from "./own_pool.ts";
 import { describe, QUESTIONS, type Server } from "./server.ts";
 
-/** Sends one statement on the connection at hand. */
-type Send = (sql: string) => Promise<Answer>;
-
-/** A limit of rows that may cut the list of variables short. */
+/** Below this `sql_select_limit` the list of variables might be truncated. */
 const FEW_ROWS = 1_000n;
-/** A difference (s) between the session's clock and the server's that no statement takes. */
-const FROZEN = 60;
-/** What texts are sent and answered in. */
+/** A difference (s) between the session's clock and the server's that no statement explains. */
+const CLOCK_DIFFERENCE_SECONDS = 60;
+/** The character sets that texts are sent and answered in. */
 const CHARSETS = ["character_set_client", "character_set_connection", "character_set_results"];
-/** Where ASCII is not its own bytes: a text would not be the bytes of its letters, or an answer would not be read. */
+/** Character sets in which ASCII texts have other bytes. */
 const NOT_ASCII = /^(?:ucs2|utf16|utf32|swe7)/;
 
-/** Asks a caller's connection what its server is and how it is set, whatever its limit of rows is. */
+/** Describes the server and the settings of a caller's connection, whatever its limit of rows is. */
 export async function inspect(send: Send): Promise<Server> {
   const { rows: [[limit]] } = await send("SELECT CAST(@@sql_select_limit AS BINARY) LIMIT 1");
   const limited = BigInt(limit!) < FEW_ROWS;
@@ -32,7 +30,7 @@ export async function inspect(send: Send): Promise<Server> {
 }
 
 /**
- * Refuses a caller's connection whose settings would make a statement fail, or mean something else.
+ * Refuses a caller's connection on which a statement would fail, or mean something else.
  *
  * @throws {UnsupportedError} With the name of the setting.
  */
@@ -55,25 +53,24 @@ export async function requireSettings(what: string, send: Send): Promise<void> {
     refuse(`isolation level ${server.isolation}, and binlog_format is STATEMENT`, "REPEATABLE READ, or ROW");
   }
   const { rows: [[difference]] } = await send("SELECT TIMESTAMPDIFF(SECOND, NOW(6), SYSDATE(6)) LIMIT 1");
-  if (Math.abs(Number(difference)) > FROZEN) {
+  if (Math.abs(Number(difference)) > CLOCK_DIFFERENCE_SECONDS) {
     refuse('a clock of their own, set by "timestamp"', "SET timestamp = DEFAULT");
   }
 }
 
 /**
- * Refuses a connection with a transaction of the caller's open on it: a lock would be written inside, and what is read
- * there may be old.
+ * Refuses a connection with an open transaction of the caller: a lock would become part of it, and reads may be stale.
  *
- * @throws {UnsupportedError} When there is one, or each statement would open one.
+ * @throws {UnsupportedError} When there is one, or `autocommit` is off.
  */
 export async function requireNoTransaction(what: string, send: Send): Promise<void> {
   requireAutocommit(what, await send("DO 0"));
 }
 
 /**
- * Looks at the status that came with an answer.
+ * Checks the status that came with an answer.
  *
- * @throws {UnsupportedError} When a transaction is open, or each statement opens one.
+ * @throws {UnsupportedError} When a transaction is open, or `autocommit` is off.
  */
 export function requireAutocommit(what: string, { inTransaction, autocommit }: Answer): void {
   if (!inTransaction && autocommit) return;

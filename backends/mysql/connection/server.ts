@@ -1,5 +1,5 @@
 /**
- * What kind of server it is, and what it cannot promise.
+ * The kind of a server, and what it does not support.
  *
  * @module
  */
@@ -8,21 +8,21 @@ import { BackendError, UnsupportedError } from "../../../core/errors.ts";
 import type { Answer } from "./driver.ts";
 import { fromHexadecimal } from "./sql.ts";
 
-/** What is known of a server after one question. */
+/** What is known of a server. */
 export interface Server {
-  /** MariaDB or MySQL: they differ in GET_LOCK. */
+  /** The product. */
   readonly kind: "mysql" | "mariadb";
-  /** The version it tells. */
+  /** Its version. */
   readonly version: string;
   /** The database that the connection uses. */
   readonly database: string;
-  /** Whether the binary log keeps statements, which a replica runs again (`binlog_format = STATEMENT`). */
+  /** Whether a replica runs the statements again (`binlog_format = STATEMENT`). */
   readonly logsStatements: boolean;
-  /** Whether a statement may be written at READ COMMITTED: not when the binary log keeps statements. */
+  /** Whether writes are possible at READ COMMITTED: not with `binlog_format = STATEMENT`. */
   readonly readCommitted: boolean;
-  /** The isolation level that connections begin with. */
+  /** The default isolation level. */
   readonly isolation: string;
-  /** The server's variables that were asked for, by their names in lower case. */
+  /** The variables of {@linkcode QUESTIONS}, by their names in lower case. */
   readonly variables: ReadonlyMap<string, string>;
 }
 
@@ -49,15 +49,15 @@ const VARIABLES = [
 ];
 
 /**
- * The questions: variables that a server does not have are simply missing. The database is asked for as bytes: an answer
- * in the connection's character set has a question mark for each letter that this does not have.
+ * The statements that describe a server; a variable that it does not have is missing in the answer. The database is read
+ * as bytes: the connection's character set may not have its letters.
  */
 export const QUESTIONS = [
   `SHOW VARIABLES WHERE Variable_name IN (${VARIABLES.map((name) => `'${name}'`).join(", ")})`,
   "SELECT HEX(CONVERT(DATABASE() USING utf8mb4))",
 ] as const;
 
-/** Puts the answers to {@linkcode QUESTIONS} together. */
+/** Interprets the answers to {@linkcode QUESTIONS}. */
 export function describe([variables, database]: readonly Answer[]): Server {
   const known = new Map(variables.rows.map(([name, value]) => [name!.toLowerCase(), value ?? ""]));
   const version = known.get("version") ?? "";
@@ -73,7 +73,7 @@ export function describe([variables, database]: readonly Answer[]): Server {
   };
 }
 
-/** In what kind of cluster session locks hold on a part of it only; `undefined` outside of one. */
+/** Why session locks hold on a part of this cluster only; `undefined` when it is none. */
 export function clusterOf({ version, variables }: Server): string | undefined {
   const comment = variables.get("version_comment") ?? "";
   if (isOn(variables, "wsrep_on")) return "GET_LOCK holds on one node of a Galera cluster only (wsrep_on)";
@@ -88,23 +88,23 @@ export function clusterOf({ version, variables }: Server): string | undefined {
   return undefined;
 }
 
-/** The setting that makes the server read-only; `undefined` when it takes writes. */
+/** The setting that makes the server read-only; `undefined` when it accepts writes. */
 export function readOnlyBy({ variables }: Server): string | undefined {
   return ["super_read_only", "read_only", "innodb_read_only"].find((name) => isOn(variables, name));
 }
 
-/** MariaDB's `read_only` has further values from 12.0 on: all but OFF refuse writes. */
+/** From MariaDB 12.0 on `read_only` has further values, which all refuse writes. */
 function isOn(variables: Server["variables"], name: string): boolean {
   return !["OFF", "0", ""].includes(variables.get(name)?.toUpperCase() ?? "OFF");
 }
 
 /**
- * SQL that is 1 where the server takes no writes, 0 where it does. `super_read_only` implies it, and only MySQL has that.
- * Compared as text: it is a number on MySQL and a word on the newest MariaDB.
+ * The SQL condition that the server is read-only; MySQL's `super_read_only` implies it. Compared as text: it is a number
+ * on MySQL and a word on the newest MariaDB.
  */
 export const READ_ONLY = "(CONCAT(@@GLOBAL.read_only) NOT IN ('0', 'OFF'))";
 
-/** Why session locks do not hold on this server; `undefined` when they do. */
+/** Why session locks do not exclude other clients on this server; `undefined` when they do. */
 export function whyNoSessions(server: Server): string | undefined {
   const cluster = clusterOf(server);
   if (cluster) return cluster;
@@ -114,13 +114,12 @@ export function whyNoSessions(server: Server): string | undefined {
 }
 
 /**
- * Refuses `hybrid` where a replica would run its statements again: GET_LOCK is of one server, so that the rows would
- * become others there.
+ * Refuses `hybrid` where a replica runs the statements again: GET_LOCK is local to a server, so its rows would differ.
  *
- * @throws {UnsupportedError} When the binary log keeps statements.
+ * @throws {UnsupportedError} With `binlog_format = STATEMENT`.
  */
 export function requireRowsInLog(server: Server, mode: Mode): void {
-  if (mode !== "hybrid" || !server.logsStatements || whyNoSessions(server)) return; // that has a refusal of its own
+  if (mode !== "hybrid" || !server.logsStatements || whyNoSessions(server)) return; // requireServer refuses that
   throw new UnsupportedError(
     'Cannot use "hybrid" mode on this server: binlog_format is STATEMENT, and replicas would get other rows; ' +
       'want binlog_format ROW or MIXED, or "lease"',
@@ -128,10 +127,10 @@ export function requireRowsInLog(server: Server, mode: Mode): void {
 }
 
 /**
- * Refuses what this server cannot promise.
+ * Refuses a server on which locks of this mode do not hold.
  *
- * @throws {UnsupportedError} When session locks do not hold, or statements mean something else.
- * @throws {BackendError} When no database is chosen.
+ * @throws {UnsupportedError} Also when its settings change what statements mean.
+ * @throws {BackendError} When no database is selected.
  */
 export function requireServer(server: Server, mode: Mode, table: string): void {
   const reason = mode === "lease" ? undefined : whyNoSessions(server);
@@ -140,7 +139,6 @@ export function requireServer(server: Server, mode: Mode, table: string): void {
   if (server.variables.get("sql_mode")?.includes("SIMULTANEOUS_ASSIGNMENT")) {
     throw new UnsupportedError("Cannot use this server with sql_mode SIMULTANEOUS_ASSIGNMENT: want it left out");
   }
-  // The texts of statements would not be the bytes of their letters: UCS-2, UTF-16 and UTF-32 have several for each.
   const charset = server.variables.get("character_set_connection") ?? "";
   if (/^(?:ucs2|utf16|utf32|swe7)/.test(charset)) {
     throw new UnsupportedError(`Cannot use connections with character_set_connection ${charset}: want utf8mb4`);

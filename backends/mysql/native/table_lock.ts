@@ -123,7 +123,9 @@ export class TableLock {
       // For the row locks of the caller's statements the server's own limit holds.
       const settings = "innodb_lock_wait_timeout = @@GLOBAL.innodb_lock_wait_timeout";
       await connection.query(`SET autocommit = 0, lock_wait_timeout = ${seconds}, ${settings}`);
-      const timeout = this.acquireTimeout === Infinity ? Infinity : Math.max(this.acquireTimeout * 1e3, SHORTEST_WAIT_MS);
+      const timeout = this.acquireTimeout === Infinity
+        ? Infinity
+        : Math.max(this.acquireTimeout * 1e3, SHORTEST_WAIT_MS);
       if (this.write.length > 0) this.#connector.refuseDemoted(what, this.#connector.known!);
       await connection.query(`LOCK TABLES ${this.#list}`, timeout);
       if (this.write.length > 0) await this.#requirePrimary(connection);

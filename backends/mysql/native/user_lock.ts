@@ -161,7 +161,9 @@ export class UserLock implements AsyncDisposable {
   #serverName(): string {
     const name = `${this.#connector.database}.${this.name}`;
     if (this.#connector.known!.kind === "mysql" && [...name].length > LONGEST_NAME) {
-      throw new RangeError(`Cannot use lock name ${JSON.stringify(name)} on MySQL: want at most ${LONGEST_NAME} characters`);
+      throw new RangeError(
+        `Cannot use lock name ${JSON.stringify(name)} on MySQL: want at most ${LONGEST_NAME} characters`,
+      );
     }
     return name;
   }

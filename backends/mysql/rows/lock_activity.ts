@@ -1,6 +1,6 @@
 /**
- * Who holds, as the server knows it: the connection that has a GET_LOCK, and where its client is. Of those who wait it
- * knows nothing, since they ask now and then. Without the PROCESS privilege it tells of the user's own connections.
+ * The holders that the server knows: the connection of a GET_LOCK, and the address of its client. It does not know the
+ * waiters, which poll. Without the PROCESS privilege it shows only the user's own connections.
  *
  * @module
  */
@@ -8,27 +8,27 @@ import type { LockActivity } from "../../../core/backend.ts";
 import { UNRELEASED } from "./rows.ts";
 import { bytes, EVERY_ROW, list, quoted } from "../connection/sql.ts";
 
-/** Joins the connections to `held (name, id)`. The list of processes is there with or without the performance schema. */
+/** Joins the connections to `held (name, id)`. The process list exists with and without the performance schema. */
 function connectionsOf(held: string): string {
   return `SELECT held.name, held.id, process.host
     FROM (${held}) AS held LEFT JOIN information_schema.processlist AS process ON process.id = held.id
     WHERE held.id IS NOT NULL ${EVERY_ROW}`;
 }
 
-/** The question for names whose rows a GET_LOCK may vouch for. */
+/** Selects the holders of rows of `hybrid` mode. */
 export function holdersOfRows(table: string, names: readonly string[]): string {
   return connectionsOf(`
     SELECT name, CASE WHEN session IS NULL THEN NULL ELSE IS_USED_LOCK(session) END AS id
     FROM ${quoted(table)} WHERE ${UNRELEASED} AND name IN (${list(names)})`);
 }
 
-/** The question for names that are session locks: each with its name on the server. */
+/** Selects the holders of session locks, each given with its key. */
 export function holdersOfSessionLocks(names: readonly (readonly [name: string, digest: string])[]): string {
   const held = names.map(([name, digest]) => `SELECT ${bytes(name)} AS name, IS_USED_LOCK('${digest}') AS id`);
   return connectionsOf(held.join(" UNION ALL "));
 }
 
-/** What the answer to such a question says of the names. */
+/** Converts the answer to one of these statements. */
 export function observations(
   names: readonly string[],
   rows: readonly (readonly (string | null)[])[],
@@ -41,7 +41,7 @@ export function observations(
   });
 }
 
-/** The address without the client's port. */
+/** Removes the client's port. */
 function addressOf(host: string): string {
   return host.replace(/:\d+$/, "");
 }
