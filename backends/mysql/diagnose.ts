@@ -1,5 +1,5 @@
 /**
- * What the server, its settings and this user mean for locks.
+ * Finds out what the server, its settings and the user's privileges mean for locks.
  *
  * @module
  */
@@ -11,18 +11,18 @@ import { columnsOf, hasTable, tokenTable } from "./schema.ts";
 import { clusterOf, describe, QUESTIONS, readOnlyBy, type Server } from "./connection/server.ts";
 import { quoted } from "./connection/sql.ts";
 
-/** Settings that are looked at here only. */
+/** Reads settings that matter here only. */
 const SETTINGS = "SHOW VARIABLES WHERE Variable_name IN ('innodb_flush_log_at_trx_commit', 'max_connections')";
-/** Connections in use, as a share of those allowed, from which on it is worth knowing. */
-const CROWDED = 0.9;
+/** The share of connections in use from which on a warning is due. */
+const USED_SHARE = 0.9;
 
-/** Looks at the server on a connection of its own. Changes nothing. */
+/** Diagnoses the server on a connection of its own. Changes nothing. */
 export async function diagnose(connector: Connector, mode: Mode): Promise<Diagnostic[]> {
   const what = "diagnose the server";
   const connection = await connector.connect(what);
   try {
-    const ofTheServer = QUESTIONS[0].replace("SHOW", "SHOW GLOBAL"); // not of this connection, which has its own
-    const server = describe([await connection.query(ofTheServer), await connection.query(QUESTIONS[1])]);
+    const globals = QUESTIONS[0].replace("SHOW", "SHOW GLOBAL"); // this connection has other settings
+    const server = describe([await connection.query(globals), await connection.query(QUESTIONS[1])]);
     const settings = new Map((await connection.query(SETTINGS)).rows as [string, string][]);
     return [
       version(server),
@@ -31,13 +31,13 @@ export async function diagnose(connector: Connector, mode: Mode): Promise<Diagno
       isolation(server),
       durability(settings.get("innodb_flush_log_at_trx_commit")),
       await pooler(connection),
-      await crowd(connection, Number(settings.get("max_connections"))),
+      await usedConnections(connection, Number(settings.get("max_connections"))),
       ...await (mode === "session" ? tokens : tableAndRights)(connection, connector.target.options.table),
     ];
   } catch (error) {
     throw translate(what, error);
   } finally {
-    connection.end(new Error("the examination is over"));
+    connection.end(new Error("the diagnosis is over"));
   }
 }
 
@@ -49,24 +49,33 @@ function cluster(server: Server): Diagnostic {
   const what = "cluster";
   const reason = clusterOf(server);
   if (reason === undefined) return { what, state: "ok", detail: "session locks hold on the whole server" };
-  const advice = 'Use "lease", and write to one node: a commit there may still fail where others write as well';
+  const advice = 'Use "lease", and write to one node: a commit may fail where other nodes are written to as well';
   return { what, state: "warning", detail: reason, advice };
 }
 
 function replica(server: Server): Diagnostic {
   const what = "replica";
   const setting = readOnlyBy(server);
-  if (setting === undefined) return { what, state: "ok", detail: "the server takes writes" };
+  if (setting === undefined) return { what, state: "ok", detail: "the server accepts writes" };
   const detail = `the server is read-only (${setting})`;
-  return { what, state: "problem", detail, advice: "Connect to the primary; is this one to be it, switch that off" };
+  return {
+    what,
+    state: "problem",
+    detail,
+    advice: "Connect to the primary; if this is meant to be the primary, switch that setting off",
+  };
 }
 
 function isolation({ readCommitted, isolation }: Server): Diagnostic {
   const what = "isolation";
   if (readCommitted) {
-    return { what, state: "ok", detail: `READ COMMITTED on our connections; the server's default is ${isolation}` };
+    return {
+      what,
+      state: "ok",
+      detail: `READ COMMITTED on connections of lockmgr; the server's default is ${isolation}`,
+    };
   }
-  const detail = `${isolation}, because binlog_format is STATEMENT: tries on a held name wait for each other`;
+  const detail = `${isolation}, because binlog_format is STATEMENT: attempts on a held name wait for each other`;
   return { what, state: "note", detail, advice: "SET GLOBAL binlog_format = 'ROW'" };
 }
 
@@ -78,20 +87,20 @@ function durability(flush: string | undefined): Diagnostic {
   return { what, state: "warning", detail, advice };
 }
 
-/** A proxy greets with an id of its own. */
+/** A proxy sends a connection id of its own in its greeting. */
 async function pooler(connection: Connection): Promise<Diagnostic> {
   const what = "pooler";
   const { rows: [[id]] } = await connection.query("SELECT CONNECTION_ID()");
-  if (Number(id) === connection.id) return { what, state: "ok", detail: "no proxy is in between" };
+  if (Number(id) === connection.id) return { what, state: "ok", detail: "there is no proxy before the server" };
   const advice = 'For "session" and "hybrid" connect to the server itself, or make the proxy pin connections';
-  return { what, state: "note", detail: "a proxy is in between", advice };
+  return { what, state: "note", detail: "there is a proxy before the server", advice };
 }
 
-async function crowd(connection: Connection, allowed: number): Promise<Diagnostic> {
+async function usedConnections(connection: Connection, allowed: number): Promise<Diagnostic> {
   const what = "connections";
   const { rows: [[, used]] } = await connection.query("SHOW GLOBAL STATUS LIKE 'Threads_connected'");
   const detail = `${used} of ${allowed} are in use`;
-  if (Number(used) < CROWDED * allowed) return { what, state: "ok", detail };
+  if (Number(used) < USED_SHARE * allowed) return { what, state: "ok", detail };
   return { what, state: "warning", detail, advice: "Raise max_connections, or lower the option maxConnections" };
 }
 
@@ -100,17 +109,17 @@ async function tableAndRights(connection: Connection, table: string): Promise<Di
   const name = JSON.stringify(table);
   try {
     if (!hasTable(table, (await connection.query(columnsOf(table))).rows)) {
-      const detail = `${name} is not there, or may not be seen: the first use creates it`;
+      const detail = `${name} does not exist, or is not visible: the first use creates it`;
       return [{ what, state: "note", detail }];
     }
   } catch (error) {
     return [{ what, state: "problem", detail: (error as Error).message, advice: "Choose another one with --table" }];
   }
-  const there: Diagnostic = { what, state: "ok", detail: `${name} is there, with the columns it needs` };
-  return [there, await rights(connection, table)];
+  const exists: Diagnostic = { what, state: "ok", detail: `${name} exists, with the columns it needs` };
+  return [exists, await rights(connection, table)];
 }
 
-/** Tells of tokens only where they are not what they should be. */
+/** Reports on tokens only where they may decrease. */
 async function tokens(connection: Connection, table: string): Promise<Diagnostic[]> {
   const name = tokenTable(table);
   const target = quoted(name);
@@ -125,14 +134,14 @@ async function tokens(connection: Connection, table: string): Promise<Diagnostic
   } catch (error) {
     if (!isDenied(error) && !isMissingTable(error)) throw error;
   }
-  const detail = `tokens of session locks are the server's clock, and fall when it is set back: ${
+  const detail = `tokens of session locks are the server's clock, and decrease when it is set back: ${
     JSON.stringify(name)
-  } is not there, or may not be used`;
+  } does not exist, or may not be used`;
   const advice = `Create it (lockmgr schema prints how), and GRANT SELECT, INSERT, UPDATE ON ${target}`;
   return [{ what: "tokens", state: "warning", detail, advice }];
 }
 
-/** What the lock table is used with. To explain a statement takes the rights that running it would take. */
+/** Statements that need each privilege: EXPLAIN requires the privileges of the statement. */
 const USES = {
   SELECT: (table: string) => `SELECT name FROM ${table}`,
   INSERT: (table: string) =>

@@ -26,7 +26,7 @@ export interface MysqlOptions extends BackendSettings {
   maxConnections?: number;
   /**
    * Seconds after which the server ends a session that has gone silent, and with it the locks that ride on it (`session`
-   * and `hybrid`). The holder is told after nine tenths of it. @default 15
+   * and `hybrid`). The holder gives its locks up after nine tenths of it. @default 15
    */
   sessionTimeout?: number;
   /** Seconds to wait for a connection, and for the answer to a statement. @default 15 */

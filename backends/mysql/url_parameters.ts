@@ -1,6 +1,5 @@
 /**
- * What a URL's parameters mean to MySQL, MariaDB and their driver. Names in the tables are in lower case without `-` and
- * `_`.
+ * The parameters of a URL. Names in the tables are in lower case without `-` and `_`.
  *
  * @module
  */
@@ -17,7 +16,7 @@ import {
 } from "../../core/options/url_parameters.ts";
 import type { ServerTarget } from "../../core/options/target.ts";
 
-/** What a parameter says. */
+/** The settings that a parameter means. */
 interface Meaning extends TlsWishes {
   /** Options of mysql2. */
   readonly driver?: Record<string, unknown>;
@@ -25,7 +24,7 @@ interface Meaning extends TlsWishes {
   readonly tlsOptions?: Record<string, unknown>;
 }
 
-/** An option of the driver with the value as it is. */
+/** An option of the driver, with the same value. */
 const option = (name: string) => (value: string): Meaning | undefined =>
   value === "" ? undefined : { driver: { [name]: value } };
 
@@ -57,13 +56,13 @@ const verify = (value: string): Meaning | undefined =>
 const charset = (value: string): Meaning | undefined =>
   /^[A-Za-z0-9_]{1,40}$/.test(value) ? { driver: { charset: value } } : undefined;
 
-/** A limit for a connection to be made, in these units. */
+/** The time limit for connecting, in units of so many milliseconds. */
 const limit = (milliseconds: number) => (value: string): Meaning | undefined => {
   const number = wholeNumber(value);
   return number === undefined ? undefined : number === 0 ? {} : { driver: { connectTimeout: number * milliseconds } };
 };
 
-/** What is honoured. */
+/** Parameters that are honoured. */
 const HONOURED: Handlings<Meaning> = {
   user: option("user"),
   username: option("user"),
@@ -81,50 +80,36 @@ const HONOURED: Handlings<Meaning> = {
   verifyservercertificate: verify,
   sslverifyservercert: verify,
   sslca: (path) => ({ tlsOptions: { ca: readPem("sslca", path) } }),
-  sslcapath: () => undefined, // directories of certificates are not read
+  sslcapath: () => undefined, // directories of certificates are not supported
   sslcert: (path) => ({ tlsOptions: { cert: readPem("sslcert", path) } }),
   sslkey: (path) => ({ tlsOptions: { key: readPem("sslkey", path) } }),
   connecttimeout: limit(1),
 };
 
-/** What is dropped, and why. */
-const DROPPED: Handlings<Meaning> = {
-  // times are read and written in UTC on connections of lockmgr's own
-  ...dropped("timezone", "servertimezone", "connectiontimezone", "forceconnectiontimezonetosession", "loc"),
-  ...dropped("parsetime", "datestrings", "zerodatetimebehavior", "uselegacydatetimecode", "usejdbccompliant"),
-  ...dropped("usejdbccomplianttimezoneshift", "cachedefaulttimezone", "preserveinstants"),
-  // the driver asks for the key by itself
-  ...dropped("allowpublickeyretrieval", "serverrsapublickeyfile", "defaultauthenticationplugin"),
-  // statements are ASCII and texts are sent in utf8mb4 unless charset says otherwise
-  ...dropped("useunicode", "characterencoding", "characterset", "charactersetresults", "encoding"),
-  ...dropped("connectioncollation", "collation", "usemb4"),
-  // lockmgr has few connections and makes new ones by itself
-  ...dropped("connectionlimit", "pooltimeout", "poolsize", "pool", "pgbouncer", "singleuseconnections"),
-  ...dropped("waitforconnections", "queuelimit", "maxidle", "idletimeout", "autoreconnect", "reconnect"),
-  ...dropped("failoverreadonly", "maxreconnects", "minimumidle", "maximumpoolsize", "pooling", "maxpoolsize"),
-  ...dropped("enablekeepalive", "keepaliveinitialdelay", "tcpkeepalive", "tcpnodelay"),
-  // answers are waited for as long as the options of the backend say
-  ...dropped("sockettimeout", "readtimeout", "writetimeout", "querytimeout", "acquiretimeout"),
-  // how other clients send statements and read answers
-  ...dropped(
-    "statementcachesize",
-    "cacheprepstmts",
-    "useserverprepstmts",
-    "prepstmtcachesize",
-    "prepstmtcachesqllimit",
-  ),
-  ...dropped("rewritebatchedstatements", "cacheresultsetmetadata", "cacheserverconfiguration", "uselocalsessionstate"),
-  ...dropped("elidesetautocommits", "maintaintimestats", "usecursorfetch", "defaultfetchsize", "interpolateparams"),
-  ...dropped("allowmultiqueries", "multistatements", "multiplestatements", "namedplaceholders", "typecast"),
-  ...dropped("supportbignumbers", "bignumberstrings", "decimalnumbers", "jsonstrings", "tinyint1isbit"),
-  ...dropped("nullcatalogmeanscurrent", "nulldatabasemeanscurrent", "maxallowedpacket", "clientfoundrows"),
-  ...dropped("useinformationschema", "nullnamepatternmatchesall", "connectionattributes", "debug", "trace"),
-  ...dropped("allowlocalinfile", "allowloadlocalinfile", "localinfile", "columnswithalias", "rejectreadonly"),
-};
+/** Parameters of other clients that are ignored. */
+const DROPPED: Handlings<Meaning> = dropped(
+  ...`
+  timezone servertimezone connectiontimezone forceconnectiontimezonetosession loc parsetime datestrings
+  zerodatetimebehavior uselegacydatetimecode usejdbccompliant usejdbccomplianttimezoneshift cachedefaulttimezone
+  preserveinstants
+  allowpublickeyretrieval serverrsapublickeyfile defaultauthenticationplugin
+  useunicode characterencoding characterset charactersetresults encoding connectioncollation collation usemb4
+  connectionlimit pooltimeout poolsize pool pgbouncer singleuseconnections waitforconnections queuelimit maxidle
+  idletimeout autoreconnect reconnect failoverreadonly maxreconnects minimumidle maximumpoolsize pooling maxpoolsize
+  enablekeepalive keepaliveinitialdelay tcpkeepalive tcpnodelay
+  sockettimeout readtimeout writetimeout querytimeout acquiretimeout
+  statementcachesize cacheprepstmts useserverprepstmts prepstmtcachesize prepstmtcachesqllimit rewritebatchedstatements
+  cacheresultsetmetadata cacheserverconfiguration uselocalsessionstate elidesetautocommits maintaintimestats
+  usecursorfetch defaultfetchsize interpolateparams allowmultiqueries multistatements multiplestatements
+  namedplaceholders typecast supportbignumbers bignumberstrings decimalnumbers jsonstrings tinyint1isbit
+  nullcatalogmeanscurrent nulldatabasemeanscurrent maxallowedpacket clientfoundrows useinformationschema
+  nullnamepatternmatchesall connectionattributes debug trace allowlocalinfile allowloadlocalinfile localinfile
+  columnswithalias rejectreadonly`.trim().split(/\s+/),
+);
 
 const HANDLINGS: Handlings<Meaning> = { ...DROPPED, ...HONOURED };
 
-/** What the driver has to be told about TLS. */
+/** The driver's options for TLS. */
 function sslOf(mode: Tls | undefined, options: Record<string, unknown>): Record<string, unknown> | undefined {
   const given = Object.keys(options).length > 0;
   if (mode === "off" || (mode === undefined && !given)) return undefined;
@@ -132,18 +117,18 @@ function sslOf(mode: Tls | undefined, options: Record<string, unknown>): Record<
   return { rejectUnauthorized: checked, ...(mode === "verify-full" ? { verifyIdentity: true } : {}), ...options };
 }
 
-/** A URL in the driver's terms. */
+/** The address in a URL. */
 export interface Address {
   /** Options of mysql2. */
   readonly config: Record<string, unknown>;
-  /** Whether a server without TLS will do although the options want it. */
+  /** Whether to connect without TLS to a server that has none. */
   readonly prefersTls: boolean;
 }
 
 /**
- * Returns what a URL says, in the driver's terms.
+ * Converts a URL to options of the driver.
  *
- * @throws {TypeError} For an unknown parameter or a value that cannot be.
+ * @throws {TypeError} For an unknown parameter or an invalid value.
  */
 export function addressOf(target: ServerTarget): Address {
   const seconds = target.parameters.has("connect_timeout"); // ORMs count these in seconds, JDBC and mysql2 in ms

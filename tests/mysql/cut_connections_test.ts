@@ -39,7 +39,7 @@ async function killAll(place: Place, ids: readonly number[]): Promise<void> {
 for (const mode of ["hybrid", "lease", "session"] as const) {
   for (const [way, take] of Object.entries(ways)) {
     if (mode === "session" && way.startsWith("setLock")) continue;
-    onEach(`${mode}: ${way}: free names are never busy because connections were cut`, async (place) => {
+    onEach(`${mode}: ${way}: lost connections never make a free name busy`, async (place) => {
       await using proxy = await Proxy.start(place.server.port);
       await using backend = await mysqlBackend(urlThrough(proxy, place), { mode });
       const halfOpen = mode !== "session" && way !== "setLock with fail";

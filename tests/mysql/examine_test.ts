@@ -26,7 +26,7 @@ async function finding(backend: Backend, what: string): Promise<string> {
   return `${state}: ${detail}; ${advice}`;
 }
 
-onEach("a server that is well is found well in every mode, and left as it was", async (place) => {
+onEach("diagnose: a healthy server has no warning in any mode, and is not changed", async (place) => {
   for (const mode of ["lease", "hybrid"] as const) {
     assert.deepEqual(await states(await place.backend({ mode })), { ...WELL, table: "ok", privileges: "ok" });
   }
@@ -43,7 +43,7 @@ onEach("a server that is well is found well in every mode, and left as it was", 
   assert.match(await finding(backend, "table"), /^problem: .*no column owner/);
 });
 
-onEach("rights that are missing are found, with the statement that gives them", async (place) => {
+onEach("diagnose: missing privileges are reported with the GRANT statement", async (place) => {
   await place.backend();
   const user = `reader_${place.name}`;
   const rightsOf = async (...grants: string[]) => {
@@ -78,7 +78,7 @@ onOwn(
   },
 );
 
-test("mariadb: a Galera cluster is told of, with what to do", async () => {
+test("mariadb: diagnose: a Galera cluster is reported with advice", async () => {
   await using server = await startGalera();
   await using backend = await connect(server.url);
   assert.match(await finding(backend, "cluster"), /^warning: .*wsrep_on.*"lease"/);

@@ -29,7 +29,7 @@ async function killEach(place: Place, how: "QUERY" | "CONNECTION"): Promise<void
 
 for (const mode of ["lease", "session", "hybrid"] as const) {
   for (const how of ["QUERY", "CONNECTION"] as const) {
-    onEach(`${mode}: KILL ${how} at any time gives right answers and no leak`, async (place) => {
+    onEach(`${mode}: KILL ${how} at any moment gives correct answers and no leak`, async (place) => {
       const backend = await place.backend({ mode });
       const other = await place.backend({ mode });
       let killing = true;
@@ -97,7 +97,7 @@ for (const mode of ["lease", "session", "hybrid"] as const) {
   });
 }
 
-onEach("a wait ends in time although the server has fallen silent", async (place) => {
+onEach("a wait ends in time on a silent server", async (place) => {
   await using proxy = await Proxy.start(place.server.port);
   const url = new URL(place.url);
   url.port = String(proxy.port);
@@ -116,7 +116,7 @@ onEach("a wait ends in time although the server has fallen silent", async (place
   assert.equal(await lock.unlock(), true);
 });
 
-onEach("a backend that is disposed of while it connects hangs up at once", async (place) => {
+onEach("a disposal while the backend connects closes the connection at once", async (place) => {
   await using proxy = await Proxy.start(place.server.port);
   const url = new URL(place.url);
   url.port = String(proxy.port);
@@ -134,7 +134,7 @@ onEach("a backend that is disposed of while it connects hangs up at once", async
   assert(performance.now() - startedAt < 5_000); // the patience for an answer is ten seconds
 });
 
-onOwn("max_connections reached is an error that may pass", ["--max-connections=10"], async (place) => {
+onOwn("max_connections reached is a retryable error", ["--max-connections=10"], async (place) => {
   const backend = await place.backend();
   const crowd = await Promise.all(Array.from({ length: 8 }, () => mysql.createConnection(place.url)));
   const more = ["lease", "session", "hybrid", "lease"].map(async (mode) => await place.backend({ mode: mode as Mode }));
@@ -184,7 +184,7 @@ onOwn(
   },
 );
 
-onEach("a user with rights on the one table needs no more", async (place) => {
+onEach("privileges on the lock table alone are enough", async (place) => {
   await place.backend({ table: "held" });
   await place.ask(
     `DROP USER IF EXISTS clerk`,
@@ -214,7 +214,7 @@ onEach("a user with rights on the one table needs no more", async (place) => {
   });
 });
 
-onEach("tables that are not ours are refused, dropped ones are made again", async (place) => {
+onEach("foreign tables are refused, dropped ones are created again", async (place) => {
   await place.ask("CREATE TABLE other (name VARCHAR(255) PRIMARY KEY, owner INT)");
   await assert.rejects(place.backend({ table: "other" }), /it has no column token/);
   const backend = await place.backend();
@@ -254,7 +254,7 @@ onOwn("session and hybrid are refused on a read-only server", ["--read-only=ON"]
   }
 });
 
-onEach("guard keeps a lock from changing hands until the caller's transaction ends", async (place) => {
+onEach("guard: a lock cannot change hands until the caller's transaction ends", async (place) => {
   const backend = await place.backend();
   const other = await place.backend();
   for (const client of [await mysql.createConnection(place.url)]) {
@@ -276,7 +276,7 @@ onEach("guard keeps a lock from changing hands until the caller's transaction en
   }
 });
 
-onEach("a pool is left as it was, and a transaction left open on it is refused", async (place) => {
+onEach("a caller's pool is not changed, and an open transaction on it is refused", async (place) => {
   const pool = mysql.createPool({ uri: place.url, connectionLimit: 1 });
   const backend = await mysqlBackend(pool);
   const lock = await getLock("a", { backend });

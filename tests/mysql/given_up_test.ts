@@ -47,28 +47,31 @@ for (
   ] as const
 ) {
   const take = ways[way];
-  onEach(`${mode}: ${way}${warm ? " again" : ""} under another's LOCK TABLES leaves no lock behind`, async (place) => {
-    const backend = await place.backend({ mode, answerTimeout: 1 });
-    if (warm) {
-      await take(backend);
-      await backend.clean("all");
-    }
-    const stranger = await mysql.createConnection(place.url);
-    await using _ = { [Symbol.asyncDispose]: () => stranger.end() };
-    await stranger.query("LOCK TABLES lockmgr_locks WRITE");
-    const outcome = await take(backend).catch((error) => {
-      assert(error instanceof BackendError || error instanceof Locked, String(error));
-      return undefined;
-    });
-    assert([outcome].flat().every((lock) => lock === undefined), "a lock was granted");
-    await stranger.query("UNLOCK TABLES");
-    await until("nothing is being run", async () => await running(place) === 0);
-    assert.equal(await held(place), 0);
-  });
+  onEach(
+    `${mode}: ${way}${warm ? " again" : ""} under LOCK TABLES of another client leaves no lock behind`,
+    async (place) => {
+      const backend = await place.backend({ mode, answerTimeout: 1 });
+      if (warm) {
+        await take(backend);
+        await backend.clean("all");
+      }
+      const stranger = await mysql.createConnection(place.url);
+      await using _ = { [Symbol.asyncDispose]: () => stranger.end() };
+      await stranger.query("LOCK TABLES lockmgr_locks WRITE");
+      const outcome = await take(backend).catch((error) => {
+        assert(error instanceof BackendError || error instanceof Locked, String(error));
+        return undefined;
+      });
+      assert([outcome].flat().every((lock) => lock === undefined), "a lock was granted");
+      await stranger.query("UNLOCK TABLES");
+      await until("nothing is being run", async () => await running(place) === 0);
+      assert.equal(await held(place), 0);
+    },
+  );
 }
 
 for (const mode of ["lease", "hybrid"] as const) {
-  onEach(`${mode}: a disposal while names are asked for leaves no lock behind`, async (place) => {
+  onEach(`${mode}: a disposal during acquisitions leaves no lock behind`, async (place) => {
     for (let round = 0; round < 40; round++) {
       const backend = await mysqlBackend(place.url, { mode });
       if (round % 2 === 0) await tryLock("a", { backend }).then((lock) => lock!.unlock());
@@ -127,7 +130,7 @@ onEach("lease: a statement that runs on a connection of a pool takes no effect a
   await pool.end();
 });
 
-onEach("a user lock that is given up is not granted afterwards", async (place) => {
+onEach("a user lock is not granted after its wait was abandoned", async (place) => {
   await using proxy = await Proxy.start(place.server.port);
   const url = new URL(place.url);
   url.port = String(proxy.port);
@@ -150,7 +153,7 @@ onEach("a user lock that is given up is not granted afterwards", async (place) =
   assert.equal(await holder.isHeld(), false);
 });
 
-onEach("a table lock that is given up is not granted afterwards", async (place) => {
+onEach("a table lock is not granted after its wait was abandoned", async (place) => {
   await using proxy = await Proxy.start(place.server.port);
   const url = new URL(place.url);
   url.port = String(proxy.port);

@@ -7,7 +7,7 @@ import { onEach, until } from "./flavors.ts";
 const WATCHED_MS = 10_000;
 
 for (const mode of ["lease", "hybrid"] as const) {
-  onEach(`${mode}: releases of rows that transactions keep hold up no other name`, async (place) => {
+  onEach(`${mode}: a release of a row that a transaction has locked does not delay other names`, async (place) => {
     const backend = await place.backend({ mode, maxConnections: 4 });
     const names = Array.from({ length: 20 }, (_, index) => `guarded ${index}`);
     const clients = await Promise.all(names.map(() => mysql.createConnection(place.url)));
@@ -46,7 +46,7 @@ for (const mode of ["lease", "hybrid"] as const) {
   });
 }
 
-onEach("a renewal of a row that a transaction keeps holds up no other renewal", async (place) => {
+onEach("a renewal of a row that a transaction has locked does not delay other renewals", async (place) => {
   const backend = await place.backend();
   const options = { backend, expires: 3, autoRenew: true };
   const names = Array.from({ length: 10 }, (_, index) => `lock ${index}`);
@@ -68,7 +68,7 @@ onEach("a renewal of a row that a transaction keeps holds up no other renewal", 
   await locks[0].unlock();
 });
 
-onEach("a release of a row that a transaction keeps takes place when the transaction ends", async (place) => {
+onEach("a release of a locked row takes effect when the transaction ends", async (place) => {
   const backend = await place.backend();
   const lock = await getLock("a", { backend });
   const client = await mysql.createConnection(place.url);

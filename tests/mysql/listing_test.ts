@@ -58,7 +58,7 @@ for (const mode of ["lease", "hybrid"] as const) {
   }
 }
 
-onEach("the list is in order of names and of one prefix, wherever in the index the names are", async (place) => {
+onEach("list: rows are sorted by name and filtered by prefix, wherever in the index they are", async (place) => {
   const backend = await place.backend();
   const names = ["a", "a\u{10ffff}", "a\u{10ffff}z", "a%", "aa", "b", "a ", "a\uffff", "A"];
   for (const [index, name] of names.entries()) {
@@ -75,7 +75,7 @@ onEach("the list is in order of names and of one prefix, wherever in the index t
   assert.deepEqual(await listed("a%"), ["a%"]);
 });
 
-onEach("lists use the index of what is held, and nothing else does", async (place) => {
+onEach("list: only lists use the index of held rows", async (place) => {
   await place.backend();
   const sql = new Statements("lockmgr_locks", false);
   const names = Array.from({ length: 20 }, (_, index) => `lock ${index}`);

@@ -44,7 +44,7 @@ test("mariadb: session locks are refused in a Galera cluster", async () => {
   await refuses(server, /Galera/);
 });
 
-test("mysql: what Vitess, TiDB and replicas say of themselves is a reason against session locks", () => {
+test("mysql: Vitess, TiDB and replicas are recognized, and refused for session locks", () => {
   const server = (...variables: [string, string][]) => {
     const answer = { insertId: 0n, affectedRows: 0, inTransaction: false, autocommit: true };
     return describe([{ ...answer, rows: variables }, { ...answer, rows: [["test"]] }]);
@@ -62,7 +62,7 @@ test("mysql: what Vitess, TiDB and replicas say of themselves is a reason agains
   assert.equal(whyNoSessions(server(["version", "9.7.4"], ["read_only", "OFF"], ["wsrep_on", "OFF"])), undefined);
 });
 
-onEach("a pool lends its settings to the connections of session locks, and no connection", async (place) => {
+onEach("session locks use the settings of a pool, and none of its connections", async (place) => {
   const pool = createPool({ uri: place.url, connectionLimit: 1 });
   const used = await pool.getConnection(); // nothing is left in the pool
   const backend = await mysqlBackend(pool, { mode: "session" });
@@ -74,7 +74,7 @@ onEach("a pool lends its settings to the connections of session locks, and no co
   await pool.end();
 });
 
-onEach("connections on which statements mean something else are refused", async (place) => {
+onEach("connections whose settings change the meaning of statements are refused", async (place) => {
   const settings = place.flavor.name === "mariadb" ? ["SET sql_mode = 'SIMULTANEOUS_ASSIGNMENT'"] : [];
   for (const setting of [...settings, "SET collation_connection = utf16_bin"]) {
     const pool = createPool({ uri: place.url, connectionLimit: 1 });

@@ -29,7 +29,7 @@ async function inTransaction(place: Place, body: (client: unknown) => Promise<vo
   await body(connection).finally(() => connection.destroy());
 }
 
-onOwn("connections of our own are set up, whatever the server's settings are", [], async (place) => {
+onOwn("connections of lockmgr have their own settings, whatever the server's are", [], async (place) => {
   const other = await place.backend();
   for (const level of ["READ UNCOMMITTED", "SERIALIZABLE"]) {
     await place.ask(...HOSTILE.map((setting) => `SET GLOBAL ${setting}`));
@@ -93,7 +93,7 @@ async function killConnections(place: Place): Promise<void> {
   for (const { id } of rows) await place.ask(`KILL ${id}`).catch(() => {});
 }
 
-onEach("a transaction that was left open on a pool's connection is neither used nor committed", async (place) => {
+onEach("an open transaction on a pool's connection is neither used nor committed", async (place) => {
   const other = await place.backend();
   await place.ask("CREATE TABLE things (id INT PRIMARY KEY)");
   const pool = createPool({ uri: place.url, connectionLimit: 1 });

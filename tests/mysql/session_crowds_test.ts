@@ -34,7 +34,7 @@ async function areFree(backend: Backend, names: readonly string[]): Promise<bool
   return granted.length === names.length;
 }
 
-onEach("session: a crowd takes its locks and gives them back in few statements", async (place) => {
+onEach("session: a batch of locks is acquired and released in few statements", async (place) => {
   const backend = await place.backend({ mode: "session" });
   const other = await place.backend({ mode: "session" });
   let locks: Lock[] = [];
@@ -55,7 +55,7 @@ onEach("session: a crowd takes its locks and gives them back in few statements",
   assert(await areFree(backend, numbered(64)));
 });
 
-onEach("session: crowds that come together find room on few connections", async (place) => {
+onEach("session: concurrent batches fit on few connections", async (place) => {
   const backend = await place.backend({ mode: "session" });
   const other = await place.backend({ mode: "session" });
   const requests = requestsFor(numbered(700));
@@ -69,7 +69,7 @@ onEach("session: crowds that come together find room on few connections", async 
   assert(await areFree(other, numbered(700)));
 });
 
-onEach("session: an error in the middle of a crowd's statement leaves nothing held", async (place) => {
+onEach("session: an error in the middle of a batch leaves no lock behind", async (place) => {
   const engine = new MysqlSessionEngine(new Connector(resolveTarget(place.url, { mode: "session" })));
   engine.keyOf = (name) => name; // none at all is an error on MySQL, NULL on MariaDB
   await using backend = new SessionBackend(engine);

@@ -17,7 +17,7 @@ for (const mode of ["session", "hybrid"] as const) {
 }
 
 for (const mode of ["lease", "session", "hybrid"] as const) {
-  onEach(`${mode}: a lock that is held keeps no process alive`, async (place) => {
+  onEach(`${mode}: a held lock does not keep the process alive`, async (place) => {
     const { code, output } = await run("tests/mysql/leaves_open.ts", [place.url, mode]);
     assert.equal(code, 0);
     assert.equal(output.trim(), "true");

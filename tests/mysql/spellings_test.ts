@@ -38,7 +38,7 @@ for (const mode of MODES) {
     await lock.unlock();
   });
 
-  onEach(`${mode}: where case counts, tables that differ in it are two`, async (place) => {
+  onEach(`${mode}: tables that differ in case are two where case matters`, async (place) => {
     const lower = await place.backend({ mode, table: "my_locks" });
     const upper = await place.backend({ mode, table: "MY_LOCKS" });
     const locks = await Promise.all([lower, upper].map((backend) => getLock("a", { backend })));
@@ -47,7 +47,7 @@ for (const mode of MODES) {
 }
 
 for (const mode of ["lease", "hybrid"] as const) {
-  onEach(`${mode}: waiters for one lock stand in one queue, however they name its table`, async (place) => {
+  onEach(`${mode}: waiters of one lock wake each other, however they name its table`, async (place) => {
     const lock = await getLock("a", { backend: await place.backend({ mode }) });
     const tables = ["lockmgr_locks", `${place.name}.lockmgr_locks`, "lockmgr_locks", `${place.name}.lockmgr_locks`];
     const waits: Promise<void>[] = [];

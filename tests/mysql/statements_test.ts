@@ -66,7 +66,7 @@ for (const mode of ["lease", "hybrid"] as const) {
     }
   });
 
-  onEach(`${mode}: a failed try is one statement, the first two, and writes nothing`, async (place) => {
+  onEach(`${mode}: a failed attempt is one statement, the first one two, and writes nothing`, async (place) => {
     const backend = await place.backend({ mode });
     const other = await place.backend({ mode });
     await getLock("a", { backend, lockedBy: "host-a" });
@@ -115,7 +115,7 @@ for (const mode of ["lease", "hybrid"] as const) {
     },
   );
 
-  onEach(`${mode}: a name that was used before and whose row was deleted is taken all the same`, async (place) => {
+  onEach(`${mode}: a known name whose row was deleted is acquired`, async (place) => {
     const backend = await place.backend({ mode });
     await getLock("a", { backend }).then((lock) => lock.unlock());
     await place.ask("DELETE FROM lockmgr_locks");
@@ -123,7 +123,7 @@ for (const mode of ["lease", "hybrid"] as const) {
     assert.equal(await lock?.verify(), true);
   });
 
-  onEach(`${mode}: a repeated request finds its own row, also when the name was used before`, async (place) => {
+  onEach(`${mode}: a repeated request finds its own row, also for a known name`, async (place) => {
     const backend = await place.backend({ mode });
     await getLock("a", { backend }).then((lock) => lock.unlock());
     const common = { duration: 60e6, lockedBy: "host-b", lockProcess: 7, metadata: "{}", shared: false };
@@ -174,7 +174,7 @@ onEach("session: one statement to acquire, to release and to fail", async (place
 });
 
 for (const mode of ["lease", "hybrid"] as const) {
-  onEach(`${mode}: of a batch each name is taken or held, wherever in it the held one is`, async (place) => {
+  onEach(`${mode}: a batch acquires all names but the held one, wherever that is`, async (place) => {
     const holder = await place.backend({ mode });
     for (const held of ["a", "b", "c"]) {
       const backend = await place.backend({ mode }); // one that knows of nobody
@@ -208,7 +208,7 @@ onEach("a batch of names takes few statements", async (place) => {
   assert.equal(renewing, 2); // extend, read
 });
 
-onEach("a crowd's tokens are those of the rows, also of a clock that was set back", async (place) => {
+onEach("the tokens of a batch are those of the rows, also after the clock was set back", async (place) => {
   const backend = await place.backend();
   const names = Array.from({ length: 20 }, (_, index) => `lock ${index}`);
   const take = () => Promise.all(names.map((name) => getLock(name, { backend })));
@@ -226,7 +226,7 @@ onEach("a crowd's tokens are those of the rows, also of a clock that was set bac
   await release(locks);
 });
 
-onEach("a crowd that has used its names before is one statement, and one transaction to release", async (place) => {
+onEach("a batch of known names is one statement, and one transaction to release", async (place) => {
   const backend = await place.backend();
   const names = Array.from({ length: 50 }, (_, index) => `lock ${index}`);
   const requests = () =>
@@ -245,7 +245,7 @@ onEach("a crowd that has used its names before is one statement, and one transac
   assert.equal(await statements(place, async () => void await backend.release(wanted)), 3);
 });
 
-onEach("nothing is taken for a session that is gone, although its end has not been told yet", async (place) => {
+onEach("no row is acquired for a session that has ended before its end was noticed", async (place) => {
   const backend = await place.backend({ mode: "hybrid" });
   await getLock("a", { backend }).then((lock) => lock.unlock());
   const sql = new Statements("lockmgr_locks", true);

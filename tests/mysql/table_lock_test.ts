@@ -38,7 +38,7 @@ onEach(
   },
 );
 
-onEach("a read lock is shared, and lets nobody write (test_writes_fail_under_read)", async (place) => {
+onEach("a read lock is shared, and prevents writes (test_writes_fail_under_read)", async (place) => {
   await tables(place);
   const backend = await place.backend();
   const first = await new TableLock({ read: ["alphabet"], backend }).acquire();
@@ -81,7 +81,7 @@ onEach("run commits when its body returns and rolls back when it throws", async 
   assert.equal(await number(place), 1);
 });
 
-onEach("tables are locked on the server of the backend given (test_write_with_using)", async (place) => {
+onEach("tables are locked on the server of the backend (test_write_with_using)", async (place) => {
   await tables(place);
   await using elsewhere = await placeOn(place.server, place.flavor);
   await tables(elsewhere);
@@ -108,7 +108,7 @@ onEach(
   },
 );
 
-onEach("parts of the work can be undone under the lock (test_atomic_works_in_lock)", async (place) => {
+onEach("savepoints work under the lock (test_atomic_works_in_lock)", async (place) => {
   await tables(place);
   const held = await new TableLock({ write: ["alphabet"], backend: await place.backend() }).acquire();
   await held.query("UPDATE alphabet SET n = 1");
@@ -126,7 +126,7 @@ onEach("table locks are acquired and released again and again (test_acquire_rele
   await place.ask("UPDATE alphabet SET n = 1");
 });
 
-onEach("disposal of one that is still held rolls back", async (place) => {
+onEach("table locks: a disposal rolls back", async (place) => {
   await tables(place);
   const backend = await place.backend();
   {
@@ -145,7 +145,7 @@ onEach("disposal of one that is still held rolls back", async (place) => {
   assert.equal(await number(place), 4);
 });
 
-onEach("nothing stays locked when locking fails", async (place) => {
+onEach("table locks: nothing stays locked after a failure", async (place) => {
   await tables(place);
   const backend = await place.backend({ maxConnections: 1 });
   const before = (await connectionsTo(place)).length;
@@ -162,7 +162,7 @@ onEach("nothing stays locked when locking fails", async (place) => {
   await until("the others have gone", async () => (await connectionsTo(place)).length <= before + 1); // one asks
 });
 
-onEach("what would give the locks up is refused, a lost connection is told", async (place) => {
+onEach("table locks: statements that release them are refused, and a lost connection is LockLost", async (place) => {
   await tables(place);
   const backend = await place.backend();
   const held = await new TableLock({ write: ["alphabet"], backend }).acquire();

@@ -22,7 +22,7 @@ const PRINTED = [
   "connectionLimit=10&waitForConnections=true&queueLimit=0&multipleStatements=true&dateStrings=true",
 ];
 
-onEach("targets: parameters as ORMs and other clients print them", async ({ url }) => {
+onEach("targets: parameters of ORMs and other clients are accepted", async ({ url }) => {
   await using first = await connect(url);
   await getLock("a", { backend: first });
   for (const parameters of PRINTED) {
@@ -34,7 +34,7 @@ onEach("targets: parameters as ORMs and other clients print them", async ({ url 
   }
 });
 
-onOwn("targets: a server without TLS is refused by name where the URL requires it", [
+onOwn("targets: a server without TLS is refused where the URL requires TLS", [
   "--loose-ssl=OFF",
   "--loose-skip-ssl",
   "--loose-tls-version=",
@@ -67,7 +67,7 @@ onEach("targets: an IPv6 address, in brackets", async (place) => {
   await once(proxy, "close");
 });
 
-onEach("targets: what the server says of a user is not passed on", async ({ url, name }) => {
+onEach("targets: an error does not contain the server's message about the user", async ({ url, name }) => {
   const secret = "zqSECRETqz";
   const { port } = new URL(url);
   const wrong = [

@@ -107,7 +107,7 @@ onEach("session: tokens increase over hundreds of connections that come and go",
   assert(sessions.split(" ").length <= 4, sessions); // those that have ended are forgotten
 });
 
-onEach("session: clients that come at once draw their tokens in one order", async (place) => {
+onEach("session: concurrent clients draw tokens in one order", async (place) => {
   const backends = await Promise.all(Array.from({ length: 12 }, () => place.backend({ mode })));
   let last = 0n;
   await Promise.all(backends.map(async (backend) => {
@@ -120,7 +120,7 @@ onEach("session: clients that come at once draw their tokens in one order", asyn
   }));
 });
 
-onEach("session: tokens that were reserved are reserved again before they are drawn", async (place) => {
+onEach("session: reserved tokens are reserved again before they are drawn", async (place) => {
   const one = await place.backend({ mode });
   let last = await next(one, 0n);
   const two = await place.backend({ mode });

@@ -36,7 +36,7 @@ onEach("a user lock is held inside its block only (test_simple)", async (place) 
   assert.equal(await lock.isHeld(), false);
 });
 
-onEach("a user lock may be made long before it is used (test_defined_at_import_time)", async (place) => {
+onEach("a user lock may be created long before its use (test_defined_at_import_time)", async (place) => {
   const lock = new UserLock("defined_early", { backend: await place.backend() }); // asks nothing of the server
   assert.equal(await lock.isHeld(), false);
   await using _held = await lock.acquire();
@@ -76,7 +76,7 @@ onEach("a user lock is acquired and released (test_acquire_release)", async (pla
   }
 });
 
-onEach("releasing what is not held is an error (test_error_on_unneeded_exit)", async (place) => {
+onEach("releasing a user lock that is not held is an error (test_error_on_unneeded_exit)", async (place) => {
   const backend = await place.backend();
   const lock = new UserLock("mylock", { backend });
   await assert.rejects(lock.release(), LockNotFound);
@@ -116,7 +116,7 @@ onEach("two objects exclude each other, one object counts", async (place) => {
   await waiter.release();
 });
 
-onEach("a wait that is killed is no answer about the lock", async (place) => {
+onEach("a killed wait is an error, not an answer", async (place) => {
   const backend = await place.backend();
   await using holder = await new UserLock("mylock", { backend }).acquire();
   const waiting = new UserLock("mylock", { backend, acquireTimeout: 60 }).acquire();
@@ -130,7 +130,7 @@ onEach("a wait that is killed is no answer about the lock", async (place) => {
   assert.equal(await holder.isHeld(), true);
 });
 
-onEach("what is held is listed by prefix, taken literally (test_held_with_prefix)", async (place) => {
+onEach("held user locks are listed by a literal prefix (test_held_with_prefix)", async (place) => {
   const backend = await place.backend();
   await showLocks(place);
   assert.equal((await UserLock.heldWithPrefix("", { backend })).size, 0);
@@ -149,7 +149,7 @@ onEach("what is held is listed by prefix, taken literally (test_held_with_prefix
   assert.equal((await UserLock.heldWithPrefix("", { backend })).size, 0);
 });
 
-onOwn("what the server does not show is a clear error", [], async (place) => {
+onOwn("a missing view or privilege is a clear error", [], async (place) => {
   await place.ask(`CREATE USER clerk IDENTIFIED BY 'pass-word'`, `GRANT ALL ON ${place.name}.* TO clerk`);
   const backend = await connect(place.server.urlOf(place.name, "clerk", "pass-word"));
   await assert.rejects(UserLock.heldWithPrefix("", { backend }), (error) => {

@@ -1,6 +1,6 @@
 /**
- * Statements that this process no longer waits for. They go on at the server and could take effect after the caller was
- * told an outcome, so each is ended there, from another connection of the same user.
+ * Statements that this process no longer waits for. They go on at the server and could take effect after the caller got
+ * an outcome, so each is ended there, from another connection of the same user.
  *
  * @module
  */

@@ -52,7 +52,7 @@ export class Connection implements SessionHandle {
   #ended: Error | undefined;
   #isInDoubt = false;
   #isInterrupted = false;
-  /** How it is found at the server; without it nothing tells it from another connection with the same id. */
+  /** How it is found at the server; without it nothing distinguishes it from another connection with the same id. */
   atServer: Abandonable | undefined;
   /** Whether the server may keep locks for it after an end that the server has not noticed. */
   carriesLocks = false;

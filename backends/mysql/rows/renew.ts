@@ -52,15 +52,15 @@ export class Renewals {
 
   async #renewOne(what: string, request: RenewRequest, server: Server): Promise<LockRow | undefined> {
     const noWait = this.#lockedRows.noWaitFor(server, [request]);
-    // MySQL guarantees no order of assignments in the form that skips locked rows: the told clock would be wrong.
+    // MySQL guarantees no order of assignments in the form that skips locked rows: the clock in the outcome would be wrong.
     if (noWait === "skip") return await this.#renewUnlocked(what, request);
     const sql = this.#table.sql.renew(request, noWait);
-    const { insertId: told } = await this.#lockedRows.waiting(() => this.#table.renew(what, sql));
-    if (told === 0n) return undefined;
+    const { insertId: outcome } = await this.#lockedRows.waiting(() => this.#table.renew(what, sql));
+    if (outcome === 0n) return undefined;
     const { name, owner } = request;
     const granted = owner === null ? undefined : this.#hints.granted({ name, owner });
-    if (!granted || told === READ_THE_ROW) return this.#renewed(owner, await this.#table.liveRow(what, name));
-    const now = Number(told);
+    if (!granted || outcome === READ_THE_ROW) return this.#renewed(owner, await this.#table.liveRow(what, name));
+    const now = Number(outcome);
     const { from, add } = request;
     const lockedUntil = add === null ? null : (from === "now" ? now : Number(from)) + add;
     const row = { ...granted, lockedUntil, updatedAt: now, now };

@@ -158,7 +158,7 @@ export class RowBackend implements Backend {
     this.#connector.abandoned.stop();
   }
 
-  /** Ends what is under way at the server, and releases what it was granted: its callers were told an error. */
+  /** Ends what is under way at the server, and releases what it was granted: its callers got an error. */
   async #undo(underWay: readonly UnderWay[]): Promise<void> {
     await Promise.allSettled(underWay.map(({ outcome }) => outcome));
     const { abandoned } = this.#connector;

@@ -4,7 +4,7 @@ import { namesOf } from "../../../core/util/requests.ts";
 import { type Abandoned, within } from "../connection/abandoned.ts";
 import { GONE_MS } from "../connection/connector.ts";
 
-/** A request whose statement may still take effect although its caller was told an error. */
+/** A request whose statement may still take effect although its caller got an error. */
 interface UnknownRequest {
   readonly claim: OwnedLock;
   /** Whether the same request was made again: then its grant is wanted. */
