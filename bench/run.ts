@@ -17,7 +17,7 @@ import { machineOf } from "./machine.ts";
 import { type Engine, engines } from "./places.ts";
 import { type Machine, print, targetTable, writeReport } from "./report.ts";
 import type { Section, Subject } from "./section.ts";
-import { startArena } from "./servers.ts";
+import { startEnvironment } from "./servers.ts";
 import { callers } from "./subjects/callers.ts";
 import { counters } from "./subjects/counters.ts";
 import { growth } from "./subjects/growth.ts";
@@ -85,14 +85,14 @@ async function measure({ words, quick, engines, out }: Wishes): Promise<Figures>
   if (chosen.length === 0) {
     throw new TypeError(`Cannot measure that: want ${subjects.map(({ name }) => name).join(", ")}`);
   }
-  await using arena = await startArena(engines);
+  await using environment = await startEnvironment(engines);
   const partly = out !== undefined && words.length > 0 && existsSync(join(out, FILE));
   const measured = partly ? { ...(await remember(out)).measured } : {};
-  const figures = { machine: await machineOf(arena.places, quick), measured };
+  const figures = { machine: await machineOf(environment.places, quick), measured };
   for (const { name, measure, describe } of chosen) {
     const startedAt = performance.now();
     console.log(`${name} …`);
-    measured[name] = await measure(arena, quick);
+    measured[name] = await measure(environment, quick);
     console.log(`${name}: ${((performance.now() - startedAt) / 1e3).toFixed(0)} s\n`);
     for (const table of describe(measured[name]).tables) print(table);
     if (out !== undefined) await keep(out, figures);

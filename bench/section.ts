@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { Arena } from "./servers.ts";
+import type { Environment } from "./servers.ts";
 import type { Quartiles } from "./statistics.ts";
 
 /** Whose figure: ours, ours without batching, a lower bound, or another library's. */
@@ -58,7 +58,7 @@ export interface Subject<Raw = unknown> {
   /** What words on the command line choose it by. */
   readonly name: string;
   /** Measures; quickly means just enough to see that all of it works. */
-  measure(arena: Arena, quick: boolean): Promise<Raw>;
+  measure(environment: Environment, quick: boolean): Promise<Raw>;
   /** Says what came of it. */
   describe(raw: Raw): Section;
 }

@@ -35,7 +35,7 @@ const MARIADB_LOG = "--innodb-log-file-size=512M";
 const MYSQL_LOG = "--innodb-redo-log-capacity=512M";
 
 /** What runs, and where. */
-export interface Arena extends AsyncDisposable {
+export interface Environment extends AsyncDisposable {
   readonly places: Places;
 }
 
@@ -63,7 +63,7 @@ async function startRedis(): Promise<{ url: string } & AsyncDisposable> {
 }
 
 /** Starts what the chosen engines need, and Redis where there are servers at all. */
-export async function startArena(chosen: readonly Engine[]): Promise<Arena> {
+export async function startEnvironment(chosen: readonly Engine[]): Promise<Environment> {
   const stack = new AsyncDisposableStack();
   try {
     const directory = await mkdtemp(join(tmpdir(), "lockmgr-bench-"));

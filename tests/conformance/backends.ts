@@ -22,27 +22,27 @@ import { PgBouncer } from "../servers/pgbouncer.ts";
 import { PostgresServer } from "../servers/postgres.ts";
 
 /** A database of one test's own. */
-export interface Venue extends AsyncDisposable {
+export interface Fixture extends AsyncDisposable {
   /** The backend under test. */
   readonly backend: Backend;
-  /** A further backend on the same database and table, as another process would have it. Closed with the venue. */
+  /** A further backend on the same database and table, as another process would have it. Closed with the fixture. */
   another(): Promise<Backend>;
 }
 
 /** One backend in one mode. */
-export interface Enrolment {
+export interface Registration {
   /** The folder in `backends/`. */
   readonly engine: string;
   /** The engine and mode, for the names of the tests. */
   readonly name: string;
   /** How it keeps its locks. */
   readonly mode: Mode;
-  /** Makes a fresh venue. */
-  open(): Promise<Venue>;
+  /** Makes a fresh fixture. */
+  open(): Promise<Fixture>;
 }
 
-/** A venue whose backends are all made by one function; `cleanUp` runs after they are closed. */
-export async function venue(open: () => Promise<Backend>, cleanUp: () => Promise<void>): Promise<Venue> {
+/** A fixture whose backends are all made by one function; `cleanUp` runs after they are closed. */
+export async function fixture(open: () => Promise<Backend>, cleanUp: () => Promise<void>): Promise<Fixture> {
   const opened: Backend[] = [];
   const another = async () => {
     const backend = await open();
@@ -59,19 +59,19 @@ export async function venue(open: () => Promise<Backend>, cleanUp: () => Promise
   };
 }
 
-const sqlite: Enrolment = {
+const sqlite: Registration = {
   engine: "sqlite",
   name: "sqlite lease",
   mode: "lease",
   async open() {
     const directory = await mkdtemp(join(tmpdir(), "lockmgr-"));
     const path = join(directory, "locks.db");
-    return await venue(() => connect(`sqlite:${path}`), () => rm(directory, { recursive: true }));
+    return await fixture(() => connect(`sqlite:${path}`), () => rm(directory, { recursive: true }));
   },
 };
 
 /** Handles of the program's own that read as `jsr:@db/sqlite` does with its default options. */
-const dbSqliteHandles: Enrolment = {
+const dbSqliteHandles: Registration = {
   engine: "sqlite",
   name: "sqlite handles of @db/sqlite lease",
   mode: "lease",
@@ -85,7 +85,7 @@ const dbSqliteHandles: Enrolment = {
       handle.exec("PRAGMA journal_mode = WAL");
       return sqliteBackend(handle);
     };
-    return await venue(open, async () => {
+    return await fixture(open, async () => {
       for (const handle of handles) handle.close();
       await rm(directory, { recursive: true });
     });
@@ -98,30 +98,30 @@ const drivers = "Bun" in globalThis ? [] : [dbSqliteHandles];
 /** Another server or its settings make no difference to the runtime: they are tested on Deno alone. */
 const onDeno = "Deno" in globalThis;
 
-/** Each venue on one server has a table, and with it keys and a sequence, of its own. */
+/** Each fixture on one server has a table, and with it keys and a sequence, of its own. */
 let tables = 0;
 
 /** A mode of PostgreSQL at an address. */
-function postgres(name: string, mode: Mode, url: string): Enrolment {
+function postgres(name: string, mode: Mode, url: string): Registration {
   return {
     engine: "postgres",
     name: `${name} ${mode}`,
     mode,
     async open() {
-      const table = `venue_${tables++}`;
-      return await venue(() => connect(url, { mode, table }), () => Promise.resolve());
+      const table = `fixture_${tables++}`;
+      return await fixture(() => connect(url, { mode, table }), () => Promise.resolve());
     },
   };
 }
 
 /** Leases through a `sql` of the caller's whose connections and rows have settings of their own. */
-function oddPostgres(url: string): Enrolment {
+function oddPostgres(url: string): Registration {
   return {
     engine: "postgres",
     name: "postgres sql with odd settings lease",
     mode: "lease",
     async open() {
-      const table = `public.venue_${tables++}`;
+      const table = `public.fixture_${tables++}`;
       const sql = createSql(url, {
         max: 4,
         max_lifetime: null, // its timer outlives an instance that is ended while it connects
@@ -129,7 +129,7 @@ function oddPostgres(url: string): Enrolment {
         connection: POSTGRES_SETTINGS as never,
         transform: createSql.pascal,
       });
-      return await venue(() => postgresBackend(sql, { table }), () => sql.end());
+      return await fixture(() => postgresBackend(sql, { table }), () => sql.end());
     },
   };
 }
@@ -138,14 +138,14 @@ function oddPostgres(url: string): Enrolment {
 const MODES: readonly Mode[] = ["lease", "session", "hybrid"];
 
 /** One mode of a MySQL or MariaDB. */
-function mysql(flavor: string, server: MysqlServer, mode: Mode): Enrolment {
+function mysql(flavor: string, server: MysqlServer, mode: Mode): Registration {
   return {
     engine: "mysql",
     name: `${flavor} ${mode}`,
     mode,
     async open() {
       const database = await freshDatabase(server);
-      return await venue(() => connect(database.url, { mode }), database.drop);
+      return await fixture(() => connect(database.url, { mode }), database.drop);
     },
   };
 }
@@ -167,7 +167,7 @@ const POSTGRES_SETTINGS = {
 };
 
 /** Leases through pools of the caller's, with the isolation level that servers begin with. */
-function mysqlPool(flavor: string, server: MysqlServer, hostile = false): Enrolment {
+function mysqlPool(flavor: string, server: MysqlServer, hostile = false): Registration {
   return {
     engine: "mysql",
     name: `${flavor} pool${hostile ? " with odd settings" : ""} lease`,
@@ -182,7 +182,7 @@ function mysqlPool(flavor: string, server: MysqlServer, hostile = false): Enrolm
         pools.push(pool);
         return mysqlBackend(pool);
       };
-      return await venue(open, async () => {
+      return await fixture(open, async () => {
         for (const pool of pools) await pool.end();
         await database.drop();
       });
@@ -191,7 +191,7 @@ function mysqlPool(flavor: string, server: MysqlServer, hostile = false): Enrolm
 }
 
 /** Each engine by its folder in `backends/`: starts its servers and says what the suite runs over. */
-export const engines: Readonly<Record<string, () => Promise<Enrolment[]>>> = {
+export const engines: Readonly<Record<string, () => Promise<Registration[]>>> = {
   sqlite: () => Promise.resolve([sqlite, ...drivers]),
 
   async postgres() {
@@ -224,4 +224,5 @@ export const engines: Readonly<Record<string, () => Promise<Enrolment[]>>> = {
 const chosen = process.env.LOCKMGR_TEST_ENGINES?.split(",") ?? Object.keys(engines);
 
 /** What the suite runs over. */
-export const enrolments: readonly Enrolment[] = (await Promise.all(chosen.map((engine) => engines[engine]()))).flat();
+export const registrations: readonly Registration[] = (await Promise.all(chosen.map((engine) => engines[engine]())))
+  .flat();

@@ -1,14 +1,14 @@
 import type { Backend } from "@lockmgr/lockmgr";
-import type { Enrolment, Venue } from "./backends.ts";
+import type { Fixture, Registration } from "./backends.ts";
 
-/** One promise of the contract, tried on one venue. */
+/** One promise of the contract, tried on one fixture. */
 export interface Case {
   /** What holds, as a sentence. */
   readonly name: string;
   /** Whether it needs rows (`lease` and `hybrid`), or holds in every mode. */
   readonly rows: boolean;
   /** Tries it. */
-  readonly run: (venue: Venue, enrolment: Enrolment) => Promise<void>;
+  readonly run: (fixture: Fixture, registration: Registration) => Promise<void>;
 }
 
 /** A case of every mode. */

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { readdir } from "node:fs/promises";
 import { test } from "../harness.ts";
-import { engines, enrolments } from "./backends.ts";
+import { engines, registrations } from "./backends.ts";
 import type { Case } from "./case.ts";
 import { acquiring } from "./cases/acquiring.ts";
 import { closing } from "./cases/closing.ts";
@@ -35,17 +35,17 @@ const cases: readonly Case[] = [
   ...waiting,
 ];
 
-for (const enrolment of enrolments) {
+for (const registration of registrations) {
   for (const { name, rows, run } of cases) {
-    if (rows && enrolment.mode === "session") continue;
-    test(`${enrolment.name}: ${name}`, async () => {
-      await using venue = await enrolment.open();
-      await run(venue, enrolment);
+    if (rows && registration.mode === "session") continue;
+    test(`${registration.name}: ${name}`, async () => {
+      await using fixture = await registration.open();
+      await run(fixture, registration);
     });
   }
 }
 
-test("every backend is enrolled in the conformance suite", async () => {
+test("every backend is registered for the conformance suite", async () => {
   const folders = await readdir(new URL("../../backends/", import.meta.url));
   const shared = ["sessions", "shared"]; // what several engines are made of
   assert.deepEqual(Object.keys(engines).sort(), folders.filter((folder) => !shared.includes(folder)).sort());

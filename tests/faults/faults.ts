@@ -3,16 +3,16 @@
  *
  * @module
  */
-import type { Arena, Ground } from "./arenas.ts";
-import type { Crew } from "./crew.ts";
-import type { Orders } from "./orders.ts";
+import type { Environment, Fixture } from "./environments.ts";
+import type { Workers } from "./workers.ts";
+import type { WorkerConfig } from "./worker_config.ts";
 import type { Proxy } from "./proxy.ts";
 import type { Random } from "./random.ts";
 
 /** What a fault may work on. */
 export interface Scene {
-  readonly crew: Crew;
-  readonly ground: Ground;
+  readonly workers: Workers;
+  readonly fixture: Fixture;
   readonly random: Random;
   /** Between the workers and the server, where the fault asked for it. */
   readonly proxy: Proxy | undefined;
@@ -25,52 +25,52 @@ export interface Scene {
 /** One thing that goes wrong. */
 export interface Fault {
   readonly name: string;
-  /** What it needs of an arena. @default "nothing" */
+  /** What it needs of an environment. @default "nothing" */
   readonly needs?: "server" | "proxy" | "disk" | "rows";
   /** Whether it keeps from a client that its connection has ended. @default false */
   readonly hides?: boolean;
   /** What workers are told besides. */
-  readonly orders?: Partial<Orders>;
+  readonly config?: Partial<WorkerConfig>;
   /** Does it once; it is called again and again while the workers work. */
   strike?(scene: Scene): Promise<void>;
 }
 
 const sleep = (milliseconds: number) => new Promise<void>((resolve) => setTimeout(resolve, milliseconds));
 
-/** Kills a holder or a waiter, whatever it does, and hires another. */
+/** Kills a holder or a waiter, whatever it does, and starts another. */
 const killed: Fault = {
   name: "SIGKILL",
-  async strike({ crew, random }) {
+  async strike({ workers, random }) {
     await sleep(random.between(50, 400));
-    if (crew.left < 300 || crew.running.length === 0) return;
-    await crew.kill(random.pick(crew.running));
-    crew.hire(Math.floor(random.between(0, 2 ** 31)));
+    if (workers.left < 300 || workers.running.length === 0) return;
+    await workers.kill(random.pick(workers.running));
+    workers.spawn(Math.floor(random.between(0, 2 ** 31)));
   },
 };
 
 /** Stops one past its lease and lets it go on. */
 const stopped: Fault = {
   name: "SIGSTOP past the lease, then SIGCONT",
-  async strike({ crew, random, lease }) {
+  async strike({ workers, random, lease }) {
     await sleep(random.between(20, 200));
-    if (crew.left < 0 || crew.running.length === 0) return;
-    await crew.stop(random.pick(crew.running), lease * random.between(1, 3));
+    if (workers.left < 0 || workers.running.length === 0) return;
+    await workers.stop(random.pick(workers.running), lease * random.between(1, 3));
   },
 };
 
-const clocks: Fault = { name: "wall clocks hours off and jumping", orders: { wildClock: true } };
+const clocks: Fault = { name: "wall clocks hours off and jumping", config: { wildClock: true } };
 
-const blocked: Fault = { name: "event loop blocked past the lease", needs: "rows", orders: { blocks: true } };
+const blocked: Fault = { name: "event loop blocked past the lease", needs: "rows", config: { blocks: true } };
 
 const diskFull: Fault = {
   name: "disk full",
   needs: "disk",
-  async strike({ crew, ground, random }) {
+  async strike({ workers, fixture, random }) {
     await sleep(random.between(50, 300));
-    await crew.disturb("disk full", async () => {
-      await ground.disk!.fill();
+    await workers.disturb("disk full", async () => {
+      await fixture.disk!.fill();
       await sleep(random.between(50, 300));
-      await ground.disk!.free();
+      await fixture.disk!.free();
     }, 1);
   },
 };
@@ -86,13 +86,13 @@ const SESSIONS_GIVEN_UP = 6 + RECOVERY;
 const serverKilled: Fault = {
   name: "server killed and started again",
   needs: "server",
-  async strike({ crew, ground, random }) {
+  async strike({ workers, fixture, random }) {
     await sleep(random.between(500, 1_000));
-    if (crew.left < 0) return;
-    await crew.disturb("server killed", async () => {
-      await ground.server!.kill();
+    if (workers.left < 0) return;
+    await workers.disturb("server killed", async () => {
+      await fixture.server!.kill();
       await sleep(random.between(0, 300));
-      await ground.server!.start();
+      await fixture.server!.start();
     }, RECOVERY);
   },
 };
@@ -100,9 +100,9 @@ const serverKilled: Fault = {
 const connectionsCut: Fault = {
   name: "connections cut by the server",
   needs: "server",
-  async strike({ crew, ground, random }) {
+  async strike({ workers, fixture, random }) {
     await sleep(random.between(100, 500));
-    await crew.disturb("connections cut", () => ground.server!.cut(), RECOVERY);
+    await workers.disturb("connections cut", () => fixture.server!.cut(), RECOVERY);
   },
 };
 
@@ -110,10 +110,10 @@ const connectionsCut: Fault = {
 const noConnectionsLeft: Fault = {
   name: "no connections left",
   needs: "server",
-  async strike({ crew, ground, random }) {
+  async strike({ workers, fixture, random }) {
     await sleep(random.between(100, 300));
-    await crew.disturb("no connections left", async () => {
-      await using _ = await ground.server!.exhaust();
+    await workers.disturb("no connections left", async () => {
+      await using _ = await fixture.server!.exhaust();
       await sleep(random.between(100, 400));
     }, RECOVERY);
   },
@@ -123,11 +123,11 @@ const noConnectionsLeft: Fault = {
 const commitsLate: Fault = {
   name: "commits late",
   needs: "server",
-  async strike({ crew, ground, random, brief }) {
+  async strike({ workers, fixture, random, brief }) {
     await sleep(random.between(100, 500));
-    if (crew.left < 0) return;
-    await crew.disturb("commits late", async () => {
-      await using _ = await ground.server!.obstruct();
+    if (workers.left < 0) return;
+    await workers.disturb("commits late", async () => {
+      await using _ = await fixture.server!.obstruct();
       await sleep(random.between(300, brief ? 900 : 5_000));
     }, RECOVERY);
   },
@@ -142,9 +142,9 @@ function network(
   return {
     name,
     needs: "proxy",
-    async strike({ crew, random, proxy, brief }) {
+    async strike({ workers, random, proxy, brief }) {
       await sleep(random.between(50, 300));
-      await crew.disturb(name, () => act(proxy!, random, brief), brief ? RECOVERY : recovery);
+      await workers.disturb(name, () => act(proxy!, random, brief), brief ? RECOVERY : recovery);
     },
   };
 }
@@ -220,12 +220,12 @@ export const faults: readonly Fault[] = [
  * Whether faults may come together. The one mix that no session survives is a server that ends a connection while the
  * network keeps that from the client: nobody can tell it before it gives the silence up by itself.
  */
-export function agree(mix: readonly Fault[], { mode }: Arena): boolean {
+export function agree(mix: readonly Fault[], { mode }: Environment): boolean {
   return mode === "lease" || !mix.some(({ hides }) => hides) || !mix.some(({ needs }) => needs === "server");
 }
 
-/** Whether a fault can happen in an arena; `disks` says whether a disk that can be filled may be had. */
-export function concerns({ needs }: Fault, { engine, mode, served }: Arena): boolean {
+/** Whether a fault can happen in an environment; `disks` says whether a disk that can be filled may be had. */
+export function concerns({ needs }: Fault, { engine, mode, served }: Environment): boolean {
   if (needs === "disk") return engine === "sqlite";
   if (needs === "rows") return mode !== "session";
   return needs === undefined || served;

@@ -9,7 +9,7 @@ import { readdir } from "node:fs/promises";
 import process from "node:process";
 import { skip, test } from "../harness.ts";
 import { report } from "../history/checker.ts";
-import { type Arena, engines } from "./arenas.ts";
+import { engines, type Environment } from "./environments.ts";
 import { concerns, type Fault, faults } from "./faults.ts";
 import { mayMount } from "./small_disk.ts";
 import { trial } from "./trial.ts";
@@ -23,12 +23,17 @@ const each = process.env.LOCKMGR_FAULTS === "each";
 console.log(`LOCKMGR_SEED=${seed}`);
 const disks = await mayMount();
 const chosen = process.env.LOCKMGR_TEST_ENGINES?.split(",") ?? Object.keys(engines);
-const arenas: Arena[] = [];
-for (const engine of chosen) arenas.push(...await engines[engine]());
+const environments: Environment[] = [];
+for (const engine of chosen) environments.push(...await engines[engine]());
 
-async function survive(name: string, arena: Arena, chosen: readonly Fault[], inTurn: boolean): Promise<void> {
-  const how = inTurn ? { seconds: IN_TURN, workers: 3 } : { seconds: ALONE };
-  const { verdict, breakages, strikes, recovered, kept } = await trial(arena, chosen, { seed, inTurn, ...how });
+async function survive(
+  name: string,
+  environment: Environment,
+  chosen: readonly Fault[],
+  inTurn: boolean,
+): Promise<void> {
+  const how = inTurn ? { seconds: IN_TURN, count: 3 } : { seconds: ALONE };
+  const { verdict, breakages, strikes, recovered, kept } = await trial(environment, chosen, { seed, inTurn, ...how });
   const story = `LOCKMGR_SEED=${seed}, history in ${kept}\n${breakages.join("\n")}\n${report(verdict)}`;
   console.log(`${name}: ${strikes} strikes, ${report(verdict)}`);
   assert(kept === undefined, story);
@@ -44,38 +49,38 @@ function passing(error: unknown): boolean {
   return true;
 }
 
-for (const arena of arenas.filter(({ served }) => served)) {
-  test(`faults: ${arena.name}: a server without connections is no lock held by another, and a waiter outlives it`, async () => {
-    await using ground = await arena.open();
-    const options = { ...ground.options, mode: arena.mode };
-    await using backend = await connect(ground.target, options);
+for (const environment of environments.filter(({ served }) => served)) {
+  test(`faults: ${environment.name}: a server without connections is no lock held by another, and a waiter outlives it`, async () => {
+    await using fixture = await environment.open();
+    const options = { ...fixture.options, mode: environment.mode };
+    await using backend = await connect(fixture.target, options);
     const before = await getLock("before", { backend });
     let waiter: Promise<Lock>;
     {
-      await using _ = await ground.server!.exhaust();
+      await using _ = await fixture.server!.exhaust();
       await assert.rejects(getLock("without waiting", { backend }), passing);
       const another = async () => {
-        await using other = await connect(ground.target, options);
+        await using other = await connect(fixture.target, options);
         await getLock("newcomer", { backend: other });
       };
       await assert.rejects(another(), passing);
       waiter = getLock("waiter", { backend, wait: 20 });
     }
     assert((await waiter).held);
-    assert.equal(before.held, arena.mode === "lease"); // its connection was ended
+    assert.equal(before.held, environment.mode === "lease"); // its connection was ended
   });
 }
 
-for (const arena of arenas) {
-  const possible = faults.filter((fault) => concerns(fault, arena));
-  if (arena.served && !each) {
-    const name = `faults: ${arena.name}: ${possible.length} in turn`;
-    test(name, () => survive(name, arena, possible, true));
+for (const environment of environments) {
+  const possible = faults.filter((fault) => concerns(fault, environment));
+  if (environment.served && !each) {
+    const name = `faults: ${environment.name}: ${possible.length} in turn`;
+    test(name, () => survive(name, environment, possible, true));
     continue;
   }
   for (const fault of possible) {
-    const name = `faults: ${arena.name}: ${fault.name}`;
-    if (fault.needs !== "disk" || disks) test(name, () => survive(name, arena, [fault], false));
+    const name = `faults: ${environment.name}: ${fault.name}`;
+    if (fault.needs !== "disk" || disks) test(name, () => survive(name, environment, [fault], false));
     else skip(name, "only root may mount a disk that can be filled");
   }
 }
@@ -83,5 +88,5 @@ for (const arena of arenas) {
 test("faults: every backend is tried", async () => {
   if (process.env.LOCKMGR_TEST_ENGINES) return; // by the one who chose
   const folders = await readdir(new URL("../../backends/", import.meta.url));
-  assert.deepEqual([...new Set(arenas.map(({ engine }) => engine))].sort(), folders.sort());
+  assert.deepEqual([...new Set(environments.map(({ engine }) => engine))].sort(), folders.sort());
 });

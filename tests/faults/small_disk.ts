@@ -7,7 +7,7 @@ import { execFile } from "node:child_process";
 import { open, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { promisify } from "node:util";
-import type { Disk } from "./arenas.ts";
+import type { Disk } from "./environments.ts";
 
 const run = promisify(execFile);
 const SIZE = "1m";

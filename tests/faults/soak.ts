@@ -7,7 +7,7 @@
 import process from "node:process";
 import { parseArgs } from "node:util";
 import { report } from "../history/checker.ts";
-import { type Arena, engines } from "./arenas.ts";
+import { engines, type Environment } from "./environments.ts";
 import { agree, concerns, type Fault, faults } from "./faults.ts";
 import { type Random, seeded } from "./random.ts";
 import { mayMount } from "./small_disk.ts";
@@ -26,29 +26,29 @@ const { values } = parseArgs({
 });
 
 /** One to three faults at once. */
-function mix(arena: Arena, random: Random, disks: boolean): Fault[] {
-  const possible = faults.filter((fault) => concerns(fault, arena) && (fault.needs !== "disk" || disks));
+function mix(environment: Environment, random: Random, disks: boolean): Fault[] {
+  const possible = faults.filter((fault) => concerns(fault, environment) && (fault.needs !== "disk" || disks));
   const count = random.pick([1, 2, 3]);
   for (;;) {
     const chosen = new Set<Fault>();
     while (chosen.size < Math.min(count, possible.length)) chosen.add(random.pick(possible));
-    if (agree([...chosen], arena)) return [...chosen];
+    if (agree([...chosen], environment)) return [...chosen];
   }
 }
 
-async function soak(here: readonly Arena[], seed: number, until: number): Promise<boolean> {
+async function soak(here: readonly Environment[], seed: number, until: number): Promise<boolean> {
   const random = seeded(seed);
   const disks = await mayMount();
   const total = { trials: 0, strikes: 0, operations: 0, holds: 0, losses: 0 };
   for (let round = 0; performance.now() < until; round++) {
-    const arena = here[round % here.length];
-    const chosen = mix(arena, random, disks);
+    const environment = here[round % here.length];
+    const chosen = mix(environment, random, disks);
     const trialSeed = Math.floor(random.between(0, 2 ** 31));
-    const what = `${arena.name}: ${chosen.map(({ name }) => name).join(" + ")}`;
-    const { verdict, breakages, strikes, kept } = await trial(arena, chosen, {
+    const what = `${environment.name}: ${chosen.map(({ name }) => name).join(" + ")}`;
+    const { verdict, breakages, strikes, kept } = await trial(environment, chosen, {
       seed: trialSeed,
       seconds: TRIAL,
-      workers: WORKERS,
+      count: WORKERS,
     });
     console.log(`${what}: ${strikes} strikes, ${report(verdict)}`);
     if (kept) {
@@ -64,7 +64,7 @@ async function soak(here: readonly Arena[], seed: number, until: number): Promis
 }
 
 const chosen = values.engine?.split(",") ?? Object.keys(engines);
-const here: Arena[] = [];
+const here: Environment[] = [];
 for (const engine of chosen) if (Object.hasOwn(engines, engine)) here.push(...await engines[engine]());
 const seed = Number(values.seed);
 const minutes = Number(values.minutes);

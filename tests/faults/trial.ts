@@ -9,8 +9,8 @@ import { join } from "node:path";
 import { check, type Verdict } from "../history/checker.ts";
 import { sharedClock } from "../history/clock.ts";
 import { watchStalls } from "../history/stalls.ts";
-import type { Arena, Ground } from "./arenas.ts";
-import { Crew, type CrewOrders } from "./crew.ts";
+import type { Environment, Fixture } from "./environments.ts";
+import { type SharedConfig, Workers } from "./workers.ts";
 import type { Fault, Scene } from "./faults.ts";
 import { Proxy } from "./proxy.ts";
 import { seeded } from "./random.ts";
@@ -22,7 +22,7 @@ export interface TrialOptions {
   /** How long the work takes; in turn, at most. */
   readonly seconds: number;
   /** How many processes work at once. @default 4 */
-  readonly workers?: number;
+  readonly count?: number;
   /** Whether each fault happens once, one after the other, instead of all of them all the time. @default false */
   readonly inTurn?: boolean;
 }
@@ -53,7 +53,7 @@ const sleep = (milliseconds: number) => new Promise<void>((resolve) => setTimeou
 /** Strikes for as long as the work lasts. What is done to the server itself takes turns: one that is down can do nothing. */
 async function strikeOnAndOn(fault: Fault, scene: Scene, atServer: Turns): Promise<number> {
   let strikes = 0;
-  for (; fault.strike && scene.crew.left > 0; strikes++) {
+  for (; fault.strike && scene.workers.left > 0; strikes++) {
     await (fault.needs === "server" ? atServer(() => fault.strike!(scene)) : fault.strike(scene));
   }
   return strikes;
@@ -88,53 +88,57 @@ async function strikeTogether(faults: readonly Fault[], scene: Scene, seed: numb
 
 /** Lets things go wrong while the workers work, until all have ended. */
 async function work(scene: Scene, faults: readonly Fault[], { seed, inTurn }: TrialOptions) {
-  const { crew, proxy } = scene;
-  using _stalls = proxy && watchStalls("tests", crew.note);
+  const { workers, proxy } = scene;
+  using _stalls = proxy && watchStalls("tests", workers.note);
   const strikes = await (inTurn ? strikeInTurn(faults, scene) : strikeTogether(faults, scene, seed));
   const calmFrom = sharedClock();
   if (inTurn) {
     await sleep(CALM);
-    crew.finish();
+    workers.finish();
   }
-  await crew.ended();
+  await workers.ended();
   await proxy?.close();
   return { strikes, calmFrom };
 }
 
 /** Once all workers have ended the server has no connection of theirs. */
-async function farewell(ground: Ground): Promise<string | undefined> {
+async function connectionsLeft(fixture: Fixture): Promise<string | undefined> {
   const until = performance.now() + FAREWELL;
-  let left = await ground.server?.connections() ?? 0;
-  for (; left > 0 && performance.now() < until; left = await ground.server!.connections()) await sleep(20);
+  let left = await fixture.server?.connections() ?? 0;
+  for (; left > 0 && performance.now() < until; left = await fixture.server!.connections()) await sleep(20);
   return left > 0 ? `the server still has ${left} connections of workers that have ended` : undefined;
 }
 
 /** Holds a trial with faults. */
-export async function trial(arena: Arena, faults: readonly Fault[], options: TrialOptions): Promise<Result> {
-  const { seed, seconds, workers = 4, inTurn = false } = options;
+export async function trial(
+  environment: Environment,
+  faults: readonly Fault[],
+  options: TrialOptions,
+): Promise<Result> {
+  const { seed, seconds, count = 4, inTurn = false } = options;
   const random = seeded(seed);
   const directory = await mkdtemp(join(tmpdir(), "lockmgr-history-"));
-  await using ground = await arena.open(faults.some(({ needs }) => needs === "disk"));
+  await using fixture = await environment.open(faults.some(({ needs }) => needs === "disk"));
   const proxied = faults.some(({ needs }) => needs === "proxy");
-  await using proxy = proxied ? await Proxy.start(ground.server!.port) : undefined;
-  const { mode } = arena;
-  const whole: CrewOrders = {
-    ...Object.assign({}, ...faults.map(({ orders }) => orders)),
-    target: proxy ? ground.server!.targetAt(proxy.port) : ground.target,
-    options: ground.options,
+  await using proxy = proxied ? await Proxy.start(fixture.server!.port) : undefined;
+  const { mode } = environment;
+  const whole: SharedConfig = {
+    ...Object.assign({}, ...faults.map(({ config }) => config)),
+    target: proxy ? fixture.server!.targetAt(proxy.port) : fixture.target,
+    options: fixture.options,
     mode,
     names: ["first", "Zweite", "третья"],
     shortest: SHORTEST,
     patience: inTurn ? PATIENCE.brief : PATIENCE.long,
   };
-  await using crew = new Crew(whole, directory, seconds);
-  for (let count = 0; count < workers; count++) crew.hire(Math.floor(random.between(0, 2 ** 31)));
-  await crew.atWork();
-  const scene: Scene = { crew, ground, proxy, random, lease: SHORTEST * 1e3, brief: inTurn };
+  await using workers = new Workers(whole, directory, seconds);
+  for (let index = 0; index < count; index++) workers.spawn(Math.floor(random.between(0, 2 ** 31)));
+  await workers.started();
+  const scene: Scene = { workers, fixture, proxy, random, lease: SHORTEST * 1e3, brief: inTurn };
   const { strikes, calmFrom } = await work(scene, faults, options);
-  const stayed = await farewell(ground);
-  const verdict = check(await crew.history(), { waiting: 2, sessions: mode !== "lease" });
-  const breakages = [...crew.breakages, ...stayed ? [stayed] : []];
+  const stayed = await connectionsLeft(fixture);
+  const verdict = check(await workers.history(), { waiting: 2, sessions: mode !== "lease" });
+  const breakages = [...workers.breakages, ...stayed ? [stayed] : []];
   const good = verdict.offences.length === 0 && breakages.length === 0;
   if (good) await rm(directory, { recursive: true });
   const recovered = verdict.seen.beginnings.filter((at) => at > calmFrom).length;

@@ -36,10 +36,10 @@ async function unplugged(server: Reachable, mode: Mode): Promise<void> {
   const options = { mode, sessionTimeout: TIMEOUT, table: `unplugged_${mode}` };
   const url = new URL(server.url);
   url.hostname = machine.address;
-  const orders = { target: url.href, options, expires: mode === "session" ? null : mode === "lease" ? TIMEOUT : 60 };
+  const config = { target: url.href, options, expires: mode === "session" ? null : mode === "lease" ? TIMEOUT : 60 };
   const program = fileURLToPath(new URL("far_holder.ts", import.meta.url));
   const [command, ...first] = [...machine.command, process.execPath, "run", "-A", "--quiet", "--no-check", program];
-  const child = spawn(command, [...first, JSON.stringify(orders)], { stdio: ["ignore", "pipe", "inherit"] });
+  const child = spawn(command, [...first, JSON.stringify(config)], { stdio: ["ignore", "pipe", "inherit"] });
   const closed = once(child, "close");
   try {
     const said = createInterface(child.stdout!)[Symbol.asyncIterator]();

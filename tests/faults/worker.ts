@@ -6,25 +6,25 @@ import { sharedClock } from "../history/clock.ts";
 import { Aborted, fileSink, Recorder } from "../history/recorder.ts";
 import { type Stalls, stallsFirst, watchStalls } from "../history/stalls.ts";
 import { whileGuarded } from "./guarded.ts";
-import type { Orders } from "./orders.ts";
+import type { WorkerConfig } from "./worker_config.ts";
 import { seeded } from "./random.ts";
 import { connectionsOfOurs } from "./sockets.ts";
 import { wildClock } from "./wild_clock.ts";
 
-const orders: Orders = JSON.parse(process.argv[2]);
-const random = seeded(orders.seed);
-if (orders.wildClock) wildClock(seeded(orders.seed + 1));
+const config: WorkerConfig = JSON.parse(process.argv[2]);
+const random = seeded(config.seed);
+if (config.wildClock) wildClock(seeded(config.seed + 1));
 const { BackendError, connect } = await import("@lockmgr/lockmgr"); // after the clock has gone wild
 
-const file = fileSink(orders.history);
+const file = fileSink(config.history);
 let stalls: Stalls | undefined;
 const sink = stallsFirst(file, () => stalls);
-let endsAt = performance.now() + orders.seconds * 1e3;
+let endsAt = performance.now() + config.seconds * 1e3;
 /** Looks whether connections are closed after disposal, 10 ms apart. */
 const FAREWELL = 200;
 const sleep = (milliseconds: number) => new Promise<void>((resolve) => setTimeout(resolve, milliseconds));
-const rows = orders.mode !== "session";
-const served = !orders.target.startsWith("sqlite:");
+const rows = config.mode !== "session";
+const served = !config.target.startsWith("sqlite:");
 
 /** Looks at a lock every few milliseconds for a while, or for as long as it is held. */
 async function hold(lock: Lock, milliseconds: number): Promise<void> {
@@ -32,14 +32,14 @@ async function hold(lock: Lock, milliseconds: number): Promise<void> {
   while (hand.believes(lock) && performance.now() < until) await sleep(random.between(0, 6));
 }
 
-const name = () => random.pick(orders.names);
-const lease = () => orders.shortest * random.between(1, 2);
+const name = () => random.pick(config.names);
+const lease = () => config.shortest * random.between(1, 2);
 
 /** A short hold, with a look at the server or a renewal in between. */
 async function work(): Promise<void> {
   const lock = await hand.acquire(name(), {
     expires: rows ? lease() * 2 : undefined,
-    wait: random.between(0, orders.patience),
+    wait: random.between(0, config.patience),
   });
   if (lock === undefined) return await sleep(random.between(0, 10));
   await hold(lock, random.between(0, 20));
@@ -50,7 +50,7 @@ async function work(): Promise<void> {
 
 /** Stays until the lease is over, and then does what a stale holder should not. */
 async function overstay(): Promise<void> {
-  const lock = await hand.acquire(name(), { expires: lease(), wait: random.between(0, orders.patience) });
+  const lock = await hand.acquire(name(), { expires: lease(), wait: random.between(0, config.patience) });
   if (lock === undefined) return;
   await hold(lock, Infinity);
   await sleep(random.between(0, 30));
@@ -62,7 +62,7 @@ async function overstay(): Promise<void> {
 async function keep(): Promise<void> {
   const lock = await hand.acquire(name(), { expires: lease(), wait: 1, autoRenew: true });
   if (lock === undefined) return;
-  await hold(lock, orders.shortest * 2e3);
+  await hold(lock, config.shortest * 2e3);
   await hand.release(lock);
 }
 
@@ -87,10 +87,10 @@ async function set(): Promise<void> {
 
 /** A release that meets a row which a transaction keeps for a while. */
 async function releaseGuarded(): Promise<void> {
-  const lock = await hand.acquire(name(), { expires: lease() * 2, wait: random.between(0, orders.patience) });
+  const lock = await hand.acquire(name(), { expires: lease() * 2, wait: random.between(0, config.patience) });
   if (lock === undefined) return;
   let release: Promise<unknown> | undefined;
-  await whileGuarded(orders.target, lock, async () => {
+  await whileGuarded(config.target, lock, async () => {
     release = hand.release(lock);
     await sleep(random.between(0, 300));
   });
@@ -101,13 +101,13 @@ let own = 0;
 
 /** A name that no other client wants: it is free, or the database cannot say so. */
 async function takeOwn(): Promise<void> {
-  const lock = await hand.acquire(`${orders.worker} alone ${++own}`, { expires: rows ? lease() : undefined });
+  const lock = await hand.acquire(`${config.worker} alone ${++own}`, { expires: rows ? lease() : undefined });
   if (lock) await hand.release(lock);
 }
 
 /** A lock that never expires, so that what is left of it stays. */
 async function takeForGood(): Promise<void> {
-  const lock = await hand.acquire(name(), { expires: null, wait: random.between(0, orders.patience) });
+  const lock = await hand.acquire(name(), { expires: null, wait: random.between(0, config.patience) });
   if (lock === undefined) return;
   await hold(lock, random.between(0, 20));
   await hand.release(lock);
@@ -117,7 +117,7 @@ async function takeForGood(): Promise<void> {
 async function abort(): Promise<void> {
   const controller = new AbortController();
   const timer = setTimeout(() => controller.abort(new Aborted("aborted")), random.between(0, 30));
-  const wish = { expires: rows ? lease() : undefined, wait: random.between(0, orders.patience) };
+  const wish = { expires: rows ? lease() : undefined, wait: random.between(0, config.patience) };
   const lock = await hand.acquire(name(), { ...wish, signal: controller.signal });
   clearTimeout(timer);
   if (lock) await hand.release(lock);
@@ -131,9 +131,9 @@ let guests = 0;
 async function leave(): Promise<void> {
   const backend = await open();
   if (backend === undefined) return;
-  const guest = new Recorder(orders.worker, backend, sink, NUMBERS * ++guests);
-  const wish = { expires: rows ? lease() : undefined, wait: random.between(0, orders.patience) };
-  const attempts = [guest.acquire(name(), wish), guest.acquire(`${orders.worker} guest ${guests}`, wish)];
+  const guest = new Recorder(config.worker, backend, sink, NUMBERS * ++guests);
+  const wish = { expires: rows ? lease() : undefined, wait: random.between(0, config.patience) };
+  const attempts = [guest.acquire(name(), wish), guest.acquire(`${config.worker} guest ${guests}`, wish)];
   await sleep(random.between(0, 20));
   await guest.close();
   await Promise.all(attempts);
@@ -146,9 +146,9 @@ async function tidy(): Promise<void> {
 
 /** A database may be out of reach when a process starts. */
 async function open(): Promise<Backend | undefined> {
-  while (performance.now() < endsAt && !existsSync(orders.over)) {
+  while (performance.now() < endsAt && !existsSync(config.over)) {
     try {
-      return await connect(orders.target, { ...orders.options, mode: orders.mode });
+      return await connect(config.target, { ...config.options, mode: config.mode });
     } catch (error) {
       if (!(error instanceof BackendError)) throw error;
       await sleep(50);
@@ -158,10 +158,10 @@ async function open(): Promise<Backend | undefined> {
 
 const backend = await open();
 if (backend === undefined) process.exit(0);
-endsAt = performance.now() + orders.seconds * 1e3; // opening does not count
-const hand = new Recorder(orders.worker, backend, sink);
+endsAt = performance.now() + config.seconds * 1e3; // opening does not count
+const hand = new Recorder(config.worker, backend, sink);
 {
-  using watching = stalls = watchStalls(orders.worker, file);
+  using watching = stalls = watchStalls(config.worker, file);
   void watching;
   const acts = rows
     ? [
@@ -183,13 +183,13 @@ const hand = new Recorder(orders.worker, backend, sink);
       leave,
       tidy,
       ...served ? [releaseGuarded] : [],
-      ...orders.blocks ? [block, block, block] : [],
+      ...config.blocks ? [block, block, block] : [],
     ]
     : [work, work, work, work, work, takeOwn, abort, leave, tidy];
-  while (performance.now() < endsAt && !existsSync(orders.over)) await random.pick(acts)();
+  while (performance.now() < endsAt && !existsSync(config.over)) await random.pick(acts)();
 }
 await hand.close();
 let left = connectionsOfOurs();
 for (let tries = 0; left.length > 0 && tries < FAREWELL; tries++, left = connectionsOfOurs()) await sleep(10);
 if (left.length > 0) throw new Error(`the backend was disposed of, and left connections: ${left.join(", ")}`);
-sink({ kind: "ended", at: sharedClock(), worker: orders.worker });
+sink({ kind: "ended", at: sharedClock(), worker: config.worker });

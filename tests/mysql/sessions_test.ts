@@ -18,7 +18,7 @@ for (const mode of ["session", "hybrid"] as const) {
 
 for (const mode of ["lease", "session", "hybrid"] as const) {
   onEach(`${mode}: a held lock does not keep the process alive`, async (place) => {
-    const { code, output } = await run("tests/mysql/leaves_open.ts", [place.url, mode]);
+    const { code, output } = await run("tests/mysql/exits_without_closing.ts", [place.url, mode]);
     assert.equal(code, 0);
     assert.equal(output.trim(), "true");
     const backend = await place.backend({ mode });

@@ -41,7 +41,7 @@ onEach("waiting: a process polls a held name at most 50 times a second", async (
 onEach("waiting: a wait that is given up does not keep the process alive", async (place) => {
   const lock = await getLock("a", { backend: await place.backend() });
   const startedAt = performance.now();
-  const { code, output } = await run("tests/mysql/gives_up.ts", [place.url]);
+  const { code, output } = await run("tests/mysql/exits_after_wait.ts", [place.url]);
   assert.equal(code, 0);
   assert.equal(output.trim(), "true");
   assert(performance.now() - startedAt < 4_500);

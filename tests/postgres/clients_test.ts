@@ -269,7 +269,7 @@ test("a process that forgets to close its backend ends all the same", async () =
   const { Deno } = globalThis as { Deno?: unknown };
   const { fileURLToPath } = await import("node:url");
   const { default: process } = await import("node:process");
-  const script = fileURLToPath(new URL("./forgetful.ts", import.meta.url));
+  const script = fileURLToPath(new URL("./exits_without_closing.ts", import.meta.url));
   for (const mode of MODES) {
     const flags = Deno ? ["run", "-A"] : process.execArgv.filter((flag) => !flag.startsWith("--test"));
     const child = spawn(process.execPath, [...flags, script, server.url, mode, freshTable()], { stdio: "inherit" });

@@ -61,7 +61,7 @@ test("processes: a writer that dies in the middle of a transaction leaves everyt
   await using somewhere = await place();
   await using backend = await connect(somewhere.path);
   await getLock("a", { backend });
-  await using writer = start("tests/processes/dies_writing.ts", [somewhere.path]);
+  await using writer = start("tests/processes/unfinished_writer.ts", [somewhere.path]);
   await writer.next();
   writer.child.kill("SIGKILL");
   await writer.ended;

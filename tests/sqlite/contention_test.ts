@@ -59,7 +59,7 @@ test("sqlite: a failed try writes nothing, not even a lock on the file", async (
 test("sqlite: a process that only has open backends ends by itself", async () => {
   await using somewhere = await place();
   const { run } = await import("../processes/spawn.ts");
-  const { code, output } = await run("tests/processes/leaves_open.ts", [somewhere.path]);
+  const { code, output } = await run("tests/processes/exits_without_closing.ts", [somewhere.path]);
   assert.equal(output.trim(), "held");
   assert.equal(code, 0);
 });

@@ -52,9 +52,9 @@ async function free(backend: Backend, when: string): Promise<void> {
 
 /** Disposals and aborts: every name is free for another backend when they are over. */
 export const closing: readonly Case[] = [
-  always("disposal at any moment leaves no lock behind", async (venue, { mode }) => {
+  always("disposal at any moment leaves no lock behind", async (fixture, { mode }) => {
     for (let round = 0; round < DISPOSALS; round++) {
-      const backend = await venue.another();
+      const backend = await fixture.another();
       const calls = busy(backend, mode !== "session");
       for (const call of calls) call.catch(() => {});
       const pause = Math.random() * 12;
@@ -63,14 +63,14 @@ export const closing: readonly Case[] = [
       await backend[Symbol.asyncDispose]();
       const took = performance.now() - startedAt;
       assert(took < CLOSED_WITHIN, `the disposal took ${took} ms`);
-      await free(venue.backend, `after a disposal at ${pause} ms`);
+      await free(fixture.backend, `after a disposal at ${pause} ms`);
       await ended(calls, undefined);
     }
   }),
 
-  always("an abort at any moment and a disposal leave no lock behind", async (venue, { mode }) => {
+  always("an abort at any moment and a disposal leave no lock behind", async (fixture, { mode }) => {
     for (let round = 0; round < DISPOSALS; round++) {
-      const backend = await venue.another();
+      const backend = await fixture.another();
       const aborting = new AbortController();
       const calls = busy(backend, mode !== "session", aborting.signal);
       for (const call of calls) call.catch(() => {});
@@ -79,37 +79,40 @@ export const closing: readonly Case[] = [
       const reason = new Error("stopped");
       aborting.abort(reason);
       await backend[Symbol.asyncDispose]();
-      await free(venue.backend, `after an abort at ${pause} ms`);
+      await free(fixture.backend, `after an abort at ${pause} ms`);
       await ended(calls, reason);
     }
   }),
 
-  always("disposal releases what is held, tells its holders, and refuses what comes later", async (venue, { mode }) => {
-    const backend = await venue.another();
-    const lock = await getLock("one", { backend });
-    const mgr = await LockMgr.acquire("two", { backend });
-    const [third] = mode === "session" ? [] : (await setLock("three", { backend, expires: null })).locks;
-    const { signal } = lock;
-    const waiting = getLock("one", { backend, wait: 30 });
-    const refused = assert.rejects(waiting, BackendError);
-    await Promise.all([backend[Symbol.asyncDispose](), backend[Symbol.asyncDispose]()]);
-    await refused;
-    await free(venue.backend, "after a disposal");
-    assert(signal.aborted && signal.reason instanceof LockLost);
-    assert.equal(lock.held, false);
-    assert.equal(await lock.unlock(), false);
-    assert.equal(await lock.verify(), false);
-    assert.equal(third === undefined || await (third as typeof lock).unlock(), third === undefined);
-    await mgr[Symbol.asyncDispose]();
-    await assert.rejects(getLock("four", { backend }), BackendError);
-    await assert.rejects(tryLock("four", { backend, wait: 5 }), BackendError);
-    await assert.rejects(isLocked("four", { backend }), BackendError);
-    if (mode !== "session") await assert.rejects(setLock("four", { backend }), BackendError);
-    await backend[Symbol.asyncDispose]();
-  }),
+  always(
+    "disposal releases what is held, tells its holders, and refuses what comes later",
+    async (fixture, { mode }) => {
+      const backend = await fixture.another();
+      const lock = await getLock("one", { backend });
+      const mgr = await LockMgr.acquire("two", { backend });
+      const [third] = mode === "session" ? [] : (await setLock("three", { backend, expires: null })).locks;
+      const { signal } = lock;
+      const waiting = getLock("one", { backend, wait: 30 });
+      const refused = assert.rejects(waiting, BackendError);
+      await Promise.all([backend[Symbol.asyncDispose](), backend[Symbol.asyncDispose]()]);
+      await refused;
+      await free(fixture.backend, "after a disposal");
+      assert(signal.aborted && signal.reason instanceof LockLost);
+      assert.equal(lock.held, false);
+      assert.equal(await lock.unlock(), false);
+      assert.equal(await lock.verify(), false);
+      assert.equal(third === undefined || await (third as typeof lock).unlock(), third === undefined);
+      await mgr[Symbol.asyncDispose]();
+      await assert.rejects(getLock("four", { backend }), BackendError);
+      await assert.rejects(tryLock("four", { backend, wait: 5 }), BackendError);
+      await assert.rejects(isLocked("four", { backend }), BackendError);
+      if (mode !== "session") await assert.rejects(setLock("four", { backend }), BackendError);
+      await backend[Symbol.asyncDispose]();
+    },
+  ),
 
-  always("a withLock under way returns what its body returns, and its body hears of the disposal", async (venue) => {
-    const backend = await venue.another();
+  always("a withLock under way returns what its body returns, and its body hears of the disposal", async (fixture) => {
+    const backend = await fixture.another();
     const entered = deferred();
     const disposed = deferred();
     const result = withLock("one", { backend, wait: 5 }, async (lock) => {
@@ -120,29 +123,29 @@ export const closing: readonly Case[] = [
     });
     await entered.promise;
     await backend[Symbol.asyncDispose]();
-    await free(venue.backend, "while the body still runs");
+    await free(fixture.backend, "while the body still runs");
     disposed.resolve();
     assert.deepEqual(await result, [true, false]);
-    const own = await venue.another();
+    const own = await fixture.another();
     const inside = await withLock("two", { backend: own }, async () => {
       await own[Symbol.asyncDispose]();
       return 42;
     });
     assert.equal(inside, 42);
-    const failing = await venue.another();
+    const failing = await fixture.another();
     const error = new Error("the body's own");
     const failed = withLock("two", { backend: failing }, async () => {
       await failing[Symbol.asyncDispose]();
       throw error;
     });
     await assert.rejects(failed, (thrown) => thrown === error);
-    await free(venue.backend, "after disposals within bodies");
+    await free(fixture.backend, "after disposals within bodies");
   }),
 
-  withRows("a lock lost before the disposal is a loss all the same", async (venue) => {
-    const backend = await venue.another();
+  withRows("a lock lost before the disposal is a loss all the same", async (fixture) => {
+    const backend = await fixture.another();
     const lost = withLock("one", { backend }, async (lock) => {
-      await venue.backend.release([{ name: "one", owner: null }]);
+      await fixture.backend.release([{ name: "one", owner: null }]);
       await lock.verify();
       await backend[Symbol.asyncDispose]();
     });

@@ -115,14 +115,17 @@ const withRows = [...always, renewing, renewingByName, forcing, listing, setting
 
 /** Whatever programs do, in any order. */
 export const properties: readonly Case[] = [
-  inEveryMode("whatever two programs do, names and tokens are as the model has them", async (_venue, enrolment) => {
-    const steps = fc.array(fc.oneof(...(enrolment.mode === "session" ? always : withRows)), { maxLength: 40 });
-    const property = fc.asyncProperty(steps, async (steps) => {
-      await using venue = await enrolment.open();
-      const backends = [venue.backend, await venue.another()];
-      const model = new Model();
-      for (const step of steps) await step(model, backends);
-    });
-    await fc.assert(property, { numRuns: 30 });
-  }),
+  inEveryMode(
+    "whatever two programs do, names and tokens are as the model has them",
+    async (_fixture, registration) => {
+      const steps = fc.array(fc.oneof(...(registration.mode === "session" ? always : withRows)), { maxLength: 40 });
+      const property = fc.asyncProperty(steps, async (steps) => {
+        await using fixture = await registration.open();
+        const backends = [fixture.backend, await fixture.another()];
+        const model = new Model();
+        for (const step of steps) await step(model, backends);
+      });
+      await fc.assert(property, { numRuns: 30 });
+    },
+  ),
 ];

@@ -47,8 +47,8 @@ export const seam: readonly Case[] = [
     ]);
   }),
 
-  always("allOrNothing: of two that want the same names in opposite orders at most one has them", async (venue) => {
-    const [one, two] = [venue.backend, await venue.another()];
+  always("allOrNothing: of two that want the same names in opposite orders at most one has them", async (fixture) => {
+    const [one, two] = [fixture.backend, await fixture.another()];
     const names = Array.from({ length: 20 }, (_, index) => `n${index}`);
     for (let round = 0; round < 5; round++) {
       const outcomes = await Promise.all([

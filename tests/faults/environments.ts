@@ -36,7 +36,7 @@ export interface Disk {
 }
 
 /** A database of one trial's own. */
-export interface Ground extends AsyncDisposable {
+export interface Fixture extends AsyncDisposable {
   readonly target: string;
   readonly options: ConnectOptions;
   readonly server?: Server;
@@ -44,18 +44,18 @@ export interface Ground extends AsyncDisposable {
 }
 
 /** One engine in one mode. */
-export interface Arena {
+export interface Environment {
   /** The folder in `backends/`. */
   readonly engine: string;
   readonly name: string;
   readonly mode: Mode;
   /** Whether it has a server, which can be killed and whose connections can be cut. */
   readonly served: boolean;
-  /** Makes a fresh ground; `small` on a disk that can be filled, if it may be had. */
-  open(small?: boolean): Promise<Ground>;
+  /** Makes a fresh fixture; `small` on a disk that can be filled, if it may be had. */
+  open(small?: boolean): Promise<Fixture>;
 }
 
-const sqlite: Arena = {
+const sqlite: Environment = {
   engine: "sqlite",
   name: "sqlite lease",
   mode: "lease",
@@ -76,9 +76,9 @@ const sqlite: Arena = {
 };
 
 /** Each engine: starts its server. */
-export const engines: Readonly<Record<string, () => Promise<Arena[]>>> = {
+export const engines: Readonly<Record<string, () => Promise<Environment[]>>> = {
   sqlite: () => Promise.resolve([sqlite]),
-  postgres: async () => await (await import("./server_arenas.ts")).postgresArenas(),
-  mysql: async () => await (await import("./server_arenas.ts")).mysqlArenas(),
-  mariadb: async () => await (await import("./server_arenas.ts")).mariadbArenas(),
+  postgres: async () => await (await import("./server_environments.ts")).postgresEnvironments(),
+  mysql: async () => await (await import("./server_environments.ts")).mysqlEnvironments(),
+  mariadb: async () => await (await import("./server_environments.ts")).mariadbEnvironments(),
 };

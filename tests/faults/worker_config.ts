@@ -1,7 +1,7 @@
 import type { ConnectOptions, Mode } from "@lockmgr/lockmgr";
 
 /** What a worker process is told to do. */
-export interface Orders {
+export interface WorkerConfig {
   readonly worker: string;
   /** Where the database is, and how to reach it. */
   readonly target: string;

@@ -11,7 +11,7 @@ import { startMysql } from "../servers/mysql.ts";
 import { type AnyRow, ask, freshDatabase } from "../servers/mysql_database.ts";
 import type { MysqlServer } from "../servers/mysql_server.ts";
 import { PostgresServer } from "../servers/postgres.ts";
-import type { Arena, Server } from "./arenas.ts";
+import type { Environment, Server } from "./environments.ts";
 
 const MODES: readonly Mode[] = ["lease", "session", "hybrid"];
 
@@ -22,7 +22,7 @@ function through(url: string, port: number): string {
   return other.href;
 }
 
-/** Few enough to be used up in a moment, and more than twice what a crew wants. */
+/** Few enough to be used up in a moment, and more than twice what all workers use. */
 const CONNECTIONS = 60;
 /** PostgreSQL's word for it. */
 const TOO_MANY_CONNECTIONS = "53300";
@@ -95,7 +95,7 @@ async function obstructPostgres(url: string): Promise<AsyncDisposable> {
 }
 
 /** PostgreSQL in every mode, on one server that is treated badly. */
-export async function postgresArenas(): Promise<Arena[]> {
+export async function postgresEnvironments(): Promise<Environment[]> {
   const instance = await PostgresServer.start({ settings: { max_connections: String(CONNECTIONS) } });
   let kills = 0;
   return MODES.map((mode) => ({
@@ -174,7 +174,7 @@ async function obstructMysql(url: string): Promise<AsyncDisposable> {
   return { [Symbol.asyncDispose]: () => Promise.resolve(connection.destroy()) };
 }
 
-function mysqlModes(flavor: string, instance: MysqlServer): Arena[] {
+function mysqlModes(flavor: string, instance: MysqlServer): Environment[] {
   return MODES.map((mode) => ({
     engine: "mysql",
     name: `${flavor} ${mode}`,
@@ -201,11 +201,11 @@ function mysqlModes(flavor: string, instance: MysqlServer): Arena[] {
 const settings = [`--max-connections=${CONNECTIONS}`];
 
 /** MySQL in every mode. */
-export async function mysqlArenas(): Promise<Arena[]> {
+export async function mysqlEnvironments(): Promise<Environment[]> {
   return mysqlModes("mysql", await startMysql({ settings }));
 }
 
 /** MariaDB in every mode. */
-export async function mariadbArenas(): Promise<Arena[]> {
+export async function mariadbEnvironments(): Promise<Environment[]> {
   return mysqlModes("mariadb", await startMariadb({ settings }));
 }

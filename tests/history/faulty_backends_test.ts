@@ -7,7 +7,7 @@ import { aborted } from "../conformance/case.ts";
 import { test } from "../harness.ts";
 import { check, report, type RuleName } from "./checker.ts";
 import type { HistoryEvent } from "./events.ts";
-import * as liars from "./liars.ts";
+import * as faulty from "./faulty_backends.ts";
 import { Recorder } from "./recorder.ts";
 
 /** What two or three processes do with a backend, as a history. */
@@ -111,17 +111,17 @@ async function play(lie: (real: Backend) => Backend, plot: Plot): Promise<Histor
 }
 
 const plots: readonly [plot: Plot, lie: (real: Backend) => Backend, ...broken: RuleName[]][] = [
-  [lapse, liars.grantsTwiceAfterExpiry, "exclusion"],
-  [cleanUp, liars.repeatsTokensAfterCleanUp, "rising tokens"],
-  [overstay, liars.tellsLossLate, "loss told"],
-  [staleRelease, liars.releasesForStrangers, "no foreign harm", "explained"],
-  [staleRenewal, (real) => liars.renewsForStrangers(liars.tellsLossLate(real)), "no foreign harm"],
-  [allOrNothing, liars.leavesOneBehind, "all or nothing"],
-  [waiting, liars.starvesWaiters, "no starvation"],
-  [vanishing, liars.losesGrants, "explained"],
-  [inVain, liars.answersLate, "punctual"],
-  [alone, liars.failsAfterGrant, "held by no client"],
-  [alone, liars.refusesFreeNames, "busy for no reason"],
+  [lapse, faulty.grantsTwiceAfterExpiry, "exclusion"],
+  [cleanUp, faulty.repeatsTokensAfterCleanUp, "rising tokens"],
+  [overstay, faulty.tellsLossLate, "loss told"],
+  [staleRelease, faulty.releasesForStrangers, "no foreign harm", "explained"],
+  [staleRenewal, (real) => faulty.renewsForStrangers(faulty.tellsLossLate(real)), "no foreign harm"],
+  [allOrNothing, faulty.leavesOneBehind, "all or nothing"],
+  [waiting, faulty.starvesWaiters, "no starvation"],
+  [vanishing, faulty.losesGrants, "explained"],
+  [inVain, faulty.answersLate, "punctual"],
+  [alone, faulty.failsAfterGrant, "held by no client"],
+  [alone, faulty.refusesFreeNames, "busy for no reason"],
 ];
 
 for (const [plot, lie, ...broken] of plots) {
@@ -131,7 +131,7 @@ for (const [plot, lie, ...broken] of plots) {
     assert.deepEqual(rules.sort(), broken.sort(), report(verdict));
   });
   test(`checker: the honest backend passes: ${plot.name}`, async () => {
-    const verdict = check(await play(liars.honest, plot), { waiting: 0.4, lateness: 0.2 });
+    const verdict = check(await play(faulty.honest, plot), { waiting: 0.4, lateness: 0.2 });
     assert.equal(verdict.offences.length, 0, report(verdict));
     assert(verdict.seen.holds > 0);
   });

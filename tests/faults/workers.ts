@@ -13,7 +13,7 @@ import { fileURLToPath } from "node:url";
 import { sharedClock } from "../history/clock.ts";
 import type { HistoryEvent } from "../history/events.ts";
 import { fileSink } from "../history/recorder.ts";
-import type { Orders } from "./orders.ts";
+import type { WorkerConfig } from "./worker_config.ts";
 
 const root = fileURLToPath(new URL("../../", import.meta.url));
 
@@ -30,12 +30,12 @@ interface Member {
   stopped: boolean;
 }
 
-/** What all workers of a trial are told. */
-export type CrewOrders = Omit<Orders, "worker" | "seed" | "history" | "seconds" | "over">;
+/** What is common to all workers of a trial. */
+export type SharedConfig = Omit<WorkerConfig, "worker" | "seed" | "history" | "seconds" | "over">;
 
-/** Those who work at one trial. */
-export class Crew implements AsyncDisposable {
-  readonly #orders: CrewOrders;
+/** The worker processes of one trial. */
+export class Workers implements AsyncDisposable {
+  readonly #config: SharedConfig;
   readonly #directory: string;
   readonly #seconds: number;
   #endsAt = Infinity;
@@ -46,17 +46,17 @@ export class Crew implements AsyncDisposable {
   readonly breakages: string[] = [];
 
   constructor(
-    orders: CrewOrders,
+    config: SharedConfig,
     directory: string,
     seconds: number,
   ) {
-    this.#orders = orders;
+    this.#config = config;
     this.#directory = directory;
     this.#seconds = seconds;
     this.note = fileSink(join(directory, "tests.jsonl"));
   }
 
-  /** Those who run and are not stopped. */
+  /** The workers that run and are not stopped. */
   get running(): readonly Member[] {
     return this.#members.filter(({ child, killed, stopped }) => !killed && !stopped && child.exitCode === null);
   }
@@ -77,18 +77,18 @@ export class Crew implements AsyncDisposable {
   }
 
   /** Starts another worker. */
-  hire(seed: number): void {
+  spawn(seed: number): void {
     const name = `w${this.#members.length + 1}`;
     const history = join(this.#directory, `${name}.jsonl`);
-    const orders: Orders = {
-      ...this.#orders,
+    const config: WorkerConfig = {
+      ...this.#config,
       worker: name,
       seed,
       history,
       over: this.#over,
       seconds: Math.max(0, Math.min(this.#seconds, this.left / 1e3)),
     };
-    const parameters = ["run", "-A", "--quiet", "--no-check", `${root}tests/faults/worker.ts`, JSON.stringify(orders)];
+    const parameters = ["run", "-A", "--quiet", "--no-check", `${root}tests/faults/worker.ts`, JSON.stringify(config)];
     const child = spawn(process.execPath, parameters, { stdio: ["ignore", "ignore", "pipe"], cwd: root });
     let said = "";
     child.stderr!.on("data", (chunk) => said += chunk);
@@ -105,8 +105,8 @@ export class Crew implements AsyncDisposable {
     this.#members.push(member);
   }
 
-  /** Waits until all who were hired are at work: the time of the trial begins now. */
-  async atWork(): Promise<void> {
+  /** Waits until all of them work: the time of the trial begins now. */
+  async started(): Promise<void> {
     const late = performance.now() + PATIENCE;
     const begun = ({ name }: Member) => existsSync(join(this.#directory, `${name}.jsonl`));
     while (this.running.some((member) => !begun(member)) && performance.now() < late) {
@@ -173,7 +173,7 @@ export class Crew implements AsyncDisposable {
     return events;
   }
 
-  /** Lets nobody live. */
+  /** Kills all workers. */
   async [Symbol.asyncDispose](): Promise<void> {
     for (const member of this.#members) {
       if (member.child.exitCode === null && member.child.signalCode === null) await this.kill(member);
