@@ -22,7 +22,7 @@ export interface GlobalFlags {
   readonly debug?: boolean;
 }
 
-/** What a command wants otherwise than the flags and the environment say. */
+/** What a command overrides of the flags and the environment. */
 export interface OpenOptions {
   /** Another mode. */
   readonly mode?: string;
@@ -34,13 +34,13 @@ export interface OpenOptions {
 export interface Context {
   /** The flags that every command takes. */
   readonly global: GlobalFlags;
-  /** Where results and messages go. */
+  /** Writes results and messages. */
   readonly output: Output;
   /** Signals that ask this program to end. */
   readonly stopping: Stopping;
   /** The command as it was parsed. */
   readonly command: Command;
-  /** Opens the database that the flags or the environment name; it is closed when the command is done. */
+  /** Opens the database of the flags or the environment; it is closed when the command ends. */
   open(options?: OpenOptions): Promise<Backend>;
 }
 
@@ -52,22 +52,21 @@ export interface CommandSpec {
   readonly alias?: string;
   /** What it does, in one line. */
   readonly summary: string;
-  /** What else its user needs to know. */
+  /** More about it. */
   readonly description?: string;
   /** Command lines and what they do. */
   readonly examples: readonly (readonly [line: string, does: string])[];
-  /** Whether stdout belongs to a command that it runs: errors are then told in JSON on stderr. */
+  /** Whether stdout belongs to a command that it runs: with `--json` errors are then printed on stderr. */
   readonly passesOutput?: boolean;
   /**
-   * What a signal does. Without it, the command ends at once: it only reads, or what it does is never half done. With
-   * `gives back`, its outcome is awaited for a while, so that it gives back what it was granted; with `ends itself`, as
-   * long as it takes.
+   * What a signal does. Without it, the command ends at once. With `gives back`, the program waits a few seconds for the
+   * command to release what it acquired; with `ends itself`, it waits until the command ends.
    */
   readonly onSignal?: "gives back" | "ends itself";
   /** Adds its arguments and flags. */
   define(command: Command): Command;
-  /** What was given besides flags, where that takes more than the parser knows. */
+  /** Returns the arguments, where the parser cannot separate them from flags. */
   operands?(command: Command): string[];
-  /** Does it, and answers the exit code. */
+  /** Runs the command and returns the exit code. */
   run(context: Context, operands: readonly string[], flags: OptionValues): Promise<number>;
 }

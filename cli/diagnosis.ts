@@ -1,26 +1,26 @@
 /**
- * What can be found out about a database that keeps locks, step by step.
+ * Diagnoses a database that keeps locks, step by step.
  *
  * @module
  */
 import { type Backend, BackendError, type Diagnostic, getLock, listLocks, UnsupportedError } from "../mod.ts";
-import { isTableMissing, suspicionOf } from "./advice.ts";
+import { isTableMissing, likelyCause } from "./hints.ts";
 import type { OpenOptions } from "./command.ts";
 import { counted } from "./formats/text.ts";
 
-/** The lock that is taken to see whether one can be. */
+/** The lock that is acquired as a test. */
 const PROBE = "lockmgr:doctor";
-/** Seconds that a probe may take, another doctor included. */
-const PATIENCE = 5;
-/** Clocks that differ by more (ms) are told of. */
-const SKEW = 1_000;
+/** The longest wait for it (s): another doctor may hold it. */
+const PROBE_WAIT_S = 5;
+/** Clocks that differ by more (ms) are reported. */
+const MOST_SKEW_MS = 1_000;
 
-/** Opens the database that is examined. */
+/** Opens the database. */
 export type Open = (options: OpenOptions) => Promise<Backend>;
 
 const messageOf = (error: unknown) => error instanceof Error ? error.message : String(error);
 
-/** Examines the database: each finding as it is made. */
+/** Diagnoses the database. */
 export async function* diagnose(open: Open, signal: AbortSignal): AsyncGenerator<Diagnostic> {
   let backend: Backend;
   try {
@@ -56,12 +56,12 @@ function unreachable(error: unknown): Diagnostic {
   const advice = error instanceof UnsupportedError
     ? "Use --mode lease: it needs nothing but a table"
     : error instanceof BackendError
-    ? suspicionOf(error)
+    ? likelyCause(error)
     : undefined;
   return { what: "database", state: "problem", detail: messageOf(error), ...(advice ? { advice } : {}) };
 }
 
-/** What the engine says of itself; one that says nothing is looked at from outside. */
+/** What the engine itself reports, if it can. */
 async function examined(backend: Backend): Promise<readonly Diagnostic[]> {
   try {
     return await backend.diagnose?.() ?? [];
@@ -70,7 +70,7 @@ async function examined(backend: Backend): Promise<readonly Diagnostic[]> {
   }
 }
 
-/** Whether the other modes are to be had, and why not. */
+/** Whether the other modes can be used. */
 async function* otherModes(mode: string, open: Open): AsyncGenerator<Diagnostic> {
   for (const other of ["lease", "session", "hybrid"].filter((each) => each !== mode)) {
     const what = `mode ${other}`;
@@ -83,7 +83,7 @@ async function* otherModes(mode: string, open: Open): AsyncGenerator<Diagnostic>
   }
 }
 
-/** What is held at the moment. */
+/** Which locks are held now. */
 async function* held(backend: Backend): AsyncGenerator<Diagnostic> {
   if (backend.mode === "session") return;
   try {
@@ -98,13 +98,13 @@ async function* held(backend: Backend): AsyncGenerator<Diagnostic> {
   }
 }
 
-/** Takes and releases a lock, and compares clocks on the way. */
+/** Acquires and releases a lock, and compares the clocks. */
 async function* probed(backend: Backend, signal: AbortSignal): AsyncGenerator<Diagnostic> {
   const startedAt = performance.now();
   const clock = Date.now();
   try {
-    const expires = backend.mode === "session" ? undefined : PATIENCE * 2;
-    const lock = await getLock(PROBE, { backend, expires, wait: PATIENCE, signal });
+    const expires = backend.mode === "session" ? undefined : PROBE_WAIT_S * 2;
+    const lock = await getLock(PROBE, { backend, expires, wait: PROBE_WAIT_S, signal });
     const takenAt = performance.now();
     const skew = lock.createdAt.getTime() - (clock + (takenAt - startedAt) / 2);
     const kept = await lock.verify().finally(() => lock.unlock());
@@ -119,7 +119,7 @@ async function* probed(backend: Backend, signal: AbortSignal): AsyncGenerator<Di
     signal.throwIfAborted();
     const advice = error instanceof BackendError
       ? "May this user INSERT and UPDATE in the table, and is the server no read-only replica?"
-      : `Another examination may be under way, or somebody holds ${JSON.stringify(PROBE)}`;
+      : `Another doctor may be running, or another client holds ${JSON.stringify(PROBE)}`;
     yield { what: "taking a lock", state: "problem", detail: messageOf(error), advice };
   }
 }
@@ -128,12 +128,12 @@ function milliseconds(time: number): string {
   return `${time.toFixed(1)} ms`;
 }
 
-/** Locks go by the server's clock alone; people compare it with their own. */
+/** Locks use the server's clock only; people compare it with their own. */
 function skewed(skew: number, roundTrip: number): Diagnostic {
   const what = "clocks";
-  if (Math.abs(skew) <= Math.max(SKEW, roundTrip)) {
+  if (Math.abs(skew) <= Math.max(MOST_SKEW_MS, roundTrip)) {
     return { what, state: "ok", detail: `this host's and the server's agree within ${counted(1, "second")}` };
   }
   const detail = `this host's is ${Math.abs(skew / 1e3).toFixed(1)} s ${skew < 0 ? "ahead of" : "behind"} the server's`;
-  return { what, state: "note", detail, advice: "Locks go by the server's alone; only the times shown look odd" };
+  return { what, state: "note", detail, advice: "Locks use the server's clock only; only the times shown look odd" };
 }

@@ -1,10 +1,10 @@
 /**
- * How a failure is told: in a sentence for people, in JSON for programs, and in the exit code.
+ * How a failure is reported: a sentence for people, JSON for programs, and an exit code.
  *
  * @module
  */
 import { BackendError, Locked, LockError, LockFail, LockLost, LockNotFound, type LockRecord } from "../mod.ts";
-import { adviceFor } from "./advice.ts";
+import { hintFor } from "./hints.ts";
 import { EXIT } from "./exit_codes.ts";
 
 /** The command line is wrong. */
@@ -19,7 +19,7 @@ export class CommandFailure extends Error {
   readonly exitCode: number;
   /** The lock in the way. */
   readonly lock?: LockRecord;
-  /** Whether its caller expects it, and wants nothing said. */
+  /** Whether the caller expects it: nothing is printed. */
   readonly expected: boolean;
 
   /** Makes the failure for a code and a sentence. */
@@ -35,7 +35,7 @@ export class CommandFailure extends Error {
   }
 }
 
-/** What is known of a failure. */
+/** A failure as it is reported. */
 export interface Failure {
   /** The exit code. */
   readonly exitCode: number;
@@ -45,18 +45,18 @@ export interface Failure {
   readonly message: string;
   /** What to try. */
   readonly advice?: string;
-  /** The lock in the way, or the one meant. */
+  /** The lock in the way. */
   readonly lock?: LockRecord;
-  /** Whether people want nothing said of it. */
+  /** Whether nothing is printed. */
   readonly expected?: boolean;
-  /** Whether it helps to know which database was meant. */
+  /** Whether the report names the database. */
   readonly ofDatabase?: boolean;
 }
 
 /** The library refuses a wrong argument with one of the platform's errors and this beginning. */
 const WRONG_ARGUMENT = /^Cannot (?:use|connect|run|wait) (?!'in')/;
 
-/** Finds out what an error means to the person at the terminal. */
+/** Turns an error into a failure. */
 export function failureOf(error: unknown): Failure {
   const message = error instanceof Error ? error.message : String(error);
   if (error instanceof CommandFailure) {
@@ -73,10 +73,10 @@ export function failureOf(error: unknown): Failure {
       "Deno was started without that permission: docs/command-line.md lists the flags that each command needs.";
     return { exitCode: EXIT.failed, code: "NOT_PERMITTED", message, advice };
   }
-  return { exitCode: EXIT.failed, code: "UNEXPECTED", message, advice: "Say it again with --debug to see where." };
+  return { exitCode: EXIT.failed, code: "UNEXPECTED", message, advice: "Run it again with --debug to see the stack." };
 }
 
-/** Whether Deno refused for want of a permission. */
+/** Whether Deno denied a permission. */
 export function isNotPermitted(error: unknown): error is Error {
   return error instanceof Error && error.name === "NotCapable";
 }
@@ -88,14 +88,14 @@ function ofLockError(error: LockError): Failure {
     return { exitCode: EXIT.busy, code, message, advice: "Nothing was changed.", lock: error.lock };
   }
   if (error instanceof Locked) {
-    const advice = `"lockmgr show" tells more of the holder; "lockmgr wait" waits until the name is free.`;
+    const advice = `"lockmgr show" describes the holder; "lockmgr wait" waits until the lock is free.`;
     return { exitCode: EXIT.busy, code, message, advice, lock: error.holder };
   }
   if (error instanceof LockNotFound) {
     return { exitCode: EXIT.failed, code, message, advice: `"lockmgr list_locks" shows what is held.` };
   }
   if (error instanceof BackendError) {
-    const advice = adviceFor(error);
+    const advice = hintFor(error);
     return { exitCode: EXIT.failed, code, message, ...(advice ? { advice } : {}), ofDatabase: true };
   }
   return { exitCode: EXIT.failed, code, message };

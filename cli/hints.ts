@@ -1,5 +1,5 @@
 /**
- * What to try when the database failed, by what its driver said.
+ * Hints for errors of the database, by the codes of its driver.
  *
  * @module
  */
@@ -8,7 +8,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { BackendError } from "../mod.ts";
 
-/** Codes of drivers and servers (SQLSTATE, MySQL error names, errno) that tell what is wrong with a URL. */
+/** Hints by the codes of drivers and servers (SQLSTATE, MySQL error names, errno). */
 const BY_CODE: readonly (readonly [codes: RegExp, advice: string])[] = [
   [
     /^(ECONNREFUSED|ENOTFOUND|EAI_AGAIN|EHOSTUNREACH|ENETUNREACH|ETIMEDOUT|CONNECT_TIMEOUT)$/,
@@ -18,7 +18,7 @@ const BY_CODE: readonly (readonly [codes: RegExp, advice: string])[] = [
   [/^(3D000|ER_BAD_DB_ERROR)$/, "Is the name of the database right? Has it been created?"],
   [
     /^(42501|ER_DBACCESS_DENIED_ERROR|ER_TABLEACCESS_DENIED_ERROR)$/,
-    "What this user may not do, an administrator has to grant.",
+    "An administrator must grant this user that privilege.",
   ],
 ];
 
@@ -39,7 +39,7 @@ function installingCommand(driver: string): string {
   return `npm install ${existsSync(join(folder, "package.json")) ? "" : "-g "}${driver}`;
 }
 
-/** What to do when a driver is not installed. */
+/** The hint for a driver that is not installed. */
 function missingDriver(error: BackendError): string {
   const driver = /"(postgres|mysql2)"/.exec(error.message)?.[1] ?? "postgres";
   return `Install the driver where lockmgr is installed: "${installingCommand(driver)}".`;
@@ -61,8 +61,8 @@ function codesOf(error: unknown): string[] {
   return codes;
 }
 
-/** What may be wrong; nothing where the message itself says what was wanted. */
-export function suspicionOf(error: BackendError): string | undefined {
+/** The likely cause; `undefined` where the message itself says what to do. */
+export function likelyCause(error: BackendError): string | undefined {
   if (isTableMissing(error)) return MISSING_TABLE;
   const codes = codesOf(error);
   if (codes.includes("ERR_MODULE_NOT_FOUND")) return missingDriver(error);
@@ -73,8 +73,8 @@ export function suspicionOf(error: BackendError): string | undefined {
   return codes.some((code) => /^(ERR_)?SQLITE_/.test(code)) ? FILE : OTHERWISE;
 }
 
-/** What to try. */
-export function adviceFor(error: BackendError): string | undefined {
-  const suspicion = suspicionOf(error);
-  return suspicion?.endsWith("?") ? `${suspicion} ${FURTHER}` : suspicion;
+/** The hint for an error. */
+export function hintFor(error: BackendError): string | undefined {
+  const cause = likelyCause(error);
+  return cause?.endsWith("?") ? `${cause} ${FURTHER}` : cause;
 }

@@ -25,15 +25,15 @@ export interface Stream {
   readonly rows?: number;
 }
 
-/** Whether a stream is a terminal that shall see colours (https://no-color.org). */
+/** Whether to write colours to a stream (https://no-color.org). */
 export function wantsColour(stream: Stream): boolean {
   return stream.isTTY === true && environment("NO_COLOR") === undefined && environment("TERM") !== "dumb";
 }
 
 /**
- * Calls `heard` for each of the signals until disposal. Left out are those that this system does not have. Those that
- * were ignored when the program started have no effect: Deno ends at SIGHUP, SIGINT and SIGTERM without a listener of
- * their own as soon as any signal has one, and Node in any case.
+ * Calls `heard` for each of the signals until disposal. Signals that were ignored when the program started stay without
+ * effect, which takes a listener: without one Node ends at SIGHUP, SIGINT and SIGTERM, and Deno as soon as any signal
+ * has a listener.
  */
 export function onSignals(signals: readonly NodeJS.Signals[], heard: (signal: NodeJS.Signals) => void): Disposable {
   const listening: [signal: NodeJS.Signals, listener: (signal: NodeJS.Signals) => void][] = [];

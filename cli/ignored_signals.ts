@@ -8,7 +8,7 @@ import { fstatSync, readFileSync, statSync } from "node:fs";
 import { constants } from "node:os";
 import process from "node:process";
 
-/** What Deno tells of permissions, without asking the person at the terminal for one. */
+/** Deno's query of permissions, which does not prompt. */
 interface DenoPermissions {
   readonly permissions: { querySync(descriptor: { name: "read"; path: string }): { readonly state: string } };
 }
@@ -17,13 +17,13 @@ const { Deno, Bun } = globalThis as { Deno?: DenoPermissions; Bun?: unknown };
 
 /** The signals that callers ignore on purpose. Runtimes ignore SIGPIPE and others by themselves. */
 const INHERITED = ["SIGHUP", "SIGINT", "SIGQUIT", "SIGTERM", "SIGUSR1", "SIGUSR2", "SIGTSTP"];
-/** Where Linux tells which signals a process ignores. */
+/** Where Linux lists the signals that a process ignores. */
 const STATUS = "/proc/self/status";
 /** Access mode bits of a descriptor's flags, and the value that means "only for writing". */
 const ACCESS_MODE = 0o3;
 const WRITE_ONLY = 0o1;
 
-/** The signals that this process ignores now, as a bit mask; nothing where the system does not tell. */
+/** The signals that this process ignores now, as a bit mask; `undefined` where the system does not list them. */
 function ignoredMask(): bigint | undefined {
   try {
     if (Deno && Deno.permissions.querySync({ name: "read", path: STATUS }).state !== "granted") return undefined;

@@ -18,15 +18,15 @@ import { buildProgram } from "./program.ts";
 import { Stopped, Stopping } from "./running/stopping.ts";
 import { redactor } from "./secrets.ts";
 
-/** Seconds that a command may take after a signal to give back what it was granted. */
-const GIVING_BACK = 3;
-/** Seconds that closing a database may take. */
-const CLOSING = 5;
-/** Seconds after a signal in which a slow reader may still take what was written. */
-const FLUSHING = 2;
+/** How long a command may take after a signal to release what it acquired (s). */
+const GIVE_BACK_S = 3;
+/** How long closing a database may take (s). */
+const CLOSE_S = 5;
+/** How long a slow reader may take after a signal to read what was written (s). */
+const FLUSH_S = 2;
 
 /**
- * Runs one command line and answers its exit code. Nothing here ends the process, which after that writes nothing more.
+ * Runs one command line and returns its exit code, without ending the process.
  *
  * @example
  * ```ts
@@ -54,10 +54,10 @@ export async function main(args: readonly string[]): Promise<number> {
     exitCode = await report(error, flagsOf(program, args), passesOutput ? writeError : writeOut);
   }
   try {
-    const unwritten = await stopping.outcomeOf(flushed(), FLUSHING);
+    const unwritten = await stopping.outcomeOf(flushed(), FLUSH_S);
     return unwritten && exitCode === EXIT.done ? EXIT.failed : exitCode;
   } catch {
-    return exitCode; // a signal came, and the reader takes nothing
+    return exitCode; // after a signal, and nothing reads
   } finally {
     stopping[Symbol.dispose]();
   }
@@ -68,7 +68,7 @@ function globalFlags(command: Command): GlobalFlags {
   return { ...command.parent?.opts(), ...command.opts() };
 }
 
-/** Those flags as far as they are known although the command line may be wrong. */
+/** Those flags of a command line that may be wrong. */
 function flagsOf(program: Command, args: readonly string[]): GlobalFlags {
   const own = args.slice(0, args.includes("--") ? args.indexOf("--") : undefined);
   const { url, mode, table }: GlobalFlags = Object.assign(
@@ -79,7 +79,7 @@ function flagsOf(program: Command, args: readonly string[]): GlobalFlags {
   return { url, mode, table, json: own.includes("--json"), debug: own.includes("--debug") };
 }
 
-/** Runs a command with its database, which is closed whatever comes of it. */
+/** Runs a command, and closes its database. */
 async function perform(spec: CommandSpec, command: Command, stopping: Stopping): Promise<number> {
   const operands = spec.operands?.(command) ?? command.args;
   const global = globalFlags(command);
@@ -98,17 +98,17 @@ async function perform(spec: CommandSpec, command: Command, stopping: Stopping):
   try {
     const work = spec.run(context, operands, command.opts());
     if (spec.onSignal === "ends itself") return await work;
-    return await stopping.outcomeOf(work, spec.onSignal === "gives back" ? GIVING_BACK : 0);
+    return await stopping.outcomeOf(work, spec.onSignal === "gives back" ? GIVE_BACK_S : 0);
   } finally {
     await Promise.all(opened.map(close));
   }
 }
 
-/** What was to be done is done: a connection that cannot be closed properly is not worth an error. */
+/** Closes a database. A failure is reported and changes no exit code: the work is done. */
 async function close(backend: Backend): Promise<void> {
   let timer: ReturnType<typeof setTimeout> | undefined;
   const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new Error(`it took more than ${CLOSING} s`)), CLOSING * 1e3);
+    timer = setTimeout(() => reject(new Error(`it took more than ${CLOSE_S} s`)), CLOSE_S * 1e3);
   });
   try {
     await Promise.race([backend[Symbol.asyncDispose](), late]);
@@ -119,7 +119,7 @@ async function close(backend: Backend): Promise<void> {
   }
 }
 
-/** Tells what went wrong, and answers the exit code. */
+/** Reports an error and returns the exit code. */
 async function report(
   error: unknown,
   flags: GlobalFlags,
@@ -143,7 +143,7 @@ async function report(
   return failure.exitCode;
 }
 
-/** Whether it is the URL of a server: of a file the message itself says which it is. */
+/** Whether a database is named by a URL; the message itself names a file. */
 function isServer(database: string): boolean {
   return /^[a-z]+:\/\//.test(database);
 }
@@ -152,7 +152,7 @@ function documentOf({ code, message, advice, lock }: Failure, redact: (text: str
   return { code, message: redact(message), ...(advice ? { advice } : {}), ...(lock ? { lock } : {}) };
 }
 
-/** Words of other programs for what is called otherwise here. */
+/** Names in other programs, and ours. */
 const OTHER_WORDS: Readonly<Record<string, string>> = {
   acquire: "set_lock, or run to hold it while a command runs",
   lock: "set_lock, or run to hold it while a command runs",
@@ -183,7 +183,7 @@ function withoutValues(message: string): string {
   });
 }
 
-/** What the parser found wrong, with the capital and without the prefix it gives. */
+/** The parser's error as a sentence. */
 function usageFailure({ code, message }: CommanderError): Failure {
   if (code === "commander.help") return { exitCode: EXIT.usage, code: "USAGE", message: "" }; // the help was shown
   const [first, suggestion] = withoutValues(message.replace(/^error: /, "")).split("\n");

@@ -2,12 +2,12 @@ import { type Backend, connect, type ConnectOptions, describeTarget, Lock, type 
 import type { Context, GlobalFlags, OpenOptions } from "./command.ts";
 import { environment } from "./host.ts";
 
-/** Where the locks are kept: as the flags say, else the environment; `undefined` is the embedded file. */
+/** The database of the flags, else of the environment; `undefined` is the default file. */
 export function targetOf(flags: GlobalFlags): string | undefined {
   return flags.url ?? environment("LOCKMGR_URL");
 }
 
-/** Which database keeps the locks and what named it, in words without user, password and parameters. */
+/** Describes the database and where its name came from, without user, password and parameters. */
 export async function targetInWords(flags: GlobalFlags): Promise<string> {
   const target = targetOf(flags);
   const source = target === undefined ? "the default" : `from ${flags.url === undefined ? "LOCKMGR_URL" : "--url"}`;
@@ -29,15 +29,15 @@ export async function openBackend(flags: GlobalFlags, options: OpenOptions = {})
 }
 
 /**
- * Opens the database for locks that stay when this program has ended. In hybrid mode they would end with it; leases
- * stay, and in the same table they and hybrid locks exclude each other.
+ * Opens the database for locks that outlive this program. Hybrid locks would end with it, so leases are used instead:
+ * both exclude each other in the same table.
  */
 export async function openToStay(open: Context["open"]): Promise<Backend> {
   const backend = await open();
   return staying(backend.mode === "hybrid" ? await open({ mode: "lease" }) : backend);
 }
 
-/** The same database, of which the library takes locks by another backend: the disposal of the first releases none. */
+/** The same database as another backend, whose locks the disposal of the first does not release. */
 function staying(backend: Backend): Backend {
   return {
     engine: backend.engine,
@@ -51,7 +51,7 @@ function staying(backend: Backend): Backend {
   };
 }
 
-/** Releases those locks that this program has created, not those that it has renewed for others. */
+/** Releases the locks that this program created, not those that it renewed. */
 export async function giveBack(locks: readonly LockRecord[]): Promise<void> {
   await Promise.all(locks.map(async (lock) => {
     if (lock instanceof Lock) await lock[Symbol.asyncDispose]();

@@ -1,5 +1,5 @@
 /**
- * Where things are written: results to stdout, messages to people to stderr, one JSON document with `--json`.
+ * Writes results to stdout and messages to stderr; with `--json` the result is one JSON document.
  *
  * @module
  */
@@ -16,14 +16,14 @@ export interface Output {
   readonly paint: Paint;
   /** Prints a result: `text` for people, or with `--json` the document. Called once by a command. */
   result(text: string, document: unknown): void;
-  /** Tells people something that is no result. */
+  /** Prints a message for people. */
   message(text: string): void;
 }
 
 /** Codes of an error that mean that the reader of a pipe or a socket has closed it. */
 const READER_GONE = ["EPIPE", "ECONNRESET", "EOF"];
 
-/** A standard stream that is written to completely, and that remembers why it could not be. */
+/** A standard stream that is written completely, and that remembers its error. */
 class Sink {
   readonly #stream: NodeJS.WriteStream;
   readonly #broken = new AbortController();
@@ -39,7 +39,7 @@ class Sink {
     return this.#broken.signal;
   }
 
-  /** Why it could not be written to; nothing if the reader has only closed it. */
+  /** Why it could not be written; `undefined` if the reader closed it. */
   get error(): Error | undefined {
     const error: NodeJS.ErrnoException | undefined = this.broken.reason;
     return error === undefined || READER_GONE.includes(error.code ?? "") ? undefined : error;
@@ -69,7 +69,7 @@ class Sink {
     this.#written = Promise.all([this.#written, writing]);
   }
 
-  /** Resolves when everything has been written, or cannot be. */
+  /** Resolves when everything is written, or the stream has failed. */
   async settled(): Promise<void> {
     await this.#written;
   }
@@ -99,7 +99,7 @@ export function writeJson(document: unknown): void {
   writeOut(toJson(document));
 }
 
-/** Control sequences, and what they move about, to the terminal that stdout is. Every text in it is escaped already. */
+/** Writes control sequences and escaped text to the terminal. */
 export function draw(text: string): void {
   stdout.write(text);
 }
@@ -117,7 +117,7 @@ export function prompt(text: string): void {
   stderr.write(printable(text));
 }
 
-/** Output as the flags want it. */
+/** Makes the output for the flags. */
 export function outputFor(json: boolean): Output {
   return {
     json,
@@ -133,7 +133,7 @@ export function outputFor(json: boolean): Output {
 /**
  * Waits until everything has been written.
  *
- * @returns Why stdout could not be written to. A reader that closed it has what it wants, as in `lockmgr list | head`.
+ * @returns Why stdout could not be written; nothing when the reader closed it, as in `lockmgr list | head`.
  */
 export async function flushed(): Promise<Error | undefined> {
   await stdout.settled();

@@ -12,8 +12,8 @@ import { VERSION } from "./version.ts";
 
 const ABOUT = `Locks for programs that already have a database.
 
-A lock is the right to a name. Whoever has it keeps everybody else out, on any
-machine that uses the same database, until it is released or its time is over.`;
+A lock reserves a name. Only its holder has it, on every machine that uses the
+same database, until it is released or expires.`;
 
 const AFTER = `
 Where the locks are kept:
@@ -30,10 +30,10 @@ Examples:
   lockmgr run nightly -n -- ./backup.sh   run it unless it is running already
   lockmgr set_lock deploy -t 3600         take a lock for an hour
   lockmgr list_locks                      see who holds what
-  lockmgr clear_lock deploy               release it, whoever holds it
-  lockmgr doctor --url postgres://db/app  is that database fit for locks?
+  lockmgr clear_lock deploy               release it by force
+  lockmgr doctor --url postgres://db/app  check that database
 
-"lockmgr COMMAND --help" tells more of each.`;
+"lockmgr COMMAND --help" describes a command.`;
 
 /** Flags that every command takes. */
 function globalOptions(): Option[] {
@@ -48,14 +48,14 @@ function globalOptions(): Option[] {
     ]),
     new Option("--table <name>", 'the table that holds them (default: "lockmgr_locks")').argParser(someText),
     new Option("--json", "print the result as one JSON document"),
-    new Option("--debug", "tell where an error came from"),
+    new Option("--debug", "print the stack of an error"),
   ];
 }
 
-/** Called with the command that was given; answers when it is done. */
+/** Runs the command that was given. */
 export type Dispatch = (spec: CommandSpec, command: Command) => Promise<void>;
 
-/** Nothing is read from the environment here, and nothing ends the process. */
+/** Keeps the parser from ending the process and from reading the environment. */
 function quiet(command: Command): Command {
   return command
     .exitOverride()
@@ -70,7 +70,7 @@ function quiet(command: Command): Command {
     .helpOption("-h, --help", "show this help");
 }
 
-/** Text whose lines are broken where the terminal breaks them, and not where the source does. */
+/** Joins the lines of each paragraph, which the terminal wraps. */
 function flowing(text: string): string {
   return text.replaceAll(/(?<!\n)\n(?!\n)/g, " ");
 }

@@ -7,14 +7,14 @@ import process from "node:process";
 import { createInterface } from "node:readline";
 import { prompt } from "./output.ts";
 
-/** Whether somebody can see the question and answer it. */
+/** Whether a person can read the question and answer it. */
 export function canAsk(): boolean {
   return process.stdin.isTTY === true && process.stderr.isTTY === true;
 }
 
 /**
- * Asks on stderr and reads one line; `undefined` when the input has ended. The terminal is left in its own line mode,
- * so that Ctrl-C ends the program as it ends any other and nothing needs to be put right afterwards.
+ * Asks on stderr and reads one line; `undefined` when the input has ended. The terminal stays in its own line mode, in
+ * which Ctrl-C ends the program.
  */
 export function question(text: string): Promise<string | undefined> {
   prompt(text);

@@ -1,5 +1,5 @@
 /**
- * Looking at one name.
+ * Queries about one lock.
  *
  * @module
  */
@@ -8,19 +8,20 @@ import { recordLine } from "./formats/record.ts";
 import { toJson } from "./formats/text.ts";
 import { type Backend, getLock, listLocks, Locked, type LockRecord, unlock } from "../mod.ts";
 
-/** The record of a name; `undefined` when nobody holds it. */
+/** Returns the record of a name; `undefined` when it is free. */
 export async function find(backend: Backend, name: string, includeExpired = false): Promise<LockRecord | undefined> {
   const records = await listLocks({ backend, prefix: name, includeExpired });
   return records.find((record) => record.name === name);
 }
 
-/** Looks at least so often (ms), in case that nothing wakes us. */
-const LOOK = 1_000;
+/** The longest pause between two queries of a waiter (ms). */
+const POLL_INTERVAL_MS = 1_000;
 
 /**
- * Waits until nobody holds a name, without taking it.
+ * Waits until a lock is free, without acquiring it.
  *
- * @returns The lock that is still there when the time (in seconds) is over; `undefined` when the name is free.
+ * @param wait The longest wait in seconds.
+ * @returns The lock that is still held then; `undefined` when the name is free.
  */
 export async function untilFree(
   backend: Backend,
@@ -29,24 +30,24 @@ export async function untilFree(
   signal: AbortSignal,
 ): Promise<LockRecord | undefined> {
   const deadline = performance.now() + wait * 1e3;
-  let rung = false;
-  let ring = () => {};
+  let notified = false;
+  let notify = () => {};
   const watching = await backend.watch?.(name, () => {
-    rung = true;
-    ring();
+    notified = true;
+    notify();
   });
-  const wake = () => ring();
+  const wake = () => notify();
   signal.addEventListener("abort", wake);
   try {
     for (;;) {
       signal.throwIfAborted();
-      rung = false;
+      notified = false;
       const record = await find(backend, name);
       const left = deadline - performance.now();
       if (record === undefined || left <= 0) return record;
-      if (rung || signal.aborted) continue;
+      if (notified || signal.aborted) continue;
       const expiry = record.expiresIn === null ? Infinity : record.expiresIn * 1e3 + 1;
-      await pause(Math.min(left, expiry, LOOK), (resolve) => ring = resolve);
+      await pause(Math.min(left, expiry, POLL_INTERVAL_MS), (resolve) => notify = resolve);
     }
   } finally {
     signal.removeEventListener("abort", wake);
@@ -54,28 +55,28 @@ export async function untilFree(
   }
 }
 
-/** So many milliseconds, or until what `ringing` was given is called. */
-async function pause(time: number, ringing: (ring: () => void) => void): Promise<void> {
+/** Waits so many milliseconds, or until the function that `onStart` is given is called. */
+async function pause(time: number, onStart: (end: () => void) => void): Promise<void> {
   let timer;
   await new Promise<void>((resolve) => {
-    ringing(resolve);
+    onStart(resolve);
     timer = setTimeout(resolve, Math.max(0, time));
   });
   clearTimeout(timer);
 }
 
-/** A wait that takes longer (ms) is told of. */
-const SILENCE = 1_000;
+/** A longer wait (ms) is announced. */
+const QUIET_MS = 1_000;
 
-/** Tells the person at a terminal what is waited for, once it takes a while; until disposal. */
-export function tellOfWaiting(backend: Backend, name: string, tell: (text: string) => void): Disposable {
+/** Announces on a terminal that the command waits, after a while and until disposal. */
+export function announceWait(backend: Backend, name: string, announce: (text: string) => void): Disposable {
   let over = process.stderr.isTTY !== true;
   const timer = setTimeout(async () => {
-    // Whoever waits is told of a broken database by the wait itself.
+    // The wait itself reports a database that fails.
     const record = over ? undefined : await find(backend, name).catch(() => undefined);
     const holder = record === undefined ? "" : `: ${recordLine(record)}`;
-    if (!over) tell(`lockmgr: Waiting for lock ${toJson(name)}${holder}`);
-  }, SILENCE);
+    if (!over) announce(`lockmgr: Waiting for lock ${toJson(name)}${holder}`);
+  }, QUIET_MS);
   return {
     [Symbol.dispose]: () => {
       over = true;
@@ -84,8 +85,13 @@ export function tellOfWaiting(backend: Backend, name: string, tell: (text: strin
   };
 }
 
-/** Waits until a session lock can be had: it has no row to look at, so it is taken for a moment. */
-export async function untilHad(backend: Backend, name: string, wait: number, signal: AbortSignal): Promise<boolean> {
+/** Waits until a session lock can be acquired: it has no row to read, so it is held for a moment. */
+export async function untilAcquired(
+  backend: Backend,
+  name: string,
+  wait: number,
+  signal: AbortSignal,
+): Promise<boolean> {
   try {
     await unlock(await getLock(name, { backend, wait, signal }));
     return true;

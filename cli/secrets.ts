@@ -12,7 +12,7 @@ const IN_QUERY = /((?:password|passwd|pwd|sslpassword|passphrase)\s*=\s*)[^\s&#"
 
 const HIDDEN = "***";
 
-/** What stands in the texts of a URL that must not be shown, as written and decoded: read without any rules. */
+/** The passwords in a URL, as written and decoded; a URL that breaks the rules is read as well. */
 function secretsOf(url: string): string[] {
   const found = new Set<string>();
   const [, userinfo = ""] = /:[/\\]{2}([^]*)@/.exec(url) ?? [];
@@ -25,7 +25,7 @@ function secretsOf(url: string): string[] {
     try {
       found.add(decodeURIComponent(secret));
     } catch {
-      // Not percent-encoded after all: it is hidden as it stands.
+      // It is not percent-encoded.
     }
   }
   found.delete("");
@@ -37,7 +37,7 @@ export function redactor(urls: readonly (string | undefined)[]): (text: string) 
   const secrets = urls.flatMap((url) => url === undefined ? [] : secretsOf(url));
   return (text) => {
     let clean = text.replace(IN_URL, `$1${HIDDEN}@`).replace(IN_QUERY, `$1${HIDDEN}`);
-    // One of one or two characters is part of too many words; the two forms above hide it where it matters.
+    // A shorter one is part of too many words; the patterns above hide it in its place.
     for (const secret of secrets) if (secret.length > 2) clean = clean.replaceAll(secret, HIDDEN);
     return clean;
   };

@@ -3,13 +3,13 @@ import type { CommandSpec } from "../command.ts";
 import { EXIT } from "../exit_codes.ts";
 import { counted } from "../formats/text.ts";
 
-/** `clean`: clears away what has expired. */
+/** `clean`: deletes expired locks. */
 export const clean: CommandSpec = {
   name: "clean",
-  summary: "clear away locks that have expired",
-  description: `An expired lock is free without it. It tidies what "list_locks --all" shows, and
-deletes the rows of names that were released more than a day ago: run it daily
-if your names never repeat.`,
+  summary: "delete expired locks",
+  description: `Expired locks are free without it. It shortens "list_locks --all" and deletes the
+rows of names that were released more than a day ago: run it daily if your names
+never repeat.`,
   examples: [["lockmgr clean", "says how many there were"]],
   define: (command) => command,
   async run({ open, output }) {

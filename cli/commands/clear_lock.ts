@@ -7,9 +7,9 @@ import { toJson } from "../formats/text.ts";
 export const clearLock: CommandSpec = {
   name: "clear_lock",
   alias: "clear",
-  summary: "release locks, whoever holds them",
-  description: `For a lock that nobody will release any more. A holder that is still alive loses
-it: stop it first if you can.`,
+  summary: "release locks by force",
+  description: `For a lock whose holder will not release it. A holder that is still running loses
+the lock: stop it first if you can.`,
   examples: [["lockmgr clear_lock hello world", "says of each whether it was removed or was not held"]],
   define: (command) => command.argument("<names...>", "names to release"),
   async run({ open, output }, names) {

@@ -1,8 +1,7 @@
 import { Argument } from "commander";
 import type { CommandSpec } from "../command.ts";
 import { EXIT } from "../exit_codes.ts";
-import { completionScript } from "../formats/completions/all.ts";
-import { type Shell, SHELLS } from "../formats/completions/words.ts";
+import { completionScript, type Shell, SHELLS } from "../formats/completions.ts";
 
 /** `completions`: prints a script for a shell. */
 export const completions: CommandSpec = {

@@ -7,21 +7,21 @@ import { visible } from "../formats/text.ts";
 import { targetInWords, targetOf } from "../opening.ts";
 import { redactor } from "../secrets.ts";
 
-/** A finding, and beneath it what to do. */
+/** One diagnostic, with its hint on a second line. */
 function lineOf({ what, state, detail, advice }: Diagnostic, paint: Paint): string {
   const colour = { ok: paint.good, note: paint.faint, warning: paint.warning, problem: paint.bad }[state];
   const line = `${colour(state.padEnd(8))} ${what.padEnd(14)} ${visible(detail)}`;
   return advice === undefined ? line : `${line}\n${" ".repeat(24)}${visible(advice)}`;
 }
 
-/** `doctor`: looks for what is wrong. */
+/** `doctor`: diagnoses the database. */
 export const doctor: CommandSpec = {
   name: "doctor",
-  summary: "diagnose the database, and say what to do about what is wrong",
-  description: `Can it be reached, which version and which modes does it have, is the table there
-and right, can a lock be taken and released, do the clocks agree. Creates no table;
-takes a lock named "lockmgr:doctor" for a moment if the table is there. Exit code 1
-when there is a problem.`,
+  summary: "diagnose the database, with hints for each problem",
+  description: `Checks that the database can be reached, its version, its modes, the table, that a
+lock can be acquired and released, and the clocks. Creates no table; acquires a lock
+named "lockmgr:doctor" for a moment if the table exists. Exit code 1 when there is a
+problem.`,
   examples: [["lockmgr doctor", "of the default database"], [
     "lockmgr doctor --url sqlite:app.db --json",
     "of another",

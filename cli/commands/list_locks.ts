@@ -4,7 +4,7 @@ import { EXIT } from "../exit_codes.ts";
 import { recordLine } from "../formats/record.ts";
 import { counted, toJson } from "../formats/text.ts";
 
-/** What is there, and which of it is held: a session may have ended before its lock's time was over. */
+/** Locks, and whether each is held: a session may end before its lock expires. */
 interface Listed {
   readonly records: readonly LockRecord[];
   readonly isHeld: (record: LockRecord) => boolean;
@@ -30,12 +30,12 @@ function listOf({ records, isHeld }: Listed, prefix: string | undefined): string
   return records.length === 0 ? count : [`${count}:`, "", ...lines].join("\n");
 }
 
-/** `list_locks`: what is held, by whom, until when. */
+/** `list_locks`: lists the locks that are held. */
 export const listLocksCommand: CommandSpec = {
   name: "list_locks",
   alias: "list",
-  summary: "show what is held, by whom, until when",
-  description: "Looking changes nothing. Locks that have expired are free, and shown only with --all.",
+  summary: "list the locks that are held",
+  description: "Expired locks are free, and shown only with --all.",
   examples: [
     ["lockmgr list_locks", "one line for each lock"],
     ["lockmgr list_locks --prefix db: --json", "an array of those whose name begins with db:"],
@@ -49,7 +49,7 @@ export const listLocksCommand: CommandSpec = {
     const listed = await look(backend, flags.prefix, flags.all === true);
     output.result(listOf(listed, flags.prefix), listed.records);
     if (backend.mode === "session") {
-      output.message(`In "session" mode nothing says which names are held: "lockmgr show NAME" tells of one`);
+      output.message(`In "session" mode there is no list of names: use "lockmgr show NAME"`);
     }
     return EXIT.done;
   },

@@ -7,7 +7,7 @@ import { expiryOf } from "../formats/record.ts";
 import { toJson } from "../formats/text.ts";
 import { giveBack, openToStay } from "../opening.ts";
 
-/** What came of one name. */
+/** The outcome for one name. */
 type Renewed = { name: string; renewed: true; lock: LockRecord } | { name: string; renewed: false };
 
 function lineOf(renewal: Renewed): string {
@@ -15,10 +15,10 @@ function lineOf(renewal: Renewed): string {
   return renewal.renewed ? `${lock} is held until ${expiryOf(renewal.lock)}` : `${lock} is not held`;
 }
 
-/** `renew`: more time for locks that are held. */
+/** `renew`: extends locks that are held. */
 export const renew: CommandSpec = {
   name: "renew",
-  summary: "give locks more time, whoever holds them",
+  summary: "extend locks, of any holder",
   description: `A lock is never shortened: one that lasts longer already stays as it is. Exit code
 1 when any of the names is not held.`,
   examples: [

@@ -1,15 +1,15 @@
 import { listLocks, type LockRecord, resetLocks } from "../../mod.ts";
-import { canAsk, question } from "../asking.ts";
+import { canAsk, question } from "../prompt.ts";
 import type { CommandSpec } from "../command.ts";
 import { EXIT } from "../exit_codes.ts";
 import { UsageError } from "../failures.ts";
 import { recordLine } from "../formats/record.ts";
 import { counted } from "../formats/text.ts";
 
-const WARNING = `This releases EVERY lock, whoever holds it. Programs that are running and rely on
-their locks will get into each other's way: stop them first.`;
+const WARNING = `This releases EVERY lock. Programs that rely on their locks will interfere with
+each other: stop them first.`;
 
-/** What is there to remove. */
+/** The locks to remove. */
 function listOf(records: readonly LockRecord[], removed: string): string {
   if (records.length === 0) return "There are no locks to remove";
   const are = records.length === 1 ? "This lock" : `These ${counted(records.length, "lock")}`;
@@ -21,8 +21,8 @@ export const resetLocksCommand: CommandSpec = {
   name: "reset_locks",
   alias: "reset",
   summary: "release every lock there is",
-  description: `Shows what would be removed and asks for YES, in capitals, on a terminal. In a
-pipe or a cron job there is nobody to ask: there it wants --force.`,
+  description: `Lists the locks and asks for YES, in capitals, on a terminal. In a pipe or a cron
+job it needs --force.`,
   examples: [
     ["lockmgr reset_locks", "look, and then decide"],
     ["lockmgr reset_locks --force", "without being asked"],

@@ -5,14 +5,14 @@ import type { CommandSpec, Context } from "../command.ts";
 import { EXIT } from "../exit_codes.ts";
 import { CommandFailure, UsageError } from "../failures.ts";
 import { toJson } from "../formats/text.ts";
-import { tellOfWaiting } from "../looking.ts";
+import { announceWait } from "../queries.ts";
 import { Child } from "../running/child.ts";
 import { defineRun, LEASE } from "../running/flags.ts";
 import { Stopped, type Stopping } from "../running/stopping.ts";
 
-/** Seconds that is left to what the command has started, when the command itself has ended as it was told to. */
+/** How long children of the command may run after a signal has ended the command (s). */
 const LEFTOVER_GRACE = 1;
-/** Seconds that the release of the lock may take after a signal. */
+/** How long the release of the lock may take after a signal (s). */
 const RELEASE_GRACE = 5;
 
 /** `run`: runs a command while holding a lock. */
@@ -21,7 +21,7 @@ export const run: CommandSpec = {
   summary: "run a command while holding a lock",
   description: `Waits until NAME is free unless -w or -n says otherwise, runs the command, and
 releases the lock when the command has ended. The lease is renewed as long as
-it runs. Signals are handed on to the command and all that it has started, and
+it runs. Signals are forwarded to the command and all that it has started, and
 its exit code is the exit code here (128 and the number, if a signal ended it).
 When the lock is lost, the command gets SIGTERM, and SIGKILL after the grace;
 the exit code is then 3. The command finds the lock's name and fencing token in
@@ -32,7 +32,7 @@ executed, 127 there is no such command.`,
   examples: [
     ["lockmgr run nightly -n -- ./backup.sh /srv", "do nothing and exit with 2 if it is running already"],
     ["lockmgr run nightly -n -E 0 -- ./backup.sh", "the same for cron: not a word, and no failure"],
-    ["lockmgr run migrate -w 300 -- npm run migrate", "wait up to five minutes for the one who is at it"],
+    ["lockmgr run migrate -w 300 -- npm run migrate", "wait up to five minutes for another migration"],
     ["lockmgr run feed --shell -- 'fetch | load'", "a line for the shell"],
   ],
   passesOutput: true,
@@ -53,7 +53,7 @@ executed, 127 there is no such command.`,
   },
 };
 
-/** What follows the name: more flags of our own, then the command. Without `--` it begins at the first word. */
+/** Parses what follows the name: more flags of ours, then the command, which begins at `--` or the first word. */
 function commandOf(command: Command, rest: string[]): string[] {
   const { operands, unknown } = command.parseOptions(rest);
   if (unknown.length === 0) return operands;
@@ -61,13 +61,13 @@ function commandOf(command: Command, rest: string[]): string[] {
   return (command as unknown as { unknownOption(flag: string): never }).unknownOption(unknown[0]);
 }
 
-/** Takes the lock, unless a signal comes. */
+/** Acquires the lock, unless a signal comes. */
 async function take(context: Context, name: string, flags: OptionValues): Promise<Lock> {
   const { stopping } = context;
   let waiting: Disposable | undefined;
   try {
     const backend = await context.open();
-    waiting = tellOfWaiting(backend, name, context.output.message);
+    waiting = announceWait(backend, name, context.output.message);
     const lock = await getLock(name, {
       backend,
       expires: leaseOf(backend, flags),
@@ -94,7 +94,7 @@ function leaseOf(backend: Backend, flags: OptionValues): number | undefined {
   throw new UsageError('Cannot use --lease in "session" mode: the lock lasts as long as its connection');
 }
 
-/** Busy is told by the exit code of the caller's choice; one who chooses it and does not wait wants nothing said. */
+/** Gives "busy" the exit code of `-E`; with `-n` as well it prints nothing. */
 function busyAs(error: unknown, command: Command, flags: OptionValues): unknown {
   const chosen = command.getOptionValueSource("conflictExitCode") === "cli";
   if (!(error instanceof Locked) || !chosen) return error;
@@ -102,7 +102,7 @@ function busyAs(error: unknown, command: Command, flags: OptionValues): unknown 
   return new CommandFailure(flags.conflictExitCode, error.message, { cause: error, lock: error.holder, expected });
 }
 
-/** Runs the command and releases the lock afterwards, whatever came of it. */
+/** Runs the command and releases the lock. */
 async function runUnder(
   lock: Lock,
   words: readonly string[],
@@ -128,7 +128,7 @@ async function runUnder(
   return code;
 }
 
-/** Releases the lock; a signal that comes from now on ends the wait for it after a while. */
+/** Releases the lock; after a signal it waits at most `RELEASE_GRACE`. */
 async function release(lock: Lock, stopping: Stopping): Promise<boolean> {
   stopping.commandEnded();
   try {

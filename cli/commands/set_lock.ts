@@ -17,8 +17,8 @@ export const setLockCommand: CommandSpec = {
   name: "set_lock",
   alias: "set",
   summary: "create locks, and renew those that are held already",
-  description: `Names that are free are locked, names that are locked are renewed, whoever holds
-them. A lock stays after this command has ended, until its time is over or
+  description: `Free names are locked, held names are renewed, those of other holders too.
+A lock stays after this command has ended, until it expires or
 "lockmgr clear_lock" releases it. To hold one only while a command runs, use
 "lockmgr run".`,
   examples: [

@@ -2,10 +2,10 @@ import { type Backend, BackendError, isLocked, type LockActivity } from "../../m
 import type { CommandSpec } from "../command.ts";
 import { EXIT } from "../exit_codes.ts";
 import { details } from "../formats/details.ts";
-import { find } from "../looking.ts";
+import { find } from "../queries.ts";
 import type { Output } from "../output.ts";
 
-/** Who holds and who waits, where the server tells; what else is known shall show although it does not. */
+/** The holder's and the waiters' connections, as far as the server lists them; a failure is only reported. */
 async function observed(backend: Backend, name: string, output: Output): Promise<LockActivity | undefined> {
   try {
     return (await backend.observe?.([name]))?.[0];
@@ -18,11 +18,11 @@ async function observed(backend: Backend, name: string, output: Output): Promise
 /** `show`: everything about one lock. */
 export const show: CommandSpec = {
   name: "show",
-  summary: "tell all about one lock",
-  description: `Who holds it, since when, how long it has left, its fencing token, how it is kept,
-what was stored with it, and as far as the server knows them, the sessions and
-addresses of the holder and of those who wait. One that is free is no failure;
-"lockmgr wait -w 0" asks with an exit code.`,
+  summary: "show everything about one lock",
+  description: `Its holder, since when, the time left, its fencing token, its mode, its metadata,
+and as far as the server lists them, the sessions and addresses of the holder and
+of the waiters. A free lock is no failure; "lockmgr wait -w 0" asks with an exit
+code.`,
   examples: [["lockmgr show deploy", "for people"], ["lockmgr show deploy --json", "the same for programs"]],
   define: (command) => command.argument("<name>", "name to look at"),
   async run({ open, output }, [name]) {

@@ -5,9 +5,9 @@ import type { CommandSpec } from "../command.ts";
 import { EXIT } from "../exit_codes.ts";
 import { CommandFailure } from "../failures.ts";
 import { toJson } from "../formats/text.ts";
-import { tellOfWaiting, untilFree, untilHad } from "../looking.ts";
+import { announceWait, untilAcquired, untilFree } from "../queries.ts";
 
-/** The name is not free after all that time. */
+/** The failure when the wait ends first. */
 function stillHeld(name: string, longest: number, holder?: LockRecord): CommandFailure {
   const waited = longest === 0 ? "" : ` after ${longest} s`;
   const cause = new LockTimeout(name, longest, holder);
@@ -20,7 +20,7 @@ function stillHeld(name: string, longest: number, holder?: LockRecord): CommandF
 /** Waits until the name is free, or throws. */
 async function waitFor(backend: Backend, name: string, longest: number, signal: AbortSignal): Promise<void> {
   if (backend.mode === "session") {
-    if (!await untilHad(backend, name, longest, signal)) throw stillHeld(name, longest);
+    if (!await untilAcquired(backend, name, longest, signal)) throw stillHeld(name, longest);
     return;
   }
   const holder = await untilFree(backend, name, longest, signal);
@@ -30,13 +30,13 @@ async function waitFor(backend: Backend, name: string, longest: number, signal: 
 /** `wait`: waits until a name is free. */
 export const wait: CommandSpec = {
   name: "wait",
-  summary: "wait until nobody holds a lock",
-  description: `The lock is not taken: somebody else may have it a moment later. To run something
-as soon as it is free, and keep others out, use "lockmgr run". Exit code 2 when
-it is still held after the time given.`,
+  summary: "wait until a lock is free",
+  description: `Does not acquire the lock: another client may have it a moment later. To run a
+command under the lock, use "lockmgr run". Exit code 2 when the lock is still held
+after the time given.`,
   examples: [
     ["lockmgr wait migrate -w 60", "a minute at most"],
-    ["lockmgr wait migrate -w 0", "only ask: 0 when it is free, 2 when it is held"],
+    ["lockmgr wait migrate -w 0", "do not wait: 0 when it is free, 2 when it is held"],
   ],
   define: (command) =>
     command
@@ -50,7 +50,7 @@ it is still held after the time given.`,
     const startedAt = performance.now();
     const longest: number = flags.wait ?? Infinity;
     await isLocked(name, { backend }); // refuses what cannot be a name
-    const waiting = tellOfWaiting(backend, name, output.message);
+    const waiting = announceWait(backend, name, output.message);
     try {
       await waitFor(backend, name, longest, stopping.signal);
     } finally {

@@ -11,15 +11,15 @@ import { environment, onSignals, type Stream } from "../host.ts";
 import { draw, type Output, stdoutBroken, writeJson } from "../output.ts";
 import type { Stopping } from "../running/stopping.ts";
 
-/** Another screen than the one with the command line, without the cursor, with lines cut at its edge; and back. */
+/** Switches to the alternate screen, without cursor and line wrap; and back. */
 const ENTER = "\x1b[?1049h\x1b[?25l\x1b[?7l";
 const LEAVE = "\x1b[?7h\x1b[?25h\x1b[?1049l";
 
-/** Shows what is held, and what goes wrong with looking. */
+/** Shows the locks that are held, and errors. */
 interface View {
-  /** Looks. */
+  /** Queries the database. */
   look(): Promise<Look>;
-  /** Shows one look. */
+  /** Shows the result of one query. */
   show(look: Look, trouble?: string): void;
   /** Puts the terminal back as it was. */
   end(): void;
@@ -30,7 +30,7 @@ function rowsOf({ rows }: Stream): number {
   return rows || 24;
 }
 
-/** A picture that is drawn anew in place, also when the terminal changes its size. */
+/** A table that is redrawn in place, also when the terminal changes its size. */
 function picture(output: Output, backend: Backend, prefix: string | undefined): View {
   let redraw = () => {};
   draw(ENTER);
@@ -79,7 +79,7 @@ function journal(output: Output, backend: Backend, prefix: string | undefined): 
   };
 }
 
-/** Looks, shows, and waits, until a signal comes or nothing can be shown. A database that does not answer is asked again. */
+/** Queries and shows until a signal comes or stdout fails. A database that fails is queried again. */
 async function follow(view: View, interval: number, stopping: Stopping) {
   let look = await stopping.outcomeOf(view.look(), 0);
   let trouble: string | undefined;
@@ -112,14 +112,14 @@ function pause(seconds: number, signal: AbortSignal): Promise<void> {
   });
 }
 
-/** `watch`: what is held, as it changes. */
+/** `watch`: shows the locks that are held, as they change. */
 export const watch: CommandSpec = {
   name: "watch",
-  summary: "follow what is held, as it changes",
-  description: `On a terminal a table, drawn anew in place. Otherwise, and with --json, a JSON
-document on a line of its own for each change: "held" for what was held at the
-beginning, then "acquired", "renewed", "released" and "expired". A lock that is
-taken and released between two looks is not seen.`,
+  summary: "show the locks that are held, as they change",
+  description: `On a terminal a table that is redrawn in place. Otherwise, and with --json, one
+line of JSON for each change: "held" for the locks at the beginning, then "acquired",
+"renewed", "released" and "expired". A lock that is acquired and released between
+two queries is not shown.`,
   examples: [
     ["lockmgr watch", "until Ctrl-C"],
     ["lockmgr watch --prefix db: | jq -r '.change + \" \" + .name'", "for programs"],
@@ -127,13 +127,13 @@ taken and released between two looks is not seen.`,
   define: (command) =>
     command
       .option("--prefix <text>", "only names that begin with this text")
-      .addOption(new Option("-i, --interval <seconds>", "time between two looks").argParser(someSeconds).default(1)),
+      .addOption(new Option("-i, --interval <seconds>", "time between two queries").argParser(someSeconds).default(1)),
   onSignal: "ends itself",
   async run({ open, output, stopping }, _operands, flags) {
     const backend = await open();
     if (backend.mode === "session") {
       throw new UsageError(
-        'Cannot watch in "session" mode: nothing says which names are held; "lockmgr show NAME" tells of one',
+        'Cannot watch in "session" mode: there is no list of names; use "lockmgr show NAME"',
       );
     }
     const onTerminal = !output.json && process.stdout.isTTY === true && environment("TERM") !== "dumb";

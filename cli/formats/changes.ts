@@ -1,8 +1,8 @@
 import type { LockRecord } from "../../mod.ts";
 
-/** What happened to a name between two looks. */
+/** What happened to a lock between two queries. */
 export interface Change {
-  /** `held` is what the first look found. */
+  /** `held` is a lock that the first query found. */
   readonly change: "held" | "acquired" | "renewed" | "released" | "expired";
   /** The name. */
   readonly name: string;
@@ -10,7 +10,7 @@ export interface Change {
   readonly lock: LockRecord;
 }
 
-/** What has changed from one look to the next; `before` is missing at the first. */
+/** The changes from one query to the next; without `before` at the first. */
 export function changesBetween(before: readonly LockRecord[] | undefined, after: readonly LockRecord[]): Change[] {
   const old = new Map(before?.map((lock) => [lock.name, lock]));
   const changes: Change[] = [];

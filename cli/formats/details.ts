@@ -2,19 +2,19 @@ import type { LockActivity, LockRecord, ServerConnection } from "../../mod.ts";
 import { expiryOf } from "./record.ts";
 import { duration, toJson, visible } from "./text.ts";
 
-/** What is known of a name. */
+/** What is known of a lock. */
 export interface Known {
   /** The name. */
   readonly name: string;
-  /** Whether somebody holds it. */
+  /** Whether it is held. */
   readonly locked: boolean;
   /** The lock, where there is a row. */
   readonly record?: LockRecord;
-  /** Who holds it and who waits, where the server tells. */
+  /** The connections of holder and waiters, where the server lists them. */
   readonly seen?: LockActivity;
 }
 
-/** Longest list of those who wait. */
+/** Waiters that are listed. */
 const MOST_WAITERS = 10;
 
 /** A time, and how long ago that is by the server's clock. */
@@ -41,7 +41,7 @@ function linesOfRecord(record: LockRecord): [string, string][] {
   ];
 }
 
-/** The connections that it rides on; the row knows the number, the server more. */
+/** The holder's connections: the row has their number, the server more. */
 function linesOfHolders({ record, seen }: Known): [string, string][] {
   if (seen !== undefined && seen.holders.length > 0) return seen.holders.map((peer) => ["Session", peerOf(peer)]);
   return record?.session ? [["Session", visible(record.session)]] : [];
@@ -59,7 +59,7 @@ function stateOf({ record, locked }: Known): string {
   return record.expired ? "has expired: the name is free" : "was left by a session that has ended: the name is free";
 }
 
-/** All that is known of a name, a line for each. */
+/** Everything about a lock, a line each. */
 export function details(known: Known): string {
   const { name, locked, record, seen } = known;
   const lines: [string, string][] = [

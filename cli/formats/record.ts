@@ -14,7 +14,7 @@ export function recordLine(record: LockRecord): string {
   return visible(line) + (record.expired ? " (expired)" : "");
 }
 
-/** Until when a lock lasts, and how long that is from now. */
+/** When a lock expires, and how long that is from now. */
 export function expiryOf(record: LockRecord): string {
   if (record.lockedUntil === null || record.expiresIn === null) return "it is released";
   const left = record.expired ? `${duration(-record.expiresIn)} ago` : `in ${duration(record.expiresIn)}`;

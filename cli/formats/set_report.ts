@@ -1,13 +1,12 @@
 import type { LockSetResult, LockSetStatus } from "../../mod.ts";
 import { expiryOf } from "./record.ts";
-import { table } from "./table.ts";
-import { counted, visible } from "./text.ts";
+import { counted, fitted, visible, widthOf } from "./text.ts";
 
 const DONE = { create: "created", extend: "renewed", skip: "skipped" } as const;
 
 const yesOrNo = (answer: boolean) => answer ? "yes" : "no";
 
-/** What was done, name by name, and how much of what: the report that django-lockmgr gives. */
+/** The outcome of each name, and counts, as django-lockmgr reports them. */
 export function setReport(result: LockSetResult): string {
   const { created, renewed, skipRenew, skipCreate } = result.counts;
   const row = ([name, { wasLocked, locked, status }]: [string, LockSetStatus]) => {
@@ -29,4 +28,14 @@ export function setReport(result: LockSetResult): string {
     "",
     `Finished creating and renewing: ${counted(created + renewed, "lock")} of ${result.statuses.length}`,
   ].join("\n");
+}
+
+/** Rows under headings, each column as wide as its widest cell; a rule beneath the headings. */
+function table(headings: readonly string[], rows: readonly (readonly string[])[]): string {
+  const widths = headings.map((heading, column) =>
+    Math.max(widthOf(heading), ...rows.map((row) => widthOf(row[column])))
+  );
+  const line = (cells: readonly string[]) =>
+    cells.map((cell, column) => fitted(cell, widths[column])).join("  ").trimEnd();
+  return [line(headings), widths.map((width) => "-".repeat(width)).join("  "), ...rows.map(line)].join("\n");
 }

@@ -3,13 +3,13 @@ import { peerOf } from "./details.ts";
 import type { Paint } from "./paint.ts";
 import { counted, duration, fitted, visible } from "./text.ts";
 
-/** What one look has found. */
+/** The result of one query. */
 export interface Look {
   /** What is held. */
   readonly records: readonly LockRecord[];
-  /** By name, whose connections hold it and wait for it, where the server tells. */
+  /** The connections of holders and waiters by name, where the server lists them. */
   readonly seen?: ReadonlyMap<string, LockActivity>;
-  /** What the server would not tell. */
+  /** Why the connections are unknown. */
   readonly trouble?: string;
 }
 
@@ -21,7 +21,7 @@ export interface FrameOptions {
   readonly rows: number;
   /** Colours. */
   readonly paint: Paint;
-  /** What goes wrong at the moment. */
+  /** The error of the last query. */
   readonly trouble?: string;
 }
 
@@ -111,7 +111,7 @@ function columnsFor(width: number, look: Look, paint: Paint): Column[] {
   ];
 }
 
-/** One picture of what is held: as many rows as the terminal has, none wider than it is. */
+/** Draws the locks that are held in the rows and columns of the terminal. */
 export function frame(look: Look, { columns, rows, paint, trouble }: FrameOptions): string[] {
   const { records } = look;
   const width = Math.max(columns, NARROWEST);

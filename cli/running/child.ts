@@ -6,7 +6,7 @@ import { ignoredSignals } from "../ignored_signals.ts";
 import { toJson } from "../formats/text.ts";
 import { writeError } from "../output.ts";
 
-/** How a command shall be started. */
+/** How a command is started. */
 export interface StartOptions {
   /** Added to the environment that it inherits. */
   readonly environment: Readonly<Record<string, string>>;
@@ -16,12 +16,12 @@ export interface StartOptions {
   readonly foreground: boolean;
 }
 
-/** Pauses between looks whether anybody of the group is left (ms). */
-const LOOK = 20;
+/** Pauses between checks whether the process group has ended (ms). */
+const CHECK_INTERVAL_MS = 20;
 
 const WINDOWS = process.platform === "win32";
 
-/** A command that runs, with all that it starts: one process group, so that none of it is left behind. */
+/** A running command and its children: one process group, so all of them can be ended. */
 export class Child {
   readonly #process: ChildProcess;
   readonly #grouped: boolean;
@@ -41,8 +41,8 @@ export class Child {
   }
 
   /**
-   * Starts a command with this program's input and output. `born` gets it at once, before anything else can happen: a
-   * signal that comes while it starts is meant for it, too.
+   * Starts a command with this program's input and output. `born` gets it at once, since a signal that comes while it
+   * starts is for the command, too.
    *
    * @throws {CommandFailure} With 127 when there is no such command, and 126 when it cannot be executed.
    */
@@ -54,7 +54,7 @@ export class Child {
     const [command, ...args] = ignoring(options.shell && !WINDOWS ? ["/bin/sh", "-c", words.join(" ")] : words);
     const grouped = !options.foreground && !WINDOWS;
     try {
-      process.kill(process.ppid, 0); // Deno may let us start it and not stop it: better not to start it then
+      process.kill(process.ppid, 0); // throws where Deno permits to start the command but not to stop it
       const started = spawn(command, args, {
         stdio: "inherit",
         detached: grouped, // a session, and so a group, of its own
@@ -74,7 +74,7 @@ export class Child {
     }
   }
 
-  /** Sends a signal to the command and to all that it started; one that has ended does not mind. */
+  /** Sends a signal to the command and its children; does nothing if they have ended. */
   signal(signal: NodeJS.Signals): void {
     if (this.#process.pid === undefined) return; // it could not be started
     if (!this.#grouped && this.#over) return; // its process id may be another's by now
@@ -82,12 +82,12 @@ export class Child {
       process.kill(this.#target, signal);
     } catch (error) {
       const { code, message } = error as NodeJS.ErrnoException;
-      // Nothing is gained by giving up here: the command goes on, and so does the watch over its lock.
+      // The command goes on, and its lock is still renewed.
       if (code !== "ESRCH") writeError(`lockmgr: Cannot send ${signal} to the command: ${message}`);
     }
   }
 
-  /** What `kill` shall mean: the group or, without one, the command. */
+  /** The target of `kill`: the group or, without one, the command. */
   get #target(): number {
     const pid = this.#process.pid!;
     return this.#grouped ? -pid : pid;
@@ -104,26 +104,28 @@ export class Child {
     }
   }
 
-  /** Waits until nothing of it is left, and kills what still is when the grace (in seconds) is over. */
+  /** Waits until all its processes have ended, and kills the rest after the grace (in seconds). */
   async finish(grace: number): Promise<void> {
     const deadline = performance.now() + grace * 1e3;
     while (this.alive && performance.now() < deadline) {
-      await new Promise((resolve) => setTimeout(resolve, Math.min(LOOK, Math.max(deadline - performance.now(), 0))));
+      await new Promise((resolve) =>
+        setTimeout(resolve, Math.min(CHECK_INTERVAL_MS, Math.max(deadline - performance.now(), 0)))
+      );
     }
     if (this.alive) this.signal("SIGKILL");
   }
 
-  /** Asks it to end, and kills it when it has not by the end of the grace (in seconds). */
+  /** Sends SIGTERM, and SIGKILL after the grace (in seconds). */
   async stop(grace: number): Promise<void> {
     this.signal("SIGTERM");
-    this.signal("SIGCONT"); // one that is stopped could not hear it
+    this.signal("SIGCONT"); // a stopped process would not get it
     await this.finish(grace);
   }
 }
 
 /**
- * The command as it is started so that it, too, ignores what this program was started to ignore: no runtime leaves a
- * signal ignored that it has listened to, and Node resets all of them for its children.
+ * Makes the command ignore the signals that this program was started to ignore: no runtime leaves a signal ignored that
+ * it has listened to, and Node resets all of them for its children.
  */
 function ignoring(words: readonly string[]): readonly string[] {
   const ignored = [...ignoredSignals()].map((signal) => signal.slice("SIG".length));

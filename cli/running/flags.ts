@@ -2,11 +2,11 @@ import { type Command, Option } from "commander";
 import { exitCode, seconds, someText } from "../arguments.ts";
 import { EXIT } from "../exit_codes.ts";
 
-/** Seconds that the lease lasts, renewed at a third of it: so long a lock outlives a machine that has died. */
+/** The lease (s), renewed at a third of it: so long a lock outlives a machine that died. */
 export const LEASE = 60;
 /** Seconds from SIGTERM to SIGKILL after a loss. */
 const GRACE = 10;
-/** Adds what `run` takes; what is hidden is flock's, so that its lines mean the same here. */
+/** Adds the arguments of `run`; hidden flags are flock's, and mean the same here. */
 export function defineRun(command: Command): Command {
   return command
     .usage("[options] NAME [options] -- COMMAND [arguments...]")

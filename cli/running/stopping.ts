@@ -21,8 +21,8 @@ export class Stopped extends Error {
 }
 
 /**
- * Listens to the signals to this program until disposal: one that asks to end aborts what the program does, or is the
- * command's while one runs.
+ * Listens to signals until disposal: one that asks to end aborts what the program does, or is forwarded to the command
+ * that runs.
  */
 export class Stopping implements Disposable {
   readonly #controller = new AbortController();
@@ -46,7 +46,7 @@ export class Stopping implements Disposable {
   }
 
   /**
-   * Waits for the outcome of some work; after a signal for so many seconds at most.
+   * Waits for the outcome of some work, after a signal at most `grace` seconds.
    *
    * @throws {Stopped} If there is no outcome by then.
    */
@@ -66,7 +66,7 @@ export class Stopping implements Disposable {
     }
   }
 
-  /** Listens to the signals that are for a command alone, too. */
+  /** Listens to the signals that only a command needs, too. */
   listenForCommand(): void {
     this.#listening.push(
       onSignals(OTHERS, (signal) => this.#child?.signal(signal)),
@@ -85,7 +85,7 @@ export class Stopping implements Disposable {
     if (this.#by !== undefined) child.signal(this.#by);
   }
 
-  /** Nothing is forwarded any more: the command has ended. */
+  /** Stops forwarding: the command has ended. */
   commandEnded(): void {
     this.#child = undefined;
     this.#resume = () => {};
@@ -103,7 +103,7 @@ export class Stopping implements Disposable {
 
   /** Ctrl-Z stops this program and the command alike. */
   #pause(): void {
-    this.#child?.signal("SIGSTOP"); // a group of its own session would not heed SIGTSTP
+    this.#child?.signal("SIGSTOP"); // a group in another session ignores SIGTSTP
     process.kill(process.pid, "SIGSTOP");
   }
 }
