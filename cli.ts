@@ -15,7 +15,7 @@ import { filterWarnings } from "./cli/output.ts";
 
 export { main };
 
-/** Whether this file is the program and no import: Node before 22.18 and 24.2 does not tell. */
+/** Whether this file is the program: Node before 22.18 and 24.2 has no `import.meta.main`. */
 function isProgram(): boolean {
   const { main, filename } = import.meta as { main?: boolean; filename?: string };
   if (main !== undefined) return main;

@@ -18,7 +18,7 @@ export interface GlobalFlags {
   readonly table?: string;
   /** Whether the result is JSON. */
   readonly json?: boolean;
-  /** Whether errors are told with their stack. */
+  /** Whether errors are printed with their stack. */
   readonly debug?: boolean;
 }
 

@@ -17,13 +17,13 @@ export const EXIT = {
   lost: 3,
   /** The command line itself is wrong (`EX_USAGE` of sysexits.h). */
   usage: 64,
-  /** The command under `run` is there and cannot be executed, as shells tell it. */
+  /** The command under `run` cannot be executed, as in shells. */
   notExecutable: 126,
-  /** The command under `run` was not found, as shells tell it. */
+  /** The command under `run` was not found, as in shells. */
   notFound: 127,
 } as const;
 
-/** The code of a program that a signal ended: 128 and the signal's number, as shells tell it. */
+/** The code of a program that a signal ended: 128 and the signal's number, as in shells. */
 export function exitCodeOf(signal: string): number {
   return 128 + ((constants.signals as Record<string, number>)[signal] ?? 0);
 }

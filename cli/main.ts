@@ -51,7 +51,7 @@ export async function main(args: readonly string[]): Promise<number> {
   try {
     await program.parseAsync([...args], { from: "user" });
   } catch (error) {
-    exitCode = await report(error, flagsOf(program, args), passesOutput ? writeError : writeOut);
+    exitCode = await reportError(error, flagsOf(program, args), passesOutput ? writeError : writeOut);
   }
   try {
     const unwritten = await stopping.outcomeOf(flushed(), FLUSH_S);
@@ -120,7 +120,7 @@ async function close(backend: Backend): Promise<void> {
 }
 
 /** Reports an error and returns the exit code. */
-async function report(
+async function reportError(
   error: unknown,
   flags: GlobalFlags,
   writeDocument: (text: string) => void,
@@ -131,13 +131,13 @@ async function report(
   const redact = redactor([targetOf(flags)]);
   const paint = paints(wantsColour(process.stderr));
   const database = failure.ofDatabase ? await targetInWords(flags) : "";
-  const told = failure.expected || failure.message === "" ? [] : [
+  const report = failure.expected || failure.message === "" ? [] : [
     `${paint.bad("lockmgr:")} ${visibleLines(redact(failure.message))}`,
     ...failure.lock ? [`  ${visible(redact(String(failure.lock)))}`] : [],
     ...failure.ofDatabase && isServer(database) ? [`  The database is ${visible(redact(database))}.`] : [],
     ...failure.advice ? [`  ${visibleLines(redact(failure.advice))}`] : [],
   ];
-  for (const line of told) writeError(line);
+  for (const line of report) writeError(line);
   if (flags.debug) writeError(visibleLines(redact(traceOf(error))));
   if (flags.json) writeDocument(toJson({ error: documentOf(failure, redact) }));
   return failure.exitCode;

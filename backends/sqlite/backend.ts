@@ -8,7 +8,7 @@ import { identify } from "../../core/util/runtime.ts";
 import { homeOf, schema } from "./schema.ts";
 import { parseFile, resolveOptions, type SqliteOptions } from "./options.ts";
 
-/** The path of the database that has the table, as SQLite itself has it; `undefined` for one in memory. */
+/** SQLite's path of the database that has the table; `undefined` for one in memory. */
 function fileOf(connection: Connection, table: string): string | undefined {
   connection.home = homeOf(connection, table);
   const sql = "SELECT name AS name, file AS file FROM pragma_database_list";
@@ -16,7 +16,7 @@ function fileOf(connection: Connection, table: string): string | undefined {
   return all.find(({ name }) => name.toLowerCase() === connection.home.toLowerCase())?.file || undefined;
 }
 
-/** Watches over the file that was opened, unless the program may not look at it. */
+/** Begins to check the file that was opened, unless the program may not read its directory. */
 function watchFile(connection: Connection, path: string | undefined, file: string): DatabaseFile | undefined {
   const shown = path !== undefined && /^([/\\]|[A-Za-z]:)/.test(path) ? path : file;
   const opened = identify(shown);
@@ -40,10 +40,10 @@ function watchFile(connection: Connection, path: string | undefined, file: strin
  * ```
  *
  * @param target A path, `sqlite:PATH`, `:memory:`, or an open database of node:sqlite, bun:sqlite, better-sqlite3 or
- * `@db/sqlite`: that one is never closed here, and its settings are put back after each statement.
+ * `@db/sqlite`, which stays open, and whose settings are restored after each statement.
  * @param options The table, and how the file is opened.
- * @returns The backend; disposal closes what was opened here.
- * @throws {TypeError} For an option that nobody knows.
+ * @returns The backend; its disposal closes the file.
+ * @throws {TypeError} For an unknown option.
  * @throws {UnsupportedError} For a mode other than `"lease"`: SQLite has no session locks.
  * @throws {BackendError} When the file cannot be opened or is no SQLite database.
  */

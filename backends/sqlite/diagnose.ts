@@ -7,7 +7,7 @@ function valueOf(database: Connection, sql: string): string {
   return String(Object.values((database.prepare(sql).get() ?? {}) as object)[0]);
 }
 
-/** Looks at what matters for locks in an SQLite database. */
+/** Diagnoses an SQLite database. */
 export function diagnose(database: Connection, table: string): Diagnostic[] {
   return [
     { what: "version", state: "ok", detail: `SQLite ${valueOf(database, "SELECT sqlite_version()")}` },
@@ -16,7 +16,7 @@ export function diagnose(database: Connection, table: string): Diagnostic[] {
   ];
 }
 
-/** Readers and a writer get in each other's way without a write-ahead log (https://sqlite.org/wal.html). */
+/** Without a write-ahead log readers and a writer block each other (https://sqlite.org/wal.html). */
 function journal(mode: string): Diagnostic {
   const what = "journal";
   if (mode === "wal" || mode === "memory") return { what, state: "ok", detail: `mode "${mode}"` };

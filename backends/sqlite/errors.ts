@@ -1,15 +1,12 @@
 /**
- * What an SQLite error means. The drivers tell it in different ways: a number, a name, or the sentence alone.
+ * Translates SQLite's errors. Drivers report them in different ways: by a number, by a name, or by the message alone.
  *
  * @module
  */
 import { BackendError, LockError, UnsupportedError } from "../../core/errors.ts";
 import { findObstacle } from "./connection/access.ts";
 
-/**
- * Primary result codes (https://sqlite.org/rescode.html) that are told apart, with their name, a word of their sentence,
- * and whether a missing permission is a likely cause.
- */
+/** Primary result codes (https://sqlite.org/rescode.html): `access` marks those that a missing permission may cause. */
 const KINDS = [
   { code: 5, name: "SQLITE_BUSY", sentence: "database is locked", reason: "another process keeps it locked" },
   { code: 6, name: "SQLITE_LOCKED", sentence: "table is locked", reason: "another statement keeps the table locked" },
@@ -32,13 +29,13 @@ const KINDS = [
   },
 ] as const;
 
-/** What drivers say of a handle that was closed. */
+/** Messages of drivers about a closed handle. */
 const CLOSED =
   /database (connection )?is not open|has closed|closed database|is closed|database is not open|finalized/i;
 
 type Kind = typeof KINDS[number];
 
-/** What drivers put on their errors. */
+/** Properties of drivers' errors. */
 interface DriverError {
   readonly message?: string;
   readonly errcode?: number;
@@ -55,13 +52,13 @@ function kindOf(error: unknown): Kind | undefined {
   );
 }
 
-/** Whether somebody else had the file locked at that moment. */
+/** Whether another connection had the file locked. */
 export function isBusy(error: unknown): boolean {
   const code = kindOf(error)?.code;
   return code === 5 || code === 6;
 }
 
-/** Whether the table is not there. */
+/** Whether the table does not exist. */
 export function isMissingTable(error: unknown): boolean {
   return String((error as DriverError)?.message).includes("no such table");
 }
@@ -71,14 +68,14 @@ function isInsideTransaction(error: unknown): boolean {
   return /within a transaction|inside a transaction/.test(String((error as DriverError)?.message));
 }
 
-/** The error of this library for one of the driver's, on a database whose file may be known. */
+/** Translates an error of the driver; `path` is the database's file, if known. */
 export function translate(what: string, error: unknown, path?: string): Error {
   if (error instanceof LockError || (error instanceof TypeError && !CLOSED.test(error.message))) return error;
   if (isInsideTransaction(error)) return insideTransaction(what);
   return new BackendError(`Cannot ${what}: ${reasonOf(error, path)}`, { cause: error, retryable: isBusy(error) });
 }
 
-/** What went wrong, as a clause. */
+/** The reason as a clause. */
 function reasonOf(error: unknown, path: string | undefined): string {
   const kind = kindOf(error);
   if (kind === undefined) {
@@ -89,10 +86,10 @@ function reasonOf(error: unknown, path: string | undefined): string {
   return obstacle ?? kind.reason;
 }
 
-/** A lock is never written inside a transaction of the caller's, where a rollback would silently undo it. */
+/** The error for a lock inside the caller's transaction, where a rollback would silently undo it. */
 export function insideTransaction(what: string): UnsupportedError {
   return new UnsupportedError(
-    `Cannot ${what}: a transaction of the caller's is open on this handle; want a handle or a path of its own`,
+    `Cannot ${what}: a transaction of the caller is open on this handle; use another handle or a path`,
   );
 }
 

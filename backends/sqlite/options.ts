@@ -31,7 +31,7 @@ export interface SqliteOptions extends BackendSettings {
 const OWN_OPTIONS = ["driver", "busyTimeout"];
 const DEFAULT_BUSY_TIMEOUT = 5;
 
-/** Parameters that other clients of SQLite print and that mean nothing here: connections, and waits for them. */
+/** Parameters of other SQLite clients that are ignored: they size and time out a connection pool. */
 const DROPPED = ["connection_limit", "pool_timeout", "socket_timeout"];
 
 /**
@@ -52,11 +52,11 @@ export function parseFile(target: string | URL): { path: string; options: Sqlite
   return { path, options: driver === undefined ? settings : { ...settings, driver } };
 }
 
-/** The options after their checks. */
+/** Checked options. */
 export interface ResolvedOptions {
   /** The table that holds the locks. */
   readonly table: string;
-  /** Whether the table may be made. */
+  /** Whether the table may be created. */
   readonly migrate: boolean;
   /** What opens the file. */
   readonly driver: string;
@@ -67,7 +67,7 @@ export interface ResolvedOptions {
 /**
  * Checks the options and fills in the defaults.
  *
- * @throws {TypeError | RangeError} For an option that nobody knows, or a value that cannot be.
+ * @throws {TypeError | RangeError} For an unknown option or an invalid value.
  * @throws {UnsupportedError} For a mode other than `"lease"`.
  */
 export function resolveOptions(options: SqliteOptions): ResolvedOptions {

@@ -1,12 +1,12 @@
 /**
- * The table, and whether what is there can be used.
+ * The lock table.
  *
  * @module
  */
 import { BackendError } from "../../core/errors.ts";
 import type { SqliteStatement } from "./connection/driver.ts";
 
-/** Columns that the statements use, the name first. */
+/** The columns, the name first. */
 export const COLUMNS = [
   "name",
   "owner",
@@ -25,11 +25,11 @@ export function quoted(table: string): string {
 }
 
 /**
- * The DDL: a row for each name, kept when the lock is released so that tokens go on rising. `owner` is NULL while the
- * name is free; `locked_until` is NULL for a lock that never expires. Times are microseconds since 1970.
+ * The DDL: a row for each name, kept when the lock is released, so tokens keep rising. `owner` is NULL while the name is
+ * free; `locked_until` is NULL for a lock that never expires. Times are microseconds since 1970.
  *
- * What is held has an index, so that it is listed at once, however many names have been used: 0.3 instead of 47 ms among
- * a million. It is small, and one more page in the log of every commit: 8 % of an acquire and release.
+ * The index lists the locks that are held in 0.3 ms among a million names, instead of 47. It costs one more page in the
+ * log of every commit: 8 % of an acquire and release.
  */
 export function schema(table: string): string {
   const [name, ...attached] = table.split(".").reverse();
@@ -51,8 +51,8 @@ CREATE INDEX IF NOT EXISTS ${quoted([...attached, `${name}_held`].join("."))}
 }
 
 /**
- * The database on a handle that has the table: the one that the table is named with, else the first in which SQLite finds
- * a table of that name. Settings and the version of the data are those of one database: `main`, unless it is named.
+ * Returns which database on a handle has the table: the one in the table's name, else the first in which SQLite finds
+ * the table. `PRAGMA` reads settings and `data_version` of `main` unless a database is named.
  */
 export function homeOf(database: { prepare(sql: string): SqliteStatement }, table: string): string {
   const [name, schema] = table.split(".").reverse();
@@ -65,10 +65,9 @@ export function homeOf(database: { prepare(sql: string): SqliteStatement }, tabl
 }
 
 /**
- * Looks at the table.
+ * Returns whether the table exists.
  *
- * @returns Whether it is there.
- * @throws {BackendError} When it is there with other columns.
+ * @throws {BackendError} When it has other columns.
  */
 export function hasTable(database: { prepare(sql: string): SqliteStatement }, table: string): boolean {
   const [name, attached] = table.split(".").reverse();

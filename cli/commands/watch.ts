@@ -25,7 +25,7 @@ interface View {
   end(): void;
 }
 
-/** How many rows there are; 0 on a terminal that was never told its size. */
+/** The rows of the terminal; one without a known size says 0. */
 function rowsOf({ rows }: Stream): number {
   return rows || 24;
 }
@@ -49,7 +49,7 @@ function picture(output: Output, backend: Backend, prefix: string | undefined): 
     },
     show(look, trouble = look.trouble) {
       redraw = () => {
-        const columns = process.stdout.columns || 80; // 0 on a terminal that was never told its size
+        const columns = process.stdout.columns || 80; // 0 if unknown
         const lines = frame(look, { columns, rows: rowsOf(process.stdout), paint: output.paint, trouble });
         draw(`\x1b[H${lines.map((line) => `\x1b[2K${line}`).join("\r\n")}\x1b[J`);
       };

@@ -1,19 +1,19 @@
 import { builtin } from "../../../core/util/runtime.ts";
 
-/** What of `node:fs` is used here. */
+/** The part of `node:fs` that is used here. */
 interface Files {
   readonly constants: { readonly R_OK: number; readonly W_OK: number; readonly X_OK: number };
   accessSync(path: string, mode?: number): void;
   statSync(path: string): { isDirectory(): boolean };
 }
 
-/** What a user of the database needs, who may be another than the one who created it. */
+/** What every user of the database needs, not only the one who created it. */
 const NEEDED =
   "; every user of the database must be able to read and write it, its -wal and -shm files, and its directory";
 
 /**
- * Why a database file cannot be opened or written by this user, naming the file and what is missing; `undefined` when
- * nothing is seen to be in the way. Only asks for permissions: it opens nothing.
+ * Returns why this user cannot open or write a database file; `undefined` when no reason is found. Reads permissions
+ * only, and opens nothing.
  */
 export function findObstacle(path: string): string | undefined {
   const files = builtin<Files>("node:fs");
@@ -37,7 +37,7 @@ export function findObstacle(path: string): string | undefined {
     if (code === "EROFS") return `the directory ${folder} is on a file system that is mounted read-only`;
     if (code) return `this user may not create files in the directory ${folder}${NEEDED}`;
   } catch {
-    // Without permission to look, the driver's own reason has to do.
+    // Without permission to read the directory the driver's reason is used.
   }
   return undefined;
 }

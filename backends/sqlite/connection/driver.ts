@@ -1,5 +1,5 @@
 /**
- * What this engine needs of an SQLite driver, and how one is opened. No driver is imported.
+ * The interface to SQLite drivers, and how one is opened. No driver is imported.
  *
  * @module
  */
@@ -22,11 +22,11 @@ import { openingError } from "../errors.ts";
  * ```
  */
 export interface SqliteStatement {
-  /** Runs it and answers the first row, `undefined` or `null` when there is none. */
+  /** Runs it and returns the first row, `undefined` or `null` when there is none. */
   get(...parameters: unknown[]): unknown;
-  /** Runs it and answers every row. */
+  /** Runs it and returns every row. */
   all(...parameters: unknown[]): unknown[];
-  /** Runs what answers no rows. Drivers answer the number of changed rows, or an object with it as `changes`. */
+  /** Runs it without rows. Drivers return the number of changed rows, or an object with it as `changes`. */
   run(...parameters: unknown[]): unknown;
 }
 
@@ -47,11 +47,11 @@ export interface SqliteStatement {
  * ```
  */
 export interface SqliteDatabase {
-  /** Runs SQL that answers nothing. */
+  /** Runs SQL without rows. */
   exec(sql: string): unknown;
   /** Prepares one statement with `?` parameters. */
   prepare(sql: string): SqliteStatement;
-  /** Closes the database; called only on one that was opened here. */
+  /** Closes the database; never called on a handle of the caller. */
   close(): unknown;
 }
 
@@ -61,13 +61,13 @@ export function isDatabase(value: unknown): value is SqliteDatabase {
   return typeof exec === "function" && typeof prepare === "function";
 }
 
-/** Whether a transaction is open on the handle; `undefined` when the driver does not tell. */
+/** Whether a transaction is open on the handle; `undefined` when the driver has no such property. */
 export function inTransaction(database: SqliteDatabase): boolean | undefined {
   try {
     const { isTransaction, inTransaction } = database as { isTransaction?: boolean; inTransaction?: boolean };
     return isTransaction ?? inTransaction;
   } catch {
-    return undefined; // it was closed, as the next statement says
+    return undefined; // it was closed: the next statement reports that
   }
 }
 
@@ -117,7 +117,7 @@ export function isDriver(name: string): boolean {
 /**
  * Opens a database file with a driver by name.
  *
- * @throws {TypeError} For a driver that nobody knows.
+ * @throws {TypeError} For an unknown driver.
  * @throws {BackendError} When the driver cannot be loaded or the file cannot be opened.
  */
 export async function openDatabase(path: string, driver: string): Promise<SqliteDatabase> {

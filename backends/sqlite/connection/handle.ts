@@ -1,6 +1,6 @@
 /**
- * What a database handle can do and how it returns rows, found out with its first statements: a caller may have set it
- * up in ways under which the statements of this engine would mean something else.
+ * Inspects a database handle with its first statements: how it returns rows, and whether the caller has set it up in a
+ * way that changes what the statements of this engine mean.
  *
  * @module
  */
@@ -13,7 +13,7 @@ import type { SqliteDatabase, SqliteStatement } from "./driver.ts";
  */
 const OLDEST = [3, 42, 0];
 
-/** Functions whose meaning the statements rely on. A program may have replaced them on its handle. */
+/** Functions that the statements use. A program may have replaced them on its handle. */
 const FUNCTIONS = [
   ...["unixepoch", "round", "max", "coalesce", "substr", "length", "json_each", "json_array", "json_group_array"],
   ...["sqlite_version", "total_changes"],
@@ -21,16 +21,16 @@ const FUNCTIONS = [
 
 /** How a handle returns rows. */
 export interface Handle {
-  /** Whether rows are arrays of values, which must be given their names. */
+  /** Whether rows are arrays of values, without names. */
   readonly arrays: boolean;
   /** Whether text is compared in code-point order, as only UTF-8 is. */
   readonly utf8: boolean;
 }
 
 /**
- * Looks at a handle.
+ * Inspects a handle.
  *
- * @throws {UnsupportedError} When it cannot be used, with the version, option or function that is in the way.
+ * @throws {UnsupportedError} When it cannot be used, with the version, option or function that prevents it.
  */
 export function inspectHandle(database: SqliteDatabase): Handle {
   const { version, arrays } = readVersion(database);
@@ -41,7 +41,7 @@ export function inspectHandle(database: SqliteDatabase): Handle {
   return { arrays, utf8: encoding === "UTF-8" };
 }
 
-/** The first statement, whose answer shows how the driver returns rows. */
+/** Runs the first statement, whose result shows how the driver returns rows. */
 function readVersion(database: SqliteDatabase): { version: string; arrays: boolean } {
   const statement = database.prepare("SELECT sqlite_version() AS version");
   const row = typeof statement?.get === "function" ? statement.get() as unknown : statement;
@@ -99,7 +99,7 @@ function requireFunctions(prepare: (sql: string) => SqliteStatement): void {
   throw unusable(`its SQL function ${replaced[0].name}() was replaced by the program`, "a handle of its own or a path");
 }
 
-/** A statement of a handle whose rows are arrays, with rows that have names. */
+/** Gives names to the rows of a statement that returns arrays. */
 export function withNames(statement: SqliteStatement): SqliteStatement {
   let names: string[] | undefined;
   const named = (row: unknown) => {
@@ -114,7 +114,7 @@ export function withNames(statement: SqliteStatement): SqliteStatement {
   };
 }
 
-/** Sorts names as the other engines do: by code point. `<` compares UTF-16 units, where U+FFFF follows U+10000. */
+/** Compares names by code point, as the other engines do. `<` compares UTF-16 units, where U+FFFF follows U+10000. */
 export function byCodePoint(one: string, two: string): number {
   const [first, second] = [[...one], [...two]];
   for (let index = 0; index < first.length && index < second.length; index++) {
@@ -125,8 +125,8 @@ export function byCodePoint(one: string, two: string): number {
 }
 
 /**
- * Refuses settings of the program's handle under which nothing can be written, or half of it may stay: those can change
- * at any time.
+ * Refuses settings of an external handle under which nothing can be written, or half a transaction may stay. They can
+ * change at any time.
  */
 export function requireWritableHandle(what: string, pragma: (name: string) => string, inFile: boolean): void {
   const journal = pragma("journal_mode");

@@ -1,6 +1,6 @@
 import type { LockRow } from "../../../core/backend.ts";
 
-/** A row as the statements answer it: numbers as text. */
+/** A row as the statements return it: numbers as text. */
 export interface SqliteRow {
   /** The locked name. */
   readonly name: string;
@@ -8,15 +8,15 @@ export interface SqliteRow {
   readonly owner: string;
   /** The fencing token. */
   readonly token: string;
-  /** Who took it. */
+  /** The holder's name. */
   readonly locked_by: string;
   /** A number for people. */
   readonly lock_process: string | null;
-  /** When it lapses. */
+  /** When it expires. */
   readonly locked_until: string | null;
-  /** When it was taken. */
+  /** When it was acquired. */
   readonly created_at: string;
-  /** When it was last taken or renewed. */
+  /** When it was last acquired or renewed. */
   readonly updated_at: string;
   /** JSON text. */
   readonly metadata: unknown;
@@ -24,7 +24,7 @@ export interface SqliteRow {
   readonly now: string;
 }
 
-/** The row as the core knows it. */
+/** Converts a row to the core's form. */
 export function toLockRow(row: SqliteRow): LockRow {
   return {
     name: row.name,
@@ -39,7 +39,7 @@ export function toLockRow(row: SqliteRow): LockRow {
   };
 }
 
-/** Text of a JSON column that the driver has parsed already; SQL's NULL stays `null`. */
+/** The text of a JSON column that the driver has parsed. */
 function textOf(metadata: unknown): string | null {
   return metadata === null || metadata === undefined ? null : JSON.stringify(metadata);
 }
