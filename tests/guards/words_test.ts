@@ -17,6 +17,17 @@ const WORDS: readonly (readonly [word: RegExp, instead: string])[] = [
   [/\benrolments?\b/i, "registration"],
   [/\b(?:crew|hire|hired)\b/i, "workers, spawn"],
   [/\bliars?\b/i, "faulty backend"],
+  [/\b(?:askers?|road|courtesy|bell)\b/i, "pending request, batcher, fairness, wake-up"],
+  [/\b(?:atWork|atHand|plainNo|giveWay|isFarewell|lookAfterAll)\b/, "a name of the glossary in the field's words"],
+  [/\b(?:vouch(?:er|ers|es|ed)?)\b/i, "liveness lock, livenessKey"],
+  [/\bwishes\b/i, "parameters"],
+  [/\b(?:peek|glance)\b/i, "selectHolder, exists"],
+  [/\b(?:Borrowed|Executing|LentSource)\b/, "ExternalSql, ExternalExecutor, ExternalPool"],
+  [/\bfarewells?\b/i, "fatal error"],
+  [/\bannouncing\b/i, "registration of a waiter"],
+  [/\b(?:carriers|roomy)\b/i, "session pool, withCapacity"],
+  [/\b(?:linger|lanes)\b/i, "queryWithTimeout, chunks in parallel"],
+  [/\b(?:foresee|hopeless|politely)\b/i, "precheck, withCallerSettings"],
 ];
 
 /** The pages that people read. */
