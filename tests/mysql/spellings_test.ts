@@ -1,20 +1,12 @@
 import { type Backend, getLock, type Mode, tryLock } from "@lockmgr/lockmgr";
 import { mysqlBackend } from "@lockmgr/lockmgr/mysql";
 import assert from "node:assert/strict";
-import { flavors, onEach, type Place, placeOn, until } from "./flavors.ts";
+import { flavors, onEach, placeOn } from "./flavors.ts";
 import { test } from "../harness.ts";
 
 const MODES: readonly Mode[] = ["lease", "hybrid", "session"];
 
-/** The locks of the server that statements of a database's connections wait for. */
-async function awaitedTurns({ ask }: Place): Promise<string[]> {
-  const rows = await ask(
-    "SELECT info AS info FROM information_schema.processlist WHERE info LIKE 'SELECT GET_LOCK(%' AND id <> CONNECTION_ID()",
-  );
-  return rows.map(({ info }) => info.match(/lockmgr:[0-9a-f]+/)[0]);
-}
-
-/** Makes sure that two backends share one table: they exclude each other, and a release wakes the other one's waiter. */
+/** Checks that two backends share one table: they exclude each other, and a release wakes the other one's waiter. */
 async function sameTable(one: Backend, two: Backend): Promise<void> {
   for (const [holder, other] of [[one, two], [two, one]]) {
     const lock = await getLock("a", { backend: holder });
@@ -43,23 +35,6 @@ for (const mode of MODES) {
     const upper = await place.backend({ mode, table: "MY_LOCKS" });
     const locks = await Promise.all([lower, upper].map((backend) => getLock("a", { backend })));
     for (const lock of locks) assert.equal(await lock.unlock(), true);
-  });
-}
-
-for (const mode of ["lease", "hybrid"] as const) {
-  onEach(`${mode}: waiters of one lock wake each other, however they name its table`, async (place) => {
-    const lock = await getLock("a", { backend: await place.backend({ mode }) });
-    const tables = ["lockmgr_locks", `${place.name}.lockmgr_locks`, "lockmgr_locks", `${place.name}.lockmgr_locks`];
-    const waits: Promise<void>[] = [];
-    for (const table of tables) {
-      const backend = await place.backend({ mode, table });
-      waits.push(getLock("a", { backend, wait: 30 }).then((lock) => lock.unlock()).then(() => {}));
-    }
-    // One has the turn, and the three others wait for it.
-    await until("three wait", async () => (await awaitedTurns(place)).length === tables.length - 1);
-    assert.equal(new Set(await awaitedTurns(place)).size, 1);
-    await lock.unlock();
-    await Promise.all(waits);
   });
 }
 
