@@ -5,14 +5,14 @@
  */
 import type { LockRecord } from "./lock/lock_record.ts";
 
-/** Marks errors, also those that another copy of this package has made. */
+/** Marks errors, also those of another copy of this package. */
 const LOCK_ERROR = Symbol.for("@lockmgr/lockmgr/LockError");
 
 /** The codes of each class and of the classes below it. */
 const codesOf = new Map<unknown, readonly string[]>();
 
 /**
- * The base of every error that lockmgr throws on its own account. Wrong arguments are the platform's
+ * The base of every error of lockmgr. Wrong arguments throw the platform's
  * `TypeError` and `RangeError` instead.
  *
  * @example
@@ -26,10 +26,10 @@ const codesOf = new Map<unknown, readonly string[]>();
  * ```
  */
 export class LockError extends Error {
-  /** A word for programs that does not change between releases. */
+  /** A stable code for programs. */
   readonly code: string = "LOCK";
 
-  /** Makes an error with a sentence for people, and the error that caused it. */
+  /** Makes an error with a message and the error that caused it. */
   constructor(message: string, options?: ErrorOptions) {
     super(message, options);
     this.name = new.target.name;
@@ -45,17 +45,17 @@ export class LockError extends Error {
 }
 Object.defineProperty(LockError.prototype, LOCK_ERROR, { value: true });
 
-/** Says who is in the way, as far as the database told. */
+/** Describes the holder, if it is known. */
 function heldBy(holder: LockRecord | undefined): string {
-  if (holder === undefined) return "held by another";
+  if (holder === undefined) return "held by another client";
   const pid = holder.lockProcess === null ? "" : ` (pid ${holder.lockProcess})`;
-  const until = holder.lockedUntil === null ? "released" : holder.lockedUntil.toISOString();
-  return `held by "${holder.lockedBy}"${pid} until ${until}`;
+  const expiry = holder.lockedUntil === null ? "with no expiry" : `until ${holder.lockedUntil.toISOString()}`;
+  return `held by "${holder.lockedBy}"${pid} ${expiry}`;
 }
 
 /**
- * The name is held by another. Busy is no failure of the database: that is a `BackendError`. `LockTimeout` and
- * `LockFail` are kinds of this one.
+ * The name is held by another client. A failure of the database is a `BackendError` instead. `LockTimeout` and
+ * `LockFail` extend this one.
  *
  * @example
  * ```ts
@@ -74,12 +74,12 @@ function heldBy(holder: LockRecord | undefined): string {
 export class Locked extends LockError {
   /** Always `"LOCKED"`. */
   override readonly code: string = "LOCKED";
-  /** The name that was wanted. */
+  /** The requested name. */
   readonly lockName: string;
-  /** The lock in the way, when the database could still tell. */
+  /** The lock of the holder, if the database could tell. */
   readonly holder?: LockRecord;
 
-  /** Makes the error for a name and, when known, the lock in the way. */
+  /** Makes the error for a name and the lock of its holder, if it is known. */
   constructor(lockName: string, holder?: LockRecord, message?: string) {
     super(message ?? `Cannot acquire lock ${JSON.stringify(lockName)}: ${heldBy(holder)}`);
     this.lockName = lockName;
@@ -88,7 +88,7 @@ export class Locked extends LockError {
 }
 
 /**
- * The name was still held when the caller's `wait` was over.
+ * The name was still held at the end of the caller's `wait`.
  *
  * @example
  * ```ts
@@ -104,7 +104,7 @@ export class LockTimeout extends Locked {
   /** Always `"LOCK_TIMEOUT"`. */
   override readonly code: string = "LOCK_TIMEOUT";
 
-  /** Makes the error for a name, the seconds waited and, when known, the lock in the way. */
+  /** Makes the error for a name, the seconds waited and the lock of the holder, if it is known. */
   constructor(lockName: string, waited: number, holder?: LockRecord) {
     super(
       lockName,
@@ -115,7 +115,7 @@ export class LockTimeout extends Locked {
 }
 
 /**
- * `setLock(…, { fail: true })` met a name that is held; nothing was changed.
+ * `setLock(…, { fail: true })` found a name that is held; nothing was changed.
  *
  * @example
  * ```ts
@@ -132,14 +132,14 @@ export class LockFail extends Locked {
   /** Always `"LOCK_FAIL"`. */
   override readonly code: string = "LOCK_FAIL";
 
-  /** The record in the way. */
+  /** The record of the holder. */
   get lock(): LockRecord | undefined {
     return this.holder;
   }
 }
 
 /**
- * There is no such lock: never made, released or expired.
+ * There is no such lock: it was never acquired, or was released, or has expired.
  *
  * @example
  * ```ts
@@ -153,19 +153,19 @@ export class LockFail extends Locked {
 export class LockNotFound extends LockError {
   /** Always `"LOCK_NOT_FOUND"`. */
   override readonly code: string = "LOCK_NOT_FOUND";
-  /** The name that was meant. */
+  /** The name. */
   readonly lockName: string;
 
   /** Makes the error for a name; `message` replaces the usual sentence. */
   constructor(lockName: string, message?: string, options?: ErrorOptions) {
-    super(message ?? `Cannot find lock ${JSON.stringify(lockName)}: not held by anybody`, options);
+    super(message ?? `Cannot find lock ${JSON.stringify(lockName)}: no client holds it`, options);
     this.lockName = lockName;
   }
 }
 
 /**
- * This handle held the lock and no longer does: it expired, was released by force, or the database could not be asked
- * in time whether it is still there. Another may have it by now. It is the reason of a lock's aborted `signal`.
+ * This handle no longer holds the lock: it expired, was released by force, or the database did not confirm it in time.
+ * Another client may hold the name. It is the reason of a lock's aborted `signal`.
  *
  * @example
  * ```ts
@@ -183,14 +183,14 @@ export class LockLost extends LockNotFound {
   /** Always `"LOCK_LOST"`. */
   override readonly code: string = "LOCK_LOST";
 
-  /** Makes the error for a name and why it is believed lost. */
+  /** Makes the error for a name and the reason of the loss. */
   constructor(lockName: string, reason: string, options?: ErrorOptions) {
     super(lockName, `Cannot keep lock ${JSON.stringify(lockName)}: ${reason}`, options);
   }
 }
 
 /**
- * The database could not answer, or answered with an error: nothing is said about who holds the lock.
+ * The database could not answer, or answered with an error. It says nothing about the holder of a lock.
  *
  * @example
  * ```ts
@@ -203,10 +203,10 @@ export class LockLost extends LockNotFound {
 export class BackendError extends LockError {
   /** Always `"BACKEND"`. */
   override readonly code: string = "BACKEND";
-  /** Whether the same call may succeed if it is simply made again. */
+  /** Whether the same call may succeed when it is repeated. */
   readonly retryable: boolean;
 
-  /** Makes the error; `retryable` is `false` unless said. */
+  /** Makes the error; `retryable` is `false` by default. */
   constructor(message: string, options: ErrorOptions & { retryable?: boolean } = {}) {
     super(message, options);
     this.retryable = options.retryable ?? false;
@@ -214,7 +214,7 @@ export class BackendError extends LockError {
 }
 
 /**
- * The engine or the mode cannot keep that promise, so it is refused instead of half kept.
+ * The engine or the mode cannot do what was asked for.
  *
  * @example
  * ```ts

@@ -1,17 +1,14 @@
 import type { Backend } from "../backend.ts";
 import { Locked, LockLost, UnsupportedError } from "../errors.ts";
 import type { Grant } from "../grant.ts";
-import { HeldLock } from "./held_lock.ts";
-import { acquire } from "../wait/acquire.ts";
 import { extension, type RenewOptions, requireRows, resolveHolder, resolveLockOptions } from "../options/options.ts";
-import { knownOf, LockRecord } from "./lock_record.ts";
 import { retryOnce } from "../util/retry.ts";
 import { monotonic, warn } from "../util/runtime.ts";
+import { acquire } from "../wait/acquire.ts";
+import { HeldLock } from "./held_lock.ts";
+import { knownOf, LockRecord } from "./lock_record.ts";
 
-/**
- * Handles with `autoRenew` that the program dropped: without a handle nothing can release the lock, so its renewal
- * ends, and the lock expires.
- */
+/** A handle with `autoRenew` that the program dropped cannot release its lock: the renewal ends, and the lock expires. */
 const renewedHandles = new FinalizationRegistry<HeldLock>((held) => {
   if (!held.stopRenewing()) return;
   const name = JSON.stringify(held.claim.name);
@@ -23,12 +20,12 @@ const renewedHandles = new FinalizationRegistry<HeldLock>((held) => {
   );
 });
 
-/** A handle lives as long as its signal does: who listens still relies on the lock. */
+/** A handle lives as long as its signal does: a program that listens still relies on the lock. */
 const handlesOfSignals = new WeakMap<AbortSignal, Lock>();
 
 /**
- * What the holder of a lock has: its record, and the right to renew and release it. Made by `getLock` and its
- * relatives. Disposal (`await using`) releases it.
+ * The holder's handle of a lock: its record, and the right to renew and release it. `getLock` and its relatives make
+ * it. Disposal (`await using`) releases the lock.
  *
  * @example
  * ```ts
@@ -47,7 +44,7 @@ const handlesOfSignals = new WeakMap<AbortSignal, Lock>();
 export class Lock extends LockRecord implements AsyncDisposable {
   #held: HeldLock;
 
-  /** Made by this library from what a backend granted; `renewBy` is in microseconds. */
+  /** Makes the handle of a grant; `renewBy` is the length of each automatic renewal in microseconds. */
   constructor(grant: Grant, renewBy?: number) {
     super(grant.row, grant.askedAt);
     this.#held = new HeldLock(grant, knownOf(this), renewBy);
@@ -60,16 +57,16 @@ export class Lock extends LockRecord implements AsyncDisposable {
   }
 
   /**
-   * Whether this process may believe that it holds the lock right now, without asking: not released, not told of a
-   * loss, and the lease has not run out on a clock counted from before it was asked for.
+   * Whether this process may act as the holder, as far as it knows without asking: the lock was neither released nor
+   * lost, and the lease has not expired on a monotonic clock that started before the lock was asked for.
    */
   get held(): boolean {
     return this.#held.held;
   }
 
   /**
-   * Aborts with a `LockLost` when the lock is lost: the server said so, the session it rode on ended, or its time ran
-   * out without an answer. An ordinary release does not abort it.
+   * Aborts with a `LockLost` when the lock is lost: the server said so, the session that carried it ended, or the lease
+   * expired without an answer. An ordinary release does not abort it.
    */
   get signal(): AbortSignal {
     const { signal } = this.#held;
@@ -81,8 +78,8 @@ export class Lock extends LockRecord implements AsyncDisposable {
    * Extends the lock, never shortening it.
    *
    * @returns This lock; with `create`, and only when it was gone, a fresh one with a new token.
-   * @throws {LockLost} When it is no longer this handle's.
-   * @throws {Locked} With `create`, when another holds the name by now.
+   * @throws {LockLost} When the lock is no longer this handle's.
+   * @throws {Locked} With `create`, when another client holds the name.
    */
   async renew(options: RenewOptions = {}): Promise<Lock> {
     const { backend, claim } = this.#held;
@@ -98,10 +95,10 @@ export class Lock extends LockRecord implements AsyncDisposable {
       } else this.#held.lose("it was gone when it was to be renewed");
     }
     if (options.create) return await this.#recreate(options);
-    throw this.#held.loss ?? new LockLost(this.name, "it was released");
+    throw this.#loss();
   }
 
-  /** Takes the name anew after it was lost or released. What may be left of the old acquisition is freed first. */
+  /** Acquires the name again after it was lost or released, once the old acquisition is released for certain. */
   async #recreate(options: RenewOptions): Promise<Lock> {
     await this.#held.release();
     const { expires, lockedBy = this.lockedBy, lockProcess = this.lockProcess } = options;
@@ -112,57 +109,61 @@ export class Lock extends LockRecord implements AsyncDisposable {
   }
 
   /**
-   * Releases the lock if this handle still holds it; it can never release another holder's.
+   * Releases the lock if this handle still holds it; it never releases another client's lock.
    *
    * @returns `true` if it did, `false` if the lock was already gone.
-   * @throws {BackendError} When the database could not answer; the lock is then released or lapses, and the call may be repeated.
+   * @throws {BackendError} When the database could not answer; the lock is then released or expires, and the call may
+   * be repeated.
    */
   unlock(): Promise<boolean> {
     return this.#held.release();
   }
 
   /**
-   * Reads the lock's times again, which others may have changed by name.
+   * Reads the lock's times again, which another client may have changed by name.
    *
-   * @throws {LockLost} When it is no longer this handle's.
+   * @throws {LockLost} When the lock is no longer this handle's.
    */
   async refresh(): Promise<this> {
-    if (this.#held.held) await this.#look();
-    if (!this.#held.held) throw this.#held.loss ?? new LockLost(this.name, "it was released");
+    if (this.#held.held) await this.#readAgain();
+    if (!this.#held.held) throw this.#loss();
     return this;
   }
 
-  /** An error with which the lock was lost says no more than that: the session has ended, or the file is gone. */
+  /** The error that this handle does not hold the lock any more. */
+  #loss(): LockLost {
+    return this.#held.loss ?? new LockLost(this.name, "it was released");
+  }
+
+  /** Drops an error that came with the loss of the lock, such as the end of its session: the loss says enough. */
   #unlessLost(error: unknown): undefined {
     if (this.#held.held) throw error;
   }
 
-  /** Takes in the row of this very acquisition as the server has it; without one the lock is lost. */
-  async #look(): Promise<void> {
+  /** Takes in the row of this acquisition as the server has it; without one the lock is lost. */
+  async #readAgain(): Promise<void> {
     const { backend } = this.#held;
     let askedAt = monotonic();
     const list = () => backend.list({ names: [this.name] });
     const rows = await retryOnce(list, () => askedAt = monotonic()).catch((error) => this.#unlessLost(error));
     if (rows === undefined) return;
     const row = rows.find(({ token }) => token === this.token);
-    if (row === undefined) return this.#held.lose("the database says that it is gone");
-    this.#held.confirm(row, askedAt);
+    if (row) this.#held.confirm(row, askedAt);
+    else this.#held.lose("the database says that it is gone");
   }
 
   /** Asks the server whether this handle still holds the lock. Once lost, it stays lost. */
   async verify(): Promise<boolean> {
     const { backend, claim } = this.#held;
     if (!this.#held.held) return false;
-    if (backend.verify === undefined) await this.#look();
-    else if (!await retryOnce(() => backend.verify!(claim))) {
-      this.#held.lose("the database says that it is gone");
-    }
+    if (backend.verify === undefined) await this.#readAgain();
+    else if (!await retryOnce(() => backend.verify!(claim))) this.#held.lose("the database says that it is gone");
     return this.#held.held;
   }
 
   /**
    * Runs one statement on the caller's own open transaction in the same database: the lock cannot change hands until
-   * that transaction ends. The last statement before COMMIT makes the lock a real fence for data in that database.
+   * that transaction ends. As the last statement before COMMIT it makes the lock a real fence for data in that database.
    *
    * @param client What the transaction runs on: a database handle, or the driver's transaction object.
    * @throws {LockLost} When this acquisition no longer holds the lock.
@@ -172,15 +173,13 @@ export class Lock extends LockRecord implements AsyncDisposable {
     const { backend, claim } = this.#held;
     requireRows(backend, "guard a transaction");
     if (backend.guard === undefined) throw new UnsupportedError(`Cannot guard a transaction on ${backend.engine}`);
-    if (this.#held.held && !await backend.guard(claim, client)) {
-      this.#held.lose("the database says that it is gone");
-    }
-    if (!this.#held.held) throw this.#held.loss ?? new LockLost(this.name, "it was released");
+    if (this.#held.held && !await backend.guard(claim, client)) this.#held.lose("the database says that it is gone");
+    if (!this.#held.held) throw this.#loss();
   }
 
   /**
-   * Releases the lock, once; afterwards it does nothing. It never throws, so that it cannot hide the error of the
-   * block it ends: a release that fails becomes a warning of the process, and the lock lapses.
+   * Releases the lock, once; afterwards it does nothing. It never throws, because that would hide the error of the block
+   * that it ends: a release that fails becomes a warning of the process, and the lock expires.
    */
   async [Symbol.asyncDispose](): Promise<void> {
     try {
@@ -191,16 +190,16 @@ export class Lock extends LockRecord implements AsyncDisposable {
   }
 }
 
-/** Marks handles, also those that another copy of this package has made. */
+/** Marks handles, also those of another copy of this package. */
 const HANDLE = Symbol.for("@lockmgr/lockmgr/Lock");
 Object.defineProperty(Lock.prototype, HANDLE, { value: true });
 
-/** Whether something is a handle; one that another copy of this package has made does its own work. */
+/** Whether a value is a handle, also of another copy of this package. */
 export function isHandle(value: unknown): value is Lock {
   return value instanceof Lock || (typeof value === "object" && value !== null && HANDLE in value);
 }
 
-/** A handle was given together with another backend. */
+/** The error for a handle that was passed together with another backend. */
 export function foreignBackend(name: string): TypeError {
   return new TypeError(`Cannot use another backend for lock ${JSON.stringify(name)}: want the one that granted it`);
 }

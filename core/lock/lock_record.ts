@@ -7,18 +7,18 @@ function formatMicroseconds(time: number): string {
   return `${seconds}.${String(time % 1e6).padStart(6, "0")}+00:00`;
 }
 
-/** A text between single quotes, as Python's `repr` would have it. */
+/** A text between single quotes, as Python's `repr` writes it. */
 function quote(text: string): string {
   return `'${text.replaceAll("\\", "\\\\").replaceAll("'", "\\'")}'`;
 }
 
-/** How much the clocks of two machines may differ in what they call a duration (ms): 1 %, at most a second. */
+/** How much two clocks may drift apart during an interval: a share of it, at most so many milliseconds. */
 const DRIFT_SHARE = 0.01;
-const DRIFT_MOST_MS = 1_000;
+const DRIFT_MAX_MS = 1_000;
 
 /**
- * What this process knows of one acquisition: the newest answer of the database about it, and the monotonic time (ms)
- * before which the server had not yet read the clock of that answer. A handle and the record that it is share one.
+ * What this process knows of one acquisition: the newest answer of the database, and a monotonic time (ms) before the
+ * server read its clock for it. A handle shares it with the record that it extends.
  */
 export class Known {
   #row: LockRow;
@@ -40,27 +40,27 @@ export class Known {
   }
 
   /**
-   * Takes in a further answer. Nothing shortens a lease, so one with an earlier expiry is older than what is known. An
-   * answer that took long says less of the server's clock than an earlier one did, unless that clock was set forward.
+   * Takes in a further answer. Nothing shortens a lease, so an answer with an earlier expiry is older than what is known.
+   * An earlier answer that came fast says more about the server's clock than a later one that took long.
    */
   learn(row: LockRow, askedAt: number): void {
     if ((row.lockedUntil ?? Infinity) < (this.#row.lockedUntil ?? Infinity)) return;
     const passed = Math.max((row.now - this.#row.now) / 1e3, 0);
-    const carriedOn = this.#askedAt + passed - Math.min(passed * DRIFT_SHARE, DRIFT_MOST_MS);
+    const carriedOn = this.#askedAt + passed - Math.min(passed * DRIFT_SHARE, DRIFT_MAX_MS);
     this.#askedAt = Math.min(Math.max(askedAt, carriedOn), monotonic());
     this.#row = row;
   }
 }
 
-/** Returns what this process knows of a record's acquisition: a handle goes on learning. */
+/** Returns what this process knows of a record's acquisition. */
 export let knownOf: (record: LockRecord) => Known;
 
-/** Where `console.log` and `util.inspect` look for what to show. */
+/** The method that `console.log` and `util.inspect` call. */
 const INSPECT = Symbol.for("nodejs.util.inspect.custom");
 
 /**
- * What the database says about a lock; anybody may read it. Whether it has expired, and how long it has left, follow
- * the server's clock: what it answered, carried on by a local clock that only moves forward.
+ * What the database says about a lock; any client may read it. `expired` and `expiresIn` follow the server's clock: its
+ * answer plus a local monotonic clock.
  *
  * @example
  * ```ts
@@ -78,17 +78,17 @@ const INSPECT = Symbol.for("nodejs.util.inspect.custom");
 export class LockRecord {
   /** The locked name. */
   readonly name: string;
-  /** Who took it: a host name unless the holder said otherwise. */
+  /** The holder's name: a host name by default. */
   readonly lockedBy: string;
-  /** A number the holder gave, such as its process id. */
+  /** A number that the holder gave, such as its process id. */
   readonly lockProcess: number | null;
   /** When this acquisition was made, by the server's clock. */
   readonly createdAt: Date;
-  /** The fencing token: it rises with every acquisition of this name, for ever. */
+  /** The fencing token: it increases with every acquisition of this name, permanently. */
   readonly token: bigint;
-  /** The JSON value stored with the lock; `null` when none was. */
+  /** The JSON value stored with the lock; `null` without one. */
   readonly metadata: Json;
-  /** The server session that vouches for the lock (a process or connection id); `null` for a plain lease. */
+  /** The server's process or connection id of the session that carries the lock; `null` for a lease. */
   readonly session: string | null;
 
   readonly #known: Known;
@@ -97,7 +97,7 @@ export class LockRecord {
     knownOf = (record) => record.#known;
   }
 
-  /** Made by this library from a row and the monotonic time (ms) before the database was asked for it. */
+  /** Makes the record of a row; `askedAt` is a monotonic time (ms) before the database was asked for it. */
   constructor(row: LockRow, askedAt: number) {
     this.#known = new Known(row, askedAt);
     this.name = row.name;
@@ -109,29 +109,29 @@ export class LockRecord {
     this.session = row.session ?? null;
   }
 
-  /** When it expires, by the server's clock, as far as is known here; `null` is never. */
+  /** When it expires by the server's clock, as last read; `null` is never. */
   get lockedUntil(): Date | null {
     return dateOf(this.#known.row.lockedUntil);
   }
 
-  /** When it was last acquired or renewed, by the server's clock, as far as is known here. */
+  /** When it was last acquired or renewed by the server's clock, as last read. */
   get updatedAt(): Date {
     return new Date(this.#known.row.updatedAt / 1e3);
   }
 
-  /** Whether it has lapsed by now. */
+  /** Whether it has expired. */
   get expired(): boolean {
     return this.expiresIn !== null && this.expiresIn <= 0;
   }
 
-  /** Seconds until it lapses, with fractions, negative once it has; `null` when it never does. */
+  /** Seconds until it expires, with fractions, negative afterwards; `null` is never. */
   get expiresIn(): number | null {
     const { row: { lockedUntil, now }, askedAt } = this.#known;
     if (lockedUntil === null) return null;
     return (lockedUntil - now) / 1e6 - (monotonic() - askedAt) / 1e3;
   }
 
-  /** Whole seconds until it lapses, rounded down; `null` when it never does. */
+  /** Whole seconds until it expires, rounded down; `null` is never. */
   get expiresSeconds(): number | null {
     return this.expiresIn === null ? null : Math.floor(this.expiresIn);
   }
@@ -167,7 +167,7 @@ export class LockRecord {
     };
   }
 
-  /** The record as `console.log` shows it: its fields, as they are now. */
+  /** The record as `console.log` shows it: its fields. */
   [INSPECT](_depth: unknown, options: unknown, inspect?: (value: unknown, options: unknown) => string): unknown {
     const { name, lockedBy, lockProcess, lockedUntil, createdAt, updatedAt, token, metadata, session } = this;
     const fields = { name, lockedBy, lockProcess, lockedUntil, createdAt, updatedAt, token, metadata, session };

@@ -1,12 +1,12 @@
 /**
- * What callers may say. Types alone, so that no program loads them.
+ * The types of the verbs' options.
  *
  * @module
  */
 import type { Backend, Json } from "../backend.ts";
 
 /**
- * The database to use, for calls that take nothing else.
+ * The database to use.
  *
  * @example
  * ```ts
@@ -24,7 +24,7 @@ export interface BackendOptions {
 }
 
 /**
- * Who a lock is held by: words for people, no credentials.
+ * The holder of a lock: a description for people, no credentials.
  *
  * @example
  * ```ts
@@ -38,7 +38,7 @@ export interface BackendOptions {
  * ```
  */
 export interface HolderOptions {
-  /** Who takes the lock. @default the machine's host name */
+  /** The holder's name. @default the machine's host name */
   lockedBy?: string;
   /** A whole number for people, such as a process id. @default null */
   lockProcess?: number | null;
@@ -59,7 +59,7 @@ export interface HolderOptions {
  * ```
  */
 export interface LockOptions extends BackendOptions, HolderOptions {
-  /** Seconds until the lock lapses; `0`, `null` or `Infinity` is never. @default 600 */
+  /** Seconds until the lock expires; `0`, `null` or `Infinity` is never. @default 600 */
   expires?: number | null;
   /** Seconds to wait while the name is held; `Infinity` waits until it is free. @default 0 */
   wait?: number;
@@ -69,7 +69,7 @@ export interface LockOptions extends BackendOptions, HolderOptions {
   autoRenew?: boolean;
   /** A JSON value stored with the lock and shown by `listLocks`. @default null */
   metadata?: Json;
-  /** Lets others hold the name at the same time, as long as they share too, where the backend serves it. @default false */
+  /** Shares the name with other holders that share it, on a backend with `sharing`. @default false */
   shared?: boolean;
 }
 
@@ -89,11 +89,11 @@ export interface LockOptions extends BackendOptions, HolderOptions {
  * ```
  */
 export interface RenewOptions extends BackendOptions, HolderOptions {
-  /** Seconds from now until the lock lapses; `0`, `null` or `Infinity` is never. @default 600 */
+  /** Seconds from now until the lock expires; `0`, `null` or `Infinity` is never. @default 600 */
   expires?: number | null;
   /** Adds to the present expiry instead of counting from now. @default false */
   addTime?: boolean;
-  /** Takes a fresh lock when the old one is gone. @default false */
+  /** Acquires a fresh lock when the old one is gone. @default false */
   create?: boolean;
 }
 
@@ -113,13 +113,13 @@ export interface RenewOptions extends BackendOptions, HolderOptions {
  * ```
  */
 export interface SetLockOptions extends BackendOptions, HolderOptions {
-  /** Seconds until the locks lapse; `0`, `null` or `Infinity` is never. @default 600 */
+  /** Seconds until the locks expire; `0`, `null` or `Infinity` is never. @default 600 */
   expires?: number | null;
   /** Changes nothing and throws `LockFail` when any name is held. @default false */
   fail?: boolean;
-  /** Renews names that are held, whoever holds them. @default true */
+  /** Renews names that are held by any holder. @default true */
   renew?: boolean;
-  /** Takes names that are free. @default true */
+  /** Acquires names that are free. @default true */
   create?: boolean;
 }
 
@@ -138,8 +138,8 @@ export interface SetLockOptions extends BackendOptions, HolderOptions {
  * ```
  */
 export interface ListOptions extends BackendOptions {
-  /** Only names that begin so, compared exactly. @default every name */
+  /** Only names that begin with this, compared exactly. @default every name */
   prefix?: string;
-  /** Also locks that have lapsed and were not cleaned away yet. @default false */
+  /** Also locks that have expired and were not cleaned away. @default false */
   includeExpired?: boolean;
 }

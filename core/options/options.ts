@@ -1,5 +1,5 @@
 /**
- * Every default and every check of a name or an option, done before any I/O.
+ * The defaults and checks of names and options, which come before any I/O.
  *
  * @module
  */
@@ -10,10 +10,10 @@ import { hostname } from "../util/runtime.ts";
 
 export type * from "./option_types.ts";
 
-/** The longest name, in Unicode code points: what a `VARBINARY(1020)` column holds of any script. */
+/** The longest name in Unicode code points: they fit into `VARBINARY(1020)` in any script. */
 export const MAX_NAME_LENGTH = 255;
 
-/** How many Unicode code points a string has, counting no further than one past `limit`. */
+/** Returns how many Unicode code points a string has, at most `limit` + 1. */
 function codePoints(text: string, limit: number): number {
   if (text.length <= limit) return text.length;
   let count = 0;
@@ -21,7 +21,7 @@ function codePoints(text: string, limit: number): number {
   return count;
 }
 
-/** Whether a text is short and has neither NUL nor surrogates: one look at each unit is less than three calls. */
+/** Whether a text is short and without NUL and surrogates: one pass costs less than the three checks below. */
 function isPlain(text: string): boolean {
   if (text.length === 0 || text.length > MAX_NAME_LENGTH) return false;
   for (let index = 0; index < text.length; index++) {
@@ -34,7 +34,7 @@ function isPlain(text: string): boolean {
 /**
  * Checks that a text can be stored by every engine and read back unchanged.
  *
- * @throws {TypeError} When it is no string, or holds NUL or a lone surrogate.
+ * @throws {TypeError} When it is not a string, or contains NUL or a lone surrogate.
  * @throws {RangeError} When it is empty or longer than 255 code points.
  */
 export function checkText(what: string, text: unknown): asserts text is string {
@@ -44,42 +44,42 @@ export function checkText(what: string, text: unknown): asserts text is string {
   if (codePoints(text, MAX_NAME_LENGTH) > MAX_NAME_LENGTH) {
     throw new RangeError(`Cannot use a ${what} of over ${MAX_NAME_LENGTH} characters: want 1 to ${MAX_NAME_LENGTH}`);
   }
-  if (text.includes("\0")) throw new TypeError(`Cannot use ${what} ${JSON.stringify(text)}: it holds NUL`);
+  if (text.includes("\0")) throw new TypeError(`Cannot use ${what} ${JSON.stringify(text)}: it contains NUL`);
   if (!text.isWellFormed()) {
-    throw new TypeError(`Cannot use ${what} ${JSON.stringify(text)}: it holds a lone surrogate`);
+    throw new TypeError(`Cannot use ${what} ${JSON.stringify(text)}: it contains a lone surrogate`);
   }
 }
 
 /**
  * Checks the name of a lock.
  *
- * @throws {TypeError} When it is no string, or holds NUL or a lone surrogate.
+ * @throws {TypeError} When it is not a string, or contains NUL or a lone surrogate.
  * @throws {RangeError} When it is empty or longer than 255 code points.
  */
 export function checkName(name: unknown): asserts name is string {
   checkText("lock name", name);
 }
 
-/** Seconds that a lock lasts unless the caller says otherwise: ten minutes, as in django-lockmgr. */
-export const DEFAULT_EXPIRES = 600;
+/** The default of `expires`: ten minutes, as in django-lockmgr. */
+export const DEFAULT_EXPIRES_S = 600;
 
-/** The longest finite duration: a hundred years of 365.25 days, in seconds. */
-const LONGEST = 100 * 365.25 * 86_400;
+/** The longest finite duration: a hundred years. */
+const MAX_DURATION_S = 100 * 365.25 * 86_400;
 
 /** Checks a number of seconds; `Infinity` passes. */
 function checkSeconds(what: string, seconds: unknown): asserts seconds is number {
   if (typeof seconds !== "number") {
     throw new TypeError(`Cannot use ${what} of type ${seconds === null ? "null" : typeof seconds}: want seconds`);
   }
-  if (Number.isNaN(seconds) || seconds < 0 || (seconds !== Infinity && seconds > LONGEST)) {
-    throw new RangeError(`Cannot use ${what} ${seconds}: want 0 to ${LONGEST} seconds (100 years), or Infinity`);
+  if (Number.isNaN(seconds) || seconds < 0 || (seconds !== Infinity && seconds > MAX_DURATION_S)) {
+    throw new RangeError(`Cannot use ${what} ${seconds}: want 0 to ${MAX_DURATION_S} seconds (100 years), or Infinity`);
   }
 }
 
 /**
- * How long a lock lasts, in whole microseconds; `null` is for ever.
+ * Returns a duration in whole microseconds; `null` is never.
  *
- * @throws {TypeError | RangeError} When it is no number of seconds, or negative, NaN or over 100 years.
+ * @throws {TypeError | RangeError} When it is not a number, or negative, NaN or over 100 years.
  */
 export function microseconds(what: string, seconds: unknown): number | null {
   if (seconds === null) return null;
@@ -87,7 +87,7 @@ export function microseconds(what: string, seconds: unknown): number | null {
   return seconds === 0 || seconds === Infinity ? null : Math.max(1, Math.round(seconds * 1e6));
 }
 
-/** Who holds the lock, checked. */
+/** Checks the holder and fills in the defaults. */
 export function resolveHolder(options: HolderOptions): { lockedBy: string; lockProcess: number | null } {
   const lockedBy = options.lockedBy ?? hostname();
   if (options.lockedBy != null) checkText("lockedBy", lockedBy);
@@ -99,11 +99,11 @@ export function resolveHolder(options: HolderOptions): { lockedBy: string; lockP
   return { lockedBy, lockProcess };
 }
 
-/** `getLock`'s options after the checks that need no backend. */
+/** The options of `getLock` after the checks that need no backend. */
 export interface ResolvedLockOptions {
-  /** Microseconds, `null` for ever, `undefined` when the caller said nothing. */
+  /** Microseconds; `null` is never, `undefined` the default. */
   readonly duration: number | null | undefined;
-  /** Who takes it. */
+  /** The holder's name. */
   readonly lockedBy: string;
   /** A number for people. */
   readonly lockProcess: number | null;
@@ -119,7 +119,7 @@ export interface ResolvedLockOptions {
   readonly shared: boolean;
 }
 
-/** The JSON text of a metadata value; `null` for none. */
+/** Returns the JSON text of a metadata value; `null` without one. */
 function metadataText(metadata: unknown): string | null {
   if (metadata === undefined || metadata === null) return null;
   const text: string | undefined = JSON.stringify(metadata);
@@ -127,7 +127,7 @@ function metadataText(metadata: unknown): string | null {
   return text;
 }
 
-/** Checks `getLock`'s options; throws before anything was asked of a database. */
+/** Checks the options of `getLock` and fills in the defaults. */
 export function resolveLockOptions(options: LockOptions): ResolvedLockOptions {
   const wait = options.wait ?? 0;
   checkSeconds("wait", wait);
@@ -145,7 +145,7 @@ export function resolveLockOptions(options: LockOptions): ResolvedLockOptions {
 }
 
 /**
- * What a new lock asks of this backend: refuses what its mode cannot keep.
+ * Returns the duration of a new lock on this backend (µs; `null` is never), and refuses what its mode cannot do.
  *
  * @throws {UnsupportedError} For a finite `expires` or `metadata` in `session` mode, and `shared` where it is not served.
  */
@@ -156,19 +156,19 @@ export function durationFor(backend: Backend, options: ResolvedLockOptions): num
         'use advisoryLock of "@lockmgr/lockmgr/postgres", which keeps shared locks',
     );
   }
-  if (backend.mode !== "session") return options.duration === undefined ? DEFAULT_EXPIRES * 1e6 : options.duration;
+  if (backend.mode !== "session") return options.duration === undefined ? DEFAULT_EXPIRES_S * 1e6 : options.duration;
   if (options.duration) refuseInSession("use expires");
   if (options.metadata !== null) refuseInSession("store metadata");
   return null;
 }
 
-/** A session lock has no row: says so. */
+/** Refuses what needs a row. */
 function refuseInSession(what: string): never {
   throw new UnsupportedError(`Cannot ${what} in "session" mode: it has no row; want "lease" or "hybrid"`);
 }
 
 /**
- * Refuses what needs a row where there is none.
+ * Refuses an action in a mode without rows.
  *
  * @throws {UnsupportedError} In `session` mode.
  */
@@ -176,9 +176,9 @@ export function requireRows(backend: Backend, what: string): void {
   if (backend.mode === "session") refuseInSession(what);
 }
 
-/** How far to extend: counted from now, or added to what is there (by handle: to what that handle last saw). */
+/** Returns how far to extend: from now, or with `addTime` from the present expiry (by handle: from `seen`). */
 export function extension(options: RenewOptions, seen?: number | null): Pick<RenewRequest, "from" | "add"> {
-  const add = microseconds("expires", options.expires === undefined ? DEFAULT_EXPIRES : options.expires);
+  const add = microseconds("expires", options.expires === undefined ? DEFAULT_EXPIRES_S : options.expires);
   if (!options.addTime) return { from: "now", add };
   return { from: seen ?? "expiry", add };
 }

@@ -1,8 +1,7 @@
 /**
- * A map of bounded size, for what may be forgotten: it keeps the entries that were set or read last, at least as many
- * as `limit` and at most twice as many. Two maps that take turns, and hardly any deletion: the tables that a map grows
- * out of point to each other, so that one which is deleted from all the time carries what it held into the old
- * generation of the heap (a fifth of the time of a crowd).
+ * A map that keeps the entries which were set or read last: at least `limit` and at most twice as many. When the newer of
+ * its two maps is full, it replaces the older one. Deleting single entries would cost more: a map with constant deletions
+ * moves its old tables into the old generation of the heap (a fifth of the time of 256 concurrent callers).
  */
 export class LruMap<Key, Value extends NonNullable<unknown>> {
   readonly #limit: number;
@@ -11,13 +10,13 @@ export class LruMap<Key, Value extends NonNullable<unknown>> {
   #before = new Map<Key, Value>();
   #full: number;
 
-  /** @param keeps Which entries may not be forgotten, however many there are. */
+  /** @param keeps Which entries are never dropped. */
   constructor(limit: number, keeps: (value: Value) => boolean = () => false) {
     this.#limit = this.#full = limit;
     this.#keeps = keeps;
   }
 
-  /** The value of a key, `undefined` if there is none or it was forgotten. */
+  /** Returns the value of a key, `undefined` if there is none or it was dropped. */
   get(key: Key): Value | undefined {
     const value = this.#recent.get(key);
     if (value !== undefined) return value;
@@ -31,25 +30,25 @@ export class LruMap<Key, Value extends NonNullable<unknown>> {
     return this.get(key) !== undefined;
   }
 
-  /** Sets a value; others may be forgotten. */
+  /** Sets a value; others may be dropped. */
   set(key: Key, value: Value): void {
     this.#recent.set(key, value);
-    if (this.#recent.size > this.#full) this.#turn();
+    if (this.#recent.size > this.#full) this.#rotate();
   }
 
-  /** The values that are kept, some of them twice. */
+  /** Returns the values that are kept, some of them twice. */
   *values(): Iterable<Value> {
     yield* this.#recent.values();
     yield* this.#before.values();
   }
 
-  /** Forgets a key. */
+  /** Deletes a key. */
   delete(key: Key): void {
     this.#recent.delete(key);
     this.#before.delete(key);
   }
 
-  #turn(): void {
+  #rotate(): void {
     const dropped = this.#before;
     this.#before = this.#recent;
     this.#recent = new Map();

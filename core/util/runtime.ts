@@ -1,6 +1,6 @@
 /**
- * The only file that reads the host: its name, its environment, its clocks and timers. Built-in modules are
- * reached when they are needed: a static `node:` import costs as much at start-up as an empty program.
+ * The only file that reads the host: its name, environment, clocks and timers. Built-in modules are loaded on first use:
+ * a static `node:` import costs as much as the start of an empty program.
  *
  * @module
  */
@@ -27,38 +27,38 @@ interface HostProcess {
   emitWarning?(warning: Error): void;
 }
 
-/** Asked for when it is needed: on Deno the first look at `process` takes as long as the start of an empty program. */
+/** Read on first use: on Deno `process` takes as long to load as an empty program. */
 function host(): HostProcess | undefined {
   return (globalThis as { process?: HostProcess }).process;
 }
 
-/** A built-in module of the runtime; `undefined` where there is none, as on an edge platform. */
+/** Returns a built-in module of the runtime; `undefined` where there is none, as on an edge platform. */
 export function builtin<T>(name: string): T | undefined {
   return host()?.getBuiltinModule?.(name) as T | undefined;
 }
 
-/** An environment variable; `undefined` also where the program may not read it. */
+/** Returns an environment variable; `undefined` also where the program may not read it. */
 export function environment(name: string): string | undefined {
   try {
     return host()?.env[name];
   } catch {
-    return undefined; // Deno without permission for this variable: the same as not set
+    return undefined; // Deno without permission for this variable
   }
 }
 
-/** What a path leads to. */
+/** Which file a path leads to. */
 export interface FileIdentity {
   /** The number of the device. */
   readonly device: number;
-  /** The number of the file on its device, which no other has while it is open. */
+  /** The number of the file on its device, unique while it is open. */
   readonly inode: number;
   /** Its length in bytes. */
   readonly size: number;
 }
 
 /**
- * What a path leads to, without opening it; `null` when there is no file, `undefined` where the program may not look.
- * Deno's own call takes 3 µs, the one of `node:fs` there 8 to 14.
+ * Returns which file a path leads to, without opening it; `null` when there is none, `undefined` where the program may
+ * not look. Deno's own call takes 3 µs, that of `node:fs` on Deno 8 to 14.
  */
 export function identify(path: string): FileIdentity | null | undefined {
   type Stat = { readonly dev: number; readonly ino: number | null; readonly size: number };
@@ -78,7 +78,7 @@ const denoStat = (globalThis as {
 
 let cachedHostname: string | undefined;
 
-/** The machine's name, or `"unknown"` where the program may not ask. */
+/** Returns the machine's name, or `"unknown"` where the program may not ask. */
 export function hostname(): string {
   if (cachedHostname === undefined) {
     try {
@@ -90,15 +90,15 @@ export function hostname(): string {
   return cachedHostname;
 }
 
-/** Whether paths begin with a drive. */
+/** Whether paths may begin with a drive. */
 export function isWindows(): boolean {
   return host()?.platform === "win32";
 }
 
 /**
- * Returns the home directory, as the environment has it.
+ * Returns the home directory.
  *
- * @throws {Error} When there is none, as for a user without an entry in the password database.
+ * @throws {Error} When the user has none.
  */
 function home(): string {
   const found = environment("HOME") || environment("USERPROFILE") ||
@@ -108,9 +108,9 @@ function home(): string {
 }
 
 /**
- * Returns where programs of this user keep their state, by the custom of the system.
+ * Returns the directory where lockmgr keeps its state for this user, by the custom of the system.
  *
- * @throws {Error} When the user has no home directory, or it cannot be found out.
+ * @throws {Error} When the user has no home directory.
  */
 export function stateDirectory(): string {
   switch (host()?.platform) {
@@ -123,28 +123,28 @@ export function stateDirectory(): string {
   }
 }
 
-/** Milliseconds on a clock that only moves forward, whatever happens to the time of day. */
+/** Returns milliseconds on a clock that never goes back. */
 export function monotonic(): number {
   return now();
 }
 
-/** The longest delay that a timer keeps: a longer one fires at once, on every runtime. */
-const LONGEST_TIMER = 2 ** 31 - 1;
+/** The longest delay of a timer: a longer one fires at once, on every runtime. */
+const MAX_DELAY_MS = 2 ** 31 - 1;
 
-/** A timer that was started and can be stopped. */
+/** A running timer. */
 export interface Timer {
-  /** Stops it; once it has fired, nothing. */
+  /** Stops it, unless it has fired. */
   stop(): void;
 }
 
-/** Runs `action` after `delay` milliseconds, or earlier when the delay is longer than a timer can keep. */
+/** Runs `action` after `delay` milliseconds, at most 24 days. */
 export function startTimer(delay: number, action: () => void, keepAlive: boolean): Timer {
-  const timer: unknown = setTimeout()(action, Math.min(Math.max(delay, 0), LONGEST_TIMER));
+  const timer: unknown = setTimeout()(action, Math.min(Math.max(delay, 0), MAX_DELAY_MS));
   if (!keepAlive) unref(timer);
   return { stop: () => clearTimeout()(timer as number) };
 }
 
-/** Lets the process end although the timer, watcher or socket is there. */
+/** Lets the process end although a timer, watcher or socket is active. */
 export function unref(timer: unknown): void {
   (timer as { unref?(): void }).unref?.();
 }
@@ -169,48 +169,48 @@ export function sleep(delay: number, signal?: AbortSignal, keepAlive = true): Pr
   });
 }
 
-/** Runs `action` once everything has run that is due by now. */
+/** Runs `action` after everything that is due now. */
 export function defer(action: () => void): void {
   const schedule = setImmediate();
   if (schedule) schedule(action);
   else startTimer(0, action, true); // an edge platform without it
 }
 
-/** Runs `action` before anything else that is due: the host's own, whatever replaces it. */
+/** Runs `action` as a microtask of the host, which no test replaces. */
 export const soon: (action: () => void) => void = globalThis.queueMicrotask.bind(globalThis);
 
 /**
- * Runs `action` once answers that have arrived were read. After the event loop stood still its timers fire before its
- * sockets are read: what a timer judges by an answer that did not come may be there.
+ * Runs `action` after answers that have arrived are read. After the event loop was blocked, its timers fire before its
+ * sockets are read: an answer that a timer misses may be there.
  */
 export function afterReads(action: () => void): void {
   defer(() => defer(() => defer(action)));
 }
 
-/** How long a chain of calls that never really wait may keep timers and sockets waiting (ms). */
-const BREATH = 20;
+/** How long calls that are answered synchronously may block timers and sockets (ms). */
+const YIELD_EVERY_MS = 20;
 
-let breathedAt = -Infinity;
+let yieldedAt = -Infinity;
 
 /**
- * Lets timers and sockets have their turn when they may have had none for a while: answers that are there at once
- * are promises all the same, and a loop over them would never let go of the event loop.
+ * Lets timers and sockets run if they were blocked for a while: a loop over promises that are already resolved never
+ * returns to the event loop by itself.
  */
 export function yieldToEventLoop(): Promise<void> | undefined {
   const now = monotonic();
-  if (now - breathedAt < BREATH) return undefined;
-  breathedAt = now;
+  if (now - yieldedAt < YIELD_EVERY_MS) return undefined;
+  yieldedAt = now;
   return new Promise((resolve) => defer(resolve));
 }
 
-/** An unguessable text, new each time. */
+/** Returns an unguessable text. */
 export function randomId(): string {
   return crypto.randomUUID();
 }
 
 /**
- * Tells the program of a problem that must not be thrown where it arose: a warning of the process, which prints it
- * unless the program listens for `warning`.
+ * Reports a problem that must not be thrown where it arose: as a warning of the process, which prints it unless the
+ * program listens for `warning`.
  */
 export function warn(error: Error): void {
   const process = host();

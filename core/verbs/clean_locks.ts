@@ -3,8 +3,8 @@ import type { BackendOptions } from "../options/options.ts";
 import { retryOnce } from "../util/retry.ts";
 
 /**
- * Clears away expired locks; they no longer show with `includeExpired`. Nothing else in this library deletes what has
- * lapsed, and nothing needs it to: an expired lock is free. Tokens go on rising.
+ * Clears away expired locks, which `listLocks` then no longer returns with `includeExpired`. Nothing needs this: an
+ * expired lock is free. Tokens keep increasing.
  *
  * @example
  * ```ts

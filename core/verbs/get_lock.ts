@@ -12,7 +12,7 @@ import type { Outcome } from "../grant.ts";
 const OPEN_PAUSE_FIRST_MS = 100;
 const OPEN_PAUSE_LONGEST_MS = 1_000;
 
-/** Opens the default backend; a caller who waits is not told of errors that may pass before its wait is over. */
+/** Opens the default backend; for a caller that waits, retryable errors are retried until its deadline. */
 async function openDefault(options: LockOptions, { wait, signal }: ResolvedLockOptions): Promise<Backend> {
   const deadline = monotonic() + wait * 1e3;
   for (let pause = OPEN_PAUSE_FIRST_MS;; pause = Math.min(2 * pause, OPEN_PAUSE_LONGEST_MS)) {
@@ -26,7 +26,7 @@ async function openDefault(options: LockOptions, { wait, signal }: ResolvedLockO
   }
 }
 
-/** Takes a lock by the default backend, which may have to be opened: that is part of the wait. */
+/** Acquires through the default backend, which may have to be opened first: that is part of the wait. */
 async function acquireByDefault(
   name: string,
   options: LockOptions,
@@ -39,7 +39,7 @@ async function acquireByDefault(
 }
 
 /**
- * Takes a lock, or throws when another holds it for longer than `wait`.
+ * Acquires a lock, or throws when another client holds it for longer than `wait`.
  *
  * @example
  * ```ts
@@ -53,7 +53,7 @@ async function acquireByDefault(
  * ```
  *
  * @param name Any string of 1 to 255 Unicode code points without NUL or lone surrogates, compared exactly.
- * @param options `expires` is 600 s and `wait` 0 s unless said.
+ * @param options `expires` is 600 s and `wait` 0 s by default.
  * @throws {Locked} When the name is held (`LockTimeout` after a `wait`).
  * @throws {BackendError} When the database could not answer.
  * @throws {TypeError | RangeError} For a wrong name or option, before anything is asked of the database.
@@ -71,7 +71,7 @@ export async function getLock(name: string, options: LockOptions = {}): Promise<
 }
 
 /**
- * Takes a lock if it can be had within `wait`: busy is a value here.
+ * Acquires a lock if that is possible within `wait`; a held name is no error.
  *
  * @example
  * ```ts
@@ -86,7 +86,7 @@ export async function getLock(name: string, options: LockOptions = {}): Promise<
  *
  * @param name As for {@linkcode getLock}.
  * @param options As for {@linkcode getLock}.
- * @returns The lock, or `undefined` when another holds it.
+ * @returns The lock, or `undefined` when another client holds it.
  * @throws {BackendError} When the database could not answer.
  * @throws {TypeError | RangeError} For a wrong name or option, before anything is asked of the database.
  */

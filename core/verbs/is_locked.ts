@@ -4,7 +4,7 @@ import { type BackendOptions, checkName } from "../options/options.ts";
 import { retryOnce } from "../util/retry.ts";
 
 /**
- * Whether a name is held, by anybody. Changes nothing. A handle's own `verify()` answers for that handle.
+ * Returns whether any client holds a name. Changes nothing. To ask for one handle, use its `verify()`.
  *
  * @example
  * ```ts
@@ -17,10 +17,10 @@ import { retryOnce } from "../util/retry.ts";
  * assert.equal(await isLocked("JOBS", { backend }), false);
  * ```
  *
- * @param lock A name, or a handle whose name is meant.
+ * @param lock A name, or a handle of it.
  * @param options The backend, for a name.
  * @throws {BackendError} When the database could not answer.
- * @throws {TypeError} For a backend that is not the handle's own, or a name that cannot be.
+ * @throws {TypeError} For a backend that is not the handle's own, or a malformed name.
  */
 export async function isLocked(lock: Lock | string, options: BackendOptions = {}): Promise<boolean> {
   const handle = isHandle(lock) ? lock : undefined;

@@ -5,8 +5,8 @@ import { retryOnce } from "../util/retry.ts";
 import { monotonic } from "../util/runtime.ts";
 
 /**
- * Lists the locks that are held, ordered by name. Changes nothing; expired ones are left out unless asked for.
- * In `session` mode it shows what is held through this backend object.
+ * Returns the locks that are held, ordered by name; expired ones only with `includeExpired`. Changes nothing. In
+ * `session` mode it returns what is held through this backend object.
  *
  * @example
  * ```ts
@@ -23,7 +23,7 @@ import { monotonic } from "../util/runtime.ts";
  *
  * @param options Which ones, and the backend.
  * @throws {BackendError} When the database could not answer.
- * @throws {TypeError} For a prefix that is no string.
+ * @throws {TypeError} For a prefix that is not a string.
  */
 export async function listLocks(options: ListOptions = {}): Promise<LockRecord[]> {
   const { prefix, includeExpired = false } = options;

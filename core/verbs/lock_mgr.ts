@@ -2,7 +2,7 @@ import { LockNotFound } from "../errors.ts";
 import type { Lock } from "../lock/lock.ts";
 import {
   checkName,
-  DEFAULT_EXPIRES,
+  DEFAULT_EXPIRES_S,
   type LockOptions,
   type RenewOptions,
   resolveLockOptions,
@@ -30,7 +30,7 @@ export type LockMgrOptions = Pick<
 >;
 
 /**
- * Options of a further lock of a manager; what is not said is the manager's own.
+ * Options of a further lock of a manager. The defaults are those of the manager.
  *
  * @example
  * ```ts
@@ -64,15 +64,15 @@ export interface LockMgrRenewOptions extends Omit<RenewOptions, "backend"> {
   expires?: number | null;
   /** Adds to the present expiry. @default true */
   addTime?: boolean;
-  /** Takes a fresh lock when there is none any more. @default true */
+  /** Acquires a fresh lock when the old one is gone. @default true */
   create?: boolean;
 }
 
-/** Seconds that `LockMgr.renew` adds unless the caller says otherwise, as in django-lockmgr. */
-const DEFAULT_RENEWAL = 120;
+/** The default of `LockMgr.renew`, as in django-lockmgr. */
+const DEFAULT_RENEWAL_S = 120;
 
 /**
- * A scope that takes locks and releases all of them when it ends.
+ * A scope that acquires locks and releases all of them when it ends.
  *
  * @example
  * ```ts
@@ -92,9 +92,9 @@ const DEFAULT_RENEWAL = 120;
 export class LockMgr implements AsyncDisposable {
   /** The name of the main lock. */
   readonly name: string;
-  /** Seconds that its locks last; `null` is for ever. */
+  /** Seconds until its locks expire; `null` is never. */
   readonly expires: number | null;
-  /** Who holds its locks. */
+  /** The holder's name of its locks. */
   readonly lockedBy: string;
   /** A number for people, such as a process id. */
   readonly lockProcess: number | null;
@@ -108,15 +108,15 @@ export class LockMgr implements AsyncDisposable {
   #scope = 0;
 
   /**
-   * Does no I/O: `acquire()` takes the main lock.
+   * Does no I/O: `acquire()` acquires the main lock.
    *
-   * @throws {TypeError | RangeError} For a wrong name or option.
+   * @throws {TypeError | RangeError} For an invalid name or option.
    */
   constructor(name: string, options: LockMgrOptions = {}) {
     checkName(name);
     const resolved = resolveLockOptions(options);
     this.name = name;
-    this.expires = options.expires === undefined ? DEFAULT_EXPIRES : options.expires;
+    this.expires = options.expires === undefined ? DEFAULT_EXPIRES_S : options.expires;
     this.lockedBy = options.lockedBy ?? hostname();
     this.lockProcess = resolved.lockProcess;
     this.wait = resolved.wait;
@@ -124,7 +124,7 @@ export class LockMgr implements AsyncDisposable {
   }
 
   /**
-   * Makes a manager and takes its main lock.
+   * Makes a manager and acquires its main lock.
    *
    * @throws {Locked} When the name is held.
    */
@@ -132,12 +132,12 @@ export class LockMgr implements AsyncDisposable {
     return new LockMgr(name, options).acquire();
   }
 
-  /** The main lock; `null` before it is acquired and after it was released. */
+  /** The main lock; `null` before it is acquired and after it is released. */
   get mainLock(): Lock | null {
     return this.#mainLock;
   }
 
-  /** The locks that it holds, in the order in which they were taken. */
+  /** The locks that it holds, in the order in which they were acquired. */
   get locks(): readonly Lock[] {
     return [...this.#locks];
   }
@@ -152,7 +152,7 @@ export class LockMgr implements AsyncDisposable {
   }
 
   /**
-   * Takes the main lock.
+   * Acquires the main lock.
    *
    * @throws {Locked} When the name is held, also by this manager itself.
    */
@@ -162,7 +162,7 @@ export class LockMgr implements AsyncDisposable {
   }
 
   /**
-   * Takes a further lock, released with the others.
+   * Acquires a further lock, which is released with the others.
    *
    * @throws {Locked} When the name is held.
    */
@@ -172,7 +172,7 @@ export class LockMgr implements AsyncDisposable {
   }
 
   /**
-   * Takes a further lock if it can be had: django-lockmgr's `lock(…, ret=True)`.
+   * Acquires a further lock if it is free: django-lockmgr's `lock(…, ret=True)`.
    *
    * @returns The lock, or `undefined` when it is held.
    */
@@ -183,7 +183,7 @@ export class LockMgr implements AsyncDisposable {
   }
 
   /**
-   * Releases one of its locks: the main lock, a handle, or this manager's lock of a name. Never another holder's.
+   * Releases one of its locks: the main lock, a handle, or this manager's lock of a name; never another holder's lock.
    *
    * @returns `true` if it was still held.
    */
@@ -196,14 +196,14 @@ export class LockMgr implements AsyncDisposable {
   }
 
   /**
-   * Gives a lock more time, or takes it anew when it is gone; what it had to take is its own from then on.
+   * Extends a lock, or acquires a fresh one when it is gone, which is then one of its own.
    *
-   * @throws {Locked} When another holds the name: a stranger's lock is never extended.
-   * @throws {LockNotFound} With `create: false`, when this manager does not hold it any more.
+   * @throws {Locked} When another client holds the name, whose lock is never extended.
+   * @throws {LockNotFound} With `create: false`, when this manager no longer holds it.
    */
   async renew(lock: Lock | string | null = this.#mainLock, options: LockMgrRenewOptions = {}): Promise<Lock> {
     const scope = this.#scope;
-    const { expires = DEFAULT_RENEWAL, addTime = true, create = true, ...holder } = options;
+    const { expires = DEFAULT_RENEWAL_S, addTime = true, create = true, ...holder } = options;
     const name = typeof lock === "string" ? lock : lock?.name ?? this.name;
     const own = typeof lock === "string" ? this.#find(lock) : lock;
     const { lockedBy = this.lockedBy, lockProcess = this.lockProcess } = holder;
@@ -218,20 +218,20 @@ export class LockMgr implements AsyncDisposable {
     return await this.#adopt(fresh, scope);
   }
 
-  /** Releases all that it still holds, the last first. Tries every one; a failure becomes a warning of the process. */
+  /** Releases all locks that it still holds, the last first. A failed release becomes a warning of the process. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#scope++;
     for (const lock of this.#locks.reverse().splice(0)) await lock[Symbol.asyncDispose]();
     this.#mainLock = null;
   }
 
-  /** The manager's own options, and those of this one lock. */
+  /** Returns the options of one lock. */
   #merge(options: LockMgrLockOptions): LockOptions {
     const { expires = this.#options.expires, wait = this.wait } = options;
     return { ...this.#options, lockedBy: this.lockedBy, expires, wait };
   }
 
-  /** Makes a lock this manager's own; one that came after the scope has ended is released at once. */
+  /** Adds a lock; one that was granted after the scope ended is released at once. */
   async #adopt(lock: Lock, scope: number): Promise<Lock> {
     if (scope !== this.#scope) {
       await lock[Symbol.asyncDispose]();
@@ -261,8 +261,8 @@ export class LockMgr implements AsyncDisposable {
   }
 
   #listen({ signal }: Lock): void {
-    const tell = () => this.#lost!.abort(signal.reason);
-    if (signal.aborted) tell();
-    else signal.addEventListener("abort", tell, { once: true });
+    const abort = () => this.#lost!.abort(signal.reason);
+    if (signal.aborted) abort();
+    else signal.addEventListener("abort", abort, { once: true });
   }
 }

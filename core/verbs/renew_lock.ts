@@ -15,8 +15,8 @@ import { retryOnce } from "../util/retry.ts";
 import { monotonic } from "../util/runtime.ts";
 
 /**
- * Gives a lock more time; it never shortens one. By handle it renews only what that handle still holds, by name
- * whoever's lock it is.
+ * Extends a lock; it never shortens one. By handle it renews only what that handle still holds, by name the lock of any
+ * holder.
  *
  * @example
  * ```ts
@@ -28,20 +28,20 @@ import { monotonic } from "../util/runtime.ts";
  * await renewLock(lock, { expires: 20 }); // 20 s from now
  * await renewLock(lock, { expires: 20, addTime: true }); // 40 s
  * assert(lock.expiresIn! > 39);
- * await renewLock("jobs", { backend, expires: 5 }); // nearer: left as it is
+ * await renewLock("jobs", { backend, expires: 5 }); // earlier: unchanged
  * assert((await lock.refresh()).expiresIn! > 39);
  * ```
  *
  * @param lock A handle, or a name.
- * @param options How long, and whether to take a fresh lock when the old one is gone.
+ * @param options How long, and whether to acquire a fresh lock when the old one is gone.
  * @returns By handle that lock, or a fresh one that `create` made; by name the record, a `Lock` only if `create` made it.
- * @throws {LockNotFound} By name, when nobody holds it.
- * @throws {LockLost} By handle, when it is no longer that handle's.
- * @throws {Locked} With `create`, when another holds the name by now.
+ * @throws {LockNotFound} By name, when no client holds it.
+ * @throws {LockLost} By handle, when the lock is no longer that handle's.
+ * @throws {Locked} With `create`, when another client holds the name.
  * @throws {BackendError} When the database could not answer.
  */
 export function renewLock(lock: Lock, options?: RenewOptions): Promise<Lock>;
-/** By name: renews the lock whoever holds it, as in django-lockmgr. */
+/** By name: renews the lock of any holder, as in django-lockmgr. */
 export function renewLock(name: string, options?: RenewOptions): Promise<LockRecord>;
 export async function renewLock(lock: Lock | string, options: RenewOptions = {}): Promise<LockRecord> {
   return isHandle(lock) ? await lock.renew(options) : await renewByName(lock, options);
@@ -55,7 +55,7 @@ async function renewByName(name: string, options: RenewOptions): Promise<LockRec
   requireRows(backend, "renew");
   const askedAt = monotonic();
   const request = { name, owner: null, ...more };
-  // What is added is never repeated by itself: an answer that was lost may have added it already.
+  // With `addTime` nothing is repeated: a request whose answer was lost may have added the time already.
   const renew = () => backend.renew([request]);
   const [row] = options.addTime ? await renew() : await retryOnce(renew);
   if (row) return new LockRecord(row, askedAt);

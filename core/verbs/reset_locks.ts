@@ -4,7 +4,7 @@ import { type BackendOptions, requireRows } from "../options/options.ts";
 import { retryOnce } from "../util/retry.ts";
 
 /**
- * Removes every lock, whoever holds it: an administrator's last resort. Holders find out at their next renewal.
+ * Removes every lock of every holder: an administrator's last resort. Holders notice at their next renewal.
  *
  * @example
  * ```ts

@@ -35,14 +35,14 @@ import { monotonic } from "../util/runtime.ts";
 export interface LockSetStatus {
   /** Whether it was held before. */
   wasLocked: boolean;
-  /** Created, extended, or left as it was. */
+  /** What was done: created, extended, or left as it was. */
   status: "create" | "extend" | "skip";
   /** Whether it is held now. */
   locked: boolean;
 }
 
 /**
- * How often `setLock` did what.
+ * How many names `setLock` treated in which way.
  *
  * @example
  * ```ts
@@ -57,16 +57,16 @@ export interface LockSetStatus {
 export interface LockSetCounts {
   /** Names that were free and are held now. */
   created: number;
-  /** Names that were held and were given more time. */
+  /** Names that were held and were extended. */
   renewed: number;
-  /** Names that are free and were left so (`create: false`). */
+  /** Names that were free and are still free (`create: false`). */
   skipCreate: number;
-  /** Names that were held and were left as they are (`renew: false`). */
+  /** Names that were held and were not extended (`renew: false`). */
   skipRenew: number;
 }
 
 /**
- * What `setLock` did.
+ * The result of `setLock`.
  *
  * @example
  * ```ts
@@ -82,23 +82,23 @@ export interface LockSetCounts {
 export interface LockSetResult {
   /** Each name that is held now, once, in the order given; those created are `Lock` handles. */
   locks: LockRecord[];
-  /** How often what was done. */
+  /** How many names were treated in which way. */
   counts: LockSetCounts;
   /** What was done with each name, in the order and with the duplicates given. */
   statuses: [name: string, status: LockSetStatus][];
 }
 
-/** How often a name that is neither held nor free (it changes hands under our eyes) is tried again. */
+/** How often a name is tried again that was neither free nor held, because it changed hands in between. */
 const ROUNDS = 20;
 
-/** What became of one name; neither record nor grant when it is free. */
+/** The result for one name; without record and grant when it is free. */
 interface Settled extends LockSetStatus {
   record?: LockRecord;
   grant?: Grant;
 }
 
 /**
- * Takes and renews several locks at once. Two callers with the same names, in any order, never deadlock.
+ * Acquires and renews several locks in one call. Two callers with the same names, in any order, never deadlock.
  *
  * @example
  * ```ts
@@ -113,9 +113,9 @@ interface Settled extends LockSetStatus {
  * assert.deepEqual(second.statuses[0], ["hello", { wasLocked: true, status: "extend", locked: true }]);
  * ```
  *
- * @param names One name or several; a name met again counts as already locked.
- * @param options With `fail: true` it is all or nothing.
- * @throws {LockFail} With `fail`, when a name is held: then nothing at all was changed.
+ * @param names One name or several; a repeated name counts as already locked.
+ * @param options With `fail: true`, either every name is acquired or nothing changes.
+ * @throws {LockFail} With `fail`, when a name is held: then nothing was changed.
  * @throws {BackendError} When the database could not answer.
  * @throws {UnsupportedError} In `session` mode.
  */
@@ -129,7 +129,7 @@ export async function setLock(
   const resolved = resolveLockOptions({ expires, lockedBy, lockProcess });
   const backend = await backendOf(options);
   requireRows(backend, "set several locks");
-  const unique = [...new Set(given)].sort(); // one order for everybody: no deadlock
+  const unique = [...new Set(given)].sort(); // one order for all clients: no deadlock
   const settled = options.fail
     ? await allOrNothing(backend, unique, resolved, options)
     : await stateOf(backend).track(eachByItself(backend, unique, resolved, options));
@@ -137,7 +137,7 @@ export async function setLock(
   return report(given, settled, options.renew ?? true);
 }
 
-/** Either every name is free and taken, or nothing changes. */
+/** Acquires every name, or changes nothing. */
 async function allOrNothing(
   backend: Backend,
   names: string[],
@@ -161,7 +161,7 @@ async function allOrNothing(
   return settled;
 }
 
-/** Every name by itself: taken when free, renewed when held, as the options allow. */
+/** Treats every name by itself: acquires a free one, renews a held one, as the options allow. */
 async function eachByItself(
   backend: Backend,
   names: string[],
@@ -180,7 +180,7 @@ async function eachByItself(
     const { ended } = stateOf(backend);
     if (ended) throw ended;
   } catch (error) {
-    // The caller is told of no lock: what was created is released again.
+    // The caller gets no handle: what was created is released again.
     for (const { grant } of settled.values()) if (grant) stateOf(backend).undo.add(grant.claim, null, false);
     throw error;
   }
@@ -240,7 +240,7 @@ function failure(row: LockRow, askedAt: number): LockFail {
   return new LockFail(row.name, new LockRecord(row, askedAt));
 }
 
-/** Puts together what was done, in the order given. */
+/** Makes the result, in the order given. */
 function report(given: string[], settled: Map<string, Settled>, renew: boolean): LockSetResult {
   const counts: LockSetCounts = { created: 0, renewed: 0, skipCreate: 0, skipRenew: 0 };
   const statuses: LockSetResult["statuses"] = [];

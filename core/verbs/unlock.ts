@@ -4,7 +4,7 @@ import { foreignBackend, isHandle, type Lock } from "../lock/lock.ts";
 import { type BackendOptions, checkName, requireRows } from "../options/options.ts";
 
 /**
- * Releases a lock: by handle only this handle's own, by name whoever holds it (an administrator's force).
+ * Releases a lock: by handle only that handle's own, by name the lock of any holder (an administrator's force).
  *
  * @example
  * ```ts
@@ -22,7 +22,7 @@ import { type BackendOptions, checkName, requireRows } from "../options/options.
  * @returns By handle: `true` if it still held the lock. By name: `true` if there was a lock.
  * @throws {BackendError} When the database could not answer.
  * @throws {UnsupportedError} By name in `session` mode.
- * @throws {TypeError} For a backend that is not the handle's own, or a name that cannot be.
+ * @throws {TypeError} For a backend that is not the handle's own, or a malformed name.
  */
 export async function unlock(lock: Lock | string, options: BackendOptions = {}): Promise<boolean> {
   if (isHandle(lock)) {

@@ -6,7 +6,7 @@ import type { LockOptions } from "../options/options.ts";
 import { warn } from "../util/runtime.ts";
 
 /**
- * What runs while the lock is held.
+ * A function that runs while the lock is held.
  *
  * @example
  * ```ts
@@ -40,10 +40,10 @@ export type LockBody<T> = (lock: Lock) => T | Promise<T>;
  * @returns What the body returned.
  * @throws {Locked} When the name is held; the body did not run.
  * @throws {LockLost} When the lock was lost while the body ran, even though it returned.
- * @throws {BackendError} When the lock could not be taken (the body did not run), or not be released (it lapses).
+ * @throws {BackendError} When the lock could not be acquired (the body did not run) or released (it expires).
  */
 export function withLock<T>(name: string, body: LockBody<T>): Promise<T>;
-/** As above, with options; `autoRenew` is on unless they say otherwise. */
+/** As above, with options; `autoRenew` is `true` by default. */
 export function withLock<T>(name: string, options: LockOptions, body: LockBody<T>): Promise<T>;
 export async function withLock<T>(
   name: string,
@@ -63,7 +63,7 @@ export async function withLock<T>(
   return result;
 }
 
-/** Releases the lock after its body returned; a loss that happened before is told. */
+/** Releases the lock after its body returned; throws its loss, if it was lost before. */
 async function finish(lock: Lock): Promise<void> {
   const loss = lossOf(lock);
   try {
@@ -72,11 +72,11 @@ async function finish(lock: Lock): Promise<void> {
     if (loss === undefined) throw error;
     warn(error as Error);
   }
-  const told = loss ?? lossOf(lock);
-  if (told) throw told;
+  const found = loss ?? lossOf(lock);
+  if (found) throw found;
 }
 
-/** Why the lock was lost, as its signal has it; that the program disposed of the backend is no loss. */
+/** Returns why the lock was lost; the disposal of its backend by the program is no loss. */
 function lossOf(lock: Lock): LockLost | undefined {
   const loss = lock.signal.aborted ? lock.signal.reason as LockLost : undefined;
   return loss && endedByDisposal(loss) ? undefined : loss;
