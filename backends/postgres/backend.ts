@@ -6,7 +6,7 @@ import { inSchema } from "../../core/options/settings.ts";
 import { AbandonedConnections } from "./connection/abandoned.ts";
 import { registerSource } from "./advisory/sessions.ts";
 import { registrationForRows } from "./wakeup/registration.ts";
-import { type Client, ExternalExecutor, ExternalSql, OwnPool } from "./connection/client.ts";
+import { type Client, ExternalExecutor, ExternalSql, OwnPool, RenewalPool } from "./connection/client.ts";
 import {
   isInstance,
   isSql,
@@ -20,7 +20,6 @@ import { SessionBackend } from "../sessions/session_backend.ts";
 import { parseUrl, type PostgresOptions, type ResolvedOptions, resolveOptions } from "./options.ts";
 import { schemaIn } from "./url_parameters.ts";
 import { canListen, requireSessions } from "./connection/pooler.ts";
-import { RenewalClient } from "./connection/renewal_client.ts";
 import { RowBackend } from "./rows/row_backend.ts";
 import { namespaceOf, schema } from "./schema.ts";
 import { meet } from "./connection/server.ts";
@@ -93,7 +92,7 @@ async function reachUrl({ target, address }: ReturnType<typeof parseUrl>, option
   source.abandoned = new AbandonedConnections(source);
   const pool = (connections: number) => new OwnPool(source, connections, options.answerTimeout);
   const client = pool(options.max);
-  return { client, renewals: new RenewalClient(client, pool(1)), source };
+  return { client, renewals: new RenewalPool(client, pool(1)), source };
 }
 
 /** The client for a handle. */

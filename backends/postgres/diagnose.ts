@@ -1,5 +1,6 @@
 import type { Diagnostic } from "../../core/backend.ts";
 import type { Client } from "./connection/client.ts";
+import { processIdOf } from "./connection/driver.ts";
 import { translate } from "./errors.ts";
 import type { Row } from "./rows/rows.ts";
 import { INSPECTION, isTable, quoted, sequenceOf } from "./schema.ts";
@@ -19,7 +20,8 @@ export async function diagnose(client: Client, table: string): Promise<Diagnosti
   try {
     const seen = await client.send(INSPECTION, names);
     const [rights] = await client.send(RIGHTS, names);
-    const direct = seen.state?.pid === undefined ? undefined : String(seen.state.pid) === seen[0].pid;
+    const pid = processIdOf(seen);
+    const direct = pid === undefined ? undefined : pid === seen[0].pid;
     return [
       server(seen[0]),
       replica(seen[0]),

@@ -1,20 +1,12 @@
 import assert from "node:assert/strict";
-import { QueryTimeouts } from "../../backends/postgres/connection/query_timeouts.ts";
+import { answerWithin } from "../../backends/postgres/connection/client.ts";
 import { test } from "../harness.ts";
 
-test("an answer that does not come is given up, and the others that are awaited are not", async () => {
-  const watch = new QueryTimeouts(0.5);
-  const connection = setInterval(() => {}, 1_000); // the watch alone does not keep a process alive
-  const given: string[] = [];
-  const lost = watch.over(new Promise(() => {}), () => given.push("lost"));
-  const inTime = watch.over(Promise.resolve("an answer"), () => given.push("in time"));
-  assert.equal(await inTime, "an answer");
-  const later = Promise.withResolvers<string>();
-  await assert.rejects(lost, /^BackendError: Cannot get an answer of PostgreSQL within 0.5 s$/);
-  const last = watch.over(later.promise, () => given.push("later"));
-  later.reject(new Error("the server's own"));
-  await assert.rejects(last, /^Error: the server's own$/);
-  assert.deepEqual(given, ["lost"]);
-  watch.close();
-  clearInterval(connection);
+test("an answer that does not come in time is a retryable error, and others are as they are", async () => {
+  let late = 0;
+  const silent = answerWithin(0.2, new Promise(() => {}), () => late++);
+  assert.equal(await answerWithin(0.2, Promise.resolve("an answer"), () => late++), "an answer");
+  await assert.rejects(silent, { message: "Cannot get an answer of PostgreSQL within 0.2 s", retryable: true });
+  await assert.rejects(answerWithin(0.2, Promise.reject(new Error("the server's own"))), /^Error: the server's own$/);
+  assert.equal(late, 1);
 });

@@ -1,30 +1,27 @@
 import { BackendError } from "../../../core/errors.ts";
+import { Backoff } from "../../../core/util/backoff.ts";
 import { withDeadline } from "../../../core/util/deadline.ts";
-import { monotonic, startTimer } from "../../../core/util/runtime.ts";
-import { type About, endInstance, inTime } from "./client.ts";
-import type { Opened, Query, Source } from "./driver.ts";
 import { namesOf } from "../../../core/util/requests.ts";
+import { monotonic, sleep } from "../../../core/util/runtime.ts";
+import { type About, answerWithin } from "./client.ts";
+import { endInstance, isQueued, type Opened, type Query, sendStatement, type Source } from "./driver.ts";
 
-/** How long a statement waits for the end of an earlier one that was given up (ms), and disposal for all of them. */
+/** How long a statement waits for the end of an earlier one that was given up, and disposal for all of them (ms). */
 const SETTLE_MS = 2_000;
 const CLOSE_MS = 1_000;
 /** How many connections that the server has ended are remembered. */
-const MOST_ENDED = 100;
+const MAX_ENDED = 100;
 /** Seconds to wait for an answer here. */
 const ANSWER_TIMEOUT = 5;
-/** Pauses between looks whether a connection is gone, and before the server is asked again (ms): doubling. */
-const PAUSE_FIRST_MS = 5;
-const PAUSE_LAST_MS = 500;
+/** Pauses between looks whether a connection is gone, and before the server is asked again. */
+const PAUSES = { first: 5, longest: 500 };
 
 /**
- * Ends a connection of this role and program; no row when it is gone. The server ends a transaction before it takes the
- * connection off this list, also one that waits for a synchronous standby: that one is committed then. `(pid)`
+ * Ends a connection of this role and program, or cancels its statement; no row when it is gone. The server ends a
+ * transaction before it takes the connection off this list, also one that waits for a synchronous standby: that one is
+ * committed then. `(pid)`
  */
-const TERMINATE = ending("pg_terminate_backend");
-/** Cancels what such a connection is working on. `(pid)` */
-const CANCEL = ending("pg_cancel_backend");
-
-function ending(how: string): string {
+function signal(how: "pg_terminate_backend" | "pg_cancel_backend"): string {
   return `
   SELECT ${how}(a.pid)::text AS sent FROM pg_stat_activity AS a
   WHERE a.pid = $1::text::integer AND a.pid <> pg_backend_pid() AND a.usename = session_user
@@ -34,23 +31,22 @@ function ending(how: string): string {
 /** What was given up on one connection. */
 interface GivenUp {
   readonly about: About;
-  /** The statement, where the connection is the caller's and has to stay. */
-  readonly statement?: { readonly query: Query; over: boolean };
+  /** The statement, where the connection is the caller's and stays. */
+  readonly statement?: { readonly query: Query; settled: boolean };
 }
 
 /**
  * Connections that this process has given up, by the server's process ids. The server may still run what was sent on
  * them, behind a lock of the table or while it waits for a standby: each is ended there, from another connection, so
- * that nothing takes effect after its caller was told something else.
+ * nothing takes effect after its caller was told something else.
  */
 export class AbandonedConnections {
   readonly #source: Source;
   readonly #left = new Map<string, GivenUp>();
   readonly #ended = new Set<string>();
+  readonly #closing = new AbortController();
   #ending: Promise<void> | undefined;
   #opened: Opened | undefined;
-  #closed = false;
-  #endPause: (() => void) | undefined;
 
   constructor(source: Source) {
     this.#source = source;
@@ -61,29 +57,27 @@ export class AbandonedConnections {
     return this.#left.size > 0;
   }
 
-  /** The server has ended a connection by itself. */
+  /** Notes that the server has ended a connection. */
   noteEnded(pid: string): void {
-    if (this.#ended.size === MOST_ENDED) this.#ended.clear();
+    if (this.#ended.size === MAX_ENDED) this.#ended.clear();
     this.#ended.add(pid);
   }
 
-  /** Has the server end a connection. */
+  /** Ends a connection at the server. */
   add(pid: string, about: About): void {
-    if (this.#ended.has(pid)) return;
-    if (this.#closed) return;
-    this.#give(pid, { about: [...this.#left.get(pid)?.about ?? [], ...about] });
+    if (!this.#ended.has(pid)) this.#add(pid, { about: [...this.#left.get(pid)?.about ?? [], ...about] });
   }
 
-  /** Has the server cancel a statement on a connection that stays. */
+  /** Cancels a statement on a connection that stays. */
   cancel(pid: string, about: About, query: Query): void {
-    const statement = { query, over: false };
-    const over = () => void (statement.over = true);
-    query.then(over, over);
-    this.#give(pid, { about, statement });
+    const statement = { query, settled: false };
+    const settle = () => void (statement.settled = true);
+    query.then(settle, settle);
+    this.#add(pid, { about, statement });
   }
 
-  #give(pid: string, given: GivenUp): void {
-    if (this.#closed) return;
+  #add(pid: string, given: GivenUp): void {
+    if (this.#closing.signal.aborted) return;
     this.#left.set(pid, given);
     this.#ending ??= this.#endAll().finally(() => this.#ending = undefined);
   }
@@ -91,8 +85,8 @@ export class AbandonedConnections {
   /**
    * Waits until nothing that was given up can take effect on these names.
    *
-   * @param about The names; without them all are waited for.
-   * @throws {BackendError} When the server does not say so in time.
+   * @param about The names; without them everything is waited for.
+   * @throws {BackendError} When the server does not confirm that in time.
    */
   async settled(about?: About): Promise<void> {
     const until = monotonic() + SETTLE_MS;
@@ -104,7 +98,7 @@ export class AbandonedConnections {
           retryable: true,
         });
       }
-      await withDeadline(Math.min(left, PAUSE_LAST_MS), this.#ending ?? Promise.resolve());
+      await withDeadline(Math.min(left, PAUSES.longest), this.#ending ?? Promise.resolve());
     }
   }
 
@@ -118,32 +112,24 @@ export class AbandonedConnections {
   /** Ends what is left, within a bound. */
   async close(): Promise<void> {
     if (this.#ending) await withDeadline(CLOSE_MS, this.#ending);
-    this.#closed = true;
-    this.#endPause?.();
+    this.#closing.abort();
     if (this.#opened) await endInstance(this.#opened, 0);
     await this.#ending;
   }
 
-  /** A pause that does not keep the process alive, and that `close` ends. */
-  #pause(delay: number): Promise<void> {
-    if (this.#closed) return Promise.resolve();
-    return new Promise((resolve) => {
-      const timer = startTimer(delay, () => this.#endPause?.(), false);
-      this.#endPause = () => {
-        timer.stop();
-        this.#endPause = undefined;
-        resolve();
-      };
-    });
+  /** Waits without keeping the process alive; `close` ends the wait. */
+  async #pause(delay: number): Promise<void> {
+    await sleep(delay, this.#closing.signal, false).catch(() => {});
   }
 
   async #endAll(): Promise<void> {
-    for (let delay = PAUSE_FIRST_MS; this.#left.size > 0 && !this.#closed; delay = Math.min(delay * 2, PAUSE_LAST_MS)) {
+    const pauses = new Backoff(PAUSES);
+    while (this.#left.size > 0 && !this.#closing.signal.aborted) {
       const opened = this.#opened = this.#source.open({ max: 1, prepare: false }, () => {});
       try {
         for (const [pid, given] of [...this.#left]) await this.#end(opened, pid, given);
       } catch {
-        await this.#pause(delay); // the server cannot be reached now
+        await this.#pause(pauses.next()); // the server cannot be reached now
       } finally {
         await endInstance(opened, 0);
         this.#opened = undefined;
@@ -153,14 +139,14 @@ export class AbandonedConnections {
 
   async #end({ sql }: Opened, pid: string, given: GivenUp): Promise<void> {
     const { statement } = given;
-    for (let delay = PAUSE_FIRST_MS; !this.#closed; delay = Math.min(delay * 2, PAUSE_LAST_MS)) {
-      if (statement?.over) break;
-      if (statement?.query.active !== false) {
-        const text = statement ? CANCEL : TERMINATE;
-        const asked = sql.unsafe(text, [pid], { prepare: false, simple: false });
-        if ((await inTime(asked, ANSWER_TIMEOUT, () => {})).length === 0) break; // it is gone
+    const text = signal(statement ? "pg_cancel_backend" : "pg_terminate_backend");
+    const pauses = new Backoff(PAUSES);
+    while (!this.#closing.signal.aborted && !statement?.settled) {
+      if (statement === undefined || !isQueued(statement.query)) {
+        const rows = await answerWithin(ANSWER_TIMEOUT, sendStatement(sql, text, [pid], false));
+        if (rows.length === 0) break; // it is gone
       }
-      await this.#pause(delay);
+      await this.#pause(pauses.next());
     }
     if (this.#left.get(pid) === given) this.#left.delete(pid);
   }

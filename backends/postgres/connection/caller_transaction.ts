@@ -13,6 +13,7 @@
 import { OpenTransaction } from "../errors.ts";
 import { ACQUIRE_LOCK_TIMEOUT, CLEAN_LOCK_TIMEOUT, lockTimeout, RETRIED_LOCK_TIMEOUT } from "../rows/fragments.ts";
 import type { Row } from "../rows/rows.ts";
+import { inlineParameters } from "./inline_parameters.ts";
 
 /** Sends one statement through the caller's function. */
 type Run = (text: string, parameters: (string | null)[]) => Promise<readonly Row[]>;
@@ -50,18 +51,8 @@ function demanding(statement: string, condition: string): string | undefined {
   return undefined;
 }
 
-/** What means the same to every reader, also to one that looks for placeholders or reads backslashes. */
-const PLAIN = /^[\x20-\x7e]*$/;
-const SPECIAL = /['\\$?%]/;
-
-/** The statement with plain parameters written into it; `undefined` when one of them is not. */
-function inlined(statement: string, parameters: readonly (string | null)[]): string | undefined {
-  if (!parameters.every((value) => value === null || (PLAIN.test(value) && !SPECIAL.test(value)))) return undefined;
-  return statement.replace(/\$(\d+)/g, (_all, number) => {
-    const value = parameters[number - 1];
-    return value === null ? "NULL" : `'${value}'`;
-  });
-}
+/** Texts that mean the same to every client, also to one that looks for placeholders or reads backslashes. */
+const UNAMBIGUOUS = /^[^'\\$?%]*$/;
 
 function isOpen(error: unknown): boolean {
   return String((error as Error)?.message).includes(MARK);
@@ -97,7 +88,7 @@ export class OutsideTransactions {
       if (row.own !== "true") throw new OpenTransaction();
       return await this.#run(text, parameters);
     }
-    const whole = this.#extended ? undefined : inlined(demanding(text, BEGAN_NOW)!, parameters);
+    const whole = this.#extended ? undefined : inlineParameters(demanding(text, BEGAN_NOW)!, parameters, UNAMBIGUOUS);
     try {
       if (whole !== undefined) return await this.#run(whole, []);
     } catch (error) {

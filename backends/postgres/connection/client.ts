@@ -1,17 +1,26 @@
 /**
- * The three kinds of clients that statements of leases go through: connections of our own, a `sql` instance that the
- * program has anyway, and any function that sends a statement.
+ * The clients that statements go through: connections of our own, a `sql` instance of the caller's, and a function that
+ * sends a statement.
  *
  * @module
  */
 import { BackendError } from "../../../core/errors.ts";
-import { afterReads, startTimer } from "../../../core/util/runtime.ts";
-import type { AbandonedConnections } from "./abandoned.ts";
-import { isLate, lateAnswer, QueryTimeouts } from "./query_timeouts.ts";
-import { OutsideTransactions } from "./caller_transaction.ts";
-import type { Instance, Opened, PostgresExecutor, Query, Source, SqlResult } from "./driver.ts";
+import { withDeadline } from "../../../core/util/deadline.ts";
 import { isBroken, isEndedByServer, isNotPrimary, requirePrimary } from "../errors.ts";
-import { inlineParameters } from "./inline_parameters.ts";
+import type { AbandonedConnections } from "./abandoned.ts";
+import { OutsideTransactions } from "./caller_transaction.ts";
+import {
+  endInstance,
+  type Instance,
+  mayPrepare,
+  type Opened,
+  type PostgresExecutor,
+  processIdOf,
+  type Query,
+  sendStatement,
+  type Source,
+  type SqlResult,
+} from "./driver.ts";
 import { rowsOf } from "./row_shapes.ts";
 
 /** Locks that a statement is about. */
@@ -19,14 +28,14 @@ export type About = readonly { readonly name: string }[];
 
 /** Sends statements. */
 export interface Client {
-  /** Whether statements may be prepared on the server: not before it is known that no proxy is in between. */
+  /** Whether statements may be prepared at the server: only once it is known that no proxy is in between. */
   prepare: boolean;
   /**
-   * Sends one statement with text parameters, once nothing that was given up before can take effect on the locks that it
-   * is about.
+   * Sends one statement with text parameters, once no statement that was given up before can take effect on the locks
+   * that it is about.
    */
   send(text: string, parameters?: (string | null)[], about?: About): Promise<SqlResult>;
-  /** Gives up the connections there are, where they are our own: what they lead to may not be the primary. */
+  /** Replaces connections of our own, since they may not lead to the primary. */
   discard?(): void;
   /** Closes what was opened here. */
   close(): Promise<void>;
@@ -34,27 +43,38 @@ export interface Client {
 
 /** Seconds to wait for an answer. */
 export const DEFAULT_ANSWER_TIMEOUT = 15;
-/** Seconds that statements still on their way have when their connections are to be closed. */
+/** Seconds for statements in progress when their connections are closed. */
 const LAST_ANSWERS = 1;
 
-function disposedOf(): BackendError {
-  return new BackendError("Cannot send a statement: the backend was disposed of");
+/** The error of an answer that did not come in time. */
+class AnswerTimeout extends BackendError {}
+
+/**
+ * Waits for an answer.
+ *
+ * @param late Called when there is none in time.
+ * @throws {BackendError} When there is none in time.
+ */
+export function answerWithin<T>(seconds: number, answer: PromiseLike<T>, late?: () => void): Promise<T> {
+  return withDeadline(seconds * 1e3, answer, () => {
+    late?.();
+    throw new AnswerTimeout(`Cannot get an answer of PostgreSQL within ${seconds} s`, { retryable: true });
+  });
 }
 
-/** Sends a statement through an instance, unprepared if possible in one round trip. */
-function ask(sql: Instance, text: string, parameters: (string | null)[], prepare: boolean): Query {
-  const whole = prepare ? undefined : inlineParameters(text, parameters);
-  const [statement, values] = whole === undefined ? [text, parameters] : [whole, []];
-  return sql.unsafe(statement, values, { prepare, simple: false });
+export { endInstance };
+
+/** The same as {@linkcode answerWithin}. */
+export function inTime<T>(answer: PromiseLike<T>, seconds: number, late: () => void): Promise<T> {
+  return answerWithin(seconds, answer, late);
 }
 
 /**
- * Sees to it that a statement without an answer does not take effect later.
+ * Makes sure that a statement without an answer does not take effect later.
  *
- * @param pid The server's process that it was sent to.
- * @param query The statement, where the connection has to stay.
+ * @param query The statement, where its connection is the caller's and stays.
  */
-function giveUp(
+function abandon(
   abandoned: AbandonedConnections | undefined,
   pid: string,
   about: About,
@@ -62,93 +82,62 @@ function giveUp(
   query?: Query,
 ): void {
   if (isNotPrimary(error)) return; // it was answered
+  const late = error instanceof AnswerTimeout;
   if (isEndedByServer(error)) abandoned?.noteEnded(pid);
-  else if (isLate(error) && query) abandoned?.cancel(pid, about, query);
-  else if (isLate(error) || isBroken(error)) abandoned?.add(pid, about);
+  else if (late && query) abandoned?.cancel(pid, about, query);
+  else if (late || isBroken(error)) abandoned?.add(pid, about);
 }
 
-/** Rejects when no answer came in time; `late` is called then. */
-export async function inTime<T>(answer: PromiseLike<T>, seconds: number, late: () => void): Promise<T> {
-  let stop: (() => void) | undefined;
-  const timeout = new Promise<never>((_resolve, reject) => {
-    let over = false;
-    const timer = startTimer(seconds * 1e3, () => {
-      afterReads(() => {
-        if (over) return;
-        reject(lateAnswer(seconds));
-        late();
-      });
-    }, true);
-    stop = () => (over = true, timer.stop());
-  });
-  try {
-    return await Promise.race([answer, timeout]);
-  } finally {
-    stop!();
-  }
-}
-
-/**
- * Ends an instance, with `seconds` for statements that are still on their way, and cuts what is left of its connections.
- * What these had to say is of no interest: every statement that was cut off fails by itself.
- */
-export async function endInstance({ sql, sockets }: Opened, seconds: number): Promise<void> {
-  sockets.ref();
-  try {
-    await sql.end({ timeout: seconds });
-  } catch {
-    // A connection that is broken cannot be ended in good order.
-  }
-  await sockets.destroy();
+function disposed(): BackendError {
+  return new BackendError("Cannot send a statement: the backend was disposed of");
 }
 
 /**
  * Connections of our own. An instance of postgres.js is replaced as soon as one of its connections breaks: a statement
- * that it puts on a connection between the error and the end of its socket is never answered, nor is any after it on
+ * that it sends on a connection between the error and the end of its socket is never answered, nor is any after it on
  * that connection, or it is answered with the old error (https://github.com/porsager/postgres/issues/1208).
  */
 export class OwnPool implements Client {
   prepare = false;
   readonly #source: Source;
-  readonly #max: number;
-  #current: Opened | undefined;
+  readonly #connections: number;
+  readonly #answerTimeout: number;
   readonly #ending = new Set<Promise<void>>();
-  readonly #watch: QueryTimeouts;
+  #current: Opened | undefined;
   #closed = false;
-  #underWay = 0;
+  #inProgress = 0;
 
-  constructor(source: Source, max: number, answerTimeout = DEFAULT_ANSWER_TIMEOUT) {
+  constructor(source: Source, connections: number, answerTimeout = DEFAULT_ANSWER_TIMEOUT) {
     this.#source = source;
-    this.#max = max;
-    this.#watch = new QueryTimeouts(answerTimeout);
+    this.#connections = connections;
+    this.#answerTimeout = answerTimeout;
   }
 
   async send(text: string, parameters: (string | null)[] = [], about: About = []): Promise<SqlResult> {
-    if (this.#closed) throw disposedOf();
+    if (this.#closed) throw disposed();
     const { abandoned } = this.#source;
     if (abandoned?.any) await abandoned.settled(about);
     const current = this.#current ??= this.#open();
     current.sockets.ref();
-    this.#underWay++;
+    this.#inProgress++;
     let query: Query | undefined;
     try {
-      query = ask(current.sql, text, parameters, this.prepare);
-      return requirePrimary(await this.#watch.over(query, () => this.#replace(current, 0)));
+      query = sendStatement(current.sql, text, parameters, this.prepare);
+      return requirePrimary(await answerWithin(this.#answerTimeout, query, () => this.#replace(current, 0)));
     } catch (error) {
       if (isBroken(error)) this.#replace(current, LAST_ANSWERS);
-      // behind a pooler the process id means nothing to the server
-      const pid = this.prepare ? query?.state?.pid : undefined;
-      if (pid) giveUp(abandoned, String(pid), about, error);
+      const pid = this.prepare ? processIdOf(query) : undefined; // a pooler's is not the server's
+      if (pid) abandon(abandoned, pid, about, error);
       throw current.explain(error);
     } finally {
-      this.#underWay--;
+      this.#inProgress--;
       current.sockets.unref();
     }
   }
 
-  /** Whether no statement is under way. */
+  /** Whether no statement is in progress. */
   get idle(): boolean {
-    return this.#underWay === 0;
+    return this.#inProgress === 0;
   }
 
   discard(): void {
@@ -156,13 +145,13 @@ export class OwnPool implements Client {
   }
 
   #open(): Opened {
-    const opened = this.#source.open({ max: this.#max, prepare: true }, () => {
-      this.#replace(opened, opened.sockets.refusal ? 0 : LAST_ANSWERS); // no answer comes from a server that was refused
+    const opened = this.#source.open({ max: this.#connections, prepare: true }, () => {
+      this.#replace(opened, opened.sockets.refusal ? 0 : LAST_ANSWERS); // a refused server sends no answers
     });
     return opened;
   }
 
-  /** What is on its way has `seconds` to arrive; what comes from now on goes through new connections. */
+  /** Opens new connections for the next statements; those in progress have `seconds` to be answered. */
   #replace(broken: Opened, seconds: number): void {
     if (this.#current !== broken) return;
     this.#current = undefined;
@@ -173,15 +162,43 @@ export class OwnPool implements Client {
 
   async close(): Promise<void> {
     this.#closed = true;
-    this.#watch.close();
-    const current = this.#current;
-    this.#current = undefined;
-    if (current) await endInstance(current, LAST_ANSWERS);
+    this.discard();
     await Promise.all(this.#ending);
   }
 }
 
-/** A `sql` instance of the caller's: never closed here. */
+/** Renewals: through the pool while it is idle, else through a connection of their own, where they wait for nothing. */
+export class RenewalPool implements Client {
+  readonly #pool: OwnPool;
+  readonly #own: OwnPool;
+
+  constructor(pool: OwnPool, own: OwnPool) {
+    this.#pool = pool;
+    this.#own = own;
+  }
+
+  get prepare(): boolean {
+    return this.#own.prepare;
+  }
+
+  set prepare(prepare: boolean) {
+    this.#own.prepare = prepare;
+  }
+
+  send(text: string, parameters?: (string | null)[], about?: About): Promise<SqlResult> {
+    return (this.#pool.idle ? this.#pool : this.#own).send(text, parameters, about);
+  }
+
+  discard(): void {
+    this.#own.discard();
+  }
+
+  close(): Promise<void> {
+    return this.#own.close();
+  }
+}
+
+/** A `sql` instance of the caller's, which is never closed here. */
 export class ExternalSql implements Client {
   prepare = false;
   readonly #sql: Instance;
@@ -196,19 +213,18 @@ export class ExternalSql implements Client {
   }
 
   async send(text: string, parameters: (string | null)[] = [], about: About = []): Promise<SqlResult> {
-    if (this.#closed) throw disposedOf();
+    if (this.#closed) throw disposed();
     if (this.#abandoned?.any) await this.#abandoned.settled(about);
-    const prepare = this.prepare && this.#sql.options.prepare !== false;
-    const query = ask(this.#sql, text, parameters, prepare);
+    const query = sendStatement(this.#sql, text, parameters, this.prepare && mayPrepare(this.#sql));
     let answer: SqlResult;
     try {
-      answer = await inTime(query, this.#answerTimeout, () => {});
+      answer = await answerWithin(this.#answerTimeout, query);
     } catch (error) {
-      const pid = this.prepare ? query.state?.pid : undefined; // behind a pooler it means nothing to the server
-      if (pid) giveUp(this.#abandoned, String(pid), about, error, query);
+      const pid = this.prepare ? processIdOf(query) : undefined; // a pooler's is not the server's
+      if (pid) abandon(this.#abandoned, pid, about, error, query);
       throw error;
     }
-    const rows = requirePrimary(rowsOf(answer)); // the program's own transformations of names and values are undone
+    const rows = requirePrimary(rowsOf(answer)); // undoes the program's own transformations of names and values
     return rows === answer ? answer : Object.assign([...rows], { state: answer.state });
   }
 
@@ -218,19 +234,19 @@ export class ExternalSql implements Client {
   }
 }
 
-/** Any function that sends a statement: its promise is awaited, since nothing that it has sent can be cancelled. */
+/** A function that sends a statement. It is waited for without a limit, since what it has sent cannot be cancelled. */
 export class ExternalExecutor implements Client {
   prepare = false;
-  readonly #sending: OutsideTransactions;
+  readonly #sender: OutsideTransactions;
   #closed = false;
 
   constructor(execute: PostgresExecutor) {
-    this.#sending = new OutsideTransactions(async (text, parameters) => rowsOf(await execute(text, parameters)));
+    this.#sender = new OutsideTransactions(async (text, parameters) => rowsOf(await execute(text, parameters)));
   }
 
   async send(text: string, parameters: (string | null)[] = []): Promise<SqlResult> {
-    if (this.#closed) throw disposedOf();
-    return await this.#sending.send(text, parameters);
+    if (this.#closed) throw disposed();
+    return await this.#sender.send(text, parameters);
   }
 
   close(): Promise<void> {

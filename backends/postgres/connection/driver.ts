@@ -1,17 +1,19 @@
 /**
- * What this engine needs of a client, and npm:postgres behind it, imported when it is first wanted.
+ * The adapter of npm:postgres, which is imported when it is first needed. Only this file and `sockets.ts` use what the
+ * driver does not document; `driver_test.ts` fails when the driver changes that.
  *
  * @module
  */
 import { BackendError } from "../../../core/errors.ts";
 import { hostname } from "../../../core/util/runtime.ts";
-import type { AbandonedConnections } from "./abandoned.ts";
 import type { Row } from "../rows/rows.ts";
+import type { AbandonedConnections } from "./abandoned.ts";
+import { inlineParameters } from "./inline_parameters.ts";
 import { Sockets } from "./sockets.ts";
 
 /**
- * Sends one statement with `$1`-style parameters and answers its rows, each an object by column name: what any client
- * can be wrapped in.
+ * Sends one statement with `$1`-style parameters and returns its rows, each an object by column name. Any client can be
+ * wrapped in such a function.
  *
  * @example
  * ```ts
@@ -20,13 +22,13 @@ import { Sockets } from "./sockets.ts";
  *
  * const pool = new pg.Pool({ connectionString: "postgres://app@db.example.org/app" });
  * const execute: PostgresExecutor = (text, parameters) => pool.query(text, parameters).then(({ rows }: { rows: object[] }) => rows);
- * console.log("to be given to postgresBackend:", execute);
+ * console.log("an argument of postgresBackend:", execute);
  * ```
  */
 export type PostgresExecutor = (text: string, parameters: (string | null)[]) => Promise<readonly object[]>;
 
 /**
- * A transaction of postgres.js, as `begin` hands it over, as far as it is used here.
+ * What is used of a transaction of postgres.js, which `begin` passes to its callback.
  *
  * @example
  * ```ts
@@ -48,7 +50,7 @@ export interface PostgresTransaction {
 }
 
 /**
- * A `sql` instance of postgres.js, as far as it is used here.
+ * What is used of a `sql` instance of postgres.js.
  *
  * @example
  * ```ts
@@ -66,20 +68,24 @@ export interface PostgresSql extends PostgresTransaction {
   end(options?: { timeout?: number }): Promise<void>;
 }
 
-/** What came back: rows, and the process id that the server gave when the connection was made. */
-export type SqlResult = readonly Row[] & { readonly state?: { readonly pid: number | null } };
-
-/** A statement under way: `state` is of the connection that it was sent on, nothing before it was sent. */
-export type Query = PromiseLike<SqlResult> & {
-  readonly state?: { readonly pid: number | null } | null;
-  /** Whether the server works on it, not on one before it. */
-  readonly active?: boolean;
-};
-
 /** Options for postgres.js, as the caller gives them or as an instance has parsed them. */
 export type DriverOptions = Record<string, unknown>;
 
-/** A transaction, with the answers as they are. */
+/** The process id that the server gave to a connection, as the driver keeps it. */
+interface ConnectionState {
+  readonly pid: number | null;
+}
+
+/** An answer: rows, and the state of the connection that they came from. */
+export type SqlResult = readonly Row[] & { readonly state?: ConnectionState };
+
+/** A statement in progress. It has no state before it was sent, and is active once the server works on it. */
+export type Query = PromiseLike<SqlResult> & {
+  readonly state?: ConnectionState | null;
+  readonly active?: boolean;
+};
+
+/** A transaction, a reserved connection or an instance, with the answers as they are. */
 export interface Sender {
   /** Sends a statement as it is. */
   unsafe(
@@ -89,59 +95,83 @@ export interface Sender {
   ): Query;
 }
 
-/** An instance, with its options and answers as they are. */
+/** An instance, with its options after parsing. */
 export interface Instance extends Sender {
-  /** After parsing. */
   readonly options: DriverOptions;
-  /** Closes its connections. */
   end(options?: { timeout?: number }): Promise<void>;
 }
 
-/** Makes a `sql` instance: the function that npm:postgres exports. */
-type Postgres = (options: DriverOptions) => Instance;
-
 /**
- * Options of every instance made here: no query but ours, no reconnection after a while, no printing of notices. And no
- * pause before a connection is made anew: the driver counts each that broke and triples the pause, up to 20 s, so that
- * a network that cut four at once kept the next statement waiting for seconds. What fails is repeated with pauses above.
+ * Sends one statement in the extended protocol, which takes no second one. An unprepared statement with parameters takes
+ * two round trips, since the driver asks the server for their types: they are written into the text where that is safe.
  */
-const OPTIONS = {
-  fetch_types: false,
-  max_lifetime: null,
-  idle_timeout: null,
-  backoff: () => 0,
-  onnotice: () => {},
-  connect_timeout: 15,
-};
-
-/** Loads npm:postgres. */
-async function load(): Promise<Postgres> {
-  try {
-    return (await import("postgres")).default as unknown as Postgres;
-  } catch (error) {
-    throw new BackendError('Cannot load the driver "postgres": want it installed, as by "npm install postgres"', {
-      cause: error,
-    });
-  }
+export function sendStatement(sql: Sender, text: string, parameters: (string | null)[], prepare: boolean): Query {
+  const inlined = prepare ? undefined : inlineParameters(text, parameters);
+  return sql.unsafe(inlined ?? text, inlined === undefined ? parameters : [], { prepare, simple: false });
 }
 
-/** An instance of our own, and its sockets. */
+/** Returns the server's process id of the connection that a statement was sent on, as text. */
+export function processIdOf(answer: SqlResult | Query | undefined): string | undefined {
+  const pid = answer?.state?.pid;
+  return pid === undefined || pid === null ? undefined : String(pid);
+}
+
+/** Whether a statement waits on its connection behind another. */
+export function isQueued(query: Query): boolean {
+  return query.active === false;
+}
+
+/** Whether a value is a `sql` of postgres.js: an instance, a transaction or a reserved connection. */
+export function isSql(value: unknown): value is Sender {
+  return typeof value === "function" && typeof (value as Partial<Sender>).unsafe === "function";
+}
+
+/** Whether a value is an instance of postgres.js, and neither its transaction nor a reserved connection. */
+export function isInstance(value: unknown): value is Instance {
+  return isSql(value) && typeof (value as { begin?: unknown }).begin === "function" && "options" in value;
+}
+
+/** Whether a value is a transaction of postgres.js. */
+export function isTransaction(value: unknown): value is Sender {
+  return isSql(value) && "savepoint" in value;
+}
+
+/** Whether a caller's instance may prepare statements. */
+export function mayPrepare(sql: Instance): boolean {
+  return sql.options.prepare !== false;
+}
+
+/** An instance of our own, with its sockets. */
 export interface Opened {
   /** The instance. */
   readonly sql: Instance;
   /** Its sockets. */
   readonly sockets: Sockets;
-  /** Returns an error of this instance as it may be shown, and with its real reason where the driver does not know it. */
+  /** Returns an error of this instance without secrets, and with its real reason where the driver does not know it. */
   explain(error: unknown): unknown;
 }
 
-/** How to make connections of our own: from a URL, or as a `sql` instance of the caller's makes them. */
+/**
+ * Ends an instance: its statements have `seconds` to be answered, then its connections are cut. Every statement that was
+ * cut off fails by itself.
+ */
+export async function endInstance({ sql, sockets }: Opened, seconds: number): Promise<void> {
+  sockets.ref();
+  try {
+    await sql.end({ timeout: seconds });
+  } catch {
+    // a broken connection cannot be ended in good order
+  }
+  await sockets.destroy();
+}
+
+/** Opens connections of our own: from a URL, or with the options of a caller's `sql` instance. */
 export interface Source {
-  /** The same for all whose connections are made alike. It has the password: it is never shown. */
+  /** Equal for sources that open equal connections. It has the password: it is never shown. */
   readonly identity: string;
   /** Ends at the server what was given up here; where the source belongs to one backend. */
   abandoned?: AbandonedConnections;
-  /** A new instance; nothing is opened until it is used. `onLoss` is told of every connection that breaks. */
+  /** Makes an instance, which connects when it is used. `onLoss` is called for every connection that breaks. */
   open(options: DriverOptions, onLoss: () => void): Opened;
 }
 
@@ -156,12 +186,38 @@ function identityOf(target: object): string {
 
 /** What is known of options that were made from a URL. */
 export interface Origin {
-  /** The same for the same URL. */
+  /** Equal for equal URLs. */
   readonly identity: string;
   /** Hides the URL's secrets in an error. */
   readonly conceal: (error: unknown) => unknown;
   /** Seconds for a connection to be made, if the URL says. */
   readonly timeLimit?: number;
+}
+
+/**
+ * Options of every instance made here: no query but ours, no reconnection after a while, no printing of notices. And no
+ * pause before a connection is made again: the driver counts each that broke and triples the pause, up to 20 s.
+ */
+const OPTIONS = {
+  fetch_types: false,
+  max_lifetime: null,
+  idle_timeout: null,
+  backoff: () => 0,
+  onnotice: () => {},
+  connect_timeout: 15,
+};
+
+/** Loads npm:postgres. */
+async function load(): Promise<(options: DriverOptions) => Instance> {
+  try {
+    return (await import("postgres")).default as unknown as (options: DriverOptions) => Instance;
+  } catch (error) {
+    throw new BackendError(
+      'Cannot load the driver "postgres": it is not installed; want "npm install postgres" (Node), ' +
+        '"bun add postgres" (Bun) or "deno add npm:postgres" (Deno)',
+      { cause: error },
+    );
+  }
 }
 
 /** Whether a connection without TLS is an error, as the driver's options have it. */
@@ -176,9 +232,8 @@ export async function sourceOf(
   origin: Origin = { identity: identityOf(target), conceal: (error) => error },
 ): Promise<Source> {
   const postgres = await load();
-  // what marks options as parsed must not be handed on, nor what would change the names of columns
-  const { shared: _shared, ...own }: DriverOptions = { ...target, ...further };
-  // the name that administrators see, unless the URL or the program says another
+  const { shared: _marksParsedOptions, ...own }: DriverOptions = { ...target, ...further };
+  // administrators see this name, unless the URL or the program says another
   own.connection = {
     application_name: `lockmgr ${hostname()}`,
     ...target.connection as object,
@@ -192,21 +247,11 @@ export async function sourceOf(
         ...own,
         ...OPTIONS,
         ...(origin.timeLimit === undefined ? {} : { connect_timeout: origin.timeLimit }),
-        transform: undefined,
+        transform: undefined, // it would change the names of columns
         ...sockets.option(own.socket),
         ...options,
       };
       return { sql: postgres(all), sockets, explain: (error) => sockets.refusal ?? origin.conceal(error) };
     },
   };
-}
-
-/** Whether a value is a `sql` of postgres.js: an instance, a transaction or a reserved connection. */
-export function isSql(value: unknown): value is Sender {
-  return typeof value === "function" && typeof (value as Partial<Sender>).unsafe === "function";
-}
-
-/** Whether a value is an instance of postgres.js, and neither its transaction nor a reserved connection. */
-export function isInstance(value: unknown): value is Instance {
-  return isSql(value) && typeof (value as { begin?: unknown }).begin === "function" && "options" in value;
 }

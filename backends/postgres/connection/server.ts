@@ -6,6 +6,7 @@
 import { BackendError, UnsupportedError } from "../../../core/errors.ts";
 import { sleep } from "../../../core/util/runtime.ts";
 import type { Client } from "./client.ts";
+import { processIdOf } from "./driver.ts";
 import { codeOf, translate } from "../errors.ts";
 import { INSPECTION, isTable, quoted, schema, sequenceOf } from "../schema.ts";
 
@@ -100,7 +101,7 @@ async function inspect(
     clock: row.clock!,
     version: row.version!,
     replica: row.replica === "true",
-    direct: result.state?.pid !== undefined && String(result.state.pid) === row.pid,
+    direct: processIdOf(result) === row.pid,
     present: needs === "table" ? isTable(table, row.columns) : row.sequence !== null,
   };
 }
