@@ -23,7 +23,7 @@ export interface Environment {
 export default {
   async fetch(request: Request, environment: Environment): Promise<Response> {
     const job = new URL(request.url).pathname.slice(1) || "default";
-    await using backend = await postgresBackend(environment.DATABASE_URL, { max: 1, migrate: false });
+    await using backend = await postgresBackend(environment.DATABASE_URL, { maxConnections: 1, migrate: false });
     await using lock = await tryLock(`job:${job}`, { backend, expires: LONGEST_REQUEST, lockedBy: "edge" });
     if (lock === undefined) return new Response("busy\n", { status: 409, headers: { "retry-after": "5" } });
     await new Promise((resolve) => setTimeout(resolve, 100)); // the work

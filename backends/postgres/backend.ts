@@ -19,19 +19,20 @@ import { Liveness } from "../sessions/liveness.ts";
 import { SessionBackend } from "../sessions/session_backend.ts";
 import { parseUrl, type PostgresOptions, type ResolvedOptions, resolveOptions } from "./options.ts";
 import { schemaIn } from "./url_parameters.ts";
-import { canListen, requireSessions } from "./connection/pooler.ts";
 import { RowBackend } from "./rows/row_backend.ts";
 import { namespaceOf, schema } from "./schema.ts";
-import { meet } from "./connection/server.ts";
+import { canListen, ensureSchema, requireSessions } from "./connection/server.ts";
 import { openLivenessLock, PostgresSessionEngine } from "./session/session_engine.ts";
 import { type Statements, statementsFor } from "./rows/statements.ts";
 import { type Look, pauseOf, Waiters } from "./wakeup/waiters.ts";
 
-/** A client, and where connections of our own come from if they may be made. */
+/** How a server is reached. */
 interface Reach {
+  /** Sends statements. */
   readonly client: Client;
-  /** What renewals go through: a connection of their own, where one may be opened. */
+  /** Sends renewals: on a connection of their own, where one may be opened. */
   readonly renewals: Client;
+  /** Opens further connections, where that is possible. */
   readonly source?: Source;
 }
 
@@ -70,10 +71,10 @@ export async function postgresBackend(
   const parsed = typeof target === "string" || target instanceof URL ? parseUrl(target) : undefined;
   const given = resolveOptions({ ...parsed?.target.settings, ...options });
   const resolved = { ...given, table: inSchema(given.table, parsed?.address.schema) };
-  const reached = parsed ? await reachUrl(parsed, resolved) : await reach(target, resolved);
-  const { client, source } = reached;
+  const reach = parsed ? await reachUrl(parsed, resolved) : await reachExternal(target, resolved);
+  const { client, source } = reach;
   try {
-    const backend = await build(reached, resolved);
+    const backend = await build(reach, resolved);
     if (source) registerSource(backend, source);
     return backend;
   } catch (error) {
@@ -82,7 +83,7 @@ export async function postgresBackend(
   }
 }
 
-/** The client for a URL. */
+/** Reaches the server of a URL. */
 async function reachUrl({ target, address }: ReturnType<typeof parseUrl>, options: ResolvedOptions): Promise<Reach> {
   const source = await sourceOf(address.driver, options.driver, {
     identity: target.text,
@@ -90,13 +91,12 @@ async function reachUrl({ target, address }: ReturnType<typeof parseUrl>, option
     timeLimit: address.driver.connect_timeout as number | undefined,
   });
   source.abandoned = new AbandonedConnections(source);
-  const pool = (connections: number) => new OwnPool(source, connections, options.answerTimeout);
-  const client = pool(options.max);
-  return { client, renewals: new RenewalPool(client, pool(1)), source };
+  const client = new OwnPool(source, options.maxConnections, options.answerTimeout);
+  return { client, renewals: new RenewalPool(client, new OwnPool(source, 1, options.answerTimeout)), source };
 }
 
-/** The client for a handle. */
-async function reach(target: unknown, options: ResolvedOptions): Promise<Reach> {
+/** Reaches a server through what the caller has. */
+async function reachExternal(target: unknown, options: ResolvedOptions): Promise<Reach> {
   if (isInstance(target)) {
     const source = await sourceOf(target.options).catch(() => undefined);
     if (source) source.abandoned = new AbandonedConnections(source);
@@ -121,25 +121,20 @@ async function reach(target: unknown, options: ResolvedOptions): Promise<Reach> 
   return { client, renewals: client };
 }
 
-async function build(reached: Reach, options: ResolvedOptions): Promise<Backend> {
-  const { client, renewals, source } = reached;
+async function build(reach: Reach, options: ResolvedOptions): Promise<Backend> {
+  const { client, renewals, source } = reach;
   const { mode, table, migrate, sessionTimeout } = options;
-  if (source === undefined && client instanceof ExternalExecutor && !migrate) {
-    return rowBackend(reached, options, table); // nothing to find out: not a statement is spent
-  }
-  const server = await meet(client, table, mode === "session" ? "sequence" : "table", migrate);
+  if (client instanceof ExternalExecutor && !migrate) return rowBackend(reach, options, table); // needs no statement
+  const server = await ensureSchema(client, table, mode === "session" ? "sequence" : "table", migrate);
   client.prepare = renewals.prepare = server.direct;
-  if (mode === "lease") {
-    const listens = source !== undefined && canListen(server);
-    return rowBackend(reached, options, server.table, listens ? source : undefined);
-  }
+  if (mode === "lease") return rowBackend(reach, options, server.table, canListen(server) ? source : undefined);
   if (source === undefined) throw new BackendError(`Cannot use "${mode}" mode: the driver "postgres" is not installed`);
   await requireSessions(`"${mode}" mode`, server, source);
   if (mode === "hybrid") {
     const liveness = new Liveness((signal) => openLivenessLock(source, sessionTimeout, signal));
-    return rowBackend(reached, options, server.table, source, liveness);
+    return rowBackend(reach, options, server.table, source, liveness);
   }
-  const restore = async () => void await meet(client, server.table, "sequence", migrate);
+  const restore = async () => void await ensureSchema(client, server.table, "sequence", migrate);
   const parts = { client, source, table: server.table, timeout: sessionTimeout, restore };
   return new SessionBackend(new PostgresSessionEngine(parts));
 }
@@ -163,7 +158,7 @@ function rowBackend(
     statements,
     ...(source ? { waiters: new Waiters(source, sessionTimeout, registration, poll(client, statements)) } : {}),
     ...(liveness ? { liveness } : {}),
-    restore: async () => void await meet(client, table, "table", migrate),
+    restore: async () => void await ensureSchema(client, table, "table", migrate),
   });
 }
 

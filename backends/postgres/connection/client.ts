@@ -47,7 +47,9 @@ export const DEFAULT_ANSWER_TIMEOUT = 15;
 const LAST_ANSWERS = 1;
 
 /** The error of an answer that did not come in time. */
-class AnswerTimeout extends BackendError {}
+class AnswerTimeout extends BackendError {
+  override name = "BackendError";
+}
 
 /**
  * Waits for an answer.
@@ -60,13 +62,6 @@ export function answerWithin<T>(seconds: number, answer: PromiseLike<T>, late?: 
     late?.();
     throw new AnswerTimeout(`Cannot get an answer of PostgreSQL within ${seconds} s`, { retryable: true });
   });
-}
-
-export { endInstance };
-
-/** The same as {@linkcode answerWithin}. */
-export function inTime<T>(answer: PromiseLike<T>, seconds: number, late: () => void): Promise<T> {
-  return answerWithin(seconds, answer, late);
 }
 
 /**

@@ -1,44 +1,45 @@
 /**
- * The first exchange with a server: what it is, whether a proxy is in between, and that the table is there.
+ * What the server is: the first exchange with it, the table that it must have, and whether its sessions can be trusted.
  *
  * @module
  */
 import { BackendError, UnsupportedError } from "../../../core/errors.ts";
-import { sleep } from "../../../core/util/runtime.ts";
-import type { Client } from "./client.ts";
-import { processIdOf } from "./driver.ts";
+import { randomId, sleep } from "../../../core/util/runtime.ts";
 import { codeOf, translate } from "../errors.ts";
 import { INSPECTION, isTable, quoted, schema, sequenceOf } from "../schema.ts";
+import { openSession } from "../session/session.ts";
+import type { Client } from "./client.ts";
+import { processIdOf, type Source } from "./driver.ts";
 
 /** What is known of the server. */
 export interface Server {
-  /** The table, with the schema it is found in when the search path is empty. */
+  /** The table with its schema, so each spelling of it gives the same keys. */
   readonly table: string;
   /** Its `version()`. */
   readonly version: string;
-  /** Whether it is a replica, which cannot be written to. */
+  /** Whether it is a replica, which takes no writes. */
   readonly replica: boolean;
-  /** Whether the client is known to talk to the server itself. Unknown counts as no. */
+  /** Whether the client is known to talk to the server itself, without a proxy. */
   readonly direct: boolean;
 }
 
-/** Codes that two who create the same thing at once may get, as `IF NOT EXISTS` does not look that far. */
-const CREATED_MEANWHILE = ["23505", "42P07", "42710", "40001", "40P01", "XX000"];
-/** How often a statement is sent again then, and the longest pause before that (ms). */
-const ATTEMPTS = 10;
-const PAUSE = 20;
+/** What a mode needs: the table of rows, or the sequence of tokens. */
+type Needs = "table" | "sequence";
 
-/** Asks once, unprepared, and creates what is missing if that is allowed. */
-export async function meet(
-  client: Client,
-  table: string,
-  needs: "table" | "sequence",
-  migrate: boolean,
-): Promise<Server> {
+/** Codes of clients that create the same thing at once, which `IF NOT EXISTS` does not prevent. */
+const CREATED_MEANWHILE = ["23505", "42P07", "42710", "40001", "40P01", "XX000"];
+/** How often a statement is sent again then, and the longest pause before that. */
+const MAX_ATTEMPTS = 10;
+const MAX_PAUSE_MS = 20;
+
+/** Looks at the server, and creates what is missing if that is allowed. */
+export async function ensureSchema(client: Client, table: string, needs: Needs, migrate: boolean): Promise<Server> {
   const what = "connect to PostgreSQL";
-  let server = await inspect(client, table, needs).catch((error) => {
-    throw translate(what, error);
-  });
+  const inspect = (table: string) =>
+    inspectServer(client, table, needs).catch((error) => {
+      throw translate(what, error);
+    });
+  const server = await inspect(table);
   if (server.present) return server;
   const missing = needs === "table" ? table : sequenceOf(table);
   if (server.replica) {
@@ -50,41 +51,34 @@ export async function meet(
   } catch (error) {
     throw translate(`create ${needs} "${missing}"`, error);
   }
-  server = await inspect(client, server.table, needs).catch((error) => {
-    throw translate(what, error);
-  });
-  if (!server.present) throw new BackendError(`Cannot create ${needs} "${missing}": it is not there afterwards`);
-  return server;
+  const created = await inspect(server.table);
+  if (!created.present) throw new BackendError(`Cannot create ${needs} "${missing}": it is not there afterwards`);
+  return created;
 }
 
-/** The table with its schema, so that each spelling gives the same keys; a schema whose name needs quoting is left out. */
-function qualified(table: string, schema: string | null): string {
-  return table.includes(".") || schema === null || !/^[A-Za-z_]\w*$/.test(schema) ? table : `${schema}.${table}`;
-}
-
-/** A sequence starts at the clock: one that was dropped gives no token again. */
+/** A sequence starts at the clock: one that was dropped and created again repeats no token. */
 function startedAt(clock: string, statement: string): string {
   return statement.startsWith("CREATE SEQUENCE") ? `${statement.replace(/;$/, "")} START WITH ${clock}` : statement;
 }
 
-/** Runs DDL that others may be running too. */
+/** Runs DDL that other clients may be running too. */
 async function create(client: Client, statement: string): Promise<void> {
   for (let attempt = 1;; attempt++) {
     try {
       await client.send(statement);
       return;
     } catch (error) {
-      if (attempt === ATTEMPTS || !CREATED_MEANWHILE.includes(codeOf(error))) throw error;
+      if (attempt === MAX_ATTEMPTS || !CREATED_MEANWHILE.includes(codeOf(error))) throw error;
     }
-    await sleep(Math.random() * PAUSE);
+    await sleep(Math.random() * MAX_PAUSE_MS);
   }
 }
 
-/** One look at the server. */
-async function inspect(
+/** Looks at the server, with one unprepared statement. */
+async function inspectServer(
   client: Client,
   table: string,
-  needs: "table" | "sequence",
+  needs: Needs,
 ): Promise<Server & { clock: string; present: boolean }> {
   const result = await client.send(INSPECTION, [quoted(table), quoted(sequenceOf(table))]);
   const [row] = result;
@@ -94,8 +88,8 @@ async function inspect(
         "pg_catalog, with functions or operators that hide the server's; want pg_catalog first, or not named",
     );
   }
-  // with an empty search path a bare name means nothing: it is taken to be where it would be by default
-  if (row.schema === null && !table.includes(".")) return await inspect(client, `public.${table}`, needs);
+  // with an empty search path a bare name means nothing: it is looked for where it would be by default
+  if (row.schema === null && !table.includes(".")) return await inspectServer(client, `public.${table}`, needs);
   return {
     table: qualified(table, row.home ?? row.schema),
     clock: row.clock!,
@@ -104,4 +98,68 @@ async function inspect(
     direct: processIdOf(result) === row.pid,
     present: needs === "table" ? isTable(table, row.columns) : row.sequence !== null,
   };
+}
+
+/** The table with its schema; a schema whose name needs quoting is left out. */
+function qualified(table: string, schema: string | null): string {
+  return table.includes(".") || schema === null || !/^[A-Za-z_]\w*$/.test(schema) ? table : `${schema}.${table}`;
+}
+
+function isCockroach({ version }: Server): boolean {
+  return /cockroach/i.test(version);
+}
+
+/** Whether waiters can be notified: a transaction pooler accepts LISTEN and then loses it. */
+export function canListen(server: Server): boolean {
+  return server.direct && !server.replica && !isCockroach(server);
+}
+
+/** Seconds that the two sessions of the probe may take. */
+const PROBE_TIMEOUT = 15;
+
+/**
+ * Refuses a server without sessions that can carry locks.
+ *
+ * @throws {UnsupportedError} For a replica, CockroachDB or a pooler in transaction mode.
+ */
+export async function requireSessions(use: string, server: Server, source: Source): Promise<void> {
+  const refuse = (reason: string, wanted = '"lease" mode, or an address of the server itself') =>
+    new UnsupportedError(`Cannot use ${use} here: ${reason}; want ${wanted}`);
+  if (server.replica) {
+    const reason = "this is a read-only replica, whose advisory locks nobody else sees";
+    throw refuse(reason, 'an address of the primary, for "lease" mode as well');
+  }
+  if (isCockroach(server)) {
+    throw refuse("CockroachDB's session-level advisory locks do nothing and say that they were granted");
+  }
+  if (server.direct) return;
+  const pooled = await poolsTransactions(source).catch((error) => {
+    throw translate(`find out whether ${use} can be used`, error);
+  });
+  if (pooled) {
+    throw refuse("a pooler in transaction mode is in between, which hands the same session to other programs");
+  }
+}
+
+/**
+ * Whether a proxy hands server sessions around: behind a transaction pooler two clients were both granted the same
+ * advisory lock, and it stayed after both had gone. A setting of one session is then seen in another, or a session's
+ * process changes between two statements.
+ */
+async function poolsTransactions(source: Source): Promise<boolean> {
+  const first = await openSession(source, PROBE_TIMEOUT);
+  try {
+    const second = await openSession(source, PROBE_TIMEOUT);
+    try {
+      const nonce = randomId();
+      await first.send("SELECT set_config('lockmgr.probe', $1, false) AS made", [nonce], false);
+      const [seen] = await second.send("SELECT current_setting('lockmgr.probe', true) AS made", [], false);
+      const [again] = await first.send("SELECT pg_backend_pid()::text AS pid", [], false);
+      return seen.made === nonce || again.pid !== first.id || first.id === second.id;
+    } finally {
+      await second.close();
+    }
+  } finally {
+    await first.close();
+  }
 }

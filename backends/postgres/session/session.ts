@@ -1,9 +1,15 @@
 import { BackendError } from "../../../core/errors.ts";
 import { monotonic } from "../../../core/util/runtime.ts";
 import { Session } from "../../sessions/session.ts";
-import { endInstance, inTime } from "../connection/client.ts";
-import type { Opened, Source, SqlResult } from "../connection/driver.ts";
-import { inlineParameters } from "../connection/inline_parameters.ts";
+import { answerWithin } from "../connection/client.ts";
+import {
+  endInstance,
+  type Opened,
+  processIdOf,
+  sendStatement,
+  type Source,
+  type SqlResult,
+} from "../connection/driver.ts";
 import { isBroken, isEndedByServer, requirePrimary } from "../errors.ts";
 import { READ_ONLY } from "../rows/fragments.ts";
 
@@ -49,8 +55,8 @@ export class PostgresSession extends Session {
       const { sql, sockets } = this.#instance;
       sockets.ref();
       try {
-        const answer = sql.unsafe(text, parameters, { prepare, simple: false });
-        return requirePrimary(await inTime(answer, this.giveUpAfter / 1e3, () => this.giveUp()));
+        const answer = sendStatement(sql, text, parameters, prepare);
+        return requirePrimary(await answerWithin(this.giveUpAfter / 1e3, answer, () => this.giveUp()));
       } finally {
         sockets.unref();
       }
@@ -102,11 +108,10 @@ export async function openSession(
     const sentAt = monotonic();
     const milliseconds = String(Math.ceil(timeout * 1e3));
     const seconds = String(Math.max(1, Math.ceil(timeout / 3)));
-    const setUp = inlineParameters(SET_UP, [milliseconds, seconds])!;
-    const sending = instance.sql.unsafe(setUp, [], { prepare: false, simple: false });
-    const result = await inTime(sending, OPENING_TIMEOUT, () => {});
+    const setUp = sendStatement(instance.sql, SET_UP, [milliseconds, seconds], false);
+    const result = await answerWithin(OPENING_TIMEOUT, setUp);
     const pid = result[0].pid!;
-    session = new PostgresSession(source, instance, pid, String(result.state?.pid) === pid, timeout, sentAt);
+    session = new PostgresSession(source, instance, pid, processIdOf(result) === pid, timeout, sentAt);
     if (lost) session.end(lost);
     return session;
   } catch (error) {
