@@ -1,5 +1,5 @@
 import { connect, getLock, isLocked, listLocks, setLock, tryLock, unlock } from "@lockmgr/lockmgr";
-import { advisoryLock } from "@lockmgr/lockmgr/postgres";
+import { advisoryLock, postgresBackend } from "@lockmgr/lockmgr/postgres";
 import assert from "node:assert/strict";
 import { skip, test } from "../harness.ts";
 import { administrator, freshTable, server } from "./server.ts";
@@ -60,4 +60,10 @@ test("a server that says that it is CockroachDB has leases only", async () => {
   await (await waiting).unlock();
   const findings = await backend.diagnose!();
   assert.equal(findings.find(({ what }) => what === "version")?.state, "warning");
+});
+
+test("an option's old name is refused with the name of today", async () => {
+  const options = { max: 4 } as unknown as Parameters<typeof postgresBackend>[1];
+  await assert.rejects(postgresBackend(server.url, options), refusal("TypeError", /option "max"/, /"maxConnections"/));
+  await assert.rejects(postgresBackend(server.url, { maxConnections: 0 }), refusal("RangeError", /maxConnections 0/));
 });
