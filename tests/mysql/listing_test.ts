@@ -99,6 +99,7 @@ onEach("list: only lists use the index of held rows", async (place) => {
     sql.releaseAll(requests),
     sql.selectLive(names),
     sql.selectLive(names, true),
+    sql.selectAcquired(requests),
     sql.clear(names, "all"),
     sql.selectStale(),
     sql.deleteStale(names),

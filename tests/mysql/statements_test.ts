@@ -190,6 +190,18 @@ for (const mode of ["lease", "hybrid"] as const) {
   });
 }
 
+for (const mode of ["lease", "hybrid"] as const) {
+  onEach(`${mode}: a lease that expires before its answer is granted all the same`, async (place) => {
+    const backend = await place.backend({ mode });
+    const common = { duration: 1, lockedBy: "host-a", lockProcess: null, metadata: null, shared: false };
+    for (const names of [["a"], ["b", "c"], ["b", "c"]]) {
+      const requests = names.map((name) => ({ name, owner: crypto.randomUUID(), ...common }));
+      const answers = await backend.acquire(requests);
+      assert(answers.every(({ granted }) => granted), names.join());
+    }
+  });
+}
+
 onEach("a batch of names takes few statements", async (place) => {
   const backend = await place.backend();
   const requests = Array.from({ length: 100 }, (_, index) => {

@@ -202,7 +202,7 @@ export class Acquisitions {
       if (affectedRows === names.length) return requests.map((request) => ownedRow(attempt, request, insertId));
     } else if (!isContended && this.#mayGuard(attempt)) {
       await this.#table.run(what, sql.acquire(requests, true, liveness));
-      return await this.#table.liveRows(what, names);
+      return await this.#table.acquiredRows(what, requests);
     }
     const before = await this.#table.liveRows(what, names);
     const owners = ownersOf(requests);
@@ -212,7 +212,7 @@ export class Acquisitions {
     if (free.length === 0) return before;
     for (const { name } of free) this.#hints.noteFree(name);
     await this.#table.run(what, sql.acquire(free, false, liveness));
-    return await this.#table.liveRows(what, names);
+    return await this.#table.acquiredRows(what, requests);
   }
 
   /** Acquires all names in one transaction, or none. Returns the live rows. */

@@ -100,9 +100,12 @@ export class AcquireStatements {
 
   /** The condition that a row is held. */
   protected isLive(now: string, row = ""): string {
-    return `(${row}locked_until > ${now} OR ${row}locked_until IS NULL)${
-      this.#hybrid ? ` AND NOT ${this.#isDead(row)}` : ""
-    }`;
+    return `(${row}locked_until > ${now} OR ${row}locked_until IS NULL)${this.hasSession(row)}`;
+  }
+
+  /** A further condition for a held row: that its session exists. */
+  protected hasSession(row = ""): string {
+    return this.#hybrid ? ` AND NOT ${this.#isDead(row)}` : "";
   }
 
   /** The condition that the server and the session may grant; it reports {@linkcode REFUSED} or {@linkcode SESSION_GONE}. */

@@ -1,3 +1,4 @@
+import type { OwnedLock } from "../../../core/backend.ts";
 import { BackendError } from "../../../core/errors.ts";
 import { Backoff } from "../../../core/util/backoff.ts";
 import { once } from "../../../core/util/once.ts";
@@ -144,6 +145,11 @@ export class LockTable {
   /** Reads the live rows of names. */
   async liveRows(what: string, names: readonly string[]): Promise<OwnedRow[]> {
     return await this.#rowsOf(what, names, (some) => this.sql.selectLive(some));
+  }
+
+  /** Reads the live rows of names after an attempt to acquire them, and its own that have expired meanwhile. */
+  async acquiredRows(what: string, claims: readonly OwnedLock[]): Promise<OwnedRow[]> {
+    return (await this.run(what, this.sql.selectAcquired(claims))).rows.map(toOwnedRow);
   }
 
   /** Reads the live rows of names, on a replica as well. */

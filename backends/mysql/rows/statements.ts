@@ -92,6 +92,14 @@ export class Statements extends AcquireStatements {
     return `${this.#select(this.byName, condition)} ORDER BY name ${EVERY_ROW}${lock ? " FOR UPDATE" : ""}`;
   }
 
+  /** Selects the live rows of names, and those of these acquisitions that have expired meanwhile. */
+  selectAcquired(claims: readonly OwnedLock[]): string {
+    const own = `owner IN (${list(claims.map(({ owner }) => owner))})${this.hasSession()}`;
+    const condition = `name IN (${list(claims.map(({ name }) => name))}) AND (${this.isLive("now")} OR ${own})
+      AND NOT ${READ_ONLY}`;
+    return `${this.#select(this.byName, condition)} ORDER BY name ${EVERY_ROW}`;
+  }
+
   /** Selects the live rows of names, as this server knows them. */
   listNames(names: readonly string[]): string {
     const condition = `name IN (${list(names)}) AND ${this.isLive("now")}`;
