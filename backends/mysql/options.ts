@@ -3,9 +3,8 @@
  *
  * @module
  */
-import { concealerFor } from "../../core/util/conceal.ts";
 import { type BackendSettings, refuseUnknown, resolveSettings } from "../../core/options/settings.ts";
-import { parseTargetOf } from "../../core/options/target.ts";
+import { concealerFor, parseTargetOf } from "../../core/options/target.ts";
 import { addressSettings, type DriverPool, type MysqlPool, poolBehind } from "./connection/driver.ts";
 import { addressOf } from "./url_parameters.ts";
 

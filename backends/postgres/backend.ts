@@ -1,5 +1,5 @@
 import type { Backend } from "../../core/backend.ts";
-import { concealerFor } from "../../core/util/conceal.ts";
+import { concealerFor } from "../../core/options/target.ts";
 import { BackendError, UnsupportedError } from "../../core/errors.ts";
 import type { Engine } from "../../core/engine.ts";
 import { inSchema } from "../../core/options/settings.ts";

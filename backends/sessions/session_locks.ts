@@ -1,7 +1,6 @@
 import type { AcquireAnswer, AcquireRequest, LockRef, LockRow, OwnedLock } from "../../core/backend.ts";
 import { BackendError, UnsupportedError } from "../../core/errors.ts";
-import { grantedRow } from "../../core/granted_row.ts";
-import { namesOf } from "../../core/util/requests.ts";
+import { grantedRow, namesOf } from "../../core/util/requests.ts";
 import { LruMap } from "../../core/util/lru_map.ts";
 import { monotonic } from "../../core/util/runtime.ts";
 import { KeyedMutex } from "./keyed_mutex.ts";

@@ -1,5 +1,6 @@
 /**
- * What is no connection target, and what to pass instead. Nothing of the target is shown: it may hold a password.
+ * Refuses values that are no connection targets. Errors say what to pass, and show nothing of the target: it may have a
+ * password in it.
  *
  * @module
  */
@@ -14,7 +15,7 @@ function refused(reason: string, wanted: string = WANTED): TypeError {
 /**
  * Decodes a part of a URL.
  *
- * @throws {TypeError} For a percent sign that escapes nothing: the platform's `URIError` would say less.
+ * @throws {TypeError} For a percent sign that escapes nothing.
  */
 export function decode(part: string): string {
   try {
@@ -24,7 +25,7 @@ export function decode(part: string): string {
   }
 }
 
-/** The function of this library that takes such a handle, and how. */
+/** The drivers' handles, and the function to pass each to. */
 const HANDLES: readonly (readonly [is: (value: Record<string, unknown>) => boolean, what: string, wanted: string])[] = [
   [has("acquire", "release", "renew", "clean"), "it is a backend already", "want it as the option backend"],
   [has("then"), "it is a promise", "want what it resolves to, as by await"],
@@ -60,7 +61,7 @@ function has(...methods: string[]): (value: Record<string, unknown>) => boolean 
   return (value) => methods.every((method) => typeof value[method] === "function");
 }
 
-/** The error for a target that is no string. */
+/** Returns the error for a target that is not a string. */
 export function refuseValue(value: unknown): TypeError {
   if (value === null || value === undefined) return refused(`it is ${value}`);
   if (typeof value !== "object" && typeof value !== "function") return refused(`it is a ${typeof value}`);
@@ -70,19 +71,19 @@ export function refuseValue(value: unknown): TypeError {
   return refused("it is an object", `${WANTED}; options go into the second argument`);
 }
 
-/** Words of a connection string: no part of a path in a URL may look like one. */
+/** Words of a connection string. */
 const PASSWORD_WORD = /(?:password|passwd|passwort|pass|pwd|secret|token)["']?\s*[=:]/i;
 
-/** What a value turns into when it is put in a text by mistake. */
+/** The text of a value that is not a string. */
 const STRINGIFIED = /^(?:\[object .*\]|null|undefined|nan|true|false|\d+)$/i;
 
-/** A text as a reader who decodes it would see it: escapes and full-width characters hide a URL from a plain search. */
+/** Returns a text without escapes and full-width characters, which could hide a URL. */
 function plain(text: string): string {
   const decoded = text.replace(/%([0-7][0-9a-f])/gi, (_, hex) => String.fromCharCode(parseInt(hex, 16)));
   return decoded.normalize("NFKC");
 }
 
-/** Ways in which a text holds a password although it is no URL of a known scheme. */
+/** Texts that may have a password in them although they are no URL of a known scheme. */
 const DISGUISES: readonly (readonly [pattern: RegExp, reason: string])[] = [
   [/:[/\\]{2}/, "it has a URL in it"],
   [PASSWORD_WORD, "it has a password in it"],
@@ -92,19 +93,19 @@ const DISGUISES: readonly (readonly [pattern: RegExp, reason: string])[] = [
 ];
 
 /**
- * Refuses the path of a URL that is none.
+ * Refuses a path that is a connection string.
  *
  * @throws {TypeError} For a path that looks like a connection string, or has a control character in it.
  */
 export function refuseDisguise(path: string): void {
   // deno-lint-ignore no-control-regex -- control characters are what is refused
   if (/[\u0000-\u001f\u007f]|\p{Surrogate}/u.test(path)) throw refused("it has a control character in it");
-  const suspect = isWindows() ? plain(path).replace(/^[a-z]:(?=[/\\])/i, "") : plain(path); // a drive is no user
+  const suspect = isWindows() ? plain(path).replace(/^[a-z]:(?=[/\\])/i, "") : plain(path); // a drive is not a user
   const disguise = DISGUISES.find(([pattern]) => pattern.test(suspect))?.[1];
   if (disguise) throw refused(disguise);
 }
 
-/** Further ways for a text without a scheme. */
+/** Further texts without a scheme that are no paths. */
 const NO_PATHS: readonly (readonly [pattern: RegExp, reason: string])[] = [
   [STRINGIFIED, "it is not a path but a value that was turned into a text"],
   [/^["'`<{[(]|["'`>]$/, "it is in quotation marks or brackets"],
@@ -116,9 +117,9 @@ const NO_PATHS: readonly (readonly [pattern: RegExp, reason: string])[] = [
 ];
 
 /**
- * Refuses a text without a known scheme that cannot be the path of a database.
+ * Refuses a text without a known scheme that is not the path of a database.
  *
- * @throws {TypeError} For what looks like a URL, a connection string or a value that was turned into a text.
+ * @throws {TypeError} For a URL, a connection string or the text of another value.
  */
 export function refusePath(text: string, known: readonly string[]): void {
   if (text === ":memory:") return;

@@ -1,12 +1,12 @@
 /**
- * What all engines are set up with, and how a URL says it.
+ * The settings that all engines share, as options and in a URL.
  *
  * @module
  */
 import type { Mode } from "../backend.ts";
 
 /**
- * How a backend keeps its locks, whatever the engine.
+ * How a backend keeps its locks, on every engine.
  *
  * @example
  * ```ts
@@ -23,43 +23,42 @@ export interface BackendSettings {
   mode?: Mode;
   /** The table that holds the locks: only those in the same table exclude each other. @default "lockmgr_locks" */
   table?: string;
-  /** Creates the table on first use; `false` never runs DDL, which `schemaOf` then gives to run by hand. @default true */
+  /** Creates the table on first use; `false` never runs DDL: run what `schemaOf` returns by hand. @default true */
   migrate?: boolean;
 }
 
 /** The settings after their checks. */
 export type ResolvedSettings = Required<BackendSettings>;
 
-/** The table that holds the locks unless the caller names another. */
 const DEFAULT_TABLE = "lockmgr_locks";
 
-/** A name, or a schema and a name: what every engine takes, within PostgreSQL's 63 bytes. */
-const TABLE = /^[A-Za-z_][A-Za-z0-9_]{0,62}(\.[A-Za-z_][A-Za-z0-9_]{0,62})?$/;
+/** What the settings may be as text. A table is a name, or a schema and a name, within PostgreSQL's 63 bytes. */
+const SETTINGS = {
+  mode: { matches: /^(?:lease|session|hybrid)$/, wanted: '"lease", "session" or "hybrid"' },
+  table: {
+    matches: /^[A-Za-z_][A-Za-z0-9_]{0,62}(\.[A-Za-z_][A-Za-z0-9_]{0,62})?$/,
+    wanted: 'letters, digits and "_", at most 63, with or without a schema',
+  },
+  migrate: { matches: /^(?:true|false)$/, wanted: "true or false" },
+} as const;
 
-const MODES: readonly string[] = ["lease", "session", "hybrid"] satisfies Mode[];
-
-/** What a URL may say about lockmgr, by its parameters' names. */
-const PARAMETERS = ["lockmgr_mode", "lockmgr_table", "lockmgr_migrate"];
+const NAMES = Object.keys(SETTINGS) as (keyof typeof SETTINGS)[];
 
 /**
  * Checks the settings and fills in the defaults.
  *
- * @throws {TypeError} For a mode, table or `migrate` that cannot be.
+ * @throws {TypeError} For an invalid mode, table or `migrate`.
  */
 export function resolveSettings(settings: BackendSettings): ResolvedSettings {
   const { mode = "lease", table = DEFAULT_TABLE, migrate = true } = settings;
-  if (!MODES.includes(mode)) {
-    throw new TypeError(`Cannot use mode ${JSON.stringify(mode)}: want "lease", "session" or "hybrid"`);
+  const resolved = { mode, table, migrate };
+  for (const name of NAMES) {
+    const value: unknown = resolved[name];
+    const type = name === "migrate" ? "boolean" : "string";
+    if (type === typeof value && SETTINGS[name].matches.test(String(value))) continue;
+    throw new TypeError(`Cannot use ${name} ${JSON.stringify(value)}: want ${SETTINGS[name].wanted}`);
   }
-  if (typeof table !== "string" || !TABLE.test(table)) {
-    throw new TypeError(
-      `Cannot use table ${JSON.stringify(table)}: want letters, digits and "_", at most 63, with or without a schema`,
-    );
-  }
-  if (typeof migrate !== "boolean") {
-    throw new TypeError(`Cannot use migrate ${JSON.stringify(migrate)}: want true or false`);
-  }
-  return { mode, table, migrate };
+  return resolved;
 }
 
 /**
@@ -68,7 +67,7 @@ export function resolveSettings(settings: BackendSettings): ResolvedSettings {
  * @throws {TypeError} For the first unknown option, with the nearest known name.
  */
 export function refuseUnknown(engine: string, options: object, known: readonly string[]): void {
-  const all = ["mode", "table", "migrate", ...known];
+  const all = [...NAMES, ...known];
   const unknown = Object.keys(options).find((key) => !all.includes(key));
   if (unknown === undefined) return;
   const nearest = all.toSorted((one, other) => distance(unknown, one) - distance(unknown, other))[0];
@@ -79,7 +78,7 @@ export function refuseUnknown(engine: string, options: object, known: readonly s
   );
 }
 
-/** How far a misspelt name is from a known one: letters too many or too few, 0.1 for each letter of a part left out. */
+/** Returns the edit distance of a misspelt name from a known one; 0.1 for each letter that an abbreviation leaves out. */
 function distance(given: string, known: string): number {
   const [one, other] = [given.toLowerCase(), known.toLowerCase()];
   if (other.includes(one)) return (other.length - one.length) / 10;
@@ -94,43 +93,30 @@ function distance(given: string, known: string): number {
   return row[other.length];
 }
 
-/** What the values of those parameters may be. Errors show no value: a URL's may be a secret in the wrong place. */
-const VALUES: Readonly<Record<string, { readonly matches: RegExp; readonly wanted: string }>> = {
-  lockmgr_mode: { matches: new RegExp(`^(?:${MODES.join("|")})$`), wanted: '"lease", "session" or "hybrid"' },
-  lockmgr_table: {
-    matches: TABLE,
-    wanted: 'letters, digits and "_", at most 63, with or without a schema',
-  },
-  lockmgr_migrate: { matches: /^(?:true|false)$/, wanted: "true or false" },
-};
-
 /**
- * Takes lockmgr's own parameters out of a URL's and returns them as settings; the rest is the engine's.
+ * Takes lockmgr's own parameters out of those of a URL and returns them as settings; the rest is the engine's. Errors
+ * show no value: it may be a secret in the wrong place.
  *
- * @throws {TypeError} For an unknown parameter that begins with `lockmgr`, or a value that cannot be.
+ * @throws {TypeError} For an unknown parameter that begins with `lockmgr`, or an invalid value.
  */
 export function takeSettings(parameters: Map<string, string>): BackendSettings {
+  const settings: Record<string, string | boolean> = {};
   for (const [key, value] of parameters) {
     if (!/^lockmgr/i.test(key)) continue;
-    const known = Object.hasOwn(VALUES, key) ? VALUES[key] : undefined;
-    if (known === undefined) {
-      throw new TypeError(`Cannot use URL parameter ${JSON.stringify(key)}: want one of ${PARAMETERS.join(", ")}`);
+    const name = NAMES.find((name) => key === `lockmgr_${name}`);
+    if (name === undefined) {
+      const known = NAMES.map((name) => `lockmgr_${name}`).join(", ");
+      throw new TypeError(`Cannot use URL parameter ${JSON.stringify(key)}: want one of ${known}`);
     }
-    if (!known.matches.test(value)) throw new TypeError(`Cannot use URL parameter "${key}": want ${known.wanted}`);
-  }
-  const [mode, table, migrate] = PARAMETERS.map((key) => {
-    const value = parameters.get(key);
+    const { matches, wanted } = SETTINGS[name];
+    if (!matches.test(value)) throw new TypeError(`Cannot use URL parameter "${key}": want ${wanted}`);
+    settings[name] = name === "migrate" ? value === "true" : value;
     parameters.delete(key);
-    return value;
-  });
-  return {
-    ...(mode === undefined ? {} : { mode: mode as Mode }),
-    ...(table === undefined ? {} : { table }),
-    ...(migrate === undefined ? {} : { migrate: migrate === "true" }),
-  };
+  }
+  return settings as BackendSettings;
 }
 
-/** The table with a schema in front, unless it has one. */
+/** Returns the table with a schema, unless it has one. */
 export function inSchema(table: string, schema: string | undefined): string {
   return schema === undefined || table.includes(".") ? table : `${schema}.${table}`;
 }

@@ -1,8 +1,6 @@
 /**
- * What a connection target is. One parser decides it, before anything is opened, sent or printed.
- *
- * A target holds secrets: a user, a password, values of parameters. Errors name none of its parts; `describe` shows what
- * may be shown.
+ * Parses connection targets, before anything is opened, sent or printed. A target has secrets: a user, a password, the
+ * values of parameters. Errors name none of its parts; `describe` returns what may be shown.
  *
  * @module
  */
@@ -10,7 +8,7 @@ import { decode, refuseDisguise, refusePath, refuseValue } from "./refused_targe
 import { isWindows } from "../util/runtime.ts";
 import { type BackendSettings, takeSettings } from "./settings.ts";
 
-/** A host of a server: a name, an IP address, or the directory of a Unix socket. */
+/** A host: a name, an IP address, or the directory of a Unix socket. */
 export interface Host {
   /** The name without the brackets of IPv6; `undefined` for the driver's default. */
   readonly name: string | undefined;
@@ -22,9 +20,9 @@ export interface Host {
 interface Common {
   /** The scheme in lower case with its colon; `sqlite:` for a path. */
   readonly scheme: string;
-  /** The target without surrounding whitespace. It has the password: it is never shown. */
+  /** The target without surrounding whitespace. It may have a password: it is never shown. */
   readonly text: string;
-  /** What the URL says in its `lockmgr_` parameters. */
+  /** The values of its `lockmgr_` parameters. */
   readonly settings: BackendSettings;
   /** The other parameters, decoded, by their names as written. */
   readonly parameters: ReadonlyMap<string, string>;
@@ -76,13 +74,13 @@ export function addScheme(scheme: string): void {
   kinds.set(scheme, "foreign");
 }
 
-/** The scheme that a path has. */
+/** The scheme of a path. */
 const PATH_SCHEME = "sqlite:";
 
-/** Spaces that a copied URL has around it. */
+/** Whitespace around a copied URL. */
 const SURROUNDINGS = /^[\s\u200b\u2060]+|[\s\u200b\u2060]+$/gu;
 
-/** Where an unescaped character of a password changes what a URL means. */
+/** Advice where an unescaped character of a password changes the meaning of a URL. */
 const ESCAPED = "want #, /, ?, @, % and spaces in its user, password and values percent-encoded (%23 for #)";
 
 function refused(reason: string, wanted: string): TypeError {
@@ -92,8 +90,8 @@ function refused(reason: string, wanted: string): TypeError {
 /**
  * Parses a target.
  *
- * @throws {TypeError} For what is neither a URL of a known scheme nor a path that can be a database. The message says
- * what to pass and shows nothing of the target but an unknown scheme.
+ * @throws {TypeError} For a value that is neither a URL of a known scheme nor the path of a database. The message says
+ * what to pass, and shows nothing of the target but an unknown scheme.
  */
 export function parseTarget(target: unknown): Target {
   if (typeof target !== "string" && !(target instanceof URL)) throw refuseValue(target);
@@ -129,7 +127,7 @@ export function parseTargetOf<Kind extends Target["kind"]>(
   throw refused(`it is one of ${parsed.scheme}`, `want ${wanted.join(" or ")} here, or connect(), which takes all`);
 }
 
-/** The database of a target as it may be shown: scheme, hosts, ports and database. */
+/** Returns what may be shown of a target: scheme, hosts, ports and database. */
 export function describe(target: Target): string {
   if (target.kind === "foreign") return `${target.scheme}…`; // where its secrets are is not known
   if (target.kind === "file") return `${target.scheme}${target.path}`;
@@ -141,7 +139,7 @@ export function describe(target: Target): string {
   return `${target.scheme}//${hosts.join(",")}${database}`;
 }
 
-/** The parameters of a URL. A plus sign stays one, as in libpq. */
+/** Returns the parameters of a URL. A plus sign stays one, as in libpq. */
 function parametersOf(query: string | undefined): Map<string, string> {
   const parameters = new Map<string, string>();
   for (const part of (query ?? "").split("&")) {
@@ -203,7 +201,7 @@ function parseServerUrl(text: string, scheme: string): ServerTarget {
 /**
  * Parses hosts with their ports, separated by commas.
  *
- * @throws {TypeError} For a host or a port that cannot be.
+ * @throws {TypeError} For an invalid host or port.
  */
 export function parseHosts(text: string, ports: readonly string[] = []): Host[] {
   return text.split(",").map((each, index) => {
@@ -222,4 +220,56 @@ function parsePort(text: string): number | undefined {
     throw refused("its port is not a number from 1 to 65535", `${ESCAPED}, and IPv6 addresses in brackets`);
   }
   return port;
+}
+
+/** Values that are words of every manual, and numbers: they are no secrets. */
+const ORDINARY =
+  /^(?:\d+|true|false|on|off|yes|no|any|auto|require[d]?|prefer(?:red)?|allow|disabled?|verify[-_]\w+)$/i;
+
+/** Shorter values are part of too many words. No server or driver shows the password by itself. */
+const SHORTEST_SECRET = 3;
+
+const HIDDEN = "***";
+
+function escaped(text: string): string {
+  return text.replace(/[\\^$.*+?()[\]{}|/]/g, "\\$&");
+}
+
+/** Returns the patterns of what is hidden. A user is hidden where it is quoted and not a database, schema or table. */
+function patternsOf({ user, password, parameters }: ServerTarget): RegExp[] {
+  const values = [password ?? "", ...parameters.values()]
+    .flatMap((value) => [value, ...value.split(/[\s=,:]+/)])
+    .filter((value) => value.length >= SHORTEST_SECRET && !ORDINARY.test(value))
+    .sort((a, b) => b.length - a.length);
+  const forms = new Set(values.flatMap((value) => [value, encodeURIComponent(value)]));
+  const patterns = [...forms].map((form) =>
+    new RegExp(`(?<![\\p{L}\\p{N}_])${escaped(form)}(?![\\p{L}\\p{N}_])`, "gu")
+  );
+  if (user === undefined) return patterns;
+  const notUsers = "(?<!\\b(?:database|schema|relation|table) [\"'`])";
+  return [...patterns, new RegExp(`${notUsers}(?<=["'\`])${escaped(user)}(?=["'\`])`, "gu")];
+}
+
+/** Makes a function that hides a target's secrets in an error and its causes, and returns the error. */
+export function concealerFor(target: ServerTarget): (error: unknown) => unknown {
+  const patterns = patternsOf(target);
+  const conceal = (text: string) => patterns.reduce((text, pattern) => text.replace(pattern, HIDDEN), text);
+  const cleanse = (error: unknown, seen: Set<unknown>): void => {
+    if (!(error instanceof Error) || seen.has(error)) return;
+    seen.add(error);
+    const fields = error as unknown as Record<string, unknown>;
+    for (const key of Object.getOwnPropertyNames(error)) {
+      const text = fields[key];
+      if (typeof text !== "string") continue;
+      const clean = conceal(text);
+      if (clean !== text) Reflect.defineProperty(error, key, { value: clean });
+    }
+    cleanse(error.cause, seen);
+    if (error instanceof AggregateError) { for (const each of error.errors) cleanse(each, seen); }
+  };
+  return (error) => {
+    if (typeof error === "string") return conceal(error);
+    cleanse(error, new Set());
+    return error;
+  };
 }

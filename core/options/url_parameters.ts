@@ -1,24 +1,23 @@
 /**
- * Parameters of URLs as providers, ORMs and other clients print them: each is honoured, dropped knowingly, or refused.
+ * The parameters of URLs, as providers, ORMs and other clients print them: each is used, ignored, or refused.
  *
  * @module
  */
 import { builtin } from "../util/runtime.ts";
 
 /**
- * What becomes of a parameter: `"drop"` when it is about something that does not exist here or that is always so; a
- * function that reads its value and says what it means to the driver, or `undefined` when the value is none.
+ * What is done with a parameter: `"drop"` ignores it; a function returns what its value means to the driver, `undefined`
+ * for an invalid value.
  */
 export type Handling<Meaning> = "drop" | ((value: string) => Meaning | undefined);
 
-/** Handlings by the parameters' names in lower case without `-` and `_`: clients spell one name in several ways. */
+/** By the parameters' names in lower case without `-` and `_`, because clients spell a name in several ways. */
 export type Handlings<Meaning> = Readonly<Record<string, Handling<Meaning>>>;
 
 /**
  * Reads all parameters of a URL by a table.
  *
- * @throws {TypeError} For a parameter that is not in the table or has a value that cannot be. It is named; its value is
- * not shown.
+ * @throws {TypeError} For a parameter that is not in the table or has an invalid value, which is not shown.
  */
 export function readParameters<Meaning>(
   engine: string,
@@ -46,12 +45,12 @@ export function readParameters<Meaning>(
   return meanings;
 }
 
-/** Marks names as dropped. */
+/** Makes entries for ignored parameters. */
 export function dropped(...names: string[]): Record<string, "drop"> {
   return Object.fromEntries(names.map((name) => [name, "drop"]));
 }
 
-/** How sure a client wants to be of the server's certificate. */
+/** How strictly a client checks the server's certificate. */
 export type Tls = "off" | "prefer" | "require" | "verify-ca" | "verify-full";
 
 const TLS_MODES: Readonly<Record<string, Tls>> = {
@@ -78,24 +77,24 @@ const TLS_MODES: Readonly<Record<string, Tls>> = {
   strict: "verify-full",
 };
 
-/** Reads a mode of TLS; `sure` is what a plain yes means. */
+/** Reads a TLS mode; `sure` is the meaning of a plain yes. */
 export function tlsOf(value: string, sure: Tls): Tls | undefined {
   const key = value.toLowerCase();
   if (["", "true", "1", "on", "yes"].includes(key)) return sure;
   return Object.hasOwn(TLS_MODES, key) ? TLS_MODES[key] : undefined;
 }
 
-/** What several parameters say about TLS. */
+/** The values of several parameters about TLS. */
 export interface TlsWishes {
   /** `sslmode` and its spellings. */
   readonly mode?: Tls;
-  /** `ssl`, which `sslmode` is more exact than. */
+  /** `ssl`, which `sslmode` overrides. */
   readonly ssl?: Tls;
-  /** `sslaccept` and others that say how sure the client wants to be. */
+  /** `sslaccept` and its relatives. */
   readonly accept?: Tls;
 }
 
-/** The mode that several parameters mean together. */
+/** Returns the mode that the parameters mean together. */
 export function tlsFrom({ mode, ssl, accept }: TlsWishes): Tls | undefined {
   const wanted = mode ?? ssl;
   if (wanted === "off") return wanted;
@@ -110,7 +109,7 @@ export function wholeNumber(value: string): number | undefined {
 /**
  * Reads a certificate or key that a URL names.
  *
- * @throws {TypeError} When it cannot be read. The path is a parameter's value: it is not shown.
+ * @throws {TypeError} When it cannot be read. The path is a parameter's value, and not shown.
  */
 export function readPem(name: string, path: string): string {
   try {

@@ -1,9 +1,9 @@
 /**
- * Helpers for lists of requests.
+ * Helpers of engines for requests.
  *
  * @module
  */
-import type { AcquireRequest } from "../backend.ts";
+import type { AcquireRequest, LockRow } from "../backend.ts";
 
 /** Names the locks of a request for an error message: `lock "a"`, or `lock "a" and 2 more`. */
 export function namesOf(requests: readonly { readonly name: string }[]): string {
@@ -18,4 +18,21 @@ export function areAlike(requests: readonly AcquireRequest[]): boolean {
     duration === first.duration && lockedBy === first.lockedBy && lockProcess === first.lockProcess &&
     metadata === first.metadata && shared === first.shared
   );
+}
+
+/** Returns the row that an engine has just written for a request, without reading it. */
+export function grantedRow(request: AcquireRequest, token: bigint, now: number, session?: string): LockRow {
+  const { name, lockedBy, lockProcess, duration, metadata } = request;
+  const row: LockRow = {
+    name,
+    token,
+    lockedBy,
+    lockProcess,
+    lockedUntil: duration === null ? null : now + duration,
+    createdAt: now,
+    updatedAt: now,
+    metadata,
+    now,
+  };
+  return session === undefined ? row : { ...row, session };
 }

@@ -1,7 +1,6 @@
 import type { AcquireAnswer, AcquireRequest } from "../../../core/backend.ts";
 import { BackendError } from "../../../core/errors.ts";
-import { grantedRow } from "../../../core/granted_row.ts";
-import { namesOf } from "../../../core/util/requests.ts";
+import { grantedRow, namesOf } from "../../../core/util/requests.ts";
 import type { Liveness, LivenessLock } from "../../sessions/liveness.ts";
 import type { Server } from "../connection/server.ts";
 import { HELD, isSessionAlive, SESSION_GONE } from "./acquire_statements.ts";

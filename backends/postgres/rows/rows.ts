@@ -5,7 +5,7 @@
  * @module
  */
 import type { AcquireAnswer, AcquireRequest, LockRef, LockRow, RenewRequest } from "../../../core/backend.ts";
-import { grantedRow } from "../../../core/granted_row.ts";
+import { grantedRow } from "../../../core/util/requests.ts";
 import type { LivenessLock } from "../../sessions/liveness.ts";
 
 /** A row of an answer. */

@@ -1,6 +1,6 @@
 import type { AcquireAnswer, AcquireRequest, LockRow } from "../../../core/backend.ts";
 import { BackendError } from "../../../core/errors.ts";
-import { grantedRow } from "../../../core/granted_row.ts";
+import { grantedRow } from "../../../core/util/requests.ts";
 import { LruMap } from "../../../core/util/lru_map.ts";
 import type { Connection } from "../connection/connection.ts";
 import { type SqliteRow, toLockRow } from "./rows.ts";
