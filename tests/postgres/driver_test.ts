@@ -77,6 +77,7 @@ test("begin, savepoint: an instance, a transaction and a reserved connection are
 test("socket: the driver connects through the sockets that it is given, and their loss is noticed", async () => {
   let lost = 0;
   const sockets = new Sockets(() => lost++);
+  sockets.ref();
   const sql = instance(sockets.option(undefined) as object);
   const [{ pid }] = await sendStatement(sql, "SELECT pg_backend_pid()::text AS pid", [], true);
   const other = instance();
@@ -92,6 +93,7 @@ test("removeAllListeners: the driver takes listeners of a socket away as TLS beg
   await once(refusing, "listening");
   let lost = 0, removed = 0;
   const sockets = new Sockets(() => lost++);
+  sockets.ref();
   const given = ({ host, port }: { host: string[]; port: number[] }) => {
     const socket = new Socket();
     const removeAllListeners = socket.removeAllListeners;
