@@ -46,7 +46,7 @@ interface Reach {
  * import { postgresBackend } from "@lockmgr/lockmgr/postgres";
  * import assert from "node:assert/strict";
  *
- * const database = await PGlite.create(); // PostgreSQL inside the program; elsewhere a URL is all it takes
+ * const database = await PGlite.create(); // PostgreSQL inside the program; elsewhere pass a URL
  * {
  *   await using backend = await postgresBackend((text, values) => database.query(text, values).then(({ rows }) => rows as object[]));
  *   await using lock = await getLock("jobs", { backend });
@@ -55,14 +55,14 @@ interface Reach {
  * await database.close();
  * ```
  *
- * @param target A URL; a `sql` instance of postgres.js, never closed here and never used for session locks (connections
- * of their own are made with its options); or a function that sends one statement, in `"lease"` mode.
+ * @param target A URL; a `sql` instance of postgres.js, which is never closed here and not used for session locks (they get
+ * connections of their own with its options); or a function that sends one statement, in `"lease"` mode.
  * @param options The mode and table, and how the server is reached.
  * @returns The backend; disposal closes what was opened here.
- * @throws {TypeError | RangeError} For an option or a target that cannot be, before anything is opened.
+ * @throws {TypeError | RangeError} For an invalid option or target, before a connection is opened.
  * @throws {UnsupportedError} For `"session"` or `"hybrid"` where sessions cannot be trusted: behind a pooler in
  * transaction mode, on a replica, on CockroachDB, or through a function.
- * @throws {BackendError} When the server cannot be reached or the table is not there and may not be made.
+ * @throws {BackendError} When the server cannot be reached, or the table does not exist and "migrate" is off.
  */
 export async function postgresBackend(
   target: string | URL | PostgresSql | PostgresExecutor,
@@ -78,7 +78,7 @@ export async function postgresBackend(
     if (source) registerSource(backend, source);
     return backend;
   } catch (error) {
-    await client.close().catch(() => {}); // the first error is the one to tell of
+    await client.close().catch(() => {}); // the first error is the cause
     throw error;
   }
 }

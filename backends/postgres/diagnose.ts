@@ -5,7 +5,7 @@ import { translate } from "./errors.ts";
 import type { Row } from "./rows/rows.ts";
 import { INSPECTION, isTable, quoted, sequenceOf } from "./schema.ts";
 
-/** What the role may do, and the settings that decide whether a grant survives a crash. `(table, sequence)` */
+/** The privileges of the role, and the setting that decides whether a grant survives a crash. `(table, sequence)` */
 const RIGHTS = `
   SELECT current_user AS role, current_setting('synchronous_commit') AS durability,
     has_table_privilege(to_regclass($1::text), 'SELECT')::text AS reads,
@@ -14,7 +14,7 @@ const RIGHTS = `
     (has_sequence_privilege(to_regclass($2::text), 'USAGE')
       AND has_sequence_privilege(to_regclass($2::text), 'UPDATE'))::text AS draws`;
 
-/** Looks at what the server, its settings and this role mean for locks. */
+/** Checks the server, its settings and this role. */
 export async function diagnose(client: Client, table: string): Promise<Diagnostic[]> {
   const names = [quoted(table), quoted(sequenceOf(table))];
   try {
@@ -50,11 +50,10 @@ function replica(row: Row): Diagnostic {
 function proxy(direct: boolean | undefined): Diagnostic {
   const what = "pooler";
   if (direct) {
-    return { what, state: "ok", detail: "no proxy is in between: statements are prepared, releases are heard" };
+    return { what, state: "ok", detail: "no proxy is in between: statements are prepared, waiters are notified" };
   }
-  const detail = direct === false ? "a proxy is in between" : "whether a proxy is in between cannot be told";
-  const advice =
-    'Waiters ask now and then instead of being told; for "session" and "hybrid" connect to the server itself';
+  const detail = direct === false ? "a proxy is in between" : "whether a proxy is in between is unknown";
+  const advice = 'Waiters poll instead of being notified; for "session" and "hybrid" connect to the server itself';
   return { what, state: "note", detail, advice };
 }
 
@@ -62,11 +61,11 @@ function tableThere(table: string, { columns }: Row): Diagnostic {
   const what = "table";
   const name = JSON.stringify(table);
   try {
-    if (isTable(table, columns)) return { what, state: "ok", detail: `${name} is there, with the columns it needs` };
+    if (isTable(table, columns)) return { what, state: "ok", detail: `${name} exists, with the columns it needs` };
   } catch (error) {
     return { what, state: "problem", detail: (error as Error).message, advice: "Choose another one with --table" };
   }
-  return { what, state: "note", detail: `${name} is not there yet: the first use creates it` };
+  return { what, state: "note", detail: `${name} does not exist yet: the first use creates it` };
 }
 
 function mayUse(table: string, { role, reads, writes, draws }: Row): Diagnostic {
@@ -85,6 +84,6 @@ function durable({ durability }: Row): Diagnostic {
   const what = "durability";
   const detail = `synchronous_commit is "${durability}"`;
   if (durability !== "local") return { what, state: "ok", detail };
-  const advice = "A failover may forget the last grants: their tokens still rise, their holders do not know";
+  const advice = "A failover may lose the last grants: tokens still increase, but the holders do not know";
   return { what, state: "note", detail, advice };
 }

@@ -12,14 +12,14 @@ export function codeOf(error: unknown): string {
   return typeof code === "string" ? code : "";
 }
 
-/** Codes after which the connection is of no use; what was asked may or may not have been done. */
+/** Codes after which the connection is useless; the statement may or may not have taken effect. */
 const BROKEN = /^(08...|25006|57P0[1-5]|CONNECTION_\w+|CONNECT_TIMEOUT|E(?!RR_)[A-Z_]+)$/;
-/** Codes of what may go well when it is simply tried again: conflicts, time limits, too many connections. */
+/** Codes of errors that may pass when the statement is repeated: conflicts, time limits, too many connections. */
 const PASSING = /^(40001|40P01|55P03|57014|53...|25P03|57P05)$/;
 
 /**
- * Throws where an answer says that its server takes no writes (column `read_only`). That says nothing about the request:
- * behind the same address another server may be the primary by now, so that a new connection may lead there.
+ * Throws when an answer says that its server takes no writes (column `read_only`). The answer then says nothing about
+ * the lock: another server may be the primary by now, and a new connection to the address may lead there.
  */
 export function requirePrimary<Rows extends readonly { readonly [column: string]: unknown }[]>(rows: Rows): Rows {
   if (rows[0]?.read_only !== "on") return rows;
@@ -36,30 +36,30 @@ export function isBroken(error: unknown): boolean {
   return BROKEN.test(codeOf(error));
 }
 
-/** Whether the server has said that it ends the connection: nothing that was sent on it is begun any more. */
+/** Whether the server has ended the connection: it starts no statement that was sent on it. */
 export function isEndedByServer(error: unknown): boolean {
   return codeOf(error).startsWith("57P0");
 }
 
 /**
- * Whether transactions got into each other's way: under `serializable`, by a deadlock, or in an all-or-nothing attempt,
- * which divides by zero to undo itself when it got some names only.
+ * Whether transactions conflicted: under `serializable`, in a deadlock, or in an all-or-nothing attempt, which divides by
+ * zero to roll back when it acquired only some of the names.
  */
 export function isConflict(error: unknown): boolean {
   return ["40001", "40P01", "22012"].includes(codeOf(error));
 }
 
-/** Whether another transaction kept the row for longer than the statement was willing to wait. */
+/** Whether another transaction had the row locked for longer than the statement's lock timeout. */
 export function isRowLocked(error: unknown): boolean {
   return codeOf(error) === "55P03";
 }
 
-/** Whether a table or sequence is not there (any more). */
+/** Whether a table or sequence does not exist, or was dropped. */
 export function isMissing(error: unknown): boolean {
   return codeOf(error) === "42P01";
 }
 
-/** A statement would be part of the caller's transaction. */
+/** The error of a statement that would be part of the caller's transaction. */
 export class OpenTransaction extends Error {
   constructor() {
     super(
@@ -69,9 +69,9 @@ export class OpenTransaction extends Error {
   }
 }
 
-/** What to say instead of the driver's words. */
+/** Reasons that replace those of the driver. */
 const REASONS: Record<string, string> = {
-  ECONNREFUSED: "nobody answers at its address",
+  ECONNREFUSED: "no server answers at its address",
   ENOTFOUND: "its host name is unknown",
   CONNECT_TIMEOUT: "it did not answer in time",
   CONNECTION_CLOSED: "the connection was closed",
@@ -81,7 +81,7 @@ const REASONS: Record<string, string> = {
   "42501": "the role may not do that",
 };
 
-/** The error of this library for one of a driver's. A driver's error is kept as the cause, without what a URL keeps secret. */
+/** Returns the error of this library for one of the driver, which is kept as the cause. */
 export function translate(what: string, error: unknown): Error {
   if (error instanceof LockError || error instanceof TypeError) return error;
   if (error instanceof OpenTransaction) return new UnsupportedError(`Cannot ${what}: ${error.message}`);

@@ -1,22 +1,22 @@
 /**
- * The table, what is made of it, and whether what is there can be used.
+ * The names and the DDL of the lock table, and the query that inspects it.
  *
  * @module
  */
 import { BackendError } from "../../core/errors.ts";
 
-/** The longest identifier, in bytes: PostgreSQL cuts longer ones off. */
-const LONGEST_NAME = 63;
+/** The longest identifier, in bytes: PostgreSQL truncates longer ones. */
+const MAX_IDENTIFIER = 63;
 
 /** A checked table name between the quotes of SQL. */
 export function quoted(table: string): string {
   return table.split(".").map((part) => `"${part}"`).join(".");
 }
 
-/** The name of something that belongs to the table, in the table's schema; cut short so that it stays different. */
-export function relative(table: string, suffix: string): string {
+/** The name of an index or sequence of the table, in its schema; truncated before the suffix, so it stays distinct. */
+function relative(table: string, suffix: string): string {
   const [name, schema] = table.split(".").reverse();
-  const own = name.slice(0, LONGEST_NAME - suffix.length) + suffix;
+  const own = name.slice(0, MAX_IDENTIFIER - suffix.length) + suffix;
   return schema === undefined ? own : `${schema}.${own}`;
 }
 
@@ -25,19 +25,19 @@ export function sequenceOf(table: string): string {
   return relative(table, "_token");
 }
 
-/** The table as a word for keys and channels: `public` is where a table without a schema is. */
+/** The table as the namespace of keys; a table without a schema is in `public`. */
 export function namespaceOf(table: string): string {
   return table.replace(/^public\./, "");
 }
 
 /**
- * The DDL: a row for each name, kept when the lock is released so that tokens go on rising. `owner` is NULL while the
- * name is free; `locked_until` is NULL for a lock that never expires; `liveness` is the advisory lock that the
- * holder's connection keeps in hybrid mode. There is no index on `locked_until`: every renewal would have to write it.
+ * The DDL: a row for each name, kept when the lock is released so its tokens go on increasing. `owner` is NULL while the
+ * name is free, `locked_until` is NULL for a lock without expiry, and `liveness` is the key of the liveness lock in
+ * hybrid mode. There is no index on `locked_until`: every renewal would have to write it.
  *
- * The index finds what is held among a million rows, and costs each pair three index entries, a quarter of its time in
- * a crowd: an update of a column that an index looks at has to write all indexes anew. Therefore it does not look at
- * `owner` but at `listed`, and a name that is taken often (`frequent`) stays listed while it is free.
+ * The index finds the held names among a million rows. To change an indexed column costs a quarter of a pair's time in a
+ * batch, since the update then writes every index. Therefore the index has not `owner` but `listed`, and a name that is
+ * acquired often (`frequent`) stays listed while it is free.
  */
 export function schema(table: string): string {
   const [index] = relative(table, "_held").split(".").reverse();
@@ -62,26 +62,13 @@ CREATE SEQUENCE IF NOT EXISTS ${quoted(sequenceOf(table))};
 `.trim();
 }
 
-/** Columns that the statements use. */
-const COLUMNS = [
-  "name",
-  "owner",
-  "token",
-  "locked_by",
-  "lock_process",
-  "locked_until",
-  "created_at",
-  "updated_at",
-  "metadata",
-  "liveness",
-  "session_pid",
-  "listed",
-  "frequent",
-];
+/** The columns that the statements use. */
+const COLUMNS = ("name owner token locked_by lock_process locked_until created_at updated_at metadata liveness " +
+  "session_pid listed frequent").split(" ");
 
 /**
- * A schema that comes before `pg_catalog` in the search path and has functions or operators of the same names as the
- * server's own: statements would mean something else. NULL when there is none, as where `pg_catalog` is not named.
+ * A schema before `pg_catalog` in the search path with functions or operators that hide the server's: statements would
+ * mean something else. NULL when there is none, as where `pg_catalog` is not named.
  */
 const SHADOWED = `(
     SELECT s.nspname::pg_catalog.text
@@ -103,8 +90,8 @@ const SHADOWED = `(
     LIMIT 1)`;
 
 /**
- * Looks at what is there: one row of what the server is, and the columns of the table as a JSON array, NULL when there
- * is no table. `(table, sequence)`, both between quotes.
+ * Inspects the server: one row, with the columns of the table as a JSON array, or NULL without the table.
+ * `(table, sequence)`, both quoted.
  */
 export const INSPECTION = `
   SELECT ${SHADOWED} AS shadowed, pg_catalog.pg_backend_pid()::text AS pid, version() AS version, pg_is_in_recovery()::text AS replica,
@@ -116,9 +103,9 @@ export const INSPECTION = `
       WHERE attrelid = to_regclass($1::text) AND attnum > 0 AND NOT attisdropped)::text AS columns`;
 
 /**
- * Whether the table is there.
+ * Whether the table exists.
  *
- * @throws {BackendError} When it is there with other columns.
+ * @throws {BackendError} When it exists and lacks columns.
  */
 export function isTable(table: string, columns: string | null): boolean {
   if (columns === null) return false;

@@ -124,7 +124,7 @@ test("postgres: what is wrong with a URL is told, without its password and witho
   await using place = await Place.make();
   const { port } = new URL(server.url);
   const wrong: [url: string, says: RegExp][] = [
-    ["postgres://me:Secr3t@127.0.0.1:1/db", /nobody answers.*\n.*postgres:\/\/127.*\n.*host and port right/],
+    ["postgres://me:Secr3t@127.0.0.1:1/db", /no server answers.*\n.*postgres:\/\/127.*\n.*host and port right/],
     [`postgres://nobody:Secr3t@127.0.0.1:${port}/postgres`, /role "\*\*\*" does not exist.*\n.*\n.*user and password/],
     [
       `postgres://postgres:Secr3t@127.0.0.1:${port}/missing`,

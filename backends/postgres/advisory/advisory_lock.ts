@@ -81,7 +81,7 @@ export class AdvisoryLock implements AsyncDisposable {
    * before it is committed.
    *
    * @returns `true` if it was still held and is free now; `false` also for a transaction lock.
-   * @throws {BackendError} When the server could not answer; the session is then given up, and the lock with it.
+   * @throws {BackendError} When the server does not answer; the session then ends, and the lock with it.
    */
   async release(): Promise<boolean> {
     const lock = this.#lock;
@@ -119,9 +119,9 @@ export class AdvisoryLock implements AsyncDisposable {
  * @param options Sharing, waiting and the kind of key.
  * @returns The lock; with `wait: false` its `acquired` says whether it was free.
  * @throws {LockTimeout} When it was still held after `timeout` seconds.
- * @throws {TypeError | RangeError} For an id, option or client that cannot be, before a statement is sent.
+ * @throws {TypeError | RangeError} For an invalid id, option or client, before a statement is sent.
  * @throws {UnsupportedError} Where sessions cannot be trusted, such as behind a pooler in transaction mode.
- * @throws {BackendError} When the server could not answer.
+ * @throws {BackendError} When the server does not answer.
  */
 export async function advisoryLock(
   client: Backend | PostgresSql | PostgresTransaction,

@@ -1,5 +1,5 @@
 /**
- * How the key of a text is computed: the first 64 bits of its SHA-256, or its CRC-32 as django-pglocks 1 has it.
+ * How the key of a text is computed: the first 64 bits of its SHA-256, or its CRC-32 as in django-pglocks 1.
  *
  * @example
  * ```ts
@@ -11,7 +11,7 @@
 export type AdvisoryHash = "sha256" | "crc32";
 
 /**
- * What an advisory lock may be called by: a text, a whole number of 64 bits, or two of 32.
+ * The id of an advisory lock: a text, an integer of 64 bits, or two of 32.
  *
  * @example
  * ```ts
@@ -23,7 +23,7 @@ export type AdvisoryHash = "sha256" | "crc32";
 export type AdvisoryId = string | bigint | number | readonly [number, number];
 
 /**
- * The server's key: 64 bits, or two numbers of 32. The two kinds never meet.
+ * The server's key: an integer of 64 bits, or two of 32. The two kinds are different locks.
  *
  * @example
  * ```ts
@@ -41,10 +41,10 @@ function crc32(bytes: Uint8Array): number {
     crc ^= byte;
     for (let bit = 0; bit < 8; bit++) crc = (crc >>> 1) ^ (crc & 1 ? 0xedb88320 : 0);
   }
-  return ~crc; // as a signed number of 32 bits, which is what django-pglocks makes of it
+  return ~crc; // as a signed integer of 32 bits, as in django-pglocks
 }
 
-/** A pair of numbers of 32 bits. */
+/** Checks a pair of integers of 32 bits. */
 function pairOf(id: readonly unknown[]): readonly [number, number] {
   const [first, second] = id;
   if (id.length !== 2 || !Number.isInteger(first) || !Number.isInteger(second)) {
@@ -57,9 +57,9 @@ function pairOf(id: readonly unknown[]): readonly [number, number] {
 }
 
 /**
- * The key for an id.
+ * Returns the key for an id.
  *
- * @throws {TypeError | RangeError} For an id that cannot be.
+ * @throws {TypeError | RangeError} For a value that is not an id.
  */
 export async function advisoryKey(id: AdvisoryId, hash: AdvisoryHash): Promise<AdvisoryKey> {
   if (Array.isArray(id)) return pairOf(id);
@@ -82,7 +82,7 @@ export async function advisoryKey(id: AdvisoryId, hash: AdvisoryHash): Promise<A
   return new DataView(await crypto.subtle.digest("SHA-256", bytes)).getBigInt64(0);
 }
 
-/** The parameters that a statement names the key by. */
+/** The key as parameters of a statement. */
 export function keyParameters(key: AdvisoryKey): string[] {
   return typeof key === "bigint" ? [String(key)] : key.map(String);
 }

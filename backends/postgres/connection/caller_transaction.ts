@@ -1,12 +1,12 @@
 /**
- * Keeps what is written through a caller's function out of the caller's own transactions: a rollback would undo a lock
- * that its holder believes in.
+ * Refuses to write through a caller's function inside the caller's own transaction, whose rollback would undo a lock
+ * after its holder was told of it.
  *
- * Whether a statement is a transaction of its own is decided inside the statement. In the simple protocol, which drivers
- * use for a statement without parameters, the transaction then began with the statement, to the microsecond; inside a
- * transaction block it began earlier. Drivers of the extended protocol begin the transaction while the statement is
- * parsed, and PGlite's clock counts milliseconds: there a statement before it draws a transaction id, which the next one
- * still has if both are part of one transaction.
+ * The statement itself checks that it is a transaction of its own. In the simple protocol, which drivers use for a
+ * statement without parameters, such a transaction began with the statement, to the microsecond; a transaction block
+ * began earlier. In the extended protocol the transaction begins while the statement is parsed, and PGlite's clock counts
+ * milliseconds: there a statement before it draws a transaction id, which the next one still has if both are part of one
+ * transaction.
  *
  * @module
  */
@@ -18,13 +18,13 @@ import { inlineParameters } from "./inline_parameters.ts";
 /** Sends one statement through the caller's function. */
 type Run = (text: string, parameters: (string | null)[]) => Promise<readonly Row[]>;
 
-/** What the server's error about an open transaction contains, in every language. */
+/** A part of the server's error about an open transaction, in every language. */
 const MARK = "lockmgr: a transaction is open";
-/** What every statement that writes into the table begins with: the limit of its waits. */
+/** The beginning of every statement that writes rows: its lock timeout. */
 const BEGINNINGS = [ACQUIRE_LOCK_TIMEOUT, RETRIED_LOCK_TIMEOUT, CLEAN_LOCK_TIMEOUT].map((limit) =>
   [limit, lockTimeout(limit)] as const
 );
-/** What else writes. */
+/** Statements that write. */
 const WRITES = /\b(INSERT INTO|UPDATE|DELETE FROM|CREATE)\b/;
 
 /** A transaction that has written nothing. */
@@ -38,15 +38,15 @@ const BEGAN_NOW = `pg_catalog.now() = pg_catalog.statement_timestamp() AND ${UNW
 const DRAW = "SELECT pg_catalog.txid_current()::text AS id";
 const LOOK = `SELECT (${UNWRITTEN})::text AS own`;
 
-/** The statement, failing unless the condition holds; `undefined` when it has no place for that. */
-function demanding(statement: string, condition: string): string | undefined {
+/** Returns the statement with a check that fails unless the condition holds; `undefined` when it has no lock timeout. */
+function withCheck(statement: string, condition: string): string | undefined {
   for (const [limit, beginning] of BEGINNINGS) {
     if (!statement.includes(beginning)) continue;
-    // the server's id in it keeps the planner from making the error before the condition was looked at
+    // with the process id in it the planner cannot raise the error before it has checked the condition
     const failing = `('${MARK} ' || pg_catalog.pg_backend_pid())::integer::text`;
-    const checked =
+    const timeout =
       `pg_catalog.set_config('lock_timeout', CASE WHEN ${condition} THEN '${limit}' ELSE ${failing} END, true)`;
-    return statement.replace(beginning, () => checked);
+    return statement.replace(beginning, () => timeout);
   }
   return undefined;
 }
@@ -58,16 +58,16 @@ function isOpen(error: unknown): boolean {
   return String((error as Error)?.message).includes(MARK);
 }
 
-/** Whether the server refuses everything until the transaction ends, as after the error of {@linkcode demanding}. */
+/** Whether the server refuses every statement until the transaction ends, as after a failed check. */
 function isAborted(error: unknown): boolean {
   const { code, message } = (error ?? {}) as { code?: unknown; message?: unknown };
   return code === "25P02" || /25P02|current transaction is aborted/.test(String(message));
 }
 
-/** Sends statements through a caller's function, those that write only as transactions of their own. */
+/** Sends statements through a caller's function, and writes only in transactions of their own. */
 export class OutsideTransactions {
   readonly #run: Run;
-  /** Whether the driver begins transactions before the statement, so that each write needs a look before it. */
+  /** Whether the driver begins transactions before the statement: each write then needs a statement before it. */
   #extended = false;
 
   constructor(run: Run) {
@@ -77,18 +77,18 @@ export class OutsideTransactions {
   /**
    * Sends one statement.
    *
-   * @throws {OpenTransaction} When it would be written in the caller's transaction; nothing is written then.
+   * @throws {OpenTransaction} When it would write in the caller's transaction; it writes nothing then.
    */
   async send(text: string, parameters: (string | null)[]): Promise<readonly Row[]> {
     if (!WRITES.test(text)) return await this.#run(text, parameters);
-    const demanded = demanding(text, UNWRITTEN);
-    if (demanded === undefined) {
+    const checked = withCheck(text, UNWRITTEN);
+    if (checked === undefined) {
       await this.#draw();
       const [row] = await this.#run(LOOK, []);
       if (row.own !== "true") throw new OpenTransaction();
       return await this.#run(text, parameters);
     }
-    const whole = this.#extended ? undefined : inlineParameters(demanding(text, BEGAN_NOW)!, parameters, UNAMBIGUOUS);
+    const whole = this.#extended ? undefined : inlineParameters(withCheck(text, BEGAN_NOW)!, parameters, UNAMBIGUOUS);
     try {
       if (whole !== undefined) return await this.#run(whole, []);
     } catch (error) {
@@ -96,7 +96,7 @@ export class OutsideTransactions {
     }
     await this.#draw();
     try {
-      const rows = await this.#run(demanded, parameters);
+      const rows = await this.#run(checked, parameters);
       if (whole !== undefined) this.#extended = true;
       return rows;
     } catch (error) {

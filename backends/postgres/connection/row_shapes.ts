@@ -1,11 +1,11 @@
 /**
- * Rows as callers' drivers and wrappers answer them: mapped where what came is clear, refused where it is not.
+ * Converts the answers of callers' drivers and wrappers to rows, and refuses those that are ambiguous.
  *
  * @module
  */
 import type { Row } from "../rows/rows.ts";
 
-/** What came, for an error's sentence. */
+/** Names the type of a value for an error. */
 function kindOf(value: unknown): string {
   return value === null ? "null" : Array.isArray(value) ? "an array" : typeof value;
 }
@@ -14,7 +14,7 @@ function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
-/** The list of rows in an answer: itself, of a result object, or of a pair of rows and a count. */
+/** Returns the rows of an answer: an array, a result object, or a pair of rows and a count. */
 export function listOf(answer: unknown): readonly unknown[] {
   if (isObject(answer) && Array.isArray(answer.rows)) return answer.rows;
   if (Array.isArray(answer)) {
@@ -27,7 +27,7 @@ export function listOf(answer: unknown): readonly unknown[] {
   );
 }
 
-/** One row, with the names of columns as the statement wrote them, and every value as text or null. */
+/** Converts a row: names of columns in lower case, as in the statement, and every value as text or null. */
 function toRow(row: unknown): Row {
   if (!isObject(row)) {
     const advice = Array.isArray(row) ? ' (rowMode "array", or the like)' : "";
@@ -36,12 +36,11 @@ function toRow(row: unknown): Row {
     );
   }
   return Object.fromEntries(
-    Object.entries(row).map(([name, value]) => [name.toLowerCase(), value ?? null] as const)
-      .map(([name, value]) => [name, value === null || typeof value === "string" ? value : String(value)]),
+    Object.entries(row).map(([name, value]) => [name.toLowerCase(), value === null ? null : String(value ?? "")]),
   );
 }
 
-/** Whether a row came as it should. */
+/** Whether a row needs no conversion. */
 function isPlain(row: unknown): boolean {
   if (!isObject(row)) return false;
   for (const name in row) {
@@ -51,9 +50,9 @@ function isPlain(row: unknown): boolean {
 }
 
 /**
- * The rows of an answer.
+ * Returns the rows of an answer, converted.
  *
- * @throws {TypeError} When it has none, or they are no objects.
+ * @throws {TypeError} When it has no rows, or they are not objects.
  */
 export function rowsOf(answer: unknown): readonly Row[] {
   const rows = listOf(answer);

@@ -126,7 +126,7 @@ export async function requireSessions(use: string, server: Server, source: Sourc
   const refuse = (reason: string, wanted = '"lease" mode, or an address of the server itself') =>
     new UnsupportedError(`Cannot use ${use} here: ${reason}; want ${wanted}`);
   if (server.replica) {
-    const reason = "this is a read-only replica, whose advisory locks nobody else sees";
+    const reason = "this is a read-only replica, whose advisory locks no client of the primary sees";
     throw refuse(reason, 'an address of the primary, for "lease" mode as well');
   }
   if (isCockroach(server)) {

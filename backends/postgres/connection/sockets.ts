@@ -14,20 +14,20 @@ interface Socket {
   host?: string;
 }
 
-/** Where postgres.js wants to connect to. */
+/** The endpoints that postgres.js connects to. */
 interface Address {
   readonly host: readonly string[];
   readonly port: readonly number[];
   readonly path?: string | false;
 }
 
-/** The type of a message that tells of an error, and what one that ends the connection says in every language. */
+/** The first byte of an error message, and its field of an error that ends the connection, in every language. */
 const ERROR = "E".charCodeAt(0);
-/** What the server answers to a request for TLS that it does not have. */
-const NO_TLS = "N".charCodeAt(0);
 const FATAL = "\0VFATAL\0";
+/** The answer to a request for TLS of a server without it. */
+const NO_TLS = "N".charCodeAt(0);
 
-/** Whether the server says that it ends the connection: a message by itself, its length after its type. */
+/** Whether a chunk is an error message that ends the connection: its length follows its type. */
 function isFatalError(chunk: Uint8Array): boolean {
   if (chunk[0] !== ERROR || chunk.length < 5) return false;
   const length = new DataView(chunk.buffer, chunk.byteOffset).getUint32(1);
@@ -35,8 +35,8 @@ function isFatalError(chunk: Uint8Array): boolean {
 }
 
 /**
- * The sockets of one `sql` instance: an idle connection must not keep the process from ending, one that somebody waits
- * for must keep it alive, and one that is given up must be cut whatever the driver thinks of it.
+ * The sockets of one `sql` instance. Idle connections do not keep the process alive, those with statements in progress
+ * do, and those that are given up are cut whatever state the driver is in.
  */
 export class Sockets {
   readonly #open = new Set<Socket>();
@@ -45,12 +45,11 @@ export class Sockets {
   #refusal: Error | undefined;
   #users = 0;
   #next = 0;
-  #over = false;
+  #closed = false;
 
   /**
-   * @param onLoss Told of every connection that was not closed here.
-   * @param requiresTls Whether a server without TLS must be refused by name: the driver would begin TLS all the same, and
-   * tell of the disorder that follows.
+   * @param onLoss Called for every connection that was not closed here.
+   * @param requiresTls Whether a server without TLS is refused with a clear error: the driver would begin TLS all the same.
    */
   constructor(onLoss: () => void, requiresTls: boolean = false) {
     this.#onLoss = onLoss;
@@ -63,32 +62,29 @@ export class Sockets {
   }
 
   /**
-   * The option that has postgres.js make its sockets here; none where there is no `node:net`, as on an edge platform.
-   * What the program itself makes sockets with (`given`, as a cloud's connector does) goes on doing so.
+   * Returns the option that makes postgres.js open its sockets here, or with `given`, a function of the program such as
+   * a cloud's connector; no option without `node:net`, as on an edge platform.
    */
   option(given: unknown): { socket?: (address: Address) => unknown } {
     if (typeof given === "function") {
-      return { socket: async (address) => (this.#refuseOver(), this.#keep(await given(address))) };
+      return { socket: async (address) => (this.#requireOpen(), this.#keep(await given(address))) };
     }
     const net = builtin<typeof import("node:net")>("node:net");
     if (net?.Socket === undefined) return {};
-    return {
-      socket: (
-        address,
-      ) => (this.#refuseOver(), this.#keep(this.#connect(new net.Socket() as unknown as Socket, address))),
-    };
+    const connect = (address: Address) => this.#connect(new net.Socket() as unknown as Socket, address);
+    return { socket: (address) => (this.#requireOpen(), this.#keep(connect(address))) };
   }
 
-  /** A driver that was about to connect when it was ended would try again and again if it were given a closed socket. */
-  #refuseOver(): void {
-    if (this.#over) throw new Error("Cannot connect: the connections were closed");
+  /** A driver that connects while it is ended would try again and again with a closed socket. */
+  #requireOpen(): void {
+    if (this.#closed) throw new Error("Cannot connect: the connections were closed");
   }
 
   #connect(socket: Socket, address: Address): Socket {
-    const turn = this.#next++ % address.port.length;
+    const index = this.#next++ % address.port.length;
     if (address.path) socket.connect(address.path);
-    else socket.connect(address.port[turn], address.host[turn]);
-    socket.host = address.host[turn]; // for the name in the server's certificate
+    else socket.connect(address.port[index], address.host[index]);
+    socket.host = address.host[index]; // for the name in the server's certificate
     return socket;
   }
 
@@ -96,19 +92,19 @@ export class Sockets {
     this.#open.add(socket);
     const listen = () => socket.once("close", () => this.#forget(socket));
     const removeAllListeners = socket.removeAllListeners;
-    // TLS takes a socket over: the driver then takes all listeners away, and ours must stay
+    // the driver removes all listeners when TLS takes over the socket
     socket.removeAllListeners = (...events) => (removeAllListeners.apply(socket, events), listen());
     listen();
-    // Who is sent away hears of it before the server frees the locks; the connection is closed after that. The driver
-    // reads the message first, for whoever waits for an answer.
+    // The server sends this error before it frees the locks and closes the connection: holders learn of the loss now.
+    // The driver reads the message first, for the statements in progress.
     socket.on("data", (chunk) => isFatalError(chunk) && soon(() => socket.destroy()));
     if (this.#requiresTls) socket.once("data", (chunk) => this.#refuseWithoutTls(socket, chunk));
     if (this.#users === 0) socket.unref?.();
-    if (this.#over) socket.destroy(); // the driver was about to connect when it was ended
+    if (this.#closed) socket.destroy(); // the driver was ended while it connected
     return socket;
   }
 
-  /** Ends a connection whose server answers the request for TLS with a single N. */
+  /** Cuts a connection whose server answers the request for TLS with a single N. */
   #refuseWithoutTls(socket: Socket, chunk: Uint8Array): void {
     if (chunk.length !== 1 || chunk[0] !== NO_TLS) {
       this.#refusal = undefined;
@@ -121,22 +117,22 @@ export class Sockets {
   }
 
   #forget(socket: Socket): void {
-    if (this.#open.delete(socket) && !this.#over) this.#onLoss();
+    if (this.#open.delete(socket) && !this.#closed) this.#onLoss();
   }
 
-  /** Somebody waits for an answer: the process stays alive. */
+  /** Keeps the process alive until `unref`, for a statement in progress. */
   ref(): void {
     if (this.#users++ === 0) { for (const socket of this.#open) socket.ref?.(); }
   }
 
-  /** Nobody waits any more. */
+  /** The opposite of `ref`. */
   unref(): void {
     if (--this.#users === 0) { for (const socket of this.#open) socket.unref?.(); }
   }
 
   /** Cuts every connection; resolves when all are closed. */
   async destroy(): Promise<void> {
-    this.#over = true;
+    this.#closed = true;
     await Promise.all([...this.#open].map((socket) =>
       new Promise<void>((resolve) => {
         if (socket.destroyed) return resolve();

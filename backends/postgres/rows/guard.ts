@@ -3,7 +3,7 @@ import { translate } from "../errors.ts";
 import { listOf } from "../connection/row_shapes.ts";
 import type { Row } from "./rows.ts";
 
-/** A client object with `query(text, parameters)`, as of node-postgres and PGlite. */
+/** A client with `query(text, parameters)`, as of node-postgres and PGlite. */
 interface Querying {
   query(text: string, parameters: (string | null)[]): Promise<{ rows: Row[] } | Row[]>;
 }
