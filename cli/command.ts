@@ -10,35 +10,26 @@ import type { Stopping } from "./running/stopping.ts";
 
 /** Flags that every command takes, before or after its name. */
 export interface GlobalFlags {
-  /** Where the locks are kept. */
   readonly url?: string;
-  /** How they are kept. */
   readonly mode?: string;
-  /** In which table. */
   readonly table?: string;
-  /** Whether the result is JSON. */
   readonly json?: boolean;
-  /** Whether errors are printed with their stack. */
   readonly debug?: boolean;
 }
 
 /** What a command overrides of the flags and the environment. */
 export interface OpenOptions {
-  /** Another mode. */
   readonly mode?: string;
-  /** Whether the table may be created. */
   readonly migrate?: boolean;
 }
 
 /** What a command works with. */
 export interface Context {
-  /** The flags that every command takes. */
   readonly global: GlobalFlags;
   /** Writes results and messages. */
   readonly output: Output;
   /** Signals that ask this program to end. */
   readonly stopping: Stopping;
-  /** The command as it was parsed. */
   readonly command: Command;
   /** Opens the database of the flags or the environment; it is closed when the command ends. */
   open(options?: OpenOptions): Promise<Backend>;
@@ -46,13 +37,9 @@ export interface Context {
 
 /** One command. */
 export interface CommandSpec {
-  /** Its name. */
   readonly name: string;
-  /** A shorter name. */
   readonly alias?: string;
-  /** What it does, in one line. */
   readonly summary: string;
-  /** More about it. */
   readonly description?: string;
   /** Command lines and what they do. */
   readonly examples: readonly (readonly [line: string, does: string])[];
@@ -63,7 +50,6 @@ export interface CommandSpec {
    * command to release what it acquired; with `ends itself`, it waits until the command ends.
    */
   readonly onSignal?: "gives back" | "ends itself";
-  /** Adds its arguments and flags. */
   define(command: Command): Command;
   /** Returns the arguments, where the parser cannot separate them from flags. */
   operands?(command: Command): string[];

@@ -15,14 +15,11 @@ export class UsageError extends Error {
 /** The command failed with an exit code of its own. */
 export class CommandFailure extends Error {
   override readonly name = "CommandFailure";
-  /** The exit code. */
   readonly exitCode: number;
-  /** The lock in the way. */
   readonly lock?: LockRecord;
   /** Whether the caller expects it: nothing is printed. */
   readonly expected: boolean;
 
-  /** Makes the failure for a code and a sentence. */
   constructor(
     exitCode: number,
     message: string,
@@ -37,17 +34,13 @@ export class CommandFailure extends Error {
 
 /** A failure as it is reported. */
 export interface Failure {
-  /** The exit code. */
   readonly exitCode: number;
   /** A word for programs. */
   readonly code: string;
   /** What went wrong and what was wanted. */
   readonly message: string;
-  /** What to try. */
   readonly advice?: string;
-  /** The lock in the way. */
   readonly lock?: LockRecord;
-  /** Whether nothing is printed. */
   readonly expected?: boolean;
   /** Whether the report names the database. */
   readonly ofDatabase?: boolean;

@@ -17,11 +17,8 @@ export function environment(name: string): string | undefined {
 
 /** What is used of a standard stream. */
 export interface Stream {
-  /** Whether it is a terminal. */
   readonly isTTY?: boolean;
-  /** Columns of the terminal. */
   readonly columns?: number;
-  /** Rows of the terminal. */
   readonly rows?: number;
 }
 

@@ -10,13 +10,10 @@ import { wantsColour } from "./host.ts";
 
 /** What a command prints with. */
 export interface Output {
-  /** Whether the result is JSON. */
   readonly json: boolean;
-  /** Colours of stdout. */
   readonly paint: Paint;
   /** Prints a result: `text` for people, or with `--json` the document. Called once by a command. */
   result(text: string, document: unknown): void;
-  /** Prints a message for people. */
   message(text: string): void;
 }
 

@@ -23,8 +23,8 @@ const NEUTRAL = ["tests/conformance", "tests/core", "tests/drivers", "tests/proc
 const EMBEDDED = { LOCKMGR_TEST_ENGINES: "sqlite" };
 /** The folder whose tests run from the package alone. */
 const PACKAGED = "tests/package";
-/** What Deno runs in processes of their own, of about the same duration; a last one runs all other folders. */
-const PARTS = ["tests/conformance", "tests/mysql"];
+/** Folders that Deno tests in processes of their own, the longest first; a last one tests all other folders. */
+const PARTS = [["tests/mysql"], ["tests/conformance"], ["tests/postgres", "tests/faults"]];
 
 /** Lines of output that are printed of each failed test at the end. */
 const LINES_OF_FAILURE = 20;
@@ -117,10 +117,10 @@ const deno = `Deno ${Deno.version.deno}`;
 /** The tests from the source, and the examples. */
 async function sourceJobs(): Promise<Job[]> {
   const all = (await testFiles("tests")).filter((file) => !file.startsWith(`${PACKAGED}/`));
-  const partOf = (file: string) => PARTS.find((part) => file.startsWith(`${part}/`));
+  const partOf = (file: string) => PARTS.find((part) => part.some((folder) => file.startsWith(`${folder}/`)));
   const jobs = [...PARTS, undefined].map((part): Job => ({
     runtime: deno,
-    subject: `source, ${part ?? "all other tests"}`,
+    subject: `source, ${part?.join(", ") ?? "all other tests"}`,
     work: () => runDeno(all.filter((file) => partOf(file) === part)),
   }));
   const sources = ["mod.ts", "core", "backends", "cli.ts", "cli"];

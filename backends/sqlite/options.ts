@@ -54,11 +54,8 @@ export function parseFile(target: string | URL): { path: string; options: Sqlite
 
 /** Checked options. */
 export interface ResolvedOptions {
-  /** The table that holds the locks. */
   readonly table: string;
-  /** Whether the table may be created. */
   readonly migrate: boolean;
-  /** What opens the file. */
   readonly driver: string;
   /** Seconds to go on trying while the file is locked. */
   readonly busyTimeout: number;

@@ -17,9 +17,7 @@ const LEAVE = "\x1b[?7h\x1b[?25h\x1b[?1049l";
 
 /** Shows the locks that are held, and errors. */
 interface View {
-  /** Queries the database. */
   look(): Promise<Look>;
-  /** Shows the result of one query. */
   show(look: Look, trouble?: string): void;
   /** Puts the terminal back as it was. */
   end(): void;

@@ -4,7 +4,6 @@ import type { LockRecord } from "../../mod.ts";
 export interface Change {
   /** `held` is a lock that the first query found. */
   readonly change: "held" | "acquired" | "renewed" | "released" | "expired";
-  /** The name. */
   readonly name: string;
   /** The lock as it is now, or as it was last seen. */
   readonly lock: LockRecord;

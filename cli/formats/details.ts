@@ -4,9 +4,7 @@ import { duration, toJson, visible } from "./text.ts";
 
 /** What is known of a lock. */
 export interface Known {
-  /** The name. */
   readonly name: string;
-  /** Whether it is held. */
   readonly locked: boolean;
   /** The lock, where there is a row. */
   readonly record?: LockRecord;

@@ -15,11 +15,8 @@ export interface Look {
 
 /** How a frame is drawn. */
 export interface FrameOptions {
-  /** Columns of the terminal. */
   readonly columns: number;
-  /** Rows of the terminal. */
   readonly rows: number;
-  /** Colours. */
   readonly paint: Paint;
   /** The error of the last query. */
   readonly trouble?: string;

@@ -8,7 +8,6 @@ import { writeError } from "../output.ts";
 
 /** How a command is started. */
 export interface StartOptions {
-  /** Added to the environment that it inherits. */
   readonly environment: Readonly<Record<string, string>>;
   /** Whether the words are a line for the shell. */
   readonly shell: boolean;

@@ -10,10 +10,8 @@ const OTHERS: NodeJS.Signals[] = ["SIGUSR1", "SIGUSR2", "SIGWINCH"];
 /** A signal ended the program before it was done. */
 export class Stopped extends Error {
   override readonly name = "Stopped";
-  /** The signal. */
   readonly signal: NodeJS.Signals;
 
-  /** Makes the error for a signal. */
   constructor(signal: NodeJS.Signals) {
     super(`Stopped by ${signal}`);
     this.signal = signal;

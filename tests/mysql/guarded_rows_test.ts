@@ -4,7 +4,7 @@ import mysql from "mysql2/promise";
 import { onEach, until } from "./flavors.ts";
 
 /** How long the unrelated lease is watched (ms): several of its renewals. */
-const WATCHED_MS = 10_000;
+const WATCHED_MS = 6_000;
 
 for (const mode of ["lease", "hybrid"] as const) {
   onEach(`${mode}: a release of a row that a transaction has locked does not delay other names`, async (place) => {

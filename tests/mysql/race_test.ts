@@ -4,17 +4,17 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
 import { start } from "../processes/spawn.ts";
-import { onOwn } from "./flavors.ts";
+import { onEach } from "./flavors.ts";
 
 /** How long the processes race (s); the thorough run takes 60. */
 const SECONDS = process.env.LOCKMGR_RACE_SECONDS ?? "3";
 
-for (const isolation of ["READ-COMMITTED", "REPEATABLE-READ"]) {
+for (const isolation of ["READ COMMITTED", "REPEATABLE READ"]) {
   for (const how of ["lease", "hybrid", "pool"]) {
-    onOwn(
+    onEach(
       `${how} at ${isolation}: four processes with random sets of names never meet, and never see a deadlock`,
-      [`--transaction-isolation=${isolation}`],
       async ({ url, ask }) => {
+        await ask(`SET GLOBAL TRANSACTION ISOLATION LEVEL ${isolation}`);
         const directory = await mkdtemp(join(tmpdir(), "lockmgr-race-"));
         const racers = Array.from({ length: 4 }, () => start("tests/mysql/racer.ts", [url, how, directory, SECONDS]));
         try {

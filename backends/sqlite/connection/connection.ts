@@ -30,7 +30,6 @@ interface Settings {
  * locked is repeated after a pause. An external handle, which the caller has opened, gets its settings back.
  */
 export class Connection {
-  /** The handle. */
   readonly database: SqliteDatabase;
   /** Whether the handle was opened here. */
   readonly owned: boolean;

@@ -2,21 +2,15 @@ import type { LockRow } from "../../../core/backend.ts";
 
 /** A row as the statements return it: numbers as text. */
 export interface SqliteRow {
-  /** The locked name. */
   readonly name: string;
   /** The secret of the acquisition. */
   readonly owner: string;
-  /** The fencing token. */
   readonly token: string;
-  /** The holder's name. */
   readonly locked_by: string;
   /** A number for people. */
   readonly lock_process: string | null;
-  /** When it expires. */
   readonly locked_until: string | null;
-  /** When it was acquired. */
   readonly created_at: string;
-  /** When it was last acquired or renewed. */
   readonly updated_at: string;
   /** JSON text. */
   readonly metadata: unknown;

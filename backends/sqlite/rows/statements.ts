@@ -41,7 +41,6 @@ export interface Statements {
   readonly selectNext: string;
   /** The same of many names in one row: JSON of pairs, index and token of each free name, and the clock. `(JSON)` */
   readonly selectFree: string;
-  /** The clock. `()` */
   readonly now: string;
   /**
    * Takes names that were free in this transaction.

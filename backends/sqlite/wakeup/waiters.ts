@@ -13,7 +13,6 @@ const POLL_INTERVAL_MS = { first: 1, longest: 15, factor: 1.25 };
 export interface Polls {
   /** Whether there was a commit since the last poll: on another connection, or by the owner of an external handle. */
   changed(): boolean;
-  /** Whether the name is free. */
   isFree(name: string): boolean;
 }
 
