@@ -1,41 +1,42 @@
-import { acquire, renewalOf } from "../wait/acquire.ts";
 import type { Backend } from "../backend.ts";
 import { backendOf, givenBackend } from "../connect.ts";
 import { Locked, LockTimeout } from "../errors.ts";
 import { Lock } from "../lock/lock.ts";
+import type { LockRecord } from "../lock/lock_record.ts";
 import { checkName, type LockOptions, type ResolvedLockOptions, resolveLockOptions } from "../options/options.ts";
+import { Backoff } from "../util/backoff.ts";
 import { isRetryable } from "../util/retry.ts";
-import { monotonic, sleep } from "../util/runtime.ts";
-import type { Outcome } from "../grant.ts";
+import { monotonic } from "../util/runtime.ts";
+import { acquire, renewalOf } from "../wait/acquire.ts";
 
-/** Pauses between tries to open the default backend (ms), from the first to the longest. */
-const OPEN_PAUSE_FIRST_MS = 100;
-const OPEN_PAUSE_LONGEST_MS = 1_000;
+/** Pauses between tries to open the default backend (ms). */
+const OPEN_RETRY = { first: 100, longest: 1_000 };
 
 /** Opens the default backend; for a caller that waits, retryable errors are retried until its deadline. */
 async function openDefault(options: LockOptions, { wait, signal }: ResolvedLockOptions): Promise<Backend> {
   const deadline = monotonic() + wait * 1e3;
-  for (let pause = OPEN_PAUSE_FIRST_MS;; pause = Math.min(2 * pause, OPEN_PAUSE_LONGEST_MS)) {
+  const backoff = new Backoff(OPEN_RETRY);
+  for (;;) {
     try {
       return await backendOf(options);
     } catch (error) {
       const left = deadline - monotonic();
       if (!isRetryable(error) || left <= 0) throw error;
-      await sleep(Math.min(pause, left), signal);
+      await backoff.wait(signal, left);
     }
   }
 }
 
-/** Acquires through the default backend, which may have to be opened first: that is part of the wait. */
-async function acquireByDefault(
-  name: string,
-  options: LockOptions,
-  resolved: ResolvedLockOptions,
-): Promise<[Outcome, Backend]> {
+/** Acquires a lock; opening the default backend is part of the wait. */
+async function acquireLock(name: string, options: LockOptions): Promise<{ lock?: Lock; holder?: LockRecord }> {
+  checkName(name);
+  const resolved = resolveLockOptions(options);
   const startedAt = monotonic();
-  const backend = await openDefault(options, resolved);
-  const wait = Math.max(resolved.wait - (monotonic() - startedAt) / 1e3, 0);
-  return [await acquire(backend, name, { ...resolved, wait }), backend];
+  const given = givenBackend(options);
+  const backend = given ?? await openDefault(options, resolved);
+  const wait = given ? resolved.wait : Math.max(resolved.wait - (monotonic() - startedAt) / 1e3, 0);
+  const outcome = await acquire(backend, name, { ...resolved, wait });
+  return outcome.granted ? { lock: new Lock(outcome.grant, renewalOf(backend, resolved)) } : { holder: outcome.holder };
 }
 
 /**
@@ -56,18 +57,12 @@ async function acquireByDefault(
  * @param options `expires` is 600 s and `wait` 0 s by default.
  * @throws {Locked} When the name is held (`LockTimeout` after a `wait`).
  * @throws {BackendError} When the database could not answer.
- * @throws {TypeError | RangeError} For a wrong name or option, before anything is asked of the database.
+ * @throws {TypeError | RangeError} For an invalid name or option, before anything is asked of the database.
  */
 export async function getLock(name: string, options: LockOptions = {}): Promise<Lock> {
-  checkName(name);
-  const resolved = resolveLockOptions(options);
-  const given = givenBackend(options);
-  const [outcome, backend] = given
-    ? [await acquire(given, name, resolved), given]
-    : await acquireByDefault(name, options, resolved);
-  if (outcome.granted) return new Lock(outcome.grant, renewalOf(backend, resolved));
-  if (options.wait) throw new LockTimeout(name, options.wait, outcome.holder);
-  throw new Locked(name, outcome.holder);
+  const { lock, holder } = await acquireLock(name, options);
+  if (lock) return lock;
+  throw options.wait ? new LockTimeout(name, options.wait, holder) : new Locked(name, holder);
 }
 
 /**
@@ -88,14 +83,8 @@ export async function getLock(name: string, options: LockOptions = {}): Promise<
  * @param options As for {@linkcode getLock}.
  * @returns The lock, or `undefined` when another client holds it.
  * @throws {BackendError} When the database could not answer.
- * @throws {TypeError | RangeError} For a wrong name or option, before anything is asked of the database.
+ * @throws {TypeError | RangeError} For an invalid name or option, before anything is asked of the database.
  */
 export async function tryLock(name: string, options: LockOptions = {}): Promise<Lock | undefined> {
-  checkName(name);
-  const resolved = resolveLockOptions(options);
-  const given = givenBackend(options);
-  const [outcome, backend] = given
-    ? [await acquire(given, name, resolved), given]
-    : await acquireByDefault(name, options, resolved);
-  return outcome.granted ? new Lock(outcome.grant, renewalOf(backend, resolved)) : undefined;
+  return (await acquireLock(name, options)).lock;
 }
