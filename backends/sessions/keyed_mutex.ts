@@ -1,6 +1,6 @@
 /** One statement at a time for each name: the server would grant a lock twice to the same connection. */
 export class KeyedMutex {
-  /** Sets of names with the end of their statement: a name each in one map would be deleted from it all the time. */
+  /** Sets of names, each with the end of its work. A map of single names would spend a batch's time on deletions. */
   readonly #underWay = new Map<ReadonlySet<string>, Promise<unknown>>();
 
   /** Runs `work` once no other work for the name is under way. */
@@ -10,8 +10,8 @@ export class KeyedMutex {
   }
 
   /**
-   * Runs `work` for all requests whose names no other work is under way for, each name once, and for every other request
-   * by itself. The results are in the order of the requests.
+   * Runs `work` once for all requests whose names are idle, each name once, and later for every other request by itself.
+   * Returns the results in the order of the requests.
    */
   async runEach<Request extends { readonly name: string }, Result>(
     requests: readonly Request[],

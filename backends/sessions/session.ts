@@ -41,7 +41,7 @@ export abstract class Session implements SessionHandle {
   /** Whether the connection is of no use after this error. */
   protected abstract isFatal(error: unknown): boolean;
 
-  /** Closes the connection; `orderly` means that the server is told, otherwise it may not know of the end yet. */
+  /** Closes the connection; unless `orderly`, the server may not notice it yet. */
   protected abstract disconnect(reason: Error, orderly: boolean): Promise<void>;
 
   /** Milliseconds without an answer after which the session is given up. */
@@ -111,7 +111,7 @@ export abstract class Session implements SessionHandle {
     }
   }
 
-  /** Judges the silence once what has arrived was read: after a stall timers run before sockets are read. */
+  /** Judges the silence after arrived answers were read: after a stall, timers run before sockets are read. */
   #schedule(): void {
     this.#timer?.stop();
     if (this.#ended) return;

@@ -18,19 +18,22 @@ export interface SessionEngine<S extends Session> {
   readonly name: string;
   /** The sessions that carry the locks. */
   readonly pool: SessionPool<S>;
-  /** Whether all connections that were given up have ended at the server, within a bound; `undefined` when there are none. */
-  readonly pending: Promise<boolean> | undefined;
+  /**
+   * Waits, within a bound, until the server has ended all connections that were given up, and returns whether it has;
+   * `undefined` when there are none.
+   */
+  settled(): Promise<boolean> | undefined;
   /** The server's key of a name. */
   keyOf(name: string): string;
   /** Tries once to acquire keys, none of which the session holds. */
   acquire(session: S, keys: readonly string[]): Promise<Attempt>;
-  /** Releases keys; answers which of them the session held. */
+  /** Releases keys; returns which of them the session held. */
   release(session: S, keys: readonly string[]): Promise<readonly boolean[]>;
   /** Whether the session holds a key, as the server says. */
   verify(session: S, key: string): Promise<boolean>;
-  /** Restores what an acquisition lacked that failed with this error; answers whether to repeat it. */
+  /** Restores what was missing when an acquisition failed with this error; returns whether to repeat it. */
   repair?(error: unknown): Promise<boolean>;
-  /** What other sessions hold of these names, as rows. */
+  /** The locks of these names that other sessions hold, as rows. */
   listOthers(names: readonly string[]): Promise<LockRow[]>;
   /** The error of this library for one of the server or the driver. */
   translate(what: string, error: unknown): Error;

@@ -51,7 +51,8 @@ export class SessionLocks<S extends Session> {
 
   /** Acquires each lock that is free. */
   async acquire(requests: readonly AcquireRequest[]): Promise<AcquireAnswer[]> {
-    if (this.#engine.pending) await this.#requireSettled(requests);
+    const settled = this.#engine.settled();
+    if (settled && !await settled) this.#requireCertainty(requests);
     return await this.#mutex.runEach(requests, (some) => this.#acquire(some));
   }
 
@@ -85,11 +86,11 @@ export class SessionLocks<S extends Session> {
   }
 
   /**
-   * A session that was given up may hold its locks until the server has ended it. They must not be taken for another
-   * holder's by a request whose first answer was lost.
+   * A session that was given up may hold its locks until the server has ended it. A request whose first answer was lost
+   * must not mistake its own lock there for another holder's.
    */
-  async #requireSettled(requests: readonly AcquireRequest[]): Promise<void> {
-    if (await this.#engine.pending || !requests.some(({ repeated }) => repeated)) return;
+  #requireCertainty(requests: readonly AcquireRequest[]): void {
+    if (!requests.some(({ repeated }) => repeated)) return;
     const reason = "a session that was given up has not ended at the server yet";
     throw new BackendError(`Cannot acquire ${namesOf(requests)}: ${reason}`, { retryable: true });
   }
@@ -103,12 +104,12 @@ export class SessionLocks<S extends Session> {
     const parts = (await this.#reserve(wanted.length, what)).map(({ session, places }) =>
       this.#acquireOn(session, wanted.slice(first, first += places), what)
     );
-    // Nobody is told of what was granted beside an error.
+    // when one part fails, its callers do not learn what the other parts were granted
     const answers = (await all(parts, () => this.#release(wanted).catch(() => {}))).flat();
     return wanted.length === requests.length ? answers : merge(known, answers);
   }
 
-  /** Says what is known without asking: the owner's own lock after a lost answer, or another's of this process. */
+  /** Returns the answer that needs no statement: the owner already holds the lock, or another caller of this process does. */
   #known({ name, owner }: AcquireRequest): AcquireAnswer | undefined {
     const held = this.#find(name);
     if (held === undefined) return undefined;
@@ -145,7 +146,7 @@ export class SessionLocks<S extends Session> {
     }
   }
 
-  /** One attempt. An error does not mean that nothing was granted: it is released again, or the session ended. */
+  /** Tries once. After an error the keys are released, or the session is ended: the server may have granted some. */
   async #attempt(session: S, keys: readonly string[]) {
     for (let repaired = false;; repaired = true) {
       try {
@@ -175,8 +176,8 @@ export class SessionLocks<S extends Session> {
   }
 
   /**
-   * Releases keys on a session; answers which it held. A statement that fails is repeated, since it may have released
-   * some of them. After that nothing says what the session still holds, so it is ended.
+   * Releases keys on a session and returns which it held. A failed statement may have released some of them, so it is
+   * repeated; when every try fails the session is ended, because it is unknown what it still holds.
    */
   async #free(session: S, keys: readonly string[]): Promise<readonly boolean[]> {
     for (let tries = 1; session.ended === undefined; tries++) {
@@ -189,7 +190,7 @@ export class SessionLocks<S extends Session> {
         throw error;
       }
     }
-    return keys.map(() => false); // they went with the session
+    return keys.map(() => false); // the server has freed them with the session
   }
 
   #keyOf(name: string): string {
@@ -198,7 +199,7 @@ export class SessionLocks<S extends Session> {
     return key;
   }
 
-  /** A lock of this process whose session lives. */
+  /** Returns a lock of this process, if its session still lives. */
   #find(name: string): Held<S> | undefined {
     const held = this.#held.get(name);
     if (held?.session.ended === undefined) return held;
@@ -206,7 +207,7 @@ export class SessionLocks<S extends Session> {
     return undefined;
   }
 
-  /** What the owner holds of the name. */
+  /** Returns the lock of that name, if the owner holds it. */
   #own({ name, owner }: LockRef): Held<S> | undefined {
     const held = this.#find(name);
     return held?.owner === owner ? held : undefined;
@@ -223,7 +224,7 @@ function rowOf({ row, since }: Held<unknown>): LockRow {
   return { ...row, now: row.now + (monotonic() - since) * 1e3 };
 }
 
-/** Puts answers in the places that are open. */
+/** Fills the gaps with the answers. */
 function merge(known: readonly (AcquireAnswer | undefined)[], answers: readonly AcquireAnswer[]): AcquireAnswer[] {
   const next = answers.values();
   return known.map((answer) => answer ?? next.next().value!);

@@ -8,6 +8,6 @@ for (const { name, run } of sessionCases) {
       backend: (options) => place.backend({ maxConnections: 3, ...options }),
       terminate: (session) => place.ask(`KILL ${session}`),
       cancel: (session) => place.ask(`KILL QUERY ${session}`),
-      carriers: async () => (await connectionsTo(place)).length,
+      connections: async () => (await connectionsTo(place)).length,
     }));
 }

@@ -22,7 +22,7 @@ for (const { name, run } of sessionCases) {
         },
         terminate: (session) => sql`SELECT pg_terminate_backend(${session}::int)`,
         cancel: (session) => sql`SELECT pg_cancel_backend(${session}::int)`,
-        carriers: async () => {
+        connections: async () => {
           const rows = await sql`SELECT DISTINCT pid FROM pg_locks WHERE locktype = 'advisory'`;
           return rows.length;
         },

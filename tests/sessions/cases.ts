@@ -9,7 +9,7 @@ import process from "node:process";
 import { aborted } from "../conformance/case.ts";
 import { start } from "../processes/spawn.ts";
 
-/** A mode whose locks ride on sessions. */
+/** A mode whose locks end with their session. */
 export type SessionMode = Exclude<Mode, "lease">;
 
 /** A database of one test's own. */
@@ -22,8 +22,8 @@ export interface SessionFixture {
   terminate(session: string): Promise<unknown>;
   /** Cancels the statement that a session is running. */
   cancel(session: string): Promise<unknown>;
-  /** How many connections have acquired locks. */
-  carriers(): Promise<number>;
+  /** How many connections hold locks. */
+  connections(): Promise<number>;
 }
 
 /** One test. */
@@ -81,9 +81,9 @@ function casesOf(mode: SessionMode): SessionCase[] {
 
     test("a thousand held locks are at most four connections", async (fixture) => {
       const backend = await fixture.backend({ mode });
-      const before = await fixture.carriers();
+      const before = await fixture.connections();
       const locks = await Promise.all(numbered(1_000).map((name) => getLock(name, { backend })));
-      assert((await fixture.carriers()) - before <= 4);
+      assert((await fixture.connections()) - before <= 4);
       assert.equal((await backend.list({})).length, 1_000);
       const other = await fixture.backend({ mode });
       for (const name of ["name 0", "name 500", "name 999"]) {

@@ -41,14 +41,14 @@ export class MysqlSessionEngine implements SessionEngine<MysqlSession> {
     this.pool = new SessionPool(LIMITS, (what) => this.#open(what));
   }
 
-  get pending(): Promise<boolean> | undefined {
+  settled(): Promise<boolean> | undefined {
     const { pending } = this.#connector.abandoned;
     return pending && within(GONE_MS, pending);
   }
 
-  /** Opens a session. What was lost is waited for, within a bound: its locks would be taken for another holder's. */
+  /** Opens a session, after the server has ended those that were given up: they may hold the locks to be acquired. */
   async #open(what: string): Promise<MysqlSession> {
-    await this.pending;
+    await this.settled();
     const session = await MysqlSession.open(this.#connector, what);
     try {
       const server = this.#connector.known!;
@@ -85,7 +85,7 @@ export class MysqlSessionEngine implements SessionEngine<MysqlSession> {
     return rows[0][0] === "1";
   }
 
-  /** The server tells of a holder no more than its connection's id. */
+  /** All that the server says of a holder is the id of its connection. */
   async listOthers(names: readonly string[]): Promise<LockRow[]> {
     const rows: LockRow[] = [];
     for (const name of names) {
@@ -156,7 +156,7 @@ function isTaken(letter: string | undefined): boolean {
   throw new BackendError(`Cannot acquire a session lock: ${reason}`, { retryable: true });
 }
 
-/** Opens a session with the liveness lock that `hybrid` rows name. Rows of the one before it count as held until it is gone. */
+/** Opens a session with the liveness lock that `hybrid` rows name. Rows that name the previous lock count as held until its session has ended. */
 export async function openLivenessLock(connector: Connector): Promise<LivenessLock> {
   const what = "open a session for hybrid locks";
   if (connector.abandoned.pending) await within(GONE_MS, connector.abandoned.pending);

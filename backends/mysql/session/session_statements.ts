@@ -1,41 +1,38 @@
 /**
- * What session locks are asked with. The answers for all names come as one text, a letter for each: a column for each
- * would cost both sides more than the lock itself, and the driver compiles a reader for every new set of column names.
+ * The SQL of session locks. The answers for all keys are one text with a letter for each: a column for each would cost
+ * more than the lock itself, and the driver compiles a reader for every new set of column names.
  *
  * @module
  */
 
-/** The clock of the moment, not of the statement's start: it is read when the locks are held already. */
+/** The clock when it is read, not at the statement's start: the locks are held by then. */
 export const CLOCK_NOW = "TIMESTAMPDIFF(MICROSECOND, '1970-01-01', SYSDATE(6))";
 
-/** The letter of one that the server granted or freed. */
+/** The letter of a key that the server granted or freed. */
 export const DONE = "1";
-/** The letter of one that the server did not grant or free. */
+/** The letter of a key that it did not grant or free. */
 export const NOT_DONE = "0";
 /** The letter where the server answers NULL. */
 const UNKNOWN = "?";
 
-/** A letter for each digest: what `functionOf` says of it. The functions run in this order, each once. */
-function letters(digests: readonly string[], functionOf: (literal: string) => string): string {
-  return `CONCAT(${digests.map((digest) => `IFNULL(${functionOf(`'${digest}'`)}, '${UNKNOWN}')`).join(", ")})`;
+/** Calls a function of the server for each key, in this order; its result is the key's letter. */
+function letters(keys: readonly string[], functionOf: (literal: string) => string): string {
+  return `CONCAT(${keys.map((key) => `IFNULL(${functionOf(`'${key}'`)}, '${UNKNOWN}')`).join(", ")})`;
 }
 
-/**
- * Takes each that is free, then reads the clock and draws a number that is higher than all before. The columns are
- * computed in their order.
- */
-export function acquireEach(digests: readonly string[]): string {
+/** Acquires each key that is free, then reads the clock and draws a number above all before: columns are computed in order. */
+export function acquireEach(keys: readonly string[]): string {
   return `SELECT ${
-    letters(digests, (literal) => `GET_LOCK(${literal}, 0)`)
+    letters(keys, (literal) => `GET_LOCK(${literal}, 0)`)
   } AS got, ${CLOCK_NOW} AS clock, UUID_SHORT() AS drawn`;
 }
 
-/** Frees each that the connection has. */
-export function releaseEach(digests: readonly string[]): string {
-  return `SELECT ${letters(digests, (literal) => `RELEASE_LOCK(${literal})`)} AS freed`;
+/** Releases each key that the connection holds. */
+export function releaseEach(keys: readonly string[]): string {
+  return `SELECT ${letters(keys, (literal) => `RELEASE_LOCK(${literal})`)} AS freed`;
 }
 
-/** Which of the names anybody has: {@linkcode DONE} for each that is free. */
-export function areFree(digests: readonly string[]): string {
-  return `SELECT ${letters(digests, (literal) => `ISNULL(IS_USED_LOCK(${literal}))`)} AS free`;
+/** Tells which keys are free: {@linkcode DONE} for each of them. */
+export function areFree(keys: readonly string[]): string {
+  return `SELECT ${letters(keys, (literal) => `ISNULL(IS_USED_LOCK(${literal}))`)} AS free`;
 }

@@ -7,11 +7,11 @@ import { areFree, CLOCK_NOW, DONE } from "./session_statements.ts";
 import { quoted } from "../connection/sql.ts";
 
 /** How many tokens are reserved at once. As many microseconds are a second: the clock seldom falls behind the tokens. */
-const RESERVED = 1n << 20n;
-/** How often a connection tries to join the others while they change the row. */
-const TRIES = 200;
+const RESERVED_TOKENS = 1n << 20n;
+/** How often a session tries to join an epoch while other sessions change its row. */
+const MAX_TRIES = 200;
 /** The longest pause between two tries (ms). */
-const PAUSE_LAST_MS = 20;
+const LONGEST_PAUSE_MS = 20;
 
 /** The row of the table of tokens, and what the server said with it. */
 interface Epoch {
@@ -21,7 +21,7 @@ interface Epoch {
   readonly first: bigint;
   /** No token of the epoch is as high as this. */
   readonly reserved: bigint;
-  /** The names of the GET_LOCKs by which the connections that draw in this epoch are known to live. */
+  /** The GET_LOCKs that the sessions of this epoch hold: one that is held proves that its session lives. */
   readonly sessions: readonly string[];
   /** Counts the changes of the row. */
   readonly revision: string;
@@ -59,13 +59,12 @@ export async function openTokens(session: MysqlSession, lockTable: string, migra
 }
 
 /**
- * The tokens of one session's locks. All connections to a server derive them from UUID_SHORT(), which counts upwards
- * for as long as the server runs, whatever its clock does: a token is the base of an epoch and the draws since its
- * beginning. No acquisition has to write.
+ * Tokens of one session's locks without a write for each. UUID_SHORT() counts upwards while the server runs, whatever its
+ * clock does: a token is the base of an epoch plus the draws since the epoch began.
  *
- * After a restart UUID_SHORT() may be lower. Therefore the epoch's row lists the connections that draw in it, each by a
- * GET_LOCK that it holds. A connection joins the epoch if one of those lives, which proves that the server has run all
- * the time. Otherwise none draws any more, and it begins an epoch above all tokens that were reserved.
+ * After a restart UUID_SHORT() may be lower. Therefore the epoch's row lists its sessions, each by a GET_LOCK that it
+ * holds. A new session joins the epoch while one of those lives, which proves that the server has not restarted; otherwise
+ * no session draws in it any more, and the new one begins an epoch above all reserved tokens.
  */
 class EpochTokens implements TokenSource {
   readonly #session: MysqlSession;
@@ -84,7 +83,7 @@ class EpochTokens implements TokenSource {
 
   async tokenFor(drawn: bigint): Promise<bigint> {
     const token = this.#base + drawn - this.#first;
-    if (token >= this.#reserved) await this.#reserve(token + RESERVED);
+    if (token >= this.#reserved) await this.#reserve(token + RESERVED_TOKENS);
     return token;
   }
 
@@ -115,16 +114,18 @@ async function join(session: MysqlSession, table: string): Promise<Epoch> {
   const own = `lockmgr:${randomId()}`;
   const { rows: [[got]] } = await session.query(`SELECT GET_LOCK('${own}', 0)`);
   if (got !== "1") throw new BackendError("Cannot draw tokens: the server refused a lock for the session");
-  for (let tries = 0; tries < TRIES; tries++) {
+  for (let tries = 0; tries < MAX_TRIES; tries++) {
     const epoch = await readEpoch(session, table);
     const joined = epoch && await tryToJoin(session, table, epoch, own);
     if (joined) return joined;
-    await sleep(Math.random() * Math.min(tries, PAUSE_LAST_MS));
+    await sleep(Math.random() * Math.min(tries, LONGEST_PAUSE_MS));
   }
-  throw new BackendError(`Cannot draw tokens: table ${table} changed at each of ${TRIES} tries`, { retryable: true });
+  throw new BackendError(`Cannot draw tokens: table ${table} changed at each of ${MAX_TRIES} tries`, {
+    retryable: true,
+  });
 }
 
-/** Reads the row, which is made when it is missing: then `undefined`. */
+/** Reads the row; creates it when it is missing, and returns `undefined`. */
 async function readEpoch(session: MysqlSession, table: string): Promise<Epoch | undefined> {
   const { rows: [row] } = await session.query(
     `SELECT base, first, reserved, sessions, revision, UUID_SHORT(), ${CLOCK_NOW} FROM ${table} WHERE id = 1`,
@@ -147,7 +148,7 @@ async function readEpoch(session: MysqlSession, table: string): Promise<Epoch | 
   };
 }
 
-/** `undefined` when another connection was quicker. */
+/** Joins or begins an epoch; returns `undefined` when another session has changed the row meanwhile. */
 async function tryToJoin(
   session: MysqlSession,
   table: string,
@@ -161,12 +162,12 @@ async function tryToJoin(
   const unchanged = `revision = ${epoch.revision}`;
   if (living.length === 0) {
     const base = epoch.clock > epoch.reserved ? epoch.clock : epoch.reserved;
-    const begun = { ...epoch, base, first: epoch.drawn, reserved: base + RESERVED };
+    const begun = { ...epoch, base, first: epoch.drawn, reserved: base + RESERVED_TOKENS };
     const values = `base = ${base}, first = ${begun.first}, reserved = ${begun.reserved}, ${list}`;
     return await update(values, unchanged) ? begun : undefined;
   }
   if (living.length < epoch.sessions.length && await update(list, unchanged)) return epoch;
-  // Others may join at the same time, as long as the epoch is the same.
+  // other sessions may join at the same time, as long as the epoch is the same
   return await update(`sessions = CONCAT(sessions, ' ${own}')`, `base = ${epoch.base}`) ? epoch : undefined;
 }
 
@@ -176,7 +177,7 @@ async function whichLive(session: MysqlSession, sessions: readonly string[]): Pr
   return sessions.filter((_, index) => free![index] !== DONE);
 }
 
-/** Changes the row, unless it is no longer what it was; again when another transaction keeps it locked. */
+/** Changes the row if it is still as it was read; tries again when another transaction has it locked. */
 async function change(session: MysqlSession, sql: string): Promise<boolean> {
   for (let tries = 1;; tries++) {
     try {

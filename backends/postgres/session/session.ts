@@ -19,8 +19,8 @@ const OPENING_TIMEOUT = 15;
 const LAST_ANSWERS = 1;
 
 /**
- * What bounds the life of a session whose client has vanished: idle for too long, or data not acknowledged (keepalives
- * alone do not help while data is under way). `idle_session_timeout` came with PostgreSQL 14. Limits that the operator
+ * Settings by which the server ends a session whose client has vanished: idle for too long, or data not acknowledged
+ * (keepalives do not work while data is under way). `idle_session_timeout` came with PostgreSQL 14. Limits that the operator
  * has set for ordinary statements must not end it.
  */
 const SET_UP = `

@@ -51,12 +51,12 @@ export class PostgresSessionEngine implements SessionEngine<PostgresSession> {
     this.#sql = sessionStatementsFor(parts.table);
     this.pool = new SessionPool(LIMITS, (_what, signal) => this.#open(signal));
     const registration = registrationForSessions(namespaceOf(parts.table));
-    // whether a key is free can only be told by acquiring it, which is the waiter's own next try
+    // only an acquisition shows whether a key is free, and that is the waiter's own next try
     const look = (names: readonly string[]) => Promise.resolve({ free: names, again: pauseOf(true) });
     this.#waiters = new Waiters(parts.source, parts.timeout, registration, look);
   }
 
-  get pending(): Promise<boolean> | undefined {
+  settled(): Promise<boolean> | undefined {
     const { abandoned } = this.#parts.source;
     return abandoned?.any ? abandoned.settled().then(() => true, () => false) : undefined;
   }

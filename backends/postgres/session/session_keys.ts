@@ -2,7 +2,7 @@ import type { Hash } from "node:crypto";
 import { builtin } from "../../../core/util/runtime.ts";
 import { keyOf } from "../keys.ts";
 
-/** What session locks are computed under, for a table. */
+/** The namespace of a table's session locks among all keys. */
 function namespaced(namespace: string): string {
   return `session:${namespace}`;
 }

@@ -1,7 +1,7 @@
 /**
  * The SQL of session locks. A name's key is an advisory lock; its token is drawn in the same statement, under the lock.
- * Keys are parameters, which this process computes (`session_keys.ts`); several travel as one array in text, and what
- * came of each as one character of one text: a row for each costs twice as much as the lock itself.
+ * Keys are parameters, computed by this process. Several are one array, and their results one text with a character for
+ * each: a row for each would cost twice as much as the lock itself.
  *
  * @module
  */
@@ -11,27 +11,27 @@ import { keyOf, literal, notifyIfAwaited, notifyOfMany, waitingForKey } from "..
 import { namespaceOf, quoted, sequenceOf } from "../schema.ts";
 import { sessionKeyOf } from "./session_keys.ts";
 
-/** What the statements for several names answer of each. */
+/** The character of a key that was acquired or released. */
 export const DONE = "1";
 
 /** The statements for the session locks of one table's name. */
 export interface SessionStatements {
-  /** Takes a name; `token` is NULL when it is held. `(key)` */
+  /** Acquires a key; `token` is NULL when it is held. `(key)` */
   readonly acquire: string;
-  /** Takes several names, each by itself; `taken` says which, `token` is one for all of them. `(array of keys)` */
+  /** Acquires each key that is free; `taken` says which, and they share one `token`. `(array of keys)` */
   readonly acquireEach: string;
-  /** Frees a name; `freed` says whether it was held. `(key)` */
+  /** Releases a key; `freed` says whether it was held. `(key)` */
   readonly release: string;
-  /** Frees several; `freed` says which were held. `(array of keys)` */
+  /** Releases several keys; `freed` says which were held. `(array of keys)` */
   readonly releaseEach: string;
   /**
-   * Brings the sequence of tokens forward, to the clock at the least: what a crash or a failover has made it forget is
-   * not drawn again. One at a time, and by more than is drawn meanwhile.
+   * Advances the sequence of tokens, at least to the clock: tokens that a crash or a failover has lost are not drawn
+   * again. One session at a time, and by more than other sessions draw meanwhile.
    */
   readonly advance: string;
-  /** Whether this session holds a name. `(key)` */
+  /** Whether this session holds a key. `(key)` */
   readonly verify: string;
-  /** Which of the names any session holds, in the shape of rows. `(JSON array of names)` */
+  /** The names that any session holds, as rows. `(JSON array of names)` */
   readonly holders: string;
 }
 
@@ -39,8 +39,8 @@ export interface SessionStatements {
 const KEY = "(SELECT $1::text::bigint AS key) AS k";
 const KEYS = "unnest($1::text::bigint[]) AS key";
 
-/** How far each new session brings the tokens forward at the least: more than were drawn since the last commit. */
-const STRIDE = 1_000_000;
+/** How far each new session advances the tokens at least: more than were drawn since the last commit. */
+const TOKEN_STRIDE = 1_000_000;
 
 const NOW = `${microseconds("clock_timestamp()")}::text`;
 
@@ -56,40 +56,40 @@ export function sessionStatementsFor(table: string): SessionStatements {
   const namespace = namespaceOf(table);
   const sequence = `${literal(quoted(sequenceOf(table)))}::regclass`;
   const token = `nextval(${sequence})::text`;
-  const tell = notifyIfAwaited(waitingForKey("key"));
+  const notify = notifyIfAwaited(waitingForKey("key"));
   return {
     acquire: `SELECT CASE WHEN pg_try_advisory_lock(key) THEN ${token} END AS token, ${NOW} AS now,
       ${READ_ONLY} FROM ${KEY}`,
-    // the token is drawn when all are had: for each name it is higher than any that was drawn before under its lock
+    // the token is drawn when all keys are held: it is above every token drawn before under one of them
     acquireEach: `
       SELECT taken, CASE WHEN strpos(taken, '${DONE}') > 0 THEN ${token} END AS token, ${NOW} AS now, ${READ_ONLY}
       FROM (SELECT string_agg(CASE WHEN pg_try_advisory_lock(key) THEN '${DONE}' ELSE '0' END, '') AS taken
         FROM ${KEYS}) AS attempt`,
-    release: `SELECT pg_advisory_unlock(key)::text AS freed, ${tell} AS told, ${READ_ONLY} FROM ${KEY}`,
-    // most crowds are awaited by nobody: one look tells, where one for each name is a third of the statement
+    release: `SELECT pg_advisory_unlock(key)::text AS freed, ${notify} AS notified, ${READ_ONLY} FROM ${KEY}`,
+    // mostly no client waits: one key tells, where a test of each key is a third of the statement
     releaseEach: `
       SELECT freed, ${
-      notifyOfMany(waitingForAny(namespace), "length(freed)", `SELECT count(${tell}) FROM ${KEYS}`)
-    } AS told, ${READ_ONLY}
+      notifyOfMany(waitingForAny(namespace), "length(freed)", `SELECT count(${notify}) FROM ${KEYS}`)
+    } AS notified, ${READ_ONLY}
       FROM (SELECT string_agg(CASE WHEN pg_advisory_unlock(key) THEN '${DONE}' ELSE '0' END, '') AS freed
         FROM ${KEYS}) AS release`,
     advance: `
       WITH settings AS MATERIALIZED (
         SELECT ${DURABLE} AS durable, pg_advisory_xact_lock(${keyOf("tokens", literal(namespace))})::text AS alone)
-      SELECT setval(${sequence}, greatest(coalesce(pg_sequence_last_value(${sequence}), 0) + ${STRIDE},
+      SELECT setval(${sequence}, greatest(coalesce(pg_sequence_last_value(${sequence}), 0) + ${TOKEN_STRIDE},
         ${microseconds("clock_timestamp()")}))::text AS token, ${READ_ONLY}
       FROM settings`,
     verify: `
       SELECT EXISTS (SELECT FROM pg_locks AS l, ${KEY}
         WHERE l.pid = pg_backend_pid() AND ${heldBy("k.key")})::text AS held, ${READ_ONLY}`,
     holders: `
-      SELECT DISTINCT ON (wish.name, l.pid) wish.name, '0' AS token,
+      SELECT DISTINCT ON (wanted.name, l.pid) wanted.name, '0' AS token,
         coalesce(nullif(a.application_name, ''), 'unknown') AS holder, NULL AS process, NULL AS until,
         ${NOW} AS created, ${NOW} AS updated, NULL AS metadata, l.pid::text AS session, ${NOW} AS now
       FROM (SELECT name, ${sessionKeyOf(namespace, "name")} AS key
-        FROM json_array_elements_text($1::text::json) AS name) AS wish
-      JOIN pg_locks AS l ON ${heldBy("wish.key")}
+        FROM json_array_elements_text($1::text::json) AS name) AS wanted
+      JOIN pg_locks AS l ON ${heldBy("wanted.key")}
       LEFT JOIN pg_stat_activity AS a ON a.pid = l.pid
-      ORDER BY wish.name, l.pid`,
+      ORDER BY wanted.name, l.pid`,
   };
 }
