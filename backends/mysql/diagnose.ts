@@ -6,10 +6,10 @@
 import type { Diagnostic, Mode } from "../../core/backend.ts";
 import type { Connection } from "./connection/connection.ts";
 import type { Connector } from "./connection/connector.ts";
-import { isDenied, isMissingTable, translate } from "./errors.ts";
-import { columnsOf, hasTable, tokenTable } from "./schema.ts";
 import { clusterOf, describe, QUESTIONS, readOnlyBy, type Server } from "./connection/server.ts";
 import { quoted } from "./connection/sql.ts";
+import { isDenied, isMissingTable, translate } from "./errors.ts";
+import { columnsOf, hasTable, tokenTable } from "./schema.ts";
 
 /** Reads settings that matter here only. */
 const SETTINGS = "SHOW VARIABLES WHERE Variable_name IN ('innodb_flush_log_at_trx_commit', 'max_connections')";
@@ -25,14 +25,11 @@ export async function diagnose(connector: Connector, mode: Mode): Promise<Diagno
     const server = describe([await connection.query(globals), await connection.query(QUESTIONS[1])]);
     const settings = new Map((await connection.query(SETTINGS)).rows as [string, string][]);
     return [
-      version(server),
-      cluster(server),
-      replica(server),
-      isolation(server),
+      ...serverDiagnostics(server),
       durability(settings.get("innodb_flush_log_at_trx_commit")),
       await pooler(connection),
       await usedConnections(connection, Number(settings.get("max_connections"))),
-      ...await (mode === "session" ? tokens : tableAndRights)(connection, connector.target.options.table),
+      ...await (mode === "session" ? tokens : tableAndPrivileges)(connection, connector.target.options.table),
     ];
   } catch (error) {
     throw translate(what, error);
@@ -41,70 +38,78 @@ export async function diagnose(connector: Connector, mode: Mode): Promise<Diagno
   }
 }
 
-function version({ kind, version }: Server): Diagnostic {
-  return { what: "version", state: "ok", detail: `${kind === "mariadb" ? "MariaDB" : "MySQL"} ${version}` };
-}
-
-function cluster(server: Server): Diagnostic {
-  const what = "cluster";
-  const reason = clusterOf(server);
-  if (reason === undefined) return { what, state: "ok", detail: "session locks hold on the whole server" };
-  const advice = 'Use "lease", and write to one node: a commit may fail where other nodes are written to as well';
-  return { what, state: "warning", detail: reason, advice };
-}
-
-function replica(server: Server): Diagnostic {
-  const what = "replica";
-  const setting = readOnlyBy(server);
-  if (setting === undefined) return { what, state: "ok", detail: "the server accepts writes" };
-  const detail = `the server is read-only (${setting})`;
-  return {
-    what,
-    state: "problem",
-    detail,
-    advice: "Connect to the primary; if this is meant to be the primary, switch that setting off",
-  };
-}
-
-function isolation({ readCommitted, isolation }: Server): Diagnostic {
-  const what = "isolation";
-  if (readCommitted) {
-    return {
-      what,
-      state: "ok",
-      detail: `READ COMMITTED on connections of lockmgr; the server's default is ${isolation}`,
-    };
-  }
-  const detail = `${isolation}, because binlog_format is STATEMENT: attempts on a held name wait for each other`;
-  return { what, state: "note", detail, advice: "SET GLOBAL binlog_format = 'ROW'" };
+function serverDiagnostics(server: Server): Diagnostic[] {
+  const product = server.kind === "mariadb" ? "MariaDB" : "MySQL";
+  const cluster = clusterOf(server);
+  const readOnly = readOnlyBy(server);
+  const { isolation } = server;
+  return [
+    { what: "version", state: "ok", detail: `${product} ${server.version}` },
+    cluster === undefined ? { what: "cluster", state: "ok", detail: "session locks hold on the whole server" } : {
+      what: "cluster",
+      state: "warning",
+      detail: cluster,
+      advice: 'Use "lease", and write to one node: a commit may fail where other nodes are written to as well',
+    },
+    readOnly === undefined ? { what: "replica", state: "ok", detail: "the server accepts writes" } : {
+      what: "replica",
+      state: "problem",
+      detail: `the server is read-only (${readOnly})`,
+      advice: "Connect to the primary; if this is meant to be the primary, switch that setting off",
+    },
+    server.readCommitted
+      ? {
+        what: "isolation",
+        state: "ok",
+        detail: `READ COMMITTED on connections of lockmgr; the server's default is ${isolation}`,
+      }
+      : {
+        what: "isolation",
+        state: "note",
+        detail: `${isolation}, because binlog_format is STATEMENT: attempts on a held name wait for each other`,
+        advice: "SET GLOBAL binlog_format = 'ROW'",
+      },
+  ];
 }
 
 function durability(flush: string | undefined): Diagnostic {
-  const what = "durability";
   const detail = `innodb_flush_log_at_trx_commit is ${flush}`;
-  if (flush === "1") return { what, state: "ok", detail };
+  if (flush === "1") return { what: "durability", state: "ok", detail };
   const advice = "SET GLOBAL innodb_flush_log_at_trx_commit = 1: a crash of the machine may undo the last grants";
-  return { what, state: "warning", detail, advice };
+  return { what: "durability", state: "warning", detail, advice };
 }
 
 /** A proxy sends a connection id of its own in its greeting. */
 async function pooler(connection: Connection): Promise<Diagnostic> {
-  const what = "pooler";
   const { rows: [[id]] } = await connection.query("SELECT CONNECTION_ID()");
-  if (Number(id) === connection.id) return { what, state: "ok", detail: "there is no proxy before the server" };
+  if (Number(id) === connection.id) {
+    return { what: "pooler", state: "ok", detail: "there is no proxy before the server" };
+  }
   const advice = 'For "session" and "hybrid" connect to the server itself, or make the proxy pin connections';
-  return { what, state: "note", detail: "there is a proxy before the server", advice };
+  return { what: "pooler", state: "note", detail: "there is a proxy before the server", advice };
 }
 
 async function usedConnections(connection: Connection, allowed: number): Promise<Diagnostic> {
-  const what = "connections";
   const { rows: [[, used]] } = await connection.query("SHOW GLOBAL STATUS LIKE 'Threads_connected'");
   const detail = `${used} of ${allowed} are in use`;
-  if (Number(used) < USED_SHARE * allowed) return { what, state: "ok", detail };
-  return { what, state: "warning", detail, advice: "Raise max_connections, or lower the option maxConnections" };
+  if (Number(used) < USED_SHARE * allowed) return { what: "connections", state: "ok", detail };
+  const advice = "Raise max_connections, or lower the option maxConnections";
+  return { what: "connections", state: "warning", detail, advice };
 }
 
-async function tableAndRights(connection: Connection, table: string): Promise<Diagnostic[]> {
+/** Returns those of the statements that may not be run: EXPLAIN requires the privileges of its statement. */
+async function refused(connection: Connection, statements: Record<string, string>): Promise<string[]> {
+  const found: string[] = [];
+  for (const [privilege, statement] of Object.entries(statements)) {
+    await connection.query(`EXPLAIN ${statement}`).catch((error) => {
+      if (!isDenied(error) && !isMissingTable(error)) throw error;
+      found.push(privilege);
+    });
+  }
+  return found;
+}
+
+async function tableAndPrivileges(connection: Connection, table: string): Promise<Diagnostic[]> {
   const what = "table";
   const name = JSON.stringify(table);
   try {
@@ -115,58 +120,41 @@ async function tableAndRights(connection: Connection, table: string): Promise<Di
   } catch (error) {
     return [{ what, state: "problem", detail: (error as Error).message, advice: "Choose another one with --table" }];
   }
-  const exists: Diagnostic = { what, state: "ok", detail: `${name} exists, with the columns it needs` };
-  return [exists, await rights(connection, table)];
+  return [
+    { what, state: "ok", detail: `${name} exists, with the columns it needs` },
+    await privileges(connection, table),
+  ];
+}
+
+async function privileges(connection: Connection, table: string): Promise<Diagnostic> {
+  const what = "privileges";
+  const target = quoted(table);
+  const missing = await refused(connection, {
+    SELECT: `SELECT name FROM ${target}`,
+    INSERT: `INSERT INTO ${target} (name, token, locked_by, created_at, updated_at) VALUES ('', 0, '', 0, 0)`,
+    UPDATE: `UPDATE ${target} SET token = 0`,
+    DELETE: `DELETE FROM ${target}`,
+  });
+  const { rows: [[user]] } = await connection.query("SELECT CURRENT_USER()");
+  if (missing.length === 0) return { what, state: "ok", detail: `${user} may use ${JSON.stringify(table)}` };
+  const [name, host] = user!.split("@").map((part) => `'${part}'`);
+  const detail = `${user} lacks ${missing.join(", ")} on ${JSON.stringify(table)}`;
+  const advice = `GRANT ${missing.join(", ")} ON ${target} TO ${name}@${host}`;
+  return { what, state: "problem", detail, advice };
 }
 
 /** Reports on tokens only where they may decrease. */
 async function tokens(connection: Connection, table: string): Promise<Diagnostic[]> {
   const name = tokenTable(table);
   const target = quoted(name);
-  const uses = [
-    `SELECT base FROM ${target}`,
-    `INSERT INTO ${target} (id, base, first, reserved, sessions, revision) VALUES (1, 0, 0, 0, '', 0)`,
-    `UPDATE ${target} SET revision = 0`,
-  ];
-  try {
-    for (const use of uses) await connection.query(`EXPLAIN ${use}`);
-    return [];
-  } catch (error) {
-    if (!isDenied(error) && !isMissingTable(error)) throw error;
-  }
-  const detail = `tokens of session locks are the server's clock, and decrease when it is set back: ${
-    JSON.stringify(name)
-  } does not exist, or may not be used`;
+  const missing = await refused(connection, {
+    SELECT: `SELECT base FROM ${target}`,
+    INSERT: `INSERT INTO ${target} (id, base, first, reserved, sessions, revision) VALUES (1, 0, 0, 0, '', 0)`,
+    UPDATE: `UPDATE ${target} SET revision = 0`,
+  });
+  if (missing.length === 0) return [];
+  const detail = "tokens of session locks are the server's clock, and decrease when it is set back: " +
+    `${JSON.stringify(name)} does not exist, or may not be used`;
   const advice = `Create it (lockmgr schema prints how), and GRANT SELECT, INSERT, UPDATE ON ${target}`;
   return [{ what: "tokens", state: "warning", detail, advice }];
-}
-
-/** Statements that need each privilege: EXPLAIN requires the privileges of the statement. */
-const USES = {
-  SELECT: (table: string) => `SELECT name FROM ${table}`,
-  INSERT: (table: string) =>
-    `INSERT INTO ${table} (name, token, locked_by, created_at, updated_at) VALUES ('', 0, '', 0, 0)`,
-  UPDATE: (table: string) => `UPDATE ${table} SET token = 0`,
-  DELETE: (table: string) => `DELETE FROM ${table}`,
-};
-
-async function rights(connection: Connection, table: string): Promise<Diagnostic> {
-  const what = "privileges";
-  const lacking: string[] = [];
-  for (const [right, use] of Object.entries(USES)) {
-    await connection.query(`EXPLAIN ${use(quoted(table))}`).catch((error) => {
-      if (!isDenied(error) && !isMissingTable(error)) throw error;
-      lacking.push(right);
-    });
-  }
-  const { rows: [[user]] } = await connection.query("SELECT CURRENT_USER()");
-  if (lacking.length === 0) return { what, state: "ok", detail: `${user} may use ${JSON.stringify(table)}` };
-  const [name, host] = user!.split("@").map((part) => `'${part}'`);
-  const detail = `${user} lacks ${lacking.join(", ")} on ${JSON.stringify(table)}`;
-  return {
-    what,
-    state: "problem",
-    detail,
-    advice: `GRANT ${lacking.join(", ")} ON ${quoted(table)} TO ${name}@${host}`,
-  };
 }

@@ -36,7 +36,10 @@ onEach("diagnose: a healthy server has no warning in any mode, and is not change
   assert(
     (await finding(backend, "version")).includes(`${place.flavor.name === "mysql" ? "MySQL" : "MariaDB"} ${version}`),
   );
-  assert.match(await finding(backend, "isolation"), /READ COMMITTED on our connections.*default is REPEATABLE-READ/);
+  assert.match(
+    await finding(backend, "isolation"),
+    /READ COMMITTED on connections of lockmgr.*default is REPEATABLE-READ/,
+  );
   await place.ask("DROP TABLE lockmgr_locks");
   assert.match(await finding(backend, "table"), /^note: .*first use creates it/);
   await place.ask("CREATE TABLE lockmgr_locks (name INT)");
