@@ -32,9 +32,9 @@ export async function* diagnose(open: Open, signal: AbortSignal): AsyncGenerator
   }
   yield { what: "database", state: "ok", detail: `${backend.engine} in "${backend.mode}" mode answers` };
   let usable = true;
-  for (const finding of await examined(backend)) {
-    yield finding;
-    if (finding.what === "table" && finding.state !== "ok") usable = false;
+  for (const diagnostic of await diagnosticsOf(backend)) {
+    yield diagnostic;
+    if (diagnostic.what === "table" && diagnostic.state !== "ok") usable = false;
   }
   yield* otherModes(backend.mode, open);
   if (!usable) {
@@ -62,7 +62,7 @@ function unreachable(error: unknown): Diagnostic {
 }
 
 /** What the engine itself reports, if it can. */
-async function examined(backend: Backend): Promise<readonly Diagnostic[]> {
+async function diagnosticsOf(backend: Backend): Promise<readonly Diagnostic[]> {
   try {
     return await backend.diagnose?.() ?? [];
   } catch (error) {

@@ -31,12 +31,12 @@ problem.`,
   async run({ open, output, global, stopping }) {
     const redact = redactor([targetOf(global)]);
     const findings: Diagnostic[] = [{ what: "target", state: "ok", detail: redact(await targetInWords(global)) }];
-    for await (const finding of diagnose(open, stopping.signal)) {
+    for await (const diagnostic of diagnose(open, stopping.signal)) {
       stopping.signal.throwIfAborted(); // not a problem of the database
-      findings.push({ ...finding, detail: redact(finding.detail) });
+      findings.push({ ...diagnostic, detail: redact(diagnostic.detail) });
     }
     const healthy = findings.every(({ state }) => state !== "problem");
-    const lines = findings.map((finding) => lineOf(finding, output.paint));
+    const lines = findings.map((diagnostic) => lineOf(diagnostic, output.paint));
     output.result(lines.join("\n"), { ok: healthy, findings });
     return healthy ? EXIT.done : EXIT.failed;
   },

@@ -4,7 +4,7 @@ export interface Once<Parameters extends unknown[], Value> {
   (...parameters: Parameters): Promise<Value>;
   /** The value computed or being computed; `undefined` when the next call computes it. */
   readonly current: Promise<Value> | undefined;
-  /** Forgets the value, or only the given one: whoever finds it stale first must not discard its successor. */
+  /** Forgets the value, or only the given one: a caller that finds it stale must not discard its successor. */
   clear(stale?: Promise<Value>): void;
 }
 

@@ -4,18 +4,11 @@ import { test } from "../harness.ts";
 import { sources } from "./sources.ts";
 
 /** Lines that may be published in all: a change that needs more lowers the number elsewhere first. */
-const MOST_LINES = 21_650;
+const MOST_LINES = 19_710;
 /** Lines of one file. */
 const MOST_LINES_OF_FILE = 300;
 /** Lines of one function, its signature and braces included. */
 const MOST_LINES_OF_FUNCTION = 60;
-
-/** What was longer when the limit was set; none may be added. */
-const LONGER_FUNCTIONS = new Map([
-  ["backends/mysql/rows/acquire_statements.ts", 68],
-  ["backends/mysql/rows/statements.ts", 94],
-  ["backends/sqlite/rows/statements.ts", 62],
-]);
 
 const files = new Map<string, string[]>();
 for (const file of await sources()) {
@@ -61,9 +54,8 @@ test(`no published file is longer than ${MOST_LINES_OF_FILE} lines`, () => {
 test(`no function is longer than ${MOST_LINES_OF_FUNCTION} lines`, () => {
   const wrong: string[] = [];
   for (const [file, lines] of files) {
-    const most = LONGER_FUNCTIONS.get(file) ?? MOST_LINES_OF_FUNCTION;
     for (const [line, length] of functionsOf(lines)) {
-      if (length > most) wrong.push(`${file}:${line}: ${length}`);
+      if (length > MOST_LINES_OF_FUNCTION) wrong.push(`${file}:${line}: ${length}`);
     }
   }
   assert.deepEqual(wrong, []);

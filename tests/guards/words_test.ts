@@ -28,6 +28,10 @@ const WORDS: readonly (readonly [word: RegExp, instead: string])[] = [
   [/\b(?:carriers|roomy)\b/i, "session pool, withCapacity"],
   [/\b(?:linger|lanes)\b/i, "queryWithTimeout, chunks in parallel"],
   [/\b(?:foresee|hopeless|politely)\b/i, "precheck, withCallerSettings"],
+  [/\blifelines?\b/i, "session, SessionHandle"],
+  [/\bcrowd(?:s|ed)?\b/i, "batch"],
+  [/\b(?:somebody|nobody|whoever|whosoever|everybody)\b/i, "the process, client, caller, holder or waiter"],
+  [/\b(?:shall|anew|in vain|for ever)\b/i, "must, again, without success, permanently"],
 ];
 
 /** The pages that people read. */
