@@ -17,7 +17,7 @@ function through({ port }: Proxy): string {
 
 for (const mode of MODES) {
   for (const names of [["a"], ["a", "b", "c"]]) {
-    test(`${mode}: ${names.length} granted in an answer that was lost belong to the session that keeps their rows`, async () => {
+    test(`${mode}: ${names.length} acquired in a lost answer belong to the session that their rows name`, async () => {
       const table = freshTable();
       await using sql = administrator();
       await using proxy = await Proxy.start(server.port);
@@ -46,7 +46,7 @@ for (const mode of MODES) {
   }
 }
 
-test("session: a lock granted in an answer that was lost is not taken for another holder's", async () => {
+test("session: a lock acquired in a lost answer is not reported as another holder's", async () => {
   const table = freshTable();
   await using proxy = await Proxy.start(server.port);
   await using sql = administrator();
@@ -85,7 +85,7 @@ const WAYS: Record<
 
 for (const [way, open] of Object.entries(WAYS)) {
   for (const mode of MODES) {
-    test(`${mode}, through ${way}: what was given up behind a lock of the table is granted to nobody later`, async () => {
+    test(`${mode}, through ${way}: a statement given up behind a table lock acquires nothing later`, async () => {
       const table = freshTable();
       await using sql = administrator();
       await using way = await open(server.url, mode, table);
@@ -106,7 +106,7 @@ for (const [way, open] of Object.entries(WAYS)) {
   }
 }
 
-test("what waits for a synchronous standby that is away is neither busy nor held by nobody afterwards", async () => {
+test("an acquisition that waits for an absent synchronous standby is neither reported busy nor left held", async () => {
   await using own = await PostgresServer.start();
   await using sql = administrator(own.url);
   const table = freshTable();
@@ -123,12 +123,12 @@ test("what waits for a synchronous standby that is away is neither busy nor held
   await standby("away");
   await assert.rejects(tryLock("a", { backend, expires: null }), { name: "BackendError", retryable: true });
   await standby("");
-  await until("nobody holds it", async () => (await backend.list({ names: ["a"] })).length === 0);
+  await until("it is free", async () => (await backend.list({ names: ["a"] })).length === 0);
   await using lock = await getLock("a", { backend, wait: 10 });
   assert(lock.held);
 });
 
-test("a repeated request whose row another transaction has locked is not answered busy", async () => {
+test("a repeated request whose row is locked by another transaction is not answered busy", async () => {
   const table = freshTable();
   await using sql = administrator();
   await using backend = await connect(server.url, { table });

@@ -111,7 +111,7 @@ test("advisoryLock: two tasks of one process exclude each other", async () => {
   assert.equal(most, 1);
 });
 
-test("advisoryLock: in a transaction it lasts until the commit, and a failed body keeps its own error", async () => {
+test("advisoryLock: a transaction lock lasts until the commit, and an error in the transaction is kept", async () => {
   await using backend = await open();
   await using sql = administrator();
   await sql.begin(async (tx) => {
@@ -143,7 +143,7 @@ test("advisoryLock: test_comment_true_adds_comment, whatever is in it", async ()
   assert(query.startsWith("/* report * / DROP TABLE x; / * 'job' */ SELECT"), query);
 });
 
-test("advisoryLock: the end of its session is told", async () => {
+test("advisoryLock: the signal aborts when the session ends", async () => {
   await using backend = await open();
   const lock = await advisoryLock(backend, 815);
   const lost = new Promise((resolve) => lock.signal.addEventListener("abort", resolve));
@@ -168,7 +168,7 @@ test("advisoryLock: key crc32 is zlib's, signed", async () => {
   ]);
 });
 
-test("advisoryLock: through a function it is refused", async () => {
+test("advisoryLock: a backend on a function is refused", async () => {
   await using sql = administrator();
   const backend = await postgresBackend((text, parameters) => sql.unsafe(text, parameters), { table: freshTable() });
   await assert.rejects(advisoryLock(backend, 1), { name: "UnsupportedError" });

@@ -82,7 +82,7 @@ for (const migrate of [true, false]) {
   });
 }
 
-test("lease: a transaction that has written is seen, and its writes are refused with it", async () => {
+test("lease: a transaction that has written is detected and refused", async () => {
   const table = freshTable();
   await using client = await openClient();
   await using backend = await postgresBackend(through(client), { table });
@@ -95,7 +95,7 @@ test("lease: a transaction that has written is seen, and its writes are refused 
   });
 });
 
-test("lease: the table is not made inside a caller's transaction", async () => {
+test("lease: the table is not created inside a caller's transaction", async () => {
   await using client = await openClient();
   await using sql = administrator();
   const table = freshTable();

@@ -87,13 +87,13 @@ test("lease: through PGlite", async () => {
   await lite.close();
 });
 
-test("through a function there are leases only", async () => {
+test("a function serves leases only", async () => {
   for (const mode of ["session", "hybrid"] as const) {
     await assert.rejects(postgresBackend(() => Promise.resolve([]), { mode }), { name: "UnsupportedError" });
   }
 });
 
-test("a function and no migration cost not a statement to begin with", async () => {
+test("a function without migration needs no first statement", async () => {
   let statements = 0;
   await using sql = administrator();
   const table = freshTable();
@@ -108,7 +108,7 @@ test("a function and no migration cost not a statement to begin with", async () 
   assert.equal(statements, 3);
 });
 
-test("behind a transaction pooler session and hybrid are refused, with the reason and the way out", async () => {
+test("behind a transaction pooler session and hybrid are refused with an alternative", async () => {
   await using pooler = await PgBouncer.start(server.port);
   for (const mode of ["session", "hybrid"] as const) {
     await assert.rejects(connect(pooler.url, { mode, table: freshTable() }), (error: Error) => {
@@ -159,7 +159,7 @@ test("the edge example serves requests through a transaction pooler", async () =
   assert.equal((await ask()).status, 200);
 });
 
-test("a replica is told apart", async () => {
+test("a replica is recognised", async () => {
   await using sql = administrator();
   const table = freshTable();
   await (await connect(server.url, { table }))[Symbol.asyncDispose]();
@@ -195,7 +195,7 @@ test("a role that may only use the table, in another schema, with an empty searc
   assert(backend);
 });
 
-test("an empty search path means public", async () => {
+test("an empty search path means schema public", async () => {
   const url = `${server.url}?options=${encodeURIComponent("-c search_path=")}`;
   const table = freshTable();
   await using backend = await connect(url, { table });
@@ -205,7 +205,7 @@ test("an empty search path means public", async () => {
   assert(lock.held);
 });
 
-test("a table that is dropped is made again, one with other columns is refused", async () => {
+test("a dropped table is created again, a table with other columns is refused", async () => {
   const table = freshTable();
   await using backend = await connect(server.url, { table });
   await using sql = administrator();
@@ -216,14 +216,14 @@ test("a table that is dropped is made again, one with other columns is refused",
   await assert.rejects(connect(server.url, { table: "foreign_table" }), /has no column owner/);
 });
 
-test("many that create the table at once", async () => {
+test("many clients create the table at once", async () => {
   const table = freshTable();
   const backends = await Promise.all(Array.from({ length: 12 }, () => connect(server.url, { table })));
   await Promise.all(backends.map((backend, index) => getLock(`name ${index}`, { backend })));
   for (const backend of backends) await backend[Symbol.asyncDispose]();
 });
 
-test("TLS, a password, and a password that shows in no error", async () => {
+test("TLS and a password connect, and no error shows the password", async () => {
   const hba = ["hostssl all secretive all scram-sha-256", "hostnossl all secretive all reject"];
   await using own = await PostgresServer.start({ tls: true, hba });
   await using sql = administrator(own.url);
@@ -264,7 +264,7 @@ function textOf(error: unknown): string {
   );
 }
 
-test("a process that forgets to close its backend ends all the same", async () => {
+test("a process ends without closing its backend", async () => {
   const { spawn } = await import("node:child_process");
   const { Deno } = globalThis as { Deno?: unknown };
   const { fileURLToPath } = await import("node:url");

@@ -16,7 +16,7 @@ async function closedPort(): Promise<number> {
   return port;
 }
 
-test("default backend: a wait lasts as long as was said although it cannot be opened", async () => {
+test("default backend: a wait keeps its limit while the server cannot be reached", async () => {
   const before = process.env.LOCKMGR_URL;
   process.env.LOCKMGR_URL = `postgres://nobody@127.0.0.1:${await closedPort()}/none`;
   try {

@@ -36,7 +36,7 @@ async function relay(
   };
 }
 
-test("CREATE INDEX CONCURRENTLY is not held up by 20 waiters in any mode", async () => {
+test("20 waiters do not block CREATE INDEX CONCURRENTLY in any mode", async () => {
   await using sql = administrator();
   await sql`CREATE TABLE indexed (n int)`;
   for (const mode of MODES) {
@@ -100,7 +100,7 @@ for (const mode of MODES) {
 }
 
 for (const mode of ["session", "hybrid"] as const) {
-  test(`${mode}: a connection that goes silent is told to its holder before others can have the lock`, async () => {
+  test(`${mode}: the signal aborts on a silent connection before another client can acquire the lock`, async () => {
     await using path = await relay();
     const table = freshTable();
     await using backend = await connect(path.url, { mode, table, sessionTimeout: 1.5 });
@@ -118,7 +118,7 @@ for (const mode of ["session", "hybrid"] as const) {
     await next.unlock();
   });
 
-  test(`${mode}: a holder whose session is sent away hears the farewell, before the connection is closed`, async () => {
+  test(`${mode}: the signal aborts on the server's fatal error, before the connection is closed`, async () => {
     await using path = await relay(true);
     await using sql = administrator();
     await using backend = await connect(path.url, { mode, table: freshTable() });
@@ -130,7 +130,7 @@ for (const mode of ["session", "hybrid"] as const) {
     assert(performance.now() - cutAt < 5_000, "its silence was noticed, and not the farewell");
   });
 
-  test(`${mode}: a holder that was stopped knows when it goes on`, async () => {
+  test(`${mode}: a stopped process notices the loss when it continues`, async () => {
     const table = freshTable();
     await using backend = await connect(server.url, { mode, table, sessionTimeout: 0.6 });
     const lock = await getLock("a", { backend });
@@ -143,7 +143,7 @@ for (const mode of ["session", "hybrid"] as const) {
   });
 }
 
-test("a connection that is cut in the middle of an answer does not lose or double a lease", async () => {
+test("a connection cut in the middle of an answer neither loses nor doubles a lease", async () => {
   const table = freshTable();
   await using path = await relay();
   await using backend = await connect(path.url, { table });
@@ -185,7 +185,7 @@ async function strict(mode: Mode, table: string): Promise<Backend & AsyncDisposa
 }
 
 for (const mode of MODES) {
-  test(`${mode}: right under serializable, short timeouts and a busy name`, async () => {
+  test(`${mode}: correct under serializable, short timeouts and a contended name`, async () => {
     const table = freshTable();
     const backends = [await strict(mode, table), await strict(mode, table), await strict(mode, table)];
     let inside = 0, most = 0;
@@ -231,7 +231,7 @@ test("no connection is left behind", async () => {
   await until("all connections are closed", async () => await count() <= before);
 });
 
-test("a backend that is closed while somebody waits tells so", async () => {
+test("a wait fails when its backend is closed", async () => {
   for (const mode of MODES) {
     const table = freshTable();
     await using other = await connect(server.url, { mode, table });
@@ -246,7 +246,7 @@ test("a backend that is closed while somebody waits tells so", async () => {
   }
 });
 
-test("isLocked goes on while rows are locked by a transaction", async () => {
+test("isLocked answers while a transaction has the rows locked", async () => {
   const table = freshTable();
   await using backend = await connect(server.url, { table });
   await using lock = await getLock("a", { backend });

@@ -6,7 +6,7 @@ import { start } from "../processes/spawn.ts";
 import { administrator, freshTable, server, until } from "./server.ts";
 
 for (const mode of ["lease", "hybrid"] satisfies Mode[]) {
-  test(`${mode}: guard passes for the holder and keeps the lock from changing hands until the commit`, async () => {
+  test(`${mode}: guard: the lock cannot change hands until the commit`, async () => {
     const table = freshTable();
     await using backend = await connect(server.url, { mode, table });
     await using other = await connect(server.url, { mode, table });
@@ -26,7 +26,7 @@ for (const mode of ["lease", "hybrid"] satisfies Mode[]) {
     await next.unlock();
   });
 
-  test(`${mode}: guard throws once another holds the lock, and where no transaction is open`, async () => {
+  test(`${mode}: guard: throws when another client holds the lock, and without a transaction`, async () => {
     const table = freshTable();
     await using backend = await connect(server.url, { mode, table });
     await using sql = administrator();
@@ -39,14 +39,14 @@ for (const mode of ["lease", "hybrid"] satisfies Mode[]) {
   });
 }
 
-test("session: guard has no row to keep", async () => {
+test("session: guard is refused", async () => {
   await using backend = await connect(server.url, { mode: "session", table: freshTable() });
   await using lock = await getLock("a", { backend });
   await using sql = administrator();
   await assert.rejects(sql.begin((tx) => lock.guard(tx)), { name: "UnsupportedError" });
 });
 
-test("a lock that guards a transaction is renewed as soon as that ends, and its neighbours meanwhile", async () => {
+test("guard: the lock is renewed when the transaction ends, other locks meanwhile", async () => {
   await using backend = await connect(server.url, { table: freshTable() });
   await using sql = administrator();
   const names = ["a", "b", "c"];
@@ -62,7 +62,7 @@ test("a lock that guards a transaction is renewed as soon as that ends, and its 
   for (const lock of locks) await lock.unlock();
 });
 
-test("a holder that was stopped past its lease is kept by guard from writing", async () => {
+test("guard: a holder stopped beyond its lease cannot write", async () => {
   const table = freshTable();
   await using sql = administrator();
   await sql.unsafe(`CREATE TABLE ${table}_ledger (writer text)`);

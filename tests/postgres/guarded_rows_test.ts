@@ -6,7 +6,7 @@ import { administrator, freshTable, server, until } from "./server.ts";
 
 const GUARDED = 20;
 
-test("releases of rows that transactions guard hold up neither renewals nor free names", async () => {
+test("releases of guarded rows delay neither renewals nor other names", async () => {
   const table = freshTable();
   await using backend = await connect(server.url, { table });
   const sql = postgres(server.url, { max_lifetime: null, max: GUARDED, onnotice: () => {} });
@@ -53,7 +53,7 @@ test("releases of rows that transactions guard hold up neither renewals nor free
   await sql.end({ timeout: 1 });
 });
 
-test("a release and a renewal of a guarded row wait for the transaction, and say what is gone meanwhile", async () => {
+test("a release and a renewal of a guarded row wait for the transaction", async () => {
   const table = freshTable();
   await using backend = await connect(server.url, { table });
   await using sql = administrator();

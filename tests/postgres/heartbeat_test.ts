@@ -15,7 +15,7 @@ function standStill(seconds: number): void {
 }
 
 for (const mode of ["session", "hybrid"] as const) {
-  test(`${mode}: a process that stood still does not give up a session that the server still keeps`, async () => {
+  test(`${mode}: a stalled process does not give up a session that the server keeps`, async () => {
     const table = freshTable();
     await using sql = administrator();
     await using proxy = await Proxy.start(server.port);

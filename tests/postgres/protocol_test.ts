@@ -22,7 +22,7 @@ const TWO = "SELECT 1::text AS one; SELECT 2::text AS two";
 /** What the server says of them in the extended protocol. */
 const ONE_ONLY = /cannot insert multiple commands into a prepared statement/;
 
-test("a second statement is refused by the server on every way to it", async () => {
+test("every client refuses a second statement in one text", async () => {
   const source = await sourceOf(parseUrl(server.url).address.driver);
   const sql = postgres(server.url, { max_lifetime: null, max: 1, onnotice: () => {} });
   const clients: Client[] = [new OwnPool(source, 1), new ExternalSql(sql as unknown as Instance)];
@@ -82,7 +82,7 @@ async function listening(port: number): Promise<{ port: number; types: Set<strin
   };
 }
 
-test("no verb of any mode is sent in the simple protocol", async () => {
+test("no verb of any mode uses the simple protocol", async () => {
   await using relay = await listening(server.port);
   const url = `postgres://postgres@127.0.0.1:${relay.port}/postgres`;
   const sql = postgres(url, { max_lifetime: null, max: 2, fetch_types: false, onnotice: () => {} });

@@ -40,7 +40,7 @@ else {
   });
 }
 
-test("a server that says that it is CockroachDB has leases only", async () => {
+test("CockroachDB serves leases only", async () => {
   await using sql = administrator();
   await sql.unsafe(`CREATE SCHEMA crdb;
     CREATE FUNCTION crdb.version() RETURNS text LANGUAGE sql
@@ -62,7 +62,7 @@ test("a server that says that it is CockroachDB has leases only", async () => {
   assert.equal(findings.find(({ what }) => what === "version")?.state, "warning");
 });
 
-test("an option's old name is refused with the name of today", async () => {
+test("an old option name is refused with the present name", async () => {
   const options = { max: 4 } as unknown as Parameters<typeof postgresBackend>[1];
   await assert.rejects(postgresBackend(server.url, options), refusal("TypeError", /option "max"/, /"maxConnections"/));
   await assert.rejects(postgresBackend(server.url, { maxConnections: 0 }), refusal("RangeError", /maxConnections 0/));

@@ -4,7 +4,7 @@ import { test } from "../harness.ts";
 import { PostgresServer } from "../servers/postgres.ts";
 import { administrator, freshTable, server, until } from "./server.ts";
 
-test("a confirmed release of a lock that would stay long survives a crash of the server", async () => {
+test("release: a confirmed release of a long lease survives a server crash", async () => {
   await using own = await PostgresServer.start({
     settings: { wal_writer_delay: "10s", wal_writer_flush_after: "1GB" },
   });
@@ -20,7 +20,7 @@ test("a confirmed release of a lock that would stay long survives a crash of the
 });
 
 for (const setting of ["on", "off"]) {
-  test(`only the release of a lock that expires soon does not wait for the disk (synchronous_commit = ${setting})`, async () => {
+  test(`release: only a lease that expires soon is released without waiting for the disk (synchronous_commit = ${setting})`, async () => {
     await using sql = administrator();
     const table = freshTable();
     const options = encodeURIComponent(`-c synchronous_commit=${setting}`);
@@ -78,7 +78,7 @@ test("resetLocks with a waiter among 30,000 locks wakes the waiter", async () =>
   assert.equal(await cleanLocks({ backend }), 0);
 });
 
-test("a crowd's release takes a bounded number of the server's locks, and wakes those who wait", async () => {
+test("a batch of releases takes a bounded number of server locks and wakes waiters", async () => {
   await using sql = administrator();
   for (const mode of ["lease", "hybrid", "session"] as const) {
     const table = freshTable();

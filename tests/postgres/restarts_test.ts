@@ -8,7 +8,7 @@ import { administrator, freshTable, until } from "./server.ts";
 const MODES: Mode[] = ["lease", "hybrid", "session"];
 
 for (const mode of MODES) {
-  test(`${mode}: a restart of the server in mid-wait and in mid-hold`, async () => {
+  test(`${mode}: the server restarts during a wait and while a lock is held`, async () => {
     await using own = await PostgresServer.start();
     const table = freshTable();
     await using backend = await connect(own.url, { mode, table });
@@ -33,7 +33,7 @@ for (const mode of MODES) {
   });
 }
 
-test("what was granted outlives a crash of a server whose commits do not wait for the disk", async () => {
+test("a grant survives a crash of a server with synchronous_commit = off", async () => {
   await using own = await PostgresServer.start({ settings: { synchronous_commit: "off", wal_writer_delay: "10s" } });
   const table = freshTable();
   const cases = [[["a"], 0], [["a"], 1], [["b", "c", "d"], 0], [["b", "c", "d"], 1]] as const;
@@ -52,7 +52,7 @@ test("what was granted outlives a crash of a server whose commits do not wait fo
   }
 });
 
-test("a server that is down is a BackendError with its cause, and it is no Locked", async () => {
+test("a server that is down is a BackendError with its cause, not Locked", async () => {
   const own = await PostgresServer.start();
   const backend = await connect(own.url, { table: "t" });
   const session = await connect(own.url, { mode: "session", table: "t" });

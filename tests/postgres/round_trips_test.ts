@@ -43,7 +43,7 @@ async function counting(port: number): Promise<{ port: number; trips: number } &
   return relay;
 }
 
-test("behind a pooler, where nothing is prepared, each verb is one round trip", async () => {
+test("behind a pooler each verb is one round trip", async () => {
   await using pooler = await PgBouncer.start(server.port);
   await using relay = await counting(pooler.port);
   await using backend = await connect(`postgres://postgres@127.0.0.1:${relay.port}/postgres`, { table: freshTable() });
@@ -66,7 +66,7 @@ test("behind a pooler, where nothing is prepared, each verb is one round trip", 
   });
 });
 
-test("whatever a name holds is kept as it is, also where strings are read in the old way", async () => {
+test("names are kept as they are, also with standard_conforming_strings = off", async () => {
   const connection = { standard_conforming_strings: "off", backslash_quote: "on", escape_string_warning: "off" };
   const sql = postgres(server.url, {
     max_lifetime: null,

@@ -13,7 +13,7 @@ async function usage(): Promise<{ connections: number; locks: number }> {
   return row as unknown as { connections: number; locks: number };
 }
 
-test("hybrid: a thousand locks cost one lock of the server", async () => {
+test("hybrid: a thousand locks take one lock of the server", async () => {
   await using backend = await connect(server.url, { mode: "hybrid", table: freshTable() });
   const before = await usage();
   const names = Array.from({ length: 1_000 }, (_, index) => `name ${index}`);

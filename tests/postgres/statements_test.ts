@@ -56,7 +56,7 @@ for (const mode of MODES) {
 }
 
 for (const mode of ["lease", "hybrid"] as const) {
-  test(`${mode}: what this process released and another has taken since is refused without a write`, async () => {
+  test(`${mode}: a name acquired by another client after our release is refused without a write`, async () => {
     const table = freshTable();
     await using backend = await connect(server.url, { mode, table });
     await using other = await connect(server.url, { mode, table });
@@ -77,7 +77,7 @@ for (const mode of ["lease", "hybrid"] as const) {
   });
 }
 
-test("a release tells others only when somebody waits", async () => {
+test("a release notifies only when there is a waiter", async () => {
   await using sql = administrator();
   const heard: string[] = [];
   await sql.listen("lockmgr", (payload) => heard.push(payload));
@@ -89,8 +89,8 @@ test("a release tells others only when somebody waits", async () => {
     while (!heard.includes(mark)) await new Promise((resolve) => setTimeout(resolve, 1));
   };
   await (await getLock("quiet", { backend })).unlock();
-  await told("nobody waited");
-  assert.deepEqual(heard, ["nobody waited"]);
+  await told("no waiter");
+  assert.deepEqual(heard, ["no waiter"]);
   const held = await getLock("awaited", { backend });
   const waiting = getLock("awaited", { backend: other, wait: 10 });
   await using watcher = administrator();
@@ -101,12 +101,12 @@ test("a release tells others only when somebody waits", async () => {
   }
   await held.unlock();
   await (await waiting).unlock();
-  await told("somebody waited");
+  await told("a waiter");
   // Its own release may tell once more, when the wait has only just ended.
   assert(heard.length === 3 || heard.length === 4, `heard ${heard}`);
 });
 
-test("a batch frees what its callers hold and nothing else, whether there is a row or not", async () => {
+test("a batch releases the locks of its owners and nothing else, with and without a row", async () => {
   await using backend = await connect(server.url, { table: freshTable() });
   await using _mine = await getLock("mine", { backend });
   await using _other = await getLock("other's", { backend });
@@ -122,7 +122,7 @@ test("a batch frees what its callers hold and nothing else, whether there is a r
   assert.equal(await fresh.unlock(), true);
 });
 
-test("a name that is taken often stays in the index of what is held, and is listed only while it is", async () => {
+test("a name acquired often stays in the index of held names and is listed only while held", async () => {
   const table = freshTable();
   await using sql = administrator();
   await using backend = await connect(server.url, { table });
@@ -138,7 +138,7 @@ test("a name that is taken often stays in the index of what is held, and is list
   assert.deepEqual(await indexed(), []);
 });
 
-test("a row that another transaction keeps is busy, and its neighbours in a crowd have theirs", async () => {
+test("a locked row is busy, and the other names of its batch are acquired", async () => {
   const table = freshTable();
   await using sql = administrator();
   await using backend = await connect(server.url, { table });

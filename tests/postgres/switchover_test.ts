@@ -52,7 +52,7 @@ async function takesAgain(backend: Backend, name: string): Promise<Lock> {
 }
 
 for (const mode of MODES) {
-  test(`switchover: ${mode}: the same backend takes locks on the new primary`, async () => {
+  test(`switchover: ${mode}: the same backend acquires locks on the new primary`, async () => {
     const { proxy, url, move } = await addressOf(0);
     await using _ = proxy;
     const table = freshTable();
@@ -104,7 +104,7 @@ for (const mode of MODES) {
   });
 }
 
-test("switchover: hybrid: the address moves while the old server goes on taking writes", async () => {
+test("switchover: hybrid: the address moves while the old server still takes writes", async () => {
   const { proxy, url, move } = await addressOf(0);
   await using _ = proxy;
   const table = freshTable();

@@ -28,7 +28,7 @@ const PRINTED = [
   "uselibpqcompat=true&sslmode=prefer&supa=base-pooler.x",
 ];
 
-test("targets: parameters as providers and ORMs print them", async () => {
+test("targets: parameters of providers and ORMs are accepted", async () => {
   const table = freshTable();
   await using first = await connect(server.url, { table });
   await getLock("a", { backend: first });
@@ -51,7 +51,7 @@ test("targets: parameters that are honoured reach the server", async () => {
   assert.deepEqual(rows.map(({ name }) => name), ["shop+7"]);
 });
 
-test("targets: parameters say where the server is, too", async () => {
+test("targets: parameters may name the server", async () => {
   const { port } = new URL(server.url);
   const table = freshTable();
   const places = [
@@ -68,7 +68,7 @@ test("targets: parameters say where the server is, too", async () => {
   }
 });
 
-test("targets: sslmode=require and stricter ones refuse a server without TLS by name, and at once", async () => {
+test("targets: sslmode=require and stricter modes refuse a server without TLS at once", async () => {
   for (const parameters of ["sslmode=require", "sslmode=verify-full", "ssl=true", "sslaccept=strict", "requiressl=1"]) {
     for (const mode of ["lease", "session", "hybrid"] as const) {
       await assert.rejects(connect(`${server.url}?${parameters}`, { mode, table: freshTable() }), (error: Error) => {
@@ -164,7 +164,7 @@ test("targets: an unknown parameter is refused before anything is sent", async (
   assert.equal(connections, 0);
 });
 
-test("targets: what the server says of a user is not passed on", async () => {
+test("targets: errors do not show the user", async () => {
   const { port } = new URL(server.url);
   const secret = "zqSECRETqz";
   const { inspect } = await import("node:util");

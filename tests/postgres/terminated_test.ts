@@ -4,7 +4,7 @@ import { test } from "../harness.ts";
 import { administrator, freshTable, server, until } from "./server.ts";
 
 for (const mode of ["lease", "hybrid", "session"] satisfies Mode[]) {
-  test(`${mode}: the end of each single connection of a backend is borne, and none is left behind`, async () => {
+  test(`${mode}: a backend survives the end of each of its connections and leaves none behind`, async () => {
     await using sql = administrator();
     const victim = `victim ${mode}`;
     const connections = async () =>
@@ -15,7 +15,7 @@ for (const mode of ["lease", "hybrid", "session"] satisfies Mode[]) {
     const awaited = await getLock("awaited", { backend: other });
     const waiting = getLock("awaited", { backend, wait: 60 });
     let lock: Lock = await getLock("held", { backend });
-    await until("somebody waits", async () => {
+    await until("a client waits", async () => {
       const rows = await sql`
         SELECT FROM pg_locks JOIN pg_stat_activity USING (pid)
         WHERE locktype = 'advisory' AND mode = 'ShareLock' AND application_name = ${victim}`;

@@ -6,7 +6,7 @@ import { administrator, freshTable, server } from "./server.ts";
 
 const mode: Mode = "session";
 
-test("session: a sequence that is dropped is made again, and tokens go on increasing", async () => {
+test("session: a dropped sequence is created again, and tokens increase", async () => {
   const table = freshTable();
   await using backend = await connect(server.url, { mode, table });
   await using sql = administrator();
@@ -23,7 +23,7 @@ test("session: a sequence that is dropped is made again, and tokens go on increa
   assert((await getLock("a", { backend: another })).token > last);
 });
 
-test("session: with migrate: false a sequence that is dropped is a clear error", async () => {
+test("session: with migrate: false a dropped sequence is a clear error", async () => {
   const table = freshTable();
   await (await connect(server.url, { mode, table }))[Symbol.asyncDispose]();
   await using backend = await connect(server.url, { mode, table, migrate: false });
@@ -35,7 +35,7 @@ test("session: with migrate: false a sequence that is dropped is a clear error",
   await sql.unsafe(`CREATE SEQUENCE ${table}_token`);
 });
 
-test("session: a role that may only draw tokens takes locks", async () => {
+test("session: a role that may only draw tokens acquires locks", async () => {
   const table = freshTable();
   await (await connect(server.url, { mode, table }))[Symbol.asyncDispose]();
   await using sql = administrator();
@@ -65,7 +65,7 @@ test("session: tokens increase across crashes of a server that does not wait for
   }
 });
 
-test("session: tokens increase after a failover to a server that has lost the last of them", async () => {
+test("session: tokens increase after a failover to a server without the last ones", async () => {
   const table = freshTable();
   await using backend = await connect(server.url, { mode, table });
   const before = await getLock("a", { backend });

@@ -24,7 +24,7 @@ async function held(): Promise<[connections: number, locks: number]> {
   return [row.connections, row.locks];
 }
 
-test("session: the server and this process agree on the key of every name", async () => {
+test("session: the server and this process compute the same key of a name", async () => {
   await using sql = administrator();
   const names = [
     "a",
@@ -51,7 +51,7 @@ test("session: the server and this process agree on the key of every name", asyn
   assert(Array.from("abcdefgh").some((name) => sessionKey("x", name).startsWith("-")));
 });
 
-test("session: the token of a crowd is higher than any that was drawn while it was being taken", async () => {
+test("session: the token of a batch exceeds every token drawn while it was acquired", async () => {
   const table = freshTable();
   await using backend = await connect(server.url, { mode: "session", table });
   await using other = await connect(server.url, { mode: "session", table });
@@ -80,7 +80,7 @@ test("session: the token of a crowd is higher than any that was drawn while it w
   tokens.forEach((token, index) => assert(index === 0 || token > tokens[index - 1], `${tokens}`));
 });
 
-test("session: a crowd is spread over connections, and one that is too large takes nothing", async () => {
+test("session: a batch is spread over connections, and one that is too large acquires nothing", async () => {
   await using backend = await connect(server.url, { mode: "session", table: freshTable() });
   const many = requestsFor(numbered(1_200));
   const answers = await backend.acquire(many);
@@ -103,7 +103,7 @@ test("session: a crowd is spread over connections, and one that is too large tak
   assert.deepEqual(await held(), [0, 0]);
 });
 
-test("session: a crowd that is released tells of those names that somebody waits for", async () => {
+test("session: a batch of releases notifies the waiters of its names and no others", async () => {
   await using sql = administrator();
   const heard: string[] = [];
   await sql.listen("lockmgr", (payload) => heard.push(payload));
@@ -118,21 +118,21 @@ test("session: a crowd that is released tells of those names that somebody waits
     await sql.notify("lockmgr", mark);
     await until(mark, () => heard.includes(mark));
   };
-  await round("nobody waited");
-  assert.deepEqual(heard, ["nobody waited"]);
+  await round("no waiter");
+  assert.deepEqual(heard, ["no waiter"]);
   let waiting: Promise<Lock>[] = [];
-  await round("somebody waited", async () => {
+  await round("a waiter", async () => {
     const announced = async () => {
       const [{ count }] =
         await sql`SELECT count(*)::int FROM pg_locks WHERE locktype = 'advisory' AND mode = 'ShareLock' AND pid <> pg_backend_pid()`;
-      return count === 3; // somebody waits, for two names
+      return count === 3; // a client waits, for two names
     };
     waiting = ["name 3", "name 7"].map((name) => getLock(name, { backend: other, wait: 10 }));
-    await until("two waits are announced", announced);
+    await until("two waits are registered", announced);
   });
   for (const lock of await Promise.all(waiting)) await lock.unlock();
   assert.equal(new Set(heard).size, 4, `heard ${heard}`); // two marks, two names
-  await round("nobody waits any more");
-  assert.equal(heard.at(-1), "nobody waits any more");
+  await round("no waiter again");
+  assert.equal(heard.at(-1), "no waiter again");
   assert.equal(new Set(heard).size, 5, `heard ${heard}`);
 });

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { answerWithin } from "../../backends/postgres/connection/client.ts";
 import { test } from "../harness.ts";
 
-test("an answer that does not come in time is a retryable error, and others are as they are", async () => {
+test("answer timeout: a missing answer is a retryable error, other outcomes are unchanged", async () => {
   let late = 0;
   const silent = answerWithin(0.2, new Promise(() => {}), () => late++);
   assert.equal(await answerWithin(0.2, Promise.resolve("an answer"), () => late++), "an answer");

@@ -12,7 +12,7 @@ function through({ port }: Proxy): string {
   return `postgres://postgres@127.0.0.1:${port}/postgres`;
 }
 
-test("a wait that is over ends although the server is silent, and what it was granted does not stay", async () => {
+test("a wait ends in time with a silent server, and its late grant is released", async () => {
   await Promise.all(MODES.map(async (mode) => {
     const table = freshTable();
     await using proxy = await Proxy.start(server.port);
@@ -22,7 +22,7 @@ test("a wait that is over ends although the server is silent, and what it was gr
     const holder = await getLock("a", { backend: direct });
     const startedAt = performance.now();
     const waiting = getLock("a", { backend, wait: 1, ...(mode === "session" ? {} : { expires: 4 }) });
-    await until("somebody waits", async () => (await direct.list({ names: ["a"] })).length > 0);
+    await until("a client waits", async () => (await direct.list({ names: ["a"] })).length > 0);
     proxy.swallow = "answers";
     await holder.unlock(); // what the waiter asks now is granted, and nobody tells it
     await assert.rejects(waiting, (error: BackendError) => {
@@ -40,7 +40,7 @@ test("a wait that is over ends although the server is silent, and what it was gr
   }));
 });
 
-test("advisoryLock: a wait that is over ends although the server is silent", async () => {
+test("advisoryLock: a wait ends in time with a silent server", async () => {
   await using proxy = await Proxy.start(server.port);
   const backend = await connect(through(proxy), { table: freshTable() });
   await (await advisoryLock(backend, "warm")).release();
@@ -55,7 +55,7 @@ test("advisoryLock: a wait that is over ends although the server is silent", asy
   assert(lock.acquired);
 });
 
-test("connections that break while they are idle keep no statement waiting", async () => {
+test("connections that break while idle delay no statement", async () => {
   await using proxy = await Proxy.start(server.port);
   let closed = 0;
   const driver = { onclose: () => closed++ };

@@ -26,7 +26,7 @@ function kill(child: ChildProcess): void {
   child.kill("SIGKILL");
 }
 
-test("lease: nothing but time frees the name of a holder that died", async () => {
+test("lease: a dead holder's name is free when the lease expires", async () => {
   const table = freshTable();
   await using backend = await connect(server.url, { table });
   const child = await hold("lease", table, "a", 1.5);

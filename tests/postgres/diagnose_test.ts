@@ -12,7 +12,7 @@ async function diagnose(url: string, options: Record<string, unknown>): Promise<
 
 const WELL = { version: "ok", replica: "ok", pooler: "ok", table: "ok", privileges: "ok", durability: "ok" };
 
-test("a server that is well is found well in every mode", async () => {
+test("diagnose: a healthy server has no findings in any mode", async () => {
   for (const mode of ["lease", "hybrid"] as const) {
     assert.deepEqual(await diagnose(server.url, { mode, table: freshTable() }), WELL);
   }
@@ -21,12 +21,12 @@ test("a server that is well is found well in every mode", async () => {
   assert.deepEqual(await diagnose(server.url, { mode: "session", table }), WELL);
 });
 
-test("a pooler in between is noted", async () => {
+test("diagnose: a pooler is reported", async () => {
   await using pooler = await PgBouncer.start(server.port);
   assert.deepEqual(await diagnose(pooler.url, { table: freshTable() }), { ...WELL, pooler: "note" });
 });
 
-test("missing privileges are told with the statement that grants them", async () => {
+test("diagnose: missing privileges are reported with the GRANT statement", async () => {
   await using sql = administrator();
   const table = freshTable();
   await (await connect(server.url, { table }))[Symbol.asyncDispose]();

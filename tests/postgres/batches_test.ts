@@ -16,7 +16,7 @@ async function giveBack(locks: readonly Lock[]): Promise<void> {
 }
 
 for (const mode of ["lease", "hybrid"] as const) {
-  test(`${mode}: a crowd that fails writes nothing`, async () => {
+  test(`${mode}: a batch that acquires nothing writes nothing`, async () => {
     const table = freshTable();
     await using sql = administrator();
     await using backend = await connect(server.url, { mode, table });
@@ -34,7 +34,7 @@ for (const mode of ["lease", "hybrid"] as const) {
     await giveBack(locks);
   });
 
-  test(`${mode}: what another has taken since this process released it is refused to a crowd, which has the rest`, async () => {
+  test(`${mode}: a batch acquires all names but those that another client has acquired meanwhile`, async () => {
     const table = freshTable();
     await using backend = await connect(server.url, { mode, table });
     await using other = await connect(server.url, { mode, table });
@@ -52,7 +52,7 @@ for (const mode of ["lease", "hybrid"] as const) {
     await giveBack(again);
   });
 
-  test(`${mode}: a crowd's release tells of the names that are waited for, and of nothing else`, async () => {
+  test(`${mode}: a batch of releases notifies the waiters of its names and no others`, async () => {
     const table = freshTable();
     await using sql = administrator();
     const heard: string[] = [];
@@ -61,7 +61,7 @@ for (const mode of ["lease", "hybrid"] as const) {
     await using other = await connect(server.url, { mode, table, sessionTimeout: 16 });
     const locks = await takeAll(backend);
     const waiting = [NAMES[5], NAMES[25]].map((name) => getLock(name, { backend: other, wait: 20 }));
-    await until("both waits are announced", async () => {
+    await until("both waits are registered", async () => {
       const [{ count }] = await sql`
         SELECT count(*)::int FROM pg_locks WHERE locktype = 'advisory' AND mode = 'ShareLock' AND granted`;
       return count === 3; // two names, and the key of all waiters
@@ -71,15 +71,15 @@ for (const mode of ["lease", "hybrid"] as const) {
     const told = new Set(heard.map((payload) => payload.split(" ")[0]));
     assert.equal(told.size, 2, `heard ${heard}`);
     await giveBack(next);
-    await until("nobody is known to wait", async () => {
+    await until("no waiter is registered", async () => {
       return (await sql`SELECT FROM pg_locks WHERE locktype = 'advisory' AND mode = 'ShareLock'`).length === 0;
     });
     await sql.notify("lockmgr", "all left"); // their own releases may have notified before
     await until("the first mark is heard", () => heard.includes("all left"));
     heard.length = 0;
     await giveBack(await takeAll(backend));
-    await sql.notify("lockmgr", "nobody waited");
-    await until("the mark is heard", () => heard.includes("nobody waited"));
-    assert.deepEqual(heard, ["nobody waited"]);
+    await sql.notify("lockmgr", "no waiter");
+    await until("the mark is heard", () => heard.includes("no waiter"));
+    assert.deepEqual(heard, ["no waiter"]);
   });
 }

@@ -10,7 +10,7 @@ async function listeners(): Promise<{ pids: number[]; announced: number }> {
   return { pids: [...new Set(rows.map(({ pid }) => pid))], announced: rows.length };
 }
 
-/** A backend for which somebody waits, and the lock that is in the way. */
+/** A backend for which a client waits, and the lock that is in the way. */
 async function waiting(mode: Mode, table: string) {
   const other = await connect(server.url, { mode, table });
   const backend = await connect(server.url, { mode, table });
@@ -23,14 +23,14 @@ async function close(...backends: Backend[]): Promise<void> {
   for (const backend of backends) await backend[Symbol.asyncDispose]();
 }
 
-test("whatever backends there are for an address, one connection hears of releases, until the last is closed", async () => {
+test("one connection per database receives notifications until the last backend is closed", async () => {
   const table = freshTable();
   const waits = [
     await waiting("lease", table),
     await waiting("hybrid", freshTable()),
     await waiting("session", freshTable()),
   ];
-  // another backend on the same table: the same name is announced twice, which the server shows as one
+  // another backend on the same table: the same name is registered twice, which the server shows as one
   const twin = await connect(server.url, { table });
   const twice = getLock("a", { backend: twin, wait: 30 });
   // each registers under its name and under the key of all waiters
@@ -40,7 +40,7 @@ test("whatever backends there are for an address, one connection hears of releas
   await using _held = await getLock("a", { backend: elsewhere });
   const controller = new AbortController();
   const apart = getLock("a", { backend: elsewhere, wait: 30, signal: controller.signal });
-  await until("the wait in another database is announced", async () => (await listeners()).pids.length === 2);
+  await until("the wait in another database is registered", async () => (await listeners()).pids.length === 2);
   controller.abort();
   await assert.rejects(apart);
 
