@@ -223,11 +223,11 @@ function parsePort(text: string): number | undefined {
 }
 
 /** Values that are words of every manual, and numbers: they are no secrets. */
-const ORDINARY =
+const COMMON_WORDS =
   /^(?:\d+|true|false|on|off|yes|no|any|auto|require[d]?|prefer(?:red)?|allow|disabled?|verify[-_]\w+)$/i;
 
 /** Shorter values are part of too many words. No server or driver shows the password by itself. */
-const SHORTEST_SECRET = 3;
+const MIN_SECRET_LENGTH = 3;
 
 const HIDDEN = "***";
 
@@ -239,7 +239,7 @@ function escaped(text: string): string {
 function patternsOf({ user, password, parameters }: ServerTarget): RegExp[] {
   const values = [password ?? "", ...parameters.values()]
     .flatMap((value) => [value, ...value.split(/[\s=,:]+/)])
-    .filter((value) => value.length >= SHORTEST_SECRET && !ORDINARY.test(value))
+    .filter((value) => value.length >= MIN_SECRET_LENGTH && !COMMON_WORDS.test(value))
     .sort((a, b) => b.length - a.length);
   const forms = new Set(values.flatMap((value) => [value, encodeURIComponent(value)]));
   const patterns = [...forms].map((form) =>

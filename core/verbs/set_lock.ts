@@ -89,7 +89,7 @@ export interface LockSetResult {
 }
 
 /** How often a name is tried again that was neither free nor held, because it changed hands in between. */
-const ROUNDS = 20;
+const MAX_ROUNDS = 20;
 
 /** The result for one name; without record and grant when it is free. */
 interface Settled extends LockSetStatus {
@@ -171,10 +171,11 @@ async function eachByItself(
   const { create = true, renew = true } = options;
   const settled = new Map<string, Settled>();
   try {
-    for (let round = 0, open = names; open.length > 0 && round < ROUNDS; round++) {
+    for (let round = 0, open = names; open.length > 0 && round < MAX_ROUNDS; round++) {
       if (create) await takeFree(backend, open, resolved, settled);
       const held = open.filter((name) => !settled.get(name)?.locked);
-      await (renew ? renewHeld : lookAtHeld)(backend, held, options, settled);
+      if (renew) await renewHeld(backend, held, options, settled);
+      else await listHeld(backend, held, settled);
       open = create ? held.filter((name) => !settled.has(name)) : [];
     }
     const { ended } = stateOf(backend);
@@ -218,12 +219,7 @@ async function renewHeld(
   });
 }
 
-async function lookAtHeld(
-  backend: Backend,
-  names: string[],
-  _options: SetLockOptions,
-  settled: Map<string, Settled>,
-): Promise<void> {
+async function listHeld(backend: Backend, names: string[], settled: Map<string, Settled>): Promise<void> {
   if (names.length === 0) return;
   const askedAt = monotonic();
   for (const row of await retryOnce(() => backend.list({ names }))) {

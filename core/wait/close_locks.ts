@@ -8,7 +8,7 @@ import { type BackendState, stateOf } from "./backend_state.ts";
 const RELEASE_WITHIN_MS = 1_500;
 
 /**
- * Ends the use of a backend: waiters get a `BackendError`, and what its handles hold, or requests under way are still
+ * Ends the use of a backend: waiters get a `BackendError`, and what its handles hold, or requests in flight are still
  * granted, is released within 2 s. For authors of a `Backend`: its `[Symbol.asyncDispose]` is a call of this. Every
  * further call returns the same promise.
  *

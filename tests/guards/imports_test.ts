@@ -20,10 +20,10 @@ function mayImport({ file, target, dynamic }: Import): boolean {
   return from.startsWith("backends/") && (to === "core" || isShared(to));
 }
 
-/** The groups of modules that import each other (Tarjan's strongly connected components). */
+/** The groups of modules that import each other, of the core and the command line also by types alone (Tarjan's strongly connected components). */
 function circlesOf(imports: readonly Import[]): string[][] {
   const targets = Map.groupBy(
-    imports.filter(({ target, typeOnly }) => target !== undefined && !typeOnly),
+    imports.filter(({ file, target, typeOnly }) => target !== undefined && !(typeOnly && file.startsWith("backends/"))),
     ({ file }) => file,
   );
   const order = new Map<string, number>();
