@@ -59,7 +59,7 @@ export class RowBackend implements Backend {
     const what = `acquire ${namesOf(requests)}`;
     this.#connection.refuseTransaction(what);
     const answers = await this.#withTable(what, () => this.#acquirer.acquire(what, requests, allOrNothing));
-    this.#connection.file?.checkUnlessRecent(what);
+    this.#connection.file?.checkMain(what);
     return answers;
   }
 
