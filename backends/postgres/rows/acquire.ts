@@ -1,18 +1,27 @@
 import type { AcquireAnswer, AcquireRequest } from "../../../core/backend.ts";
 import { BackendError } from "../../../core/errors.ts";
 import { LruMap } from "../../../core/util/lru_map.ts";
-import { namesOf } from "../../../core/util/requests.ts";
+import { areAlike, namesOf } from "../../../core/util/requests.ts";
 import { isRowLocked } from "../errors.ts";
 import type { Liveness, LivenessLock } from "../../sessions/liveness.ts";
 import type { RowSender } from "./row_sender.ts";
-import { acquireAnswers, acquireParameters, BUSY, type Row, toLockRow } from "./rows.ts";
+import {
+  acquireAnswers,
+  acquireParameters,
+  alikeParameters,
+  allAcquired,
+  BUSY,
+  type Parameters,
+  type Row,
+  toLockRow,
+} from "./rows.ts";
 import type { Statements } from "./statements.ts";
 
 /** How often a name is tried that is neither acquired nor seen held, because it changes hands meanwhile. */
 const MAX_ATTEMPTS = 10;
 /** How many new sessions are tried that the server of the rows does not have. */
 const MAX_SESSIONS = 4;
-/** For how many names it is remembered that they were held. */
+/** For how many names it is remembered how they were seen last. */
 const MAX_HINTS = 4_096;
 
 /** Acquires names by their rows. */
@@ -20,8 +29,11 @@ export class Acquirer {
   readonly #sender: RowSender;
   readonly #sql: Statements;
   readonly #liveness: Liveness | undefined;
-  /** Names that were last seen held: to read the row first takes half the time of a failed attempt. */
-  readonly #held = new LruMap<string, true>(MAX_HINTS);
+  /**
+   * How names were seen last. To read the row of a held one first takes half the time of a failed attempt; those that
+   * this process has released are acquired without a look.
+   */
+  readonly #hints = new LruMap<string, "held" | "released" | "ours">(MAX_HINTS);
 
   /** @param liveness The session that keeps the liveness lock of hybrid locks. */
   constructor(sender: RowSender, sql: Statements, liveness?: Liveness) {
@@ -32,14 +44,29 @@ export class Acquirer {
 
   /** Notes that a name may be free by now. */
   noteFree(name: string): void {
-    this.#held.delete(name);
+    if (this.#hints.get(name) === "held") this.#hints.delete(name);
+  }
+
+  /** Notes that this process has released a name. */
+  noteReleased(name: string): void {
+    this.#hints.set(name, "released");
   }
 
   /** Acquires each name that is free. */
   async acquireEach(requests: readonly AcquireRequest[]): Promise<AcquireAnswer[]> {
     if (requests.length === 1) return [await this.#acquireOne(requests[0])];
     // when a row is locked by another transaction, as guard does, the other names are acquired all the same
-    return await this.#acquire(requests, false) ?? await Promise.all(requests.map((one) => this.#acquireOne(one)));
+    return await this.#acquireReleased(requests) ?? await this.#acquire(requests, false) ??
+      await Promise.all(requests.map((one) => this.#acquireOne(one)));
+  }
+
+  /** Acquires names that this process has released; returns `undefined` when not all of them are still free. */
+  async #acquireReleased(requests: readonly AcquireRequest[]): Promise<AcquireAnswer[] | undefined> {
+    if (!areAlike(requests) || !requests.every(({ name }) => this.#hints.get(name) === "released")) return undefined;
+    const liveness = await this.#liveness?.lock();
+    const rows = await this.#send(requests, this.#sql.acquireReleased, alikeParameters(requests), liveness);
+    for (const { name } of requests) this.#hints.set(name, "ours");
+    return rows && allAcquired(rows[0], requests, liveness);
   }
 
   /** Acquires all names or none. */
@@ -49,13 +76,13 @@ export class Acquirer {
 
   async #acquireOne(request: AcquireRequest): Promise<AcquireAnswer> {
     const { name, owner } = request;
-    if (this.#held.has(name)) {
+    if (this.#hints.get(name) === "held") {
       const [row] = await this.#sender.send(() => `acquire ${namesOf([request])}`, this.#sql.selectHolder, [
         name,
         owner,
       ]);
       if (row) return { granted: false, holder: toLockRow(row) };
-      this.#held.delete(name);
+      this.#hints.delete(name);
     }
     return (await this.#acquire([request], false))?.[0] ?? BUSY;
   }
@@ -77,8 +104,7 @@ export class Acquirer {
       }
       for (const [name, answer] of found) {
         answers.set(name, answer);
-        if (answer.granted) this.#held.delete(name);
-        else this.#held.set(name, true);
+        this.#hints.set(name, answer.granted ? "ours" : "held");
       }
       if (answers.size === requests.length || (allOrNothing && found.size > 0)) break;
       open = open.filter(({ name }) => !answers.has(name));
@@ -95,23 +121,33 @@ export class Acquirer {
     return session.ended === undefined;
   }
 
-  /**
-   * Sends one statement; returns `undefined` when it waited too long for a locked row. That means busy, unless an earlier
-   * request of the same owner may be what has locked the row.
-   */
-  async #attempt(
+  #attempt(
     requests: readonly AcquireRequest[],
     allOrNothing: boolean,
     liveness: LivenessLock | undefined,
   ): Promise<readonly Row[] | undefined> {
     const { acquire, acquireEach, acquireAll } = this.#sql;
     const statement = requests.length === 1 ? acquire : allOrNothing ? acquireAll : acquireEach;
-    const parameters = [...acquireParameters(requests), liveness?.key ?? null, liveness?.session.id ?? null];
+    return this.#send(requests, statement, acquireParameters(requests), liveness);
+  }
+
+  /**
+   * Sends one statement; returns `undefined` when it waited too long for a locked row. That means busy, unless an earlier
+   * request of the same owner may be what has locked the row.
+   */
+  async #send(
+    requests: readonly AcquireRequest[],
+    statement: string,
+    parameters: Parameters,
+    liveness: LivenessLock | undefined,
+  ): Promise<readonly Row[] | undefined> {
+    const all = [...parameters, liveness?.key ?? null, liveness?.session.id ?? null];
     try {
-      return await this.#sender.send(() => `acquire ${namesOf(requests)}`, statement, parameters, requests);
+      return await this.#sender.send(() => `acquire ${namesOf(requests)}`, statement, all, requests);
     } catch (error) {
-      // acquireEach is followed by an attempt for each name
-      const repeated = statement !== acquireEach && requests.some(({ repeated }) => repeated);
+      // several names that are acquired each by itself are tried one by one after this
+      const last = statement === this.#sql.acquire || statement === this.#sql.acquireAll;
+      const repeated = last && requests.some(({ repeated }) => repeated);
       if (isRowLocked((error as Error).cause) && !repeated) return undefined;
       throw error;
     }

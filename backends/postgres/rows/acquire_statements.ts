@@ -51,7 +51,7 @@ function heldByOther(target: string, request: string): string {
 }
 
 /** Writes the rows of the requested names that are free; a held row is not even locked. A repeated request keeps its token. */
-function acquired(target: string, condition = "true"): string {
+function acquired(target: string, condition = "true", look = true): string {
   return `acquired AS (
       INSERT INTO ${target} AS l (name, owner, token, locked_by, lock_process, locked_until, created_at, updated_at,
         metadata, liveness, session_pid, listed, frequent)
@@ -59,7 +59,7 @@ function acquired(target: string, condition = "true"): string {
         now + request.duration::bigint * interval '1 microsecond', now, now, request.metadata::json,
         $7::text::bigint, $8::text::integer, true, false
       FROM request, ${CLOCK}
-      WHERE NOT ${heldByOther(target, "request")} AND ${condition}
+      WHERE ${look ? `NOT ${heldByOther(target, "request")}` : "true"} AND ${condition}
       ${IN_ORDER}
       ON CONFLICT (name) DO UPDATE SET owner = excluded.owner,
         token = CASE WHEN l.owner = excluded.owner THEN l.token ELSE greatest(l.token + 1, excluded.token) END,
@@ -85,6 +85,23 @@ export function acquireOne(target: string): string {
     UNION ALL
     SELECT ${columns("held", "clock_timestamp()")} FROM ${target} AS held
     WHERE held.name = $1::text AND held.owner <> $2::text AND ${live("held")} AND NOT EXISTS (SELECT FROM acquired)`;
+}
+
+/**
+ * Acquires several names that this process has released, for requests that differ only in name and owner: only these two
+ * are arrays. The answer is one row with the number of grants and their lowest and highest token. Without the looks before
+ * and after it takes 6 ms of the server for 256 names, where {@linkcode acquireSeveral} takes 9.6. When it acquires less
+ * than all, that one has to follow, which finds what was acquired here by the owner.
+ */
+export function acquireReleased(target: string): string {
+  return `
+    WITH ${SETTINGS}, request AS (
+      SELECT name, owner, $3::text AS duration, $4::text AS holder, $5::text AS process, $6::text AS metadata
+      FROM settings, unnest((SELECT $1::text)::text[], (SELECT $2::text)::text[]) AS r (name, owner)),
+    ${acquired(target, "true", false)}
+    SELECT count(*)::text AS count, min(token)::text AS token, max(token)::text AS last,
+      ${microseconds("max(created_at)")}::text AS created
+    FROM acquired`;
 }
 
 /**

@@ -88,8 +88,10 @@ export class RowBackend implements Backend {
     return renew(this.#renewals, this.#sql, requests);
   }
 
-  release(targets: readonly LockRef[]): Promise<boolean[]> {
-    return release(this.#sender, this.#sql, targets);
+  async release(targets: readonly LockRef[]): Promise<boolean[]> {
+    const released = await release(this.#sender, this.#sql, targets);
+    targets.forEach(({ name }, index) => released[index] && this.#acquirer.noteReleased(name));
+    return released;
   }
 
   async list({ names, prefix = "", includeExpired = false }: ListFilter): Promise<LockRow[]> {

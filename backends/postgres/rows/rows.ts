@@ -48,6 +48,11 @@ export function acquireParameters(requests: readonly AcquireRequest[]): Paramete
   return rows.length === 1 ? rows[0] : arraysOf(rows);
 }
 
+/** The parameters of acquisitions that differ only in name and owner. */
+export function alikeParameters(requests: readonly AcquireRequest[]): Parameters {
+  return [...refArrays(requests), ...acquireParameters([requests[0]]).slice(2)];
+}
+
 /** The parameters of one renewal. */
 export function renewParameters({ name, owner, from, add }: RenewRequest): Parameters {
   return [name, owner, String(from), textOf(add)];
@@ -95,6 +100,20 @@ export function acquireAnswers(
     else row.token?.split(",").forEach((token, place) => token && grant(requests[place], token, row.created));
   }
   return answers;
+}
+
+/** Returns the answers when all names were acquired with one token; otherwise nothing. */
+export function allAcquired(
+  { count, token, last, created }: Row,
+  requests: readonly AcquireRequest[],
+  liveness: LivenessLock | undefined,
+): AcquireAnswer[] | undefined {
+  if (Number(count) < requests.length || token !== last) return undefined;
+  const session = liveness ? { session: liveness.session } : {};
+  return requests.map((request) => {
+    const row = grantedRow(request, BigInt(token!), Number(created), liveness?.session.id);
+    return { granted: true, row, ...session };
+  });
 }
 
 /** Returns the rows in the order of the requests. */

@@ -5,7 +5,7 @@
  */
 import { notifyIfAwaited, notifyOfRows, waitingForRow } from "../keys.ts";
 import { namespaceOf, quoted } from "../schema.ts";
-import { acquireOne, acquireSeveral } from "./acquire_statements.ts";
+import { acquireOne, acquireReleased, acquireSeveral } from "./acquire_statements.ts";
 import {
   CLEAN_LOCK_TIMEOUT,
   columns,
@@ -141,6 +141,7 @@ export function statementsFor(table: string) {
     acquire: acquireOne(target),
     acquireEach: acquireSeveral(target, false),
     acquireAll: acquireSeveral(target, true),
+    acquireReleased: acquireReleased(target),
     /** The live row of another owner. `(name, owner)` */
     selectHolder: `
       SELECT ${columns("l", "clock_timestamp()")}, ${READ_ONLY}
