@@ -36,7 +36,7 @@ function toRow(row: unknown): Row {
     );
   }
   return Object.fromEntries(
-    Object.entries(row).map(([name, value]) => [name.toLowerCase(), value === null ? null : String(value ?? "")]),
+    Object.entries(row).map(([name, value]) => [name.toLowerCase(), value == null ? null : String(value)]),
   );
 }
 
