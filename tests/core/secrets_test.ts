@@ -151,7 +151,7 @@ const SPELLINGS: readonly ((target: string) => string)[] = [
   (target) => target.replace("://", "：／／"),
   (target) => target.replace("://", ":\n//"),
   (target) => target.replace("@", "\n@"),
-  (target) => encodeURIComponent(target.replace(/\p{Surrogate}/u, "")),
+  (target) => encodeURIComponent(target.replace(/\p{Surrogate}/gu, "")),
 ];
 
 const secrets = fc.tuple(fc.constantFrom(...SPECIAL), fc.constantFrom(...SPECIAL), fc.boolean()).map(

@@ -136,3 +136,19 @@ for (const [plot, lie, ...broken] of plots) {
     assert(verdict.seen.holds > 0);
   });
 }
+
+test("checker: a session lock whose caller was told an error may be listed until it is released, but not for longer", () => {
+  const listedAfter = (seconds: number): HistoryEvent[] => {
+    const listed = [{ name: "x", token: "1", lockedBy: "a/1", left: null }];
+    const at = seconds * 1e6;
+    return [
+      { kind: "invoked", at: 0, worker: "a", id: 1, verb: "acquire", names: ["x"], wait: 0.1, lockedBy: "a/1" },
+      { kind: "completed", at: 1e3, worker: "a", id: 1, outcome: "unknown", error: "aborted" },
+      { kind: "invoked", at, worker: "a", id: 2, verb: "list", names: [], lockedBy: "a/2" },
+      { kind: "completed", at: at + 1e3, worker: "a", id: 2, outcome: "done", listed },
+    ];
+  };
+  const offences = (seconds: number) => check(listedAfter(seconds), { waiting: 0.4, lateness: 0.2 }).offences;
+  assert.deepEqual(offences(1).map(({ rule }) => rule), []);
+  assert.deepEqual(offences(100).map(({ rule }) => rule), ["held by no client"]);
+});

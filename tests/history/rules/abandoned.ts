@@ -31,7 +31,9 @@ function reasonAgainst(
   { holds }: Reading,
   closed: readonly Closed[],
 ): string | undefined {
-  const lasts = (seconds ?? Infinity) + listing.invokedAt / 1e6;
+  // A session lock has no expiry: it is listed until the release that follows the error has its answer.
+  const left = origin.expires === undefined ? 0 : seconds ?? Infinity;
+  const lasts = left + listing.invokedAt / 1e6;
   if (origin.answer?.outcome === "unknown" && lasts > origin.completedAt / 1e6 + longest(origin)) {
     return `${seconds === null ? "never expires" : `lasts ${seconds} s more`}, although its caller was told an error`;
   }
@@ -39,10 +41,10 @@ function reasonAgainst(
   const release = hold && releaseOf(hold);
   const released = release?.answer?.outcome === "done" && release.completedAt < listing.invokedAt;
   if (released && (seconds === null || seconds > DURABLE)) return `was released by ${tellOperation(release)}`;
-  const left = closed.some(({ worker, at, operations: [first, last] }) =>
+  const outlived = closed.some(({ worker, at, operations: [first, last] }) =>
     worker === origin.worker && origin.id >= first && origin.id <= last && at < listing.invokedAt
   );
-  if (left) return "was left by a backend that was disposed of";
+  if (outlived) return "was left by a backend that was disposed of";
   return undefined;
 }
 
