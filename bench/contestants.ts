@@ -40,7 +40,7 @@ export function open(places: Places, engine: Engine, mode: Mode, table?: string)
 
 /** A backend of a server with one connection. */
 export function openNarrow(places: Places, engine: Exclude<Engine, "sqlite">, mode: Mode): Promise<Backend> {
-  return connect(places[engine], { mode, [engine === "postgres" ? "max" : "connections"]: 1 });
+  return connect(places[engine], { mode, maxConnections: 1 });
 }
 
 /** Our locks of one mode on an engine. */
