@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
-import { readdir, readFile } from "node:fs/promises";
+import { readFile } from "node:fs/promises";
+import { pages } from "../docs/pages.ts";
 import { test } from "../harness.ts";
 import { sources } from "./sources.ts";
 
@@ -34,20 +35,31 @@ const WORDS: readonly (readonly [word: RegExp, instead: string])[] = [
   [/\b(?:shall|anew|in vain|for ever)\b/i, "must, again, without success, permanently"],
 ];
 
-/** The pages that people read. */
-async function pages(): Promise<string[]> {
-  const docs = (await readdir("docs")).filter((path) => path.endsWith(".md")).map((path) => `docs/${path}`);
-  return ["README.md", "DECISIONS.md", "CONTRIBUTING.md", ...docs];
-}
+/** Further words of pages, where code has them in other meanings. */
+const WORDS_OF_PAGES: typeof WORDS = [
+  [/\bunless said\b/i, "by default"],
+  [/\blapsed?s?\b/i, "expire"],
+  [/\btravel(?:s|led)? together\b/i, "are batched"],
+];
 
-test("code and pages use the usual names of things", async () => {
-  const wrong: string[] = [];
-  for (const file of [...await sources(), ...await pages()]) {
+/** The places where files have one of the words. */
+async function places(files: readonly string[], words: typeof WORDS): Promise<string[]> {
+  const found: string[] = [];
+  for (const file of files) {
     for (const [index, line] of (await readFile(file, "utf8")).split("\n").entries()) {
-      for (const [word, instead] of WORDS) {
-        if (word.test(line)) wrong.push(`${file}:${index + 1}: ${word.source}: want ${instead}`);
+      for (const [word, instead] of words) {
+        const [text] = word.exec(line) ?? [];
+        if (text) found.push(`${file}:${index + 1}: ${text}: want ${instead}`);
       }
     }
   }
-  assert.deepEqual(wrong, []);
+  return found;
+}
+
+test("code and pages use the usual names of things", async () => {
+  assert.deepEqual(await places([...await sources(), ...await pages()], WORDS), []);
+});
+
+test("pages use current English", async () => {
+  assert.deepEqual(await places(await pages(), WORDS_OF_PAGES), []);
 });
