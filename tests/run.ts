@@ -96,7 +96,7 @@ async function runAll(onDeno: Job[], packaged: Promise<Job[]>): Promise<void> {
   await Promise.all([runner(sourceFirst), runner(sourceFirst), runner(packageFirst)]);
 }
 
-/** A runtime that cannot be installed is one test skipped; in CI, where nobody reads that, one failed. */
+/** A runtime that cannot be installed is one test skipped; in CI, where a skip is not read, one failed. */
 async function findProgram(runtime: Runtime): Promise<{ program: string; name: string } | undefined> {
   try {
     const program = await programOf(runtime);

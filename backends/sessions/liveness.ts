@@ -1,5 +1,5 @@
 import { BackendError } from "../../core/errors.ts";
-import { type Once, once } from "../../core/util/once.ts";
+import { type Once, once, usable } from "../../core/util/once.ts";
 import type { Session } from "./session.ts";
 
 /** The liveness lock of `hybrid` mode: rows name its key, and are free as soon as the session that carries it has ended. */
@@ -21,13 +21,8 @@ export class Liveness {
   }
 
   /** The lock that new rows are to name. */
-  async lock(): Promise<LivenessLock> {
-    for (;;) {
-      const opening = this.#opened();
-      const lock = await opening;
-      if (lock.session.ended === undefined) return lock;
-      this.#opened.clear(opening); // the first of many that find it ended opens another
-    }
+  lock(): Promise<LivenessLock> {
+    return usable(this.#opened, ({ session }) => session.ended === undefined);
   }
 
   /** Ends the session, and with it every row that names its lock. */

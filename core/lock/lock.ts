@@ -83,7 +83,7 @@ export class Lock extends LockRecord implements AsyncDisposable {
    */
   async renew(options: RenewOptions = {}): Promise<Lock> {
     const { backend, claim } = this.#held;
-    if (options.backend !== undefined && options.backend !== backend) throw foreignBackend(this.name);
+    requireOwnBackend(this, options);
     const request = { ...claim, ...extension(options, knownOf(this).row.lockedUntil) };
     resolveHolder(options);
     requireRows(backend, "renew");
@@ -199,7 +199,8 @@ export function isHandle(value: unknown): value is Lock {
   return value instanceof Lock || (typeof value === "object" && value !== null && HANDLE in value);
 }
 
-/** The error for a handle that was passed together with another backend. */
-export function foreignBackend(name: string): TypeError {
-  return new TypeError(`Cannot use another backend for lock ${JSON.stringify(name)}: want the one that granted it`);
+/** Refuses a backend that was passed beside a handle and is not the handle's own, with a `TypeError`. */
+export function requireOwnBackend(lock: Lock, { backend }: { readonly backend?: Backend }): void {
+  if (backend === undefined || backend === lock.backend) return;
+  throw new TypeError(`Cannot use another backend for lock ${JSON.stringify(lock.name)}: want the one that granted it`);
 }

@@ -31,3 +31,13 @@ export function once<Parameters extends unknown[], Value>(
     Value
   >;
 }
+
+/** Returns what `shared` gives, computed again while that is no longer usable. One of many callers computes it again. */
+export async function usable<Value>(shared: Once<[], Value>, isUsable: (value: Value) => boolean): Promise<Value> {
+  for (;;) {
+    const computing = shared();
+    const value = await computing;
+    if (isUsable(value)) return value;
+    shared.clear(computing);
+  }
+}

@@ -1,5 +1,5 @@
 import { backendOf } from "../connect.ts";
-import { foreignBackend, isHandle, type Lock } from "../lock/lock.ts";
+import { isHandle, type Lock, requireOwnBackend } from "../lock/lock.ts";
 import { type BackendOptions, checkName } from "../options/options.ts";
 import { retryOnce } from "../util/retry.ts";
 
@@ -24,7 +24,7 @@ import { retryOnce } from "../util/retry.ts";
  */
 export async function isLocked(lock: Lock | string, options: BackendOptions = {}): Promise<boolean> {
   const handle = isHandle(lock) ? lock : undefined;
-  if (handle && options.backend !== undefined && options.backend !== handle.backend) throw foreignBackend(handle.name);
+  if (handle) requireOwnBackend(handle, options);
   const name = handle ? handle.name : lock as string;
   checkName(name);
   const backend = handle ? handle.backend : await backendOf(options);

@@ -1,6 +1,6 @@
 import { stateOf } from "../wait/backend_state.ts";
 import { backendOf } from "../connect.ts";
-import { foreignBackend, isHandle, type Lock } from "../lock/lock.ts";
+import { isHandle, type Lock, requireOwnBackend } from "../lock/lock.ts";
 import { type BackendOptions, checkName, requireRows } from "../options/options.ts";
 
 /**
@@ -26,7 +26,7 @@ import { type BackendOptions, checkName, requireRows } from "../options/options.
  */
 export async function unlock(lock: Lock | string, options: BackendOptions = {}): Promise<boolean> {
   if (isHandle(lock)) {
-    if (options.backend !== undefined && options.backend !== lock.backend) throw foreignBackend(lock.name);
+    requireOwnBackend(lock, options);
     return await lock.unlock();
   }
   checkName(lock);

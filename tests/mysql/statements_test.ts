@@ -73,7 +73,7 @@ for (const mode of ["lease", "hybrid"] as const) {
     const trying = await statements(place, async () => {
       for (let index = 0; index < 20; index++) assert.equal(await tryLock("a", { backend: other }), undefined);
     });
-    // The first also reads who has it: no statement of both servers answers with that.
+    // The first also reads the holder: no statement of both servers answers with that.
     assert.equal(trying, 21);
     const asking = (backend: Backend) =>
       statements(place, async () => {
@@ -107,7 +107,7 @@ for (const mode of ["lease", "hybrid"] as const) {
       const trying = await statements(place, async () => {
         for (const name of names) assert.equal(await tryLock(name, { backend: other }), undefined);
       });
-      assert.equal(trying, 20); // each also reads who has it
+      assert.equal(trying, 20); // each also reads the holder
       const common = { duration: 60e6, lockedBy: "host-b", lockProcess: null, metadata: null, shared: false };
       const sql = new Statements("lockmgr_locks", mode === "hybrid");
       const retake = () => place.ask(sql.reacquire({ name: names[0], owner: crypto.randomUUID(), ...common }));
@@ -263,7 +263,7 @@ onEach("no row is acquired for a session that has ended before its end was notic
   const sql = new Statements("lockmgr_locks", true);
   const common = { duration: 60e6, lockedBy: "host", lockProcess: null, metadata: null, shared: false };
   const requests = ["a", "b"].map((name) => ({ name, owner: crypto.randomUUID(), ...common }));
-  const gone = { key: "nobody", session: { id: "1" } } as LivenessLock;
+  const gone = { key: "of no session", session: { id: "1" } } as LivenessLock;
   await place.ask(
     sql.acquire(requests, false, gone),
     sql.reacquireAll(requests, gone),

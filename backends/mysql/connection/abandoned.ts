@@ -43,6 +43,11 @@ export class Abandoned {
     return this.#ending.size === 0 ? undefined : Promise.all(this.#ending.values());
   }
 
+  /** Waits, within a bound, until that is so, and returns whether it is; `undefined` when there is none. */
+  settled(milliseconds: number): Promise<boolean> | undefined {
+    return this.pending && within(milliseconds, this.pending);
+  }
+
   /** Interrupts the statement that a connection is running. The connection's own answer shows whether it took effect. */
   async interrupt({ id, locate }: Abandonable): Promise<void> {
     await this.use(async (control) => {

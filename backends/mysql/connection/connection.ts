@@ -15,7 +15,7 @@ import {
 } from "./driver.ts";
 
 /** Makes an error as the driver makes them, with a code. */
-export function driverError(code: string, message: string, cause?: Error): Error {
+function driverError(code: string, message: string, cause?: Error): Error {
   return Object.assign(new Error(message, { cause }), { code });
 }
 

@@ -170,7 +170,7 @@ export async function inspect(send: Send): Promise<Server> {
  *
  * @throws {UnsupportedError} With the name of the setting.
  */
-export async function requireSettings(what: string, send: Send): Promise<void> {
+async function requireSettings(what: string, send: Send): Promise<void> {
   await requireNoTransaction(what, send);
   const refuse = (setting: string, wanted: string) => {
     throw new UnsupportedError(`Cannot ${what} on this pool: its connections have ${setting}; want ${wanted}`);
@@ -199,7 +199,7 @@ export async function requireSettings(what: string, send: Send): Promise<void> {
  *
  * @throws {UnsupportedError} When there is one, or `autocommit` is off.
  */
-export async function requireNoTransaction(what: string, send: Send): Promise<void> {
+async function requireNoTransaction(what: string, send: Send): Promise<void> {
   requireAutocommit(what, await send("DO 0"));
 }
 

@@ -192,7 +192,7 @@ export class UserLock implements AsyncDisposable {
       );
       if (got === "0") throw new LockTimeout(this.name, this.acquireTimeout);
       if (got === null) throw new BackendError(`Cannot ${what}: the wait was interrupted`, { retryable: true });
-      const session = MysqlSession.over(this.#connector, connection, sessionTimeout);
+      const session = new MysqlSession(this.#connector, connection, sessionTimeout);
       await session.queryPrimary("SELECT 1"); // the wait may have outlasted a change of primary
       return session;
     } catch (error) {

@@ -10,7 +10,11 @@ import { endsConnection, notPrimary } from "../errors.ts";
 export class MysqlSession extends Session {
   readonly #connection: Connection;
 
-  private constructor(connector: Connector, connection: Connection, timeout: number) {
+  /**
+   * @param connection One that has just answered.
+   * @param timeout After how many seconds of silence the server ends it.
+   */
+  constructor(connector: Connector, connection: Connection, timeout: number) {
     super(String(connection.id), timeout, monotonic());
     this.#connection = connection;
     const stop = connector.onDoubt(() => this.heartbeat());
@@ -23,12 +27,7 @@ export class MysqlSession extends Session {
   /** Opens one that the server ends after `sessionTimeout` of silence. */
   static async open(connector: Connector, what: string): Promise<MysqlSession> {
     const { sessionTimeout } = connector.target.options;
-    return MysqlSession.over(connector, await connector.connect(what, sessionTimeout), sessionTimeout);
-  }
-
-  /** Makes one of a connection that the server ends after `timeout` seconds of silence, and that has just answered. */
-  static over(connector: Connector, connection: Connection, timeout: number): MysqlSession {
-    return new MysqlSession(connector, connection, timeout);
+    return new MysqlSession(connector, await connector.connect(what, sessionTimeout), sessionTimeout);
   }
 
   /** Sends one statement that never waits for a lock. */

@@ -4,7 +4,6 @@ import { randomId } from "../../../core/util/runtime.ts";
 import type { LivenessLock } from "../../sessions/liveness.ts";
 import type { Attempt, SessionEngine } from "../../sessions/session_engine.ts";
 import { SessionPool } from "../../sessions/session_pool.ts";
-import { within } from "../connection/abandoned.ts";
 import { type Connector, GONE_MS } from "../connection/connector.ts";
 import type { Answer } from "../connection/driver.ts";
 import type { Server } from "../connection/server.ts";
@@ -42,8 +41,7 @@ export class MysqlSessionEngine implements SessionEngine<MysqlSession> {
   }
 
   settled(): Promise<boolean> | undefined {
-    const { pending } = this.#connector.abandoned;
-    return pending && within(GONE_MS, pending);
+    return this.#connector.abandoned.settled(GONE_MS);
   }
 
   /** Opens a session, after the server has ended those that were given up: they may hold the locks to be acquired. */
@@ -137,7 +135,7 @@ export class MysqlSessionEngine implements SessionEngine<MysqlSession> {
     this.#connector.close();
     this.#polling.close();
     const { abandoned } = this.#connector;
-    if (abandoned.pending) await within(CLOSE_MS, abandoned.pending);
+    await abandoned.settled(CLOSE_MS);
     abandoned.stop();
   }
 }
@@ -159,7 +157,7 @@ function isTaken(letter: string | undefined): boolean {
 /** Opens a session with the liveness lock that `hybrid` rows name. Rows that name the previous lock count as held until its session has ended. */
 export async function openLivenessLock(connector: Connector): Promise<LivenessLock> {
   const what = "open a session for hybrid locks";
-  if (connector.abandoned.pending) await within(GONE_MS, connector.abandoned.pending);
+  await connector.abandoned.settled(GONE_MS);
   const session = await MysqlSession.open(connector, what);
   const key = `lockmgr:${randomId()}`;
   try {

@@ -1,6 +1,6 @@
 import type { SessionHandle } from "../../../core/backend.ts";
 import { UnsupportedError } from "../../../core/errors.ts";
-import { once } from "../../../core/util/once.ts";
+import { once, usable } from "../../../core/util/once.ts";
 import { KeyedMutex } from "../../sessions/keyed_mutex.ts";
 import type { Source } from "../connection/driver.ts";
 import { requireSessions } from "../connection/server.ts";
@@ -39,6 +39,7 @@ export class AdvisorySessions {
   readonly #lasting: boolean;
   readonly #held = new Map<string, Held>();
   readonly #mutex = new KeyedMutex();
+  /** Opens the session when it is first needed, and again after it ended. */
   readonly #session = once(() => this.#open());
   #users = 0;
   #hadPrimary = false;
@@ -68,7 +69,8 @@ export class AdvisorySessions {
       const present = this.#held.get(id);
       const held = present?.session.ended === undefined ? present : undefined;
       if (held && !(held.shared && shared)) return undefined;
-      const entry = held ?? { id, shared, session: await this.#openSession(), call, holders: 0 };
+      const entry = held ??
+        { id, shared, session: await usable(this.#session, ({ ended }) => ended === undefined), call, holders: 0 };
       if (held === undefined) {
         if (!await call(entry.session, "pg_try_advisory_lock")) return undefined;
         this.#held.set(id, entry);
@@ -93,16 +95,6 @@ export class AdvisorySessions {
       throw translate(`release advisory lock ${id}`, error);
     } finally {
       await this.leave();
-    }
-  }
-
-  /** Returns the session, which is opened when it is first needed and again after it ended. */
-  async #openSession(): Promise<PostgresSession> {
-    for (;;) {
-      const opening = this.#session();
-      const session = await opening;
-      if (session.ended === undefined) return session;
-      this.#session.clear(opening);
     }
   }
 
