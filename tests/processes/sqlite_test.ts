@@ -74,18 +74,20 @@ test("processes: a waiter in another process runs within 20 ms of the release, a
   await using backend = await connect(somewhere.path);
   const delays: number[] = [];
   const shares: number[] = [];
-  for (let round = 0; round < 3; round++) {
+  // A machine that is busy delays one wake-up in seven by more than 20 ms: the median of nine is that of the product.
+  for (let round = 0; round < 9; round++) {
     const lock = await getLock("a", { backend });
     await using waiter = start("tests/processes/waiter.ts", [somewhere.path, "a"]);
     assert.equal((await waiter.next<{ free: boolean }>()).free, false);
-    // Long enough for the share of the processor to mean something; the wait itself is what is measured.
-    await new Promise((resolve) => setTimeout(resolve, 1_600));
+    // Long enough for the longest pause between polls; in three rounds, for the share of the processor to mean something.
+    const measuresShare = round < 3;
+    await new Promise((resolve) => setTimeout(resolve, measuresShare ? 1_600 : 300));
     await lock.unlock();
     const releasedAt = performance.timeOrigin + performance.now();
     const { at, token, share } = await waiter.next<{ at: number; token: string; share: number }>();
     assert(BigInt(token) > lock.token);
     delays.push(at - releasedAt);
-    shares.push(share);
+    if (measuresShare) shares.push(share);
     await waiter.ended;
   }
   const median = (values: number[]) => values.toSorted((a, b) => a - b)[values.length >> 1];
