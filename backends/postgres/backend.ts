@@ -131,7 +131,7 @@ async function build(reach: Reach, options: ResolvedOptions): Promise<Backend> {
   if (source === undefined) throw new BackendError(`Cannot use "${mode}" mode: the driver "postgres" is not installed`);
   await requireSessions(`"${mode}" mode`, server, source);
   if (mode === "hybrid") {
-    const liveness = new Liveness((signal) => openLivenessLock(source, sessionTimeout, signal));
+    const liveness = new Liveness((signal) => openLivenessLock(source, server.table, sessionTimeout, signal));
     return rowBackend(reach, options, server.table, source, liveness);
   }
   const restore = async () => void await ensureSchema(client, server.table, "sequence", migrate);

@@ -15,7 +15,7 @@ async function counted(work: () => Promise<unknown>): Promise<{ calls: number; w
   await work();
   const [row] = await sql`
     SELECT (SELECT coalesce(sum(calls), 0) FROM pg_stat_statements
-        WHERE query LIKE '%lock%' AND query NOT LIKE '%pg_stat%' AND query NOT LIKE '%wal_insert%')::int AS calls,
+        WHERE query LIKE '%lock%' AND query NOT LIKE '%pg_stat_statements%' AND query NOT LIKE '%wal_insert%')::int AS calls,
       (pg_current_wal_insert_lsn() - ${lsn}::pg_lsn)::int AS wal`;
   return { calls: row.calls, wal: row.wal };
 }

@@ -13,12 +13,12 @@ import {
   columns,
   DURABLE,
   IN_ORDER,
-  live,
   lockTimeout,
   microseconds,
   requests,
   settings,
 } from "./fragments.ts";
+import { live } from "./liveness.ts";
 
 const SETTINGS = settings(lockTimeout(ACQUIRE_LOCK_TIMEOUT), DURABLE);
 

@@ -39,15 +39,6 @@ export function microseconds(time: string): string {
   return `(date_part('epoch', ${time}) * 1000000)::bigint`;
 }
 
-/**
- * SQL for a row that is held: not released, not expired, and its session not ended. The liveness lock of a row can be
- * acquired exactly when the connection of its holder has ended; it is released with this transaction.
- */
-export function live(row: string): string {
-  return `(${row}.owner IS NOT NULL AND (${row}.locked_until IS NULL OR ${row}.locked_until > clock_timestamp())
-    AND CASE WHEN ${row}.liveness IS NULL THEN true ELSE NOT pg_try_advisory_xact_lock_shared(${row}.liveness) END)`;
-}
-
 /** The columns of a row in an answer. A lock may expire after the year 2106. */
 export function columns(row: string, now: string): string {
   return `${row}.name, ${row}.token::text AS token, ${row}.locked_by AS holder, ${row}.lock_process::text AS process,

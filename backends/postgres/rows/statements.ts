@@ -11,7 +11,6 @@ import {
   columns,
   DURABLE,
   IN_ORDER,
-  live,
   lockTimeout,
   microseconds,
   READ_ONLY,
@@ -19,6 +18,7 @@ import {
   RETRIED_LOCK_TIMEOUT,
   settings,
 } from "./fragments.ts";
+import { live, renewable } from "./liveness.ts";
 
 /** Whose lock a request for one name is about, if its owner is given. `(name, owner)` */
 const OF_OWNER = "l.name = $1::text AND l.owner = coalesce($2::text, l.owner)";
@@ -39,7 +39,7 @@ function renew(target: string, several: boolean, skipLocked = false): string {
               ELSE timestamptz 'epoch' + renewal.start::bigint * interval '1 microsecond' END) END, now
       FROM (SELECT clock_timestamp() AS now OFFSET 0) AS clock)
     FROM renewal
-    WHERE l.name = renewal.name AND l.owner = coalesce(renewal.owner, l.owner) AND ${live("l")}
+    WHERE l.name = renewal.name AND l.owner = coalesce(renewal.owner, l.owner) AND ${renewable("l")}
     RETURNING ${columns("l", "l.updated_at")}`;
 }
 

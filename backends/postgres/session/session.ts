@@ -18,13 +18,16 @@ const OPENING_TIMEOUT = 15;
 /** Seconds that statements still on their way have when a session is closed in good order. */
 const LAST_ANSWERS = 1;
 
+/** Which server a session leads to: a proxy may go on with another one. */
+const SERVER = `concat(pg_backend_pid(), ' since ', date_part('epoch', pg_postmaster_start_time())) AS server`;
+
 /**
  * Settings by which the server ends a session whose client has vanished: idle for too long, or data not acknowledged
  * (keepalives do not work while data is under way). `idle_session_timeout` came with PostgreSQL 14. Limits that the operator
  * has set for ordinary statements must not end it.
  */
 const SET_UP = `
-  SELECT pg_backend_pid()::text AS pid,
+  SELECT pg_backend_pid()::text AS pid, ${SERVER},
     set_config('tcp_user_timeout', $1, false), set_config('tcp_keepalives_idle', $2, false),
     set_config('tcp_keepalives_interval', $2, false), set_config('tcp_keepalives_count', '3', false),
     set_config('statement_timeout', '0', false), set_config('lock_timeout', '0', false),
@@ -34,18 +37,49 @@ const SET_UP = `
     CASE WHEN current_setting('server_version_num')::int >= 170000
       THEN set_config('transaction_timeout', '0', false) END AS whole`;
 
+/** A heartbeat. */
+const PING = `SELECT ${READ_ONLY}, ${SERVER}`;
+/**
+ * A heartbeat that commits where commits wait for a standby: an old primary that its standbys have left still answers,
+ * and only its commits show that no standby was promoted before the heartbeat was sent.
+ */
+const CONFIRMED_PING = `${PING}, CASE
+    WHEN current_setting('synchronous_standby_names') <> '' AND current_setting('transaction_read_only') = 'off'
+    THEN pg_logical_emit_message(true, 'lockmgr', '')::text END AS confirmed`;
+
+/** What a session is made of. */
+interface SessionParts {
+  readonly source: Source;
+  readonly instance: Opened;
+  /** The server's process id. */
+  readonly pid: string;
+  /** Which server has answered. */
+  readonly server: string;
+  /** Whether no proxy is in between. */
+  readonly direct: boolean;
+  /** Seconds of silence after which the server ends it. */
+  readonly timeout: number;
+  /** When the request was sent that the server has answered last (ms, monotonic). */
+  readonly heardAt: number;
+  /** Whether a lock ends with it. */
+  readonly carriesLocks: boolean;
+}
+
 /** A dedicated connection to PostgreSQL: an instance of postgres.js with one connection. */
 export class PostgresSession extends Session {
   /** Whether no proxy is in between. */
   readonly direct: boolean;
   readonly #instance: Opened;
   readonly #source: Source;
+  readonly #server: string;
+  readonly #ping: string;
 
-  /** @param pid The server's process id. */
-  constructor(source: Source, instance: Opened, pid: string, direct: boolean, timeout: number, heardAt: number) {
+  constructor({ source, instance, pid, server, direct, timeout, heardAt, carriesLocks }: SessionParts) {
     super(pid, timeout, heardAt);
     this.#source = source;
     this.#instance = instance;
+    this.#server = server;
+    this.#ping = carriesLocks ? CONFIRMED_PING : PING;
     this.direct = direct;
   }
 
@@ -56,7 +90,9 @@ export class PostgresSession extends Session {
       sockets.ref();
       try {
         const answer = sendStatement(sql, text, parameters, prepare);
-        return requirePrimary(await answerWithin(this.giveUpAfter / 1e3, answer, () => this.giveUp()));
+        const rows = requirePrimary(await answerWithin(this.giveUpAfter / 1e3, answer, () => this.giveUp()));
+        if (rows[0]?.server !== undefined && rows[0].server !== this.#server) throw otherServer();
+        return rows;
       } finally {
         sockets.unref();
       }
@@ -64,7 +100,7 @@ export class PostgresSession extends Session {
   }
 
   protected ping(): Promise<unknown> {
-    return this.send(`SELECT ${READ_ONLY}`);
+    return this.send(this.#ping);
   }
 
   protected isFatal(error: unknown): boolean {
@@ -75,6 +111,11 @@ export class PostgresSession extends Session {
     if (!orderly && this.direct && !isEndedByServer(reason)) this.#source.abandoned?.add(this.id, []);
     return endInstance(this.#instance, orderly ? LAST_ANSWERS : 0);
   }
+}
+
+/** The error of an answer that came from another server than the session was opened to. */
+function otherServer(): Error {
+  return Object.assign(new Error("another server answers on the connection"), { code: "08006" });
 }
 
 /** What a new session is opened with. */
@@ -110,8 +151,10 @@ export async function openSession(
     const seconds = String(Math.max(1, Math.ceil(timeout / 3)));
     const setUp = sendStatement(instance.sql, SET_UP, [milliseconds, seconds], false);
     const result = await answerWithin(OPENING_TIMEOUT, setUp);
-    const pid = result[0].pid!;
-    session = new PostgresSession(source, instance, pid, processIdOf(result) === pid, timeout, sentAt);
+    const { pid, server } = result[0] as { pid: string; server: string };
+    const direct = processIdOf(result) === pid;
+    const carriesLocks = onNotify === undefined;
+    session = new PostgresSession({ source, instance, pid, server, direct, timeout, heardAt: sentAt, carriesLocks });
     if (lost) session.end(lost);
     return session;
   } catch (error) {

@@ -7,7 +7,7 @@ import type { Client } from "../connection/client.ts";
 import type { Source } from "../connection/driver.ts";
 import { diagnose } from "../diagnose.ts";
 import { codeOf, isMissing, translate } from "../errors.ts";
-import { READ_ONLY } from "../rows/fragments.ts";
+import { acquireLivenessLock, shortenForeignLeases } from "../rows/liveness.ts";
 import { lockActivity } from "../rows/lock_activity.ts";
 import { arrayOf, toLockRow } from "../rows/rows.ts";
 import { namespaceOf } from "../schema.ts";
@@ -134,16 +134,24 @@ export class PostgresSessionEngine implements SessionEngine<PostgresSession> {
   }
 }
 
-/** Opens a session with the liveness lock that `hybrid` rows name. */
-export async function openLivenessLock(source: Source, timeout: number, signal: AbortSignal): Promise<LivenessLock> {
+/** Opens a session with the liveness lock that `hybrid` rows of a table name. */
+export async function openLivenessLock(
+  source: Source,
+  table: string,
+  timeout: number,
+  signal: AbortSignal,
+): Promise<LivenessLock> {
   let session: PostgresSession | undefined;
   try {
     session = await openSession(source, timeout, { signal });
     for (;;) {
-      const key = String(crypto.getRandomValues(new BigInt64Array(1))[0]);
-      const statement = `SELECT pg_try_advisory_lock($1::text::bigint)::text AS taken, ${READ_ONLY}`;
-      const [row] = await session.send(statement, [key]);
-      if (row.taken === "true") return { key, session };
+      const random = String(crypto.getRandomValues(new Uint32Array(1))[0]);
+      const [{ key, taken }] = await session.send(acquireLivenessLock(timeout), [random]);
+      if (taken !== "true") continue;
+      await session.send(shortenForeignLeases(table)).catch((error) => {
+        if (!isMissing(error)) throw error; // without a table there is no lease
+      });
+      return { key: key!, session };
     }
   } catch (error) {
     await session?.close();
