@@ -20,6 +20,8 @@ export type * from "./core/backend.ts";
 export { connect, describeTarget, registerEngine, schemaOf, setDefaultBackend } from "./core/connect.ts";
 export type { ConnectOptions, Engine } from "./core/engine.ts";
 export * from "./core/errors.ts";
+export type { LockLoss, LockTrace } from "./core/events/events.ts";
+export { printEvents } from "./core/events/print_events.ts";
 export type { Grant } from "./core/grant.ts";
 export { Lock } from "./core/lock/lock.ts";
 export { LockRecord } from "./core/lock/lock_record.ts";

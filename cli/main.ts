@@ -4,7 +4,7 @@
  * @module
  */
 import { type Command, CommanderError } from "commander";
-import type { Backend } from "../mod.ts";
+import { type Backend, printEvents } from "../mod.ts";
 import type { CommandSpec, Context, GlobalFlags } from "./command.ts";
 import { EXIT, exitCodeOf } from "./exit_codes.ts";
 import { type Failure, failureOf, traceOf } from "./failures.ts";
@@ -84,6 +84,8 @@ async function perform(spec: CommandSpec, command: Command, stopping: Stopping):
   const operands = spec.operands?.(command) ?? command.args;
   const global = globalFlags(command);
   const opened: Backend[] = [];
+  const redact = redactor([targetOf(global)]);
+  const printing = global.debug ? printEvents((line) => writeError(visible(redact(line)))) : undefined;
   const context: Context = {
     global,
     command,
@@ -101,6 +103,7 @@ async function perform(spec: CommandSpec, command: Command, stopping: Stopping):
     return await stopping.outcomeOf(work, spec.onSignal === "gives back" ? GIVE_BACK_S : 0);
   } finally {
     await Promise.all(opened.map(close));
+    printing?.[Symbol.dispose]();
   }
 }
 

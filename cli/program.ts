@@ -48,7 +48,7 @@ function globalOptions(): Option[] {
     ]),
     new Option("--table <name>", 'the table that holds them (default: "lockmgr_locks")').argParser(someText),
     new Option("--json", "print the result as one JSON document"),
-    new Option("--debug", "print the stack of an error"),
+    new Option("--debug", "print what happens to locks, and the stack of an error"),
   ];
 }
 

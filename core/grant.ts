@@ -31,5 +31,13 @@ export interface Grant {
 
 /** The result of an attempt to acquire: the grant, or the holder as far as it is known. */
 export type Outcome =
-  | { readonly granted: true; readonly grant: Grant }
-  | { readonly granted: false; readonly holder: LockRecord | undefined };
+  & (
+    | { readonly granted: true; readonly grant: Grant }
+    | { readonly granted: false; readonly holder: LockRecord | undefined }
+  )
+  & {
+    /** How many requests were sent in the same batch as the last one. */
+    readonly batch: number;
+    /** Whether the name was held, or others of this process waited for it, when it was asked for. */
+    readonly contended: boolean;
+  };

@@ -1,5 +1,7 @@
 import type { Backend, LockRow, OwnedLock, RenewRequest, SessionHandle } from "../backend.ts";
 import { LockLost } from "../errors.ts";
+import { isLossObserved, isTraced, publishLoss, trace } from "../events/channels.ts";
+import { type LockTrace, traceOf } from "../events/events.ts";
 import type { Grant } from "../grant.ts";
 import { monotonic } from "../util/runtime.ts";
 import { type BackendState, type Held, stateOf } from "../wait/backend_state.ts";
@@ -33,6 +35,8 @@ export class HeldLock implements Held, Renewable {
   #renewBy: number | undefined;
   #loss: LockLost | undefined;
   #controller: AbortController | undefined;
+  /** Whether a loss must be noticed although no caller asks. */
+  #watched = false;
   #releasing: Promise<boolean> | undefined;
   #stopListening: (() => void) | undefined;
   /** Whether a renewal that was to make the lock permanent had no answer. */
@@ -51,6 +55,7 @@ export class HeldLock implements Held, Renewable {
       this.renewAt = grant.askedAt + this.renewEvery;
       track(this);
     }
+    if (isLossObserved()) this.#watch();
   }
 
   get renewBy(): number | undefined {
@@ -83,12 +88,16 @@ export class HeldLock implements Held, Renewable {
       this.#controller = new AbortController();
       this.#checkExpiry();
       if (this.#loss) this.#controller.abort(this.#loss);
-      else if (this.#status === "held") {
-        track(this);
-        this.#stopListening = this.#session?.onEnd(() => this.#checkExpiry());
-      }
+      else this.#watch();
     }
     return this.#controller.signal;
+  }
+
+  #watch(): void {
+    if (this.#watched || this.#status !== "held") return;
+    this.#watched = true;
+    track(this);
+    this.#stopListening = this.#session?.onEnd(() => this.#checkExpiry());
   }
 
   get releasing(): Promise<boolean> | undefined {
@@ -100,7 +109,7 @@ export class HeldLock implements Held, Renewable {
     const { held } = this;
     this.#renewBy = undefined;
     this.renewAt = Infinity;
-    if (this.#controller === undefined) untrack(this);
+    if (!this.#watched) untrack(this);
     return held;
   }
 
@@ -112,10 +121,23 @@ export class HeldLock implements Held, Renewable {
     } else if (monotonic() >= this.deadline) this.lose("its lease expired before the database confirmed a renewal");
   }
 
-  /** Asks for more time. */
-  async renew(request: RenewRequest): Promise<Answered<LockRow | undefined>> {
+  renew(request: RenewRequest, together = false): Promise<Answered<LockRow | undefined>> {
+    if (!isTraced("renew")) return this.#sendRenewal(request, together);
+    const event = this.#newEvent();
+    return trace("renew", event, async () => {
+      const answered = await this.#sendRenewal(request, together);
+      Object.assign(event, { outcome: answered.answer ? "renewed" : "gone", batch: answered.batch });
+      return answered;
+    });
+  }
+
+  #newEvent(): LockTrace {
+    return traceOf(this.backend, this.claim.name, this.known.row.token);
+  }
+
+  async #sendRenewal(request: RenewRequest, together: boolean): Promise<Answered<LockRow | undefined>> {
     try {
-      return await this.#state.renew.send(request);
+      return await this.#state.renew.send(request, together);
     } catch (error) {
       this.#maybePermanent ||= request.add === null;
       throw error;
@@ -126,7 +148,7 @@ export class HeldLock implements Held, Renewable {
     if (this.#status !== "held") return;
     this.known.learn(row, askedAt);
     if (this.#renewBy !== undefined) this.renewAt = Math.min(this.renewAt, this.#nextRenewal(askedAt));
-    if (this.#controller || this.#renewBy !== undefined) track(this);
+    if (this.#watched || this.#renewBy !== undefined) track(this);
   }
 
   /**
@@ -145,6 +167,7 @@ export class HeldLock implements Held, Renewable {
     this.#stopWatching();
     if (this.#maybePermanent) this.#state.undo.add(this.claim, null, true);
     this.#controller?.abort(this.#loss);
+    if (isLossObserved()) publishLoss(this.backend, this.claim.name, this.known.row.token, reason);
   }
 
   endWithBackend(): OwnedLock | undefined {
@@ -155,6 +178,7 @@ export class HeldLock implements Held, Renewable {
     disposals.add(this.#loss);
     this.#stopWatching();
     this.#controller?.abort(this.#loss);
+    if (isTraced("release")) trace("release", { ...this.#newEvent(), outcome: "disposed" }, () => Promise.resolve());
     return this.claim;
   }
 
@@ -168,19 +192,25 @@ export class HeldLock implements Held, Renewable {
   release(): Promise<boolean> {
     if (this.#releasing) return this.#releasing;
     if (this.#status === "released" || (this.#status === "lost" && this.#state.ended)) return Promise.resolve(false);
-    if (this.#controller || this.#session) this.#checkExpiry(); // a loss before the release is signalled
+    if (this.#watched || this.#session) this.#checkExpiry(); // a loss before the release is signalled
     if (this.#status === "held") this.#status = "releasing";
     this.#stopWatching();
-    return this.#releasing = this.#sendRelease();
+    return this.#releasing = isTraced("release") ? this.#traceRelease() : this.#sendRelease();
   }
 
-  async #sendRelease(): Promise<boolean> {
+  #traceRelease(): Promise<boolean> {
+    const event = this.#newEvent();
+    return trace("release", event, () => this.#sendRelease(event));
+  }
+
+  async #sendRelease(event?: LockTrace): Promise<boolean> {
     try {
-      const { answer, repeated } = await this.#state.release.send(this.claim);
+      const { answer, repeated, batch } = await this.#state.release.send(this.claim);
       // Gone when asked again while the lease runs: the first request took effect, and only its answer was lost. With a
       // session that has ended it may have been gone before, and another client may hold the name.
       const released = answer ||
         (repeated && this.#status === "releasing" && monotonic() < this.deadline && !this.#session?.ended);
+      if (event) Object.assign(event, { outcome: released ? "released" : "gone", batch });
       if (!released) this.lose("it was gone when it was to be released");
       else if (this.#status === "releasing") this.#status = "released";
       if (released) this.#state.queues.get(this.claim.name)?.noteRelease();

@@ -84,11 +84,11 @@ async function confirmEach(
   const requests = grants.map(({ claim }): RenewRequest => ({ ...claim, from: "now", add: null }));
   let failure: Failure | undefined;
   await Promise.all(
-    state.renew.sendEach(requests).map(async (answered, index) => {
+    requests.map(async (request, index) => {
       const grant = grants[index];
       const { name } = grant.claim;
       try {
-        const { answer: row, askedAt } = await answered;
+        const { answer: row, askedAt } = await state.renew.send(request, requests.length > 1);
         if (row?.lockedUntil === null) done.set(grant, { ...grant, row, askedAt });
         else failure = { name, error: row === undefined ? undefined : rowIsLocked(name) };
       } catch (error) {

@@ -4,9 +4,8 @@
  *
  * @module
  */
-import type { Backend, LockRow, OwnedLock } from "../backend.ts";
+import type { Backend, LockRow, OwnedLock, RenewRequest } from "../backend.ts";
 import { monotonic, startTimer, type Timer } from "../util/runtime.ts";
-import { stateOf } from "../wait/backend_state.ts";
 import type { Answered } from "../wait/batcher.ts";
 
 /** Renewals that are due within this share of their interval are sent with one that is due now. */
@@ -30,6 +29,8 @@ export interface Renewable {
   readonly renewEvery: number;
   /** When to renew next. */
   renewAt: number;
+  /** Asks for more time, in one batch with others that ask at the same moment (`together`). */
+  renew(request: RenewRequest, together: boolean): Promise<Answered<LockRow | undefined>>;
   /** Takes in a newer row. */
   confirm(row: LockRow, askedAt: number): void;
   /** Ends as lost. */
@@ -79,21 +80,19 @@ function tick(): void {
     lock.renewAt = Infinity; // until the answer is there
     due.push(lock);
   }
-  for (const [backend, locks] of Map.groupBy(due, ({ backend }) => backend)) renewAll(backend, locks);
+  for (const locks of Map.groupBy(due, ({ backend }) => backend).values()) {
+    for (const lock of locks) renew(lock, locks.length > 1);
+  }
   let next = Infinity;
   for (const lock of tracked) next = Math.min(next, nextEvent(lock));
   setTimer(next);
 }
 
-function renewAll(backend: Backend, locks: readonly Renewable[]): void {
-  const requests = locks.map(({ claim, renewBy }) => ({ ...claim, from: "now" as const, add: renewBy! }));
-  stateOf(backend).renew.sendEach(requests).forEach((answered, index) => settle(locks[index], answered));
-}
-
-/** Takes in the outcome of a renewal. One without an answer is no loss: the deadline decides. */
-async function settle(lock: Renewable, answered: Promise<Answered<LockRow | undefined>>): Promise<void> {
+/** Renews a lock. A renewal without an answer is no loss: the deadline decides. */
+async function renew(lock: Renewable, together: boolean): Promise<void> {
+  const { claim, renewBy } = lock;
   try {
-    const { answer: row, askedAt } = await answered;
+    const { answer: row, askedAt } = await lock.renew({ ...claim, from: "now", add: renewBy! }, together);
     if (row) lock.confirm(row, askedAt);
     else lock.lose("the database says that it is gone");
   } catch {

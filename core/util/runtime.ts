@@ -46,6 +46,15 @@ export function environment(name: string): string | undefined {
   }
 }
 
+/** Returns an environment variable that Deno lets the program read without asking the person at the terminal. */
+export function grantedEnvironment(name: string): string | undefined {
+  const { Deno } = globalThis as {
+    Deno?: { permissions?: { querySync(permission: object): { readonly state: string } } };
+  };
+  const state = Deno?.permissions?.querySync({ name: "env", variable: name }).state ?? "granted";
+  return state === "granted" ? environment(name) : undefined;
+}
+
 /** Which file a path leads to. */
 export interface FileIdentity {
   /** The number of the device. */

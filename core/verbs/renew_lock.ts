@@ -1,6 +1,7 @@
 import { acquire } from "../wait/acquire.ts";
 import { backendOf } from "../connect.ts";
 import { Locked, LockNotFound } from "../errors.ts";
+import { traceRenewals } from "../events/channels.ts";
 import { isHandle, Lock } from "../lock/lock.ts";
 import {
   checkName,
@@ -57,7 +58,7 @@ async function renewByName(name: string, options: RenewOptions): Promise<LockRec
   const request = { name, owner: null, ...more };
   // With `addTime` nothing is repeated: a request whose answer was lost may have added the time already.
   const renew = () => backend.renew([request]);
-  const [row] = options.addTime ? await renew() : await retryOnce(renew);
+  const [row] = await traceRenewals(backend, [name], () => options.addTime ? renew() : retryOnce(renew));
   if (row) return new LockRecord(row, askedAt);
   if (!options.create) throw new LockNotFound(name);
   const { expires, lockedBy, lockProcess } = options;

@@ -3,6 +3,7 @@ import type { Backend, LockRow } from "../backend.ts";
 import { stateOf } from "../wait/backend_state.ts";
 import { backendOf } from "../connect.ts";
 import { LockFail } from "../errors.ts";
+import { traceRenewals } from "../events/channels.ts";
 import type { Grant } from "../grant.ts";
 import { Lock } from "../lock/lock.ts";
 import {
@@ -211,7 +212,8 @@ async function renewHeld(
   if (names.length === 0) return;
   const more = extension({ expires: options.expires });
   const askedAt = monotonic();
-  const rows = await retryOnce(() => backend.renew(names.map((name) => ({ name, owner: null, ...more }))));
+  const renew = () => backend.renew(names.map((name) => ({ name, owner: null, ...more })));
+  const rows = await traceRenewals(backend, names, () => retryOnce(renew));
   rows.forEach((row, index) => {
     if (!row) return;
     const record = new LockRecord(row, askedAt);

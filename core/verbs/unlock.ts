@@ -1,5 +1,6 @@
 import { stateOf } from "../wait/backend_state.ts";
 import { backendOf } from "../connect.ts";
+import { traceEach } from "../events/channels.ts";
 import { isHandle, type Lock, requireOwnBackend } from "../lock/lock.ts";
 import { type BackendOptions, checkName, requireRows } from "../options/options.ts";
 
@@ -33,7 +34,11 @@ export async function unlock(lock: Lock | string, options: BackendOptions = {}):
   const backend = await backendOf(options);
   requireRows(backend, "release by name");
   const state = stateOf(backend);
-  const { answer: released } = await state.release.send({ name: lock, owner: null });
+  const released = await traceEach("release", backend, [lock], async ([event]) => {
+    const { answer, batch } = await state.release.send({ name: lock, owner: null });
+    if (event) Object.assign(event, { outcome: answer ? "released" : "gone", batch });
+    return answer;
+  });
   if (released) state.queues.get(lock)?.noteRelease();
   return released;
 }

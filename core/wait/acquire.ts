@@ -1,4 +1,6 @@
 import type { AcquireAnswer, AcquireRequest, Backend } from "../backend.ts";
+import { isTraced, trace, traceEach } from "../events/channels.ts";
+import { type LockTrace, traceOf } from "../events/events.ts";
 import type { Grant, Outcome } from "../grant.ts";
 import { leaseStart } from "../lock/lease.ts";
 import { firstDuration, makePermanent } from "../lock/permanent.ts";
@@ -24,6 +26,18 @@ function requestFor(backend: Backend, name: string, options: ResolvedLockOptions
 
 /** Acquires one name for one caller, after the callers of this process that came before and wait for it. */
 export function acquire(backend: Backend, name: string, options: ResolvedLockOptions): Promise<Outcome> {
+  if (!isTraced("acquire")) return acquireOne(backend, name, options);
+  const event = traceOf(backend, name);
+  return trace("acquire", event, async () => {
+    const outcome = await acquireOne(backend, name, options);
+    const { granted, batch, contended } = outcome;
+    const token = granted ? outcome.grant.row.token : undefined;
+    Object.assign(event, { outcome: granted ? "granted" : "busy", batch, contended, token });
+    return outcome;
+  });
+}
+
+function acquireOne(backend: Backend, name: string, options: ResolvedLockOptions): Promise<Outcome> {
   const { wait, signal } = options;
   signal?.throwIfAborted();
   const request = requestFor(backend, name, options);
@@ -43,7 +57,7 @@ async function permanently(
   if (!first.granted) return first;
   const last = deadline === -Infinity ? Infinity : Math.max(deadline, monotonic()) + CONFIRM_WITHIN_MS;
   const [grant] = await makePermanent(backend, [first.grant], signal, last);
-  return { granted: true, grant };
+  return { ...first, grant };
 }
 
 /** The result of one request for several names. */
@@ -62,9 +76,23 @@ export function acquireSeveral(
   options: ResolvedLockOptions,
   allOrNothing: boolean,
 ): Promise<SeveralOutcome> {
-  const requests = names.map((name) => requestFor(backend, name, options));
-  const several = sendSeveral(backend, requests, allOrNothing);
-  return stateOf(backend).track(neverExpires(backend, options) ? severalPermanently(backend, several) : several);
+  const several = traceEach("acquire", backend, names, async (events) => {
+    const requests = names.map((name) => requestFor(backend, name, options));
+    const sent = sendSeveral(backend, requests, allOrNothing);
+    const outcome = await (neverExpires(backend, options) ? severalPermanently(backend, sent) : sent);
+    if (events.length > 0) describeSeveral(events, outcome);
+    return outcome;
+  });
+  return stateOf(backend).track(several);
+}
+
+function describeSeveral(events: readonly LockTrace[], { grants }: SeveralOutcome): void {
+  const tokens = new Map(grants.map(({ claim, row }) => [claim.name, row.token]));
+  for (const event of events) {
+    const token = tokens.get(event.name);
+    const granted = token !== undefined;
+    Object.assign(event, { outcome: granted ? "granted" : "busy", batch: events.length, contended: !granted, token });
+  }
 }
 
 async function severalPermanently(backend: Backend, several: Promise<SeveralOutcome>): Promise<SeveralOutcome> {

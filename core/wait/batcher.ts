@@ -24,6 +24,8 @@ export interface Answered<Answer> {
   readonly askedAt: number;
   /** Whether it was sent twice: the first time may have taken effect already. */
   readonly repeated: boolean;
+  /** How many requests were sent with it, itself included. */
+  readonly batch: number;
 }
 
 /** A request that waits for its batch or its answer. */
@@ -60,16 +62,10 @@ export class RequestBatcher<Request extends Named, Answer> {
     this.#asRepeated = asRepeated;
   }
 
-  /** Sends a request: at once, or in the next batch. */
-  send(request: Request): Promise<Answered<Answer>> {
-    const alone = this.#inFlight === 0 && !this.#flushing && !this.#lastWasBatch;
+  /** Sends a request: at once, or in the next batch, as when others come at the same moment (`together`). */
+  send(request: Request, together = false): Promise<Answered<Answer>> {
+    const alone = !together && this.#inFlight === 0 && !this.#flushing && !this.#lastWasBatch;
     return alone ? this.#sendFirst(request) : this.#enqueue(request);
-  }
-
-  /** Sends requests that come at the same moment in one batch; each has an answer of its own. */
-  sendEach(requests: readonly Request[]): Promise<Answered<Answer>>[] {
-    if (requests.length === 1) return [this.send(requests[0])];
-    return requests.map((request) => this.#enqueue(request));
   }
 
   async #sendFirst(request: Request): Promise<Answered<Answer>> {
@@ -142,7 +138,7 @@ export class RequestBatcher<Request extends Named, Answer> {
     const askedAt = monotonic();
     try {
       const [answer] = await this.#send([request]);
-      return { answer, askedAt, repeated };
+      return { answer, askedAt, repeated, batch: 1 };
     } catch (error) {
       if (repeated || !isRetryable(error)) throw error;
       return await this.#sendAlone(this.#asRepeated(request), true);
@@ -154,7 +150,9 @@ export class RequestBatcher<Request extends Named, Answer> {
     const askedAt = monotonic();
     try {
       const answers = await this.#send(batch.map(({ request }) => request));
-      batch.forEach(({ resolve }, index) => resolve({ answer: answers[index], askedAt, repeated: false }));
+      batch.forEach(({ resolve }, index) =>
+        resolve({ answer: answers[index], askedAt, repeated: false, batch: batch.length })
+      );
     } catch (error) {
       if (isRetryable(error)) return await this.#repeatEach(batch);
       if (batch.length === 1) return batch[0].reject(error);

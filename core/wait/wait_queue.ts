@@ -40,6 +40,8 @@ export class WaitQueue implements NameQueue {
   /** Whether the database has answered who holds the name, and the error of the last try if that failed. */
   #answered = false;
   #failure: unknown;
+  /** How many requests were in the last batch. */
+  #batch = 1;
   /** The last known holder, when (ms, monotonic) that was asked, and when its lease expires. */
   #holder: LockRow | undefined;
   #seenAt = -Infinity;
@@ -61,6 +63,7 @@ export class WaitQueue implements NameQueue {
       const waiter = new Waiter(request, deadline, resolve, reject);
       waiter.onDeadline(() => this.#onDeadline(waiter));
       if (signal) waiter.onAbort(signal, () => (this.#fail(waiter, signal.reason), this.wake()));
+      waiter.contended = this.#waiters.length > 0;
       this.#waiters.push(waiter);
       if (!this.#loop) this.#loop = this.#run();
       else if (!waiter.waits) this.wake();
@@ -133,8 +136,9 @@ export class WaitQueue implements NameQueue {
     return head.unanswered ? { ...head.request, repeated: true } : head.request;
   }
 
-  #onAnswer(head: Waiter, { answer, askedAt, repeated }: Answered<AcquireAnswer>): void {
+  #onAnswer(head: Waiter, { answer, askedAt, repeated, batch }: Answered<AcquireAnswer>): void {
     head.unanswered ||= repeated;
+    this.#batch = batch;
     this.#answered = true;
     this.#failure = undefined;
     this.#outage.reset();
@@ -150,7 +154,8 @@ export class WaitQueue implements NameQueue {
     else {
       const claim = { name: request.name, owner: request.owner };
       this.#remove(head);
-      head.settle({ granted: true, grant: { backend: this.#backend, claim, row, askedAt: start, session } });
+      const grant = { backend: this.#backend, claim, row, askedAt: start, session };
+      head.settle({ granted: true, grant, batch: this.#batch, contended: head.contended });
     }
     this.#noteHolder(row, start);
     const now = monotonic();
@@ -158,6 +163,7 @@ export class WaitQueue implements NameQueue {
   }
 
   #onBusy(head: Waiter, holder: LockRow | undefined, askedAt: number): void {
+    head.contended = true;
     if (head.gone && head.unanswered) this.#undo(head.request, true);
     if (holder) this.#fairness.noteHolder(holder.token);
     this.#noteHolder(holder, askedAt);
@@ -202,7 +208,7 @@ export class WaitQueue implements NameQueue {
   #giveUp(waiter: Waiter): void {
     const holder = this.#holder && new LockRecord(this.#holder, this.#seenAt);
     this.#leave(waiter);
-    waiter.settle({ granted: false, holder });
+    waiter.settle({ granted: false, holder, batch: this.#batch, contended: true });
   }
 
   /** Removes a waiter without the lock. What it may have been granted is released now, or after the answer. */

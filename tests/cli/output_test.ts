@@ -18,6 +18,28 @@ test("a result is written completely to a reader that is slow", async () => {
   }
 });
 
+test("--debug and LOCKMGR_DEBUG=1 say on stderr what happens to locks, once", async () => {
+  await using place = await Place.make();
+  const asked = { LOCKMGR_DEBUG: "1" };
+  const cases: [flags: string[], environment: Record<string, string>][] = [[["--debug"], {}], [["--debug"], asked], [
+    [],
+    asked,
+  ]];
+  await Promise.all(cases.map(async ([flags, environment], index) => {
+    const args = ["set_lock", ...flags, "--json", `job ${index}\x1b[31m`];
+    const { code, stdout, stderr } = await place.run(args, "", environment);
+    assert.equal(code, 0);
+    assert.equal(JSON.parse(stdout).counts.created, 1);
+    const [first, second, ...others] = stderr.trim().split("\n");
+    assert.match(first, /^lockmgr: acquire "job \d\\u001b\[31m" \(sqlite, lease\)$/);
+    assert.match(
+      second,
+      /^lockmgr: acquire "job \d.*": granted after [\d.]+ ms \(sqlite, lease, token \d+, batch of 1\)$/,
+    );
+    assert.deepEqual(others, []);
+  }));
+});
+
 test("a reader that closes the pipe early is no error", async () => {
   await using place = await Place.make();
   await place.run(["set_lock", ...NAMES]);

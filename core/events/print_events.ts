@@ -1,0 +1,82 @@
+import { builtin, grantedEnvironment } from "../util/runtime.ts";
+import type { LockLoss, LockTrace } from "./events.ts";
+
+/** What is used of `node:diagnostics_channel`. */
+interface DiagnosticsChannel {
+  subscribe(name: string, subscriber: (message: unknown) => void): void;
+  unsubscribe(name: string, subscriber: (message: unknown) => void): void;
+}
+
+/** How many printers there are. */
+let printers = 0;
+
+/**
+ * Prints what happens to the locks of this process, one line for each event: what `LOCKMGR_DEBUG=1` in the environment
+ * and the command line's `--debug` do. A wait has a line at its start too.
+ *
+ * @example
+ * ```ts
+ * import { connect, getLock, printEvents } from "@lockmgr/lockmgr";
+ * import assert from "node:assert/strict";
+ *
+ * const lines: string[] = [];
+ * const printing = printEvents((line) => lines.push(line));
+ * await using backend = await connect("sqlite::memory:");
+ * await getLock("jobs", { backend });
+ * printing[Symbol.dispose]();
+ * assert.equal(lines[0], 'lockmgr: acquire "jobs" (sqlite, lease)');
+ * assert.match(lines[1], /^lockmgr: acquire "jobs": granted after [\d.]+ ms \(sqlite, lease, token \d+, batch of 1\)$/);
+ * ```
+ *
+ * @param write Prints a line, in which control characters are escaped. By default `console.error`.
+ * @returns What ends the printing when it is disposed of. Nothing is printed where the runtime has no
+ * `node:diagnostics_channel`.
+ */
+export function printEvents(write: (line: string) => void = (line) => console.error(line)): Disposable {
+  const module = builtin<DiagnosticsChannel>("node:diagnostics_channel");
+  const subscribers = new Map<string, (message: unknown) => void>([
+    ["tracing:lockmgr.acquire:start", (message) => write(`lockmgr: acquire ${subjectOf(message as LockTrace)}`)],
+    ["lockmgr.lost", (message) => write(`lockmgr: lost ${lossOf(message as LockLoss)}`)],
+  ]);
+  for (const verb of ["acquire", "renew", "release"]) {
+    const print = (message: unknown) => write(`lockmgr: ${verb} ${outcomeOf(message as LockTrace)}`);
+    subscribers.set(`tracing:lockmgr.${verb}:asyncEnd`, print);
+  }
+  printers++;
+  for (const [name, subscriber] of subscribers) module?.subscribe(name, subscriber);
+  return {
+    [Symbol.dispose]() {
+      printers--;
+      for (const [name, subscriber] of subscribers) module?.unsubscribe(name, subscriber);
+    },
+  };
+}
+
+/** Prints events if the environment asks for it and the program does not do so already. */
+export function printIfAsked(): void {
+  if (printers === 0 && grantedEnvironment("LOCKMGR_DEBUG") === "1") printEvents();
+}
+
+/** Quotes a name without characters that a terminal obeys. */
+function quoted(name: string): string {
+  return JSON.stringify(name).replaceAll(
+    /\p{C}/gu,
+    (character) => `\\u{${character.codePointAt(0)!.toString(16)}}`,
+  );
+}
+
+function subjectOf({ engine, mode, name }: LockTrace): string {
+  return `${quoted(name)} (${engine}, ${mode})`;
+}
+
+function outcomeOf({ engine, mode, name, token, wait, batch, outcome, error }: LockTrace): string {
+  const details = [engine, mode];
+  if (token !== undefined) details.push(`token ${token}`);
+  if (batch !== undefined) details.push(`batch of ${batch}`);
+  const why = error === undefined ? "" : `: ${quoted(String(error)).slice(1, -1)}`;
+  return `${quoted(name)}: ${outcome} after ${wait!.toFixed(1)} ms (${details.join(", ")})${why}`;
+}
+
+function lossOf({ engine, mode, name, token, reason }: LockLoss): string {
+  return `${quoted(name)}: ${reason} (${engine}, ${mode}, token ${token})`;
+}
