@@ -77,6 +77,11 @@ export function notPrimary(): Error {
   return Object.assign(new Error(message), { errno: 1836, code: "ER_READ_ONLY_MODE", sqlMessage: message });
 }
 
+/** Makes the error of an answer that came from another server than the connection was opened to. */
+export function otherServer(): Error {
+  return Object.assign(new Error("another server answers on the connection"), { code: "PROTOCOL_CONNECTION_LOST" });
+}
+
 /** Whether the error came from the server: then the statement has ended. */
 export function isFromServer(error: unknown): boolean {
   return numberOf(error) >= 1_000;

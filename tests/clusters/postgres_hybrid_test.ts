@@ -1,59 +1,24 @@
-import { type Backend, connect, getLock, LockLost } from "@lockmgr/lockmgr";
-import assert from "node:assert/strict";
 import process from "node:process";
-import { aborted } from "../conformance/case.ts";
-import { Proxy } from "../faults/proxy.ts";
 import { test } from "../harness.ts";
 import { administrator, freshTable, until } from "../postgres/server.ts";
 import { PostgresServer } from "../servers/postgres.ts";
-import { type Failure, PostgresPair } from "./postgres_pair.ts";
-
-/** Seconds of silence after which a session is given up. */
-const SESSION_TIMEOUT = 2;
-/** How much longer than that a name may be held after a failure (s). */
-const ALLOWANCE = 2;
+import { FAILURES } from "./failures.ts";
+import { PostgresPair } from "./postgres_pair.ts";
+import { takeOver } from "./takeover.ts";
 
 const urlOf = (port: number) => `postgres://postgres@127.0.0.1:${port}/postgres`;
 
-/** A holder behind a proxy whose conversations stay with the server that they were opened to. */
-async function holderOf(port: number, options: { mode: "hybrid"; table: string; sessionTimeout: number }) {
-  const proxy = await Proxy.start(port);
-  const backend = await connect(urlOf(proxy.port), options);
-  const lock = await getLock("a", { backend, expires: 600 });
-  const told = aborted(lock.signal).then((reason) => ({ reason, at: performance.now() }));
-  return { proxy, backend, lock, told };
-}
-
-/** Takes the name over; the holder has to be told before, and the name to be free in time. */
-async function takesOver(
-  { told, lock }: Awaited<ReturnType<typeof holderOf>>,
-  backend: Backend,
-  failedAt: number,
-): Promise<void> {
-  const next = await getLock("a", { backend, wait: 30 });
-  const grantedAt = performance.now();
-  assert.equal(lock.held, false, "the holder still believes in its lock");
-  const { reason, at } = await told;
-  assert(reason instanceof LockLost);
-  assert(at <= grantedAt, `told ${at - grantedAt} ms after the next grant`);
-  const seconds = (grantedAt - failedAt) / 1e3;
-  assert(seconds <= SESSION_TIMEOUT + ALLOWANCE, `free after ${seconds} s`);
-  assert(next.token > lock.token);
-  assert.equal(await next.unlock(), true);
-}
-
-for (const failure of ["crash", "hang", "split"] satisfies Failure[]) {
-  test(`promotion: hybrid: a holder is told before the next grant after a ${failure}`, async () => {
+for (const failure of FAILURES) {
+  test(`postgres: hybrid: a holder is told before the next grant when a standby is promoted after a ${failure}`, async () => {
     await using pair = await PostgresPair.of(await PostgresServer.start());
-    const options = { mode: "hybrid", table: freshTable(), sessionTimeout: SESSION_TIMEOUT } as const;
-    const holder = await holderOf(pair.primary.port, options);
-    await using proxy = holder.proxy;
-    await using _ = holder.backend;
-    if (failure !== "split") proxy.strand();
-    await pair.promote(failure);
-    const failedAt = performance.now();
-    await using taker = await connect(pair.standby.url, options);
-    await takesOver(holder, taker, failedAt);
+    await takeOver({
+      urlOf,
+      port: pair.primary.port,
+      table: freshTable(),
+      stranded: failure === "crash",
+      fail: () => pair.promote(failure),
+      to: pair.standby.port,
+    });
   });
 }
 
@@ -73,16 +38,9 @@ const RESTARTS: Record<string, (server: PostgresServer) => Promise<void>> = {
 };
 
 for (const [what, restart] of Object.entries(RESTARTS)) {
-  test(`restart: hybrid: a holder that hears nothing of ${what} is told before the next grant`, async () => {
+  test(`postgres: hybrid: a holder that hears nothing of ${what} is told before the next grant`, async () => {
     await using server = await PostgresServer.start();
-    const options = { mode: "hybrid", table: freshTable(), sessionTimeout: SESSION_TIMEOUT } as const;
-    const holder = await holderOf(server.port, options);
-    await using proxy = holder.proxy;
-    await using _ = holder.backend;
-    proxy.strand();
-    await restart(server);
-    const failedAt = performance.now();
-    await using taker = await connect(server.url, options);
-    await takesOver(holder, taker, failedAt);
+    const { port } = server;
+    await takeOver({ urlOf, port, table: freshTable(), stranded: true, fail: () => restart(server), to: port });
   });
 }

@@ -6,11 +6,9 @@
  */
 import process from "node:process";
 import { administrator, until } from "../postgres/server.ts";
-import { PostgresServer } from "../servers/postgres.ts";
+import type { PostgresServer } from "../servers/postgres.ts";
 import { processesIn } from "../servers/tools.ts";
-
-/** How the old primary fails: its clients are told nothing by any of these. */
-export type Failure = "crash" | "hang" | "split";
+import type { Failure } from "./failures.ts";
 
 /** A primary and its standby. */
 export class PostgresPair implements AsyncDisposable {

@@ -54,6 +54,8 @@ export class Connection implements SessionHandle {
   #isInterrupted = false;
   /** How it is found at the server; without it nothing distinguishes it from another connection with the same id. */
   atServer: Abandonable | undefined;
+  /** The name of a GET_LOCK that it holds at the server; without it nothing tells the server from another one. */
+  marker: string | undefined;
   /** Whether the server may keep locks for it after an end that the server has not noticed. */
   carriesLocks = false;
   /** Interrupts the running statement at the server; without it a late answer ends the connection. */

@@ -106,6 +106,7 @@ export class Connector {
       return id === null ? null : Number(id);
     };
     connection.atServer = { id: connection.id, locate };
+    connection.marker = marker;
   }
 
   /** Waits, within a bound, until what was running on a connection that has ended is over at the server. */

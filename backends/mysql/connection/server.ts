@@ -46,6 +46,8 @@ const VARIABLES = [
   "group_replication_group_name",
   "group_replication_single_primary_mode",
   "tidb_config",
+  "rpl_semi_sync_source_enabled",
+  "rpl_semi_sync_master_enabled",
 ];
 
 /**
@@ -86,6 +88,12 @@ export function clusterOf({ version, variables }: Server): string | undefined {
     return "TiDB's GET_LOCK is not that of MySQL";
   }
   return undefined;
+}
+
+/** Whether commits wait for another server, at least when the connection was opened. */
+export function confirmsCommits({ variables }: Server): boolean {
+  const settings = ["rpl_semi_sync_source_enabled", "rpl_semi_sync_master_enabled", "group_replication_group_name"];
+  return settings.some((name) => isOn(variables, name));
 }
 
 /** The setting that makes the server read-only; `undefined` when it accepts writes. */

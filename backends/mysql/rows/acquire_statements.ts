@@ -9,9 +9,8 @@ import type { AcquireRequest } from "../../../core/backend.ts";
 import type { LivenessLock } from "../../sessions/liveness.ts";
 import { READ_ONLY } from "../connection/server.ts";
 import { bytes, integer, list, quoted, text } from "../connection/sql.ts";
-
-/** The server's clock at the start of the statement, whatever the session's time zone: early, which errs on the safe side. */
-export const CLOCK = "TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6))";
+import { isDead, isUnused } from "./liveness.ts";
+import { CLOCK } from "./rows.ts";
 
 /** The outcome of an acquisition or renewal that took effect, but whose times only the row tells. */
 export const READ_THE_ROW = 1n;
@@ -89,13 +88,9 @@ export class AcquireStatements {
     this.#checksPrimary = checksPrimary;
   }
 
-  #isDead(row = ""): string {
-    return `(${row}session IS NOT NULL AND IS_USED_LOCK(${row}session) IS NULL)`;
-  }
-
   /** The condition that a row may be acquired. */
   protected isFree(now: string): string {
-    return `locked_until <= ${now}${this.#hybrid ? ` OR ${this.#isDead()}` : ""}`;
+    return `locked_until <= ${now}${this.#hybrid ? ` OR ${isDead("session")}` : ""}`;
   }
 
   /** The condition that a row is held. */
@@ -103,9 +98,15 @@ export class AcquireStatements {
     return `(${row}locked_until > ${now} OR ${row}locked_until IS NULL)${this.hasSession(row)}`;
   }
 
-  /** A further condition for a held row: that its session exists. */
+  /** A further condition for a held row: that its session has not ended. */
   protected hasSession(row = ""): string {
-    return this.#hybrid ? ` AND NOT ${this.#isDead(row)}` : "";
+    return this.#hybrid ? ` AND NOT ${isDead(`${row}session`)}` : "";
+  }
+
+  /** The condition that a row is held and may be extended: the session of its holder exists on this server. */
+  protected isRenewable(now: string): string {
+    const unused = this.#hybrid ? ` AND NOT ${isUnused("session")}` : "";
+    return `(locked_until > ${now} OR locked_until IS NULL)${unused}`;
   }
 
   /** The condition that the server and the session may grant; it reports {@linkcode REFUSED} or {@linkcode SESSION_GONE}. */

@@ -6,6 +6,9 @@
 import type { LockRow } from "../../../core/backend.ts";
 import { hexadecimal } from "../connection/sql.ts";
 
+/** The server's clock at the start of the statement, whatever the session's time zone: early, which errs on the safe side. */
+export const CLOCK = "TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6))";
+
 /** A row of the table: the lock, and the secret of the acquisition. */
 export interface OwnedRow {
   /** The secret of the acquisition. */

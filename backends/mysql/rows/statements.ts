@@ -1,9 +1,9 @@
 import type { LockRef, OwnedLock, RenewRequest } from "../../../core/backend.ts";
 import { READ_ONLY } from "../connection/server.ts";
 import { bytes, EVERY_ROW, integer, list } from "../connection/sql.ts";
-import { AcquireStatements, CLOCK, READ_THE_ROW } from "./acquire_statements.ts";
+import { AcquireStatements, READ_THE_ROW } from "./acquire_statements.ts";
 import type { NoWait } from "./guard.ts";
-import { COLUMNS, UNRELEASED } from "./rows.ts";
+import { CLOCK, COLUMNS, UNRELEASED } from "./rows.ts";
 
 /**
  * Releases a row. The owner stays: a row whose length does not change is updated in place, which saves a batch a quarter
@@ -58,7 +58,7 @@ export class Statements extends AcquireStatements {
     const changes = `
         locked_until = ${extended(request)},
         updated_at = ${CLOCK} + 0 * LAST_INSERT_ID(IF(${isExpected}, ${CLOCK}, ${READ_THE_ROW}))`;
-    return this.#update(this.byName, changes, `${belongsTo(request)} AND ${this.isLive(CLOCK)}`, noWait);
+    return this.#update(this.byName, changes, `${belongsTo(request)} AND ${this.isRenewable(CLOCK)}`, noWait);
   }
 
   /** Extends live locks, all by the same. */
@@ -67,7 +67,7 @@ export class Statements extends AcquireStatements {
         locked_until = ${extended(requests[0])},
         updated_at = ${CLOCK}`;
     const condition = `name IN (${list(requests.map(({ name }) => name))})
-        AND (${requests.map((request) => `(${belongsTo(request)})`).join(" OR ")}) AND ${this.isLive(CLOCK)}`;
+        AND (${requests.map((request) => `(${belongsTo(request)})`).join(" OR ")}) AND ${this.isRenewable(CLOCK)}`;
     return this.#update(this.byNames, changes, condition, noWait, requests.length);
   }
 

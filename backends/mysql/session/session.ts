@@ -4,11 +4,13 @@ import type { Connection } from "../connection/connection.ts";
 import type { Connector } from "../connection/connector.ts";
 import type { Answer } from "../connection/driver.ts";
 import { READ_ONLY } from "../connection/server.ts";
-import { endsConnection, notPrimary } from "../errors.ts";
+import { endsConnection, notPrimary, otherServer } from "../errors.ts";
 
 /** A dedicated connection to MySQL or MariaDB. */
 export class MysqlSession extends Session {
   readonly #connection: Connection;
+  /** A statement whose commit waits for a replica. */
+  #confirmation: string | undefined;
 
   /**
    * @param connection One that has just answered.
@@ -44,10 +46,25 @@ export class MysqlSession extends Session {
     });
   }
 
+  /**
+   * Has every heartbeat commit a statement: an old primary that its replicas have left still answers, and only its commits
+   * show that none was promoted before the heartbeat was sent.
+   */
+  confirmBy(statement: string): void {
+    this.#confirmation = statement;
+  }
+
   protected ping(): Promise<unknown> {
+    const { marker } = this.#connection;
+    const isSame = marker ? `IFNULL(IS_USED_LOCK('${marker}') = CONNECTION_ID(), 0)` : "1";
     return this.exchange(async () => {
-      const { rows: [[readOnly]] } = await this.#connection.query(`SELECT ${READ_ONLY}`, this.giveUpAfter);
+      const { rows: [[readOnly, same]] } = await this.#connection.query(
+        `SELECT ${READ_ONLY}, ${isSame}`,
+        this.giveUpAfter,
+      );
       if (readOnly !== "0") throw notPrimary();
+      if (same !== "1") throw otherServer(); // a proxy has gone on with another one
+      if (this.#confirmation) await this.#connection.query(this.#confirmation, this.giveUpAfter);
     });
   }
 

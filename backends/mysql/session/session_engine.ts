@@ -1,16 +1,16 @@
 import type { Diagnostic, LockActivity, LockRow } from "../../../core/backend.ts";
 import { BackendError } from "../../../core/errors.ts";
-import { randomId } from "../../../core/util/runtime.ts";
 import type { LivenessLock } from "../../sessions/liveness.ts";
 import type { Attempt, SessionEngine } from "../../sessions/session_engine.ts";
 import { SessionPool } from "../../sessions/session_pool.ts";
 import { type Connector, GONE_MS } from "../connection/connector.ts";
 import type { Answer } from "../connection/driver.ts";
-import type { Server } from "../connection/server.ts";
+import { confirmsCommits, type Server } from "../connection/server.ts";
 import { bytes } from "../connection/sql.ts";
 import { diagnose } from "../diagnose.ts";
-import { translate } from "../errors.ts";
+import { isLockWaitTimeout, isMissingTable, translate } from "../errors.ts";
 import { holdersOfSessionLocks, observations } from "../rows/lock_activity.ts";
+import { confirm, INCARNATION, livenessKey, selectOrphaned, shortenOrphaned } from "../rows/liveness.ts";
 import { Polling } from "../wakeup/polling.ts";
 import { MysqlSession } from "./session.ts";
 import { sessionKey } from "./session_keys.ts";
@@ -157,16 +157,33 @@ function isTaken(letter: string | undefined): boolean {
 /** Opens a session with the liveness lock that `hybrid` rows name. Rows that name the previous lock count as held until its session has ended. */
 export async function openLivenessLock(connector: Connector): Promise<LivenessLock> {
   const what = "open a session for hybrid locks";
+  const { sessionTimeout, table } = connector.target.options;
   await connector.abandoned.settled(GONE_MS);
   const session = await MysqlSession.open(connector, what);
-  const key = `lockmgr:${randomId()}`;
   try {
-    connector.require(connector.known!, "hybrid");
+    const server = connector.known!;
+    connector.require(server, "hybrid");
+    const { rows: [[incarnation]] } = await session.query(`SELECT ${INCARNATION}`);
+    const key = livenessKey(incarnation!, sessionTimeout);
     const { rows: [[got]] } = await session.query(`SELECT GET_LOCK(CONVERT(${bytes(key)} USING utf8mb4), 0)`);
     if (got !== "1") throw new BackendError(`Cannot ${what}: the server refused a lock`);
+    await shortenOrphanedLeases(session, table).catch((error) => {
+      if (!isMissingTable(error)) throw error; // without a table there is no lease
+    });
+    if (confirmsCommits(server)) session.confirmBy(confirm(table, key));
     return { key, session };
   } catch (error) {
     session.end(error as Error);
     throw translate(what, error);
+  }
+}
+
+/** Shortens the leases that another server granted. A row that a transaction has locked keeps its lease. */
+async function shortenOrphanedLeases(session: MysqlSession, table: string): Promise<void> {
+  const { rows } = await session.query(selectOrphaned(table));
+  for (const [name] of rows) {
+    await session.query(shortenOrphaned(table, [name!])).catch((error) => {
+      if (!isLockWaitTimeout(error)) throw error;
+    });
   }
 }
