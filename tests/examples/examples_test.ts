@@ -95,7 +95,9 @@ test("one leads; when it stops another does", async () => {
 test("every example is described and tested", async () => {
   const index = await readFile(join(FOLDER, "README.md"), "utf8");
   const tests = await Promise.all(
-    ["tests/examples/examples_test.ts", "tests/postgres/clients_test.ts"].map((file) => readFile(file, "utf8")),
+    ["tests/examples/examples_test.ts", "tests/postgres/clients_test.ts", "tests/postgres/observability_test.ts"].map((
+      file,
+    ) => readFile(file, "utf8")),
   );
   for (const file of await readdir(FOLDER)) {
     if (!file.endsWith(".ts")) continue;
