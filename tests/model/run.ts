@@ -53,6 +53,12 @@ const variants: readonly Variant[] = [
     { name: "requests, lazy release", flags: ["PERMANENT", "CRASHES", "BREAK_LAZY"], refuted: "permanent again" },
     { name: "requests, permanent at once", flags: ["PERMANENT", "BREAK_UNHEARD"], refuted: "permanent unheard" },
   ] satisfies Variant[]).map((variant) => ({ ...variant, model: "requests.pml" })),
+  ...([
+    { name: "failover", flags: [] },
+    { name: "failover, a free lock is trusted everywhere", flags: ["BREAK_TRUST"], refuted: "exclusion" },
+    { name: "failover, heartbeats commit nothing", flags: ["BREAK_READS"], refuted: "exclusion" },
+    { name: "failover, leases end at once", flags: ["BREAK_SHORTEN"], refuted: "exclusion" },
+  ] satisfies Variant[]).map((variant) => ({ ...variant, model: "failover.pml" })),
 ];
 
 /** What the text of a failed assertion claims. */
