@@ -30,6 +30,12 @@ export function wholeNumber(text: string): number {
   return value;
 }
 
+/** A fencing token. */
+export function fencingToken(text: string): bigint {
+  if (!/^\d+$/.test(text)) throw new InvalidArgumentError('Want a token as "lockmgr show" prints it, in digits.');
+  return BigInt(text);
+}
+
 /** An exit code. */
 export function exitCode(text: string): number {
   if (!/^\d+$/.test(text) || Number(text) > 255) throw new InvalidArgumentError("Want an exit code from 0 to 255.");

@@ -10,8 +10,7 @@ import { type Backend, getLock, listLocks, Locked, type LockRecord, unlock } fro
 
 /** Returns the record of a name; `undefined` when it is free. */
 export async function find(backend: Backend, name: string, includeExpired = false): Promise<LockRecord | undefined> {
-  const records = await listLocks({ backend, prefix: name, includeExpired });
-  return records.find((record) => record.name === name);
+  return (await listLocks({ backend, names: [name], includeExpired }))[0];
 }
 
 /** The longest pause between two queries of a waiter (ms). */

@@ -186,7 +186,7 @@ export interface OwnedLock {
 }
 
 /**
- * Which lock to renew or release: one acquisition, or with `owner: null` the lock of any holder.
+ * Which lock to renew or release: one acquisition, by owner or by token; or with `owner: null` the lock of any holder.
  *
  * @example
  * ```ts
@@ -194,16 +194,16 @@ export interface OwnedLock {
  * import assert from "node:assert/strict";
  *
  * await using backend = await connect("sqlite::memory:");
- * await getLock("jobs", { backend });
- * const lock: LockRef = { name: "jobs", owner: null };
+ * const { token } = await getLock("jobs", { backend });
+ * const lock: LockRef = { name: "jobs", owner: token };
  * assert.deepEqual(await backend.release([lock]), [true]);
  * ```
  */
 export interface LockRef {
   /** The name. */
   readonly name: string;
-  /** The owner of the acquisition; `null` means any. */
-  readonly owner: string | null;
+  /** The owner of the acquisition (a string), or its token (a `bigint`); `null` means any holder. */
+  readonly owner: string | bigint | null;
 }
 
 /**
@@ -245,7 +245,7 @@ export interface RenewRequest extends LockRef {
 export interface ListFilter {
   /** Only these names. */
   readonly names?: readonly string[];
-  /** Only names that begin with this, compared exactly. */
+  /** Only names that begin with this, compared exactly. Not together with `names`. */
   readonly prefix?: string;
   /** Also locks that have expired and were not cleaned away. @default false */
   readonly includeExpired?: boolean;

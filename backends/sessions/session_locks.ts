@@ -70,7 +70,18 @@ export class SessionLocks<S extends Session> {
     if (targets.some(({ owner }) => owner === null)) {
       throw new UnsupportedError('Cannot release by name in "session" mode: it has no row; want "lease" or "hybrid"');
     }
+    if (targets.some(({ owner }) => typeof owner === "bigint")) await this.#refuseOthers(targets);
     return await this.#mutex.runEach(targets, (some) => this.#release(some));
+  }
+
+  /** The server says no token of others' locks: whether one of them is the acquisition to release is not known. */
+  async #refuseOthers(targets: readonly LockRef[]): Promise<void> {
+    const names = targets.filter(({ name, owner }) => typeof owner === "bigint" && !this.#find(name))
+      .map(({ name }) => name);
+    if (names.length === 0 || (await this.#engine.listOthers(names)).length === 0) return;
+    throw new UnsupportedError(
+      `Cannot release ${namesOf(targets)} of another connection in "session" mode: want its holder to release it`,
+    );
   }
 
   /** Asks the server whether its owner still holds a lock. */
@@ -207,10 +218,10 @@ export class SessionLocks<S extends Session> {
     return undefined;
   }
 
-  /** Returns the lock of that name, if the owner holds it. */
+  /** Returns the lock of that name, if it is of this owner or has this token. */
   #own({ name, owner }: LockRef): Held<S> | undefined {
     const held = this.#find(name);
-    return held?.owner === owner ? held : undefined;
+    return owner === (typeof owner === "bigint" ? held?.row.token : held?.owner) ? held : undefined;
   }
 
   #forget(held: Held<S>): void {

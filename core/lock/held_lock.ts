@@ -58,6 +58,10 @@ export class HeldLock implements Held, Renewable {
     if (isLossObserved()) this.#watch();
   }
 
+  get token(): bigint {
+    return this.known.row.token;
+  }
+
   get renewBy(): number | undefined {
     return this.#renewBy;
   }

@@ -138,6 +138,8 @@ export interface SetLockOptions extends BackendOptions, HolderOptions {
  * ```
  */
 export interface ListOptions extends BackendOptions {
+  /** Only these names. @default every name */
+  names?: readonly string[];
   /** Only names that begin with this, compared exactly. @default every name */
   prefix?: string;
   /** Also locks that have expired and were not cleaned away. @default false */

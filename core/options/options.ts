@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { Backend, RenewRequest } from "../backend.ts";
+import type { Backend, LockRef, RenewRequest } from "../backend.ts";
 import { UnsupportedError } from "../errors.ts";
 import type { HolderOptions, LockOptions, RenewOptions } from "./option_types.ts";
 import { hostname } from "../util/runtime.ts";
@@ -58,6 +58,23 @@ export function checkText(what: string, text: unknown): asserts text is string {
  */
 export function checkName(name: unknown): asserts name is string {
   checkText("lock name", name);
+}
+
+/**
+ * Returns which lock a caller means: by a record, or its name and token, that acquisition; by name the lock of any
+ * holder.
+ *
+ * @throws {TypeError | RangeError} For a malformed name or token.
+ */
+export function lockRefOf(lock: unknown): LockRef {
+  if (typeof lock !== "object" || lock === null) {
+    checkName(lock);
+    return { name: lock, owner: null };
+  }
+  const { name, token } = lock as { readonly name?: unknown; readonly token?: unknown };
+  checkName(name);
+  if (typeof token === "bigint") return { name, owner: token };
+  throw new TypeError(`Cannot use a token of type ${typeof token} for lock ${JSON.stringify(name)}: want a bigint`);
 }
 
 /** The default of `expires`: ten minutes, as in django-lockmgr. */

@@ -3,12 +3,17 @@
  *
  * @module
  */
-import type { AcquireRequest, LockRow } from "../backend.ts";
+import type { AcquireRequest, LockRef, LockRow } from "../backend.ts";
 
 /** Names the locks of a request for an error message: `lock "a"`, or `lock "a" and 2 more`. */
 export function namesOf(requests: readonly { readonly name: string }[]): string {
   const first = `lock ${JSON.stringify(requests[0]?.name)}`;
   return requests.length > 1 ? `${first} and ${requests.length - 1} more` : first;
+}
+
+/** Returns whose lock a request is about as one text, for engines that compare it with `owner` and `'#' || token`. */
+export function ownerText(owner: LockRef["owner"]): string | null {
+  return typeof owner === "bigint" ? `#${owner}` : owner;
 }
 
 /** Whether all requests are equal except for their names and owners. */

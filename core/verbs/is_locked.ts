@@ -1,10 +1,12 @@
 import { backendOf } from "../connect.ts";
 import { isHandle, type Lock, requireOwnBackend } from "../lock/lock.ts";
-import { type BackendOptions, checkName } from "../options/options.ts";
+import type { LockRecord } from "../lock/lock_record.ts";
+import { type BackendOptions, lockRefOf } from "../options/options.ts";
 import { retryOnce } from "../util/retry.ts";
 
 /**
- * Returns whether any client holds a name. Changes nothing. To ask for one handle, use its `verify()`.
+ * Returns whether a lock is held: by name, by any client; by handle or record, by that acquisition. Changes nothing, not
+ * even the handle: its `verify()` also notices the loss.
  *
  * @example
  * ```ts
@@ -12,22 +14,25 @@ import { retryOnce } from "../util/retry.ts";
  * import assert from "node:assert/strict";
  *
  * await using backend = await connect("sqlite::memory:");
- * await getLock("jobs", { backend });
+ * const lock = await getLock("jobs", { backend });
  * assert.equal(await isLocked("jobs", { backend }), true);
  * assert.equal(await isLocked("JOBS", { backend }), false);
+ * assert.equal(await isLocked({ name: "jobs", token: lock.token }, { backend }), true);
  * ```
  *
- * @param lock A name, or a handle of it.
- * @param options The backend, for a name.
+ * @param lock A name; a record, or its name and token; or a handle.
+ * @param options The backend, for a name or a record.
  * @throws {BackendError} When the database could not answer.
  * @throws {TypeError} For a backend that is not the handle's own, or a malformed name.
  */
-export async function isLocked(lock: Lock | string, options: BackendOptions = {}): Promise<boolean> {
+export async function isLocked(
+  lock: Lock | Pick<LockRecord, "name" | "token"> | string,
+  options: BackendOptions = {},
+): Promise<boolean> {
   const handle = isHandle(lock) ? lock : undefined;
   if (handle) requireOwnBackend(handle, options);
-  const name = handle ? handle.name : lock as string;
-  checkName(name);
+  const { name, owner } = lockRefOf(lock);
   const backend = handle ? handle.backend : await backendOf(options);
   const rows = await retryOnce(() => backend.list({ names: [name] }));
-  return rows.length > 0;
+  return rows.some(({ token }) => owner === null || token === owner);
 }

@@ -1,5 +1,5 @@
 import { backendOf } from "../connect.ts";
-import type { ListOptions } from "../options/options.ts";
+import { checkName, type ListOptions } from "../options/options.ts";
 import { LockRecord } from "../lock/lock_record.ts";
 import { retryOnce } from "../util/retry.ts";
 import { monotonic } from "../util/runtime.ts";
@@ -19,21 +19,26 @@ import { monotonic } from "../util/runtime.ts";
  * await getLock("other", { backend });
  * const names = (await listLocks({ backend, prefix: "jobs:" })).map(({ name }) => name);
  * assert.deepEqual(names, ["jobs:mail", "jobs:sms"]);
+ * const [other] = await listLocks({ backend, names: ["other"] });
+ * assert.equal(other.name, "other");
  * ```
  *
  * @param options Which ones, and the backend.
  * @throws {BackendError} When the database could not answer.
- * @throws {TypeError} For a prefix that is not a string.
+ * @throws {TypeError | RangeError} For a prefix that is not a string, or names that are not a list of lock names.
  */
 export async function listLocks(options: ListOptions = {}): Promise<LockRecord[]> {
-  const { prefix, includeExpired = false } = options;
-  if (prefix !== undefined && typeof prefix !== "string") {
-    throw new TypeError(`Cannot use prefix of type ${typeof prefix}: want a string`);
+  const { names, prefix = "", includeExpired = false } = options;
+  if (typeof prefix !== "string") throw new TypeError(`Cannot use prefix of type ${typeof prefix}: want a string`);
+  if (names !== undefined && !Array.isArray(names)) {
+    throw new TypeError(`Cannot use names of type ${typeof names}: want an array of strings`);
   }
+  names?.forEach((name) => checkName(name));
+  const wanted = names && [...new Set(names)].filter((name) => name.startsWith(prefix));
   const backend = await backendOf(options);
   let askedAt = monotonic();
   const rows = await retryOnce(
-    () => backend.list({ includeExpired, ...(prefix ? { prefix } : {}) }),
+    () => backend.list({ includeExpired, ...(wanted ? { names: wanted } : prefix ? { prefix } : {}) }),
     () => askedAt = monotonic(),
   );
   return rows.map((row) => new LockRecord(row, askedAt));

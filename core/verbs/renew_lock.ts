@@ -1,11 +1,12 @@
+import type { LockRef } from "../backend.ts";
 import { acquire } from "../wait/acquire.ts";
 import { backendOf } from "../connect.ts";
-import { Locked, LockNotFound } from "../errors.ts";
+import { Locked, LockLost, LockNotFound } from "../errors.ts";
 import { traceRenewals } from "../events/channels.ts";
 import { isHandle, Lock } from "../lock/lock.ts";
 import {
-  checkName,
   extension,
+  lockRefOf,
   type RenewOptions,
   requireRows,
   resolveHolder,
@@ -16,8 +17,8 @@ import { retryOnce } from "../util/retry.ts";
 import { monotonic } from "../util/runtime.ts";
 
 /**
- * Extends a lock; it never shortens one. By handle it renews only what that handle still holds, by name the lock of any
- * holder.
+ * Extends a lock; it never shortens one. By handle it renews only what that handle still holds, by record only the
+ * acquisition with that token, by name the lock of any holder.
  *
  * @example
  * ```ts
@@ -33,34 +34,41 @@ import { monotonic } from "../util/runtime.ts";
  * assert((await lock.refresh()).expiresIn! > 39);
  * ```
  *
- * @param lock A handle, or a name.
+ * @param lock A handle; a record, or its name and token; or a name.
  * @param options How long, and whether to acquire a fresh lock when the old one is gone.
- * @returns By handle that lock, or a fresh one that `create` made; by name the record, a `Lock` only if `create` made it.
+ * @returns By handle that lock, or a fresh one that `create` made; by record or name a new record, a `Lock` only if
+ * `create` made it.
  * @throws {LockNotFound} By name, when no client holds it.
- * @throws {LockLost} By handle, when the lock is no longer that handle's.
+ * @throws {LockLost} By handle or record, when that acquisition no longer holds the lock.
  * @throws {Locked} With `create`, when another client holds the name.
  * @throws {BackendError} When the database could not answer.
  */
 export function renewLock(lock: Lock, options?: RenewOptions): Promise<Lock>;
+/** By record, or its name and token: renews only that acquisition. */
+export function renewLock(lock: Pick<LockRecord, "name" | "token">, options?: RenewOptions): Promise<LockRecord>;
 /** By name: renews the lock of any holder, as in django-lockmgr. */
 export function renewLock(name: string, options?: RenewOptions): Promise<LockRecord>;
-export async function renewLock(lock: Lock | string, options: RenewOptions = {}): Promise<LockRecord> {
-  return isHandle(lock) ? await lock.renew(options) : await renewByName(lock, options);
+export async function renewLock(
+  lock: Lock | Pick<LockRecord, "name" | "token"> | string,
+  options: RenewOptions = {},
+): Promise<LockRecord> {
+  return isHandle(lock) ? await lock.renew(options) : await renewByRef(lockRefOf(lock), options);
 }
 
-async function renewByName(name: string, options: RenewOptions): Promise<LockRecord> {
-  checkName(name);
+async function renewByRef({ name, owner }: LockRef, options: RenewOptions): Promise<LockRecord> {
   const more = extension(options);
   resolveHolder(options);
   const backend = await backendOf(options);
   requireRows(backend, "renew");
   const askedAt = monotonic();
-  const request = { name, owner: null, ...more };
+  const request = { name, owner, ...more };
   // With `addTime` nothing is repeated: a request whose answer was lost may have added the time already.
   const renew = () => backend.renew([request]);
   const [row] = await traceRenewals(backend, [name], () => options.addTime ? renew() : retryOnce(renew));
   if (row) return new LockRecord(row, askedAt);
-  if (!options.create) throw new LockNotFound(name);
+  if (!options.create) {
+    throw owner === null ? new LockNotFound(name) : new LockLost(name, `the acquisition with token ${owner} has ended`);
+  }
   const { expires, lockedBy, lockProcess } = options;
   const outcome = await acquire(backend, name, resolveLockOptions({ expires, lockedBy, lockProcess }));
   if (outcome.granted) return new Lock(outcome.grant);

@@ -26,10 +26,16 @@ export interface NameQueue {
 
 /** A lock that ends with its backend. */
 export interface Held {
+  /** The name and owner. */
+  readonly claim: OwnedLock;
+  /** The token. */
+  readonly token: bigint;
   /** Whether this process may act as the holder. */
   readonly held: boolean;
   /** The release in flight. */
   readonly releasing: Promise<boolean> | undefined;
+  /** Signals its loss. */
+  lose(reason: string): void;
   /** Ends the lock; returns what is to be released, `undefined` if nothing is. */
   endWithBackend(): OwnedLock | undefined;
 }
@@ -82,6 +88,13 @@ export class BackendState {
   /** Removes a lock; one that is not there changes nothing. */
   removeHeld(lock: Held): void {
     this.#held.delete(lock);
+  }
+
+  /** Notes that an acquisition was released through its record: the handle in this process, if there is one, lost it. */
+  noteForced(name: string, token: bigint): void {
+    for (const held of this.#held) {
+      if (held.token === token && held.claim.name === name) held.lose("it was released through its record");
+    }
   }
 
   /** Makes a disposal wait for some work. */

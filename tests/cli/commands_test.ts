@@ -68,6 +68,28 @@ onEach(targets, "show tells all of a lock, held, expired or free", async (place)
   assert.equal((await place.run(["show", ""])).code, 64);
 });
 
+onEach(targets, "show takes several names, and then prints an array", async (place) => {
+  await place.run(["set_lock", "job", "job:2"]);
+  const { stdout } = await place.run(["show", "job:2", "free", "job"]);
+  assert.match(stdout, /^Lock "job:2" is held\n[^]*\n\nLock "free" is not held\n\nLock "job" is held\n/);
+  const shown: { name: string; locked: boolean }[] = await place.json(["show", "job:2", "free", "job:2"]);
+  assert.deepEqual(shown.map(({ name, locked }) => [name, locked]), [["job:2", true], ["free", false]]);
+});
+
+onEach(targets, "clear_lock --token frees the acquisition that was shown, not the next one", async (place) => {
+  await place.run(["set_lock", "job"]);
+  const { lock: { token } } = await place.json(["show", "job"]);
+  const next = String(BigInt(token) + 1n);
+  assert.equal(
+    (await place.run(["clear_lock", "job", "--token", next])).stdout,
+    `Lock "job" with token ${next} was not held\n`,
+  );
+  assert.deepEqual(await place.json(["clear_lock", "job", "--token", token]), [{ name: "job", removed: true }]);
+  await place.run(["set_lock", "job"]);
+  assert.deepEqual(await place.json(["clear_lock", "job", "--token", token]), [{ name: "job", removed: false }]);
+  assert.equal((await place.json(["show", "job"])).locked, true);
+});
+
 onEach(targets, "clean clears away what has expired, and nothing else", async (place) => {
   await place.run(["set_lock", "past", "-t", "0.001"]);
   await place.run(["set_lock", "job"]);

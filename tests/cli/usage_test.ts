@@ -34,6 +34,8 @@ test("wrong usage is 64, says what was wanted, and suggests the nearest", async 
     [["set_lock", "x", "-t", "soon"], /'soon' is invalid. Want seconds/],
     [["set_lock", "x", "-t", "-5"], /'-5' is invalid. Want seconds/],
     [["set_lock", "x", "-t", "99999999999"], /Cannot use expires 99999999999: want 0 to/],
+    [["clear_lock", "x", "--token", "-1"], /'-1' is invalid. Want a token/],
+    [["clear_lock", "x", "y", "--token", "1"], /Cannot use --token with several names/],
     [["set_lock", "x", "--pid", "1.5"], /'1.5' is invalid. Want a whole number/],
     [["set_lock", ""], /Cannot use an empty lock name/],
     [["set_lock", "x".repeat(256)], /over 255 characters/],

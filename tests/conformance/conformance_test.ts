@@ -13,6 +13,7 @@ import { managing } from "./cases/managing.ts";
 import { naming } from "./cases/naming.ts";
 import { options } from "./cases/options.ts";
 import { properties } from "./cases/properties.ts";
+import { records } from "./cases/records.ts";
 import { renewing } from "./cases/renewing.ts";
 import { seam } from "./cases/seam.ts";
 import { setting } from "./cases/setting.ts";
@@ -29,6 +30,7 @@ const cases: readonly Case[] = [
   ...naming,
   ...options,
   ...properties,
+  ...records,
   ...renewing,
   ...seam,
   ...setting,

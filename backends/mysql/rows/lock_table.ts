@@ -151,9 +151,9 @@ export class LockTable {
     return (await this.run(what, this.sql.selectAcquired(claims))).rows.map(toOwnedRow);
   }
 
-  /** Reads the live rows of names, on a replica as well. */
-  async listAll(what: string, names: readonly string[]): Promise<OwnedRow[]> {
-    return await this.#rowsOf(what, names, (some) => this.sql.listNames(some));
+  /** Reads the rows of names, on a replica as well: live ones, or also expired ones. */
+  async listAll(what: string, names: readonly string[], includeExpired: boolean): Promise<OwnedRow[]> {
+    return await this.#rowsOf(what, names, (some) => this.sql.listNames(some, includeExpired));
   }
 
   async #rowsOf(what: string, names: readonly string[], sql: (some: string[]) => string): Promise<OwnedRow[]> {

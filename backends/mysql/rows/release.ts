@@ -4,7 +4,7 @@ import type { Server } from "../connection/server.ts";
 import { isPassingConflict, isRowLocked, type LockedRows, type NoWait, retryWhileLocked } from "./guard.ts";
 import type { LockTable } from "./lock_table.ts";
 import type { NameHints } from "./name_hints.ts";
-import { chunks, sorted } from "./rows.ts";
+import { chunks, isOf, sorted } from "./rows.ts";
 import type { UnknownRequests } from "./unknown_requests.ts";
 
 /** Releases locks: one in a statement, several in a batch. */
@@ -26,7 +26,7 @@ export class Releases {
     const what = `release ${namesOf(targets)}`;
     const server = await this.#table.ready(what);
     await this.#unknown.settle(what, targets);
-    const claims = targets.filter((target): target is OwnedLock => target.owner !== null);
+    const claims = targets.filter((target): target is OwnedLock => typeof target.owner === "string");
     const batches = claims.length === targets.length && claims.length > 1 ? chunks(sorted(claims)) : [];
     const isWhole = await Promise.all(batches.map((batch) => this.#releaseAll(what, batch, server)));
     const freed = new Set(batches.filter((_, index) => isWhole[index]).flat());
@@ -44,7 +44,7 @@ export class Releases {
       this.#lockedRows.note([target]);
       return undefined;
     });
-    if (target.owner !== null) this.#hints.forget(target as OwnedLock);
+    if (typeof target.owner === "string") this.#hints.forget(target as OwnedLock);
     return freed;
   }
 
@@ -53,8 +53,8 @@ export class Releases {
     const send = () => this.#table.run(what, this.#table.sql.release(target, noWait), isPassingConflict);
     const { affectedRows } = await (noWait ? send() : this.#lockedRows.waiting(send));
     if (affectedRows > 0 || noWait !== "skip") return affectedRows > 0;
-    const { rows: [held] } = await this.#table.run(what, this.#table.sql.selectOwners([target.name]));
-    return held && (target.owner === null || held[1] === target.owner) ? undefined : false;
+    const held = await this.#table.liveRow(what, target.name);
+    return held && isOf(target, held) ? undefined : false;
   }
 
   /** Releases all in one statement, or none when one of them was gone: the count does not tell which. */

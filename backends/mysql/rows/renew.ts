@@ -5,7 +5,7 @@ import { READ_THE_ROW } from "./acquire_statements.ts";
 import { isPassingConflict, isRowLocked, type LockedRows, type NoWait, retryWhileLocked } from "./guard.ts";
 import type { LockTable } from "./lock_table.ts";
 import type { NameHints } from "./name_hints.ts";
-import { chunks, type OwnedRow, sorted } from "./rows.ts";
+import { chunks, isOf, type OwnedRow, sorted } from "./rows.ts";
 
 /** Extends locks: one in a statement, several in a batch. */
 export class Renewals {
@@ -32,7 +32,7 @@ export class Renewals {
         rows.set(owned.row.name, owned);
       }
     }
-    return requests.map(({ name, owner }) => this.#renewed(owner, rows.get(name)));
+    return requests.map((request) => this.#renewed(request, rows.get(request.name)));
   }
 
   /**
@@ -58,31 +58,30 @@ export class Renewals {
     const { insertId: outcome } = await this.#lockedRows.waiting(() => this.#table.renew(what, sql));
     if (outcome === 0n) return undefined;
     const { name, owner } = request;
-    const granted = owner === null ? undefined : this.#hints.granted({ name, owner });
-    if (!granted || outcome === READ_THE_ROW) return this.#renewed(owner, await this.#table.liveRow(what, name));
+    const granted = typeof owner === "string" ? this.#hints.granted({ name, owner }) : undefined;
+    if (!granted || outcome === READ_THE_ROW) return this.#renewed(request, await this.#table.liveRow(what, name));
     const now = Number(outcome);
     const { from, add } = request;
     const lockedUntil = add === null ? null : (from === "now" ? now : Number(from)) + add;
     const row = { ...granted, lockedUntil, updatedAt: now, now };
-    this.#hints.noteGranted(owner!, row);
+    this.#hints.noteGranted(owner as string, row);
     return row;
   }
 
   async #renewUnlocked(what: string, request: RenewRequest): Promise<LockRow | undefined> {
-    const { name, owner } = request;
     return await retryWhileLocked(this.#table, what, async () => {
       const sql = this.#table.sql.renewAll([request], "skip");
       const { affectedRows } = await this.#table.renew(what, sql, isPassingConflict);
-      const owned = await this.#table.liveRow(what, name);
-      const isOver = affectedRows > 0 || !owned || (owner !== null && owned.owner !== owner);
-      return isOver ? { result: this.#renewed(owner, owned) } : undefined;
+      const owned = await this.#table.liveRow(what, request.name);
+      const isOver = affectedRows > 0 || !owned || !isOf(request, owned);
+      return isOver ? { result: this.#renewed(request, owned) } : undefined;
     });
   }
 
   /** The row after a renewal; `undefined` when it is gone or of another acquisition. */
-  #renewed(owner: string | null, owned: OwnedRow | undefined): LockRow | undefined {
-    if (!owned || (owner !== null && owned.owner !== owner)) return undefined;
-    if (owner !== null) this.#hints.noteGranted(owner, owned.row);
+  #renewed(request: RenewRequest, owned: OwnedRow | undefined): LockRow | undefined {
+    if (!owned || !isOf(request, owned)) return undefined;
+    if (typeof request.owner === "string") this.#hints.noteGranted(request.owner, owned.row);
     return owned.row;
   }
 }

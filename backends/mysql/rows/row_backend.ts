@@ -91,7 +91,7 @@ export class RowBackend implements Backend {
 
   async list({ names, prefix = "", includeExpired = false }: ListFilter): Promise<LockRow[]> {
     await this.#table.ready("list locks");
-    if (names) return (await this.#table.listAll("list locks", names)).map(({ row }) => row);
+    if (names) return sorted((await this.#table.listAll("list locks", names, includeExpired)).map(({ row }) => row));
     const { rows } = await this.#table.run("list locks", this.#table.sql.list(prefix, includeExpired));
     return sorted(rows.map((row) => toOwnedRow(row).row));
   }

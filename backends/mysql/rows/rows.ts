@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { LockRow } from "../../../core/backend.ts";
+import type { LockRef, LockRow } from "../../../core/backend.ts";
 import { hexadecimal } from "../connection/sql.ts";
 
 /** The server's clock at the start of the statement, whatever the session's time zone: early, which errs on the safe side. */
@@ -48,6 +48,11 @@ export function toOwnedRow(columns: readonly (string | null)[]): OwnedRow {
     ...(session === null ? {} : { session: id }),
   };
   return { owner: owner!, row, session };
+}
+
+/** Whether a row is of the acquisition that a request is about. */
+export function isOf({ owner }: LockRef, owned: OwnedRow): boolean {
+  return owner === null || owner === (typeof owner === "bigint" ? owned.row.token : owned.owner);
 }
 
 /** Names in one statement, at most. */

@@ -16,7 +16,8 @@ const STALE = `locked_until = 0 AND updated_at < ${CLOCK} - 86400 * 1000000`;
 
 /** The condition for the row of one acquisition, or of the present holder. */
 function belongsTo({ name, owner }: LockRef): string {
-  return `name = ${bytes(name)} AND ${owner === null ? UNRELEASED : `owner = ${bytes(owner)}`}`;
+  const ofOwner = typeof owner === "bigint" ? `token = ${integer(owner)}` : owner && `owner = ${bytes(owner)}`;
+  return `name = ${bytes(name)} AND ${ofOwner ?? UNRELEASED}`;
 }
 
 /** The expiry that a renewal asks for. */
@@ -100,9 +101,9 @@ export class Statements extends AcquireStatements {
     return `${this.#select(this.byName, condition)} ORDER BY name ${EVERY_ROW}`;
   }
 
-  /** Selects the live rows of names, as this server knows them. */
-  listNames(names: readonly string[]): string {
-    const condition = `name IN (${list(names)}) AND ${this.isLive("now")}`;
+  /** Selects rows of names, as this server knows them: live ones, or also expired ones. */
+  listNames(names: readonly string[], includeExpired = false): string {
+    const condition = `name IN (${list(names)}) AND ${includeExpired ? "TRUE" : this.isLive("now")}`;
     return `${this.#select(this.byName, condition)} ORDER BY name ${EVERY_ROW}`;
   }
 

@@ -1,6 +1,6 @@
 import type { LockRef } from "../../../core/backend.ts";
 import { Backoff } from "../../../core/util/backoff.ts";
-import { namesOf } from "../../../core/util/requests.ts";
+import { namesOf, ownerText } from "../../../core/util/requests.ts";
 import { monotonic } from "../../../core/util/runtime.ts";
 import { isRowLocked } from "../errors.ts";
 import type { RowSender } from "./row_sender.ts";
@@ -39,14 +39,15 @@ export async function release(sender: RowSender, sql: Statements, targets: reado
     const [row] = await sender.send(what, sql.releaseEach, refArrays(targets), targets);
     return Array.from(row.released!, (digit) => digit === "1");
   }
-  const [{ name, owner }] = targets;
+  const [{ name }] = targets;
+  const whose = ownerText(targets[0].owner);
   try {
-    const rows = await sender.send(what, sql.release, [name, owner], targets);
+    const rows = await sender.send(what, sql.release, [name, whose], targets);
     return [rows.length > 0];
   } catch (error) {
     if (!isRowLocked((error as Error).cause)) throw error;
     const released = await retryWhileLocked(sender, error as Error, async () => {
-      const [row] = await sender.send(what, sql.releaseUnlocked, [name, owner], targets);
+      const [row] = await sender.send(what, sql.releaseUnlocked, [name, whose], targets);
       if (row.released === "true") return { answer: true };
       return row.held === "true" ? undefined : { answer: false };
     });

@@ -96,7 +96,10 @@ export class RowBackend implements Backend {
 
   async list({ names, prefix = "", includeExpired = false }: ListFilter): Promise<LockRow[]> {
     const rows = names
-      ? await this.#sender.send(() => "list locks", this.#sql.listNames, [JSON.stringify(names)])
+      ? await this.#sender.send(() => "list locks", this.#sql.listNames, [
+        JSON.stringify(names),
+        String(includeExpired),
+      ])
       : await this.#sender.send(() => "list locks", this.#sql.list, [prefix, String(includeExpired)]);
     return rows.map(toLockRow);
   }

@@ -5,7 +5,7 @@
  * @module
  */
 import type { AcquireAnswer, AcquireRequest, LockRef, LockRow, RenewRequest } from "../../../core/backend.ts";
-import { grantedRow } from "../../../core/util/requests.ts";
+import { grantedRow, ownerText } from "../../../core/util/requests.ts";
 import type { LivenessLock } from "../../sessions/liveness.ts";
 
 /** A row of an answer. */
@@ -55,7 +55,7 @@ export function alikeParameters(requests: readonly AcquireRequest[]): Parameters
 
 /** The parameters of one renewal. */
 export function renewParameters({ name, owner, from, add }: RenewRequest): Parameters {
-  return [name, owner, String(from), textOf(add)];
+  return [name, ownerText(owner), String(from), textOf(add)];
 }
 
 /** The parameters of several renewals: an array for each field. */
@@ -63,9 +63,9 @@ export function renewArrays(requests: readonly RenewRequest[]): string[] {
   return arraysOf(requests.map(renewParameters));
 }
 
-/** An array of names and one of owners. */
+/** An array of names, and one of whose locks they are. */
 export function refArrays(targets: readonly LockRef[]): string[] {
-  return arraysOf(targets.map(({ name, owner }) => [name, owner]));
+  return arraysOf(targets.map(({ name, owner }) => [name, ownerText(owner)]));
 }
 
 /** Returns a row as the core knows it. */

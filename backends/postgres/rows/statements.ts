@@ -20,10 +20,15 @@ import {
 } from "./fragments.ts";
 import { live, renewable } from "./liveness.ts";
 
-/** Whose lock a request for one name is about, if its owner is given. `(name, owner)` */
-const OF_OWNER = "l.name = $1::text AND l.owner = coalesce($2::text, l.owner)";
+/** Whose lock a request is about: an owner, `#` and a token, or NULL for any holder. */
+function isOf(whose: string): string {
+  return `coalesce(${whose}, l.owner) IN (l.owner, '#' || l.token::text)`;
+}
 
-/** Extends live locks and never shortens them. `(name, owner, start, added)` */
+/** The same of a request for one name. `(name, whose)` */
+const OF_OWNER = `l.name = $1::text AND ${isOf("$2::text")}`;
+
+/** Extends live locks and never shortens them. `(name, whose, start, added)` */
 function renew(target: string, several: boolean, skipLocked = false): string {
   const one = `SELECT $1::text AS name, $2::text AS owner, $3::text AS start, $4::text AS added FROM settings`;
   const inOrder = `SELECT request.* FROM ${target} AS l JOIN request ON l.name = request.name
@@ -39,7 +44,7 @@ function renew(target: string, several: boolean, skipLocked = false): string {
               ELSE timestamptz 'epoch' + renewal.start::bigint * interval '1 microsecond' END) END, now
       FROM (SELECT clock_timestamp() AS now OFFSET 0) AS clock)
     FROM renewal
-    WHERE l.name = renewal.name AND l.owner = coalesce(renewal.owner, l.owner) AND ${renewable("l")}
+    WHERE l.name = renewal.name AND ${isOf("renewal.owner")} AND ${renewable("l")}
     RETURNING ${columns("l", "l.updated_at")}`;
 }
 
@@ -62,7 +67,7 @@ function commit(lazy: string): string {
   return `CASE WHEN ${lazy} THEN set_config('synchronous_commit', 'off', true) ELSE ${DURABLE} END AS commit`;
 }
 
-/** Releases a live lock, keeping its row, and notifies its waiters. `(name, owner)` */
+/** Releases a live lock, keeping its row, and notifies its waiters. `(name, whose)` */
 function release(target: string, namespace: string): string {
   return `
     WITH ${settings(lockTimeout(RETRIED_LOCK_TIMEOUT))}
@@ -71,7 +76,7 @@ function release(target: string, namespace: string): string {
     RETURNING l.name, ${commit(expiresSoon("l"))}, ${notifyIfAwaited(waitingForRow(namespace, "l.name"))} AS notified`;
 }
 
-/** Releases a lock unless its row is locked; `held` says whether the lock is still there. `(name, owner)` */
+/** Releases a lock unless its row is locked; `held` says whether the lock is still there. `(name, whose)` */
 function releaseUnlocked(target: string, namespace: string): string {
   return `
     WITH ${settings(lockTimeout(RETRIED_LOCK_TIMEOUT))},
@@ -88,7 +93,7 @@ function releaseUnlocked(target: string, namespace: string): string {
  * Releases several locks; the answer is a text with a digit at the place of each request. It is an upsert because that
  * finds each row by the primary key, and in one order for all statements: a join that was planned while the table was
  * small read all of it for each name later. A name without a row gets a free one, which its `session_pid` tells from a
- * released one. `(names, owners)`
+ * released one. `(names, whose)`
  */
 function releaseSeveral(target: string, namespace: string): string {
   return `
@@ -100,7 +105,7 @@ function releaseSeveral(target: string, namespace: string): string {
       FROM request, clock_timestamp() AS now
       ${IN_ORDER}
       ON CONFLICT (name) DO UPDATE SET ${free("excluded.updated_at")}
-      WHERE l.owner = coalesce(nullif(excluded.locked_by, ''), l.owner) AND ${live("l")}
+      WHERE ${isOf("nullif(excluded.locked_by, '')")} AND ${live("l")}
       RETURNING l.name, l.session_pid IS NULL AS held, ${expiresSoon("l")} AS soon),
     released AS (SELECT name FROM written WHERE held)
     SELECT (
@@ -161,13 +166,15 @@ export function statementsFor(table: string) {
       WITH kept AS MATERIALIZED (
         SELECT l.* FROM ${target} AS l WHERE l.name = $1::text AND l.owner = $2::text FOR SHARE)
       SELECT kept.name FROM kept WHERE ${live("kept")}`,
-    /** Live rows by names. `(JSON array)` */
+    /** Rows by names: live ones, or also expired ones. `(JSON array, include expired)` */
     listNames: `${select}
-      WHERE l.name IN (SELECT json_array_elements_text($1::text::json)) AND ${live("l")} ORDER BY l.name`,
-    /** Live rows of these names and owners. `(names, owners)` */
+      WHERE l.name IN (SELECT json_array_elements_text($1::text::json)) AND l.owner IS NOT NULL
+        AND ($2::text = 'true' OR ${live("l")})
+      ORDER BY l.name`,
+    /** Live rows of these requests. `(names, whose)` */
     listOwned: `${select}
       JOIN unnest((SELECT $1::text)::text[], (SELECT $2::text)::text[]) AS request (name, owner) ON l.name = request.name
-      WHERE l.owner = coalesce(nullif(request.owner, ''), l.owner) AND ${live("l")}`,
+      WHERE ${isOf("nullif(request.owner, '')")} AND ${live("l")}`,
     /** Rows by prefix: live ones, or also expired ones. `(prefix, include expired)` */
     list: `${select}
       WHERE l.listed AND l.owner IS NOT NULL AND l.name >= $1::text AND starts_with(l.name, $1::text)

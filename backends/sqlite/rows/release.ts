@@ -1,4 +1,5 @@
 import type { LockRef, OwnedLock } from "../../../core/backend.ts";
+import { ownerText } from "../../../core/util/requests.ts";
 import type { Connection } from "../connection/connection.ts";
 import { inChunks, SHORT_LEASE_US, type Statements } from "./statements.ts";
 
@@ -27,7 +28,7 @@ export class Releaser {
    * a lock that expires soon. Leaves other locks alone.
    */
   async #releaseShort(what: string, targets: readonly LockRef[]): Promise<boolean[]> {
-    const claims = targets.filter((target): target is OwnedLock => target.owner !== null);
+    const claims = targets.filter((target): target is OwnedLock => typeof target.owner === "string");
     if (targets.length === 1 || claims.length < targets.length) {
       return await this.#connection.write(what, "NORMAL", () => this.#releaseEach(this.#sql.releaseShort, targets));
     }
@@ -36,7 +37,7 @@ export class Releaser {
   }
 
   #releaseEach(sql: string, targets: readonly LockRef[]): boolean[] {
-    return targets.map(({ name, owner }) => this.#connection.run(sql, name, owner) > 0);
+    return targets.map(({ name, owner }) => this.#connection.run(sql, name, ownerText(owner)) > 0);
   }
 
   /** Returns `false`, to be undone, when a lock was gone or has more time left: a count alone does not say which. */

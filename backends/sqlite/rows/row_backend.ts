@@ -1,4 +1,4 @@
-import { namesOf } from "../../../core/util/requests.ts";
+import { namesOf, ownerText } from "../../../core/util/requests.ts";
 import type {
   AcquireAnswer,
   AcquireRequest,
@@ -68,7 +68,7 @@ export class RowBackend implements Backend {
     const rows = await this.#write(what, () => {
       const statement = this.#connection.prepare(this.#sql.renew);
       return requests.map(({ name, owner, from, add }) => {
-        const row = statement.get(name, owner, String(from), add) as SqliteRow | undefined | null;
+        const row = statement.get(name, ownerText(owner), String(from), add) as SqliteRow | undefined | null;
         return row ? toLockRow(row) : undefined;
       });
     });
@@ -78,24 +78,25 @@ export class RowBackend implements Backend {
 
   async release(targets: readonly LockRef[]): Promise<boolean[]> {
     const what = `release ${namesOf(targets)}`;
-    const byName = targets.some(({ owner }) => owner === null);
+    const byForce = targets.some(({ owner }) => typeof owner !== "string");
     try {
       const released = await this.#withTable(what, () => this.#releaser.release(what, targets));
-      if (byName) this.#waiters.wakeFree();
+      if (byForce) this.#waiters.wakeFree();
       for (const [index, { name }] of targets.entries()) if (released[index]) this.#acquirer.noteReleased(name);
       this.#connection.file?.checkUnlessRecent(what);
       return released;
     } catch (error) {
-      if (byName || !this.#connection.file?.ended) throw error;
+      if (byForce || !this.#connection.file?.ended) throw error;
       return targets.map(() => false); // the locks were lost with the file
     }
   }
 
   async list({ names, prefix = "", includeExpired = false }: ListFilter): Promise<LockRow[]> {
     const rows = await this.#read("list locks", () => {
+      const expired = includeExpired ? 1 : 0;
       const found = names
-        ? this.#connection.prepare(this.#sql.listNames).all(JSON.stringify(names))
-        : this.#connection.prepare(this.#sql.list).all(includeExpired ? 1 : 0, prefix);
+        ? this.#connection.prepare(this.#sql.listNames).all(expired, JSON.stringify(names))
+        : this.#connection.prepare(this.#sql.list).all(expired, prefix);
       return (found as SqliteRow[]).map(toLockRow);
     });
     this.#connection.file?.check("list locks");

@@ -15,6 +15,11 @@ const CLOCK = `(SELECT ${NOW} AS now)`;
 /** Rows of held locks: not released, and not expired. */
 const LIVE = "owner IS NOT NULL AND (locked_until IS NULL OR locked_until > now)";
 
+/** Whose lock a request is about: an owner, `#` and a token, or NULL for any holder. `(text)` */
+function isOf(whose: string): string {
+  return `owner IS NOT NULL AND coalesce(${whose}, owner) IN (owner, '#' || token)`;
+}
+
 /**
  * The columns of a row; `now` must be in scope. Each is named: SQLite promises no name without `AS`, and
  * `PRAGMA full_column_names` changes it.
@@ -47,17 +52,17 @@ export interface Statements {
    * `(name, owner, token, locked_by, lock_process, locked_until, now, now, metadata, …)`
    */
   insert(count: number): string;
-  /** Extends a live lock, never shortening it. `(name, owner or NULL, from, add or NULL)` */
+  /** Extends a live lock, never shortening it. `(name, whose, from, add or NULL)` */
   readonly renew: string;
-  /** Releases a live lock, keeping its row. `(name, owner or NULL)` */
+  /** Releases a live lock, keeping its row. `(name, whose)` */
   readonly release: string;
-  /** The same for a lease that has at most `SHORT_LEASE_US` left. `(name, owner or NULL)` */
+  /** The same for a lease that has at most `SHORT_LEASE_US` left. `(name, whose)` */
   readonly releaseShort: string;
   /** The same for many such leases. `(now, now, now, latest expiry, name, …, owner, …)` */
   releaseMany(count: number): string;
   /** Keeps a live lock's row from changing until the caller's transaction ends. `(name, owner)` */
   readonly guard: string;
-  /** Live rows by names. `(JSON array)` */
+  /** Rows by names, with or without expired ones. `(include expired, JSON array)` */
   readonly listNames: string;
   /** Rows by prefix, with or without expired ones. `(include expired, prefix)` */
   readonly list: string;
@@ -91,7 +96,7 @@ function acquiring(table: string): Pick<Statements, "selectHolder" | "selectNext
 /** Statements that release. */
 function releasing(table: string): Pick<Statements, "release" | "releaseShort" | "releaseMany"> {
   const update = `UPDATE ${table} SET owner = NULL, locked_until = ${NOW}, updated_at = ${NOW}
-      WHERE name = ? AND owner = coalesce(?, owner)`;
+      WHERE name = ? AND ${isOf("?")}`;
   return {
     release: `${update} AND (locked_until IS NULL OR locked_until > ${NOW})`,
     releaseShort: `${update} AND locked_until - ${NOW} BETWEEN 1 AND ${SHORT_LEASE_US}`,
@@ -114,15 +119,18 @@ export function statementsFor(name: string): Statements {
           WHEN 'now' THEN now WHEN 'expiry' THEN locked_until ELSE CAST(start AS INTEGER) END),
         updated_at = now
       FROM params, ${CLOCK}
-      WHERE name = wanted AND owner = coalesce(whose, owner) AND (locked_until IS NULL OR locked_until > now)
+      WHERE name = wanted AND ${isOf("whose")} AND (locked_until IS NULL OR locked_until > now)
       RETURNING ${ROW.replace("CAST(now AS TEXT)", "CAST(updated_at AS TEXT)")}`, // `now` is out of scope there
     guard: `
       UPDATE ${table} SET owner = owner WHERE name = ? AND owner = ?
         AND (locked_until IS NULL OR locked_until > ${NOW})
       RETURNING name`,
     listNames: `
-      SELECT ${ROW} FROM ${table}, ${CLOCK}
-      WHERE name IN (SELECT value FROM json_each(?)) AND ${LIVE} ORDER BY name`,
+      WITH params (expired, wanted) AS (VALUES (?, ?))
+      SELECT ${ROW} FROM ${table}, params, ${CLOCK}
+      WHERE name IN (SELECT value FROM json_each(wanted)) AND owner IS NOT NULL
+        AND (expired = 1 OR locked_until IS NULL OR locked_until > now)
+      ORDER BY name`,
     list: `
       WITH params (expired, prefix) AS (VALUES (?, ?))
       SELECT ${ROW} FROM ${table}, params, ${CLOCK}
