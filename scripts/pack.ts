@@ -10,6 +10,7 @@ import { chmod, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import process from "node:process";
+import { lower } from "../tests/running/lowering.ts";
 import { command } from "../tests/runtimes/command.ts";
 
 /** Packages that are imported only where their engine is used. */
@@ -50,6 +51,7 @@ try {
   const path = join(files, "package.json");
   const manifest = complete(JSON.parse(await readFile(path, "utf8")));
   await writeFile(path, `${JSON.stringify(manifest, null, 2)}\n`);
+  await lower(join(files, "tests"), ".js");
   const cli = join(files, "cli.js");
   await writeFile(cli, SHEBANG + await readFile(cli, "utf8"));
   await chmod(cli, 0o755);

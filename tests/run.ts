@@ -123,7 +123,8 @@ async function sourceJobs(): Promise<Job[]> {
     subject: `source, ${part?.join(", ") ?? "all other tests"}`,
     work: () => runDeno(all.filter((file) => partOf(file) === part)),
   }));
-  const sources = ["mod.ts", "core", "backends", "cli.ts", "cli"];
+  const conformance = ["mod", "suite", "faulty_backend"].map((module) => `tests/conformance/${module}.ts`);
+  const sources = ["mod.ts", "core", "backends", "cli.ts", "cli", ...conformance];
   jobs.push({ runtime: deno, subject: "examples", work: async () => runExamples([...sources, ...await pages()]) });
   return jobs.filter(({ runtime, subject }) => wanted(runtime, subject));
 }

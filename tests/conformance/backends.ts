@@ -22,11 +22,9 @@ import { PgBouncer } from "../servers/pgbouncer.ts";
 import { PostgresServer } from "../servers/postgres.ts";
 
 /** A database of one test's own. */
-export interface Fixture extends AsyncDisposable {
-  /** The backend under test. */
-  readonly backend: Backend;
-  /** A further backend on the same database and table, as another process would have it. Closed with the fixture. */
-  another(): Promise<Backend>;
+export interface Database extends AsyncDisposable {
+  /** Opens a client of it. */
+  open(): Promise<Backend>;
 }
 
 /** One backend in one mode. */
@@ -37,36 +35,23 @@ export interface Registration {
   readonly name: string;
   /** How it keeps its locks. */
   readonly mode: Mode;
-  /** Makes a fresh fixture. */
-  open(): Promise<Fixture>;
+  /** Makes a fresh database. */
+  create(): Promise<Database>;
 }
 
-/** A fixture whose backends are all made by one function; `cleanUp` runs after they are closed. */
-export async function fixture(open: () => Promise<Backend>, cleanUp: () => Promise<void>): Promise<Fixture> {
-  const opened: Backend[] = [];
-  const another = async () => {
-    const backend = await open();
-    opened.push(backend);
-    return backend;
-  };
-  return {
-    backend: await another(),
-    another,
-    [Symbol.asyncDispose]: async () => {
-      for (const backend of opened.reverse()) await backend[Symbol.asyncDispose]();
-      await cleanUp();
-    },
-  };
+/** A database whose clients `open` makes; `cleanUp` runs after they are closed. */
+export function databaseOf(open: () => Promise<Backend>, cleanUp: () => Promise<void>): Database {
+  return { open, [Symbol.asyncDispose]: cleanUp };
 }
 
 const sqlite: Registration = {
   engine: "sqlite",
   name: "sqlite lease",
   mode: "lease",
-  async open() {
+  async create() {
     const directory = await mkdtemp(join(tmpdir(), "lockmgr-"));
     const path = join(directory, "locks.db");
-    return await fixture(() => connect(`sqlite:${path}`), () => rm(directory, { recursive: true }));
+    return databaseOf(() => connect(`sqlite:${path}`), () => rm(directory, { recursive: true }));
   },
 };
 
@@ -75,7 +60,7 @@ const dbSqliteHandles: Registration = {
   engine: "sqlite",
   name: "sqlite handles of @db/sqlite lease",
   mode: "lease",
-  async open() {
+  async create() {
     const { dbSqlite } = await import("../drivers/stand_ins.ts");
     const directory = await mkdtemp(join(tmpdir(), "lockmgr-"));
     const handles: SqliteDatabase[] = [];
@@ -85,7 +70,7 @@ const dbSqliteHandles: Registration = {
       handle.exec("PRAGMA journal_mode = WAL");
       return sqliteBackend(handle);
     };
-    return await fixture(open, async () => {
+    return databaseOf(open, async () => {
       for (const handle of handles) handle.close();
       await rm(directory, { recursive: true });
     });
@@ -107,9 +92,9 @@ function postgres(name: string, mode: Mode, url: string): Registration {
     engine: "postgres",
     name: `${name} ${mode}`,
     mode,
-    async open() {
+    create() {
       const table = `fixture_${tables++}`;
-      return await fixture(() => connect(url, { mode, table }), () => Promise.resolve());
+      return Promise.resolve(databaseOf(() => connect(url, { mode, table }), () => Promise.resolve()));
     },
   };
 }
@@ -120,7 +105,7 @@ function oddPostgres(url: string): Registration {
     engine: "postgres",
     name: "postgres sql with odd settings lease",
     mode: "lease",
-    async open() {
+    create() {
       const table = `public.fixture_${tables++}`;
       const sql = createSql(url, {
         max: 4,
@@ -129,7 +114,7 @@ function oddPostgres(url: string): Registration {
         connection: POSTGRES_SETTINGS as never,
         transform: createSql.pascal,
       });
-      return await fixture(() => postgresBackend(sql, { table }), () => sql.end());
+      return Promise.resolve(databaseOf(() => postgresBackend(sql, { table }), () => sql.end()));
     },
   };
 }
@@ -143,9 +128,9 @@ function mysql(flavor: string, server: MysqlServer, mode: Mode): Registration {
     engine: "mysql",
     name: `${flavor} ${mode}`,
     mode,
-    async open() {
+    async create() {
       const database = await freshDatabase(server);
-      return await fixture(() => connect(database.url, { mode }), database.drop);
+      return databaseOf(() => connect(database.url, { mode }), database.drop);
     },
   };
 }
@@ -172,7 +157,7 @@ function mysqlPool(flavor: string, server: MysqlServer, hostile = false): Regist
     engine: "mysql",
     name: `${flavor} pool${hostile ? " with odd settings" : ""} lease`,
     mode: "lease",
-    async open() {
+    async create() {
       const database = await freshDatabase(server);
       const pools: Pool[] = [];
       const open = () => {
@@ -182,7 +167,7 @@ function mysqlPool(flavor: string, server: MysqlServer, hostile = false): Regist
         pools.push(pool);
         return mysqlBackend(pool);
       };
-      return await fixture(open, async () => {
+      return databaseOf(open, async () => {
         for (const pool of pools) await pool.end();
         await database.drop();
       });

@@ -1,14 +1,31 @@
-import type { Backend } from "@lockmgr/lockmgr";
-import type { Fixture, Registration } from "./backends.ts";
+import type { Backend, Mode } from "@lockmgr/lockmgr";
 
-/** One promise of the contract, tried on one fixture. */
+/** The clients of one store, for one case. */
+export interface Fixture extends AsyncDisposable {
+  /** The first client. */
+  readonly backend: Backend;
+  /** Opens a further client, as another process would have it. Closed with the fixture. */
+  another(): Promise<Backend>;
+}
+
+/** What is known of the backend under test. */
+export interface Subject {
+  /** How it keeps its locks. */
+  readonly mode: Mode;
+  /** Whether it lists expired locks until they are cleaned away. */
+  readonly expiredRows: boolean;
+  /** Removes all locks from the store and makes a further fixture on it. */
+  open(): Promise<Fixture>;
+}
+
+/** One promise, checked on one fixture. */
 export interface Case {
   /** What holds, as a sentence. */
   readonly name: string;
   /** Whether it needs rows (`lease` and `hybrid`), or holds in every mode. */
   readonly rows: boolean;
-  /** Tries it. */
-  readonly run: (fixture: Fixture, registration: Registration) => Promise<void>;
+  /** Checks it; rejects when it is broken. */
+  readonly run: (fixture: Fixture, subject: Subject) => Promise<void>;
 }
 
 /** A case of every mode. */

@@ -13,10 +13,10 @@ export async function copyTree(from: string, to: string): Promise<void> {
 }
 
 /** Rewrites every module in a folder in place, under its own name, which imports go by. */
-export async function lower(directory: string): Promise<void> {
+export async function lower(directory: string, extension: ".ts" | ".js" = ".ts"): Promise<void> {
   try {
     for (const entry of await readdir(directory, { recursive: true, withFileTypes: true })) {
-      if (!entry.isFile() || !entry.name.endsWith(".ts")) continue;
+      if (!entry.isFile() || !entry.name.endsWith(extension)) continue;
       const path = join(entry.parentPath, entry.name);
       const source = await readFile(path, "utf8");
       if (!/\busing\b/.test(source)) continue;
@@ -25,7 +25,7 @@ export async function lower(directory: string): Promise<void> {
         format: "esm",
         target: "node22",
         sourcefile: path,
-        sourcemap: "inline",
+        sourcemap: extension === ".ts" && "inline",
       });
       await writeFile(path, code);
     }

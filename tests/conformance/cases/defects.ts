@@ -20,7 +20,7 @@ import { aborted, type Case, RENEWED, renewedTwice, turn, withRows } from "../ca
 /** The twelve defects that were found in django-lockmgr 2.0.0, each by its number and name; none of them may be here. */
 export const defects: readonly Case[] = [
   withRows(
-    "defect 1, race in get_lock: every loser is told Locked, never a database error",
+    "defect 1, race in get_lock: every loser gets Locked, never a database error",
     async ({ backend, another }) => {
       const backends = [backend, await another(), await another(), await another()];
       for (let round = 0; round < 10; round++) {
@@ -50,7 +50,7 @@ export const defects: readonly Case[] = [
   ),
 
   withRows(
-    "defect 3, the documented pattern is unsafe: what was unlocked by name is not freed again at the end",
+    "defect 3, the documented pattern is unsafe: a lock released by name is not released again at the end",
     async ({ backend, another }) => {
       let stranger: Lock;
       {
@@ -75,7 +75,7 @@ export const defects: readonly Case[] = [
   }),
 
   withRows(
-    "defect 5, renew after loss: told by the signal, and what it takes is its own, by its own name",
+    "defect 5, renew after loss: the signal aborts, and the new lock belongs to the manager",
     async ({ backend }) => {
       {
         await using mgr = await LockMgr.acquire("a", { backend, lockedBy: "worker-1", expires: 600 });

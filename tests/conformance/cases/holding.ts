@@ -42,7 +42,7 @@ export const holding: readonly Case[] = [
     await assert.rejects(lock.refresh(), LockLost);
   }),
 
-  withRows("a loss that only the server knows is told by verify, renew and refresh", async ({ backend, another }) => {
+  withRows("verify, renew and refresh detect a loss that only the server knows", async ({ backend, another }) => {
     const other = await another();
     for (const ask of ["verify", "renew", "refresh"] as const) {
       const lock = await getLock(ask, { backend });
@@ -67,14 +67,14 @@ export const holding: readonly Case[] = [
     assert.equal(await isLocked("a", { backend }), false);
   }),
 
-  withRows("autoRenew tells of a loss and never takes the name anew", async ({ backend, another }) => {
+  withRows("autoRenew detects a loss and never acquires the name again", async ({ backend, another }) => {
     const lock = await getLock("a", { backend, expires: 0.3, autoRenew: true });
     await unlock("a", { backend: await another() });
     assert(await aborted(lock.signal) instanceof LockLost);
     assert.equal(await isLocked("a", { backend }), false);
   }),
 
-  withRows("many locks are renewed together", async ({ backend }) => {
+  withRows("the renewals of many locks are batched", async ({ backend }) => {
     const names = Array.from({ length: 30 }, (_, index) => `lock ${index}`);
     const locks = await Promise.all(
       names.map((name) => getLock(name, { backend, expires: RENEWED, autoRenew: true })),
@@ -103,7 +103,7 @@ export const holding: readonly Case[] = [
     });
   }),
 
-  withRows("a blocked event loop cannot make a lapsed lock look held", async ({ backend }) => {
+  withRows("an expired lock is not held after the event loop was blocked", async ({ backend }) => {
     const lock = await getLock("a", { backend, expires: 0.1 });
     const end = performance.now() + 150;
     while (performance.now() < end);
@@ -111,7 +111,7 @@ export const holding: readonly Case[] = [
     assert(lock.signal.aborted);
   }),
 
-  always("withLock holds while the body runs and gives its value", async ({ backend }) => {
+  always("withLock holds the lock while its body runs and returns its result", async ({ backend }) => {
     const value = await withLock("a", { backend }, async (lock) => {
       assert.equal(await isLocked("a", { backend }), true);
       assert.equal(lock.held, true);
@@ -126,7 +126,7 @@ export const holding: readonly Case[] = [
     await assert.rejects(withLock("a", { backend }, () => assert.fail("ran")), Locked);
   }),
 
-  always("withLock gives the body's own error and releases", async ({ backend }) => {
+  always("withLock rejects with the body's own error and releases", async ({ backend }) => {
     const own = new Error("the body's own");
     await assert.rejects(withLock("a", { backend }, () => Promise.reject(own)), (error) => error === own);
     await assert.rejects(
@@ -146,7 +146,7 @@ export const holding: readonly Case[] = [
     });
   }),
 
-  withRows("withLock tells of a loss even though the body returned", async ({ backend, another }) => {
+  withRows("withLock throws LockLost even though its body returned", async ({ backend, another }) => {
     const other = await another();
     const lose = () => unlock("a", { backend: other });
     await assert.rejects(withLock("a", { backend }, lose), LockLost);
@@ -159,7 +159,7 @@ export const holding: readonly Case[] = [
     await withLock("a", { backend }, async (lock) => void await lock.unlock()); // an early release is no loss
   }),
 
-  withRows("withLock tells of a lease that ran out under its body", async ({ backend }) => {
+  withRows("withLock throws LockLost when the lease expires while its body runs", async ({ backend }) => {
     const gate = deferred();
     const run = withLock("a", { backend, expires: 0.1, autoRenew: false }, async (lock) => {
       await aborted(lock.signal);
@@ -169,7 +169,7 @@ export const holding: readonly Case[] = [
     await assert.rejects(run, LockLost);
   }),
 
-  withRows("looking at a lock often does not put off its renewal", async ({ backend }) => {
+  withRows("frequent refreshes do not delay automatic renewal", async ({ backend }) => {
     const lock = await getLock("a", { backend, expires: RENEWED, autoRenew: true });
     const until = performance.now() + 2_000;
     for (; performance.now() < until; await turn()) await lock.refresh();

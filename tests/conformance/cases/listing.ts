@@ -11,7 +11,7 @@ async function lapsed(name: string, options: { backend: Backend }) {
 
 /** Looking, cleaning up, and removing everything. */
 export const listing: readonly Case[] = [
-  always("what is held is listed by name", async ({ backend }) => {
+  always("held locks are listed in the order of their names", async ({ backend }) => {
     const locks = [];
     for (const name of ["b", "a", "c"]) locks.push(await getLock(name, { backend }));
     assert.deepEqual((await listLocks({ backend })).map(({ name }) => name), ["a", "b", "c"]);
@@ -44,11 +44,13 @@ export const listing: readonly Case[] = [
     assert.equal((await names("")).length, 8);
   }),
 
-  withRows("reading never changes anything, cleaning does", async ({ backend }) => {
+  withRows("reading never changes anything, cleaning does", async ({ backend }, { expiredRows }) => {
     await lapsed("old", { backend });
+    if (!expiredRows) assert.equal(await cleanLocks({ backend }), 0);
     await getLock("live", { backend });
     assert.equal(await isLocked("old", { backend }), false);
     assert.deepEqual((await listLocks({ backend })).map(({ name }) => name), ["live"]);
+    if (!expiredRows) return;
     const all = await listLocks({ backend, includeExpired: true });
     assert.deepEqual(all.map(({ name, expired }) => [name, expired]), [["live", false], ["old", true]]);
     assert(all[1].expiresIn! <= 0);
@@ -57,7 +59,7 @@ export const listing: readonly Case[] = [
     assert.deepEqual((await listLocks({ backend, includeExpired: true })).map(({ name }) => name), ["live"]);
   }),
 
-  withRows("reset removes every lock, whoever holds it", async ({ backend, another }) => {
+  withRows("reset removes the locks of all holders", async ({ backend, another }) => {
     const lock = await getLock("a", { backend });
     await getLock("b", { backend: await another(), expires: 0 });
     assert.equal(await resetLocks({ backend }), 2);
@@ -67,7 +69,7 @@ export const listing: readonly Case[] = [
     assert((await getLock("a", { backend })).token > lock.token);
   }),
 
-  always("where the server knows who holds and who waits, it is told", async ({ backend, another }, { mode }) => {
+  always("observe reports holders and waiters that the server knows", async ({ backend, another }, { mode }) => {
     if (backend.observe === undefined) return;
     const observer = await another();
     const seen = async () => (await observer.observe!(["free", "ä 'b'"]))[1];
@@ -75,7 +77,7 @@ export const listing: readonly Case[] = [
     const [free, held] = await observer.observe!(["free", "ä 'b'"]);
     assert.deepEqual([free.name, free.holders, held.name], ["free", [], "ä 'b'"]);
     assert.deepEqual(held.holders.map(({ session }) => session), mode === "lease" ? [] : [lock.session]);
-    for (const { client } of held.holders) assert.match(client!, /^(127\.0\.0\.1|localhost|local)$/);
+    for (const { client } of held.holders) assert.notEqual(client, "");
     const waits = held.waiters !== undefined && backend.watch !== undefined;
     const waiting = getLock("ä 'b'", { backend: await another(), wait: 30 });
     while (waits && (await seen()).waiters!.length === 0) await turn();

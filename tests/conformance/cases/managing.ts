@@ -67,15 +67,18 @@ export const managing: readonly Case[] = [
     assert.deepEqual(mgr.locks, []);
   }),
 
-  always("a released name that a stranger took is left alone at the end", async ({ backend, another }) => {
-    let stranger;
-    {
-      await using mgr = await LockMgr.acquire("main", { backend });
-      if (await mgr.tryLock("other")) await mgr.unlock("other");
-      stranger = await getLock("other", { backend: await another() });
-    }
-    assert.equal(await stranger.verify(), true);
-  }),
+  always(
+    "a name that was released and acquired by another client is not released at the end",
+    async ({ backend, another }) => {
+      let stranger;
+      {
+        await using mgr = await LockMgr.acquire("main", { backend });
+        if (await mgr.tryLock("other")) await mgr.unlock("other");
+        stranger = await getLock("other", { backend: await another() });
+      }
+      assert.equal(await stranger.verify(), true);
+    },
+  ),
 
   withRows("renew adds to the main lock (test_lockmgr_renew_main)", async ({ backend }) => {
     await using mgr = await LockMgr.acquire("a", { backend, expires: 30 });
@@ -88,7 +91,7 @@ export const managing: readonly Case[] = [
     assert(mainLock!.expiresIn! > 495 && mainLock!.expiresIn! <= 500);
   }),
 
-  withRows("renew takes an expired main lock anew (test_lockmgr_renew_expired)", async ({ backend }) => {
+  withRows("renew acquires an expired main lock again (test_lockmgr_renew_expired)", async ({ backend }) => {
     await using mgr = await LockMgr.acquire("a", { backend, expires: 0.05 });
     const { mainLock } = mgr;
     await aborted(mainLock!.signal);
@@ -99,7 +102,7 @@ export const managing: readonly Case[] = [
     assert(fresh.token > mainLock!.token);
   }),
 
-  withRows("what renew had to take is its own and released with the rest", async ({ backend }) => {
+  withRows("a lock that renew had to create is released with the others", async ({ backend }) => {
     {
       await using mgr = await LockMgr.acquire("a", { backend, lockedBy: "host-a" });
       const taken = await mgr.renew("lockx", { expires: 60 });
@@ -110,7 +113,7 @@ export const managing: readonly Case[] = [
     assert.equal(await isLocked("lockx", { backend }), false);
   }),
 
-  withRows("renew never extends a stranger's lock", async ({ backend, another }) => {
+  withRows("renew never extends the lock of another holder", async ({ backend, another }) => {
     const stranger = await getLock("theirs", { backend: await another(), expires: 60 });
     const until = stranger.lockedUntil!.getTime();
     await using mgr = await LockMgr.acquire("mine", { backend });
@@ -126,7 +129,7 @@ export const managing: readonly Case[] = [
     assert.equal(await tryLock("a", { backend: await another() }), undefined);
   }),
 
-  withRows("autoRenew keeps all of them", async ({ backend, another }) => {
+  withRows("autoRenew renews all locks of a manager", async ({ backend, another }) => {
     const other = await another();
     await using mgr = await LockMgr.acquire("a", { backend, expires: RENEWED, autoRenew: true });
     await mgr.lock("b");
@@ -146,7 +149,7 @@ export const managing: readonly Case[] = [
     for (const name of ["a", "b", "c"]) assert.equal(await isLocked(name, { backend }), false);
   }),
 
-  always("disposal is idempotent, and what arrives after it is released", async ({ backend }) => {
+  always("disposal is idempotent, and a lock granted after it is released", async ({ backend }) => {
     const mgr = await LockMgr.acquire("a", { backend });
     const holder = await getLock("late", { backend });
     const late = mgr.lock("late", { wait: 10 });

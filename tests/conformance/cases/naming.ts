@@ -35,7 +35,7 @@ export const naming: readonly Case[] = [
     for (const name of DISTINCT) assert.equal(await isLocked(name, { backend }), false);
   }),
 
-  always("names of 255 code points of any script are told apart to the end", async ({ backend, another }) => {
+  always("names of 255 code points of any script are distinguished to the last one", async ({ backend, another }) => {
     const other = await another();
     for (const name of LONGEST) assert((await getLock(name, { backend })).held);
     for (const name of LONGEST) assert.equal(await tryLock(name, { backend: other }), undefined);
@@ -47,7 +47,7 @@ export const naming: readonly Case[] = [
     assert.deepEqual(new Set(names), new Set([...DISTINCT, ...LONGEST]));
   }),
 
-  always("what cannot be a name is refused before anything is asked", async ({ backend }) => {
+  always("a malformed name is refused before any request", async ({ backend }) => {
     for (const name of ["", "x".repeat(256), "🔒".repeat(256)]) {
       await assert.rejects(getLock(name, { backend }), RangeError);
       await assert.rejects(isLocked(name, { backend }), RangeError);

@@ -15,7 +15,7 @@ const HUNDRED_YEARS = 100 * 365.25 * 86_400;
 
 /** Options: checked before anything is asked of the database. */
 export const options: readonly Case[] = [
-  always("durations that cannot be are refused", async ({ backend }) => {
+  always("invalid durations are refused", async ({ backend }) => {
     for (const seconds of [NaN, -1, -Infinity, HUNDRED_YEARS + 1]) {
       await assert.rejects(getLock("a", { backend, expires: seconds }), RangeError);
       await assert.rejects(getLock("a", { backend, wait: seconds }), RangeError);
@@ -29,7 +29,7 @@ export const options: readonly Case[] = [
     assert.equal(await isLocked("a", { backend }), false);
   }),
 
-  always("holders that cannot be are refused", async ({ backend }) => {
+  always("invalid lockedBy, lockProcess and metadata are refused", async ({ backend }) => {
     const wrong: LockOptions[] = [
       { lockedBy: "" },
       { lockedBy: "x\0y" },

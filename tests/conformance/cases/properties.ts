@@ -11,9 +11,8 @@ import {
   tryLock,
   unlock,
 } from "@lockmgr/lockmgr";
-import fc from "fast-check";
 import assert from "node:assert/strict";
-import { always as inEveryMode, type Case } from "../case.ts";
+import { always, type Case } from "../case.ts";
 
 /** What the world should look like: who holds which name, and the last token of each. */
 class Model {
@@ -34,98 +33,139 @@ class Model {
   }
 }
 
-/** One step that a program may take, checked against the model. */
-type Step = (model: Model, backends: readonly Backend[]) => Promise<void>;
+/** Random choices that a seed repeats (xorshift32). */
+class Choices {
+  #state: number;
 
-const name = fc.constantFrom("a", "A", "b ", "b", "ß", "🔒");
-const which = fc.nat({ max: 1 });
-const any = fc.nat({ max: 1_000 });
+  constructor(seed: number) {
+    this.#state = seed;
+  }
 
-/** A handle that was ever given, by a number. */
-function pick(model: Model, index: number): Lock | undefined {
-  return model.handles[index % Math.max(1, model.handles.length)];
+  /** A whole number from 0 to `limit` - 1. */
+  below(limit: number): number {
+    this.#state ^= this.#state << 13;
+    this.#state ^= this.#state >>> 17;
+    this.#state ^= this.#state << 5;
+    return (this.#state >>> 0) % limit;
+  }
+
+  of<T>(values: readonly T[]): T {
+    return values[this.below(values.length)];
+  }
+
+  name(): string {
+    return this.of(["a", "A", "b ", "b", "ß", "🔒"]);
+  }
 }
 
-const trying = fc.tuple(name, which).map(([name, index]): Step => async (model, backends) => {
-  const lock = await tryLock(name, { backend: backends[index] });
+/** What a step works on. */
+interface Scene {
+  readonly model: Model;
+  readonly backends: readonly Backend[];
+  readonly choices: Choices;
+}
+
+/** One step that a program may take, checked against the model. */
+type Step = (scene: Scene) => Promise<void>;
+
+/** Any handle that was ever granted. */
+function anyHandle({ model, choices }: Scene): Lock | undefined {
+  return model.handles.length === 0 ? undefined : choices.of(model.handles);
+}
+
+const trying: Step = async ({ model, backends, choices }) => {
+  const name = choices.name();
+  const lock = await tryLock(name, { backend: choices.of(backends) });
   assert.equal(lock === undefined, model.held.has(name));
   if (lock) model.granted(lock);
-});
+};
 
-const releasing = any.map((index): Step => async (model) => {
-  const lock = pick(model, index);
+const releasing: Step = async (scene) => {
+  const { model } = scene;
+  const lock = anyHandle(scene);
   if (lock === undefined) return;
   assert.equal(await lock.unlock(), model.holds(lock));
   if (model.holds(lock)) model.held.delete(lock.name);
   assert.equal(lock.held, false);
-});
+};
 
-const verifying = any.map((index): Step => async (model) => {
-  const lock = pick(model, index);
-  if (lock) assert.equal(await lock.verify(), model.holds(lock));
-});
+const verifying: Step = async (scene) => {
+  const lock = anyHandle(scene);
+  if (lock) assert.equal(await lock.verify(), scene.model.holds(lock));
+};
 
-const looking = fc.tuple(name, which).map(([name, index]): Step => async (model, backends) => {
-  assert.equal(await isLocked(name, { backend: backends[index] }), model.held.has(name));
-});
+const looking: Step = async ({ model, backends, choices }) => {
+  const name = choices.name();
+  assert.equal(await isLocked(name, { backend: choices.of(backends) }), model.held.has(name));
+};
 
-/** Steps of every mode. */
-const always = [trying, trying, releasing, verifying, looking];
-
-const renewing = fc.tuple(any, fc.boolean()).map(([index, addTime]): Step => async (model) => {
-  const lock = pick(model, index);
+const renewing: Step = async (scene) => {
+  const lock = anyHandle(scene);
   if (lock === undefined) return;
+  const addTime = scene.choices.below(2) === 1;
   const before = lock.lockedUntil!.getTime();
-  if (!model.holds(lock)) return await assert.rejects(lock.renew({ addTime }), LockLost);
+  if (!scene.model.holds(lock)) return await assert.rejects(lock.renew({ addTime }), LockLost);
   await lock.renew({ expires: 300, addTime });
   assert(lock.lockedUntil!.getTime() >= before);
-});
+};
 
-const renewingByName = fc.tuple(name, which).map(([name, index]): Step => async (model, backends) => {
-  const renew = renewLock(name, { backend: backends[index], expires: 900 });
+const renewingByName: Step = async ({ model, backends, choices }) => {
+  const name = choices.name();
+  const renew = renewLock(name, { backend: choices.of(backends), expires: 900 });
   if (model.held.has(name)) assert.equal((await renew).token, model.tokens.get(name));
   else await assert.rejects(renew, LockNotFound);
-});
+};
 
-const forcing = fc.tuple(name, which).map(([name, index]): Step => async (model, backends) => {
-  assert.equal(await unlock(name, { backend: backends[index] }), model.held.delete(name));
-});
+const forcing: Step = async ({ model, backends, choices }) => {
+  const name = choices.name();
+  assert.equal(await unlock(name, { backend: choices.of(backends) }), model.held.delete(name));
+};
 
-const listing = which.map((index): Step => async (model, backends) => {
-  const names = (await listLocks({ backend: backends[index], includeExpired: true })).map(({ name }) => name);
-  assert.deepEqual(new Set(names), new Set(model.held.keys()));
-});
+const listing: Step = async ({ model, backends, choices }) => {
+  const records = await listLocks({ backend: choices.of(backends), includeExpired: true });
+  assert.deepEqual(new Set(records.map(({ name }) => name)), new Set(model.held.keys()));
+};
 
-const setting = fc.tuple(fc.array(name, { maxLength: 5 }), fc.boolean(), which)
-  .map(([names, fail, index]): Step => async (model, backends) => {
-    const busy = names.some((name) => model.held.has(name));
-    const set = setLock(names, { backend: backends[index], fail });
-    if (busy && fail) return await assert.rejects(set, LockFail);
-    const { locks } = await set;
-    for (const lock of locks) if (!model.held.has(lock.name)) model.granted(lock as Lock);
-    assert.deepEqual(new Set(locks.map(({ name }) => name)), new Set(names));
-  });
+const setting: Step = async ({ model, backends, choices }) => {
+  const names = Array.from({ length: choices.below(6) }, () => choices.name());
+  const fail = choices.below(2) === 1;
+  const busy = names.some((name) => model.held.has(name));
+  const set = setLock(names, { backend: choices.of(backends), fail });
+  if (busy && fail) return await assert.rejects(set, LockFail);
+  const { locks } = await set;
+  for (const lock of locks) if (!model.held.has(lock.name)) model.granted(lock as Lock);
+  assert.deepEqual(new Set(locks.map(({ name }) => name)), new Set(names));
+};
 
-const cleaning = which.map((index): Step => async (_model, backends) => {
-  assert.equal(await backends[index].clean("expired"), 0);
-});
+const cleaning: Step = async ({ backends, choices }) => {
+  assert.equal(await choices.of(backends).clean("expired"), 0);
+};
 
+/** Steps of every mode. */
+const COMMON = [trying, trying, releasing, verifying, looking];
 /** Steps of the modes that keep rows. */
-const withRows = [...always, renewing, renewingByName, forcing, listing, setting, cleaning];
+const WITH_ROWS = [...COMMON, renewing, renewingByName, forcing, listing, setting, cleaning];
+/** Random programs that are tried, and the steps of each at most. */
+const PROGRAMS = 30;
+const MOST_STEPS = 40;
 
-/** Whatever programs do, in any order. */
+/** Any sequence of steps. */
 export const properties: readonly Case[] = [
-  inEveryMode(
-    "whatever two programs do, names and tokens are as the model has them",
-    async (_fixture, registration) => {
-      const steps = fc.array(fc.oneof(...(registration.mode === "session" ? always : withRows)), { maxLength: 40 });
-      const property = fc.asyncProperty(steps, async (steps) => {
-        await using fixture = await registration.open();
-        const backends = [fixture.backend, await fixture.another()];
-        const model = new Model();
-        for (const step of steps) await step(model, backends);
-      });
-      await fc.assert(property, { numRuns: 30 });
+  always(
+    "after any sequence of calls by two clients, holders and tokens are those of the model",
+    async (_fixture, { mode, open }) => {
+      for (let program = 0; program < PROGRAMS; program++) {
+        const seed = 1 + Math.floor(Math.random() * 2 ** 31);
+        const choices = new Choices(seed);
+        await using fixture = await open();
+        const scene = { model: new Model(), backends: [fixture.backend, await fixture.another()], choices };
+        for (let step = choices.below(MOST_STEPS) + 1; step > 0; step--) {
+          const next = choices.of(mode === "session" ? COMMON : WITH_ROWS);
+          await next(scene).catch((cause) => {
+            throw new Error(`seed ${seed}, ${step} steps before the end: ${cause.message}`, { cause });
+          });
+        }
+      }
     },
   ),
 ];

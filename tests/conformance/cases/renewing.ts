@@ -36,7 +36,7 @@ export const renewing: readonly Case[] = [
   }),
 
   withRows(
-    "by handle time is added to what it last saw, so that a repeat adds once (test_renew_existing_object_add_time)",
+    "by handle time is added to the expiry that it last saw, so a repeat adds once (test_renew_existing_object_add_time)",
     async ({ backend }) => {
       const lock = await getLock("a", { backend, expires: 10 });
       await renewLock(lock, { expires: 60, addTime: true });
@@ -49,7 +49,7 @@ export const renewing: readonly Case[] = [
     },
   ),
 
-  withRows("what nobody holds cannot be renewed (test_renew_non_existing_name)", async ({ backend }) => {
+  withRows("a free name cannot be renewed (test_renew_non_existing_name)", async ({ backend }) => {
     await assert.rejects(renewLock("a", { backend }), LockNotFound);
     const lock = await getLock("a", { backend, expires: 0.05 });
     await aborted(lock.signal);
@@ -62,7 +62,7 @@ export const renewing: readonly Case[] = [
     await assert.rejects(lock.renew(), LockLost);
   }),
 
-  withRows("create makes what is not there (test_renew_non_existing_name_create)", async ({ backend }) => {
+  withRows("create acquires a free name (test_renew_non_existing_name_create)", async ({ backend }) => {
     const made = await renewLock("a", { backend, expires: 60, create: true, lockedBy: "host-a", lockProcess: 3 });
     assert(made instanceof Lock);
     assert.equal(made.lockedBy, "host-a");
@@ -78,7 +78,7 @@ export const renewing: readonly Case[] = [
     assert(!(record instanceof Lock));
   }),
 
-  withRows("by handle create takes the name anew, or says who has it", async ({ backend, another }) => {
+  withRows("by handle create acquires the name again, or throws Locked", async ({ backend, another }) => {
     const other = await another();
     const lock = await getLock("a", { backend, expires: 600 });
     await unlock("a", { backend: other });

@@ -47,23 +47,26 @@ export const seam: readonly Case[] = [
     ]);
   }),
 
-  always("allOrNothing: of two that want the same names in opposite orders at most one has them", async (fixture) => {
-    const [one, two] = [fixture.backend, await fixture.another()];
-    const names = Array.from({ length: 20 }, (_, index) => `n${index}`);
-    for (let round = 0; round < 5; round++) {
-      const outcomes = await Promise.all([
-        acquireAll(one, "a", names),
-        acquireAll(two, "b", [...names].reverse()),
-      ]);
-      for (const answers of outcomes) assert.equal(new Set(answers).size, 1);
-      assert(outcomes.filter(([granted]) => granted).length <= 1);
-      const free = (backend: Backend, owner: string) => backend.release(names.map((name) => ({ name, owner })));
-      const freed = [await free(one, "a"), await free(two, "b")];
-      assert.deepEqual(freed.map((each) => each[0]), outcomes.map(([granted]) => granted));
-    }
-  }),
+  always(
+    "allOrNothing: of two requests for the same names in opposite orders at most one is granted",
+    async (fixture) => {
+      const [one, two] = [fixture.backend, await fixture.another()];
+      const names = Array.from({ length: 20 }, (_, index) => `n${index}`);
+      for (let round = 0; round < 5; round++) {
+        const outcomes = await Promise.all([
+          acquireAll(one, "a", names),
+          acquireAll(two, "b", [...names].reverse()),
+        ]);
+        for (const answers of outcomes) assert.equal(new Set(answers).size, 1);
+        assert(outcomes.filter(([granted]) => granted).length <= 1);
+        const free = (backend: Backend, owner: string) => backend.release(names.map((name) => ({ name, owner })));
+        const freed = [await free(one, "a"), await free(two, "b")];
+        assert.deepEqual(freed.map((each) => each[0]), outcomes.map(([granted]) => granted));
+      }
+    },
+  ),
 
-  always("session mode refuses alike what needs a row", async ({ backend, another }, { mode }) => {
+  always("session mode refuses force, renewal and reset", async ({ backend, another }, { mode }) => {
     if (mode !== "session") return;
     await backend.acquire([request("a", "x")]);
     const release = (...owners: (string | null)[]) => owners.map((owner) => ({ name: "a", owner }));

@@ -26,7 +26,7 @@ export const setting: readonly Case[] = [
     assert.equal(await (locks[0] as Lock).unlock(), true);
   }),
 
-  withRows("no names are no work", async ({ backend }) => {
+  withRows("setLock of no names does nothing", async ({ backend }) => {
     for (const fail of [false, true]) {
       const { locks, statuses } = await setLock([], { backend, fail });
       assert.deepEqual([locks, statuses], [[], []]);
@@ -49,7 +49,7 @@ export const setting: readonly Case[] = [
     assert.deepEqual(neither.counts, { created: 0, renewed: 0, skipCreate: 1, skipRenew: 1 });
   }),
 
-  withRows("a name met again counts as already locked", async ({ backend }) => {
+  withRows("a name that is given twice counts as already locked", async ({ backend }) => {
     const result = await setLock(["b", "a", "b"], { backend });
     assert.deepEqual(result.statuses.map(([name, { status }]) => [name, status]), [
       ["b", "create"],
@@ -64,7 +64,7 @@ export const setting: readonly Case[] = [
     assert.deepEqual(absent.counts, { created: 0, renewed: 0, skipCreate: 2, skipRenew: 0 });
   }),
 
-  withRows("fail is all or nothing and says what was in the way", async ({ backend }) => {
+  withRows("fail is all or nothing, and LockFail has the lock that was held", async ({ backend }) => {
     const held = await getLock("m", { backend, expires: 60, lockedBy: "host-a" });
     await assert.rejects(setLock(["a", "m", "z"], { backend, fail: true, expires: 900 }), (error) => {
       assert(error instanceof LockFail && error instanceof Locked);
@@ -102,7 +102,7 @@ export const setting: readonly Case[] = [
     assert.equal((await setLock(names, { backend })).counts.renewed, 300);
   }),
 
-  always("where there are no rows it is refused", async ({ backend }, { mode }) => {
+  always("setLock is refused in session mode", async ({ backend }, { mode }) => {
     if (mode === "session") await assert.rejects(setLock(["a"], { backend }), UnsupportedError);
   }),
 ];

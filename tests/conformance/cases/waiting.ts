@@ -4,7 +4,7 @@ import { always, type Case, turn, withRows } from "../case.ts";
 
 /** Waiting for a name. */
 export const waiting: readonly Case[] = [
-  always("a waiter runs when another backend releases", async ({ backend, another }) => {
+  always("a waiter acquires the lock when another backend releases it", async ({ backend, another }) => {
     const lock = await getLock("a", { backend: await another() });
     const waiter = getLock("a", { backend, wait: 10 });
     await turn();
@@ -29,7 +29,7 @@ export const waiting: readonly Case[] = [
     assert.deepEqual(order, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
   }),
 
-  always("nobody of this process overtakes those who wait", async ({ backend, another }) => {
+  always("no caller of a process overtakes its waiters", async ({ backend, another }) => {
     const other = await another();
     const holder = await getLock("a", { backend: other });
     let served: Lock | undefined;
@@ -45,7 +45,7 @@ export const waiting: readonly Case[] = [
     assert.equal(served?.held, true);
   }),
 
-  always("a wait that is over says LockTimeout, no wait says Locked", async ({ backend }) => {
+  always("a wait that ends throws LockTimeout, no wait throws Locked", async ({ backend }) => {
     await getLock("a", { backend, lockedBy: "host-a" });
     const startedAt = performance.now();
     await assert.rejects(getLock("a", { backend, wait: 0.1 }), (error) => {
@@ -62,7 +62,7 @@ export const waiting: readonly Case[] = [
     assert.equal(await tryLock("a", { backend, wait: 0.02 }), undefined);
   }),
 
-  always("those behind the head of the line give up in time too", async ({ backend }) => {
+  always("a waiter behind the head of the queue gives up in time", async ({ backend }) => {
     const holder = await getLock("a", { backend });
     const patient = getLock("a", { backend, wait: 20 });
     await assert.rejects(getLock("a", { backend, wait: 0.05 }), LockTimeout);
@@ -70,14 +70,14 @@ export const waiting: readonly Case[] = [
     assert((await patient).held);
   }),
 
-  withRows("a waiter takes a lease that lapses", async ({ backend, another }) => {
+  withRows("a waiter acquires a lease that expires", async ({ backend, another }) => {
     const first = await getLock("a", { backend: await another(), expires: 0.2 });
     const next = await getLock("a", { backend, wait: 10 });
     assert(next.token > first.token);
     assert(next.createdAt.getTime() >= first.lockedUntil!.getTime());
   }),
 
-  withRows("a waiter takes a lock that is removed by force", async ({ backend, another }) => {
+  withRows("a waiter acquires a lock that is released by force", async ({ backend, another }) => {
     const other = await another();
     await getLock("a", { backend: other, expires: 0 });
     const waiter = getLock("a", { backend, wait: Infinity });
@@ -101,7 +101,7 @@ export const waiting: readonly Case[] = [
     assert((await behind).held);
   }),
 
-  always("a grant that nobody wants any more is given back", async ({ backend, another }) => {
+  always("a grant to a caller that has given up is released", async ({ backend, another }) => {
     const other = await another();
     for (let round = 0; round < 5; round++) {
       const controller = new AbortController();

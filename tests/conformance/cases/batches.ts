@@ -1,8 +1,8 @@
 import { type Backend, getLock, listLocks, type Lock, tryLock } from "@lockmgr/lockmgr";
 import assert from "node:assert/strict";
-import { always as inEveryMode, type Case, withRows } from "../case.ts";
+import { always, type Case, withRows } from "../case.ts";
 
-/** Names of a crowd, with some that only bytes keep apart. */
+/** The names of a batch, with some that only their bytes distinguish. */
 const NAMES = [
   ...Array.from({ length: 30 }, (_, index) => `job ${index}`),
   "Job 1",
@@ -15,19 +15,19 @@ const NAMES = [
   "a_b%",
 ];
 
-/** Everybody tries at once. */
+/** Tries to acquire all names at once. */
 function allTry(backend: Backend): Promise<(Lock | undefined)[]> {
   return Promise.all(NAMES.map((name) => tryLock(name, { backend })));
 }
 
-/** Everybody releases at once. */
+/** Releases all locks at once. */
 function allRelease(locks: readonly (Lock | undefined)[]): Promise<(boolean | undefined)[]> {
   return Promise.all(locks.map((lock) => lock?.unlock()));
 }
 
-/** Callers that come together, and so travel together. */
-export const crowds: readonly Case[] = [
-  inEveryMode("a crowd takes what is free, whoever holds the rest, again and again", async ({ backend, another }) => {
+/** Concurrent requests, which are batched. */
+export const batches: readonly Case[] = [
+  always("a batch acquires the free names, however many others are held", async ({ backend, another }) => {
     const other = await another();
     const tokens = new Map<string, bigint>();
     for (let round = 0; round < 4; round++) {
@@ -37,7 +37,7 @@ export const crowds: readonly Case[] = [
       locks.forEach((lock, index) => assert.equal(lock === undefined, index < taken.length, NAMES[index]));
       for (const lock of [...taken, ...locks]) {
         if (lock === undefined) continue;
-        assert(lock.token > (tokens.get(lock.name) ?? 0n), `token of ${lock.name} did not rise`);
+        assert(lock.token > (tokens.get(lock.name) ?? 0n), `token of ${lock.name} did not increase`);
         tokens.set(lock.name, lock.token);
         assert(await lock.verify(), lock.name);
       }
@@ -45,15 +45,15 @@ export const crowds: readonly Case[] = [
       assert((await allRelease(taken)).every(Boolean));
     }
   }),
-  inEveryMode("of two crowds one has each name", async ({ backend, another }) => {
-    const crowds = [backend, await another()];
+  always("of two batches exactly one acquires each name", async ({ backend, another }) => {
+    const clients = [backend, await another()];
     for (let round = 0; round < 5; round++) {
-      const [mine, theirs] = await Promise.all(crowds.map(allTry));
+      const [mine, theirs] = await Promise.all(clients.map(allTry));
       NAMES.forEach((name, index) => assert(!mine[index] !== !theirs[index], `${name} is not held once`));
       assert((await allRelease([...mine, ...theirs])).every((released) => released !== false));
     }
   }),
-  inEveryMode("in a crowd that releases, who has nothing any more hears so", async ({ backend }) => {
+  always("a batch of releases answers false for a lock that is gone", async ({ backend }) => {
     const locks = await allTry(backend);
     await locks[3]!.unlock();
     const again = await getLock(NAMES[3], { backend });
@@ -61,7 +61,7 @@ export const crowds: readonly Case[] = [
     released.forEach((answer, index) => assert.equal(answer, index !== 3, NAMES[index]));
     assert(await again.verify());
   }),
-  withRows("what a crowd is told of its locks is what the database has", async ({ backend }) => {
+  withRows("the locks of a batch show what the database has", async ({ backend }) => {
     const take = (name: string, index: number) =>
       getLock(name, {
         backend,
@@ -81,7 +81,7 @@ export const crowds: readonly Case[] = [
       await allRelease(locks);
     }
   }),
-  withRows("callers of a crowd who differ have what each asked for", async ({ backend }) => {
+  withRows("callers of a batch with different options each get their own", async ({ backend }) => {
     for (let round = 0; round < 3; round++) {
       const data = (index: number) => index % 4 ? { index, text: `{"NULL", \\} it's ñandú ${index}` } : null;
       const locks = await Promise.all(NAMES.map((name, index) =>
@@ -107,7 +107,7 @@ export const crowds: readonly Case[] = [
       assert((await allRelease(locks)).every(Boolean));
     }
   }),
-  withRows("a crowd takes leases that have lapsed", async ({ backend }) => {
+  withRows("a batch acquires leases that have expired", async ({ backend }) => {
     const first = await Promise.all(NAMES.map((name) => getLock(name, { backend, expires: 0.05 })));
     const second = await Promise.all(NAMES.map((name) => getLock(name, { backend, wait: 20 })));
     second.forEach((lock, index) => assert(lock.token > first[index].token, lock.name));

@@ -1,0 +1,171 @@
+import type { Backend, Mode } from "@lockmgr/lockmgr";
+import type { Case, Fixture } from "./case.ts";
+import { acquiring } from "./cases/acquiring.ts";
+import { closing } from "./cases/closing.ts";
+import { batches } from "./cases/batches.ts";
+import { defects } from "./cases/defects.ts";
+import { holding } from "./cases/holding.ts";
+import { listing } from "./cases/listing.ts";
+import { managing } from "./cases/managing.ts";
+import { naming } from "./cases/naming.ts";
+import { options } from "./cases/options.ts";
+import { properties } from "./cases/properties.ts";
+import { records } from "./cases/records.ts";
+import { renewing } from "./cases/renewing.ts";
+import { seam } from "./cases/seam.ts";
+import { setting } from "./cases/setting.ts";
+import { waiting } from "./cases/waiting.ts";
+
+const CASES: readonly Case[] = [
+  ...seam,
+  ...acquiring,
+  ...closing,
+  ...batches,
+  ...defects,
+  ...holding,
+  ...listing,
+  ...managing,
+  ...naming,
+  ...options,
+  ...properties,
+  ...records,
+  ...renewing,
+  ...setting,
+  ...waiting,
+];
+
+/** A case that takes longer hangs (ms): the longest takes seconds, and not every runner has a limit. */
+const LONGEST_CASE_MS = 120_000;
+
+/**
+ * What a backend supports beyond the least that every backend must do. It chooses the cases.
+ *
+ * @example
+ * ```ts
+ * import type { Supports } from "@lockmgr/lockmgr/conformance";
+ *
+ * const supports: Supports = { mode: "lease", expiredRows: false }; // a store that deletes what has expired
+ * console.log(supports);
+ * ```
+ */
+export interface Supports {
+  /** The `mode` of the backend. Cases about expiry, renewal and force are left out for `"session"`. @default "lease" */
+  readonly mode?: Mode;
+  /**
+   * Whether an expired lock can be listed with `includeExpired` until `clean`. Set it to `false` for a store that deletes
+   * expired locks by itself. @default true
+   */
+  readonly expiredRows?: boolean;
+}
+
+/**
+ * Options of {@linkcode conformance}.
+ *
+ * @example
+ * ```ts
+ * import { connect } from "@lockmgr/lockmgr";
+ * import type { ConformanceOptions } from "@lockmgr/lockmgr/conformance";
+ *
+ * const names: string[] = [];
+ * const options: ConformanceOptions = { test: (name) => names.push(name), open: () => connect("sqlite:locks.db") };
+ * console.log(options);
+ * ```
+ */
+export interface ConformanceOptions {
+  /** Registers one test: `test` of `node:test`, `bun:test` or vitest, `Deno.test`, or mocha's `it`. */
+  readonly test: (name: string, body: () => Promise<void>) => unknown;
+  /** Opens a further client of the one store, as another process would. The suite disposes of each. */
+  readonly open: () => Backend | Promise<Backend>;
+  /** What the backend supports. @default {} */
+  readonly supports?: Supports;
+}
+
+/**
+ * Registers the conformance suite for a backend: about 130 tests, each named for the promise that it checks. A test that
+ * fails says which promise the backend breaks.
+ *
+ * The tests share the store, so they must run one after the other, as these runners do by default. Before each test all
+ * locks in the store are removed: use one that has no other locks. Allow each test a minute, which is more than vitest,
+ * mocha and `bun:test` allow by default.
+ *
+ * @example
+ * ```ts
+ * import { connect } from "@lockmgr/lockmgr";
+ * import { conformance } from "@lockmgr/lockmgr/conformance";
+ * import { mkdtempSync } from "node:fs";
+ * import { tmpdir } from "node:os";
+ *
+ * const path = `${mkdtempSync(`${tmpdir()}/conformance-`)}/locks.db`;
+ * const bodies: (() => Promise<void>)[] = [];
+ * const test = (_name: string, body: () => Promise<void>) => bodies.push(body); // or import { test } from "node:test"
+ * conformance({ test, open: () => connect(`sqlite:${path}`) });
+ * await bodies[0](); // a runner runs them all
+ * ```
+ *
+ * @param options The runner's `test`, what opens a client, and what the backend supports.
+ * @throws {TypeError} For an option that is missing or unknown.
+ */
+export function conformance({ test, open, supports = {} }: ConformanceOptions): void {
+  if (typeof test !== "function" || typeof open !== "function") {
+    throw new TypeError("Cannot register the conformance suite: want a function as `test` and one as `open`");
+  }
+  const { mode = "lease", expiredRows = true, ...unknown } = supports;
+  const [misspelt] = Object.keys(unknown);
+  if (misspelt !== undefined) {
+    throw new TypeError(`Cannot register the conformance suite: want mode or expiredRows, not "${misspelt}"`);
+  }
+  const openFixture = () => startFixture(open, mode);
+  for (const { name, rows, run } of CASES) {
+    if (rows && mode === "session") continue;
+    const check = () => runCase(openFixture, (fixture) => run(fixture, { mode, expiredRows, open: openFixture }));
+    test(name, () => check().catch((error) => Promise.reject(brokenPromise(name, error))));
+  }
+}
+
+async function runCase(open: () => Promise<Fixture>, run: (fixture: Fixture) => Promise<void>): Promise<void> {
+  const fixture = await open();
+  try {
+    await withLimit(run(fixture));
+  } catch (error) {
+    await Promise.resolve(fixture[Symbol.asyncDispose]()).catch(() => {}); // the first error counts
+    throw error;
+  }
+  await fixture[Symbol.asyncDispose]();
+}
+
+/** The error of a failed case. Its message is the whole of what some runners show. */
+function brokenPromise(name: string, error: unknown): Error {
+  const reason = error instanceof Error ? error.message : String(error);
+  return new Error(`Cannot keep the promise ${JSON.stringify(name)}: ${reason}`, { cause: error });
+}
+
+async function withLimit(run: Promise<void>): Promise<void> {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const limit = new Promise<never>((_, reject) => {
+    const hangs = () => reject(new Error(`it has not ended after ${LONGEST_CASE_MS / 1e3} s`));
+    timer = setTimeout(hangs, LONGEST_CASE_MS);
+  });
+  await Promise.race([run, limit]).finally(() => clearTimeout(timer));
+}
+
+/** Opens the first client of a store and removes what an earlier case has left in it. */
+async function startFixture(open: () => Backend | Promise<Backend>, mode: Mode): Promise<Fixture> {
+  const opened: Backend[] = [];
+  const another = async () => {
+    const backend = await open();
+    opened.push(backend);
+    return backend;
+  };
+  const backend = await another();
+  const dispose = async () => {
+    for (const each of opened.reverse()) await each[Symbol.asyncDispose]();
+  };
+  try {
+    if (backend.mode !== mode) throw new Error(`the backend's mode is "${backend.mode}", \`supports\` has "${mode}"`);
+    if (mode !== "session") await backend.clean("all");
+  } catch (error) {
+    await dispose();
+    throw error;
+  }
+  return { backend, another, [Symbol.asyncDispose]: dispose };
+}
