@@ -22,7 +22,7 @@ const REASONS: Record<number, { reason?: string; transient?: boolean }> = {
   1053: { reason: "the server is shutting down", transient: true },
   1152: { reason: "the connection was ended", transient: true },
   1203: { reason: "the server has no connection left for this user", transient: true },
-  1205: { reason: "another transaction keeps the row locked", transient: true },
+  1205: { reason: "another transaction keeps the row or its table locked", transient: true },
   1213: { reason: "the statement was chosen to end a deadlock", transient: true },
   1226: { reason: "the user's limit of connections is reached", transient: true },
   1290: { reason: "the server is read-only", transient: true },
