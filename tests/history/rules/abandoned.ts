@@ -8,12 +8,14 @@ import { tellOperation } from "../telling.ts";
 const CONFIRMATION = 60;
 /** A release of a lock with more than this left survives a crash of the server (s). */
 const DURABLE = 900;
+/** A request that is under way when its caller is told goes on for so long at most (s), and is undone then. */
+const ANSWER = 4;
 /** What the clocks of a listing and of a request may be apart (s): the time that an answer takes. */
 const ROUNDING = 2;
 
 /** How long the lock of a caller who was told an error may last, counted from that error (s). */
 function longest({ expires }: Operation): number {
-  return (expires ?? CONFIRMATION) + ROUNDING;
+  return (expires ?? CONFIRMATION) + ANSWER + ROUNDING;
 }
 
 /** The backends that were disposed of with the database in reach. */
