@@ -38,6 +38,8 @@ export interface MysqlOptions extends BackendSettings {
 export interface ResolvedTarget {
   /** The settings of npm:mysql2 for a connection. */
   readonly config: Record<string, unknown>;
+  /** Those that say where the server is, for each of several hosts. */
+  readonly hosts: readonly Record<string, unknown>[];
   /** The caller's pool. */
   readonly pool: DriverPool | undefined;
   /** Whether to connect without TLS to a server that has none, although `config` asks for it. */
@@ -92,5 +94,12 @@ export function resolveTarget(target: string | URL | MysqlPool, given: MysqlOpti
     sessionTimeout: between("sessionTimeout", all.sessionTimeout, 15, 1, 86_400),
   };
   const prefersTls = all.ssl === undefined && (address?.prefersTls ?? false);
-  return { config, pool, options, prefersTls, conceal: url ? concealerFor(url) : (error) => error };
+  return {
+    config,
+    hosts: address?.hosts ?? [{}],
+    pool,
+    options,
+    prefersTls,
+    conceal: url ? concealerFor(url) : (error) => error,
+  };
 }

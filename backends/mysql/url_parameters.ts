@@ -121,6 +121,8 @@ function sslOf(mode: Tls | undefined, options: Record<string, unknown>): Record<
 export interface Address {
   /** Options of mysql2. */
   readonly config: Record<string, unknown>;
+  /** Those that say where the server is, for each of several hosts. */
+  readonly hosts: readonly Record<string, unknown>[];
   /** Whether to connect without TLS to a server that has none. */
   readonly prefersTls: boolean;
 }
@@ -138,14 +140,14 @@ export function addressOf(target: ServerTarget): Address {
   });
   const mode = tlsFrom(Object.assign({}, ...meanings));
   const ssl = sslOf(mode, Object.assign({}, ...meanings.map(({ tlsOptions }) => tlsOptions)));
-  if (target.hosts.length > 1) {
-    throw new TypeError("Cannot use several hosts in a URL of MySQL: want one, or that of a proxy in front of them");
-  }
-  const [{ name, port }] = target.hosts;
-  const directory = name?.startsWith("/"); // of a Unix socket, or the socket itself
+  const [first] = target.hosts;
+  const hosts = target.hosts.map(({ name, port = first.port ?? 3306 }) =>
+    name?.startsWith("/") ? { socketPath: name } : { host: name ?? "localhost", port } // the directory of a Unix socket, or the socket
+  );
   return {
+    hosts,
     config: {
-      ...(directory ? { socketPath: name } : { host: name ?? "localhost", port: port ?? 3306 }),
+      ...hosts[0],
       user: target.user,
       password: target.password,
       database: target.database,

@@ -74,12 +74,27 @@ export async function postgresBackend(
   const reach = parsed ? await reachUrl(parsed, resolved) : await reachExternal(target, resolved);
   const { client, source } = reach;
   try {
-    const backend = await build(reach, resolved);
+    const backend = await buildOnPrimary(reach, resolved);
     if (source) registerSource(backend, source);
     return backend;
   } catch (error) {
     await client.close().catch(() => {}); // the first error is the cause
     throw error;
+  }
+}
+
+/** Tries the hosts in turn, where there are several, until one is the primary. */
+async function buildOnPrimary(reach: Reach, options: ResolvedOptions): Promise<Backend> {
+  const { client, source } = reach;
+  for (let left = source?.hosts.count ?? 1;; left--) {
+    const index = source?.hosts.index;
+    try {
+      return await build(reach, options);
+    } catch (error) {
+      if (left <= 1 || !(error instanceof BackendError)) throw error;
+      source!.hosts.leave(index!);
+      client.discard?.();
+    }
   }
 }
 
@@ -126,6 +141,9 @@ async function build(reach: Reach, options: ResolvedOptions): Promise<Backend> {
   const { mode, table, migrate, sessionTimeout } = options;
   if (client instanceof ExternalExecutor && !migrate) return rowBackend(reach, options, table); // needs no statement
   const server = await ensureSchema(client, table, mode === "session" ? "sequence" : "table", migrate);
+  if (server.replica && source && source.hosts.count > 1) {
+    throw new BackendError("Cannot connect to PostgreSQL: none of the hosts is the primary", { retryable: true });
+  }
   client.prepare = renewals.prepare = server.direct;
   if (mode === "lease") return rowBackend(reach, options, server.table, canListen(server) ? source : undefined);
   if (source === undefined) throw new BackendError(`Cannot use "${mode}" mode: the driver "postgres" is not installed`);

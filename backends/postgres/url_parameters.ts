@@ -92,12 +92,7 @@ const HONOURED: Handlings<Meaning> = {
   sslminprotocolversion: tlsVersion("minVersion"),
   sslmaxprotocolversion: tlsVersion("maxVersion"),
   sslnegotiation: oneOf({ direct: { driver: { sslnegotiation: "direct" } }, postgres: {} }),
-  targetsessionattrs: (value) =>
-    value === "any"
-      ? {}
-      : /^(read-write|read-only|primary|(prefer-)?standby)$/.test(value)
-      ? { driver: { target_session_attrs: value } }
-      : undefined,
+  targetsessionattrs: oneOf({ any: {}, "read-write": {}, primary: {} }), // of several hosts the primary is used
   connecttimeout: seconds("connect_timeout"),
   connectiontimeout: seconds("connect_timeout"),
   logintimeout: seconds("connect_timeout"),

@@ -44,11 +44,13 @@ export class Connector {
   readonly #forQuestions = once((what: string) => this.connect(what));
   #known: Server | undefined;
   #hadPrimary = false;
+  /** The place of the host that is used. */
+  #host = 0;
 
   constructor(target: ResolvedTarget) {
     this.target = target;
-    const config = { ...target.config, connectTimeout: CONTROL_TIMEOUT_MS };
     this.abandoned = new Abandoned(async () => {
+      const config = { ...this.#config, connectTimeout: CONTROL_TIMEOUT_MS };
       const control = await Connection.open(config, CONTROL_TIMEOUT_MS, new AbortController().signal);
       await control.query(SESSION);
       return control;
@@ -65,8 +67,34 @@ export class Connector {
     return this.#known;
   }
 
-  /** Opens a connection. `idle` is after how many seconds of silence the server ends it, and with it its locks. */
+  /** The settings of a connection to the host that is used. */
+  get #config(): Record<string, unknown> {
+    return { ...this.target.config, ...this.target.hosts[this.#host] };
+  }
+
+  /** Goes on to the next host, unless another connection has done so since `host` was used. */
+  #leave(host: number): void {
+    if (this.#host === host) this.#host = (host + 1) % this.target.hosts.length;
+  }
+
+  /**
+   * Opens a connection: of several hosts to one that takes writes, if there is one. `idle` is after how many seconds of
+   * silence the server ends it, and with it its locks.
+   */
   async connect(what: string, idle?: number): Promise<Connection> {
+    for (let left = this.target.hosts.length;; left--) {
+      const host = this.#host;
+      try {
+        return await this.#connect(what, idle);
+      } catch (error) {
+        const isElsewhere = error instanceof BackendError && error.retryable && !this.#closing.signal.aborted;
+        if (isElsewhere) this.#leave(host);
+        if (!isElsewhere || left === 1) throw error;
+      }
+    }
+  }
+
+  async #connect(what: string, idle: number | undefined): Promise<Connection> {
     let connection: Connection | undefined;
     try {
       connection = await this.#openOne();
@@ -74,6 +102,7 @@ export class Connector {
       await this.#setUp(connection, idle);
       // Each time: the address may lead to another server by now.
       this.#known = describe([await connection.query(QUESTIONS[0]), await connection.query(QUESTIONS[1])]);
+      if (this.target.hosts.length > 1 && readOnlyBy(this.#known)) throw notPrimary();
       requireRowsInLog(this.#known, this.target.options.mode);
       if (this.#known.readCommitted) await connection.query("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED");
       const { atServer } = connection;
@@ -115,7 +144,8 @@ export class Connector {
   }
 
   async #openOne(): Promise<Connection> {
-    const { config, options, prefersTls } = this.target;
+    const { options, prefersTls } = this.target;
+    const config = this.#config;
     const open = (config: Record<string, unknown>) =>
       Connection.open(config, options.answerTimeout * 1e3, this.#closing.signal);
     const connection = await open(config).catch((error) => {

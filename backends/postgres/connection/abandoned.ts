@@ -31,6 +31,8 @@ function signal(how: "pg_terminate_backend" | "pg_cancel_backend"): string {
 /** What was given up on one connection. */
 interface GivenUp {
   readonly about: About;
+  /** The place of its host among those of the source. */
+  readonly host?: number;
   /** The statement, where the connection is the caller's and stays. */
   readonly statement?: { readonly query: Query; settled: boolean };
 }
@@ -78,7 +80,7 @@ export class AbandonedConnections {
 
   #add(pid: string, given: GivenUp): void {
     if (this.#closing.signal.aborted) return;
-    this.#left.set(pid, given);
+    this.#left.set(pid, { ...given, host: this.#source.hosts.index });
     this.#ending ??= this.#endAll().finally(() => this.#ending = undefined);
   }
 
@@ -141,7 +143,8 @@ export class AbandonedConnections {
     const { statement } = given;
     const text = signal(statement ? "pg_cancel_backend" : "pg_terminate_backend");
     const pauses = new Backoff(PAUSES);
-    while (!this.#closing.signal.aborted && !statement?.settled) {
+    // on another server the number is another connection's, and nothing of the old one takes effect
+    while (!this.#closing.signal.aborted && !statement?.settled && given.host === this.#source.hosts.index) {
       if (statement === undefined || !isQueued(statement.query)) {
         const rows = await answerWithin(ANSWER_TIMEOUT, sendStatement(sql, text, [pid], false));
         if (rows.length === 0) break; // it is gone

@@ -8,6 +8,8 @@ import { BackendError } from "../../../core/errors.ts";
 import { hostname } from "../../../core/util/runtime.ts";
 import type { Row } from "../rows/rows.ts";
 import type { AbandonedConnections } from "./abandoned.ts";
+import { isNotPrimary } from "../errors.ts";
+import { HostRotation } from "./hosts.ts";
 import { inlineParameters } from "./inline_parameters.ts";
 import { Sockets } from "./sockets.ts";
 
@@ -147,7 +149,10 @@ export interface Opened {
   readonly sql: Instance;
   /** Its sockets. */
   readonly sockets: Sockets;
-  /** Returns an error of this instance without secrets, and with its real reason where the driver does not know it. */
+  /**
+   * Returns an error of this instance without secrets, and with its real reason where the driver does not know it. The
+   * next instance tries another host if this one was not reached, or is not the primary.
+   */
   explain(error: unknown): unknown;
 }
 
@@ -171,6 +176,8 @@ export interface Source {
   readonly identity: string;
   /** Ends at the server what was given up here; where the source belongs to one backend. */
   abandoned?: AbandonedConnections;
+  /** The hosts that connections may lead to. */
+  readonly hosts: HostRotation;
   /** Makes an instance, which connects when it is used. `onLoss` is called for every connection that breaks. */
   open(options: DriverOptions, onLoss: () => void): Opened;
 }
@@ -239,7 +246,9 @@ export async function sourceOf(
     ...target.connection as object,
     ...further.connection as object,
   };
+  const hosts = new HostRotation(own);
   return {
+    hosts,
     identity: `${origin.identity} ${Object.keys(further).length > 0 ? identityOf(further) : ""}`,
     open(options, onLoss) {
       const sockets = new Sockets(onLoss, requiresTls(own.ssl));
@@ -249,9 +258,15 @@ export async function sourceOf(
         ...(origin.timeLimit === undefined ? {} : { connect_timeout: origin.timeLimit }),
         transform: undefined, // it would change the names of columns
         ...sockets.option(own.socket),
+        ...hosts.options,
         ...options,
       };
-      return { sql: postgres(all), sockets, explain: (error) => sockets.refusal ?? origin.conceal(error) };
+      const { index } = hosts;
+      const explain = (error: unknown) => {
+        if (!sockets.heard || isNotPrimary(error)) hosts.leave(index); // another host may be the primary
+        return sockets.refusal ?? origin.conceal(error);
+      };
+      return { sql: postgres(all), sockets, explain };
     },
   };
 }

@@ -46,6 +46,7 @@ export class Sockets {
   #users = 0;
   #next = 0;
   #closed = false;
+  #heard = false;
 
   /**
    * @param onLoss Called for every connection that was not closed here.
@@ -54,6 +55,11 @@ export class Sockets {
   constructor(onLoss: () => void, requiresTls: boolean = false) {
     this.#onLoss = onLoss;
     this.#requiresTls = requiresTls;
+  }
+
+  /** Whether a server has ever answered. */
+  get heard(): boolean {
+    return this.#heard;
   }
 
   /** Why the last connection was given up here. */
@@ -90,6 +96,7 @@ export class Sockets {
 
   #keep(socket: Socket): Socket {
     this.#open.add(socket);
+    socket.once("data", () => this.#heard = true);
     const listen = () => socket.once("close", () => this.#forget(socket));
     const removeAllListeners = socket.removeAllListeners;
     // the driver removes all listeners when TLS takes over the socket
