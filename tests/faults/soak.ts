@@ -1,5 +1,6 @@
 /**
- * Everything that can go wrong, mixed, for as long as wanted: `deno task soak --minutes 10 --engine sqlite --seed 7`.
+ * Everything that can go wrong, mixed, for as long as wanted: `deno task soak --minutes 10 --engine sqlite --seed 7`, or
+ * with `--cluster` promotions of standbys under work.
  * Ends with 1 as soon as a promise was broken, and says how to repeat the run.
  *
  * @module
@@ -21,6 +22,7 @@ const { values } = parseArgs({
   options: {
     minutes: { type: "string", default: "10" },
     engine: { type: "string" },
+    cluster: { type: "boolean" },
     seed: { type: "string", default: String(Math.floor(Math.random() * 2 ** 31)) },
   },
 });
@@ -63,14 +65,29 @@ async function soak(here: readonly Environment[], seed: number, until: number): 
   return true;
 }
 
-const chosen = values.engine?.split(",") ?? Object.keys(engines);
-const here: Environment[] = [];
-for (const engine of chosen) if (Object.hasOwn(engines, engine)) here.push(...await engines[engine]());
-const seed = Number(values.seed);
-const minutes = Number(values.minutes);
-if (here.length === 0 || !Number.isSafeInteger(seed) || !(minutes > 0)) {
-  console.error(`Cannot soak with ${process.argv.slice(2).join(" ")}: want --minutes N [--engine X] [--seed S]`);
+/** What was wanted: single servers, or clusters of them. */
+async function soaking(): Promise<(seed: number, until: number) => Promise<boolean>> {
+  const chosen = values.engine?.split(",");
+  if (values.cluster) {
+    const { soakClusters } = await import("../clusters/soak.ts");
+    return (seed, until) => soakClusters(chosen, seed, until);
+  }
+  const here: Environment[] = [];
+  for (const engine of chosen ?? Object.keys(engines)) {
+    if (Object.hasOwn(engines, engine)) here.push(...await engines[engine]());
+  }
+  return here.length === 0 ? refuse() : (seed, until) => soak(here, seed, until);
+}
+
+function refuse(): never {
+  const wanted = "want --minutes N [--engine X] [--seed S] [--cluster]";
+  console.error(`Cannot soak with ${process.argv.slice(2).join(" ")}: ${wanted}`);
   process.exit(64);
 }
+
+const seed = Number(values.seed);
+const minutes = Number(values.minutes);
+if (!Number.isSafeInteger(seed) || !(minutes > 0)) refuse();
+const run = await soaking();
 console.log(`--seed ${seed}`);
-process.exit(await soak(here, seed, performance.now() + minutes * 60e3) ? 0 : 1); // servers end with this process
+process.exit(await run(seed, performance.now() + minutes * 60e3) ? 0 : 1); // servers end with this process

@@ -1,0 +1,85 @@
+/**
+ * A standby that is promoted while clients work: some behind an address that moves with the primary, and one whose
+ * connections stay with the old primary.
+ *
+ * @module
+ */
+import { Proxy } from "../faults/proxy.ts";
+import type { Flavor } from "../mysql/flavors.ts";
+import { PostgresServer } from "../servers/postgres.ts";
+import type { Failure } from "./failures.ts";
+import { MysqlPair } from "./mysql_pair.ts";
+import { PostgresPair } from "./postgres_pair.ts";
+import { type Outcome, underWork } from "./workload.ts";
+
+/** How long a lease lasts, and a silent session (s). */
+const LEASE = 3;
+const SESSION_TIMEOUT = 2;
+/** How much longer the name may be held after a promotion (s). */
+const ALLOWANCE = 2;
+
+/** One promotion. */
+export interface Promotion {
+  readonly failure: Failure;
+  readonly mode: "lease" | "hybrid";
+  readonly seed: number;
+}
+
+/** A pair of servers of either engine. */
+export interface Pair extends AsyncDisposable {
+  /** The ports of the primary and of the standby. */
+  readonly ports: readonly [number, number];
+  urlOf(port: number): string;
+  promote(failure: Failure): Promise<void>;
+}
+
+/** Starts a PostgreSQL primary with its standby. */
+export async function postgresPair(synchronous = true): Promise<Pair> {
+  const pair = await PostgresPair.of(await PostgresServer.start(), synchronous);
+  return {
+    ports: [pair.primary.port, pair.standby.port],
+    urlOf: (port) => `postgres://postgres@127.0.0.1:${port}/postgres`,
+    promote: (failure) => pair.promote(failure),
+    [Symbol.asyncDispose]: () => pair[Symbol.asyncDispose](),
+  };
+}
+
+/** Starts a MySQL or MariaDB primary with its replica. */
+export async function mysqlPair(flavor: Flavor, synchronous = true): Promise<Pair> {
+  const pair = await MysqlPair.start(flavor, synchronous);
+  return {
+    ports: [pair.primary.port, pair.replica.port],
+    urlOf: (port) => `mysql://tester:secret-word@127.0.0.1:${port}/test`,
+    promote: (failure) => pair.promote(failure),
+    [Symbol.asyncDispose]: () => pair[Symbol.asyncDispose](),
+  };
+}
+
+/** Promotes the standby while clients work. */
+export async function promoteUnderWork(pair: Pair, { failure, mode, seed }: Promotion): Promise<Outcome> {
+  const [primary, standby] = pair.ports;
+  await using address = await Proxy.start(primary);
+  await using staying = await Proxy.start(primary);
+  return await underWork({
+    urls: [address, address, staying].map(({ port }) => pair.urlOf(port)),
+    options: { mode, table: "locks", sessionTimeout: SESSION_TIMEOUT, answerTimeout: 2 },
+    expires: mode === "lease" ? LEASE : 600,
+    seed,
+    fail: async (grants) => {
+      await grants.keep(2);
+      if (failure === "crash") staying.strand();
+      await pair.promote(failure);
+      address.to = standby;
+      address.cut();
+      const promotedAt = performance.now();
+      await grants.again(0);
+      const seconds = (performance.now() - promotedAt) / 1e3;
+      if (seconds > (mode === "lease" ? LEASE : SESSION_TIMEOUT) + ALLOWANCE) {
+        throw new Error(`The name was free ${seconds} s after the promotion`);
+      }
+      staying.to = standby;
+      staying.cut();
+      await grants.again(0, 1, 2);
+    },
+  });
+}

@@ -1,0 +1,135 @@
+/**
+ * Clients of a cluster that take and hold one name while something fails, and what the history checker says of it.
+ *
+ * @module
+ */
+import { type Backend, BackendError, connect, type ConnectOptions } from "@lockmgr/lockmgr";
+import { type Random, seeded } from "../faults/random.ts";
+import { check, type Verdict } from "../history/checker.ts";
+import type { HistoryEvent } from "../history/events.ts";
+import { Recorder } from "../history/recorder.ts";
+import { watchStalls } from "../history/stalls.ts";
+
+/** What clients do. */
+export interface Workload {
+  /** The address of each client. */
+  readonly urls: readonly string[];
+  /** How each connects. */
+  readonly options: ConnectOptions;
+  /** How long a lock lasts (s). */
+  readonly expires: number;
+  readonly seed: number;
+  /** What fails. It begins when every client has held a lock, and ends when it needs no more of their work. */
+  fail(grants: Grants): Promise<unknown>;
+}
+
+/** Which clients have held a lock. */
+export interface Grants {
+  /** Resolves when each of these clients has been granted a lock once more; rejects after a minute. */
+  again(...clients: number[]): Promise<void>;
+  /** Has a client keep its next lock until it is lost. Resolves when it has it. */
+  keep(client: number): Promise<void>;
+}
+
+/** What came of it. */
+export interface Outcome {
+  /** What was broken. */
+  readonly verdict: Verdict;
+  /** Errors that were told to callers who would have waited, by their words. */
+  readonly errors: ReadonlyMap<string, number>;
+}
+
+/** The rules that hold whatever fails. A name may stay held, or be busy for a reason that no client knows. */
+const RULES = ["exclusion", "rising tokens", "no foreign harm", "loss told"];
+const NAME = "first";
+/** How long a client waits for the name (s), and holds it (ms). */
+const WAIT = 5;
+const HOLD_MS = 120;
+const PATIENCE_MS = 60_000;
+
+const sleep = (milliseconds: number) => new Promise<void>((resolve) => setTimeout(resolve, milliseconds));
+
+/** One client. */
+interface Client {
+  readonly hand: Recorder;
+  readonly random: Random;
+  /** How often it was granted the name. */
+  grants: number;
+  /** Whether it keeps its next lock. */
+  keeps: boolean;
+}
+
+/** Takes and holds the name until it is over. */
+async function work(client: Client, expires: number, isOver: () => boolean): Promise<void> {
+  const { hand, random } = client;
+  while (!isOver()) {
+    const lock = await hand.acquire(NAME, { expires, wait: WAIT, autoRenew: true });
+    if (lock === undefined) {
+      await sleep(20);
+      continue;
+    }
+    client.grants++;
+    const until = client.keeps ? Infinity : performance.now() + random.between(0, HOLD_MS);
+    client.keeps = false;
+    while (hand.believes(lock) && performance.now() < until && !isOver()) await sleep(random.between(0, 10));
+    await hand.release(lock);
+  }
+}
+
+/** Runs the clients until what fails has failed, and checks their history. */
+export async function underWork({ urls, options, expires, seed, fail }: Workload): Promise<Outcome> {
+  const history: HistoryEvent[] = [];
+  const sink = (event: HistoryEvent) => void history.push(event);
+  let over = false;
+  const clients: Client[] = [];
+  for (const [index, url] of urls.entries()) {
+    const hand = new Recorder(`client ${index}`, await connect(url, options), sink);
+    clients.push({ hand, random: seeded(seed + index), grants: 0, keeps: false });
+  }
+  const grants: Grants = {
+    async again(...wanted) {
+      const before = clients.map(({ grants }) => grants);
+      const until = performance.now() + PATIENCE_MS;
+      while (wanted.some((index) => clients[index].grants === before[index])) {
+        if (performance.now() > until) throw new Error(`Not granted again: ${wanted}, ${[...errorsIn(history)]}`);
+        await sleep(10);
+      }
+    },
+    async keep(index) {
+      clients[index].keeps = true;
+      while (clients[index].keeps) await grants.again(index);
+    },
+  };
+  using _stalls = watchStalls("tests", sink);
+  const working = clients.map((client) => work(client, expires, () => over));
+  try {
+    await grants.again(...urls.keys());
+    await fail(grants);
+  } finally {
+    over = true;
+    await Promise.all(working);
+    await Promise.all(clients.map(({ hand }) => close(hand.backend)));
+  }
+  const verdict = check(history, { sessions: options.mode === "hybrid" });
+  const offences = verdict.offences.filter(({ rule }) => RULES.includes(rule));
+  return { verdict: { ...verdict, offences }, errors: errorsIn(history) };
+}
+
+/** Disposes of a backend whose server may be gone. */
+async function close(backend: Backend): Promise<void> {
+  try {
+    await backend[Symbol.asyncDispose]();
+  } catch (error) {
+    if (!(error instanceof BackendError)) throw error;
+  }
+}
+
+function errorsIn(history: readonly HistoryEvent[]): Map<string, number> {
+  const errors = new Map<string, number>();
+  for (const event of history) {
+    if (event.kind !== "completed" || event.outcome !== "unknown") continue;
+    const words = String(event.error).replace(/"[^"]*"/g, "…").slice(0, 120);
+    errors.set(words, (errors.get(words) ?? 0) + 1);
+  }
+  return errors;
+}
