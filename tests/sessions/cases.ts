@@ -4,7 +4,9 @@
  * @module
  */
 import { type AcquireRequest, type Backend, getLock, type Lock, LockLost, type Mode, tryLock } from "@lockmgr/lockmgr";
+import type { LockLoss } from "@lockmgr/lockmgr";
 import assert from "node:assert/strict";
+import { subscribe, unsubscribe } from "node:diagnostics_channel";
 import process from "node:process";
 import { aborted } from "../conformance/case.ts";
 import { start } from "../processes/spawn.ts";
@@ -107,6 +109,24 @@ function casesOf(mode: SessionMode): SessionCase[] {
       const again = await Promise.all(["b", "c"].map((name) => getLock(name, { backend })));
       assert.equal(new Set(again.map(({ session }) => session)).size, 1);
       for (const each of [next, ...again]) assert.equal(await each.unlock(), true);
+    }),
+
+    test("the end of its session is published once, although the program does not look", async (fixture) => {
+      const losses: LockLoss[] = [];
+      const record = (message: unknown) => losses.push(message as LockLoss);
+      subscribe("lockmgr.lost", record);
+      try {
+        const backend = await fixture.backend({ mode });
+        const lock = await getLock("a", { backend });
+        await fixture.terminate(lock.session!);
+        await until("the loss is published", () => Promise.resolve(losses.length > 0));
+        assert.equal(await lock.unlock(), false);
+        const { engine } = backend;
+        const reason = "the session that carried it has ended";
+        assert.deepEqual(losses, [{ engine, mode, name: "a", token: lock.token, reason }]);
+      } finally {
+        unsubscribe("lockmgr.lost", record);
+      }
     }),
 
     test("heartbeats keep an idle session alive", async (fixture) => {
