@@ -29,6 +29,9 @@ export type {
   BackendOptions,
   HolderOptions,
   ListOptions,
+  LockMgrLockOptions,
+  LockMgrOptions,
+  LockMgrRenewOptions,
   LockOptions,
   RenewOptions,
   SetLockOptions,
@@ -38,12 +41,7 @@ export { cleanLocks } from "./core/verbs/clean_locks.ts";
 export { getLock, tryLock } from "./core/verbs/get_lock.ts";
 export { isLocked } from "./core/verbs/is_locked.ts";
 export { listLocks } from "./core/verbs/list_locks.ts";
-export {
-  LockMgr,
-  type LockMgrLockOptions,
-  type LockMgrOptions,
-  type LockMgrRenewOptions,
-} from "./core/verbs/lock_mgr.ts";
+export { LockMgr } from "./core/verbs/lock_mgr.ts";
 export { renewLock } from "./core/verbs/renew_lock.ts";
 export { resetLocks } from "./core/verbs/reset_locks.ts";
 export { type LockSetCounts, type LockSetResult, type LockSetStatus, setLock } from "./core/verbs/set_lock.ts";

@@ -7,7 +7,8 @@ import type { Backend } from "./backend.ts";
 import type { ConnectOptions, Engine } from "./engine.ts";
 import { BackendError, UnsupportedError } from "./errors.ts";
 import type { BackendOptions } from "./options/options.ts";
-import { resolveSettings } from "./options/settings.ts";
+import { checkVerbOptions, requireObject } from "./options/known_options.ts";
+import { resolveSettings, SETTING_OPTIONS } from "./options/settings.ts";
 import { addScheme, describe, parseTarget } from "./options/target.ts";
 import { builtin, environment, stateDirectory } from "./util/runtime.ts";
 
@@ -81,6 +82,7 @@ export function registerEngine(scheme: string, engine: Engine): void {
  * @throws {BackendError} When the database cannot be opened.
  */
 export async function connect(target?: string | URL, options: ConnectOptions = {}): Promise<Backend> {
+  requireObject("of connect", options, SETTING_OPTIONS); // the engine knows which there are
   const chosen = chosenTarget(target);
   const { scheme, text } = parseTarget(chosen === undefined ? await makeDefaultFile() : chosen);
   const engine = await engineFor(scheme);
@@ -108,6 +110,7 @@ export async function schemaOf(
   target?: string | URL,
   options: Pick<ConnectOptions, "table"> = {},
 ): Promise<string> {
+  checkVerbOptions("schemaOf", options);
   const chosen = chosenTarget(target);
   const { scheme, settings, parameters } = parseTarget(chosen === undefined ? "sqlite::memory:" : chosen);
   const engine = await engineFor(scheme);

@@ -3,7 +3,8 @@
  *
  * @module
  */
-import { type BackendSettings, refuseUnknown, resolveSettings } from "../../core/options/settings.ts";
+import { checkOptions, type KnownOptions } from "../../core/options/known_options.ts";
+import { type BackendSettings, resolveSettings, SETTING_OPTIONS } from "../../core/options/settings.ts";
 import { concealerFor, parseTargetOf } from "../../core/options/target.ts";
 import { addressSettings, type DriverPool, type MysqlPool, poolBehind } from "./connection/driver.ts";
 import { addressOf } from "./url_parameters.ts";
@@ -50,7 +51,13 @@ export interface ResolvedTarget {
   readonly options: Required<BackendSettings> & Required<Omit<MysqlOptions, "ssl" | keyof BackendSettings>>;
 }
 
-const OWN_OPTIONS = ["maxConnections", "sessionTimeout", "answerTimeout", "ssl"];
+const OPTIONS: KnownOptions<MysqlOptions> = {
+  ...SETTING_OPTIONS,
+  maxConnections: "number",
+  sessionTimeout: "number",
+  answerTimeout: "number",
+  ssl: "object",
+};
 
 /** A number between limits, or the default. */
 function between(what: string, value: unknown, fallback: number, least: number, most: number): number {
@@ -71,6 +78,7 @@ const FIXED = { multipleStatements: false, supportBigNumbers: true, bigNumberStr
  * @throws {TypeError | RangeError} For a target or an option that is invalid.
  */
 export function resolveTarget(target: string | URL | MysqlPool, given: MysqlOptions): ResolvedTarget {
+  checkOptions("on MySQL", given, OPTIONS);
   const pool = poolBehind(target);
   if (!pool && typeof target !== "string" && !(target instanceof URL)) {
     throw new TypeError("Cannot use this as a MySQL or MariaDB database: want a URL or a pool of mysql2");
@@ -78,7 +86,6 @@ export function resolveTarget(target: string | URL | MysqlPool, given: MysqlOpti
   const url = pool ? undefined : parseTargetOf(target, "server", ["mysql:", "mariadb:"]);
   const address = url && addressOf(url);
   const all = { ...url?.settings, ...given };
-  refuseUnknown("MySQL", all, OWN_OPTIONS);
   const answerTimeout = between("answerTimeout", all.answerTimeout, 15, 0.3, 86_400);
   const ssl = all.ssl === undefined ? {} : { ssl: all.ssl === true ? {} : all.ssl === false ? undefined : all.ssl };
   const config = {

@@ -17,7 +17,13 @@ import {
 } from "./connection/driver.ts";
 import { Liveness } from "../sessions/liveness.ts";
 import { SessionBackend } from "../sessions/session_backend.ts";
-import { parseUrl, type PostgresOptions, type ResolvedOptions, resolveOptions } from "./options.ts";
+import {
+  checkPostgresOptions,
+  parseUrl,
+  type PostgresOptions,
+  type ResolvedOptions,
+  resolveOptions,
+} from "./options.ts";
 import { schemaIn } from "./url_parameters.ts";
 import { RowBackend } from "./rows/row_backend.ts";
 import { namespaceOf, schema } from "./schema.ts";
@@ -68,6 +74,7 @@ export async function postgresBackend(
   target: string | URL | PostgresSql | PostgresExecutor,
   options: PostgresOptions = {},
 ): Promise<Backend> {
+  checkPostgresOptions(options);
   const parsed = typeof target === "string" || target instanceof URL ? parseUrl(target) : undefined;
   const given = resolveOptions({ ...parsed?.target.settings, ...options });
   const resolved = { ...given, table: inSchema(given.table, parsed?.address.schema) };

@@ -3,7 +3,8 @@
  *
  * @module
  */
-import { type BackendSettings, refuseUnknown, resolveSettings } from "../../core/options/settings.ts";
+import { checkOptions, type KnownOptions } from "../../core/options/known_options.ts";
+import { type BackendSettings, resolveSettings, SETTING_OPTIONS } from "../../core/options/settings.ts";
 import { parseTargetOf, type ServerTarget } from "../../core/options/target.ts";
 import { DEFAULT_ANSWER_TIMEOUT } from "./connection/client.ts";
 import { type Address, addressOf } from "./url_parameters.ts";
@@ -33,6 +34,23 @@ export interface PostgresOptions extends BackendSettings {
   driver?: Record<string, unknown>;
 }
 
+const OPTIONS: KnownOptions<PostgresOptions> = {
+  ...SETTING_OPTIONS,
+  maxConnections: "number",
+  sessionTimeout: "number",
+  answerTimeout: "number",
+  driver: "object",
+};
+
+/**
+ * Refuses unknown options; those of the driver are its own.
+ *
+ * @throws {TypeError} With the nearest known option.
+ */
+export function checkPostgresOptions(options: unknown): void {
+  checkOptions("on PostgreSQL", options, OPTIONS);
+}
+
 /** The options after their checks. */
 export type ResolvedOptions = Required<PostgresOptions>;
 
@@ -48,10 +66,9 @@ function secondsOf(name: string, value: unknown, fallback: number): number {
 /**
  * Checks the options and fills in the defaults.
  *
- * @throws {TypeError | RangeError} For an unknown option or a value out of range.
+ * @throws {TypeError | RangeError} For a value out of range.
  */
 export function resolveOptions(options: PostgresOptions): ResolvedOptions {
-  refuseUnknown("PostgreSQL", options, ["maxConnections", "sessionTimeout", "answerTimeout", "driver"]);
   const { maxConnections = 10, driver = {} } = options;
   const settings = resolveSettings(options);
   if (!Number.isSafeInteger(maxConnections) || maxConnections < 1) {

@@ -6,7 +6,7 @@ import { DatabaseFile } from "./connection/database_file.ts";
 import { isDatabase, openDatabase, type SqliteDatabase } from "./connection/driver.ts";
 import { identify } from "../../core/util/runtime.ts";
 import { homeOf, schema } from "./schema.ts";
-import { parseFile, resolveOptions, type SqliteOptions } from "./options.ts";
+import { checkSqliteOptions, parseFile, resolveOptions, type SqliteOptions } from "./options.ts";
 
 /** SQLite's path of the database that has the table; `undefined` for one in memory. */
 function fileOf(connection: Connection, table: string): string | undefined {
@@ -51,6 +51,7 @@ export async function sqliteBackend(
   target: string | URL | SqliteDatabase,
   options: SqliteOptions = {},
 ): Promise<Backend> {
+  checkSqliteOptions(options);
   const named = typeof target === "string" || target instanceof URL;
   const parsed = named ? parseFile(target) : { path: undefined, options: {} };
   const { table, migrate, driver, busyTimeout } = resolveOptions({ ...parsed.options, ...options });

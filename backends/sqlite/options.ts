@@ -3,7 +3,13 @@
  *
  * @module
  */
-import { type BackendSettings, refuseUnknown, resolveSettings } from "../../core/options/settings.ts";
+import { checkOptions, type KnownOptions, nearestOf } from "../../core/options/known_options.ts";
+import {
+  type BackendSettings,
+  resolveSettings,
+  SETTING_OPTIONS,
+  SETTING_PARAMETERS,
+} from "../../core/options/settings.ts";
 import { parseTargetOf } from "../../core/options/target.ts";
 import { UnsupportedError } from "../../core/errors.ts";
 import { isDriver } from "./connection/driver.ts";
@@ -28,7 +34,7 @@ export interface SqliteOptions extends BackendSettings {
   busyTimeout?: number;
 }
 
-const OWN_OPTIONS = ["driver", "busyTimeout"];
+const OPTIONS: KnownOptions<SqliteOptions> = { ...SETTING_OPTIONS, driver: "string", busyTimeout: "number" };
 const DEFAULT_BUSY_TIMEOUT = 5;
 
 /** Parameters of other SQLite clients that are ignored: they size and time out a connection pool. */
@@ -44,12 +50,22 @@ export function parseFile(target: string | URL): { path: string; options: Sqlite
   const driver = parameters.get("driver");
   for (const key of parameters.keys()) {
     if (key === "driver" || DROPPED.includes(key)) continue;
-    throw new TypeError(`Cannot use URL parameter ${JSON.stringify(key)} on SQLite: want driver or lockmgr_…`);
+    const wanted = nearestOf(key, ["driver", ...SETTING_PARAMETERS]);
+    throw new TypeError(`Cannot use URL parameter ${JSON.stringify(key)} on SQLite: want ${wanted}`);
   }
   if (driver !== undefined && !isDriver(driver)) {
     throw new TypeError('Cannot use URL parameter "driver" on SQLite: want node:sqlite or @db/sqlite');
   }
   return { path, options: driver === undefined ? settings : { ...settings, driver } };
+}
+
+/**
+ * Refuses unknown options.
+ *
+ * @throws {TypeError} With the nearest known option.
+ */
+export function checkSqliteOptions(options: unknown): void {
+  checkOptions("on SQLite", options, OPTIONS);
 }
 
 /** Checked options. */
@@ -64,11 +80,10 @@ export interface ResolvedOptions {
 /**
  * Checks the options and fills in the defaults.
  *
- * @throws {TypeError | RangeError} For an unknown option or an invalid value.
+ * @throws {TypeError | RangeError} For an invalid value.
  * @throws {UnsupportedError} For a mode other than `"lease"`.
  */
 export function resolveOptions(options: SqliteOptions): ResolvedOptions {
-  refuseUnknown("SQLite", options, OWN_OPTIONS);
   const { mode, table, migrate } = resolveSettings(options);
   if (mode !== "lease") {
     throw new UnsupportedError(`Cannot use "${mode}" mode on SQLite: it has no session locks; want "lease"`);

@@ -1,6 +1,7 @@
 import type { Backend } from "../backend.ts";
 import { Locked, LockLost, UnsupportedError } from "../errors.ts";
 import type { Grant } from "../grant.ts";
+import { checkVerbOptions } from "../options/known_options.ts";
 import { extension, type RenewOptions, requireRows, resolveHolder, resolveLockOptions } from "../options/options.ts";
 import { retryOnce } from "../util/retry.ts";
 import { monotonic, warn } from "../util/runtime.ts";
@@ -82,6 +83,7 @@ export class Lock extends LockRecord implements AsyncDisposable {
    * @throws {Locked} With `create`, when another client holds the name.
    */
   async renew(options: RenewOptions = {}): Promise<Lock> {
+    checkVerbOptions("renewLock", options);
     const { backend, claim } = this.#held;
     requireOwnBackend(this, options);
     const request = { ...claim, ...extension(options, knownOf(this).row.lockedUntil) };

@@ -121,6 +121,8 @@ export interface SetLockOptions extends BackendOptions, HolderOptions {
   renew?: boolean;
   /** Acquires names that are free. @default true */
   create?: boolean;
+  /** A JSON value stored with the locks that it creates. @default null */
+  metadata?: Json;
 }
 
 /**
@@ -144,4 +146,62 @@ export interface ListOptions extends BackendOptions {
   prefix?: string;
   /** Also locks that have expired and were not cleaned away. @default false */
   includeExpired?: boolean;
+}
+
+/**
+ * Options of `LockMgr`. All durations are seconds, fractions allowed.
+ *
+ * @example
+ * ```ts
+ * import { connect, LockMgr, type LockMgrOptions } from "@lockmgr/lockmgr";
+ * import assert from "node:assert/strict";
+ *
+ * await using backend = await connect("sqlite::memory:");
+ * const options: LockMgrOptions = { backend, expires: 60, autoRenew: true };
+ * await using mgr = await LockMgr.acquire("jobs", options);
+ * assert(mgr.mainLock?.held);
+ * ```
+ */
+export type LockMgrOptions = Pick<
+  LockOptions,
+  "backend" | "expires" | "lockedBy" | "lockProcess" | "wait" | "autoRenew" | "signal" | "metadata"
+>;
+
+/**
+ * Options of a further lock of a manager. The defaults are those of the manager.
+ *
+ * @example
+ * ```ts
+ * import { connect, LockMgr, type LockMgrLockOptions } from "@lockmgr/lockmgr";
+ * import assert from "node:assert/strict";
+ *
+ * await using backend = await connect("sqlite::memory:");
+ * await using mgr = await LockMgr.acquire("jobs", { backend });
+ * const options: LockMgrLockOptions = { expires: 30, wait: 5 };
+ * assert.equal((await mgr.lock("report", options)).name, "report");
+ * ```
+ */
+export type LockMgrLockOptions = Pick<LockOptions, "expires" | "wait">;
+
+/**
+ * Options of `LockMgr.renew`.
+ *
+ * @example
+ * ```ts
+ * import { connect, LockMgr, type LockMgrRenewOptions } from "@lockmgr/lockmgr";
+ * import assert from "node:assert/strict";
+ *
+ * await using backend = await connect("sqlite::memory:");
+ * await using mgr = await LockMgr.acquire("jobs", { backend, expires: 60 });
+ * const options: LockMgrRenewOptions = { expires: 30 }; // 30 s more
+ * assert((await mgr.renew(undefined, options)).expiresIn! > 80);
+ * ```
+ */
+export interface LockMgrRenewOptions extends Omit<RenewOptions, "backend"> {
+  /** Seconds to add, or to count from now. @default 120 */
+  expires?: number | null;
+  /** Adds to the present expiry. @default true */
+  addTime?: boolean;
+  /** Acquires a fresh lock when the old one is gone. @default true */
+  create?: boolean;
 }

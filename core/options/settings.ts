@@ -4,6 +4,7 @@
  * @module
  */
 import type { Mode } from "../backend.ts";
+import { type KnownOptions, nearestOf } from "./known_options.ts";
 
 /**
  * How a backend keeps its locks, on every engine.
@@ -42,7 +43,13 @@ const SETTINGS = {
   migrate: { matches: /^(?:true|false)$/, wanted: "true or false" },
 } as const;
 
+/** The settings as options. */
+export const SETTING_OPTIONS: KnownOptions<BackendSettings> = { mode: "string", table: "string", migrate: "boolean" };
+
 const NAMES = Object.keys(SETTINGS) as (keyof typeof SETTINGS)[];
+
+/** The settings as parameters of a URL. */
+export const SETTING_PARAMETERS: readonly string[] = NAMES.map((name) => `lockmgr_${name}`);
 
 /**
  * Checks the settings and fills in the defaults.
@@ -62,38 +69,6 @@ export function resolveSettings(settings: BackendSettings): ResolvedSettings {
 }
 
 /**
- * Refuses an unknown option: a misspelt one would silently do nothing.
- *
- * @throws {TypeError} For the first unknown option, with the nearest known name.
- */
-export function refuseUnknown(engine: string, options: object, known: readonly string[]): void {
-  const all = [...NAMES, ...known];
-  const unknown = Object.keys(options).find((key) => !all.includes(key));
-  if (unknown === undefined) return;
-  const nearest = all.toSorted((one, other) => distance(unknown, one) - distance(unknown, other))[0];
-  throw new TypeError(
-    `Cannot use option ${JSON.stringify(unknown)} on ${engine}: want ${JSON.stringify(nearest)}, or another of ${
-      all.join(", ")
-    }`,
-  );
-}
-
-/** Returns the edit distance of a misspelt name from a known one; 0.1 for each letter that an abbreviation leaves out. */
-function distance(given: string, known: string): number {
-  const [one, other] = [given.toLowerCase(), known.toLowerCase()];
-  if (other.includes(one)) return (other.length - one.length) / 10;
-  let row = Array.from({ length: other.length + 1 }, (_, index) => index);
-  for (let i = 0; i < one.length; i++) {
-    const next = [i + 1];
-    for (let j = 0; j < other.length; j++) {
-      next.push(Math.min(row[j + 1] + 1, next[j] + 1, row[j] + (one[i] === other[j] ? 0 : 1)));
-    }
-    row = next;
-  }
-  return row[other.length];
-}
-
-/**
  * Takes lockmgr's own parameters out of those of a URL and returns them as settings; the rest is the engine's. Errors
  * show no value: it may be a secret in the wrong place.
  *
@@ -105,8 +80,8 @@ export function takeSettings(parameters: Map<string, string>): BackendSettings {
     if (!/^lockmgr/i.test(key)) continue;
     const name = NAMES.find((name) => key === `lockmgr_${name}`);
     if (name === undefined) {
-      const known = NAMES.map((name) => `lockmgr_${name}`).join(", ");
-      throw new TypeError(`Cannot use URL parameter ${JSON.stringify(key)}: want one of ${known}`);
+      const wanted = nearestOf(key, SETTING_PARAMETERS);
+      throw new TypeError(`Cannot use URL parameter ${JSON.stringify(key)}: want ${wanted}`);
     }
     const { matches, wanted } = SETTINGS[name];
     if (!matches.test(value)) throw new TypeError(`Cannot use URL parameter "${key}": want ${wanted}`);

@@ -3,6 +3,8 @@
  *
  * @module
  */
+import { nearest } from "./known_options.ts";
+import { SETTING_PARAMETERS } from "./settings.ts";
 import { builtin } from "../util/runtime.ts";
 
 /**
@@ -29,8 +31,11 @@ export function readParameters<Meaning>(
     const key = name.toLowerCase().replace(/[-_]/g, "");
     const handling = Object.hasOwn(handlings, key) ? handlings[key] : undefined;
     if (handling === undefined) {
+      const wanted = nearest(key, [...Object.keys(handlings), ...SETTING_PARAMETERS]);
       throw new TypeError(
-        `Cannot use URL parameter ${JSON.stringify(name)} on ${engine}: it is not known; want it left out`,
+        `Cannot use URL parameter ${
+          JSON.stringify(name)
+        } on ${engine}: it is not known; want "${wanted}", or it left out`,
       );
     }
     if (handling === "drop") continue;

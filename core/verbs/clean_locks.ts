@@ -1,4 +1,5 @@
 import { backendOf } from "../connect.ts";
+import { checkVerbOptions } from "../options/known_options.ts";
 import type { BackendOptions } from "../options/options.ts";
 import { retryOnce } from "../util/retry.ts";
 
@@ -20,6 +21,7 @@ import { retryOnce } from "../util/retry.ts";
  * @throws {BackendError} When the database could not answer.
  */
 export async function cleanLocks(options: BackendOptions = {}): Promise<number> {
+  checkVerbOptions("cleanLocks", options);
   const backend = await backendOf(options);
   return backend.mode === "session" ? 0 : await retryOnce(() => backend.clean("expired"));
 }

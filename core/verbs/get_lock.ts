@@ -3,6 +3,7 @@ import { backendOf, givenBackend } from "../connect.ts";
 import { Locked, LockTimeout } from "../errors.ts";
 import { Lock } from "../lock/lock.ts";
 import type { LockRecord } from "../lock/lock_record.ts";
+import { checkVerbOptions } from "../options/known_options.ts";
 import { checkName, type LockOptions, type ResolvedLockOptions, resolveLockOptions } from "../options/options.ts";
 import { Backoff } from "../util/backoff.ts";
 import { isRetryable } from "../util/retry.ts";
@@ -60,6 +61,7 @@ async function acquireLock(name: string, options: LockOptions): Promise<{ lock?:
  * @throws {TypeError | RangeError} For an invalid name or option, before anything is asked of the database.
  */
 export async function getLock(name: string, options: LockOptions = {}): Promise<Lock> {
+  checkVerbOptions("getLock", options);
   const { lock, holder } = await acquireLock(name, options);
   if (lock) return lock;
   throw options.wait ? new LockTimeout(name, options.wait, holder) : new Locked(name, holder);
@@ -86,5 +88,6 @@ export async function getLock(name: string, options: LockOptions = {}): Promise<
  * @throws {TypeError | RangeError} For an invalid name or option, before anything is asked of the database.
  */
 export async function tryLock(name: string, options: LockOptions = {}): Promise<Lock | undefined> {
+  checkVerbOptions("tryLock", options);
   return (await acquireLock(name, options)).lock;
 }

@@ -1,6 +1,7 @@
 import { backendOf } from "../connect.ts";
 import { isHandle, type Lock, requireOwnBackend } from "../lock/lock.ts";
 import type { LockRecord } from "../lock/lock_record.ts";
+import { checkVerbOptions } from "../options/known_options.ts";
 import { type BackendOptions, lockRefOf } from "../options/options.ts";
 import { retryOnce } from "../util/retry.ts";
 
@@ -29,6 +30,7 @@ export async function isLocked(
   lock: Lock | Pick<LockRecord, "name" | "token"> | string,
   options: BackendOptions = {},
 ): Promise<boolean> {
+  checkVerbOptions("isLocked", options);
   const handle = isHandle(lock) ? lock : undefined;
   if (handle) requireOwnBackend(handle, options);
   const { name, owner } = lockRefOf(lock);

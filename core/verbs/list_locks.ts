@@ -1,4 +1,5 @@
 import { backendOf } from "../connect.ts";
+import { checkVerbOptions } from "../options/known_options.ts";
 import { checkName, type ListOptions } from "../options/options.ts";
 import { LockRecord } from "../lock/lock_record.ts";
 import { retryOnce } from "../util/retry.ts";
@@ -28,6 +29,7 @@ import { monotonic } from "../util/runtime.ts";
  * @throws {TypeError | RangeError} For a prefix that is not a string, or names that are not a list of lock names.
  */
 export async function listLocks(options: ListOptions = {}): Promise<LockRecord[]> {
+  checkVerbOptions("listLocks", options);
   const { names, prefix = "", includeExpired = false } = options;
   if (typeof prefix !== "string") throw new TypeError(`Cannot use prefix of type ${typeof prefix}: want a string`);
   if (names !== undefined && !Array.isArray(names)) {

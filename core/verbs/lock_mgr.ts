@@ -1,72 +1,17 @@
 import { LockNotFound } from "../errors.ts";
 import type { Lock } from "../lock/lock.ts";
+import { checkVerbOptions } from "../options/known_options.ts";
 import {
   checkName,
   DEFAULT_EXPIRES_S,
+  type LockMgrLockOptions,
+  type LockMgrOptions,
+  type LockMgrRenewOptions,
   type LockOptions,
-  type RenewOptions,
   resolveLockOptions,
 } from "../options/options.ts";
 import { hostname } from "../util/runtime.ts";
 import { getLock, tryLock } from "./get_lock.ts";
-
-/**
- * Options of `LockMgr`. All durations are seconds, fractions allowed.
- *
- * @example
- * ```ts
- * import { connect, LockMgr, type LockMgrOptions } from "@lockmgr/lockmgr";
- * import assert from "node:assert/strict";
- *
- * await using backend = await connect("sqlite::memory:");
- * const options: LockMgrOptions = { backend, expires: 60, autoRenew: true };
- * await using mgr = await LockMgr.acquire("jobs", options);
- * assert(mgr.mainLock?.held);
- * ```
- */
-export type LockMgrOptions = Pick<
-  LockOptions,
-  "backend" | "expires" | "lockedBy" | "lockProcess" | "wait" | "autoRenew" | "signal" | "metadata"
->;
-
-/**
- * Options of a further lock of a manager. The defaults are those of the manager.
- *
- * @example
- * ```ts
- * import { connect, LockMgr, type LockMgrLockOptions } from "@lockmgr/lockmgr";
- * import assert from "node:assert/strict";
- *
- * await using backend = await connect("sqlite::memory:");
- * await using mgr = await LockMgr.acquire("jobs", { backend });
- * const options: LockMgrLockOptions = { expires: 30, wait: 5 };
- * assert.equal((await mgr.lock("report", options)).name, "report");
- * ```
- */
-export type LockMgrLockOptions = Pick<LockOptions, "expires" | "wait">;
-
-/**
- * Options of `LockMgr.renew`.
- *
- * @example
- * ```ts
- * import { connect, LockMgr, type LockMgrRenewOptions } from "@lockmgr/lockmgr";
- * import assert from "node:assert/strict";
- *
- * await using backend = await connect("sqlite::memory:");
- * await using mgr = await LockMgr.acquire("jobs", { backend, expires: 60 });
- * const options: LockMgrRenewOptions = { expires: 30 }; // 30 s more
- * assert((await mgr.renew(undefined, options)).expiresIn! > 80);
- * ```
- */
-export interface LockMgrRenewOptions extends Omit<RenewOptions, "backend"> {
-  /** Seconds to add, or to count from now. @default 120 */
-  expires?: number | null;
-  /** Adds to the present expiry. @default true */
-  addTime?: boolean;
-  /** Acquires a fresh lock when the old one is gone. @default true */
-  create?: boolean;
-}
 
 /** The default of `LockMgr.renew`, as in django-lockmgr. */
 const DEFAULT_RENEWAL_S = 120;
@@ -113,6 +58,7 @@ export class LockMgr implements AsyncDisposable {
    * @throws {TypeError | RangeError} For an invalid name or option.
    */
   constructor(name: string, options: LockMgrOptions = {}) {
+    checkVerbOptions("LockMgr", options);
     checkName(name);
     const resolved = resolveLockOptions(options);
     this.name = name;
@@ -128,8 +74,8 @@ export class LockMgr implements AsyncDisposable {
    *
    * @throws {Locked} When the name is held.
    */
-  static acquire(name: string, options: LockMgrOptions = {}): Promise<LockMgr> {
-    return new LockMgr(name, options).acquire();
+  static async acquire(name: string, options: LockMgrOptions = {}): Promise<LockMgr> {
+    return await new LockMgr(name, options).acquire();
   }
 
   /** The main lock; `null` before it is acquired and after it is released. */
@@ -167,6 +113,7 @@ export class LockMgr implements AsyncDisposable {
    * @throws {Locked} When the name is held.
    */
   async lock(name: string, options: LockMgrLockOptions = {}): Promise<Lock> {
+    checkVerbOptions("LockMgr.lock", options);
     const scope = this.#scope;
     return await this.#adopt(await getLock(name, this.#merge(options)), scope);
   }
@@ -177,6 +124,7 @@ export class LockMgr implements AsyncDisposable {
    * @returns The lock, or `undefined` when it is held.
    */
   async tryLock(name: string, options: LockMgrLockOptions = {}): Promise<Lock | undefined> {
+    checkVerbOptions("LockMgr.lock", options);
     const scope = this.#scope;
     const lock = await tryLock(name, this.#merge(options));
     return lock && await this.#adopt(lock, scope);
@@ -202,6 +150,7 @@ export class LockMgr implements AsyncDisposable {
    * @throws {LockNotFound} With `create: false`, when this manager no longer holds it.
    */
   async renew(lock: Lock | string | null = this.#mainLock, options: LockMgrRenewOptions = {}): Promise<Lock> {
+    checkVerbOptions("LockMgr.renew", options);
     const scope = this.#scope;
     const { expires = DEFAULT_RENEWAL_S, addTime = true, create = true, ...holder } = options;
     const name = typeof lock === "string" ? lock : lock?.name ?? this.name;

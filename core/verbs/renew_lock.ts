@@ -4,6 +4,7 @@ import { backendOf } from "../connect.ts";
 import { Locked, LockLost, LockNotFound } from "../errors.ts";
 import { traceRenewals } from "../events/channels.ts";
 import { isHandle, Lock } from "../lock/lock.ts";
+import { checkVerbOptions } from "../options/known_options.ts";
 import {
   extension,
   lockRefOf,
@@ -52,6 +53,7 @@ export async function renewLock(
   lock: Lock | Pick<LockRecord, "name" | "token"> | string,
   options: RenewOptions = {},
 ): Promise<LockRecord> {
+  checkVerbOptions("renewLock", options);
   return isHandle(lock) ? await lock.renew(options) : await renewByRef(lockRefOf(lock), options);
 }
 

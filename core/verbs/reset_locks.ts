@@ -1,5 +1,6 @@
 import { stateOf } from "../wait/backend_state.ts";
 import { backendOf } from "../connect.ts";
+import { checkVerbOptions } from "../options/known_options.ts";
 import { type BackendOptions, requireRows } from "../options/options.ts";
 import { retryOnce } from "../util/retry.ts";
 
@@ -23,6 +24,7 @@ import { retryOnce } from "../util/retry.ts";
  * @throws {UnsupportedError} In `session` mode.
  */
 export async function resetLocks(options: BackendOptions = {}): Promise<number> {
+  checkVerbOptions("resetLocks", options);
   const backend = await backendOf(options);
   requireRows(backend, "remove every lock");
   const removed = await retryOnce(() => backend.clean("all"));

@@ -6,6 +6,7 @@ import { LockFail } from "../errors.ts";
 import { traceRenewals } from "../events/channels.ts";
 import type { Grant } from "../grant.ts";
 import { Lock } from "../lock/lock.ts";
+import { checkVerbOptions } from "../options/known_options.ts";
 import {
   checkName,
   extension,
@@ -124,10 +125,14 @@ export async function setLock(
   names: string | readonly string[],
   options: SetLockOptions = {},
 ): Promise<LockSetResult> {
+  if (typeof options === "string") {
+    throw new TypeError("Cannot use a name as the options of setLock: want several names as one array, then options");
+  }
+  checkVerbOptions("setLock", options);
   const given = typeof names === "string" ? [names] : [...names];
   given.forEach((name) => checkName(name));
-  const { expires, lockedBy, lockProcess } = options;
-  const resolved = resolveLockOptions({ expires, lockedBy, lockProcess });
+  const { expires, lockedBy, lockProcess, metadata } = options;
+  const resolved = resolveLockOptions({ expires, lockedBy, lockProcess, metadata });
   const backend = await backendOf(options);
   requireRows(backend, "set several locks");
   const unique = [...new Set(given)].sort(); // one order for all clients: no deadlock

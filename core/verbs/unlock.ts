@@ -3,6 +3,7 @@ import { backendOf } from "../connect.ts";
 import { traceEach } from "../events/channels.ts";
 import { isHandle, type Lock, requireOwnBackend } from "../lock/lock.ts";
 import type { LockRecord } from "../lock/lock_record.ts";
+import { checkVerbOptions } from "../options/known_options.ts";
 import { type BackendOptions, lockRefOf, requireRows } from "../options/options.ts";
 
 /**
@@ -35,6 +36,7 @@ export async function unlock(
   lock: Lock | Pick<LockRecord, "name" | "token"> | string,
   options: BackendOptions = {},
 ): Promise<boolean> {
+  checkVerbOptions("unlock", options);
   if (isHandle(lock)) {
     requireOwnBackend(lock, options);
     return await lock.unlock();

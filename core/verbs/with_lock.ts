@@ -2,6 +2,7 @@ import type { LockLost } from "../errors.ts";
 import { getLock } from "./get_lock.ts";
 import { endedByDisposal } from "../lock/held_lock.ts";
 import type { Lock } from "../lock/lock.ts";
+import { checkVerbOptions } from "../options/known_options.ts";
 import type { LockOptions } from "../options/options.ts";
 import { warn } from "../util/runtime.ts";
 
@@ -50,6 +51,7 @@ export async function withLock<T>(
   ...rest: [body: LockBody<T>] | [options: LockOptions, body: LockBody<T>]
 ): Promise<T> {
   const [options, body] = rest.length === 1 ? [{}, rest[0]] : rest;
+  checkVerbOptions("withLock", options);
   if (typeof body !== "function") throw new TypeError(`Cannot run a body of type ${typeof body}: want a function`);
   const lock = await getLock(name, { ...options, autoRenew: options.autoRenew ?? true });
   let result: T;

@@ -105,14 +105,15 @@ export interface ConformanceOptions {
  * @param options The runner's `test`, what opens a client, and what the backend supports.
  * @throws {TypeError} For an option that is missing or unknown.
  */
-export function conformance({ test, open, supports = {} }: ConformanceOptions): void {
+export function conformance({ test, open, supports = {}, ...others }: ConformanceOptions): void {
   if (typeof test !== "function" || typeof open !== "function") {
     throw new TypeError("Cannot register the conformance suite: want a function as `test` and one as `open`");
   }
   const { mode = "lease", expiredRows = true, ...unknown } = supports;
-  const [misspelt] = Object.keys(unknown);
-  if (misspelt !== undefined) {
-    throw new TypeError(`Cannot register the conformance suite: want mode or expiredRows, not "${misspelt}"`);
+  for (const [rest, known] of [[others, "test, open or supports"], [unknown, "mode or expiredRows"]] as const) {
+    const [misspelt] = Object.keys(rest);
+    if (misspelt === undefined) continue;
+    throw new TypeError(`Cannot register the conformance suite: want ${known}, not "${misspelt}"`);
   }
   const openFixture = () => startFixture(open, mode);
   for (const { name, rows, run } of CASES) {

@@ -107,7 +107,7 @@ test("targets: what is no target is a TypeError that says what to pass", async (
     ["postgres://h/d?sslrootcert=/no/such", /"sslrootcert".*ENOENT/],
     ["mysql://h/d?ssl=perhaps", /"ssl"/],
     ["postgres://h/d?lockmgr_mode=perhaps", /"lockmgr_mode"/],
-    ["postgres://h/d?lockmgr_tabel=x", /"lockmgr_tabel": want one of/],
+    ["postgres://h/d?lockmgr_tabel=x", /"lockmgr_tabel": want "lockmgr_table", or another of/],
   ];
   for (const [target, says] of wrong) {
     const error = await refusalOf(target);

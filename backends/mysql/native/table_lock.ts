@@ -1,5 +1,6 @@
 import type { Backend } from "../../../core/backend.ts";
 import { BackendError, LockLost, LockNotFound, LockTimeout, UnsupportedError } from "../../../core/errors.ts";
+import { checkOptions, type KnownOptions } from "../../../core/options/known_options.ts";
 import { warn } from "../../../core/util/runtime.ts";
 import type { Connection } from "../connection/connection.ts";
 import { type Connector, connectorOf } from "../connection/connector.ts";
@@ -34,6 +35,13 @@ export interface TableLockOptions {
   /** Seconds to wait for the tables; fractions are allowed. @default Infinity */
   acquireTimeout?: number;
 }
+
+const OPTIONS: KnownOptions<TableLockOptions> = {
+  acquireTimeout: "number",
+  read: "object",
+  write: "object",
+  backend: "object",
+};
 
 /** The longest wait that the servers accept (s): a year. */
 const LONGEST_WAIT = 31_536_000;
@@ -91,7 +99,9 @@ export class TableLock {
    *
    * @throws {TypeError | RangeError} For invalid tables or options.
    */
-  constructor({ read = [], write = [], acquireTimeout = Infinity, backend }: TableLockOptions) {
+  constructor(options: TableLockOptions) {
+    checkOptions("of TableLock", options, OPTIONS);
+    const { read = [], write = [], acquireTimeout = Infinity, backend }: Partial<TableLockOptions> = options ?? {};
     const writes = checkedTables("write", write);
     const reads = checkedTables("read", read).filter((table) => !writes.includes(table)); // WRITE includes READ
     if (reads.length + writes.length === 0) throw new TypeError("Cannot lock no table: want at least one");

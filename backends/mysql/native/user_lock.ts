@@ -1,5 +1,6 @@
 import type { Backend } from "../../../core/backend.ts";
 import { BackendError, LockLost, LockNotFound, LockTimeout, UnsupportedError } from "../../../core/errors.ts";
+import { checkOptions, type KnownOptions } from "../../../core/options/known_options.ts";
 import { warn } from "../../../core/util/runtime.ts";
 import { type Connector, connectorOf } from "../connection/connector.ts";
 import { whyNoSessions } from "../connection/server.ts";
@@ -29,6 +30,8 @@ export interface UserLockOptions {
   /** Seconds to wait for the lock, fractions are allowed, 0 does not wait, `Infinity` waits without limit. @default 10 */
   acquireTimeout?: number;
 }
+
+const OPTIONS: KnownOptions<UserLockOptions> = { acquireTimeout: "number", backend: "object" };
 
 /** The default of `acquireTimeout` (s), as in django-mysql. */
 const DEFAULT_TIMEOUT = 10;
@@ -70,7 +73,9 @@ export class UserLock implements AsyncDisposable {
    *
    * @throws {TypeError | RangeError} For an invalid name or option.
    */
-  constructor(name: string, { acquireTimeout = DEFAULT_TIMEOUT, backend }: UserLockOptions) {
+  constructor(name: string, options: UserLockOptions) {
+    checkOptions("of UserLock", options, OPTIONS);
+    const { acquireTimeout = DEFAULT_TIMEOUT, backend }: Partial<UserLockOptions> = options ?? {};
     checkUserLock(name, acquireTimeout);
     this.name = name;
     this.acquireTimeout = acquireTimeout;
@@ -140,8 +145,12 @@ export class UserLock implements AsyncDisposable {
    * the plugin `metadata_lock_info`.
    * @throws {BackendError} When the server could not answer.
    */
-  static heldWithPrefix(prefix: string, { backend }: Pick<UserLockOptions, "backend">): Promise<Map<string, number>> {
-    return heldUserLocks(prefix, connectorOf(backend, "list user locks"));
+  static async heldWithPrefix(
+    prefix: string,
+    options: Pick<UserLockOptions, "backend">,
+  ): Promise<Map<string, number>> {
+    checkOptions("of heldWithPrefix", options, { backend: "object" });
+    return await heldUserLocks(prefix, connectorOf(options?.backend, "list user locks"));
   }
 
   /** Releases the lock if this object holds it, however often it was acquired. A failure becomes a warning. */

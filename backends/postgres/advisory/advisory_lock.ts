@@ -1,5 +1,6 @@
 import type { Backend } from "../../../core/backend.ts";
 import { LockLost, LockTimeout } from "../../../core/errors.ts";
+import { checkOptions, type KnownOptions } from "../../../core/options/known_options.ts";
 import { microseconds } from "../../../core/options/options.ts";
 import { warn } from "../../../core/util/runtime.ts";
 import { acquireBy, attemptOn } from "./attempt.ts";
@@ -30,6 +31,14 @@ export interface AdvisoryLockOptions {
   /** How the key of a text is computed; `"crc32"` as by django-pglocks 1. @default "sha256" */
   key?: AdvisoryHash;
 }
+
+const OPTIONS: KnownOptions<AdvisoryLockOptions> = {
+  timeout: "number",
+  wait: "boolean",
+  shared: "boolean",
+  key: "string",
+  comment: "string",
+};
 
 /**
  * The outcome of `advisoryLock`: an advisory lock of PostgreSQL, or `acquired: false`. Disposal releases it.
@@ -128,6 +137,7 @@ export async function advisoryLock(
   id: AdvisoryId,
   options: AdvisoryLockOptions = {},
 ): Promise<AdvisoryLock> {
+  checkOptions("of advisoryLock", options, OPTIONS);
   const { shared = false, wait = true, timeout, comment, key: hash = "sha256" } = options;
   const limit = timeout === undefined ? Infinity : timeoutOf(timeout);
   const prefix = commentOf(comment);

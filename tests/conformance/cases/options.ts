@@ -1,12 +1,18 @@
+// deno-lint-ignore-file no-explicit-any -- what plain JavaScript may pass
 import {
+  cleanLocks,
   getLock,
   isLocked,
   listLocks,
+  LockMgr,
   type LockOptions,
   renewLock,
+  resetLocks,
   setDefaultBackend,
   setLock,
+  tryLock,
   unlock,
+  withLock,
 } from "@lockmgr/lockmgr";
 import assert from "node:assert/strict";
 import { always, type Case, withRows } from "../case.ts";
@@ -15,6 +21,88 @@ const HUNDRED_YEARS = 100 * 365.25 * 86_400;
 
 /** Options: checked before anything is asked of the database. */
 export const options: readonly Case[] = [
+  always("misspelt options are refused with the nearest known one, in every verb", async ({ backend }) => {
+    const lock = await getLock("held", { backend });
+    const mgr = new LockMgr("a", { backend });
+    const own = { backend };
+    const calls: [call: (options: any) => unknown, wrong: object, nearest: string][] = [
+      [(options) => getLock("a", options), { ...own, timeout: 5 }, "wait"],
+      [(options) => getLock("a", options), { ...own, locked_by: "x" }, "lockedBy"],
+      [(options) => getLock("a", options), Object.create({ expire: 5 }), "expires"],
+      [(options) => tryLock("a", options), { ...own, ttl: 5 }, "expires"],
+      [(options) => withLock("a", options, () => {}), { ...own, autorenew: true }, "autoRenew"],
+      [(options) => renewLock("a", options), { ...own, add_time: true }, "addTime"],
+      [(options) => renewLock(lock, options), { expiry: 5 }, "expires"],
+      [(options) => lock.renew(options), { creat: true }, "create"],
+      [(options) => unlock("held", options), backend, "backend"],
+      [(options) => unlock(lock, options), { Backend: backend }, "backend"],
+      [(options) => isLocked("a", options), { ...own, expires: 1 }, "backend"],
+      [(options) => cleanLocks(options), { bakend: backend }, "backend"],
+      [(options) => resetLocks(options), { ...own, prefix: "x" }, "backend"],
+      [(options) => setLock("a", options), { ...own, timeout: 5 }, "expires"],
+      [(options) => listLocks(options), { ...own, name: "a" }, "names"],
+      [(options) => new LockMgr("a", options), { ...own, expire: 5 }, "expires"],
+      [(options) => LockMgr.acquire("a", options), { ...own, shared: true }, "expires"],
+      [(options) => mgr.lock("b", options), { expirse: 1 }, "expires"],
+      [(options) => mgr.tryLock("b", options), { waits: 1 }, "wait"],
+      [(options) => mgr.renew("b", options), { addtime: true }, "addTime"],
+    ];
+    for (const [call, wrong, nearest] of calls) {
+      const name = Object.keys(wrong).at(-1) ?? "expire";
+      await assert.rejects(async () => await call(wrong), ({ name: type, message }: Error) => {
+        assert.equal(type, "TypeError", message);
+        assert.match(message, /^Cannot use option "\w+" of [\w.]+: want "/);
+        return message.includes(`want "${nearest}"`);
+      }, `${call} ${name}`);
+    }
+    assert.equal(await lock.verify(), true);
+    assert.deepEqual((await listLocks({ backend })).map(({ name }) => name), ["held"]);
+  }),
+
+  always("options at a place of their own are refused, as in setLock(a, b)", async ({ backend }) => {
+    const lock = await getLock("held", { backend });
+    const mgr = new LockMgr("a", { backend });
+    setDefaultBackend(backend);
+    try {
+      const calls: [call: () => unknown, says: RegExp][] = [
+        [() => getLock("a", 60 as any), /this number as the options of getLock: want an object with "expires"/],
+        [() => getLock("a", "host-a" as any), /this string .* with "lockedBy"/],
+        [() => getLock("a", null as any), /this null .* with "expires"/],
+        [() => getLock("a", [] as any), /this array .* with "expires"/],
+        [() => tryLock("a", 60 as any), /"expires"/],
+        [() => withLock("a", 60 as any, () => {}), /"expires"/],
+        [() => withLock("a", (() => {}) as any, {} as any), /this function .* of withLock/],
+        [() => renewLock(lock, 60 as any), /of renewLock: want an object with "expires"/],
+        [() => renewLock("held", true as any), /this boolean .* with "addTime"/],
+        [() => lock.renew(60 as any), /"expires"/],
+        [() => unlock("held", "now" as any), /"backend"/],
+        [() => isLocked("held", true as any), /"backend"/],
+        [() => cleanLocks("held" as any), /"backend"/],
+        [() => resetLocks("held" as any), /"backend"/],
+        [() => setLock("a", "b" as any), /want several names as one array/],
+        [() => setLock("a", ["b"] as any), /this array .* with "expires"/],
+        [() => setLock("a", 60 as any), /with "expires"/],
+        [() => listLocks("job:" as any), /with "prefix"/],
+        [() => new LockMgr("a", 60 as any), /of LockMgr: want an object with "expires"/],
+        [() => LockMgr.acquire("a", 60 as any), /of LockMgr: want an object with "expires"/],
+        [() => mgr.lock("b", 60 as any), /of LockMgr.lock: want an object with "expires", or another of wait$/],
+        [() => mgr.tryLock("b", true as any), /"expires"/],
+        [() => mgr.renew("b", 60 as any), /"expires"/],
+      ];
+      for (const [call, says] of calls) {
+        await assert.rejects(async () => await call(), (error: Error) => {
+          assert.match(error.message, says);
+          return error instanceof TypeError;
+        }, String(call));
+      }
+      assert.throws(() => new LockMgr("a", 60 as any), TypeError);
+      assert.equal(await lock.verify(), true);
+      assert.deepEqual((await listLocks()).map(({ name }) => name), ["held"]);
+    } finally {
+      setDefaultBackend(undefined);
+    }
+  }),
+
   always("invalid durations are refused", async ({ backend }) => {
     for (const seconds of [NaN, -1, -Infinity, HUNDRED_YEARS + 1]) {
       await assert.rejects(getLock("a", { backend, expires: seconds }), RangeError);

@@ -141,12 +141,15 @@ export const records: readonly Case[] = [
     }
   }),
 
-  withRows("listLocks lists named locks that have expired, too", async ({ backend }) => {
+  withRows("listLocks lists named locks that have expired, too", async ({ backend }, { expiredRows }) => {
     await getLock("old", { backend, expires: 0.02 });
     await (await getLock("released", { backend })).unlock();
     while (await isLocked("old", { backend })) await new Promise((resolve) => setTimeout(resolve, 5));
     const options = { backend, names: ["old", "released"] };
     assert.deepEqual(await listLocks(options), []);
-    assert.deepEqual((await listLocks({ ...options, includeExpired: true })).map(({ name }) => name), ["old"]);
+    assert.deepEqual(
+      (await listLocks({ ...options, includeExpired: true })).map(({ name }) => name),
+      expiredRows ? ["old"] : [],
+    );
   }),
 ];

@@ -1,0 +1,153 @@
+/**
+ * The options that each verb knows, and the one check that a call names no others: a misspelt option would silently do
+ * nothing.
+ *
+ * @module
+ */
+import type {
+  BackendOptions,
+  HolderOptions,
+  ListOptions,
+  LockMgrLockOptions,
+  LockMgrOptions,
+  LockMgrRenewOptions,
+  LockOptions,
+  RenewOptions,
+  SetLockOptions,
+} from "./option_types.ts";
+
+/** The options of a call with their types: a value that stands where options belong is taken for the first of its type. */
+export type KnownOptions<Options> = Readonly<
+  Record<keyof Options & string, "number" | "string" | "boolean" | "object">
+>;
+
+const BACKEND: KnownOptions<BackendOptions> = { backend: "object" };
+const HOLDER: KnownOptions<HolderOptions> = { lockedBy: "string", lockProcess: "number" };
+const EXPIRES = { expires: "number" } as const;
+
+const LOCK: KnownOptions<LockOptions> = {
+  ...EXPIRES,
+  ...HOLDER,
+  wait: "number",
+  signal: "object",
+  autoRenew: "boolean",
+  metadata: "object",
+  shared: "boolean",
+  ...BACKEND,
+};
+
+const { shared: _, ...MANAGER }: KnownOptions<LockOptions> = LOCK;
+const RENEW: KnownOptions<LockMgrRenewOptions> = { ...EXPIRES, addTime: "boolean", create: "boolean", ...HOLDER };
+
+/** The options of the verbs. */
+const VERBS = {
+  getLock: LOCK,
+  tryLock: LOCK,
+  withLock: LOCK,
+  renewLock: { ...RENEW, ...BACKEND } satisfies KnownOptions<RenewOptions>,
+  unlock: BACKEND,
+  isLocked: BACKEND,
+  cleanLocks: BACKEND,
+  resetLocks: BACKEND,
+  setLock: {
+    ...EXPIRES,
+    fail: "boolean",
+    renew: "boolean",
+    create: "boolean",
+    ...HOLDER,
+    metadata: "object",
+    ...BACKEND,
+  } satisfies KnownOptions<SetLockOptions>,
+  listLocks: {
+    prefix: "string",
+    names: "object",
+    includeExpired: "boolean",
+    ...BACKEND,
+  } satisfies KnownOptions<ListOptions>,
+  LockMgr: MANAGER satisfies KnownOptions<LockMgrOptions>,
+  "LockMgr.lock": { ...EXPIRES, wait: "number" } satisfies KnownOptions<LockMgrLockOptions>,
+  "LockMgr.renew": RENEW,
+  schemaOf: { table: "string" },
+} as const;
+
+/**
+ * Checks the options of a verb.
+ *
+ * @throws {TypeError} For an unknown option, or what is no object, with the nearest known option.
+ */
+export function checkVerbOptions(verb: keyof typeof VERBS, options: unknown): void {
+  checkOptions(`of ${verb}`, options, VERBS[verb]);
+}
+
+/**
+ * Checks the options of a call.
+ *
+ * @param where What the options are for, such as `"on MySQL"`.
+ * @throws {TypeError} For an unknown option, or what is no object, with the nearest known option. No value is shown.
+ */
+export function checkOptions(where: string, options: unknown, known: Readonly<Record<string, string>>): void {
+  requireObject(where, options, known);
+  for (const name in options) { // inherited ones count too: a spread would lose them
+    if (Object.hasOwn(known, name)) continue;
+    const wanted = nearestOf(name, Object.keys(known));
+    throw new TypeError(`Cannot use option ${JSON.stringify(name)} ${where}: want ${wanted}`);
+  }
+}
+
+/** Refuses what is no object where options belong, such as `60` for `{ expires: 60 }`. */
+export function requireObject(
+  where: string,
+  options: unknown,
+  known: Readonly<Record<string, string>>,
+): asserts options is object | undefined {
+  if (options === undefined) return;
+  if (typeof options !== "object" || options === null || Array.isArray(options)) {
+    const kind = options === null ? "null" : Array.isArray(options) ? "array" : typeof options;
+    const names = Object.keys(known);
+    const wanted = listed(names.find((name) => known[name] === kind) ?? names[0], names);
+    throw new TypeError(`Cannot use this ${kind} as the options ${where}: want an object with ${wanted}`);
+  }
+}
+
+/** Lists the most likely name, and all others. */
+function listed(first: string, known: readonly string[]): string {
+  const others = known.filter((name) => name !== first);
+  return JSON.stringify(first) + (others.length === 0 ? "" : `, or another of ${others.join(", ")}`);
+}
+
+/** What other libraries call an option that no edit distance finds. */
+const SYNONYMS: Readonly<Record<string, readonly string[]>> = {
+  timeout: ["wait", "expires"],
+  ttl: ["expires"],
+  duration: ["expires"],
+  blocking: ["wait"],
+  owner: ["lockedBy"],
+  pid: ["lockProcess"],
+  ssl: ["driver"],
+};
+
+/** Lists the known names for an error message, the nearest to a misspelt one first. */
+export function nearestOf(given: string, known: readonly string[]): string {
+  return listed(nearest(given, known), known);
+}
+
+/** Returns the known name that is nearest to a misspelt one. */
+export function nearest(given: string, known: readonly string[]): string {
+  const synonym = Object.hasOwn(SYNONYMS, given) ? SYNONYMS[given].find((name) => known.includes(name)) : undefined;
+  return synonym ?? known.toSorted((one, other) => distance(given, one) - distance(given, other))[0];
+}
+
+/** Returns the edit distance of two names; 0.1 for each letter where one is a part of the other. */
+function distance(given: string, known: string): number {
+  const [one, other] = [given, known].map((name) => name.toLowerCase().replace(/[-_]/g, ""));
+  if (one !== "" && (other.includes(one) || one.includes(other))) return Math.abs(other.length - one.length) / 10;
+  let row = Array.from({ length: other.length + 1 }, (_, index) => index);
+  for (let i = 0; i < one.length; i++) {
+    const next = [i + 1];
+    for (let j = 0; j < other.length; j++) {
+      next.push(Math.min(row[j + 1] + 1, next[j] + 1, row[j] + (one[i] === other[j] ? 0 : 1)));
+    }
+    row = next;
+  }
+  return row[other.length];
+}

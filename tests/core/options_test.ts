@@ -1,0 +1,86 @@
+// deno-lint-ignore-file no-explicit-any -- what plain JavaScript may pass
+import { BackendError, connect, registerEngine, schemaOf } from "@lockmgr/lockmgr";
+import { mysqlBackend, TableLock, UserLock } from "@lockmgr/lockmgr/mysql";
+import { advisoryLock, postgresBackend } from "@lockmgr/lockmgr/postgres";
+import { sqliteBackend } from "@lockmgr/lockmgr/sqlite";
+import assert from "node:assert/strict";
+import { test } from "../harness.ts";
+
+/** Addresses at which nothing listens: a call that opened a connection would be a `BackendError`. */
+const POSTGRES = "postgres://app@127.0.0.1:1/app";
+const MYSQL = "mysql://app@127.0.0.1:1/app";
+
+test("options: an engine refuses misspelt options with the nearest known one, before any I/O", async () => {
+  const calls: [call: (options: any) => unknown, wrong: object, nearest: string][] = [
+    [(options) => connect("sqlite:/no/such/file", options), { tabel: "x" }, "table"],
+    [(options) => connect("sqlite:/no/such/file", options), { busy_timeout: 1 }, "busyTimeout"],
+    [(options) => sqliteBackend("/no/such/file", options), { driver: undefined, modes: "lease" }, "mode"],
+    [(options) => connect(POSTGRES, options), { max: 5 }, "maxConnections"],
+    [(options) => connect(POSTGRES, options), { ssl: true, migrate: false }, "driver"],
+    [(options) => postgresBackend(POSTGRES, options), { sesionTimeout: 5 }, "sessionTimeout"],
+    [(options) => postgresBackend(() => Promise.resolve([]), options), { tables: "x" }, "table"],
+    [(options) => connect(MYSQL, options), { connections: 5 }, "maxConnections"],
+    [(options) => mysqlBackend(MYSQL, options), { answer_timeout: 5 }, "answerTimeout"],
+    [(options) => schemaOf("sqlite::memory:", options), { tabel: "x" }, "table"],
+    [(options) => advisoryLock({} as any, "a", options), { share: true }, "shared"],
+    [(options) => advisoryLock({} as any, "a", options), { waitFor: 5 }, "wait"],
+    [(options) => new UserLock("a", options), { timeout: 5 }, "acquireTimeout"],
+    [(options) => UserLock.heldWithPrefix("a", options), { back: 5 }, "backend"],
+    [(options) => new TableLock(options), { reads: ["a"] }, "read"],
+  ];
+  for (const [call, wrong, nearest] of calls) {
+    await assert.rejects(async () => await call(wrong), (error: Error) => {
+      assert.match(error.message, new RegExp(`^Cannot use option "\\w+" o[fn] \\w+: want "${nearest}"`), String(call));
+      return error instanceof TypeError;
+    });
+  }
+});
+
+test("options: what is no object is refused, and not shown", async () => {
+  const calls: [call: (options: any) => unknown, says: RegExp][] = [
+    [(secret) => connect("sqlite:/no/such/file", secret), /this string as the options of connect: .* with "mode"/],
+    [() => connect("sqlite:/no/such/file", 5 as any), /this number as the options of connect: want an object with/],
+    [(secret) => sqliteBackend("/no/such/file", secret), /this string as the options on SQLite/],
+    [(secret) => postgresBackend(POSTGRES, secret), /this string as the options on PostgreSQL/],
+    [() => mysqlBackend(MYSQL, null as any), /this null as the options on MySQL/],
+    [(secret) => schemaOf("sqlite::memory:", secret), /of schemaOf: want an object with "table"$/],
+    [() => advisoryLock({} as any, "a", true as any), /with "wait", or another of timeout, shared/],
+    [() => advisoryLock({} as any, "a", 5 as any), /with "timeout"/],
+    [() => new UserLock("a", 2 as any), /with "acquireTimeout"/],
+    [() => UserLock.heldWithPrefix("a", "b" as any), /with "backend"/],
+    [() => new TableLock(["a"] as any), /with "acquireTimeout", or another of read, write, backend/],
+  ];
+  for (const [call, says] of calls) {
+    await assert.rejects(async () => await call("secret-word"), (error: Error) => {
+      assert.match(error.message, says, String(call));
+      return error instanceof TypeError && !error.message.includes("secret-word");
+    });
+  }
+});
+
+test("options: a misspelt parameter of a URL is refused with the nearest known one", async () => {
+  const wrong: [target: string, nearest: string][] = [
+    ["sqlite:/no/such/file?drivr=secret-word", "driver"],
+    ["sqlite:/no/such/file?lockmgr_tabel=secret-word", "lockmgr_table"],
+    [`${POSTGRES}?sslmod=secret-word`, "sslmode"],
+    [`${POSTGRES}?lock_mgr_mode=secret-word`, "lockmgr_mode"],
+    [`${MYSQL}?lockmgr_migrat=secret-word`, "lockmgr_migrate"],
+    [`${MYSQL}?connect_timout=secret-word`, "connecttimeout"],
+  ];
+  for (const [target, nearest] of wrong) {
+    await assert.rejects(connect(target), ({ name, message }: Error) => {
+      assert.match(message, new RegExp(`^Cannot use URL parameter "\\w+".*: .*want "${nearest}"`));
+      return name === "TypeError" && !message.includes("secret-word");
+    });
+  }
+});
+
+test("options: those of a driver and of a third party's engine are not refused", async () => {
+  const driver = { connect_timeout: 5, an_option_of_a_later_version: true };
+  await assert.rejects(connect(POSTGRES, { driver }), BackendError);
+  await assert.rejects(connect(MYSQL, { ssl: { an_option_of_a_later_version: true } }), BackendError);
+  let given: unknown;
+  registerEngine("third:", { open: (_target, options) => (given = options, sqliteBackend(":memory:")) });
+  await using _backend = await connect("third:", { itsOwn: 7 });
+  assert.deepEqual(given, { itsOwn: 7 });
+});
