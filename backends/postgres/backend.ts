@@ -4,7 +4,7 @@ import { BackendError, UnsupportedError } from "../../core/errors.ts";
 import type { Engine } from "../../core/engine.ts";
 import { inSchema } from "../../core/options/settings.ts";
 import { AbandonedConnections } from "./connection/abandoned.ts";
-import { registerSource } from "./advisory/sessions.ts";
+import { registerOrigin } from "./advisory/sessions.ts";
 import { registrationForRows } from "./wakeup/registration.ts";
 import { type Client, ExternalExecutor, ExternalSql, OwnPool, RenewalPool } from "./connection/client.ts";
 import {
@@ -82,7 +82,7 @@ export async function postgresBackend(
   const { client, source } = reach;
   try {
     const backend = await buildOnPrimary(reach, resolved);
-    if (source) registerSource(backend, source);
+    if (source) registerOrigin(backend, { source, timeout: resolved.sessionTimeout });
     return backend;
   } catch (error) {
     await client.close().catch(() => {}); // the first error is the cause

@@ -25,7 +25,8 @@ export interface PostgresOptions extends BackendSettings {
   maxConnections?: number;
   /**
    * Seconds after which the server ends a session that has gone silent, and with it the locks that it carries (`session`
-   * and `hybrid`). The holder sends a heartbeat after a third of it, and is told after nine tenths. @default 15
+   * and `hybrid`). The holder sends a heartbeat after a third of it, and is told after nine tenths. It holds for `advisoryLock` as well.
+   * @default 15
    */
   sessionTimeout?: number;
   /** Seconds to wait for the answer to a statement, which is then ended at the server. @default 15 */

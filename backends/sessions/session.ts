@@ -111,6 +111,18 @@ export abstract class Session implements SessionHandle {
     }
   }
 
+  /** Runs one exchange whose answer may take long: a heartbeat would wait behind it, and silence says nothing. */
+  protected async withoutHeartbeats<T>(request: () => Promise<T>): Promise<T> {
+    this.#heardAt = Infinity;
+    this.#schedule();
+    try {
+      return await this.exchange(request);
+    } finally {
+      this.#heardAt = monotonic();
+      this.#schedule();
+    }
+  }
+
   /** Judges the silence after arrived answers were read: after a stall, timers run before sockets are read. */
   #schedule(): void {
     this.#timer?.stop();

@@ -3,11 +3,19 @@ import { LockLost, LockTimeout } from "../../../core/errors.ts";
 import { checkOptions, type KnownOptions } from "../../../core/options/known_options.ts";
 import { microseconds } from "../../../core/options/options.ts";
 import { warn } from "../../../core/util/runtime.ts";
-import { acquireBy, attemptOn } from "./attempt.ts";
-import type { Acquired } from "./sessions.ts";
 import { type AdvisoryHash, type AdvisoryId, type AdvisoryKey, advisoryKey } from "./key.ts";
-import type { PostgresSql, PostgresTransaction } from "../connection/driver.ts";
+import {
+  isInstance,
+  isSql,
+  isTransaction,
+  type PostgresSql,
+  type PostgresTransaction,
+  sourceOf,
+} from "../connection/driver.ts";
 import { translate } from "../errors.ts";
+import { advisorySessions } from "./sessions.ts";
+import { acquireInTransaction } from "./transaction_lock.ts";
+import { type Acquired, outcomeOf, type Wait } from "./waiting.ts";
 
 /**
  * Options of `advisoryLock`.
@@ -22,10 +30,12 @@ import { translate } from "../errors.ts";
 export interface AdvisoryLockOptions {
   /** Lets other clients hold it at the same time, as long as they share it too. @default false */
   shared?: boolean;
-  /** Waits until it is free; `false` tries once. @default true */
+  /** Waits in the server's own queue until it is free; `false` tries once. @default true */
   wait?: boolean;
   /** Seconds to wait at most. @default Infinity */
   timeout?: number;
+  /** Ends the wait with its reason when it aborts. */
+  signal?: AbortSignal;
   /** An SQL comment in the statement, which `pg_stat_activity` shows. */
   comment?: string;
   /** How the key of a text is computed; `"crc32"` as by django-pglocks 1. @default "sha256" */
@@ -34,6 +44,7 @@ export interface AdvisoryLockOptions {
 
 const OPTIONS: KnownOptions<AdvisoryLockOptions> = {
   timeout: "number",
+  signal: "object",
   wait: "boolean",
   shared: "boolean",
   key: "string",
@@ -61,6 +72,7 @@ export class AdvisoryLock implements AsyncDisposable {
   readonly key: AdvisoryKey;
   #lock: Acquired | undefined;
   #loss: AbortController | undefined;
+  #unwatch: (() => void) | undefined;
 
   /** Made by `advisoryLock`. */
   constructor(key: AdvisoryKey, shared: boolean, lock: Acquired | undefined) {
@@ -80,7 +92,7 @@ export class AdvisoryLock implements AsyncDisposable {
         if (this.#lock) loss.abort(new LockLost(String(this.key), reason, { cause: session?.ended }));
       };
       if (session?.ended) abort();
-      else session?.onEnd(abort);
+      else this.#unwatch = session?.onEnd(abort);
     }
     return this.#loss.signal;
   }
@@ -95,6 +107,7 @@ export class AdvisoryLock implements AsyncDisposable {
   async release(): Promise<boolean> {
     const lock = this.#lock;
     this.#lock = undefined;
+    this.#unwatch?.();
     return lock === undefined ? false : await lock.release();
   }
 
@@ -110,7 +123,8 @@ export class AdvisoryLock implements AsyncDisposable {
 
 /**
  * Acquires an advisory lock of PostgreSQL: in a transaction of the caller's one that ends with it, otherwise one that a
- * session of our own carries until it is released.
+ * connection of its own carries until it is released. It waits in the server's own queue, fair beside every other program
+ * that waits there, on that connection or behind a savepoint of the transaction, whose own time limits do not count.
  *
  * @example
  * ```ts
@@ -130,7 +144,9 @@ export class AdvisoryLock implements AsyncDisposable {
  * @throws {LockTimeout} When it was still held after `timeout` seconds.
  * @throws {TypeError | RangeError} For an invalid id, option or client, before a statement is sent.
  * @throws {UnsupportedError} Where sessions cannot be trusted, such as behind a pooler in transaction mode.
- * @throws {BackendError} When the server does not answer.
+ * @throws {BackendError} When the server does not answer, or finds a deadlock of transactions: `retryable`, and its `cause`
+ * has the code `40P01`.
+ * @throws The reason of `signal`, when that ends the wait.
  */
 export async function advisoryLock(
   client: Backend | PostgresSql | PostgresTransaction,
@@ -138,18 +154,41 @@ export async function advisoryLock(
   options: AdvisoryLockOptions = {},
 ): Promise<AdvisoryLock> {
   checkOptions("of advisoryLock", options, OPTIONS);
-  const { shared = false, wait = true, timeout, comment, key: hash = "sha256" } = options;
+  const { shared = false, wait = true, timeout, signal, comment, key: hash = "sha256" } = options;
   const limit = timeout === undefined ? Infinity : timeoutOf(timeout);
   const prefix = commentOf(comment);
   const key = await advisoryKey(id, hash);
   const what = `acquire advisory lock ${typeof id === "string" ? JSON.stringify(id) : String(id)}`;
+  let acquired: Acquired | undefined;
   try {
-    const acquired = await acquireBy(await attemptOn(client, key, shared, prefix), wait ? limit : undefined);
-    if (wait && acquired === undefined) throw new LockTimeout(String(id), timeout!);
-    return new AdvisoryLock(key, shared, acquired);
+    acquired = await outcomeOf(await attemptOn(client, key, shared, prefix), wait ? limit : undefined, signal);
   } catch (error) {
-    throw translate(what, error);
+    throw signal?.aborted && error === signal.reason ? error : translate(what, error);
   }
+  if (wait && acquired === undefined) throw new LockTimeout(String(id), timeout!);
+  return new AdvisoryLock(key, shared, acquired);
+}
+
+/** Seconds of silence after which the server ends the session of a lock on a bare `sql`. */
+const SESSION_TIMEOUT = 15;
+
+/** Returns how to acquire a lock through this client. */
+async function attemptOn(
+  client: unknown,
+  key: AdvisoryKey,
+  shared: boolean,
+  prefix: string,
+): Promise<(wait: Wait) => Promise<Acquired | undefined>> {
+  if (isTransaction(client)) return (wait) => acquireInTransaction(client, key, shared, prefix, wait);
+  if (isSql(client) && !isInstance(client)) {
+    throw new TypeError('Cannot take an advisory lock on a reserved connection: want its "sql", or a transaction');
+  }
+  if (!isInstance(client) && (client as Partial<Backend> | null | undefined)?.engine !== "postgres") {
+    throw new TypeError('Cannot take an advisory lock on this: want a PostgreSQL backend or a "sql" of postgres.js');
+  }
+  const origin = isInstance(client) ? { source: await sourceOf(client.options), timeout: SESSION_TIMEOUT } : undefined;
+  const sessions = advisorySessions(client as object, origin);
+  return (wait) => sessions.acquire(key, shared, prefix, wait);
 }
 
 /** Seconds as milliseconds; here zero means one try. */

@@ -1,168 +1,197 @@
-import type { SessionHandle } from "../../../core/backend.ts";
-import { UnsupportedError } from "../../../core/errors.ts";
+import { BackendError, UnsupportedError } from "../../../core/errors.ts";
 import { once, usable } from "../../../core/util/once.ts";
-import { KeyedMutex } from "../../sessions/keyed_mutex.ts";
+import { startTimer } from "../../../core/util/runtime.ts";
 import type { Source } from "../connection/driver.ts";
 import { requireSessions } from "../connection/server.ts";
-import { isNotPrimary, translate } from "../errors.ts";
+import { isNotPrimary, isRowLocked, translate } from "../errors.ts";
 import { READ_ONLY } from "../rows/fragments.ts";
 import { openSession, type PostgresSession } from "../session/session.ts";
 import { type AdvisoryKey, keyArguments, keyParameters } from "./key.ts";
+import { type Acquired, cancellable, lockTimeoutOf, noticeDeath, type Wait } from "./waiting.ts";
 
-/** Seconds of silence after which the server ends the session. */
-const SESSION_TIMEOUT = 15;
-
-/** An acquired advisory lock. */
-export interface Acquired {
-  /** Releases it; returns whether it was still held. */
-  readonly release: () => Promise<boolean>;
-  /** The session that carries it; a transaction lock has none. */
-  readonly session?: SessionHandle;
+/** Where sessions come from. */
+export interface Origin {
+  /** Opens connections. */
+  readonly source: Source;
+  /** Seconds of silence after which the server ends a session. */
+  readonly timeout: number;
 }
 
-/** One lock of this process: the server has granted it once, however many holders share it here. */
-interface Held {
-  readonly id: string;
-  readonly shared: boolean;
-  readonly session: PostgresSession;
-  /** Calls a function of the server on the key. */
-  readonly call: (session: PostgresSession, name: string) => Promise<boolean>;
-  holders: number;
-}
+/** The share of that time after which a call that still waits watches the server. */
+const WATCH_SHARE = 1 / 3;
 
 /**
- * The session that carries the advisory locks of one client. The server would grant a lock twice to the same session:
- * exclusion between tasks of this process is decided here.
+ * The sessions of one client, each with one advisory lock that is held or waited for: the server alone decides, in the
+ * order of its own queue, between tasks of this process as well.
  */
 export class AdvisorySessions {
-  readonly #source: Source;
+  readonly #origin: Origin;
   readonly #lasting: boolean;
-  readonly #held = new Map<string, Held>();
-  readonly #mutex = new KeyedMutex();
-  /** Opens the session when it is first needed, and again after it ended. */
-  readonly #session = once(() => this.#open());
-  #users = 0;
-  #hadPrimary = false;
+  readonly #sessions = new Set<PostgresSession>();
+  readonly #closing = new AbortController();
+  /** A session without a lock, for the next call. */
+  #idle: PostgresSession | undefined;
+  /** Shows calls that wait whether the server is alive: on their own sessions a heartbeat would wait for the lock. */
+  readonly #watcher = once(() => this.#open());
+  #waiting = 0;
+  #trusted = false;
 
   /** @param lasting Whether `close` will be called: by a backend, but not by a `sql` instance. */
-  constructor(source: Source, lasting: boolean) {
-    this.#source = source;
+  constructor(origin: Origin, lasting: boolean) {
+    this.#origin = origin;
     this.#lasting = lasting;
   }
 
-  /** Tries once; returns `undefined` when the lock is held. `prefix` is put before each statement. */
-  acquire(key: AdvisoryKey, shared: boolean, prefix: string): Promise<Acquired | undefined> {
-    const id = keyParameters(key).join();
-    const call = async (session: PostgresSession, name: string) => {
-      const text = `${prefix}SELECT ${name}${shared ? "_shared" : ""}(${
-        keyArguments(key)
-      })::text AS done, ${READ_ONLY}`;
-      try {
-        const [row] = await session.send(text, keyParameters(key), prefix === "");
-        return row.done === "true";
-      } catch (error) {
-        await session.close(); // it may hold the lock or not
-        throw error;
+  /** Acquires a lock; returns `undefined` when it is held for longer than the wait. `prefix` is put before each statement. */
+  async acquire(key: AdvisoryKey, shared: boolean, prefix: string, wait: Wait): Promise<Acquired | undefined> {
+    const ending = AbortSignal.any([wait.ending, this.#closing.signal]);
+    const call = `${shared ? "_shared" : ""}(${keyArguments(key)})::text AS done, ${READ_ONLY}`;
+    const parameters = keyParameters(key);
+    const session = await this.#take(ending);
+    const send = async (statement: string) =>
+      (await session.send(`${prefix}SELECT ${statement}${call}`, parameters, prefix === ""))[0].done === "true";
+    try {
+      if (!await send("pg_try_advisory_lock")) {
+        const limit = lockTimeoutOf(wait);
+        // the limit is set before what comes after it in FROM
+        const setting = `set_config('lock_timeout', '${limit}', true) AS setting OFFSET 0`;
+        const blocking = `${prefix}SELECT pg_advisory_lock${call} FROM (SELECT ${setting}) AS own WHERE setting <> ''`;
+        if (limit === undefined || !await this.#wait(session, blocking, parameters, ending)) {
+          await this.#giveBack(session);
+          return undefined;
+        }
       }
-    };
-    return this.#mutex.run(id, async () => {
-      const present = this.#held.get(id);
-      const held = present?.session.ended === undefined ? present : undefined;
-      if (held && !(held.shared && shared)) return undefined;
-      const entry = held ??
-        { id, shared, session: await usable(this.#session, ({ ended }) => ended === undefined), call, holders: 0 };
-      if (held === undefined) {
-        if (!await call(entry.session, "pg_try_advisory_lock")) return undefined;
-        this.#held.set(id, entry);
-      }
-      entry.holders++;
-      return { session: entry.session, release: () => this.#release(entry) };
-    });
+      ending.throwIfAborted();
+    } catch (error) {
+      const reason = this.#closing.signal.aborted ? this.#closing.signal.reason : session.ended ?? error;
+      await session.close(); // it may hold the lock or not
+      throw reason;
+    }
+    return { session, release: () => this.#release(session, () => send("pg_advisory_unlock"), key) };
   }
 
-  /** Releases a lock at the server when its last holder in this process releases it. */
-  async #release(held: Held): Promise<boolean> {
-    const { id, session } = held;
+  /** Waits in the server's queue; returns whether the lock was granted. */
+  async #wait(session: PostgresSession, text: string, parameters: string[], ending: AbortSignal): Promise<boolean> {
+    this.#waiting++;
+    const over = new AbortController();
+    const timer = startTimer(this.#origin.timeout * 1e3 * WATCH_SHARE, () => this.#watch(session, over.signal), false);
     try {
-      return await this.#mutex.run(id, async () => {
-        if (session.ended) return false;
-        if (--held.holders > 0) return true;
-        this.#held.delete(id);
-        return await held.call(session, "pg_advisory_unlock");
-      });
+      await session.wait(text, parameters, (query) => cancellable(query, ending));
+      return true;
     } catch (error) {
-      if (isNotPrimary(error)) return false; // a lock of a server that takes no writes grants nothing
-      throw translate(`release advisory lock ${id}`, error);
+      if (isRowLocked(error)) return false;
+      throw error;
     } finally {
-      await this.leave();
+      over.abort();
+      timer.stop();
+      if (--this.#waiting === 0) await this.#endWatcher();
     }
   }
 
-  async #open(): Promise<PostgresSession> {
-    const session = await openSession(this.#source, SESSION_TIMEOUT);
+  /** Ends a session that waits when the watcher ends, or cannot be opened. */
+  async #watch(session: PostgresSession, over: AbortSignal): Promise<void> {
+    const end = (reason: Error) => void (over.aborted || session.end(reason));
+    try {
+      const watcher = await usable(this.#watcher, ({ ended }) => ended === undefined);
+      over.addEventListener("abort", watcher.onEnd(() => end(watcher.ended!)));
+    } catch (error) {
+      end(error as Error);
+    }
+  }
+
+  async #endWatcher(): Promise<void> {
+    const watcher = this.#watcher.current;
+    this.#watcher.clear();
+    await watcher?.then((session) => session.close(), () => {});
+  }
+
+  /** Releases a lock at the server. */
+  async #release(session: PostgresSession, unlock: () => Promise<boolean>, key: AdvisoryKey): Promise<boolean> {
+    if (session.ended) return false;
+    try {
+      const released = await unlock();
+      await this.#giveBack(session);
+      return released;
+    } catch (error) {
+      await session.close();
+      if (isNotPrimary(error)) return false; // a lock of a server that takes no writes grants nothing
+      throw translate(`release advisory lock ${key}`, error);
+    }
+  }
+
+  /** Returns a session without a lock. */
+  async #take(ending: AbortSignal): Promise<PostgresSession> {
+    ending.throwIfAborted();
+    const idle = this.#idle;
+    this.#idle = undefined;
+    return idle?.ended === undefined && idle ? idle : await this.#open(ending);
+  }
+
+  /** Keeps one session for the next call, where `close` will end it. */
+  async #giveBack(session: PostgresSession): Promise<void> {
+    const keeps = this.#lasting && this.#idle === undefined && !this.#closing.signal.aborted;
+    if (keeps) this.#idle = session;
+    else await session.close();
+  }
+
+  async #open(signal?: AbortSignal): Promise<PostgresSession> {
+    const { source, timeout } = this.#origin;
+    const session = await openSession(source, timeout, { signal });
     try {
       // once there was a primary, a replica is a passing error: the address may lead to another server soon
-      const readOnly = this.#hadPrimary ? `, ${READ_ONLY}` : "";
-      const [row] = await session.send(
-        `SELECT version() AS version, pg_is_in_recovery()::text AS replica${readOnly}`,
-        [],
-      );
+      const readOnly = this.#trusted ? `, ${READ_ONLY}` : "";
+      const text = `SELECT version() AS version, pg_is_in_recovery()::text AS replica, ${
+        noticeDeath(false)
+      }${readOnly}`;
+      const [row] = await session.send(text, []);
       const server = { table: "", version: row.version!, replica: row.replica === "true", direct: session.direct };
-      await requireSessions("advisory locks", server, this.#source);
-      this.#hadPrimary = true;
-      return session;
+      if (!this.#trusted) await requireSessions("advisory locks", server, source);
+      this.#trusted = true;
+      this.#closing.signal.throwIfAborted();
     } catch (error) {
       await session.close();
       throw error;
     }
+    this.#sessions.add(session);
+    session.onEnd(() => this.#sessions.delete(session));
+    return session;
   }
 
-  /** Keeps the session open for a lock that is held or wanted. */
-  enter(): void {
-    this.#users++;
-  }
-
-  /** The opposite of `enter`. A session that no `close` would end is closed with its last lock. */
-  async leave(): Promise<void> {
-    if (--this.#users === 0 && !this.#lasting) await this.close();
-  }
-
-  /** Ends the session, and with it the locks. */
+  /** Ends the sessions, and with them the locks and the waits. */
   async close(): Promise<void> {
-    const current = this.#session.current;
-    this.#session.clear();
-    await current?.then((session) => session.close(), () => {});
+    this.#closing.abort(new BackendError("Cannot acquire an advisory lock: the backend was disposed of"));
+    await Promise.all([this.#endWatcher(), ...[...this.#sessions].map((session) => session.close())]);
   }
 }
 
 const sessionsOf = new WeakMap<object, AdvisorySessions>();
 
-/** Where the connections of a backend come from. */
-const sources = new WeakMap<object, Source>();
+/** Where the sessions of backends come from. */
+const origins = new WeakMap<object, Origin>();
 
-/** Marks backends whose source is known to the copy of this package that made them, and to no other. */
+/** Marks backends whose origin is known to the copy of this package that made them, and to no other. */
 const REGISTERED = Symbol.for("@lockmgr/lockmgr/connections");
 
-/** Says where connections for a backend's advisory locks come from. */
-export function registerSource(backend: object, source: Source): void {
-  sources.set(backend, source);
+/** Says where sessions for a backend's advisory locks come from. */
+export function registerOrigin(backend: object, origin: Origin): void {
+  origins.set(backend, origin);
   Object.defineProperty(backend, REGISTERED, { value: true });
 }
 
-/** Returns the advisory sessions of a backend, or with a source those of a `sql` instance. */
-export function advisorySessions(client: object, given?: Source): AdvisorySessions {
-  const source = given ?? sources.get(client);
-  if (source === undefined && REGISTERED in client) {
+/** Returns the advisory sessions of a backend, or with an origin those of a `sql` instance. */
+export function advisorySessions(client: object, given?: Origin): AdvisorySessions {
+  const origin = given ?? origins.get(client);
+  if (origin === undefined && REGISTERED in client) {
     throw new TypeError(
       "Cannot use advisory locks of this backend: another copy of lockmgr made it; import advisoryLock and the backend " +
         "from the same copy",
     );
   }
-  if (source === undefined) {
+  if (origin === undefined) {
     throw new UnsupportedError("Cannot use advisory locks through a function: want a URL or a postgres.js instance");
   }
   let sessions = sessionsOf.get(client);
-  if (sessions === undefined) sessionsOf.set(client, sessions = new AdvisorySessions(source, given === undefined));
+  if (sessions === undefined) sessionsOf.set(client, sessions = new AdvisorySessions(origin, given === undefined));
   return sessions;
 }
 

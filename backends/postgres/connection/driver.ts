@@ -85,6 +85,7 @@ export type SqlResult = readonly Row[] & { readonly state?: ConnectionState };
 export type Query = PromiseLike<SqlResult> & {
   readonly state?: ConnectionState | null;
   readonly active?: boolean;
+  readonly canceller?: ((query: Query) => Promise<void>) | null;
 };
 
 /** A transaction, a reserved connection or an instance, with the answers as they are. */
@@ -95,6 +96,11 @@ export interface Sender {
     parameters?: (string | null)[],
     options?: { prepare?: boolean; simple?: boolean },
   ): Query;
+}
+
+/** A transaction: it goes on when what was sent behind a savepoint fails. */
+export interface Transaction extends Sender {
+  savepoint(work: (sql: Sender) => Promise<void>): Promise<void>;
 }
 
 /** An instance, with its options after parsing. */
@@ -118,6 +124,14 @@ export function processIdOf(answer: SqlResult | Query | undefined): string | und
   return pid === undefined || pid === null ? undefined : String(pid);
 }
 
+/**
+ * Cancels a statement at the server, through another connection; resolves when the server has the request. The driver's
+ * own `cancel` drops this promise: a server that cannot be reached would be an unhandled rejection.
+ */
+export async function cancelStatement(query: Query): Promise<void> {
+  await query.canceller?.(query);
+}
+
 /** Whether a statement waits on its connection behind another. */
 export function isQueued(query: Query): boolean {
   return query.active === false;
@@ -134,7 +148,7 @@ export function isInstance(value: unknown): value is Instance {
 }
 
 /** Whether a value is a transaction of postgres.js. */
-export function isTransaction(value: unknown): value is Sender {
+export function isTransaction(value: unknown): value is Transaction {
   return isSql(value) && "savepoint" in value;
 }
 

@@ -6,6 +6,7 @@ import {
   endInstance,
   type Opened,
   processIdOf,
+  type Query,
   sendStatement,
   type Source,
   type SqlResult,
@@ -97,6 +98,25 @@ export class PostgresSession extends Session {
         sockets.unref();
       }
     });
+  }
+
+  /**
+   * Sends a statement that may wait at the server for long. The lock that it is granted counts from a heartbeat
+   * afterwards: the answer does not say when it was sent.
+   *
+   * @param answered Waits for the answer, or for what else ends the wait.
+   */
+  async wait(text: string, parameters: string[], answered: (query: Query) => Promise<SqlResult>): Promise<void> {
+    const { sql, sockets } = this.#instance;
+    sockets.ref();
+    try {
+      await this.withoutHeartbeats(async () =>
+        requirePrimary(await answered(sendStatement(sql, text, parameters, false)))
+      );
+      await this.ping();
+    } finally {
+      sockets.unref();
+    }
   }
 
   protected ping(): Promise<unknown> {

@@ -1,0 +1,53 @@
+/**
+ * Advisory locks of the caller's transaction, which end with it.
+ *
+ * @module
+ */
+import { sendStatement, type Transaction } from "../connection/driver.ts";
+import { isRowLocked } from "../errors.ts";
+import { type AdvisoryKey, keyArguments, keyParameters } from "./key.ts";
+import { type Acquired, cancellable, lockTimeoutOf, noticeDeath, type Wait } from "./waiting.ts";
+
+/** Sets the limit of the wait, and the caller's own limits aside; returns them. `(lock_timeout)` */
+const SET = `
+  SELECT own.*, set_config('lock_timeout', $1::text, true), set_config('statement_timeout', '0', true), ${
+  noticeDeath(true)
+}
+  FROM (SELECT current_setting('lock_timeout') AS lock_timeout, current_setting('statement_timeout') AS statement_timeout,
+    current_setting('client_connection_check_interval', true) AS check_interval OFFSET 0) AS own`;
+
+/** Sets the caller's limits again. `(lock_timeout, statement_timeout, client_connection_check_interval)` */
+const RESTORE = `
+  SELECT set_config('lock_timeout', $1::text, true), set_config('statement_timeout', $2::text, true),
+    CASE WHEN $3::text IS NOT NULL THEN set_config('client_connection_check_interval', $3::text, true) END`;
+
+/**
+ * Acquires a lock on the caller's transaction. It waits behind a savepoint, so the transaction goes on after a time-out.
+ * The savepoint is the driver's: a statement that fails outside of one makes the driver roll the transaction back.
+ */
+export async function acquireInTransaction(
+  transaction: Transaction,
+  key: AdvisoryKey,
+  shared: boolean,
+  prefix: string,
+  wait: Wait,
+): Promise<Acquired | undefined> {
+  const call = `advisory_xact_lock${shared ? "_shared" : ""}(${keyArguments(key)})::text AS acquired`;
+  const acquired = { release: () => Promise.resolve(false) };
+  const [row] = await sendStatement(transaction, `${prefix}SELECT pg_try_${call}`, keyParameters(key), false);
+  if (row.acquired === "true") return acquired;
+  const limit = lockTimeoutOf(wait);
+  if (limit === undefined) return undefined;
+  try {
+    await transaction.savepoint(async (sql) => {
+      const [own] = await sendStatement(sql, SET, [limit], false);
+      await cancellable(sendStatement(sql, `${prefix}SELECT pg_${call}`, keyParameters(key), false), wait.ending);
+      wait.ending.throwIfAborted(); // the roll-back to the savepoint releases what was granted
+      await sendStatement(sql, RESTORE, [own.lock_timeout, own.statement_timeout, own.check_interval], false);
+    });
+    return acquired;
+  } catch (error) {
+    if (isRowLocked(error)) return undefined;
+    throw error;
+  }
+}
