@@ -1,6 +1,7 @@
 import { type Backend, connect } from "@lockmgr/lockmgr";
 import { advisoryLock, postgresBackend } from "@lockmgr/lockmgr/postgres";
 import assert from "node:assert/strict";
+import process from "node:process";
 import { fileURLToPath } from "node:url";
 import { test } from "../harness.ts";
 import { startDjango } from "../servers/django.ts";
@@ -174,19 +175,20 @@ test("advisoryLock: a backend on a function is refused", async () => {
   await assert.rejects(advisoryLock(backend, 1), { name: "UnsupportedError" });
 });
 
-/** A Django program that takes an advisory lock as django-pglocks 1 does, until its input ends. */
+/** A Django program that takes an advisory lock as django-pglocks 1 does, until its input ends, or turns for a while. */
 async function django(
-  id: string | number | [number, number],
+  id: unknown,
   wait: boolean,
   shared = false,
-): Promise<{ said: () => string; end: () => Promise<void> }> {
+  seconds = 0,
+): Promise<{ said: () => string; tell: (line: string) => void; end: () => Promise<void> }> {
   const script = fileURLToPath(new URL("./django_program.py", import.meta.url));
-  const child = await startDjango(script, [JSON.stringify([server.port, id, wait, shared])]);
+  const child = await startDjango(script, [JSON.stringify([server.port, id, wait, shared, seconds])]);
   let output = "";
   child.stdout!.on("data", (chunk) => output += chunk);
   const ended = new Promise<void>((resolve) => child.once("close", () => resolve()));
   const end = () => (child.stdin!.end(), ended);
-  return { said: () => output, end };
+  return { said: () => output, tell: (line) => void child.stdin!.write(`${line}\n`), end };
 }
 
 /** Ids of each kind that Django programs use: texts whose CRC-32 is positive and negative, a number, two numbers. */
@@ -229,4 +231,38 @@ test("advisoryLock: a Django program waits for this one, and shares with it", as
   assert.equal(shared.acquired, true);
   assert.equal((await advisoryLock(backend, name, { key: "crc32", wait: false })).acquired, false);
   await next.end();
+});
+
+/** How long this program and two Django programs take turns (s): long enough to see that none starves. */
+const TURNS_SECONDS = Number(process.env.LOCKMGR_TEST_TURNS ?? 3);
+
+/** One turn: the place of its id, and when it began and ended (s). */
+type Turn = [place: number, begin: number, end: number];
+
+test("advisoryLock: takes a fair share of the turns beside two Django programs, without overlap", async () => {
+  await using backend = await open();
+  const programs = await Promise.all([0, 1].map(() => django(DJANGO_IDS, true, false, TURNS_SECONDS)));
+  await until("the programs are ready", () => programs.every(({ said }) => said().includes("ready")), 60);
+  const startAt = Date.now() / 1e3;
+  for (const { tell } of programs) tell(String(startAt));
+  const own: Turn[] = [];
+  for (;;) {
+    const place = Math.floor((Date.now() / 1e3 - startAt) / TURNS_SECONDS * DJANGO_IDS.length);
+    if (place >= DJANGO_IDS.length) break;
+    await using _lock = await advisoryLock(backend, DJANGO_IDS[place], { key: "crc32" });
+    const begin = Date.now() / 1e3;
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    own.push([place, begin, Date.now() / 1e3]);
+  }
+  await Promise.all(programs.map(({ end }) => end()));
+  const theirs = programs.map(({ said }) => said().trim().split("\n").slice(1).map((line) => JSON.parse(line) as Turn));
+  const shares = [own, ...theirs].map(({ length }) => length);
+  console.log(`turns: ${shares.join(", ")}`);
+  const all = [own, ...theirs].flat();
+  assert(Math.min(...shares) > all.length / 5, `turns: ${shares.join(", ")}`);
+  for (const place of DJANGO_IDS.keys()) {
+    const turns = all.filter((turn) => turn[0] === place).sort((a, b) => a[1] - b[1]);
+    // this program's clock counts milliseconds
+    turns.forEach(([, begin], index) => assert(index === 0 || begin > turns[index - 1][2] - 0.0015));
+  }
 });

@@ -218,7 +218,7 @@ test("advisoryLock: nothing stays of a process that is killed while it waits or 
     await worker.next();
     await new Promise((resolve) => setTimeout(resolve, Math.random() * 300));
     worker.child.kill("SIGKILL");
-    await worker.ended;
+    assert.equal(await worker.ended, "SIGKILL");
     await using sql = administrator();
     const left = () =>
       sql`SELECT FROM pg_locks JOIN pg_stat_activity USING (pid)

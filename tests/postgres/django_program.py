@@ -1,14 +1,19 @@
-"""Takes an advisory lock through Django as django-pglocks 1 does, until its input ends."""
+"""Takes an advisory lock through Django as django-pglocks 1 does, until its input ends.
+
+With a number of seconds it takes turns instead, for so long from the time that it is told: each id for an equal share of
+them, 20 ms a turn.
+"""
 
 import json
 import sys
+import time
 import zlib
 from contextlib import contextmanager
 
 import django
 from django.conf import settings
 
-port, lock_id, wait, shared = json.loads(sys.argv[1])
+port, lock_id, wait, shared, seconds = json.loads(sys.argv[1])
 settings.configure(
     DATABASES={
         "default": {
@@ -52,6 +57,21 @@ def advisory_lock(lock_id, shared=False, wait=True):
         cursor.close()
 
 
-with advisory_lock(lock_id, shared, wait) as acquired:
-    print("acquired" if acquired else "busy", flush=True)
-    sys.stdin.read()
+def take_turns(ids, seconds):
+    """Prints when each turn began and ended, with the place of its id."""
+    connection.ensure_connection()
+    print("ready", flush=True)
+    start = float(sys.stdin.readline())
+    while (place := int((time.time() - start) / seconds * len(ids))) < len(ids):
+        with advisory_lock(ids[place]):
+            begin = time.time()
+            time.sleep(0.02)
+            print(json.dumps([place, begin, time.time()]), flush=True)
+
+
+if seconds:
+    take_turns(lock_id, seconds)
+else:
+    with advisory_lock(lock_id, shared, wait) as acquired:
+        print("acquired" if acquired else "busy", flush=True)
+        sys.stdin.read()
