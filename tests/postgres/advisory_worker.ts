@@ -22,9 +22,15 @@ async function repeat(work: (limit: { timeout?: number; signal?: AbortSignal }) 
   }
 }
 
+for (const shared of [true, false]) {
+  advisoryLock(backend, Number(id), { shared });
+  sql.begin((tx) => advisoryLock(tx, Number(id), { shared }));
+}
 repeat((limit) => advisoryLock(backend, Number(id), limit));
 repeat((limit) => advisoryLock(sql, Number(id), { ...limit, shared: true }));
 repeat((limit) => sql.begin((tx) => advisoryLock(tx, Number(id), limit)));
+await advisoryLock(backend, own).then((lock) => lock.release());
+await sql.begin((tx) => advisoryLock(tx, own));
+console.log("true");
 repeat(async () => await (await advisoryLock(backend, own)).release());
 repeat(() => sql.begin((tx) => advisoryLock(tx, own)));
-console.log("true");
