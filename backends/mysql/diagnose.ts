@@ -6,9 +6,10 @@
 import type { Diagnostic, Mode } from "../../core/backend.ts";
 import type { Connection } from "./connection/connection.ts";
 import type { Connector } from "./connection/connector.ts";
-import { clusterOf, describe, QUESTIONS, readOnlyBy, type Server } from "./connection/server.ts";
+import { clusterOf, confirmsCommits, describe, QUESTIONS, readOnlyBy, type Server } from "./connection/server.ts";
 import { quoted } from "./connection/sql.ts";
 import { isDenied, isMissingTable, translate } from "./errors.ts";
+import { SESSIONS_END } from "../sessions/session_engine.ts";
 import { columnsOf, hasTable, tokenTable } from "./schema.ts";
 
 /** Reads settings that matter here only. */
@@ -28,6 +29,7 @@ export async function diagnose(connector: Connector, mode: Mode): Promise<Diagno
       ...serverDiagnostics(server),
       durability(settings.get("innodb_flush_log_at_trx_commit")),
       await pooler(connection),
+      ...await failover(connection, server, mode),
       await usedConnections(connection, Number(settings.get("max_connections"))),
       ...await (mode === "session" ? tokens : tableAndPrivileges)(connection, connector.target.options.table),
     ];
@@ -87,6 +89,19 @@ async function pooler(connection: Connection): Promise<Diagnostic> {
   }
   const advice = 'For "session" and "hybrid" connect to the server itself, or make the proxy pin connections';
   return { what: "pooler", state: "note", detail: "there is a proxy before the server", advice };
+}
+
+/** Reports the replicas that a user sees: those of others only with the privilege PROCESS. */
+async function failover(connection: Connection, server: Server, mode: Mode): Promise<Diagnostic[]> {
+  const what = "failover";
+  const dumps = "SELECT COUNT(*) FROM information_schema.processlist WHERE command LIKE 'Binlog Dump%'";
+  const { rows: [[replicas]] } = await connection.query(dumps);
+  if (replicas === "0") return [];
+  const detail = `replicas attached: ${replicas}`;
+  if (mode === "session") return [{ what, state: "warning", detail, advice: SESSIONS_END }];
+  if (confirmsCommits(server)) return [{ what, state: "ok", detail: `${detail}, commits wait for one` }];
+  const advice = "Use semi-synchronous replication: without it a failover may lose the last grants";
+  return [{ what, state: "warning", detail, advice }];
 }
 
 async function usedConnections(connection: Connection, allowed: number): Promise<Diagnostic> {

@@ -21,6 +21,7 @@ const REASONS: Record<number, { reason?: string; transient?: boolean }> = {
   1047: { reason: "the server is not ready: it has no connection to the primary component", transient: true },
   1053: { reason: "the server is shutting down", transient: true },
   1152: { reason: "the connection was ended", transient: true },
+  1180: { reason: "the cluster refused the commit", transient: true },
   1203: { reason: "the server has no connection left for this user", transient: true },
   1205: { reason: "another transaction keeps the row or its table locked", transient: true },
   1213: { reason: "the statement was chosen to end a deadlock", transient: true },

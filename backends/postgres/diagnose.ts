@@ -1,8 +1,9 @@
-import type { Diagnostic } from "../../core/backend.ts";
+import type { Diagnostic, Mode } from "../../core/backend.ts";
 import type { Client } from "./connection/client.ts";
 import { processIdOf } from "./connection/driver.ts";
 import { translate } from "./errors.ts";
 import type { Row } from "./rows/rows.ts";
+import { SESSIONS_END } from "../sessions/session_engine.ts";
 import { INSPECTION, isTable, quoted, sequenceOf } from "./schema.ts";
 
 /** The privileges of the role, and the setting that decides whether a grant survives a crash. `(table, sequence)` */
@@ -14,12 +15,18 @@ const RIGHTS = `
     (has_sequence_privilege(to_regclass($2::text), 'USAGE')
       AND has_sequence_privilege(to_regclass($2::text), 'UPDATE'))::text AS draws`;
 
+/** The standbys that follow the server, and which of them commits wait for. */
+const STANDBYS = `
+  SELECT count(*)::text AS standbys, current_setting('synchronous_standby_names') AS synchronous
+  FROM pg_stat_replication`;
+
 /** Checks the server, its settings and this role. */
-export async function diagnose(client: Client, table: string): Promise<Diagnostic[]> {
+export async function diagnose(client: Client, table: string, mode: Mode): Promise<Diagnostic[]> {
   const names = [quoted(table), quoted(sequenceOf(table))];
   try {
     const seen = await client.send(INSPECTION, names);
     const [rights] = await client.send(RIGHTS, names);
+    const [standbys] = await client.send(STANDBYS);
     const pid = processIdOf(seen);
     const direct = pid === undefined ? undefined : pid === seen[0].pid;
     return [
@@ -29,6 +36,7 @@ export async function diagnose(client: Client, table: string): Promise<Diagnosti
       tableThere(table, seen[0]),
       mayUse(table, rights),
       durable(rights),
+      failover(standbys, mode),
     ];
   } catch (error) {
     throw translate("diagnose the server", error);
@@ -86,4 +94,14 @@ function durable({ durability }: Row): Diagnostic {
   if (durability !== "local") return { what, state: "ok", detail };
   const advice = "A failover may lose the last grants: tokens still increase, but the holders do not know";
   return { what, state: "note", detail, advice };
+}
+
+function failover({ standbys, synchronous }: Row, mode: Mode): Diagnostic {
+  const what = "failover";
+  if (standbys === "0") return { what, state: "ok", detail: "no standby is attached" };
+  const detail = `standbys attached: ${standbys}, synchronous_standby_names is "${synchronous}"`;
+  if (mode === "session") return { what, state: "warning", detail, advice: SESSIONS_END };
+  if (synchronous !== "") return { what, state: "ok", detail };
+  const advice = "Set synchronous_standby_names: without it a failover may lose the last grants";
+  return { what, state: "warning", detail, advice };
 }

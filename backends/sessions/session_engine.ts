@@ -2,6 +2,9 @@ import type { Backend, Diagnostic, LockActivity, LockRow } from "../../core/back
 import type { Session } from "./session.ts";
 import type { SessionPool } from "./session_pool.ts";
 
+/** Advice where another server may become the primary. */
+export const SESSIONS_END = 'Use "hybrid": a failover frees session locks at once, and their holders may not know yet';
+
 /** What came of one attempt to acquire several keys. */
 export interface Attempt {
   /** Which were acquired. */

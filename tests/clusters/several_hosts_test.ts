@@ -54,6 +54,11 @@ for (const [engine, open] of Object.entries(clusters)) {
     await using lease = await connect(cluster.url, { table, answerTimeout: 2 });
     await using hybrid = await connect(cluster.url, { table, mode: "hybrid", sessionTimeout: 3, answerTimeout: 2 });
     await tries(lease);
+    assert.equal((await lease.diagnose!()).find(({ what }) => what === "failover")?.state, "ok");
+    await using sessions = await connect(cluster.url, { table, mode: "session", answerTimeout: 2 });
+    const told = (await sessions.diagnose!()).find(({ what }) => what === "failover");
+    assert.equal(told?.state, "warning");
+    assert.match(told.advice!, /hybrid/);
     const tokens = await Promise.all([lease, hybrid].map(async (backend) => {
       const lock = await getLock(backend.mode, { backend });
       await lock.unlock();

@@ -23,16 +23,20 @@ export async function soakClusters(
   until: number,
 ): Promise<boolean> {
   const random = seeded(seed);
-  const total = { promotions: 0, operations: 0, holds: 0, losses: 0 };
+  const total = { promotions: 0, late: 0, longest: 0, operations: 0, holds: 0, losses: 0 };
   while (performance.now() < until) {
     const engine = random.pick(engines ?? Object.keys(PAIRS));
     const failure = random.pick(FAILURES);
     const mode = random.pick(["lease", "hybrid", "hybrid"] as const);
     await using pair = await PAIRS[engine]();
-    const { verdict, errors } = await promoteUnderWork(pair, { failure, mode, seed: random.between(0, 2 ** 31) });
-    console.log(`${engine} ${mode}, ${failure}: ${report(verdict)}`, Object.fromEntries(errors));
+    const promotion = { failure, mode, seed: random.between(0, 2 ** 31) };
+    const { verdict, errors, seconds, inTime } = await promoteUnderWork(pair, promotion);
+    const what = `${engine} ${mode}, ${failure}: free after ${seconds.toFixed(1)} s`;
+    console.log(`${what}, ${report(verdict)}`, Object.fromEntries(errors));
     if (verdict.offences.length > 0) return false;
     total.promotions++;
+    if (!inTime) total.late++;
+    total.longest = Math.max(total.longest, seconds);
     for (const key of ["operations", "holds", "losses"] as const) total[key] += verdict.seen[key];
   }
   console.log(JSON.stringify({ seed, ...total }));

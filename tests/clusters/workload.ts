@@ -27,6 +27,8 @@ export interface Workload {
 export interface Grants {
   /** Resolves when each of these clients has been granted a lock once more; rejects after a minute. */
   again(...clients: number[]): Promise<void>;
+  /** Resolves when one of these clients has been granted a lock once more; rejects after a minute. */
+  any(...clients: number[]): Promise<void>;
   /** Has a client keep its next lock until it is lost. Resolves when it has it. */
   keep(client: number): Promise<void>;
 }
@@ -86,15 +88,17 @@ export async function underWork({ urls, options, expires, seed, fail }: Workload
     const hand = new Recorder(`client ${index}`, await connect(url, options), sink);
     clients.push({ hand, random: seeded(seed + index), grants: 0, keeps: false });
   }
+  const granted = async (wanted: number[], enough: "some" | "every") => {
+    const before = clients.map(({ grants }) => grants);
+    const until = performance.now() + PATIENCE_MS;
+    while (!wanted[enough]((index) => clients[index].grants > before[index])) {
+      if (performance.now() > until) throw new Error(`Not granted again: ${wanted}, ${[...errorsIn(history)]}`);
+      await sleep(5);
+    }
+  };
   const grants: Grants = {
-    async again(...wanted) {
-      const before = clients.map(({ grants }) => grants);
-      const until = performance.now() + PATIENCE_MS;
-      while (wanted.some((index) => clients[index].grants === before[index])) {
-        if (performance.now() > until) throw new Error(`Not granted again: ${wanted}, ${[...errorsIn(history)]}`);
-        await sleep(10);
-      }
-    },
+    again: (...wanted) => granted(wanted, "every"),
+    any: (...wanted) => granted(wanted, "some"),
     async keep(index) {
       clients[index].keeps = true;
       while (clients[index].keeps) await grants.again(index);

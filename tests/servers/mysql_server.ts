@@ -36,6 +36,8 @@ export interface Program {
 export interface MysqlServerOptions {
   /** Further parameters of the server, such as `"--wait-timeout=2"`. */
   settings?: readonly string[];
+  /** The data to begin with: a copy of that of another server, which is not running. */
+  data?: string;
 }
 
 /**
@@ -81,7 +83,7 @@ export class MysqlServer implements AsyncDisposable {
     for (let attempt = 1;; attempt++) {
       const directory = await mkdtemp(join(tmpdir(), "lockmgr-mysql-"));
       await mkdir(join(directory, "tmp"));
-      await cp(program.template, join(directory, "data"), { recursive: true });
+      await cp(options.data ?? program.template, join(directory, "data"), { recursive: true });
       const command = [...program.command, ...SETTINGS, ...options.settings ?? []];
       const server = new MysqlServer(command, directory, await freePort());
       try {

@@ -122,7 +122,7 @@ export class RowBackend implements Backend {
   }
 
   diagnose(): Promise<Diagnostic[]> {
-    return diagnose(this.#parts.client, this.#parts.table);
+    return diagnose(this.#parts.client, this.#parts.table, this.mode);
   }
 
   [Symbol.asyncDispose](): Promise<void> {

@@ -123,7 +123,7 @@ export class PostgresSessionEngine implements SessionEngine<PostgresSession> {
   }
 
   diagnose(): Promise<Diagnostic[]> {
-    return diagnose(this.#parts.client, this.#parts.table);
+    return diagnose(this.#parts.client, this.#parts.table, "session");
   }
 
   async close(backend: Backend): Promise<void> {
