@@ -4,7 +4,7 @@ import { readFile } from "node:fs/promises";
 import process from "node:process";
 import { test } from "../harness.ts";
 import { place } from "../sqlite/place.ts";
-import { start } from "./spawn.ts";
+import { run, start } from "./spawn.ts";
 
 /** Jain's index: 1 when all have the same, 1/n when one has everything. */
 function jain(shares: number[]): number {
@@ -55,6 +55,19 @@ test("processes: a holder that was stopped past its lease knows that it lost it"
   holder.tell("release");
   assert.equal((await holder.next<{ released: boolean }>()).released, false);
   assert.equal(await next.verify(), true);
+});
+
+test("processes: console.log and util.inspect show the fields of a lock, and nothing private", async () => {
+  await using somewhere = await place();
+  const { code, output } = await run("tests/processes/prints_locks.ts", [somewhere.path]);
+  assert.equal(code, 0, output);
+  for (const type of ["Lock", "LockRecord", "LockMgr"]) assert.match(output, new RegExp(`\\b${type} \\{`));
+  for (const field of [/name: ["']jobs["']/g, /lockedBy: ["']host-a["']/g, /token: \d+n\b/g, /\bshard: 7\b/g]) {
+    assert.equal(output.match(field)?.length, 3, `${field} in ${output}`);
+  }
+  assert.equal(output.match(/lockedUntil: .*\d{4}-\d\d-\d\dT/g)?.length, 3);
+  assert.match(output, /name: ["']main["'][^]*lockedBy: ["']host-b["']/);
+  assert.doesNotMatch(output, /owner|claim|known|askedAt|#|\[object/i);
 });
 
 test("processes: a writer that dies in the middle of a transaction leaves everything as it was", async () => {

@@ -44,7 +44,7 @@ export const listing: readonly Case[] = [
     assert.equal((await names("")).length, 8);
   }),
 
-  withRows("reading never changes anything, cleaning does", async ({ backend }, { expiredRows }) => {
+  withRows("reading never changes anything, cleaning does (test_lock_expiry)", async ({ backend }, { expiredRows }) => {
     await lapsed("old", { backend });
     if (!expiredRows) assert.equal(await cleanLocks({ backend }), 0);
     await getLock("live", { backend });
