@@ -45,8 +45,8 @@ export interface AdvisoryLockOptions {
 const OPTIONS: KnownOptions<AdvisoryLockOptions> = {
   timeout: "number",
   signal: "object",
+  shared: "boolean", // the first by position in django-pglocks
   wait: "boolean",
-  shared: "boolean",
   key: "string",
   comment: "string",
 };
