@@ -181,15 +181,18 @@ function rowBackend(
     renewals,
     abandoned: own?.abandoned,
     statements,
-    ...(source ? { waiters: new Waiters(source, sessionTimeout, registration, poll(client, statements)) } : {}),
+    ...(source
+      ? { waiters: new Waiters(source, sessionTimeout, registration, poll(client, statements, liveness)) }
+      : {}),
     ...(liveness ? { liveness } : {}),
     restore: async () => void await ensureSchema(client, table, "table", migrate),
   });
 }
 
 /** Polls for awaited names that are free. */
-function poll(client: Client, statements: Statements): Look {
+function poll(client: Client, statements: Statements, liveness: Liveness | undefined): Look {
   return async (names) => {
+    await liveness?.lock(); // after a failover a new session shortens the leases that are waited for
     const rows = await client.send(statements.poll, [JSON.stringify(names)]);
     const free = rows.filter((row) => row.free === "true").map(({ name }) => name!);
     return { free, again: pauseOf(rows.some(({ session }) => session === "true")) };

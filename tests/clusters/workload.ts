@@ -7,7 +7,7 @@ import { type Backend, BackendError, connect, type ConnectOptions } from "@lockm
 import { type Random, seeded } from "../faults/random.ts";
 import { check, type Verdict } from "../history/checker.ts";
 import type { HistoryEvent } from "../history/events.ts";
-import { Recorder } from "../history/recorder.ts";
+import { Aborted, Recorder } from "../history/recorder.ts";
 import { watchStalls } from "../history/stalls.ts";
 
 /** What clients do. */
@@ -45,7 +45,7 @@ export interface Outcome {
 const RULES = ["exclusion", "rising tokens", "no foreign harm", "loss told"];
 const NAME = "first";
 /** How long a client waits for the name (s), and holds it (ms). */
-const WAIT = 5;
+const WAIT = 30;
 const HOLD_MS = 120;
 const PATIENCE_MS = 60_000;
 
@@ -62,10 +62,10 @@ interface Client {
 }
 
 /** Takes and holds the name until it is over. */
-async function work(client: Client, expires: number, isOver: () => boolean): Promise<void> {
+async function work(client: Client, expires: number, over: AbortSignal): Promise<void> {
   const { hand, random } = client;
-  while (!isOver()) {
-    const lock = await hand.acquire(NAME, { expires, wait: WAIT, autoRenew: true });
+  while (!over.aborted) {
+    const lock = await hand.acquire(NAME, { expires, wait: WAIT, autoRenew: true, signal: over });
     if (lock === undefined) {
       await sleep(20);
       continue;
@@ -73,7 +73,7 @@ async function work(client: Client, expires: number, isOver: () => boolean): Pro
     client.grants++;
     const until = client.keeps ? Infinity : performance.now() + random.between(0, HOLD_MS);
     client.keeps = false;
-    while (hand.believes(lock) && performance.now() < until && !isOver()) await sleep(random.between(0, 10));
+    while (hand.believes(lock) && performance.now() < until && !over.aborted) await sleep(random.between(0, 10));
     await hand.release(lock);
   }
 }
@@ -82,7 +82,7 @@ async function work(client: Client, expires: number, isOver: () => boolean): Pro
 export async function underWork({ urls, options, expires, seed, fail }: Workload): Promise<Outcome> {
   const history: HistoryEvent[] = [];
   const sink = (event: HistoryEvent) => void history.push(event);
-  let over = false;
+  const over = new AbortController();
   const clients: Client[] = [];
   for (const [index, url] of urls.entries()) {
     const hand = new Recorder(`client ${index}`, await connect(url, options), sink);
@@ -105,12 +105,12 @@ export async function underWork({ urls, options, expires, seed, fail }: Workload
     },
   };
   using _stalls = watchStalls("tests", sink);
-  const working = clients.map((client) => work(client, expires, () => over));
+  const working = clients.map((client) => work(client, expires, over.signal));
   try {
     await grants.again(...urls.keys());
     await fail(grants);
   } finally {
-    over = true;
+    over.abort(new Aborted("it is over"));
     await Promise.all(working);
     await Promise.all(clients.map(({ hand }) => close(hand.backend)));
   }

@@ -10,7 +10,15 @@ async function diagnose(url: string, options: Record<string, unknown>): Promise<
   return Object.fromEntries((await backend.diagnose!()).map(({ what, state }) => [what, state]));
 }
 
-const WELL = { version: "ok", replica: "ok", pooler: "ok", table: "ok", privileges: "ok", durability: "ok" };
+const WELL = {
+  version: "ok",
+  replica: "ok",
+  pooler: "ok",
+  table: "ok",
+  privileges: "ok",
+  durability: "ok",
+  failover: "ok",
+};
 
 test("diagnose: a healthy server has no findings in any mode", async () => {
   for (const mode of ["lease", "hybrid"] as const) {

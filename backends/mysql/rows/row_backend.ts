@@ -116,6 +116,7 @@ export class RowBackend implements Backend {
   }
 
   async #whichHeld(names: string[]): Promise<Set<string>> {
+    await this.#liveness?.lock(); // after a failover a new session shortens the leases that are waited for
     const { rows } = await this.#table.run("wait for locks", this.#table.sql.selectOwners(names));
     const held = new Set(rows.map(([name]) => name!));
     for (const name of names) if (!held.has(name)) this.#hints.noteFree(name);
