@@ -136,7 +136,7 @@ export class Acquisitions {
       }
       if (outcome === undefined) {
         this.#hints.noteContended(name);
-        // The server's error is the same when the whole table is locked: then nobody may hold the name, and this fails.
+        // The server's error is the same when the whole table is locked: then perhaps no client holds it, and this fails.
         return [{ granted: false, holder: (await this.#table.liveRow(attempt.what, name))?.row }];
       }
       const granted = outcome > SESSION_GONE ? ownedRow(attempt, request, outcome) : undefined;
