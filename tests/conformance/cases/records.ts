@@ -15,7 +15,7 @@ import { aborted, always, type Case, withRows } from "../case.ts";
 
 /** Records as arguments: they mean one acquisition, never the next holder's. */
 export const records: readonly Case[] = [
-  always("unlock by record frees that acquisition only", async ({ backend }) => {
+  always("unlock by record frees that acquisition only", async ({ backend, another }, { mode }) => {
     const first = await getLock("a", { backend });
     const [stale] = await listLocks({ backend });
     assert.equal(await unlock(stale, { backend }), true);
@@ -29,25 +29,34 @@ export const records: readonly Case[] = [
     assert.equal(await second.verify(), true);
     const { name, token } = second;
     assert.equal(await isLocked({ name, token }, { backend }), true);
+    for (const wrong of [{ name: "a" }, { name: "a", token: "7" }, { token: 7n }, null, 7] as unknown as LockRecord[]) {
+      await assert.rejects(unlock(wrong, { backend }), TypeError);
+      await assert.rejects(isLocked(wrong, { backend }), TypeError);
+      await assert.rejects(renewLock(wrong, { backend }), TypeError);
+    }
     assert.equal(await unlock({ name, token }, { backend }), true);
     assert.equal(await isLocked("a", { backend }), false);
+    if (mode !== "session") return;
+    const other = await another();
+    const lock = await getLock("a", { backend });
+    const [record] = await listLocks({ backend });
+    await assert.rejects(unlock(record, { backend: other }), UnsupportedError);
+    await assert.rejects(renewLock(record, { backend }), UnsupportedError);
+    assert.equal(await lock.verify(), true);
+    await lock.unlock();
+    assert.equal(await unlock(record, { backend: other }), false);
   }),
 
-  always("a handle hears at once that its record was used to free it", async ({ backend }) => {
+  always("a record frees a lock for the waiters behind it, and its handle hears of it", async (fixture) => {
+    const { backend, another } = fixture;
     const lock = await getLock("a", { backend });
     const { signal } = lock;
+    const waiting = getLock("a", { backend: await another(), wait: 30 });
     const [record] = await listLocks({ backend });
     assert.equal(await unlock(record, { backend }), true);
     assert(await aborted(signal) instanceof LockLost);
     assert.equal(lock.held, false);
     assert.equal(await lock.verify(), false);
-  }),
-
-  always("a record frees a lock for the waiters behind it", async ({ backend, another }) => {
-    await getLock("a", { backend });
-    const waiting = getLock("a", { backend: await another(), wait: 30 });
-    const [record] = await listLocks({ backend });
-    assert.equal(await unlock(record, { backend }), true);
     assert.equal((await waiting).held, true);
   }),
 
@@ -104,30 +113,8 @@ export const records: readonly Case[] = [
     assert.deepEqual(await backend.release([a, b]), [false, false]); // released rows keep their tokens
   }),
 
-  always("what is no record is refused", async ({ backend }) => {
-    const lock = await getLock("a", { backend });
-    for (const wrong of [{ name: "a" }, { name: "a", token: "7" }, { token: 7n }, null, 7] as unknown as LockRecord[]) {
-      await assert.rejects(unlock(wrong, { backend }), TypeError);
-      await assert.rejects(isLocked(wrong, { backend }), TypeError);
-      await assert.rejects(renewLock(wrong, { backend }), TypeError);
-    }
-    assert.equal(await lock.verify(), true);
-  }),
-
-  always("in session mode only the backend that holds a lock frees it by record", async (fixture, { mode }) => {
-    if (mode !== "session") return;
-    const { backend, another } = fixture;
-    const other = await another();
-    const lock = await getLock("a", { backend });
-    const [record] = await listLocks({ backend });
-    await assert.rejects(unlock(record, { backend: other }), UnsupportedError);
-    await assert.rejects(renewLock(record, { backend }), UnsupportedError);
-    assert.equal(await lock.verify(), true);
-    await lock.unlock();
-    assert.equal(await unlock(record, { backend: other }), false);
-  }),
-
-  always("listLocks lists the named locks only", async ({ backend }) => {
+  always("listLocks lists the named locks only, expired ones if asked", async (fixture, { mode, expiredRows }) => {
+    const { backend } = fixture;
     for (const name of ["job:c", "job:b", "other", "job:a"]) await getLock(name, { backend });
     const names = async (names: string[], prefix?: string) =>
       (await listLocks({ backend, names, prefix })).map(({ name }) => name);
@@ -139,9 +126,7 @@ export const records: readonly Case[] = [
         return error instanceof TypeError || error instanceof RangeError;
       });
     }
-  }),
-
-  withRows("listLocks lists named locks that have expired, too", async ({ backend }, { expiredRows }) => {
+    if (mode === "session") return;
     await getLock("old", { backend, expires: 0.02 });
     await (await getLock("released", { backend })).unlock();
     while (await isLocked("old", { backend })) await new Promise((resolve) => setTimeout(resolve, 5));
