@@ -24,7 +24,7 @@ const EMBEDDED = { LOCKMGR_TEST_ENGINES: "sqlite" };
 /** The folder whose tests run from the package alone. */
 const PACKAGED = "tests/package";
 /** Folders that Deno tests in processes of their own, the longest first; a last one tests all other folders. */
-const PARTS = [["tests/mysql"], ["tests/conformance"], ["tests/postgres", "tests/faults"]];
+const PARTS = [["tests/mysql"], ["tests/conformance"], ["tests/postgres", "tests/faults"], ["tests/etcd"]];
 
 /** Lines of output that are printed of each failed test at the end. */
 const LINES_OF_FAILURE = 20;
