@@ -154,7 +154,8 @@ class EtcdBackend implements Backend {
   }
 
   async list({ names, prefix = "" }: ListFilter): Promise<LockRow[]> {
-    const each = names && await all([...new Set(names)].sort().map((name) => this.#read(name)));
+    const each = names &&
+      await all([...new Set(names)].filter((name) => name.startsWith(prefix)).sort().map((name) => this.#read(name)));
     if (each) return each.flatMap((held) => held?.row ?? []);
     const { kvs = [] } = await this.#ask<{ kvs?: Pair[] }>("kv/range", this.#range(prefix));
     return (await all(kvs.map((pair) => this.#held(pair)))).map(({ row }) => row);

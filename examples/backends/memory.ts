@@ -82,7 +82,7 @@ class MemoryBackend implements Backend {
   list({ names, prefix = "", includeExpired = false }: ListFilter): Promise<LockRow[]> {
     return this.#atOnce((now) =>
       [...this.#store.rows.values()]
-        .filter(({ name }) => names ? names.includes(name) : name.startsWith(prefix))
+        .filter(({ name }) => name.startsWith(prefix) && (names?.includes(name) ?? true))
         .filter((row) => includeExpired || isLive(row, now))
         .sort((one, two) => one.name < two.name ? -1 : 1)
         .map((row) => this.#answer(row, now))
