@@ -81,7 +81,15 @@ export class AbandonedConnections {
   #add(pid: string, given: GivenUp): void {
     if (this.#closing.signal.aborted) return;
     this.#left.set(pid, { ...given, host: this.#source.hosts.index });
-    this.#ending ??= this.#endAll().finally(() => this.#ending = undefined);
+    this.#start();
+  }
+
+  #start(): void {
+    if (this.#left.size === 0 || this.#closing.signal.aborted) return;
+    this.#ending ??= this.#endAll().finally(() => {
+      this.#ending = undefined;
+      this.#start();
+    });
   }
 
   /**
@@ -94,13 +102,13 @@ export class AbandonedConnections {
     const until = monotonic() + SETTLE_MS;
     while (this.#concerns(about)) {
       const left = until - monotonic();
-      if (left <= 0) {
+      if (left <= 0 || !this.#ending) { // without an ending the backend was closed
         const what = about ? `change ${namesOf(about)}` : "acquire a lock";
         throw new BackendError(`Cannot ${what}: an earlier statement was given up and may still take effect`, {
           retryable: true,
         });
       }
-      await withDeadline(Math.min(left, PAUSES.longest), this.#ending ?? Promise.resolve());
+      await withDeadline(Math.min(left, PAUSES.longest), this.#ending);
     }
   }
 

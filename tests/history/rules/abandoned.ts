@@ -30,13 +30,19 @@ function reasonAgainst(
   listing: Operation,
   { name, token, left: seconds }: Listed,
   origin: Operation,
-  { holds }: Reading,
+  { holds, events }: Reading,
   closed: readonly Closed[],
 ): string | undefined {
+  // The last request of a lock without expiry makes it permanent. Where its answer was lost the lock is released, as
+  // soon as the database can be reached.
+  const isAway = seconds === null &&
+    events.some((event) =>
+      event.kind === "disturbed" && event.from <= listing.invokedAt && event.at >= listing.invokedAt
+    );
   // A session lock has no expiry: it is listed until the release that follows the error has its answer.
   const left = origin.expires === undefined ? 0 : seconds ?? Infinity;
   const lasts = left + listing.invokedAt / 1e6;
-  if (origin.answer?.outcome === "unknown" && lasts > origin.completedAt / 1e6 + longest(origin)) {
+  if (origin.answer?.outcome === "unknown" && !isAway && lasts > origin.completedAt / 1e6 + longest(origin)) {
     return `${seconds === null ? "never expires" : `lasts ${seconds} s more`}, although its caller was told an error`;
   }
   const hold = holds.find((hold) => hold.name === name && String(hold.token) === token);
