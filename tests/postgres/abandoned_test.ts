@@ -2,6 +2,8 @@ import { type Backend, connect, getLock, type Lock, type Mode, tryLock } from "@
 import { postgresBackend } from "@lockmgr/lockmgr/postgres";
 import assert from "node:assert/strict";
 import postgres from "postgres";
+import { AbandonedConnections } from "../../backends/postgres/connection/abandoned.ts";
+import { sourceOf } from "../../backends/postgres/connection/driver.ts";
 import { aborted } from "../conformance/case.ts";
 import { Proxy } from "../faults/proxy.ts";
 import { test } from "../harness.ts";
@@ -153,4 +155,14 @@ test("a repeated request whose row is locked by another transaction is not answe
   assert(once.granted && again.granted);
   const [row] = await backend.list({ names: ["a"] });
   assert.equal(again.row.token, row.token);
+});
+
+test("nothing waits for statements that were given up once their backend is closed", async () => {
+  const source = await sourceOf({ host: ["127.0.0.1"], port: [1], user: "x", database: "x" });
+  const abandoned = new AbandonedConnections(source);
+  abandoned.add("1", [{ name: "a" }]);
+  await abandoned.close();
+  const startedAt = performance.now();
+  await assert.rejects(abandoned.settled([{ name: "a" }]), { name: "BackendError", retryable: true });
+  assert(performance.now() - startedAt < 1_000, "the event loop was blocked meanwhile");
 });
