@@ -71,6 +71,12 @@ function serverDiagnostics(server: Server): Diagnostic[] {
         detail: `${isolation}, because binlog_format is STATEMENT: attempts on a held name wait for each other`,
         advice: "SET GLOBAL binlog_format = 'ROW'",
       },
+    ...server.readCommitted ? [] : [{
+      what: "user locks",
+      state: "warning" as const,
+      detail: "binlog_format is STATEMENT: a replica runs a change that calls GET_LOCK again, with locks of its own",
+      advice: "Acquire user locks with UserLock, whose statements are not logged, or SET GLOBAL binlog_format = 'ROW'",
+    }],
   ];
 }
 

@@ -3,6 +3,7 @@ import { TableLock, UserLock } from "@lockmgr/lockmgr/mysql";
 import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
 import { talkingTo, type Worker } from "../processes/spawn.ts";
+import { judge, takeTurns, type Turn, TURNS_SECONDS } from "../processes/turns.ts";
 import { startDjango } from "../servers/django.ts";
 import { onEach, type Place, until } from "./flavors.ts";
 
@@ -57,6 +58,16 @@ onEach("a Django program with django-mysql's Lock and a user lock exclude each o
   await lock.release();
   assert.equal(await python.next(), 1);
   assert.equal(await lock.isHeld(), true);
+  assert.equal(await python.ask("release", name), 1);
+  const names = [name, "with 'quotes' and a.point"];
+  const startAt = Date.now() / 1e3;
+  python.tell(["take_turns", names, startAt, TURNS_SECONDS]);
+  const turns = await takeTurns(
+    names.length,
+    startAt,
+    (index) => new UserLock(names[index], { backend, acquireTimeout: 30 }).acquire(),
+  );
+  judge([turns, await python.next<Turn[]>()], 1 / 5);
 });
 
 onEach("a Django program with django-mysql's TableLock and a table lock exclude each other", async (place) => {

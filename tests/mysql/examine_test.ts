@@ -71,7 +71,13 @@ onOwn(
     const crowd = await Promise.all(Array.from({ length: 8 }, () => mysql.createConnection(place.url)));
     await crowd[0].query("SET GLOBAL read_only = ON");
     const seen = await states(backend);
-    const expected = { replica: "problem", durability: "warning", isolation: "note", connections: "warning" };
+    const expected = {
+      replica: "problem",
+      durability: "warning",
+      isolation: "note",
+      connections: "warning",
+      "user locks": "warning",
+    };
     assert.deepEqual(seen, { ...WELL, ...expected, table: "ok", privileges: "ok" });
     assert((await backend.diagnose!()).every(({ state, advice }) => state === "ok" || advice));
     for (const connection of crowd) await connection.end();

@@ -7,6 +7,7 @@
 import { BackendError, LockLost, LockNotFound, LockTimeout, UnsupportedError } from "@lockmgr/lockmgr";
 import { TableLock } from "@lockmgr/lockmgr/mysql";
 import assert from "node:assert/strict";
+import mysql from "mysql2/promise";
 import { connectionsTo, onEach, type Place, placeOn, shortestOf, until } from "./flavors.ts";
 
 /** Two tables with a row each. */
@@ -161,6 +162,21 @@ onEach("table locks: nothing stays locked after a failure", async (place) => {
   await again.rollback();
   await until("the others have gone", async () => (await connectionsTo(place)).length <= before + 1); // one asks
 });
+
+onEach(
+  "table locks: a program whose own transaction uses the table does not wait for itself permanently",
+  async (place) => {
+    await tables(place);
+    const backend = await place.backend();
+    assert.equal(new TableLock({ write: ["alphabet"], backend }).acquireTimeout, 10);
+    const own = await mysql.createConnection(place.url);
+    await own.query("START TRANSACTION");
+    await own.query("SELECT * FROM alphabet");
+    await assert.rejects(new TableLock({ write: ["alphabet"], acquireTimeout: 0.2, backend }).acquire(), LockTimeout);
+    await own.end();
+    await (await new TableLock({ write: ["alphabet"], backend }).acquire()).rollback();
+  },
+);
 
 onEach("table locks: statements that release them are refused, and a lost connection is LockLost", async (place) => {
   await tables(place);

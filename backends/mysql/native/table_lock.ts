@@ -32,7 +32,10 @@ export interface TableLockOptions {
   read?: readonly string[];
   /** Tables to read and write. */
   write?: readonly string[];
-  /** Seconds to wait for the tables; fractions are allowed. @default Infinity */
+  /**
+   * Seconds to wait for the tables; fractions are allowed, `Infinity` waits without limit. A transaction of the same
+   * program that has used a table keeps it until it ends: the program would wait for itself. @default 10
+   */
   acquireTimeout?: number;
 }
 
@@ -43,6 +46,8 @@ const OPTIONS: KnownOptions<TableLockOptions> = {
   backend: "object",
 };
 
+/** The default of `acquireTimeout` (s), as of a user lock. */
+const DEFAULT_TIMEOUT = 10;
 /** The longest wait that the servers accept (s): a year. */
 const LONGEST_WAIT = 31_536_000;
 /** The shortest wait (ms): MySQL has no form without one. */
@@ -101,7 +106,8 @@ export class TableLock {
    */
   constructor(options: TableLockOptions) {
     checkOptions("of TableLock", options, OPTIONS);
-    const { read = [], write = [], acquireTimeout = Infinity, backend }: Partial<TableLockOptions> = options ?? {};
+    const { read = [], write = [], acquireTimeout = DEFAULT_TIMEOUT, backend }: Partial<TableLockOptions> = options ??
+      {};
     const writes = checkedTables("write", write);
     const reads = checkedTables("read", read).filter((table) => !writes.includes(table)); // WRITE includes READ
     if (reads.length + writes.length === 0) throw new TypeError("Cannot lock no table: want at least one");

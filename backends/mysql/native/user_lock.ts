@@ -41,7 +41,7 @@ const LONGEST_NAME = 64;
 /**
  * MySQL's and MariaDB's own lock by name (`GET_LOCK`), under the name that django-mysql uses, `database.name`: both
  * programs exclude each other. Each held lock has a connection of its own. Acquiring it again through the same object
- * increments a count, as it does on the server.
+ * increments a count, as it does on the server; another object of the same name waits, in the same process too.
  *
  * @example
  * ```ts
