@@ -131,7 +131,7 @@ test("postgres: what is wrong with a URL is told, without its password and witho
       /database "missing" does not exist\n.*\n.*name of the data/,
     ],
     [`postgres://postgres:Secr3t@127.0.0.1:${port}/postgres?lockmgr_migrate=false`, /does not exist.*\n.*\n.*schema"/],
-    [`postgres://postgres:Secr3t@127.0.0.1:${port}/postgres?lockmgr_tabel=x`, /"lockmgr_tabel": want one of/],
+    [`postgres://postgres:Secr3t@127.0.0.1:${port}/postgres?lockmgr_tabel=x`, /"lockmgr_tabel": want "lockmgr_table"/],
   ];
   for (const [LOCKMGR_URL, says] of wrong) {
     const { code, stdout, stderr } = await place.run(["list"], "", { LOCKMGR_URL });

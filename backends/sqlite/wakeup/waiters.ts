@@ -7,7 +7,7 @@ import { startTimer, type Timer } from "../../../core/util/runtime.ts";
  * what it sees changing, which drops SQLite's locks of this process on it: measured as double grants and torn shared
  * memory (strace shows the `openat` on the watcher's thread; https://sqlite.org/howtocorrupt.html section 2.2).
  */
-const POLL_INTERVAL_MS = { first: 1, longest: 12, factor: 1.25 };
+const POLL_INTERVAL_MS = { first: 1, longest: 15, factor: 1.25 };
 
 /** What a poll asks the database. */
 export interface Polls {
