@@ -147,7 +147,6 @@ export function addressOf(target: ServerTarget): Address {
   return {
     hosts,
     config: {
-      ...hosts[0],
       user: target.user,
       password: target.password,
       database: target.database,

@@ -31,6 +31,11 @@ export function isNotPrimary(error: unknown): boolean {
   return codeOf(error) === "25006";
 }
 
+/** Makes the error of an answer that came from another server than the session was opened to. */
+export function otherServer(): Error {
+  return Object.assign(new Error("another server answers on the connection"), { code: "08006" });
+}
+
 /** Whether the connection broke, or leads to a server that takes no writes. */
 export function isBroken(error: unknown): boolean {
   return BROKEN.test(codeOf(error));

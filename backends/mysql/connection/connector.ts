@@ -1,6 +1,7 @@
 import type { Backend, Mode } from "../../../core/backend.ts";
 import { BackendError } from "../../../core/errors.ts";
 import { once } from "../../../core/util/once.ts";
+import { Rotation } from "../../../core/util/rotation.ts";
 import { randomId, sleep } from "../../../core/util/runtime.ts";
 import { isWithoutTls, notPrimary, translate } from "../errors.ts";
 import type { ResolvedTarget } from "../options.ts";
@@ -44,11 +45,11 @@ export class Connector {
   readonly #forQuestions = once((what: string) => this.connect(what));
   #known: Server | undefined;
   #hadPrimary = false;
-  /** The place of the host that is used. */
-  #host = 0;
+  readonly #hosts: Rotation<Readonly<Record<string, unknown>>>;
 
   constructor(target: ResolvedTarget) {
     this.target = target;
+    this.#hosts = new Rotation(target.hosts);
     this.abandoned = new Abandoned(async () => {
       const config = { ...this.#config, connectTimeout: CONTROL_TIMEOUT_MS };
       const control = await Connection.open(config, CONTROL_TIMEOUT_MS, new AbortController().signal);
@@ -69,12 +70,7 @@ export class Connector {
 
   /** The settings of a connection to the host that is used. */
   get #config(): Record<string, unknown> {
-    return { ...this.target.config, ...this.target.hosts[this.#host] };
-  }
-
-  /** Goes on to the next host, unless another connection has done so since `host` was used. */
-  #leave(host: number): void {
-    if (this.#host === host) this.#host = (host + 1) % this.target.hosts.length;
+    return { ...this.target.config, ...this.#hosts.current };
   }
 
   /**
@@ -82,13 +78,13 @@ export class Connector {
    * silence the server ends it, and with it its locks.
    */
   async connect(what: string, idle?: number): Promise<Connection> {
-    for (let left = this.target.hosts.length;; left--) {
-      const host = this.#host;
+    for (let left = this.#hosts.count;; left--) {
+      const { index } = this.#hosts;
       try {
         return await this.#connect(what, idle);
       } catch (error) {
         const isElsewhere = error instanceof BackendError && error.retryable && !this.#closing.signal.aborted;
-        if (isElsewhere) this.#leave(host);
+        if (isElsewhere) this.#hosts.leave(index);
         if (!isElsewhere || left === 1) throw error;
       }
     }
@@ -102,7 +98,7 @@ export class Connector {
       await this.#setUp(connection, idle);
       // Each time: the address may lead to another server by now.
       this.#known = describe([await connection.query(QUESTIONS[0]), await connection.query(QUESTIONS[1])]);
-      if (this.target.hosts.length > 1 && readOnlyBy(this.#known)) throw notPrimary();
+      if (this.#hosts.count > 1 && readOnlyBy(this.#known)) throw notPrimary();
       requireRowsInLog(this.#known, this.target.options.mode);
       if (this.#known.readCommitted) await connection.query("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED");
       const { atServer } = connection;

@@ -5,11 +5,12 @@
  * @module
  */
 import { BackendError } from "../../../core/errors.ts";
+import type { Rotation } from "../../../core/util/rotation.ts";
 import { hostname } from "../../../core/util/runtime.ts";
 import type { Row } from "../rows/rows.ts";
 import type { AbandonedConnections } from "./abandoned.ts";
 import { isNotPrimary } from "../errors.ts";
-import { HostRotation } from "./hosts.ts";
+import { hostsOf } from "./hosts.ts";
 import { inlineParameters } from "./inline_parameters.ts";
 import { Sockets } from "./sockets.ts";
 
@@ -191,7 +192,7 @@ export interface Source {
   /** Ends at the server what was given up here; where the source belongs to one backend. */
   abandoned?: AbandonedConnections;
   /** The hosts that connections may lead to. */
-  readonly hosts: HostRotation;
+  readonly hosts: Rotation<DriverOptions>;
   /** Makes an instance, which connects when it is used. `onLoss` is called for every connection that breaks. */
   open(options: DriverOptions, onLoss: () => void): Opened;
 }
@@ -260,7 +261,7 @@ export async function sourceOf(
     ...target.connection as object,
     ...further.connection as object,
   };
-  const hosts = new HostRotation(own);
+  const hosts = hostsOf(own);
   return {
     hosts,
     identity: `${origin.identity} ${Object.keys(further).length > 0 ? identityOf(further) : ""}`,
@@ -272,7 +273,7 @@ export async function sourceOf(
         ...(origin.timeLimit === undefined ? {} : { connect_timeout: origin.timeLimit }),
         transform: undefined, // it would change the names of columns
         ...sockets.option(own.socket),
-        ...hosts.options,
+        ...hosts.current,
         ...options,
       };
       const { index } = hosts;

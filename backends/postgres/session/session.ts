@@ -11,7 +11,7 @@ import {
   type Source,
   type SqlResult,
 } from "../connection/driver.ts";
-import { isBroken, isEndedByServer, requirePrimary } from "../errors.ts";
+import { isBroken, isEndedByServer, otherServer, requirePrimary } from "../errors.ts";
 import { READ_ONLY } from "../rows/fragments.ts";
 
 /** Seconds to wait for a new session. */
@@ -131,11 +131,6 @@ export class PostgresSession extends Session {
     if (!orderly && this.direct && !isEndedByServer(reason)) this.#source.abandoned?.add(this.id, []);
     return endInstance(this.#instance, orderly ? LAST_ANSWERS : 0);
   }
-}
-
-/** The error of an answer that came from another server than the session was opened to. */
-function otherServer(): Error {
-  return Object.assign(new Error("another server answers on the connection"), { code: "08006" });
 }
 
 /** What a new session is opened with. */
