@@ -136,7 +136,7 @@ export class HeldLock implements Held, Renewable {
   }
 
   #newEvent(): LockTrace {
-    return traceOf(this.backend, this.claim.name, this.known.row.token);
+    return traceOf(this.backend, this.claim.name, this.token);
   }
 
   async #sendRenewal(request: RenewRequest, together: boolean): Promise<Answered<LockRow | undefined>> {
@@ -171,7 +171,7 @@ export class HeldLock implements Held, Renewable {
     this.#stopWatching();
     if (this.#maybePermanent) this.#state.undo.add(this.claim, null, true);
     this.#controller?.abort(this.#loss);
-    if (isLossObserved()) publishLoss(this.backend, this.claim.name, this.known.row.token, reason);
+    if (isLossObserved()) publishLoss(this.backend, this.claim.name, this.token, reason);
   }
 
   endWithBackend(): OwnedLock | undefined {

@@ -53,8 +53,9 @@ export async function renewLock(
   lock: Lock | Pick<LockRecord, "name" | "token"> | string,
   options: RenewOptions = {},
 ): Promise<LockRecord> {
+  if (isHandle(lock)) return await lock.renew(options);
   checkVerbOptions("renewLock", options);
-  return isHandle(lock) ? await lock.renew(options) : await renewByRef(lockRefOf(lock), options);
+  return await renewByRef(lockRefOf(lock), options);
 }
 
 async function renewByRef({ name, owner }: LockRef, options: RenewOptions): Promise<LockRecord> {

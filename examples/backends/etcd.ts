@@ -45,7 +45,7 @@ const textOf = (base64: string) =>
 const secondsOf = (duration: number | null) => duration === null ? PERMANENT_S : Math.max(1, Math.ceil(duration / 1e6));
 const unchanged = ({ pair: { key, mod_revision } }: Held) => ({ key, target: "MOD", mod_revision });
 
-/** The lease of an acquisition: whoever revokes it ends every request of that owner that is still under way. */
+/** The lease of an acquisition: revoking it ends every request of that owner that is still under way. */
 async function leaseOf({ name, owner }: { name: string; owner: string }): Promise<string> {
   const hash = await crypto.subtle.digest("SHA-256", bytesOf(`${name}\0${owner}`));
   return String((new DataView(hash).getBigUint64(0) >> 1n) | 1n);

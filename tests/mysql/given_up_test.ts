@@ -58,7 +58,7 @@ for (
       const stranger = await mysql.createConnection(place.url);
       await using _ = { [Symbol.asyncDispose]: () => stranger.end() };
       await stranger.query("LOCK TABLES lockmgr_locks WRITE");
-      // Nobody holds the names: that they are would be a guess.
+      // No client holds the names: that one does would be a guess.
       await assert.rejects(take(backend), (error) => error instanceof BackendError && error.retryable);
       await stranger.query("UNLOCK TABLES");
       await until("nothing is being run", async () => await running(place) === 0);

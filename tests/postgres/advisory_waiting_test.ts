@@ -135,20 +135,18 @@ test("advisoryLock: a signal ends the wait, on a session and in a transaction th
   await using sql = administrator();
   await using _holder = await hold(106);
   const reason = new Error("enough");
-  const abort = new AbortController();
-  const waiting = assert.rejects(advisoryLock(backend, 106, { signal: abort.signal }), reason);
-  await waits(106);
-  abort.abort(reason);
-  await waiting;
-  assert.equal(await inQueue(106, false), 0);
-  await assert.rejects(advisoryLock(backend, 106, { signal: abort.signal }), reason);
-  await sql.begin(async (tx) => {
-    const second = new AbortController();
-    const waiting = assert.rejects(advisoryLock(tx, 106, { signal: second.signal }), reason);
+  const abortWait = async (client: Parameters<typeof advisoryLock>[0]) => {
+    const abort = new AbortController();
+    const waiting = assert.rejects(advisoryLock(client, 106, { signal: abort.signal }), reason);
     await waits(106);
-    second.abort(reason);
+    abort.abort(reason);
     await waiting;
     assert.equal(await inQueue(106, false), 0);
+  };
+  await abortWait(backend);
+  await assert.rejects(advisoryLock(backend, 106, { signal: AbortSignal.abort(reason) }), reason);
+  await sql.begin(async (tx) => {
+    await abortWait(tx);
     await tx`SELECT 1`;
   });
 });

@@ -18,11 +18,18 @@ function longest({ expires }: Operation): number {
   return (expires ?? CONFIRMATION) + ANSWER + ROUNDING;
 }
 
-/** The backends that were disposed of with the database in reach. */
-function closings({ events }: Reading): readonly Closed[] {
+/** Whether the tests were in the way of the database at some time from the one moment to the other. */
+type Disturbances = (from: number, to: number) => boolean;
+
+function disturbancesOf({ events }: Reading): Disturbances {
   const disturbed = events.filter((event): event is Disturbed => event.kind === "disturbed");
+  return (from, to) => disturbed.some((event) => event.from < to && event.at > from);
+}
+
+/** The backends that were disposed of with the database in reach. */
+function closings({ events }: Reading, isDisturbed: Disturbances): readonly Closed[] {
   const closed = events.filter((event): event is Closed => event.kind === "closed");
-  return closed.filter(({ from, at }) => !disturbed.some((event) => event.from < at && event.at > from));
+  return closed.filter(({ from, at }) => !isDisturbed(from, at));
 }
 
 /** Why a listed lock is held by no client; `undefined` when it may be held. */
@@ -30,15 +37,13 @@ function reasonAgainst(
   listing: Operation,
   { name, token, left: seconds }: Listed,
   origin: Operation,
-  { holds, events }: Reading,
+  { holds }: Reading,
   closed: readonly Closed[],
+  isDisturbed: Disturbances,
 ): string | undefined {
   // The last request of a lock without expiry makes it permanent. Where its answer was lost the lock is released, as
   // soon as the database can be reached.
-  const isAway = seconds === null &&
-    events.some((event) =>
-      event.kind === "disturbed" && event.from <= listing.invokedAt && event.at >= listing.invokedAt
-    );
+  const isAway = seconds === null && isDisturbed(listing.invokedAt, listing.invokedAt);
   // A session lock has no expiry: it is listed until the release that follows the error has its answer.
   const left = origin.expires === undefined ? 0 : seconds ?? Infinity;
   const lasts = left + listing.invokedAt / 1e6;
@@ -59,11 +64,12 @@ function reasonAgainst(
 /** A name is held by no client no longer than the lease that a caller asked for who was told an error. */
 export const abandoned: Rule = (reading) => {
   const origins = new Map(reading.operations.map((operation) => [operation.lockedBy, operation]));
-  const closed = closings(reading);
+  const isDisturbed = disturbancesOf(reading);
+  const closed = closings(reading, isDisturbed);
   return reading.operations.flatMap((listing) =>
     (listing.answer?.listed ?? []).flatMap((listed): Offence[] => {
       const origin = origins.get(listed.lockedBy);
-      const reason = origin && reasonAgainst(listing, listed, origin, reading, closed);
+      const reason = origin && reasonAgainst(listing, listed, origin, reading, closed, isDisturbed);
       if (reason === undefined) return [];
       const story = `${tellOperation(listing)} showed token ${listed.token} of ${listed.lockedBy}, which ${reason}`;
       return [{ rule: "held by no client", name: listed.name, story }];
