@@ -284,15 +284,14 @@ export interface Backend extends AsyncDisposable {
   list(filter: ListFilter): Promise<LockRow[]>;
   /** Removes expired locks, or all of them; returns how many. */
   clean(scope: "expired" | "all"): Promise<number>;
-  /**
-   * Calls `wake` when the name may have become free, from when the promise resolves until disposal: sometimes without
-   * reason, and late at most by the engine's polling interval.
-   */
+  /** Calls `wake` when the name may have become free, until disposal; late at most by the engine's polling interval. */
   watch?(name: string, wake: () => void): Promise<Disposable>;
   /** Whether this acquisition is still live, where `list` cannot tell. */
   verify?(lock: OwnedLock): Promise<boolean>;
   /** Whether this acquisition is live: if so, it cannot change hands until the caller's open transaction ends. */
   guard?(lock: OwnedLock, client: unknown): Promise<boolean>;
+  /** The same, where the driver answers at once. */
+  guardSync?(lock: OwnedLock, client: unknown): boolean;
   /** Reports the connections that hold each name and wait for it. Changes nothing. */
   observe?(names: readonly string[]): Promise<readonly LockActivity[]>;
   /** Checks what the server and its settings mean for locks: version, replica, cluster, privileges. Changes nothing. */

@@ -167,8 +167,10 @@ export class Lock extends LockRecord implements AsyncDisposable {
    * Runs one statement on the caller's own open transaction in the same database: the lock cannot change hands until
    * that transaction ends. As the last statement before COMMIT it makes the lock a real fence for data in that database.
    *
-   * @param client What the transaction runs on: a database handle, or the driver's transaction object.
+   * @param client What the transaction runs on: a database handle, the driver's transaction or connection, or a function
+   * `(text, parameters) => Promise<rows>` that sends on it.
    * @throws {LockLost} When this acquisition no longer holds the lock.
+   * @throws {TypeError} When no transaction is open on `client`, as on a pool.
    * @throws {UnsupportedError} In `session` mode, which has no row to guard.
    */
   async guard(client: unknown): Promise<void> {
@@ -176,6 +178,39 @@ export class Lock extends LockRecord implements AsyncDisposable {
     requireRows(backend, "guard a transaction");
     if (backend.guard === undefined) throw new UnsupportedError(`Cannot guard a transaction on ${backend.engine}`);
     if (this.#held.held && !await backend.guard(claim, client)) this.#held.lose("the database says that it is gone");
+    if (!this.#held.held) throw this.#loss();
+  }
+
+  /**
+   * `guard` for a driver whose transactions are synchronous functions, such as `database.transaction(() => …)` of
+   * better-sqlite3 and bun:sqlite: those commit before a promise is answered.
+   *
+   * @param handle The SQLite database handle on which the transaction is open.
+   * @throws {LockLost} When this acquisition no longer holds the lock.
+   * @throws {TypeError} When no transaction is open on `handle`.
+   * @throws {UnsupportedError} On a server, whose drivers are asynchronous.
+   *
+   * @example
+   * ```ts
+   * import { getLock } from "@lockmgr/lockmgr";
+   * import { sqliteBackend } from "@lockmgr/lockmgr/sqlite";
+   * import { DatabaseSync } from "node:sqlite";
+   *
+   * using database = new DatabaseSync(":memory:");
+   * await using backend = await sqliteBackend(database);
+   * await using lock = await getLock("accounts", { backend });
+   * database.exec("BEGIN IMMEDIATE");
+   * lock.guardSync(database);
+   * database.exec("COMMIT");
+   * ```
+   */
+  guardSync(handle: unknown): void {
+    const { backend, claim } = this.#held;
+    requireRows(backend, "guard a transaction");
+    if (backend.guardSync === undefined) {
+      throw new UnsupportedError(`Cannot guard a transaction at once on ${backend.engine}: want guard(client)`);
+    }
+    if (this.#held.held && !backend.guardSync(claim, handle)) this.#held.lose("the database says that it is gone");
     if (!this.#held.held) throw this.#loss();
   }
 

@@ -120,6 +120,59 @@ for (const driver of drivers) {
     await assert.rejects(lock.guard(database), LockLost);
     database.exec("ROLLBACK");
   });
+
+  on(driver, "a synchronous transaction is guarded before it commits", async (database, backend) => {
+    database.exec("CREATE TABLE ledger (writer TEXT)");
+    const written = () => database.prepare("SELECT writer FROM ledger").all().length;
+    const transaction = (body: () => void) => {
+      database.exec("BEGIN IMMEDIATE");
+      try {
+        body();
+        database.exec("COMMIT");
+      } catch (error) {
+        database.exec("ROLLBACK");
+        throw error;
+      }
+    };
+    const lock = await getLock("jobs", { backend });
+    assert.throws(() => lock.guardSync(database), /no transaction is open/);
+    assert.throws(() => lock.guardSync({}), TypeError);
+    transaction(() => {
+      database.exec("INSERT INTO ledger VALUES ('holder')");
+      lock.guardSync(database);
+    });
+    assert.equal(written(), 1);
+    let late: Promise<void> | undefined;
+    transaction(() => {
+      late = lock.guard(database);
+    });
+    if ("isTransaction" in database || "inTransaction" in database) await assert.rejects(late!, /want guardSync/);
+    else await late;
+    await backend.release([{ name: "jobs", owner: null }]);
+    assert.throws(() =>
+      transaction(() => {
+        database.exec("INSERT INTO ledger VALUES ('stale')");
+        lock.guardSync(database);
+      }), LockLost);
+    assert.equal(written(), 1);
+    assert.equal(lock.held, false);
+  });
+
+  on(driver, "a transaction is guarded through a function", async (database, backend) => {
+    const execute = (text: string, parameters: unknown[]) => Promise.resolve(database.prepare(text).all(...parameters));
+    const isDeferred = () => setting(database, "defer_foreign_keys");
+    const lock = await getLock("jobs", { backend });
+    await assert.rejects(lock.guard(execute), /no transaction is open/);
+    assert.equal(isDeferred(), 0);
+    database.exec("BEGIN");
+    await lock.guard(execute);
+    assert.equal(isDeferred(), 0);
+    database.exec("COMMIT");
+    await backend.release([{ name: "jobs", owner: null }]);
+    database.exec("BEGIN");
+    await assert.rejects(lock.guard(execute), LockLost);
+    database.exec("ROLLBACK");
+  });
 }
 
 test("what is no database is refused", async () => {

@@ -1,6 +1,7 @@
 import { connect, getLock, type Mode, unlock } from "@lockmgr/lockmgr";
 import assert from "node:assert/strict";
 import process from "node:process";
+import pg from "pg";
 import { test } from "../harness.ts";
 import { start } from "../processes/spawn.ts";
 import { administrator, freshTable, server, until } from "./server.ts";
@@ -38,6 +39,46 @@ for (const mode of ["lease", "hybrid"] satisfies Mode[]) {
     await assert.rejects(sql.begin((tx) => lock.guard(tx)), { name: "LockLost" });
   });
 }
+
+for (const mode of ["lease", "hybrid"] satisfies Mode[]) {
+  test(`${mode}: guard: a client of node-postgres or a function is refused unless its transaction is open`, async () => {
+    await using backend = await connect(server.url, { mode, table: freshTable() });
+    await using lock = await getLock("a", { backend });
+    const pool = new pg.Pool({ connectionString: server.url, max: 2 });
+    const client = await pool.connect();
+    const execute = (text: string, parameters: unknown[]) =>
+      client.query(text, parameters).then(({ rows }: { rows: object[] }) => rows);
+    try {
+      for (const without of [pool, client, execute]) {
+        await assert.rejects(lock.guard(without), { name: "TypeError", message: /no transaction is open/ });
+      }
+      for (const within of [client, execute]) {
+        await client.query("BEGIN");
+        await assert.rejects(lock.guard(pool), /no transaction is open/);
+        await lock.guard(within);
+        await client.query("COMMIT");
+      }
+      assert(lock.held);
+    } finally {
+      client.release();
+      await pool.end();
+    }
+  });
+}
+
+test("guard: a transaction of a query builder is refused with what to pass instead", async () => {
+  await using backend = await connect(server.url, { table: freshTable() });
+  await using lock = await getLock("a", { backend });
+  const nothing = () => assert.fail("it sent a statement");
+  const knex = Object.assign(nothing, { raw: nothing, commit: nothing, rollback: nothing });
+  await assert.rejects(lock.guard(knex), /Knex; want await trx\.client\.acquireConnection\(\)/);
+  await assert.rejects(
+    lock.guard({ commit: nothing, rollback: nothing, afterCommit: nothing }),
+    /transaction\.connection/,
+  );
+  await assert.rejects(lock.guard(new Promise(() => {})), /it is a promise/);
+  await assert.rejects(Promise.resolve().then(() => lock.guardSync({})), { name: "UnsupportedError" });
+});
 
 test("session: guard is refused", async () => {
   await using backend = await connect(server.url, { mode: "session", table: freshTable() });

@@ -4,14 +4,12 @@
  *
  * @module
  */
-import type { OwnedLock } from "../../../core/backend.ts";
 import { BackendError } from "../../../core/errors.ts";
 import { Backoff } from "../../../core/util/backoff.ts";
 import { LruMap } from "../../../core/util/lru_map.ts";
 import { monotonic } from "../../../core/util/runtime.ts";
-import { connectionBehind, send } from "../connection/driver.ts";
 import { clusterOf, type Server } from "../connection/server.ts";
-import { isConflict, isLockWaitTimeout, translate } from "../errors.ts";
+import { isConflict, isLockWaitTimeout } from "../errors.ts";
 import type { LockTable } from "./lock_table.ts";
 
 /**
@@ -106,25 +104,5 @@ export async function retryWhileLocked<T>(
         new BackendError(`Cannot ${what}: another transaction keeps the row locked`, { retryable: true });
     }
     await table.pause(what, backoff.next());
-  }
-}
-
-/**
- * Whether an acquisition is live; then its row is locked until the caller's transaction ends.
- *
- * @param statement Reads the row and locks it.
- * @throws {TypeError} When `client` is no connection with an open transaction.
- */
-export async function guard({ name }: OwnedLock, client: unknown, statement: string): Promise<boolean> {
-  const what = `guard lock ${JSON.stringify(name)}`;
-  const connection = connectionBehind(client);
-  if (!connection) throw new TypeError(`Cannot ${what}: want the mysql2 connection of the open transaction`);
-  try {
-    const { rows } = await send(connection, statement);
-    const { inTransaction } = await send(connection, "DO 0"); // an answer with rows has no status
-    if (!inTransaction) throw new TypeError(`Cannot ${what}: no transaction is open on the connection`);
-    return rows.length > 0;
-  } catch (error) {
-    throw translate(what, error);
   }
 }

@@ -1,43 +1,45 @@
-import { isInstance, isSql } from "../connection/driver.ts";
+import { refuseBuilder, refuseClosed } from "../../../core/options/refused_client.ts";
+import { isSql } from "../connection/driver.ts";
+import { rowsOf } from "../connection/row_shapes.ts";
 import { translate } from "../errors.ts";
-import { listOf } from "../connection/row_shapes.ts";
-import type { Row } from "./rows.ts";
 
-/** A client with `query(text, parameters)`, as of node-postgres and PGlite. */
-interface Querying {
-  query(text: string, parameters: (string | null)[]): Promise<{ rows: Row[] } | Row[]>;
-}
+type Send = (text: string, parameters: (string | null)[]) => PromiseLike<unknown>;
 
-/** Sends one statement on the caller's own transaction. */
+/** The transaction of the connection, if it has locked a row. */
+const TRANSACTION = "SELECT pg_catalog.txid_current_if_assigned()::text AS transaction";
+
+/**
+ * Whether an acquisition is live; then its row is locked until the caller's transaction ends. A second statement finds
+ * the transaction of the first one only if it is still open: not on a pool, nor without BEGIN.
+ *
+ * @param statement Locks the row and returns the id of the transaction that did.
+ * @throws {TypeError} When `client` is no connection with an open transaction.
+ */
 export async function guardOn(
   client: unknown,
   what: string,
   statement: string,
   parameters: (string | null)[],
-): Promise<readonly Row[]> {
+): Promise<boolean> {
   const send = senderOf(client, what);
   try {
-    const answer = await send(statement, parameters);
-    return listOf(answer) as readonly Row[];
+    const [locked] = rowsOf(await send(statement, parameters));
+    if (locked === undefined) return false;
+    const [open] = rowsOf(await send(TRANSACTION, []));
+    if (open?.transaction !== locked.transaction) throw refuseClosed(what, "what was passed");
+    return true;
   } catch (error) {
     throw translate(what, error);
   }
 }
 
-function senderOf(
-  client: unknown,
-  what: string,
-): (text: string, parameters: (string | null)[]) => PromiseLike<unknown> {
-  if (isSql(client)) {
-    if (isInstance(client)) {
-      throw new TypeError(`Cannot ${what}: no transaction is open on this "sql"; want the one that begin() hands over`);
-    }
-    return (text, parameters) => client.unsafe(text, parameters, { simple: false });
-  }
-  if (typeof client === "function") return client as Querying["query"];
-  if (typeof (client as Querying | undefined)?.query === "function") {
-    return (text, parameters) => (client as Querying).query(text, parameters);
-  }
+function senderOf(client: unknown, what: string): Send {
+  const refusal = refuseBuilder(what, client);
+  if (refusal) throw refusal;
+  if (isSql(client)) return (text, parameters) => client.unsafe(text, parameters, { simple: false });
+  if (typeof client === "function") return client as Send;
+  const querying = client as { query?: unknown } | null | undefined;
+  if (typeof querying?.query === "function") return querying.query.bind(querying) as Send;
   throw new TypeError(
     `Cannot ${what}: want the transaction of postgres.js, a client with query(text, parameters), or such a function`,
   );

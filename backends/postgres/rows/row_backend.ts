@@ -112,9 +112,8 @@ export class RowBackend implements Backend {
     return Number(row.cleaned);
   }
 
-  async guard({ name, owner }: OwnedLock, client: unknown): Promise<boolean> {
-    const rows = await guardOn(client, `guard lock ${JSON.stringify(name)}`, this.#sql.guard, [name, owner]);
-    return rows.length > 0;
+  guard({ name, owner }: OwnedLock, client: unknown): Promise<boolean> {
+    return guardOn(client, `guard lock ${JSON.stringify(name)}`, this.#sql.guard, [name, owner]);
   }
 
   observe(names: readonly string[]): Promise<LockActivity[]> {

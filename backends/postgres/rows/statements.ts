@@ -165,7 +165,7 @@ export function statementsFor(table: string) {
     guard: `
       WITH kept AS MATERIALIZED (
         SELECT l.* FROM ${target} AS l WHERE l.name = $1::text AND l.owner = $2::text FOR SHARE)
-      SELECT kept.name FROM kept WHERE ${live("kept")}`,
+      SELECT pg_catalog.txid_current()::text AS transaction FROM kept WHERE ${live("kept")}`,
     /** Rows by names: live ones, or also expired ones. `(JSON array, include expired)` */
     listNames: `${select}
       WHERE l.name IN (SELECT json_array_elements_text($1::text::json)) AND l.owner IS NOT NULL

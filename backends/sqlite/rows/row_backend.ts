@@ -13,8 +13,7 @@ import type {
 import { closeLocks } from "../../../core/wait/close_locks.ts";
 import { BackendError } from "../../../core/errors.ts";
 import type { Connection } from "../connection/connection.ts";
-import { inTransaction, isDatabase } from "../connection/driver.ts";
-import { isMissingTable, translate } from "../errors.ts";
+import { isMissingTable } from "../errors.ts";
 import { diagnose } from "../diagnose.ts";
 import { byCodePoint } from "../connection/handle.ts";
 import { type SqliteRow, toLockRow } from "./rows.ts";
@@ -22,6 +21,7 @@ import { hasTable, homeOf, schema } from "../schema.ts";
 import { type Statements, statementsFor } from "./statements.ts";
 import { once } from "../../../core/util/once.ts";
 import { Acquirer } from "./acquire.ts";
+import { guard, guardHandle } from "./guard.ts";
 import { Releaser } from "./release.ts";
 import { Waiters } from "../wakeup/waiters.ts";
 
@@ -121,16 +121,14 @@ export class RowBackend implements Backend {
   }
 
   // deno-lint-ignore require-await -- an error must reject
-  async guard({ name, owner }: OwnedLock, client: unknown): Promise<boolean> {
-    const what = `guard lock ${JSON.stringify(name)}`;
-    if (!isDatabase(client)) throw new TypeError(`Cannot ${what}: want the database handle of the open transaction`);
-    if (inTransaction(client) === false) throw new TypeError(`Cannot ${what}: no transaction is open on the handle`);
-    try {
-      this.#connection.file?.check(what);
-      return Boolean(client.prepare(this.#sql.guard).get(name, owner));
-    } catch (error) {
-      throw translate(what, error);
-    }
+  async guard(claim: OwnedLock, client: unknown): Promise<boolean> {
+    this.#connection.file?.check(`guard lock ${JSON.stringify(claim.name)}`);
+    return guard(claim, client, this.#sql.guard);
+  }
+
+  guardSync(claim: OwnedLock, client: unknown): boolean {
+    this.#connection.file?.check(`guard lock ${JSON.stringify(claim.name)}`);
+    return guardHandle(claim, client, this.#sql.guard);
   }
 
   diagnose(): Promise<Diagnostic[]> {
