@@ -28,6 +28,7 @@ export { LockRecord } from "./core/lock/lock_record.ts";
 export type {
   BackendOptions,
   HolderOptions,
+  LeadOptions,
   ListOptions,
   LockMgrLockOptions,
   LockMgrOptions,
@@ -39,7 +40,9 @@ export type {
 export type { BackendSettings } from "./core/options/settings.ts";
 export { cleanLocks } from "./core/verbs/clean_locks.ts";
 export { getLock, tryLock } from "./core/verbs/get_lock.ts";
+export { getLocks, LockSet, type LockSetRenewOptions } from "./core/verbs/get_locks.ts";
 export { isLocked } from "./core/verbs/is_locked.ts";
+export { lead } from "./core/verbs/lead.ts";
 export { listLocks } from "./core/verbs/list_locks.ts";
 export { LockMgr } from "./core/verbs/lock_mgr.ts";
 export { renewLock } from "./core/verbs/renew_lock.ts";

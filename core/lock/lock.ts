@@ -21,6 +21,9 @@ const renewedHandles = new FinalizationRegistry<HeldLock>((held) => {
   );
 });
 
+/** Ends the automatic renewal of a handle. */
+export let stopRenewing: (lock: Lock) => void;
+
 /** A handle lives as long as its signal does: a program that listens still relies on the lock. */
 const handlesOfSignals = new WeakMap<AbortSignal, Lock>();
 
@@ -44,6 +47,10 @@ const handlesOfSignals = new WeakMap<AbortSignal, Lock>();
  */
 export class Lock extends LockRecord implements AsyncDisposable {
   #held: HeldLock;
+
+  static {
+    stopRenewing = (lock) => void lock.#held.stopRenewing();
+  }
 
   /** Makes the handle of a grant; `renewBy` is the length of each automatic renewal in microseconds. */
   constructor(grant: Grant, renewBy?: number) {

@@ -7,6 +7,7 @@
 import type {
   BackendOptions,
   HolderOptions,
+  LeadOptions,
   ListOptions,
   LockMgrLockOptions,
   LockMgrOptions,
@@ -37,6 +38,13 @@ const LOCK: KnownOptions<LockOptions> = {
 };
 
 const { shared: _, ...MANAGER }: KnownOptions<LockOptions> = LOCK;
+const LEAD: KnownOptions<LeadOptions> = {
+  ...EXPIRES,
+  signal: "object",
+  lockedBy: "string",
+  metadata: "object",
+  ...BACKEND,
+};
 const RENEW: KnownOptions<LockMgrRenewOptions> = { ...EXPIRES, addTime: "boolean", create: "boolean", ...HOLDER };
 
 /** The options of the verbs. */
@@ -44,6 +52,8 @@ const VERBS = {
   getLock: LOCK,
   tryLock: LOCK,
   withLock: LOCK,
+  getLocks: LOCK,
+  lead: LEAD,
   renewLock: { ...RENEW, ...BACKEND } satisfies KnownOptions<RenewOptions>,
   unlock: BACKEND,
   isLocked: BACKEND,
@@ -67,6 +77,7 @@ const VERBS = {
   LockMgr: MANAGER satisfies KnownOptions<LockMgrOptions>,
   "LockMgr.lock": { ...EXPIRES, wait: "number" } satisfies KnownOptions<LockMgrLockOptions>,
   "LockMgr.renew": RENEW,
+  "LockSet.renew": { ...EXPIRES, addTime: "boolean" },
   schemaOf: { table: "string" },
 } as const;
 

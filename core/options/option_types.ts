@@ -74,6 +74,26 @@ export interface LockOptions extends BackendOptions, HolderOptions {
 }
 
 /**
+ * Options of `lead`.
+ *
+ * @example
+ * ```ts
+ * import { connect, lead, type LeadOptions } from "@lockmgr/lockmgr";
+ * import assert from "node:assert/strict";
+ *
+ * await using backend = await connect("sqlite::memory:");
+ * const options: LeadOptions = { backend, signal: AbortSignal.timeout(60_000), lockedBy: "host-a" };
+ * await lead("scheduler", options, (lock) => assert.equal(lock.lockedBy, "host-a"));
+ * ```
+ */
+export interface LeadOptions extends Pick<LockOptions, "backend" | "lockedBy" | "metadata"> {
+  /** Seconds until a leader that died is replaced in `lease` mode; renewed at a third. @default 30 (`session` mode: none) */
+  expires?: number | null;
+  /** Ends the wait for the leadership; a body that runs has to end by itself. */
+  signal?: AbortSignal;
+}
+
+/**
  * Options of `renewLock` and `Lock.renew`.
  *
  * @example

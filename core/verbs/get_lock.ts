@@ -14,7 +14,7 @@ import { acquire, renewalOf } from "../wait/acquire.ts";
 const OPEN_RETRY = { first: 100, longest: 1_000 };
 
 /** Opens the default backend; for a caller that waits, retryable errors are retried until its deadline. */
-async function openDefault(options: LockOptions, { wait, signal }: ResolvedLockOptions): Promise<Backend> {
+export async function openDefault(options: LockOptions, { wait, signal }: ResolvedLockOptions): Promise<Backend> {
   const deadline = monotonic() + wait * 1e3;
   const backoff = new Backoff(OPEN_RETRY);
   for (;;) {

@@ -5,6 +5,7 @@ import { closing } from "./cases/closing.ts";
 import { batches } from "./cases/batches.ts";
 import { defects } from "./cases/defects.ts";
 import { holding } from "./cases/holding.ts";
+import { leading } from "./cases/leading.ts";
 import { listing } from "./cases/listing.ts";
 import { managing } from "./cases/managing.ts";
 import { naming } from "./cases/naming.ts";
@@ -14,6 +15,7 @@ import { records } from "./cases/records.ts";
 import { renewing } from "./cases/renewing.ts";
 import { seam } from "./cases/seam.ts";
 import { setting } from "./cases/setting.ts";
+import { several } from "./cases/several.ts";
 import { waiting } from "./cases/waiting.ts";
 
 const CASES: readonly Case[] = [
@@ -23,6 +25,7 @@ const CASES: readonly Case[] = [
   ...batches,
   ...defects,
   ...holding,
+  ...leading,
   ...listing,
   ...managing,
   ...naming,
@@ -31,6 +34,7 @@ const CASES: readonly Case[] = [
   ...records,
   ...renewing,
   ...setting,
+  ...several,
   ...waiting,
 ];
 

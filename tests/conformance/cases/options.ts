@@ -2,7 +2,9 @@
 import {
   cleanLocks,
   getLock,
+  getLocks,
   isLocked,
+  lead,
   listLocks,
   LockMgr,
   type LockOptions,
@@ -31,6 +33,8 @@ export const options: readonly Case[] = [
       [(options) => getLock("a", options), Object.create({ expire: 5 }), "expires"],
       [(options) => tryLock("a", options), { ...own, ttl: 5 }, "expires"],
       [(options) => withLock("a", options, () => {}), { ...own, autorenew: true }, "autoRenew"],
+      [(options) => getLocks(["a"], options), { ...own, timeout: 5 }, "wait"],
+      [(options) => lead("a", options, () => {}), { ...own, wait: 5 }, "expires"],
       [(options) => renewLock("a", options), { ...own, add_time: true }, "addTime"],
       [(options) => renewLock(lock, options), { expiry: 5 }, "expires"],
       [(options) => lock.renew(options), { creat: true }, "create"],

@@ -1,0 +1,174 @@
+import type { Backend } from "../backend.ts";
+import { givenBackend } from "../connect.ts";
+import { Locked, LockTimeout } from "../errors.ts";
+import { Lock, stopRenewing } from "../lock/lock.ts";
+import { LockRecord } from "../lock/lock_record.ts";
+import { checkVerbOptions } from "../options/known_options.ts";
+import {
+  checkName,
+  type LockOptions,
+  type RenewOptions,
+  type ResolvedLockOptions,
+  resolveLockOptions,
+} from "../options/options.ts";
+import { monotonic } from "../util/runtime.ts";
+import { acquireSeveral, renewalOf } from "../wait/acquire.ts";
+import { getLock, openDefault } from "./get_lock.ts";
+
+/**
+ * Options of `LockSet.renew`.
+ *
+ * @example
+ * ```ts
+ * import { connect, getLocks, type LockSetRenewOptions } from "@lockmgr/lockmgr";
+ *
+ * await using backend = await connect("sqlite::memory:");
+ * await using set = await getLocks(["from", "to"], { backend, expires: 60 });
+ * const options: LockSetRenewOptions = { expires: 30, addTime: true };
+ * await set.renew(options);
+ * ```
+ */
+export type LockSetRenewOptions = Pick<RenewOptions, "expires" | "addTime">;
+
+/**
+ * Several locks with one handle. `getLocks` makes it. Disposal (`await using`) releases all of them.
+ *
+ * @example
+ * ```ts
+ * import { connect, getLocks, LockSet } from "@lockmgr/lockmgr";
+ * import assert from "node:assert/strict";
+ *
+ * await using backend = await connect("sqlite::memory:");
+ * await using set: LockSet = await getLocks(["account:7", "account:9"], { backend });
+ * assert.deepEqual(set.locks.map(({ name }) => name), ["account:7", "account:9"]);
+ * ```
+ */
+export class LockSet implements AsyncDisposable {
+  /** The handles, each name once, in the order in which the names were given. */
+  readonly locks: readonly Lock[];
+  #signal: AbortSignal | undefined;
+
+  /** Makes the handle of locks that are held. */
+  constructor(locks: readonly Lock[]) {
+    this.locks = locks;
+  }
+
+  /** Whether this process may act as the holder of every name; see `Lock.held`. */
+  get held(): boolean {
+    return this.locks.every(({ held }) => held);
+  }
+
+  /** Aborts with a `LockLost` when any of the locks is lost. */
+  get signal(): AbortSignal {
+    return this.#signal ??= AbortSignal.any(this.locks.map(({ signal }) => signal));
+  }
+
+  /**
+   * Extends every lock, never shortening one.
+   *
+   * @throws {LockLost} When a lock is no longer this set's; the others have been extended.
+   */
+  async renew(options: LockSetRenewOptions = {}): Promise<this> {
+    checkVerbOptions("LockSet.renew", options);
+    await settled(this.locks.map((lock) => lock.renew(options)));
+    return this;
+  }
+
+  /**
+   * Releases every lock that this set still holds.
+   *
+   * @returns `true` if it held all of them.
+   * @throws {BackendError} When the database could not answer for one of them, after all were tried.
+   */
+  async unlock(): Promise<boolean> {
+    return (await settled(this.locks.map((lock) => lock.unlock()))).every(Boolean);
+  }
+
+  /**
+   * Keeps every lock from changing hands until the caller's open transaction ends; see `Lock.guard`.
+   *
+   * @throws {LockLost} When a lock is no longer this set's.
+   */
+  async guard(client: unknown): Promise<void> {
+    for (const lock of this.locks) await lock.guard(client); // one connection: one statement after the other
+  }
+
+  /** Releases every lock, once. It never throws: a release that fails becomes a warning of the process. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Promise.all(this.locks.map((lock) => lock[Symbol.asyncDispose]()));
+  }
+}
+
+/** Waits for all, then throws the first error. */
+async function settled<T>(all: readonly Promise<T>[]): Promise<T[]> {
+  await Promise.allSettled(all);
+  return await Promise.all(all);
+}
+
+/**
+ * Acquires several names: all of them, or none. Two callers never deadlock, in whatever order they give their names.
+ * While every name is free, that is one statement. Otherwise a caller that waits acquires the names one after the other
+ * in one order for all callers, and keeps those that it has until the last one is free or the wait is over.
+ *
+ * @example
+ * ```ts
+ * import { connect, getLocks } from "@lockmgr/lockmgr";
+ * import assert from "node:assert/strict";
+ *
+ * await using backend = await connect("sqlite::memory:");
+ * await using set = await getLocks(["account:9", "account:7"], { backend, expires: 30, wait: 5 });
+ * assert(set.held);
+ * ```
+ *
+ * @param names The names; one that is given twice is acquired once.
+ * @param options As for `getLock`; they apply to each of the locks, `wait` to all together.
+ * @throws {Locked} When a name is held (`LockTimeout` after a `wait`); no name is held by this caller then.
+ * @throws {LockLost} When a lock was lost while this caller waited for another one.
+ * @throws {BackendError} When the database could not answer.
+ * @throws {TypeError | RangeError} For an invalid name or option, before anything is asked of the database.
+ */
+export async function getLocks(names: readonly string[], options: LockOptions = {}): Promise<LockSet> {
+  checkVerbOptions("getLocks", options);
+  if (!Array.isArray(names)) throw new TypeError(`Cannot lock names of type ${typeof names}: want an array of names`);
+  names.forEach((name) => checkName(name));
+  const resolved = resolveLockOptions(options);
+  const deadline = monotonic() + resolved.wait * 1e3;
+  const backend = givenBackend(options) ?? await openDefault(options, resolved);
+  resolved.signal?.throwIfAborted();
+  const unique = [...new Set(names)];
+  if (unique.length === 0) return new LockSet([]);
+  const ordered = unique.toSorted(); // one order for all clients: no deadlock
+  const { grants, busy, askedAt } = await acquireSeveral(backend, ordered, resolved, true);
+  let locks = grants.map((grant) => new Lock(grant, renewalOf(backend, resolved)));
+  if (busy.length > 0) {
+    const holder = busy.find((answer) => answer.holder)?.holder;
+    if (resolved.wait === 0 && holder) throw new Locked(holder.name, new LockRecord(holder, askedAt));
+    locks = await acquireInTurn(backend, ordered, options, resolved, deadline);
+  }
+  return new LockSet(unique.map((name) => locks.find((lock) => lock.name === name)!));
+}
+
+/** Acquires one name after the other until the deadline (ms, monotonic), and keeps those that it has meanwhile. */
+async function acquireInTurn(
+  backend: Backend,
+  names: readonly string[],
+  options: LockOptions,
+  { wait, signal, autoRenew }: ResolvedLockOptions,
+  deadline: number,
+): Promise<Lock[]> {
+  const locks: Lock[] = [];
+  try {
+    for (const name of names) {
+      const signals = [...(signal ? [signal] : []), ...locks.map((lock) => lock.signal)];
+      const left = Math.max((deadline - monotonic()) / 1e3, 0);
+      const each = { ...options, backend, wait: left, autoRenew: true, signal: AbortSignal.any(signals) };
+      locks.push(await getLock(name, each));
+    }
+    if (!autoRenew) locks.forEach(stopRenewing);
+    if (backend.mode !== "session") await new LockSet(locks).renew({ expires: options.expires });
+    return locks;
+  } catch (error) {
+    await new LockSet(locks)[Symbol.asyncDispose](); // never throws: the first error counts
+    throw error instanceof Locked && wait > 0 ? new LockTimeout(error.lockName, wait, error.holder) : error;
+  }
+}
