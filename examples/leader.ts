@@ -8,33 +8,19 @@
  *
  * @module
  */
-import { Locked, LockLost, withLock } from "@lockmgr/lockmgr";
+import { lead } from "@lockmgr/lockmgr";
 import process from "node:process";
 import { setTimeout as pause } from "node:timers/promises";
 
 const stop = new AbortController();
 for (const signal of ["SIGTERM", "SIGINT"] as const) process.once(signal, () => stop.abort());
 
-await lead("scheduler", stop.signal, async (leading) => {
+await lead("scheduler", { expires: 10, signal: stop.signal }, async (lock) => {
   console.log("leads");
-  while (!leading.aborted) {
-    // the leader's work, step by step; pass `leading` as the signal to anything that takes long
-    await pause(1_000, undefined, { signal: leading }).catch(() => {});
+  const ended = AbortSignal.any([lock.signal, stop.signal]);
+  while (!ended.aborted) {
+    // the leader's work, step by step; pass `ended` as the signal to anything that takes long
+    await pause(1_000, undefined, { signal: ended }).catch(() => {});
   }
   console.log("leads no more");
 });
-
-/** Runs `work` whenever this process leads, until `stop`. */
-async function lead(name: string, stop: AbortSignal, work: (leading: AbortSignal) => Promise<void>): Promise<void> {
-  while (!stop.aborted) {
-    try {
-      await withLock(name, { expires: 10, wait: Infinity, signal: stop, lockProcess: process.pid }, (lock) => {
-        return work(AbortSignal.any([stop, lock.signal]));
-      });
-    } catch (error) {
-      if (stop.aborted || error instanceof LockLost || error instanceof Locked) continue; // join the queue again
-      console.error(error); // the database cannot be reached, or the work failed
-      await pause(1_000, undefined, { signal: stop }).catch(() => {});
-    }
-  }
-}

@@ -8,6 +8,7 @@ import { clean } from "./clean.ts";
 import { clearLock } from "./clear_lock.ts";
 import { completions } from "./completions.ts";
 import { doctor } from "./doctor.ts";
+import { lead } from "./lead.ts";
 import { listLocksCommand } from "./list_locks.ts";
 import { renew } from "./renew.ts";
 import { resetLocksCommand } from "./reset_locks.ts";
@@ -25,6 +26,7 @@ export const COMMANDS: readonly CommandSpec[] = [
   clearLock,
   resetLocksCommand,
   run,
+  lead,
   renew,
   wait,
   show,

@@ -114,7 +114,7 @@ ${described.join("\n")}
     command) _describe command commands ;;
     argument)
       local dashes=\${words[(i)--]}
-      if [[ $line[1] == run ]] && ((dashes < CURRENT)); then
+      if [[ $line[1] == (run|lead) ]] && ((dashes < CURRENT)); then
         shift $dashes words
         ((CURRENT -= dashes))
         _normal
@@ -160,7 +160,7 @@ function __lockmgr_is
 end
 function __lockmgr_run
     contains -- -- (commandline -opc)
-    and contains -- (__lockmgr_command) run
+    and contains -- (__lockmgr_command) run lead
 end
 function __lockmgr_command_line
     set -l words (commandline -opc)

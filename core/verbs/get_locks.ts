@@ -49,7 +49,7 @@ export class LockSet implements AsyncDisposable {
   #signal: AbortSignal | undefined;
 
   /** Makes the handle of locks that are held. */
-  constructor(locks: readonly Lock[]) {
+  constructor(locks: ReadonlyArray<Lock>) {
     this.locks = locks;
   }
 

@@ -9,6 +9,7 @@ const COMMANDS = [
   "clear_lock",
   "reset_locks",
   "run",
+  "lead",
   "renew",
   "wait",
   "show",
