@@ -94,14 +94,11 @@ test("one leads; when it stops another does", async () => {
 
 test("every example is described and tested", async () => {
   const index = await readFile(join(FOLDER, "README.md"), "utf8");
-  const tests = await Promise.all(
-    ["tests/examples/examples_test.ts", "tests/postgres/clients_test.ts", "tests/postgres/observability_test.ts"].map((
-      file,
-    ) => readFile(file, "utf8")),
-  );
-  for (const file of await readdir(FOLDER)) {
+  const files = ["examples/examples", "examples/integrations", "postgres/clients", "postgres/observability"];
+  const tests = await Promise.all(files.map((file) => readFile(`tests/${file}_test.ts`, "utf8")));
+  for (const file of [...await readdir(FOLDER), ...await readdir(`${FOLDER}/integrations`)]) {
     if (!file.endsWith(".ts")) continue;
-    assert(index.includes(`./${file}`), `${file} is missing in ${FOLDER}/README.md`);
+    assert(index.includes(`/${file})`), `${file} is missing in ${FOLDER}/README.md`);
     assert(tests.some((text) => text.includes(file.slice(0, -3))), `${file} has no test`);
   }
 });
