@@ -2,6 +2,7 @@ import type { Backend } from "../../core/backend.ts";
 import type { Engine } from "../../core/engine.ts";
 import { Connector, rememberConnector } from "./connection/connector.ts";
 import type { MysqlPool } from "./connection/driver.ts";
+import type { MysqlFunction } from "./connection/external_function.ts";
 import { RowBackend } from "./rows/row_backend.ts";
 import { schema } from "./schema.ts";
 import { Liveness } from "../sessions/liveness.ts";
@@ -26,16 +27,20 @@ import { type MysqlOptions, resolveTarget } from "./options.ts";
  * }
  * ```
  *
- * @param target A URL (`mysql:` or `mariadb:`), or a pool of `mysql2` or `mysql2/promise`: that one is never closed
- * here; session locks ride on connections of their own, opened with the pool's settings.
+ * @param target A URL (`mysql:` or `mariadb:`); a pool of `mysql2` or `mysql2/promise`, which is never closed here, while
+ * session locks ride on connections of their own, opened with the pool's settings; or, for `"lease"` alone, a function
+ * `(sql, parameters) => Promise<rows or result>` that sends a statement, such as the raw query of an ORM.
  * @param options The mode, the table, and how connections are made.
  * @returns The backend; disposal closes what was opened here.
  * @throws {TypeError | RangeError} For an invalid target or option, before anything is opened.
- * @throws {UnsupportedError} For `"session"` and `"hybrid"` where GET_LOCK does not hold: Galera, multi-primary group
+ * @throws {UnsupportedError} For `"session"` and `"hybrid"` through a function, and where GET_LOCK does not hold: Galera, multi-primary group
  * replication, Vitess, TiDB, a read-only replica.
  * @throws {BackendError} When the server is not reachable, or the table does not exist and must not be created.
  */
-export async function mysqlBackend(target: string | URL | MysqlPool, options: MysqlOptions = {}): Promise<Backend> {
+export async function mysqlBackend(
+  target: string | URL | MysqlPool | MysqlFunction,
+  options: MysqlOptions = {},
+): Promise<Backend> {
   const connector = new Connector(resolveTarget(target, options));
   const { mode } = connector.target.options;
   const liveness = mode === "hybrid" ? new Liveness(() => openLivenessLock(connector)) : undefined;

@@ -88,6 +88,32 @@ export function isFromServer(error: unknown): boolean {
   return numberOf(error) >= 1_000;
 }
 
+/** Where ORMs keep the error of the driver. */
+const WRAPPED = ["cause", "original", "parent", "driverError", "meta", "driverAdapterError"];
+
+/** Returns the driver's error in one that an ORM may have wrapped; `undefined` when there is none. */
+export function driverErrorIn(error: unknown): (Error & DriverError) | undefined {
+  if (typeof error !== "object" || error === null) return undefined;
+  const { errno, kind, code, message } = error as { errno?: unknown; kind?: unknown; code?: unknown; message?: string };
+  if (typeof errno === "number") return error as Error & DriverError;
+  if (kind === "mysql" && typeof code === "number") return Object.assign(new Error(message), { errno: code }); // Prisma
+  for (const name of WRAPPED) {
+    const found = driverErrorIn((error as Record<string, unknown>)[name]);
+    if (found) return found;
+  }
+  return undefined;
+}
+
+/** Whether a statement was refused because a transaction is open. */
+export function isInTransaction(error: unknown): boolean {
+  return numberOf(driverErrorIn(error)) === 1568;
+}
+
+/** Whether a statement ended because a name that it wanted was held. */
+export function isOneHeld(error: unknown): boolean {
+  return error instanceof BackendError && numberOf(error.cause) === 1242;
+}
+
 /** Whether the statement was rolled back because of another transaction: it may be repeated. */
 export function isConflict(error: unknown): boolean {
   return [1020, 1205, 1213].includes(numberOf(error));

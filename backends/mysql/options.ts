@@ -6,7 +6,10 @@
 import { checkOptions, type KnownOptions } from "../../core/options/known_options.ts";
 import { type BackendSettings, resolveSettings, SETTING_OPTIONS } from "../../core/options/settings.ts";
 import { concealerFor, parseTargetOf } from "../../core/options/target.ts";
-import { addressSettings, type DriverPool, type MysqlPool, poolBehind } from "./connection/driver.ts";
+import { UnsupportedError } from "../../core/errors.ts";
+import { refuseOrm } from "../../core/options/refused_client.ts";
+import { addressSettings, connectionBehind, type DriverPool, type MysqlPool, poolBehind } from "./connection/driver.ts";
+import type { MysqlFunction } from "./connection/external_function.ts";
 import { addressOf } from "./url_parameters.ts";
 
 /**
@@ -35,6 +38,9 @@ export interface MysqlOptions extends BackendSettings {
   ssl?: boolean | Record<string, unknown>;
 }
 
+/** Where a backend's statements go. */
+export type MysqlTarget = string | URL | MysqlPool | MysqlFunction;
+
 /** A target and its options after their checks. */
 export interface ResolvedTarget {
   /** The settings of npm:mysql2 for a connection. */
@@ -43,6 +49,8 @@ export interface ResolvedTarget {
   readonly hosts: readonly Record<string, unknown>[];
   /** The caller's pool. */
   readonly pool: DriverPool | undefined;
+  /** The caller's function. */
+  readonly execute: MysqlFunction | undefined;
   /** Whether to connect without TLS to a server that has none, although `config` asks for it. */
   readonly prefersTls: boolean;
   /** Removes the secrets of the URL from an error, and returns that error. */
@@ -72,25 +80,44 @@ function between(what: string, value: unknown, fallback: number, least: number, 
 /** Settings of the driver that connections of our own need, whatever the settings of the caller are. */
 const FIXED = { multipleStatements: false, supportBigNumbers: true, bigNumberStrings: false, enableKeepAlive: true };
 
+/** Returns the error for an object that is no pool of mysql2, and no function that sends statements. */
+function refuseTarget(target: unknown): TypeError | undefined {
+  const what = "use this as a MySQL or MariaDB database";
+  const refusal = refuseOrm(what, target, "a function (sql, parameters) => Promise<result> that sends through it");
+  if (refusal || typeof target === "function") return refusal;
+  const refused = (reason: string, client: string) =>
+    new TypeError(`Cannot ${what}: it is ${reason}; want (sql, parameters) => ${client}.query(sql, parameters)`);
+  const has = (name: string) => typeof (target as Record<string, unknown> | null)?.[name] === "function";
+  if (has("of") && has("getConnection")) return refused("a pool cluster", 'cluster.of("…")');
+  if (has("getConnection") && has("activeConnections")) return refused("a pool of the package mariadb", "pool");
+  if (poolBehind(target)) return undefined;
+  if (connectionBehind(target)) return refused("a single connection, not a pool", "connection");
+  if (has("query") && has("isValid")) return refused("a single connection of the package mariadb", "connection");
+  return new TypeError(
+    `Cannot ${what}: want a URL, a pool of mysql2, or a function (sql, parameters) => Promise<result>`,
+  );
+}
+
 /**
  * Checks a target and its options, before any I/O.
  *
  * @throws {TypeError | RangeError} For a target or an option that is invalid.
  */
-export function resolveTarget(target: string | URL | MysqlPool, given: MysqlOptions): ResolvedTarget {
+export function resolveTarget(target: MysqlTarget, given: MysqlOptions): ResolvedTarget {
   checkOptions("on MySQL", given, OPTIONS);
+  const isText = typeof target === "string" || target instanceof URL;
+  const refusal = isText ? undefined : refuseTarget(target);
+  if (refusal) throw refusal;
+  const execute = typeof target === "function" ? target : undefined;
   const pool = poolBehind(target);
-  if (!pool && typeof target !== "string" && !(target instanceof URL)) {
-    throw new TypeError("Cannot use this as a MySQL or MariaDB database: want a URL or a pool of mysql2");
-  }
-  const url = pool ? undefined : parseTargetOf(target, "server", ["mysql:", "mariadb:"]);
+  const url = isText ? parseTargetOf(target, "server", ["mysql:", "mariadb:"]) : undefined;
   const address = url && addressOf(url);
   const all = { ...url?.settings, ...given };
   const answerTimeout = between("answerTimeout", all.answerTimeout, 15, 0.3, 86_400);
   const ssl = all.ssl === undefined ? {} : { ssl: all.ssl === true ? {} : all.ssl === false ? undefined : all.ssl };
   const config = {
     connectTimeout: answerTimeout * 1e3,
-    ...(pool ? addressSettings(pool) : address!.config),
+    ...(pool ? addressSettings(pool) : address?.config),
     ...ssl,
     ...FIXED,
   };
@@ -100,11 +127,18 @@ export function resolveTarget(target: string | URL | MysqlPool, given: MysqlOpti
     answerTimeout,
     sessionTimeout: between("sessionTimeout", all.sessionTimeout, 15, 1, 86_400),
   };
+  if (execute && options.mode !== "lease") {
+    throw new UnsupportedError(
+      `Cannot use "${options.mode}" mode through a function, which has no connection of its own; ` +
+        'want a URL or a pool of mysql2, or "lease"',
+    );
+  }
   const prefersTls = all.ssl === undefined && (address?.prefersTls ?? false);
   return {
     config,
     hosts: address?.hosts ?? [{}],
     pool,
+    execute,
     options,
     prefersTls,
     conceal: url ? concealerFor(url) : (error) => error,

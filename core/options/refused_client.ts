@@ -13,6 +13,11 @@ const BUILDERS: readonly (readonly [methods: readonly string[], what: string, in
   [["executeQuery", "selectFrom"], "it is a transaction of Kysely", "(text, parameters) => trx.executeQuery(…)"],
   [["commit", "rollback", "afterCommit"], "it is a transaction of Sequelize", "transaction.connection"],
   [["select", "insert", "transaction", "rollback"], "it is a transaction of Drizzle", "tx.session.client"],
+  [
+    ["$queryRawUnsafe"],
+    "it is a transaction of Prisma",
+    "(text, parameters) => tx.$queryRawUnsafe(text, ...parameters)",
+  ],
 ];
 
 /**
@@ -21,9 +26,30 @@ const BUILDERS: readonly (readonly [methods: readonly string[], what: string, in
  * @param what What cannot be done, as in `Cannot ${what}`.
  */
 export function refuseBuilder(what: string, client: unknown): TypeError | undefined {
-  if (client === null || (typeof client !== "object" && typeof client !== "function")) return undefined;
-  const found = BUILDERS.find(([methods]) => methods.every((name) => typeof (client as Methods)[name] === "function"));
+  const found = BUILDERS.find(([methods]) => hasMethods(client, methods));
   return found && new TypeError(`Cannot ${what}: ${found[1]}; want ${found[2]}`);
+}
+
+/** Query builders and ORMs, which send statements in ways of their own. */
+const ORMS: readonly (readonly [methods: readonly string[], name: string])[] = [
+  [["raw", "queryBuilder"], "Knex"],
+  [["executeQuery", "selectFrom"], "Kysely"],
+  [["select", "insert", "transaction"], "Drizzle"],
+  [["authenticate", "define", "query"], "Sequelize"],
+  [["createQueryRunner", "getRepository"], "TypeORM"],
+  [["$queryRawUnsafe"], "Prisma"],
+  [["getMetadata", "isConnected"], "MikroORM"],
+];
+
+/** Returns the error for an ORM in the place of a database; `undefined` for what may be a driver's. */
+export function refuseOrm(what: string, target: unknown, wanted: string): TypeError | undefined {
+  const found = ORMS.find(([methods]) => hasMethods(target, methods));
+  return found && new TypeError(`Cannot ${what}: it is an instance of ${found[1]}; want ${wanted}`);
+}
+
+function hasMethods(value: unknown, methods: readonly string[]): boolean {
+  if (value === null || (typeof value !== "object" && typeof value !== "function")) return false;
+  return methods.every((name) => typeof (value as Methods)[name] === "function");
 }
 
 /** Returns the error for a client on which no transaction is open. */

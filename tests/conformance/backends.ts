@@ -5,7 +5,7 @@
  */
 import type { Backend, Mode } from "@lockmgr/lockmgr";
 import { connect } from "@lockmgr/lockmgr";
-import { mysqlBackend } from "@lockmgr/lockmgr/mysql";
+import { mysqlBackend, type MysqlFunction } from "@lockmgr/lockmgr/mysql";
 import { postgresBackend } from "@lockmgr/lockmgr/postgres";
 import { sqliteBackend, type SqliteDatabase } from "@lockmgr/lockmgr/sqlite";
 import { mkdtemp, rm } from "node:fs/promises";
@@ -175,6 +175,24 @@ function mysqlPool(flavor: string, server: MysqlServer, hostile = false): Regist
   };
 }
 
+/** Leases through a function of the caller's that sends prepared statements. */
+function mysqlFunction(server: MysqlServer): Registration {
+  return {
+    engine: "mysql",
+    name: "mysql function lease",
+    mode: "lease",
+    async create() {
+      const database = await freshDatabase(server);
+      const pool = createPool({ uri: database.url, connectionLimit: 8 });
+      const send: MysqlFunction = (sql, parameters) => pool.execute(sql, parameters);
+      return databaseOf(() => mysqlBackend(send), async () => {
+        await pool.end();
+        await database.drop();
+      });
+    },
+  };
+}
+
 /** Each engine by its folder in `backends/`: starts its servers and says what the suite runs over. */
 export const engines: Readonly<Record<string, () => Promise<Registration[]>>> = {
   sqlite: () => Promise.resolve([sqlite, ...drivers]),
@@ -201,6 +219,7 @@ export const engines: Readonly<Record<string, () => Promise<Registration[]>>> = 
       ...MODES.map((mode) => mysql(flavor, server, mode)),
       mysqlPool(flavor, server),
       ...onDeno ? [mysqlPool(flavor, server, true)] : [],
+      ...onDeno && flavor === "mysql" ? [mysqlFunction(server)] : [],
     ]);
   },
 };

@@ -1,5 +1,5 @@
 import type { Backend, Mode } from "../../../core/backend.ts";
-import { BackendError } from "../../../core/errors.ts";
+import { BackendError, UnsupportedError } from "../../../core/errors.ts";
 import { once } from "../../../core/util/once.ts";
 import { Rotation } from "../../../core/util/rotation.ts";
 import { randomId, sleep } from "../../../core/util/runtime.ts";
@@ -91,6 +91,9 @@ export class Connector {
   }
 
   async #connect(what: string, idle: number | undefined): Promise<Connection> {
+    if (this.target.execute) {
+      throw new UnsupportedError(`Cannot ${what} through a function: want a backend with a URL or a pool of mysql2`);
+    }
     let connection: Connection | undefined;
     try {
       connection = await this.#openOne();

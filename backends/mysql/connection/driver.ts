@@ -5,13 +5,7 @@
  * @module
  */
 import { BackendError } from "../../../core/errors.ts";
-
-/** What mysql2 answers to a statement that returns no rows. */
-interface Header {
-  readonly insertId: number | string;
-  readonly affectedRows: number;
-  readonly serverStatus?: number;
-}
+import { changeOf } from "./row_shapes.ts";
 
 /** The socket of a connection. */
 interface Socket {
@@ -97,10 +91,6 @@ export interface Answer {
   /** Whether each statement is a transaction of its own; unknown after rows. */
   readonly autocommit: boolean;
 }
-
-/** Bits of the server status (https://dev.mysql.com/doc/dev/mysql-server/latest/mysql__com_8h.html). */
-const SERVER_STATUS_IN_TRANS = 1;
-const SERVER_STATUS_AUTOCOMMIT = 2;
 
 /** The settings of a pool that say where its server is and how it authenticates. */
 const ADDRESS_SETTINGS = [
@@ -250,12 +240,7 @@ export function sendAsIs<Result>(
 }
 
 function read(result: unknown): Answer {
-  if (Array.isArray(result)) {
-    const rows = result.map((row: unknown[]) => row.map((value) => value === null ? null : String(value)));
-    return { rows, insertId: 0n, affectedRows: 0, inTransaction: false, autocommit: true };
-  }
-  const { insertId, affectedRows, serverStatus = SERVER_STATUS_AUTOCOMMIT } = result as Header;
-  const inTransaction = (serverStatus & SERVER_STATUS_IN_TRANS) !== 0;
-  const autocommit = (serverStatus & SERVER_STATUS_AUTOCOMMIT) !== 0;
-  return { rows: [], insertId: BigInt(insertId), affectedRows, inTransaction, autocommit };
+  if (!Array.isArray(result)) return changeOf(result as Record<string, unknown>);
+  const rows = result.map((row: unknown[]) => row.map((value) => value === null ? null : String(value)));
+  return { rows, insertId: 0n, affectedRows: 0, inTransaction: false, autocommit: true };
 }

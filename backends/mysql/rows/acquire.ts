@@ -4,6 +4,7 @@ import { grantedRow, namesOf } from "../../../core/util/requests.ts";
 import type { Liveness, LivenessLock } from "../../sessions/liveness.ts";
 import type { Server } from "../connection/server.ts";
 import { HELD, isSessionAlive, SESSION_GONE } from "./acquire_statements.ts";
+import { isOneHeld } from "../errors.ts";
 import { isPassingConflict, isRowLocked } from "./guard.ts";
 import type { LockTable } from "./lock_table.ts";
 import type { NameHints } from "./name_hints.ts";
@@ -221,7 +222,8 @@ export class Acquisitions {
     const owners = ownersOf(requests);
     const isOurs = ({ row, owner }: OwnedRow) => owners.get(row.name) === owner;
     const before = await this.#table.liveRows(what, names);
-    if (before.some((row) => !isOurs(row))) return before;
+    if (requests.length === 0 || before.some((row) => !isOurs(row))) return before;
+    if (!this.#table.hasTransactions) return await this.#acquireAllAtOnce(what, requests);
     return await this.#table.transaction(what, async (send) => {
       const result: OwnedRow[] = [];
       for (const some of chunks(requests)) {
@@ -232,6 +234,22 @@ export class Acquisitions {
       }
       return { keep: result.length === names.length && result.every(isOurs), result };
     });
+  }
+
+  /** The same in one statement, where each may take another connection. */
+  async #acquireAllAtOnce(what: string, requests: AcquireRequest[]): Promise<OwnedRow[]> {
+    const { sql } = this.#table;
+    try {
+      await this.#table.run(what, sql.acquire(requests, false, undefined, true));
+    } catch (error) {
+      if (!isOneHeld(error)) throw error;
+      return await this.#table.liveRows(what, requests.map(({ name }) => name));
+    }
+    const rows = await this.#table.acquiredRows(what, requests);
+    const owners = ownersOf(requests);
+    const isWhole = rows.every(({ row, owner }) => owners.get(row.name) === owner);
+    if (!isWhole) await this.#table.run(what, sql.releaseAll(requests)); // some have expired, and others took them
+    return rows;
   }
 
   /** The answer that a live row means; none when it is the request's own and names a session that may have ended. */

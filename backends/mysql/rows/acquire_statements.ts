@@ -64,6 +64,9 @@ function isGranted(liveness: LivenessLock | undefined): string {
   return `owner = new_owner AND (locked_until <= new_now OR NOT (session <=> ${sessionColumns(liveness).key}))`;
 }
 
+/** The owner of a row that this very request had before; otherwise two rows where one is allowed, which is an error. */
+const OWN_OR_FAIL = "IF(owner = new_owner, owner, (SELECT new_owner UNION ALL SELECT new_owner))";
+
 /** The statements that acquire locks in one table. */
 export class AcquireStatements {
   /** The table, quoted. */
@@ -123,8 +126,14 @@ export class AcquireStatements {
    * own row.
    *
    * @param guarded Spares losers the row lock. Not where subqueries take locks (REPEATABLE READ): deadlocks.
+   * @param allOrNothing Makes the statement fail, with error 1242, when one of the names is held.
    */
-  acquire(requests: readonly AcquireRequest[], guarded: boolean, liveness?: LivenessLock): string {
+  acquire(
+    requests: readonly AcquireRequest[],
+    guarded: boolean,
+    liveness?: LivenessLock,
+    allOrNothing = false,
+  ): string {
     const { key, id } = sessionColumns(liveness);
     const granted = isGranted(liveness);
     const notHeld = `AND NOT EXISTS (SELECT 1 FROM ${this.table} AS held WHERE held.name = new_name
@@ -137,7 +146,7 @@ export class AcquireStatements {
       FROM (${requests.map(requestRow).join(" UNION ALL ")}) AS request
       WHERE ${this.#mayGrant(liveness)} ${guarded ? notHeld : ""}
       ON DUPLICATE KEY UPDATE
-        owner = IF(${this.isFree("new_now")}, new_owner, owner),
+        owner = IF(${this.isFree("new_now")}, new_owner, ${allOrNothing ? OWN_OR_FAIL : "owner"}),
         token = IF(${granted}, GREATEST(token + 1, new_now), token),
         locked_by = IF(${granted}, new_by, locked_by),
         lock_process = IF(${granted}, new_process, lock_process),

@@ -5,9 +5,11 @@ import { once } from "../../../core/util/once.ts";
 import { monotonic } from "../../../core/util/runtime.ts";
 import type { Connector } from "../connection/connector.ts";
 import type { Answer } from "../connection/driver.ts";
-import { ExternalPool, inspect, requireAutocommit } from "../connection/external_pool.ts";
+import { ExternalFunction } from "../connection/external_function.ts";
+import { ExternalPool } from "../connection/external_pool.ts";
 import { type ConnectionPool, OwnPool, type Send } from "../connection/own_pool.ts";
 import type { Server } from "../connection/server.ts";
+import { inspect, requireAutocommit } from "../connection/settings.ts";
 import { endsConnection, isConflict, isMissingTable, isNotPrimary, notPrimary, translate } from "../errors.ts";
 import { columnsOf, hasTable, lockSchema } from "../schema.ts";
 import { REFUSED } from "./acquire_statements.ts";
@@ -38,13 +40,18 @@ export class LockTable {
   readonly #mode: "lease" | "hybrid";
 
   constructor(connector: Connector, mode: "lease" | "hybrid") {
-    const { pool, options } = connector.target;
+    const { pool, execute, options } = connector.target;
     this.sql = new Statements(options.table, mode === "hybrid");
     this.#connector = connector;
     this.#mode = mode;
-    this.#own = pool ? undefined : new OwnPool(connector, options.maxConnections);
-    this.#pool = this.#own ?? new ExternalPool(connector, pool!);
+    this.#own = pool || execute ? undefined : new OwnPool(connector, options.maxConnections);
+    this.#pool = this.#own ?? (execute ? new ExternalFunction(execute) : new ExternalPool(connector, pool!));
     this.#renewalPool = this.#own ? new OwnPool(connector, RENEWAL_CONNECTIONS) : this.#pool;
+  }
+
+  /** Whether several statements can be one transaction: not where each may take another connection. */
+  get hasTransactions(): boolean {
+    return this.#connector.target.execute === undefined;
   }
 
   /** Sends one statement, which is a transaction of its own. */

@@ -27,7 +27,8 @@ export class Releases {
     const server = await this.#table.ready(what);
     await this.#unknown.settle(what, targets);
     const claims = targets.filter((target): target is OwnedLock => typeof target.owner === "string");
-    const batches = claims.length === targets.length && claims.length > 1 ? chunks(sorted(claims)) : [];
+    const isBatch = claims.length === targets.length && claims.length > 1 && this.#table.hasTransactions;
+    const batches = isBatch ? chunks(sorted(claims)) : [];
     const isWhole = await Promise.all(batches.map((batch) => this.#releaseAll(what, batch, server)));
     const freed = new Set(batches.filter((_, index) => isWhole[index]).flat());
     return await Promise.all(targets.map((target) => freed.has(target as OwnedLock) || this.one(what, target, server)));

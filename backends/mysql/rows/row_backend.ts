@@ -55,16 +55,17 @@ export class RowBackend implements Backend {
     this.#connector = connector;
     this.#liveness = liveness;
     this.#table = new LockTable(connector, this.mode);
-    const { pool, options } = connector.target;
+    const { pool, execute, options } = connector.target;
+    const isExternal = pool !== undefined || execute !== undefined;
     const table = this.#table;
     const hints = this.#hints;
-    const lockedRows = this.#lockedRows = new LockedRows(pool ? EXTERNAL_CONNECTIONS : options.maxConnections);
+    const lockedRows = this.#lockedRows = new LockedRows(isExternal ? EXTERNAL_CONNECTIONS : options.maxConnections);
     const unknown = new UnknownRequests(connector.abandoned, async (claim) => {
       const what = `release ${namesOf([claim])}`;
       return await this.#releases.one(what, claim, await table.ready(what));
     });
     this.#releases = new Releases(table, hints, lockedRows, unknown);
-    this.#acquisitions = new Acquisitions({ table, hints, liveness, unknown, isExternal: pool !== undefined });
+    this.#acquisitions = new Acquisitions({ table, hints, liveness, unknown, isExternal });
     this.#renewals = new Renewals(table, hints, lockedRows);
     this.#polling = new Polling((names) => this.#whichHeld(names));
   }
@@ -133,10 +134,10 @@ export class RowBackend implements Backend {
   }
 
   async guard(claim: OwnedLock, client: unknown): Promise<boolean> {
-    const { database } = await this.#table.ready(`guard lock ${JSON.stringify(claim.name)}`);
+    const server = await this.#table.ready(`guard lock ${JSON.stringify(claim.name)}`);
     const { table } = this.#connector.target.options;
-    const sql = new Statements(table.includes(".") ? table : `${database}.${table}`, this.mode === "hybrid");
-    const isLive = await guard(claim, client, sql.guard(claim));
+    const sql = new Statements(table.includes(".") ? table : `${server.database}.${table}`, this.mode === "hybrid");
+    const isLive = await guard(server, claim, client, sql.guard(claim));
     this.#lockedRows.note([claim]);
     return isLive;
   }
@@ -166,7 +167,7 @@ export class RowBackend implements Backend {
     const { abandoned } = this.#connector;
     await abandoned.pending;
     const claims = underWay.flatMap(({ requests }) => requests);
-    if (claims.length === 0) return;
+    if (claims.length === 0 || this.#connector.target.execute) return; // the core has tried as long as there was time
     await abandoned.use(async (control) => {
       for (const some of chunks(sorted(claims))) await control.query(this.#table.sql.releaseAll(some));
     });

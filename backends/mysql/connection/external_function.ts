@@ -1,0 +1,86 @@
+import { BackendError } from "../../../core/errors.ts";
+import { driverErrorIn } from "../errors.ts";
+import { hasOpenTransaction } from "./caller_transaction.ts";
+import type { Answer } from "./driver.ts";
+import type { ConnectionPool, Send } from "./own_pool.ts";
+import { answerOf } from "./row_shapes.ts";
+import type { Server } from "./server.ts";
+import { inspect, requireAutocommit, requireDefaults, requireSettings } from "./settings.ts";
+
+/**
+ * Sends one statement and returns the driver's answer: its rows, or what it changed. The raw query of an ORM is one.
+ *
+ * @example
+ * ```ts
+ * import { mysqlBackend, type MysqlFunction } from "@lockmgr/lockmgr/mysql";
+ * import { createConnection } from "mysql2/promise";
+ * import process from "node:process";
+ *
+ * const uri = process.env.LOCKMGR_URL; // such as mysql://user:password@localhost/database
+ * if (uri?.startsWith("mysql:")) {
+ *   const connection = await createConnection(uri);
+ *   const send: MysqlFunction = (sql, parameters) => connection.query(sql, parameters);
+ *   await using backend = await mysqlBackend(send);
+ *   console.log(backend.mode);
+ * }
+ * ```
+ */
+export type MysqlFunction = (sql: string, parameters: string[]) => PromiseLike<unknown>;
+
+/** Statements that are answered with rows. */
+const READS = /^\s*(SELECT|SHOW)\b/;
+
+/**
+ * A function of the caller's. It is waited for without a limit, since what it has sent cannot be cancelled. Each
+ * statement may take another connection, so nothing is sent that relies on an earlier one.
+ */
+export class ExternalFunction implements ConnectionPool {
+  readonly #execute: MysqlFunction;
+  #server: Promise<Server> | undefined;
+  #closed = false;
+
+  constructor(execute: MysqlFunction) {
+    this.#execute = execute;
+  }
+
+  /** @throws {UnsupportedError} When a transaction of the caller's is open where the function sends to. */
+  async use<T>(what: string, work: (send: Send) => Promise<T>): Promise<T> {
+    const execute = (sql: string) => this.#run(what, sql);
+    const ask: Send = async (sql) => answerOf(what, await execute(sql), !READS.test(sql));
+    return await work(async (sql): Promise<Answer> => {
+      const server = await (this.#server ??= this.#inspect(what, ask));
+      requireAutocommit(what, { inTransaction: await hasOpenTransaction(server, execute), autocommit: true });
+      return await ask(sql);
+    });
+  }
+
+  async #run(what: string, sql: string): Promise<unknown> {
+    if (this.#closed) throw new BackendError(`Cannot ${what}: the backend was disposed of`);
+    try {
+      return await this.#execute(sql, []);
+    } catch (error) {
+      throw driverErrorIn(error) ?? error;
+    }
+  }
+
+  async #inspect(what: string, ask: Send): Promise<Server> {
+    try {
+      await requireDefaults(what, ask);
+      await requireSettings(what, ask);
+      return await inspect(ask);
+    } catch (error) {
+      this.#server = undefined;
+      throw error;
+    }
+  }
+
+  /** The next statement may be answered by another server. */
+  discard(): number {
+    this.#server = undefined;
+    return 0;
+  }
+
+  close(): void {
+    this.#closed = true;
+  }
+}

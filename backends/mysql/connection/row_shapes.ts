@@ -1,0 +1,87 @@
+/**
+ * Converts the answers of callers' drivers and ORMs, and refuses those that are ambiguous.
+ *
+ * @module
+ */
+import type { Answer } from "./driver.ts";
+
+type Fields = Record<string, unknown>;
+
+function isObject(value: unknown): value is Fields {
+  return typeof value === "object" && value !== null && !Array.isArray(value) && !(value instanceof Uint8Array);
+}
+
+/** Names the type of a value for an error. */
+function kindOf(value: unknown): string {
+  return value === null ? "null" : Array.isArray(value) ? "an array" : typeof value;
+}
+
+function refused(what: string, why: string, wanted: string): TypeError {
+  return new TypeError(`Cannot ${what}: the function answered ${why}; want a promise of ${wanted}`);
+}
+
+/**
+ * Returns the rows of an answer: an array, an object with `rows`, or the rows with their fields or metadata.
+ *
+ * @throws {TypeError} When it has none.
+ */
+export function rowsIn(what: string, answer: unknown): readonly (Fields | readonly unknown[])[] {
+  const list = isObject(answer) ? answer.rows : answer;
+  const isRow = (value: unknown) => isObject(value) || Array.isArray(value);
+  if (Array.isArray(list)) {
+    const [first] = list;
+    const isPair = list.length === 2 && Array.isArray(first) && first.every(isRow);
+    const rows = isPair ? first : list;
+    if (rows.every(isRow)) return rows;
+  }
+  throw refused(what, `${kindOf(answer)} without rows`, "an array of rows");
+}
+
+/** Returns a value as text, whatever the driver made of it. */
+function textOf(what: string, value: unknown): string | null {
+  if (value === null || value === undefined) return null;
+  if (value instanceof Uint8Array) return new TextDecoder().decode(value);
+  if (typeof value === "boolean") return value ? "1" : "0";
+  if (["string", "number", "bigint"].includes(typeof value)) return String(value);
+  throw refused(what, `a row with ${kindOf(value)} as a value`, "rows with the values as the driver sends them");
+}
+
+/** The names that drivers and ORMs have for the count of affected rows. */
+const COUNTS = ["affectedRows", "numAffectedRows", "rowsAffected"];
+
+/** Whether a value says what a statement changed. */
+function isHeader(value: unknown): value is Fields {
+  return isObject(value) && "insertId" in value && COUNTS.some((name) => name in value);
+}
+
+/** Bits of the server status (https://dev.mysql.com/doc/dev/mysql-server/latest/mysql__com_8h.html). */
+const SERVER_STATUS_IN_TRANS = 1;
+const SERVER_STATUS_AUTOCOMMIT = 2;
+
+/** Returns the answer to a statement that changes rows; the status of the connection is known of some drivers only. */
+export function changeOf({ insertId, serverStatus, ...counts }: Fields): Answer {
+  const status = typeof serverStatus === "number" ? serverStatus : SERVER_STATUS_AUTOCOMMIT;
+  return {
+    rows: [],
+    insertId: BigInt(insertId as string | null ?? 0),
+    affectedRows: Number(COUNTS.map((name) => counts[name]).find((count) => count !== undefined) ?? 0),
+    inTransaction: (status & SERVER_STATUS_IN_TRANS) !== 0,
+    autocommit: (status & SERVER_STATUS_AUTOCOMMIT) !== 0,
+  };
+}
+
+/**
+ * Converts the answer of a caller's function.
+ *
+ * @param changes Whether the statement changes rows.
+ * @throws {TypeError} When the answer does not say what the statement returned or changed.
+ */
+export function answerOf(what: string, answer: unknown, changes: boolean): Answer {
+  if (!changes) {
+    const rows = rowsIn(what, answer).map((row) => Object.values(row).map((value) => textOf(what, value)));
+    return { rows, insertId: 0n, affectedRows: 0, inTransaction: false, autocommit: true };
+  }
+  const header = (Array.isArray(answer) ? answer : [answer]).find(isHeader);
+  if (header) return changeOf(header);
+  throw refused(what, `${kindOf(answer)} without insertId and affectedRows`, "what the driver answers to a change");
+}
