@@ -5,7 +5,6 @@ import { type Abandonable, within } from "./abandoned.ts";
 import { type Connection, late } from "./connection.ts";
 import { type Connector, GONE_MS } from "./connector.ts";
 import {
-  type Answer,
   borrow,
   clientPort,
   connectionId,
