@@ -12,6 +12,8 @@ import type { LockRef, LockRow, RenewRequest } from "@lockmgr/lockmgr";
 
 /** A node that has not answered by then (ms) counts as down. */
 const ANSWER_WITHIN_MS = 2_000;
+/** A disposal waits so long (ms) for what is under way; what it then aborts expires. */
+const END_WITHIN_MS = 500;
 /** A holder that has expired, but that etcd still has, is looked at again after so long (µs). */
 const OVERDUE_US = 100_000;
 /** The longest lease of etcd (s), for a lock that never expires. */
@@ -70,9 +72,10 @@ class EtcdBackend implements Backend {
   readonly #nodes: readonly string[];
   readonly #prefix: string;
   readonly #id = crypto.randomUUID();
-  readonly #revoking = new Set<Promise<unknown>>();
+  readonly #underWay = new Set<Promise<unknown>>();
+  readonly #asking = new Set<AbortController>();
+  #ended: BackendError | undefined;
   #node = 0;
-  #closed = false;
 
   constructor(nodes: readonly string[], prefix: string) {
     this.#nodes = nodes;
@@ -80,8 +83,8 @@ class EtcdBackend implements Backend {
   }
 
   async acquire(requests: readonly AcquireRequest[], { allOrNothing = false } = {}): Promise<AcquireAnswer[]> {
-    if (!allOrNothing) return (await all(requests.map((request) => this.#acquire([request])))).flat();
-    return await this.#acquire(requests);
+    const groups = allOrNothing ? [requests] : requests.map((request) => [request]);
+    return (await this.#track(all(groups.map((group) => this.#acquire(group))))).flat();
   }
 
   /** Acquires every name or none, by one transaction. */
@@ -118,7 +121,7 @@ class EtcdBackend implements Backend {
   }
 
   renew(requests: readonly RenewRequest[]): Promise<(LockRow | undefined)[]> {
-    return all(requests.map((request) => this.#renew(request)));
+    return this.#track(all(requests.map((request) => this.#renew(request))));
   }
 
   async #renew({ name, owner, from, add }: RenewRequest): Promise<LockRow | undefined> {
@@ -141,7 +144,7 @@ class EtcdBackend implements Backend {
   }
 
   release(locks: readonly LockRef[]): Promise<boolean[]> {
-    return all(locks.map((lock) => this.#release(lock)));
+    return this.#track(all(locks.map((lock) => this.#release(lock))));
   }
 
   async #release(lock: LockRef): Promise<boolean> {
@@ -153,7 +156,11 @@ class EtcdBackend implements Backend {
     return true;
   }
 
-  async list({ names, prefix = "" }: ListFilter): Promise<LockRow[]> {
+  list(filter: ListFilter): Promise<LockRow[]> {
+    return this.#track(this.#list(filter));
+  }
+
+  async #list({ names, prefix = "" }: ListFilter): Promise<LockRow[]> {
     const each = names &&
       await all([...new Set(names)].filter((name) => name.startsWith(prefix)).sort().map((name) => this.#read(name)));
     if (each) return each.flatMap((held) => held?.row ?? []);
@@ -161,8 +168,11 @@ class EtcdBackend implements Backend {
     return (await all(kvs.map((pair) => this.#held(pair)))).map(({ row }) => row);
   }
 
-  async clean(scope: "expired" | "all"): Promise<number> {
-    if (scope === "expired") return 0; // etcd removes them by itself
+  clean(scope: "expired" | "all"): Promise<number> {
+    return scope === "all" ? this.#track(this.#clean()) : Promise.resolve(0); // etcd removes the expired by itself
+  }
+
+  async #clean(): Promise<number> {
     const body = { ...this.#range(""), prev_kv: true };
     const { prev_kvs = [] } = await this.#ask<{ prev_kvs?: Pair[] }>("kv/deleterange", body, false);
     for (const { lease } of prev_kvs) this.#revokeLater(lease);
@@ -171,9 +181,25 @@ class EtcdBackend implements Backend {
 
   [Symbol.asyncDispose](): Promise<void> {
     return closeLocks(this, async () => {
-      await Promise.allSettled(this.#revoking);
-      this.#closed = true;
+      const timer = setTimeout(() => this.#end(), END_WITHIN_MS);
+      while (this.#underWay.size > 0) await Promise.allSettled(this.#underWay);
+      clearTimeout(timer);
+      this.#end();
     });
+  }
+
+  /** Aborts what etcd has not answered, and refuses to ask more. */
+  #end(): void {
+    this.#ended = new BackendError("Cannot ask etcd: the backend was disposed of");
+    for (const asking of this.#asking) asking.abort(this.#ended);
+  }
+
+  /** Makes the disposal wait for work, which may take several requests. */
+  #track<T>(work: Promise<T>): Promise<T> {
+    this.#underWay.add(work);
+    const done = () => this.#underWay.delete(work);
+    work.then(done, done);
+    return work;
   }
 
   #key(name: string): string {
@@ -235,30 +261,32 @@ class EtcdBackend implements Backend {
 
   /** Revokes a lease that has no key any more: if it fails, the lease expires. */
   #revokeLater(lease: string): void {
-    const revoking = this.#revoke(lease).catch(() => {}).finally(() => this.#revoking.delete(revoking));
-    this.#revoking.add(revoking);
+    this.#track(this.#revoke(lease)).catch(() => {});
   }
 
   /** Asks one node, and if it is down the next; a request that must not be repeated only one. */
   async #ask<T>(path: string, body: unknown, repeatable = true, harmless?: number): Promise<T> {
-    if (this.#closed) throw new BackendError("Cannot ask etcd: the backend was disposed of");
     for (let tries = repeatable ? this.#nodes.length : 1;; tries--) {
+      if (this.#ended) throw this.#ended;
       const node = this.#node;
+      const asking = new AbortController();
+      this.#asking.add(asking);
       try {
-        return await ask(this.#nodes[node], path, body, harmless) as T;
+        return await ask(this.#nodes[node], path, body, asking, harmless) as T;
       } catch (error) {
         if (!(error as BackendError).retryable) throw error;
         if (this.#node === node) this.#node = (node + 1) % this.#nodes.length;
         if (tries === 1) throw error;
+      } finally {
+        this.#asking.delete(asking);
       }
     }
   }
 }
 
-async function ask(node: string, path: string, body: unknown, harmless?: number): Promise<unknown> {
-  const timeout = new AbortController();
-  const timer = setTimeout(() => timeout.abort(new Error("it does not answer")), ANSWER_WITHIN_MS);
-  const request = { method: "POST", body: JSON.stringify(body), signal: timeout.signal };
+async function ask(node: string, path: string, body: unknown, asking: AbortController, harmless?: number) {
+  const timer = setTimeout(() => asking.abort(new Error("it does not answer")), ANSWER_WITHIN_MS);
+  const request = { method: "POST", body: JSON.stringify(body), signal: asking.signal };
   const failure = (reason: string, retryable: boolean, cause?: unknown) =>
     new BackendError(`Cannot ask etcd on ${node} (${path}): ${reason}`, { retryable, cause });
   try {

@@ -61,7 +61,12 @@ export class EtcdCluster implements AsyncDisposable {
 
   /** The nodes as `host:port`. */
   get endpoints(): string[] {
-    return this.#nodes.map(({ port }) => `127.0.0.1:${port}`);
+    return this.ports.map((port) => `127.0.0.1:${port}`);
+  }
+
+  /** The ports of the nodes. */
+  get ports(): number[] {
+    return this.#nodes.map(({ port }) => port);
   }
 
   /** How many nodes there are. */

@@ -110,6 +110,24 @@ export const closing: readonly Case[] = [
     },
   ),
 
+  always("nothing that the backend was asked is under way after a disposal", async (fixture, { mode }) => {
+    const backend = await fixture.another();
+    const request = { name: "one", owner: "a", lockedBy: "a", lockProcess: null, duration: null, metadata: null };
+    await backend.acquire([{ ...request, shared: false }]);
+    const calls = [
+      backend.acquire([{ ...request, name: "two", shared: false }]),
+      backend.list({ names: ["one", "two"] }),
+      ...mode === "session" ? [] : [backend.renew([{ ...request, from: "now", add: null }])],
+      backend.release([request]),
+    ];
+    let underWay = calls.length;
+    for (const call of calls) call.catch(() => {}).finally(() => underWay--);
+    await backend[Symbol.asyncDispose]();
+    await turn();
+    assert.equal(underWay, 0);
+    if (mode !== "session") await fixture.backend.clean("all");
+  }),
+
   always("a withLock under way returns its body's result after a disposal, and its signal aborts", async (fixture) => {
     const backend = await fixture.another();
     const entered = deferred();
