@@ -34,7 +34,8 @@ const RELEASE_WITHIN_MS = 1_500;
  * ```
  *
  * @param backend The backend.
- * @param shut Closes what the backend has opened, once its locks are released.
+ * @param shut Closes what the backend has opened, once its locks are released: ends its requests that are under way
+ *   within 0.5 s, and refuses further ones.
  */
 export function closeLocks(backend: Backend, shut: () => Promise<void>): Promise<void> {
   const state = stateOf(backend);

@@ -93,6 +93,20 @@ test("a function serves leases only", async () => {
   }
 });
 
+test("a function that never answers is given up when the backend is disposed of", async () => {
+  await using sql = administrator();
+  const table = freshTable();
+  await (await connect(server.url, { table }))[Symbol.asyncDispose]();
+  let isSilent = false;
+  const execute: PostgresExecutor = (text, parameters) =>
+    isSilent ? new Promise(() => {}) : Promise.resolve(sql.unsafe(text, parameters));
+  const backend = await postgresBackend(execute, { table });
+  isSilent = true;
+  const refused = assert.rejects(backend.list({}), /the backend was disposed of/);
+  await backend[Symbol.asyncDispose]();
+  await refused;
+});
+
 test("a function without migration needs no first statement", async () => {
   let statements = 0;
   await using sql = administrator();

@@ -193,13 +193,40 @@ export class RenewalPool implements Client {
   }
 }
 
-/** A `sql` instance of the caller's, which is never closed here. */
+/** The statements in progress on a client of the caller's, which is never closed here. */
+class InProgress {
+  readonly #ends = new Map<Promise<unknown>, () => void>();
+  #closed = false;
+
+  /** Sends a statement and waits for its answer, at the longest until the backend has been closed. */
+  async run<T>(send: () => PromiseLike<T>): Promise<T> {
+    if (this.#closed) throw disposed();
+    let end: () => void;
+    const ended = new Promise<never>((_, reject) => end = () => reject(disposed()));
+    const outcome = Promise.race([send(), ended]);
+    this.#ends.set(outcome, end!);
+    try {
+      return await outcome;
+    } finally {
+      this.#ends.delete(outcome);
+    }
+  }
+
+  /** Waits for the last answers, and fails the statements that have none. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    await withDeadline(LAST_ANSWERS * 1e3, Promise.allSettled(this.#ends.keys()));
+    for (const end of this.#ends.values()) end();
+  }
+}
+
+/** A `sql` instance of the caller's. */
 export class ExternalSql implements Client {
   prepare = false;
   readonly #sql: Instance;
   readonly #answerTimeout: number;
   readonly #abandoned: AbandonedConnections | undefined;
-  #closed = false;
+  readonly #inProgress = new InProgress();
 
   constructor(sql: Instance, answerTimeout = DEFAULT_ANSWER_TIMEOUT, abandoned?: AbandonedConnections) {
     this.#sql = sql;
@@ -208,12 +235,12 @@ export class ExternalSql implements Client {
   }
 
   async send(text: string, parameters: (string | null)[] = [], about: About = []): Promise<SqlResult> {
-    if (this.#closed) throw disposed();
     if (this.#abandoned?.any) await this.#abandoned.settled(about);
-    const query = sendStatement(this.#sql, text, parameters, this.prepare && mayPrepare(this.#sql));
+    let query: Query | undefined;
     let answer: SqlResult;
     try {
-      answer = await answerWithin(this.#answerTimeout, query);
+      const send = () => query = sendStatement(this.#sql, text, parameters, this.prepare && mayPrepare(this.#sql));
+      answer = await answerWithin(this.#answerTimeout, this.#inProgress.run(send));
     } catch (error) {
       const pid = this.prepare ? processIdOf(query) : undefined; // a pooler's is not the server's
       if (pid) abandon(this.#abandoned, pid, about, error, query);
@@ -224,28 +251,29 @@ export class ExternalSql implements Client {
   }
 
   close(): Promise<void> {
-    this.#closed = true;
-    return Promise.resolve();
+    return this.#inProgress.close();
   }
 }
 
-/** A function that sends a statement. It is waited for without a limit, since what it has sent cannot be cancelled. */
+/**
+ * A function that sends a statement. It is waited for until the backend is closed, since what it has sent cannot be
+ * cancelled.
+ */
 export class ExternalExecutor implements Client {
   prepare = false;
   readonly #sender: OutsideTransactions;
-  #closed = false;
+  readonly #inProgress = new InProgress();
 
   constructor(execute: PostgresExecutor) {
-    this.#sender = new OutsideTransactions(async (text, parameters) => rowsOf(await execute(text, parameters)));
+    const run = async (text: string, parameters: (string | null)[]) => rowsOf(await execute(text, parameters));
+    this.#sender = new OutsideTransactions((text, parameters) => this.#inProgress.run(() => run(text, parameters)));
   }
 
-  async send(text: string, parameters: (string | null)[] = []): Promise<SqlResult> {
-    if (this.#closed) throw disposed();
-    return await this.#sender.send(text, parameters);
+  send(text: string, parameters: (string | null)[] = []): Promise<SqlResult> {
+    return this.#sender.send(text, parameters);
   }
 
   close(): Promise<void> {
-    this.#closed = true;
-    return Promise.resolve();
+    return this.#inProgress.close();
   }
 }
