@@ -1,15 +1,16 @@
 /**
- * Makes the tarball for npm: what `deno pack` makes, and what it cannot yet say: the command `lockmgr`, the supported
- * versions of Node, and drivers that a program installs only when it wants that engine.
+ * Makes the tarball for npm: what `deno pack` makes, its modules bundled, and what it cannot yet say: the command
+ * `lockmgr`, the supported versions of Node, and drivers that a program installs only when it wants that engine.
  *
  * `deno task pack [FILE]`, by default `lockmgr-lockmgr-VERSION.tgz`.
  *
  * @module
  */
-import { chmod, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { chmod, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join, resolve } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import process from "node:process";
+import { rollup } from "rollup";
 import { lower } from "../tests/running/lowering.ts";
 import { command } from "../tests/runtimes/command.ts";
 
@@ -42,6 +43,33 @@ function complete(manifest: Record<string, unknown>): Record<string, unknown> {
   };
 }
 
+/**
+ * Bundles the entry points in place. What several of them need is in shared files, so an error class is the same in
+ * all; an engine stays in a file of its own that is loaded when first used. The declarations stay as they are.
+ */
+async function bundle(files: string, exports: Record<string, { import: string }>): Promise<void> {
+  const entries = Object.values(exports).map((entry) => entry.import.slice("./".length, -".js".length));
+  const paths = (await readdir(files, { recursive: true })).filter((path) => path.endsWith(".js"));
+  const build = await rollup({
+    input: Object.fromEntries(entries.map((entry) => [entry, join(files, `${entry}.js`)])),
+    external: (specifier) => !/^[./]/.test(specifier),
+    onwarn: (warning) => {
+      throw new Error(`Cannot bundle the package: ${warning.message}`);
+    },
+  });
+  const { output } = await build.generate({
+    chunkFileNames: "shared/[name].js",
+    hoistTransitiveImports: false,
+    minifyInternalExports: false,
+  });
+  for (const path of paths) await rm(join(files, path));
+  for (const chunk of output) {
+    const path = join(files, chunk.fileName);
+    await mkdir(dirname(path), { recursive: true });
+    await writeFile(path, chunk.type === "chunk" ? chunk.code : chunk.source);
+  }
+}
+
 const directory = await mkdtemp(join(tmpdir(), "lockmgr-pack-"));
 try {
   const raw = join(directory, "raw.tgz");
@@ -52,6 +80,7 @@ try {
   const manifest = complete(JSON.parse(await readFile(path, "utf8")));
   await writeFile(path, `${JSON.stringify(manifest, null, 2)}\n`);
   await lower(join(files, "tests"), ".js");
+  await bundle(files, manifest.exports as Record<string, { import: string }>);
   const cli = join(files, "cli.js");
   await writeFile(cli, SHEBANG + await readFile(cli, "utf8"));
   await chmod(cli, 0o755);

@@ -21,8 +21,8 @@ import { type Runtime, runtimes } from "./runtimes/runtimes.ts";
 const NEUTRAL = ["tests/conformance", "tests/core", "tests/drivers", "tests/processes", "tests/sqlite"];
 /** Narrows the conformance suite to the engine that needs no server: with all of them it takes minutes. */
 const EMBEDDED = { LOCKMGR_TEST_ENGINES: "sqlite" };
-/** The folder whose tests run from the package alone. */
-const PACKAGED = "tests/package";
+/** The folders whose tests run from the package alone, the second on one runtime. */
+const PACKAGED = ["tests/package", "tests/consumers"];
 /** Folders that Deno tests in processes of their own, the longest first; a last one tests all other folders. */
 const PARTS = [["tests/mysql"], ["tests/conformance"], ["tests/postgres", "tests/faults"], ["tests/etcd"]];
 
@@ -63,6 +63,10 @@ async function testFiles(...folders: string[]): Promise<string[]> {
     }
   }
   return found.sort();
+}
+
+function isIn(folders: readonly string[], file: string): boolean {
+  return folders.some((folder) => file.startsWith(`${folder}/`));
 }
 
 /** Runs one line of the table and prints its counts; what the runner printed is shown when a test failed. */
@@ -116,8 +120,8 @@ const deno = `Deno ${Deno.version.deno}`;
 
 /** The tests from the source, and the examples. */
 async function sourceJobs(): Promise<Job[]> {
-  const all = (await testFiles("tests")).filter((file) => !file.startsWith(`${PACKAGED}/`));
-  const partOf = (file: string) => PARTS.find((part) => part.some((folder) => file.startsWith(`${folder}/`)));
+  const all = (await testFiles("tests")).filter((file) => !isIn(PACKAGED, file));
+  const partOf = (file: string) => PARTS.find((part) => isIn(part, file));
   const jobs = [...PARTS, undefined].map((part): Job => ({
     runtime: deno,
     subject: `source, ${part?.join(", ") ?? "all other tests"}`,
@@ -131,9 +135,14 @@ async function sourceJobs(): Promise<Job[]> {
 
 /** The tests of the package; the runtimes that need servers first, since they take longest. */
 async function packageJobs(install: () => Promise<Stage>): Promise<Job[]> {
-  const here = runtimes.filter(({ name }) => wanted(name, "package"));
-  if (here.length === 0) return [];
-  const files = [...await testFiles(...NEUTRAL), ...await testFiles(PACKAGED)];
+  const [forPackage, forConsumers] = PACKAGED;
+  const suites = [
+    ...runtimes.toSorted((one, other) => Number(other.servers) - Number(one.servers))
+      .map((runtime) => ({ runtime, subject: "package", folders: [...NEUTRAL, forPackage] })),
+    ...runtimes.filter(({ kind, servers }) => kind === "node" && servers)
+      .map((runtime) => ({ runtime, subject: "consumers", folders: [forConsumers] })),
+  ].filter(({ runtime, subject }) => wanted(runtime.name, subject));
+  if (suites.length === 0) return [];
   let directory: string;
   try {
     directory = (await install()).directory;
@@ -141,11 +150,12 @@ async function packageJobs(install: () => Promise<Stage>): Promise<Job[]> {
     return [{ runtime: "Node and Bun", subject: "package", work: () => Promise.reject(error) }];
   }
   const jobs: Job[] = [];
-  for (const runtime of here.toSorted((one, other) => Number(other.servers) - Number(one.servers))) {
+  for (const { runtime, subject, folders } of suites) {
     const found = await findProgram(runtime);
     if (found === undefined) continue;
+    const files = await testFiles(...folders);
     const work = () => runOn(runtime, found.program, directory, files, runtime.servers ? {} : EMBEDDED);
-    jobs.push({ runtime: found.name, subject: "package", work });
+    jobs.push({ runtime: found.name, subject, work });
   }
   return jobs;
 }

@@ -3,6 +3,7 @@ import * as own from "@lockmgr/lockmgr";
 import { UserLock } from "@lockmgr/lockmgr/mysql";
 import { advisoryLock } from "@lockmgr/lockmgr/postgres";
 import assert from "node:assert/strict";
+import { existsSync } from "node:fs";
 import { cp, mkdtemp, rm } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
@@ -16,7 +17,8 @@ async function withCopy(body: (copy: Package) => Promise<void>): Promise<void> {
   const here = dirname(entry);
   const directory = await mkdtemp(join(here, ".copy-"));
   try {
-    for (const part of [basename(entry), "core", "backends"]) {
+    const parts = [basename(entry), "core", "backends", "shared"]; // in the package, the core is in the last one
+    for (const part of parts.filter((part) => existsSync(join(here, part)))) {
       await cp(join(here, part), join(directory, part), { recursive: true });
     }
     await body(await import(pathToFileURL(join(directory, basename(entry))).href) as Package);

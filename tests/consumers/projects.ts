@@ -1,0 +1,59 @@
+/**
+ * Projects of people who have installed the package, and the tools that they use, which are installed once and kept
+ * between runs.
+ *
+ * @module
+ */
+import assert from "node:assert/strict";
+import { mkdir, symlink, writeFile } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import process from "node:process";
+import { command } from "../runtimes/command.ts";
+import { installed } from "../runtimes/installing.ts";
+
+/** The tools and their plug-ins, by package. */
+const PACKAGES = {
+  "@rollup/plugin-commonjs": "^29.0.0",
+  "@rollup/plugin-json": "^6.1.0",
+  "@rollup/plugin-node-resolve": "^16.0.0",
+  "esbuild": "^0.28.2",
+  "rollup": "^4.68.0",
+  "vite": "^8.4.0",
+  "webpack": "^5.113.0",
+  "webpack-cli": "^7.3.1",
+};
+
+/** The program of each tool. */
+const TOOLS: Readonly<Record<string, string>> = {
+  esbuild: "esbuild/bin/esbuild",
+  rollup: "rollup/dist/bin/rollup",
+  vite: "vite/bin/vite.js",
+  webpack: "webpack-cli/bin/cli.js",
+};
+
+const packages = join(await installed(PACKAGES), "node_modules");
+
+/** Makes a project of these files, where the package and the tools are found, and returns its folder. */
+export async function makeProject(name: string, files: Readonly<Record<string, string>>): Promise<string> {
+  const directory = join(process.cwd(), "projects", name); // npm has installed the package in a folder above
+  await mkdir(directory, { recursive: true });
+  await symlink(packages, join(directory, "node_modules"), "junction");
+  for (const [file, text] of Object.entries(files)) {
+    await mkdir(dirname(join(directory, file)), { recursive: true });
+    await writeFile(join(directory, file), text);
+  }
+  return directory;
+}
+
+/** Runs a tool in a project; returns what it printed. */
+export async function runTool(
+  project: string,
+  tool: string,
+  parameters: readonly string[],
+  env: Readonly<Record<string, string>> = {},
+): Promise<string> {
+  const program = join(packages, TOOLS[tool]);
+  const { code, output } = await command(process.execPath, [program, ...parameters], { cwd: project, env });
+  assert.equal(code, 0, `${tool} ${parameters.join(" ")} ended with ${code}\n${output}`);
+  return output;
+}
