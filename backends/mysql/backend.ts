@@ -1,8 +1,7 @@
 import type { Backend } from "../../core/backend.ts";
 import type { Engine } from "../../core/engine.ts";
 import { Connector, rememberConnector } from "./connection/connector.ts";
-import type { MysqlPool } from "./connection/driver.ts";
-import type { MysqlFunction } from "./connection/external_function.ts";
+import type { MysqlFunction, MysqlPool } from "./connection/driver.ts";
 import { RowBackend } from "./rows/row_backend.ts";
 import { schema } from "./schema.ts";
 import { Liveness } from "../sessions/liveness.ts";

@@ -19,6 +19,5 @@
 export { engine, mysqlBackend } from "./backend.ts";
 export { HeldTableLock, TableLock, type TableLockOptions } from "./native/table_lock.ts";
 export { UserLock, type UserLockOptions } from "./native/user_lock.ts";
-export type { MysqlConnection, MysqlPool } from "./connection/driver.ts";
-export type { MysqlFunction } from "./connection/external_function.ts";
+export type { MysqlConnection, MysqlFunction, MysqlPool } from "./connection/driver.ts";
 export type { MysqlOptions } from "./options.ts";

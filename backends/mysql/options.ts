@@ -8,8 +8,14 @@ import { type BackendSettings, resolveSettings, SETTING_OPTIONS } from "../../co
 import { concealerFor, parseTargetOf } from "../../core/options/target.ts";
 import { UnsupportedError } from "../../core/errors.ts";
 import { refuseOrm } from "../../core/options/refused_client.ts";
-import { addressSettings, connectionBehind, type DriverPool, type MysqlPool, poolBehind } from "./connection/driver.ts";
-import type { MysqlFunction } from "./connection/external_function.ts";
+import {
+  addressSettings,
+  connectionBehind,
+  type DriverPool,
+  type MysqlFunction,
+  type MysqlPool,
+  poolBehind,
+} from "./connection/driver.ts";
 import { addressOf } from "./url_parameters.ts";
 
 /**

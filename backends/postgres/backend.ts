@@ -3,18 +3,11 @@ import { concealerFor } from "../../core/options/target.ts";
 import { BackendError, UnsupportedError } from "../../core/errors.ts";
 import type { Engine } from "../../core/engine.ts";
 import { inSchema } from "../../core/options/settings.ts";
-import { AbandonedConnections } from "./connection/abandoned.ts";
+import { AbandonedConnections, type GuardedSource } from "./connection/abandoned.ts";
 import { registerOrigin } from "./advisory/sessions.ts";
 import { registrationForRows } from "./wakeup/registration.ts";
 import { type Client, ExternalExecutor, ExternalSql, OwnPool, RenewalPool } from "./connection/client.ts";
-import {
-  isInstance,
-  isSql,
-  type PostgresExecutor,
-  type PostgresSql,
-  type Source,
-  sourceOf,
-} from "./connection/driver.ts";
+import { isInstance, isSql, type PostgresExecutor, type PostgresSql, sourceOf } from "./connection/driver.ts";
 import { Liveness } from "../sessions/liveness.ts";
 import { SessionBackend } from "../sessions/session_backend.ts";
 import {
@@ -39,7 +32,7 @@ interface Reach {
   /** Sends renewals: on a connection of their own, where one may be opened. */
   readonly renewals: Client;
   /** Opens further connections, where that is possible. */
-  readonly source?: Source;
+  readonly source?: GuardedSource;
 }
 
 /**
@@ -107,7 +100,7 @@ async function buildOnPrimary(reach: Reach, options: ResolvedOptions): Promise<B
 
 /** Reaches the server of a URL. */
 async function reachUrl({ target, address }: ReturnType<typeof parseUrl>, options: ResolvedOptions): Promise<Reach> {
-  const source = await sourceOf(address.driver, options.driver, {
+  const source: GuardedSource = await sourceOf(address.driver, options.driver, {
     identity: target.text,
     conceal: concealerFor(target),
     timeLimit: address.driver.connect_timeout as number | undefined,
@@ -120,7 +113,7 @@ async function reachUrl({ target, address }: ReturnType<typeof parseUrl>, option
 /** Reaches a server through what the caller has. */
 async function reachExternal(target: unknown, options: ResolvedOptions): Promise<Reach> {
   if (isInstance(target)) {
-    const source = await sourceOf(target.options).catch(() => undefined);
+    const source: GuardedSource | undefined = await sourceOf(target.options).catch(() => undefined);
     if (source) source.abandoned = new AbandonedConnections(source);
     const client = new ExternalSql(target, options.answerTimeout, source?.abandoned);
     return { client, renewals: client, source };
@@ -169,7 +162,7 @@ function rowBackend(
   { client, renewals, source: own }: Reach,
   { mode, sessionTimeout, migrate }: ResolvedOptions,
   table: string,
-  source?: Source,
+  source?: GuardedSource,
   liveness?: Liveness,
 ): Backend {
   const statements = statementsFor(table);

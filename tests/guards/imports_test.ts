@@ -21,12 +21,9 @@ function mayImport({ file, target, dynamic }: Import): boolean {
   return from.startsWith("backends/") && (to === "core" || isShared(to));
 }
 
-/** The groups of modules that import each other, of the core and the command line also by types alone (Tarjan's strongly connected components). */
+/** The groups of modules that import each other, also by types alone (Tarjan's strongly connected components). */
 function circlesOf(imports: readonly Import[]): string[][] {
-  const targets = Map.groupBy(
-    imports.filter(({ file, target, typeOnly }) => target !== undefined && !(typeOnly && file.startsWith("backends/"))),
-    ({ file }) => file,
-  );
+  const targets = Map.groupBy(imports.filter(({ target }) => target !== undefined), ({ file }) => file);
   const order = new Map<string, number>();
   const lowest = new Map<string, number>();
   const stack: string[] = [];

@@ -7,7 +7,7 @@
 import { Backoff } from "../../../core/util/backoff.ts";
 import { withDeadline } from "../../../core/util/deadline.ts";
 import { monotonic, sleep } from "../../../core/util/runtime.ts";
-import type { Connection } from "./connection.ts";
+import type { Abandonable, Connection } from "./connection.ts";
 
 /** Pauses between attempts to reach the server (ms). */
 const RETRY = { first: 50, longest: 1_000 };
@@ -16,14 +16,6 @@ const LOOKS = 60;
 const LOOKS_PER_KILL = 20;
 /** The longest pause between two looks (ms). */
 const LOOK_LONGEST_MS = 20;
-
-/** A connection that has to be gone at the server. */
-export interface Abandonable {
-  /** The server's id of the connection. */
-  readonly id: number;
-  /** Asks for the present id of the connection; `null` when it is gone. Another id means a proxy: no KILL is safe. */
-  locate(control: Connection): Promise<number | null>;
-}
 
 /** Ends connections at the server, and knows which of them may still run a statement. */
 export class Abandoned {

@@ -2,9 +2,7 @@ import type { SessionHandle } from "../../../core/backend.ts";
 import { BackendError } from "../../../core/errors.ts";
 import { afterReads, monotonic, soon, startTimer, type Timer } from "../../../core/util/runtime.ts";
 import { endsConnection, isFromServer, isInterruption } from "../errors.ts";
-import type { Abandonable } from "./abandoned.ts";
 import {
-  type Answer,
   connectionId,
   type DriverConnection,
   onClosed,
@@ -13,6 +11,7 @@ import {
   sendAsIs,
   setKeepAlive,
 } from "./driver.ts";
+import type { Answer } from "./row_shapes.ts";
 
 /** Makes an error as the driver makes them, with a code. */
 function driverError(code: string, message: string, cause?: Error): Error {
@@ -26,6 +25,14 @@ export function late(timeout: number, cause?: unknown): Error {
 
 /** How long (ms) the server has to answer after a statement whose answer is late was interrupted there. */
 const INTERRUPTED_MS = 1_500;
+
+/** How a connection that has to be gone is found at the server. */
+export interface Abandonable {
+  /** The server's id of the connection. */
+  readonly id: number;
+  /** Asks for the present id of the connection; `null` when it is gone. Another id means a proxy: no KILL is safe. */
+  locate(control: Connection): Promise<number | null>;
+}
 
 /** A statement without an answer yet. */
 interface PendingQuery {

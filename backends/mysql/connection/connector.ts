@@ -7,7 +7,7 @@ import { isWithoutTls, notPrimary, translate } from "../errors.ts";
 import type { ResolvedTarget } from "../options.ts";
 import { Abandoned, within } from "./abandoned.ts";
 import { Connection } from "./connection.ts";
-import type { Answer } from "./driver.ts";
+import type { Answer } from "./row_shapes.ts";
 import {
   clusterOf,
   describe,

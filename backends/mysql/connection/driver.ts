@@ -5,7 +5,7 @@
  * @module
  */
 import { BackendError } from "../../../core/errors.ts";
-import { changeOf } from "./row_shapes.ts";
+import { type Answer, changeOf } from "./row_shapes.ts";
 
 /** The socket of a connection. */
 interface Socket {
@@ -55,6 +55,26 @@ export interface DriverPool {
 export type MysqlPool = { readonly pool: object } | { getConnection(callback: never): void };
 
 /**
+ * Sends one statement and returns the driver's answer: its rows, or what it changed. The raw query of an ORM is one.
+ *
+ * @example
+ * ```ts
+ * import { mysqlBackend, type MysqlFunction } from "@lockmgr/lockmgr/mysql";
+ * import { createConnection } from "mysql2/promise";
+ * import process from "node:process";
+ *
+ * const uri = process.env.LOCKMGR_URL; // such as mysql://user:password@localhost/database
+ * if (uri?.startsWith("mysql:")) {
+ *   const connection = await createConnection(uri);
+ *   const send: MysqlFunction = (sql, parameters) => connection.query(sql, parameters);
+ *   await using backend = await mysqlBackend(send);
+ *   console.log(backend.mode);
+ * }
+ * ```
+ */
+export type MysqlFunction = (sql: string, parameters: string[]) => PromiseLike<unknown>;
+
+/**
  * A connection of `mysql2` or `mysql2/promise`, with a transaction of the caller's open on it: what `guard` takes.
  *
  * @example
@@ -77,20 +97,6 @@ export type MysqlPool = { readonly pool: object } | { getConnection(callback: ne
  * ```
  */
 export type MysqlConnection = { readonly connection: object } | { query(...parameters: never[]): unknown };
-
-/** What the server answered: rows as text, or what a statement changed. */
-export interface Answer {
-  /** The rows, each column as text. */
-  readonly rows: readonly (readonly (string | null)[])[];
-  /** The argument of `LAST_INSERT_ID(…)` in the statement; 0 when it was not called. */
-  readonly insertId: bigint;
-  /** How many rows it changed, or found when the client asks for found rows. */
-  readonly affectedRows: number;
-  /** Whether a transaction is open on the connection afterwards; unknown after rows. */
-  readonly inTransaction: boolean;
-  /** Whether each statement is a transaction of its own; unknown after rows. */
-  readonly autocommit: boolean;
-}
 
 /** The settings of a pool that say where its server is and how it authenticates. */
 const ADDRESS_SETTINGS = [

@@ -1,31 +1,11 @@
 import { BackendError } from "../../../core/errors.ts";
 import { driverErrorIn } from "../errors.ts";
 import { hasOpenTransaction } from "./caller_transaction.ts";
-import type { Answer } from "./driver.ts";
+import type { MysqlFunction } from "./driver.ts";
 import type { ConnectionPool, Send } from "./own_pool.ts";
-import { answerOf } from "./row_shapes.ts";
+import { type Answer, answerOf } from "./row_shapes.ts";
 import type { Server } from "./server.ts";
 import { inspect, requireAutocommit, requireDefaults, requireSettings } from "./settings.ts";
-
-/**
- * Sends one statement and returns the driver's answer: its rows, or what it changed. The raw query of an ORM is one.
- *
- * @example
- * ```ts
- * import { mysqlBackend, type MysqlFunction } from "@lockmgr/lockmgr/mysql";
- * import { createConnection } from "mysql2/promise";
- * import process from "node:process";
- *
- * const uri = process.env.LOCKMGR_URL; // such as mysql://user:password@localhost/database
- * if (uri?.startsWith("mysql:")) {
- *   const connection = await createConnection(uri);
- *   const send: MysqlFunction = (sql, parameters) => connection.query(sql, parameters);
- *   await using backend = await mysqlBackend(send);
- *   console.log(backend.mode);
- * }
- * ```
- */
-export type MysqlFunction = (sql: string, parameters: string[]) => PromiseLike<unknown>;
 
 /** Statements that are answered with rows. */
 const READS = /^\s*(SELECT|SHOW)\b/;

@@ -1,8 +1,8 @@
 import { BackendError, UnsupportedError } from "../../../core/errors.ts";
 import { withDeadline } from "../../../core/util/deadline.ts";
 import { endsConnection } from "../errors.ts";
-import { type Abandonable, within } from "./abandoned.ts";
-import { type Connection, late } from "./connection.ts";
+import { within } from "./abandoned.ts";
+import { type Abandonable, type Connection, late } from "./connection.ts";
 import { type Connector, GONE_MS } from "./connector.ts";
 import {
   borrow,

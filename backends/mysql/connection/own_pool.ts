@@ -2,7 +2,7 @@ import { monotonic } from "../../../core/util/runtime.ts";
 import { notPrimary } from "../errors.ts";
 import type { Connection } from "./connection.ts";
 import type { Connector } from "./connector.ts";
-import type { Answer } from "./driver.ts";
+import type { Answer } from "./row_shapes.ts";
 
 /** Sends one statement on the connection at hand. */
 export type Send = (sql: string) => Promise<Answer>;

@@ -3,7 +3,19 @@
  *
  * @module
  */
-import type { Answer } from "./driver.ts";
+/** What the server answered: rows as text, or what a statement changed. */
+export interface Answer {
+  /** The rows, each column as text. */
+  readonly rows: readonly (readonly (string | null)[])[];
+  /** The argument of `LAST_INSERT_ID(…)` in the statement; 0 when it was not called. */
+  readonly insertId: bigint;
+  /** How many rows it changed, or found when the client asks for found rows. */
+  readonly affectedRows: number;
+  /** Whether a transaction is open on the connection afterwards; unknown after rows. */
+  readonly inTransaction: boolean;
+  /** Whether each statement is a transaction of its own; unknown after rows. */
+  readonly autocommit: boolean;
+}
 
 type Fields = Record<string, unknown>;
 

@@ -5,7 +5,7 @@
  */
 import type { Mode } from "../../../core/backend.ts";
 import { BackendError, UnsupportedError } from "../../../core/errors.ts";
-import type { Answer } from "./driver.ts";
+import type { Answer } from "./row_shapes.ts";
 import { fromHexadecimal } from "./sql.ts";
 
 /** What is known of a server. */

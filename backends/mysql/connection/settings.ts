@@ -4,7 +4,7 @@
  * @module
  */
 import { UnsupportedError } from "../../../core/errors.ts";
-import type { Answer } from "./driver.ts";
+import type { Answer } from "./row_shapes.ts";
 import type { Send } from "./own_pool.ts";
 import { describe, QUESTIONS, type Server } from "./server.ts";
 

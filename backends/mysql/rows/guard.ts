@@ -11,14 +11,7 @@ import { monotonic } from "../../../core/util/runtime.ts";
 import { clusterOf, type Server } from "../connection/server.ts";
 import { isConflict, isLockWaitTimeout } from "../errors.ts";
 import type { LockTable } from "./lock_table.ts";
-
-/**
- * How a statement avoids the wait for a locked row.
- *
- * - `"fail"` (MariaDB): it fails with error 1205 at once. This costs nothing.
- * - `"skip"` (MySQL 8 and later): it leaves locked rows out. This costs half as much again.
- */
-export type NoWait = "fail" | "skip";
+import type { NoWait } from "./statements.ts";
 
 function noWaitOn(server: Server): NoWait | undefined {
   const cluster = clusterOf(server);

@@ -6,8 +6,7 @@
 import type { OwnedLock } from "../../../core/backend.ts";
 import { refuseBuilder, refuseClosed } from "../../../core/options/refused_client.ts";
 import { hasOpenTransaction } from "../connection/caller_transaction.ts";
-import { connectionBehind, send } from "../connection/driver.ts";
-import type { MysqlFunction } from "../connection/external_function.ts";
+import { connectionBehind, type MysqlFunction, send } from "../connection/driver.ts";
 import { rowsIn } from "../connection/row_shapes.ts";
 import type { Server } from "../connection/server.ts";
 import { driverErrorIn, translate } from "../errors.ts";

@@ -4,7 +4,7 @@ import { Backoff } from "../../../core/util/backoff.ts";
 import { once } from "../../../core/util/once.ts";
 import { monotonic } from "../../../core/util/runtime.ts";
 import type { Connector } from "../connection/connector.ts";
-import type { Answer } from "../connection/driver.ts";
+import type { Answer } from "../connection/row_shapes.ts";
 import { ExternalFunction } from "../connection/external_function.ts";
 import { ExternalPool } from "../connection/external_pool.ts";
 import { type ConnectionPool, OwnPool, type Send } from "../connection/own_pool.ts";

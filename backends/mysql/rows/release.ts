@@ -1,10 +1,11 @@
 import type { LockRef, OwnedLock } from "../../../core/backend.ts";
 import { namesOf } from "../../../core/util/requests.ts";
 import type { Server } from "../connection/server.ts";
-import { isPassingConflict, isRowLocked, type LockedRows, type NoWait, retryWhileLocked } from "./guard.ts";
+import { isPassingConflict, isRowLocked, type LockedRows, retryWhileLocked } from "./guard.ts";
 import type { LockTable } from "./lock_table.ts";
 import type { NameHints } from "./name_hints.ts";
 import { chunks, isOf, sorted } from "./rows.ts";
+import type { NoWait } from "./statements.ts";
 import type { UnknownRequests } from "./unknown_requests.ts";
 
 /** Releases locks: one in a statement, several in a batch. */

@@ -2,10 +2,11 @@ import type { LockRow, RenewRequest } from "../../../core/backend.ts";
 import { namesOf } from "../../../core/util/requests.ts";
 import type { Server } from "../connection/server.ts";
 import { READ_THE_ROW } from "./acquire_statements.ts";
-import { isPassingConflict, isRowLocked, type LockedRows, type NoWait, retryWhileLocked } from "./guard.ts";
+import { isPassingConflict, isRowLocked, type LockedRows, retryWhileLocked } from "./guard.ts";
 import type { LockTable } from "./lock_table.ts";
 import type { NameHints } from "./name_hints.ts";
 import { chunks, isOf, type OwnedRow, sorted } from "./rows.ts";
+import type { NoWait } from "./statements.ts";
 
 /** Extends locks: one in a statement, several in a batch. */
 export class Renewals {

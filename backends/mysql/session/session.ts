@@ -2,7 +2,7 @@ import { monotonic } from "../../../core/util/runtime.ts";
 import { Session } from "../../sessions/session.ts";
 import type { Connection } from "../connection/connection.ts";
 import type { Connector } from "../connection/connector.ts";
-import type { Answer } from "../connection/driver.ts";
+import type { Answer } from "../connection/row_shapes.ts";
 import { READ_ONLY } from "../connection/server.ts";
 import { endsConnection, notPrimary, otherServer } from "../errors.ts";
 

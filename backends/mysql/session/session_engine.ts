@@ -4,7 +4,7 @@ import type { LivenessLock } from "../../sessions/liveness.ts";
 import type { Attempt, SessionEngine } from "../../sessions/session_engine.ts";
 import { SessionPool } from "../../sessions/session_pool.ts";
 import { type Connector, GONE_MS } from "../connection/connector.ts";
-import type { Answer } from "../connection/driver.ts";
+import type { Answer } from "../connection/row_shapes.ts";
 import { confirmsCommits, type Server } from "../connection/server.ts";
 import { bytes } from "../connection/sql.ts";
 import { diagnose } from "../diagnose.ts";

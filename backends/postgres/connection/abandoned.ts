@@ -3,7 +3,7 @@ import { Backoff } from "../../../core/util/backoff.ts";
 import { withDeadline } from "../../../core/util/deadline.ts";
 import { namesOf } from "../../../core/util/requests.ts";
 import { monotonic, sleep } from "../../../core/util/runtime.ts";
-import { type About, answerWithin } from "./client.ts";
+import { answerWithin } from "./answer_timeout.ts";
 import { endInstance, isQueued, type Opened, type Query, sendStatement, type Source } from "./driver.ts";
 
 /** How long a statement waits for the end of an earlier one that was given up, and disposal for all of them (ms). */
@@ -26,6 +26,15 @@ function signal(how: "pg_terminate_backend" | "pg_cancel_backend"): string {
   SELECT ${how}(a.pid)::text AS sent FROM pg_stat_activity AS a
   WHERE a.pid = $1::text::integer AND a.pid <> pg_backend_pid() AND a.usename = session_user
     AND a.application_name = current_setting('application_name')`;
+}
+
+/** Locks that a statement is about. */
+export type About = readonly { readonly name: string }[];
+
+/** A source of connections that may be given up. */
+export interface GuardedSource extends Source {
+  /** Ends them at the server; only where the source belongs to one backend. */
+  abandoned?: AbandonedConnections;
 }
 
 /** What was given up on one connection. */

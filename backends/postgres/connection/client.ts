@@ -7,7 +7,8 @@
 import { BackendError } from "../../../core/errors.ts";
 import { withDeadline } from "../../../core/util/deadline.ts";
 import { isBroken, isEndedByServer, isNotPrimary, requirePrimary } from "../errors.ts";
-import type { AbandonedConnections } from "./abandoned.ts";
+import type { AbandonedConnections, About, GuardedSource } from "./abandoned.ts";
+import { AnswerTimeout, answerWithin, DEFAULT_ANSWER_TIMEOUT } from "./answer_timeout.ts";
 import { OutsideTransactions } from "./caller_transaction.ts";
 import {
   endInstance,
@@ -18,13 +19,9 @@ import {
   processIdOf,
   type Query,
   sendStatement,
-  type Source,
   type SqlResult,
 } from "./driver.ts";
 import { rowsOf } from "./row_shapes.ts";
-
-/** Locks that a statement is about. */
-export type About = readonly { readonly name: string }[];
 
 /** Sends statements. */
 export interface Client {
@@ -41,28 +38,8 @@ export interface Client {
   close(): Promise<void>;
 }
 
-/** Seconds to wait for an answer. */
-export const DEFAULT_ANSWER_TIMEOUT = 15;
 /** Seconds for statements in progress when their connections are closed. */
 const LAST_ANSWERS = 1;
-
-/** The error of an answer that did not come in time. */
-class AnswerTimeout extends BackendError {
-  override name = "BackendError";
-}
-
-/**
- * Waits for an answer.
- *
- * @param late Called when there is none in time.
- * @throws {BackendError} When there is none in time.
- */
-export function answerWithin<T>(seconds: number, answer: PromiseLike<T>, late?: () => void): Promise<T> {
-  return withDeadline(seconds * 1e3, answer, () => {
-    late?.();
-    throw new AnswerTimeout(`Cannot get an answer of PostgreSQL within ${seconds} s`, { retryable: true });
-  });
-}
 
 /**
  * Makes sure that a statement without an answer does not take effect later.
@@ -94,7 +71,7 @@ function disposed(): BackendError {
  */
 export class OwnPool implements Client {
   prepare = false;
-  readonly #source: Source;
+  readonly #source: GuardedSource;
   readonly #connections: number;
   readonly #answerTimeout: number;
   readonly #ending = new Set<Promise<void>>();
@@ -102,7 +79,7 @@ export class OwnPool implements Client {
   #closed = false;
   #inProgress = 0;
 
-  constructor(source: Source, connections: number, answerTimeout = DEFAULT_ANSWER_TIMEOUT) {
+  constructor(source: GuardedSource, connections: number, answerTimeout = DEFAULT_ANSWER_TIMEOUT) {
     this.#source = source;
     this.#connections = connections;
     this.#answerTimeout = answerTimeout;

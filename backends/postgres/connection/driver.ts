@@ -8,7 +8,6 @@ import { BackendError } from "../../../core/errors.ts";
 import type { Rotation } from "../../../core/util/rotation.ts";
 import { hostname } from "../../../core/util/runtime.ts";
 import type { Row } from "../rows/rows.ts";
-import type { AbandonedConnections } from "./abandoned.ts";
 import { isNotPrimary } from "../errors.ts";
 import { hostsOf } from "./hosts.ts";
 import { inlineParameters } from "./inline_parameters.ts";
@@ -189,8 +188,6 @@ export async function endInstance({ sql, sockets }: Opened, seconds: number): Pr
 export interface Source {
   /** Equal for sources that open equal connections. It has the password: it is never shown. */
   readonly identity: string;
-  /** Ends at the server what was given up here; where the source belongs to one backend. */
-  abandoned?: AbandonedConnections;
   /** The hosts that connections may lead to. */
   readonly hosts: Rotation<DriverOptions>;
   /** Makes an instance, which connects when it is used. `onLoss` is called for every connection that breaks. */

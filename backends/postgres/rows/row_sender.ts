@@ -1,5 +1,6 @@
 import { sleep } from "../../../core/util/runtime.ts";
-import type { About, Client } from "../connection/client.ts";
+import type { About } from "../connection/abandoned.ts";
+import type { Client } from "../connection/client.ts";
 import { isConflict, isMissing, translate } from "../errors.ts";
 import type { Row } from "./rows.ts";
 

@@ -1,14 +1,14 @@
 import { BackendError } from "../../../core/errors.ts";
 import { monotonic } from "../../../core/util/runtime.ts";
 import { Session } from "../../sessions/session.ts";
-import { answerWithin } from "../connection/client.ts";
+import type { GuardedSource } from "../connection/abandoned.ts";
+import { answerWithin } from "../connection/answer_timeout.ts";
 import {
   endInstance,
   type Opened,
   processIdOf,
   type Query,
   sendStatement,
-  type Source,
   type SqlResult,
 } from "../connection/driver.ts";
 import { isBroken, isEndedByServer, otherServer, requirePrimary } from "../errors.ts";
@@ -50,7 +50,7 @@ const CONFIRMED_PING = `${PING}, CASE
 
 /** What a session is made of. */
 interface SessionParts {
-  readonly source: Source;
+  readonly source: GuardedSource;
   readonly instance: Opened;
   /** The server's process id. */
   readonly pid: string;
@@ -71,7 +71,7 @@ export class PostgresSession extends Session {
   /** Whether no proxy is in between. */
   readonly direct: boolean;
   readonly #instance: Opened;
-  readonly #source: Source;
+  readonly #source: GuardedSource;
   readonly #server: string;
   readonly #ping: string;
 
@@ -143,7 +143,7 @@ export interface SessionOptions {
 
 /** Opens a session that the server ends after `timeout` seconds of silence. */
 export async function openSession(
-  source: Source,
+  source: GuardedSource,
   timeout: number,
   { onNotify, signal }: SessionOptions = {},
 ): Promise<PostgresSession> {

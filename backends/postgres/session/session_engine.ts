@@ -4,7 +4,7 @@ import type { Attempt, SessionEngine } from "../../sessions/session_engine.ts";
 import { SessionPool } from "../../sessions/session_pool.ts";
 import { closeAdvisorySessions } from "../advisory/sessions.ts";
 import type { Client } from "../connection/client.ts";
-import type { Source } from "../connection/driver.ts";
+import type { GuardedSource } from "../connection/abandoned.ts";
 import { diagnose } from "../diagnose.ts";
 import { codeOf, isMissing, translate } from "../errors.ts";
 import { acquireLivenessLock, shortenForeignLeases } from "../rows/liveness.ts";
@@ -28,7 +28,7 @@ export interface SessionParts {
   /** For questions about others' locks. */
   readonly client: Client;
   /** Where sessions come from. */
-  readonly source: Source;
+  readonly source: GuardedSource;
   /** The table, which names the sequence and the keys. */
   readonly table: string;
   /** Seconds of silence after which the server ends a session. */
@@ -136,7 +136,7 @@ export class PostgresSessionEngine implements SessionEngine<PostgresSession> {
 
 /** Opens a session with the liveness lock that `hybrid` rows of a table name. */
 export async function openLivenessLock(
-  source: Source,
+  source: GuardedSource,
   table: string,
   timeout: number,
   signal: AbortSignal,
