@@ -18,7 +18,7 @@ import { programOf, versionOf } from "./runtimes/installing.ts";
 import { type Runtime, runtimes } from "./runtimes/runtimes.ts";
 
 /** Folders whose tests run under every runtime. */
-const NEUTRAL = ["tests/conformance", "tests/core", "tests/drivers", "tests/processes", "tests/sqlite"];
+const NEUTRAL = ["tests/conformance", "tests/core", "tests/drivers", "tests/orms", "tests/processes", "tests/sqlite"];
 /** Narrows the conformance suite to the engine that needs no server: with all of them it takes minutes. */
 const EMBEDDED = { LOCKMGR_TEST_ENGINES: "sqlite" };
 /** The folders whose tests run from the package alone, the second on one runtime. */

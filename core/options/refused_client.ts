@@ -9,7 +9,11 @@ type Methods = Record<string, unknown>;
 /** Transactions of query builders and ORMs that cannot send a statement as it is, and what to pass in their place. */
 const BUILDERS: readonly (readonly [methods: readonly string[], what: string, instead: string])[] = [
   [["then"], "it is a promise", "what it resolves to, as by await"],
-  [["raw", "commit", "rollback"], "it is a transaction of Knex", "await trx.client.acquireConnection()"],
+  [
+    ["raw", "queryBuilder", "commit", "rollback"],
+    "it is a transaction of Knex",
+    "await trx.client.acquireConnection()",
+  ],
   [["executeQuery", "selectFrom"], "it is a transaction of Kysely", "(text, parameters) => trx.executeQuery(…)"],
   [["commit", "rollback", "afterCommit"], "it is a transaction of Sequelize", "transaction.connection"],
   [["select", "insert", "transaction", "rollback"], "it is a transaction of Drizzle", "tx.session.client"],

@@ -79,7 +79,7 @@ test("every engine has an entry point", async () => {
 
 test("tests of every runtime know the library by its public names alone", async () => {
   const neutral: string[] = [];
-  for (const folder of ["conformance", "core", "drivers", "processes", "sqlite", "package"]) {
+  for (const folder of ["conformance", "core", "drivers", "orms", "processes", "sqlite", "package"]) {
     for (const path of await readdir(`tests/${folder}`, { recursive: true })) {
       if (path.endsWith("_test.ts")) neutral.push(`tests/${folder}/${path}`);
     }

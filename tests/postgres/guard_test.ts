@@ -70,7 +70,7 @@ test("guard: a transaction of a query builder is refused with what to pass inste
   await using backend = await connect(server.url, { table: freshTable() });
   await using lock = await getLock("a", { backend });
   const nothing = () => assert.fail("it sent a statement");
-  const knex = Object.assign(nothing, { raw: nothing, commit: nothing, rollback: nothing });
+  const knex = Object.assign(nothing, { raw: nothing, queryBuilder: nothing, commit: nothing, rollback: nothing });
   await assert.rejects(lock.guard(knex), /Knex; want await trx\.client\.acquireConnection\(\)/);
   await assert.rejects(
     lock.guard({ commit: nothing, rollback: nothing, afterCommit: nothing }),

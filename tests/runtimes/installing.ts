@@ -35,9 +35,14 @@ export async function npmInstall(directory: string, options: { scripts?: boolean
 /**
  * A folder whose `node_modules` has these packages. A folder that is there already is used again; one whose renewal
  * fails, as without a network, as well.
+ *
+ * @param overrides What packages get in the place of those that they ask for.
  */
-export async function installed(dependencies: Readonly<Record<string, string>>): Promise<string> {
-  const wanted = JSON.stringify({ private: true, type: "module", dependencies }, null, 2);
+export async function installed(
+  dependencies: Readonly<Record<string, string>>,
+  overrides?: Readonly<Record<string, string>>,
+): Promise<string> {
+  const wanted = JSON.stringify({ private: true, type: "module", dependencies, overrides }, null, 2);
   const key = createHash("sha256").update(wanted).digest("hex").slice(0, 16);
   const directory = join(cacheDirectory(), key);
   const manifest = join(directory, "package.json");

@@ -66,6 +66,12 @@ function isHeader(value: unknown): value is Fields {
   return isObject(value) && "insertId" in value && COUNTS.some((name) => name in value);
 }
 
+/** Whether a value is the insert id and the count of affected rows, as Sequelize answers to an INSERT. */
+function isPairOfCounts(value: unknown): value is [number | bigint, number | bigint] {
+  return Array.isArray(value) && value.length === 2 &&
+    value.every((each) => ["number", "bigint"].includes(typeof each));
+}
+
 /** Bits of the server status (https://dev.mysql.com/doc/dev/mysql-server/latest/mysql__com_8h.html). */
 const SERVER_STATUS_IN_TRANS = 1;
 const SERVER_STATUS_AUTOCOMMIT = 2;
@@ -95,5 +101,6 @@ export function answerOf(what: string, answer: unknown, changes: boolean): Answe
   }
   const header = (Array.isArray(answer) ? answer : [answer]).find(isHeader);
   if (header) return changeOf(header);
+  if (isPairOfCounts(answer)) return changeOf({ insertId: answer[0], affectedRows: answer[1] });
   throw refused(what, `${kindOf(answer)} without insertId and affectedRows`, "what the driver answers to a change");
 }
