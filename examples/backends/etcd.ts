@@ -1,57 +1,40 @@
 /**
  * A backend over etcd 3.4 or newer, through its JSON gateway: `connect("etcd://a:2379,b:2379,c:2379")`. A lock is a key
  * with an etcd lease of its own; each change is a transaction that compares the key's revision; the token is the revision
- * that created the key. etcd has leases of whole seconds, with its default settings 2 at least: it keeps the name of a
- * shorter one that long.
+ * that created the key. etcd rounds leases up to whole seconds, by default to 2 at least, and keeps the name that long.
  *
  * @module
  */
 import type { AcquireAnswer, AcquireRequest, Backend, ConnectOptions, ListFilter } from "@lockmgr/lockmgr";
 import { BackendError, closeLocks, registerEngine, UnsupportedError } from "@lockmgr/lockmgr";
 import type { LockRef, LockRow, RenewRequest } from "@lockmgr/lockmgr";
+import { Buffer } from "node:buffer";
+import { createHash } from "node:crypto";
 
-/** A node that has not answered by then (ms) counts as down. */
-const ANSWER_WITHIN_MS = 2_000;
-/** A disposal waits so long (ms) for what is under way; what it then aborts expires. */
-const END_WITHIN_MS = 500;
-/** A holder that has expired, but that etcd still has, is looked at again after so long (µs). */
-const OVERDUE_US = 100_000;
-/** The longest lease of etcd (s), for a lock that never expires. */
-const PERMANENT_S = 9_000_000_000;
-/** gRPC's codes: cancelled, deadline exceeded, too many requests, internal and unavailable may have taken effect. */
+const ANSWER_WITHIN_MS = 2_000; // a node that has not answered by then counts as down
+const END_WITHIN_MS = 500; // a disposal aborts what is still under way then
+const OVERDUE_US = 100_000; // when to ask again for a holder that has expired
+const PERMANENT_S = 9_000_000_000; // etcd's longest lease, for a lock that never expires
+/** Codes of gRPC. Cancelled, deadline exceeded, too many requests, internal and unavailable may have taken effect. */
 const UNKNOWN_OUTCOME = [1, 4, 8, 13, 14];
-const NOT_FOUND = 5;
-const FAILED_PRECONDITION = 9;
+const [NOT_FOUND, FAILED_PRECONDITION] = [5, 9];
 
-/** What the value of a key says. Times are µs by the clock of the client that acquired it: etcd's cannot be read. */
-interface Value extends Omit<LockRow, "name" | "token" | "now" | "session"> {
-  readonly owner: string;
-  /** The client that wrote it, and its monotonic time (ms) at `updatedAt`. */
-  readonly writer: string;
-  readonly writtenAt: number;
+/** A key's value; its `writer` wrote it at its monotonic time `writtenAt` (ms), `updatedAt` by the first writer's clock. */
+type Value = Readonly<{ row: Omit<LockRow, "token" | "now">; owner: string; writer: string; writtenAt: number }>;
+/** A key, and what the gateway answers. */
+type Pair = Readonly<Record<"value" | "lease" | "create_revision" | "mod_revision", string>>;
+interface Answer extends Partial<Record<"kvs" | "prev_kvs", Pair[]> & Record<"TTL" | "grantedTTL", string>> {
+  readonly succeeded?: boolean;
+  readonly header: { readonly revision: string };
 }
-/** A key, in the fields of the gateway. */
-type Pair = Readonly<Record<"key" | "value" | "lease" | "create_revision" | "mod_revision", string>>;
-interface Held {
-  readonly pair: Pair;
-  readonly value: Value;
-  readonly row: LockRow;
-  /** This client's monotonic time (ms) at the row's `now`. */
-  readonly readAt: number;
-}
+/** A lock that was read at the client's monotonic time (ms) that is the row's `now`. */
+type Held = Readonly<{ pair: Pair; value: Value; row: LockRow; readAt: number }>;
 
-const bytesOf = (text: string) => new TextEncoder().encode(text);
-const base64 = (bytes: Uint8Array) => btoa(Array.from(bytes, (byte) => String.fromCharCode(byte)).join(""));
-const textOf = (base64: string) =>
-  new TextDecoder().decode(Uint8Array.from(atob(base64), (char) => char.charCodeAt(0)));
-const secondsOf = (duration: number | null) => duration === null ? PERMANENT_S : Math.max(1, Math.ceil(duration / 1e6));
-const unchanged = ({ pair: { key, mod_revision } }: Held) => ({ key, target: "MOD", mod_revision });
+const base64 = (text: string) => Buffer.from(text).toString("base64");
 
 /** The lease of an acquisition: revoking it ends every request of that owner that is still under way. */
-async function leaseOf({ name, owner }: { name: string; owner: string }): Promise<string> {
-  const hash = await crypto.subtle.digest("SHA-256", bytesOf(`${name}\0${owner}`));
-  return String((new DataView(hash).getBigUint64(0) >> 1n) | 1n);
-}
+const leaseOf = ({ name, owner }: { name: string; owner: string }) =>
+  String(createHash("sha256").update(`${name}\0${owner}`).digest().readBigUInt64BE() >> 1n);
 
 /** Waits for all, also if one fails: none is under way when the first error is thrown. */
 async function all<T>(promises: readonly Promise<T>[]): Promise<T[]> {
@@ -59,61 +42,52 @@ async function all<T>(promises: readonly Promise<T>[]): Promise<T[]> {
   return await Promise.all(promises);
 }
 
-function refused(held?: Held): AcquireAnswer {
-  if (held === undefined) return { granted: false, holder: undefined };
-  const { now, lockedUntil } = held.row;
-  const holder = { ...held.row, now: lockedUntil === null ? now : Math.min(now, lockedUntil - OVERDUE_US) };
-  return { granted: false, holder };
-}
+/** A holder that has expired is looked at again soon: etcd has not ended its lease yet. */
+const holderOf = (row?: LockRow) =>
+  row && { ...row, now: Math.min(row.now, (row.lockedUntil ?? Infinity) - OVERDUE_US) };
 
 class EtcdBackend implements Backend {
   readonly engine = "etcd";
   readonly mode = "lease";
-  readonly #nodes: readonly string[];
+  readonly #nodes: string[]; // the one in use first
   readonly #prefix: string;
   readonly #id = crypto.randomUUID();
-  readonly #underWay = new Set<Promise<unknown>>();
   readonly #asking = new Set<AbortController>();
   #ended: BackendError | undefined;
-  #node = 0;
 
-  constructor(nodes: readonly string[], prefix: string) {
+  constructor(nodes: string[], prefix: string) {
     this.#nodes = nodes;
     this.#prefix = prefix;
   }
 
   async acquire(requests: readonly AcquireRequest[], { allOrNothing = false } = {}): Promise<AcquireAnswer[]> {
     const groups = allOrNothing ? [requests] : requests.map((request) => [request]);
-    return (await this.#track(all(groups.map((group) => this.#acquire(group))))).flat();
+    return (await all(groups.map((group) => this.#acquire(group)))).flat();
   }
 
   /** Acquires every name or none, by one transaction. */
   async #acquire(requests: readonly AcquireRequest[]): Promise<AcquireAnswer[]> {
-    const leases = await Promise.all(requests.map(leaseOf));
     const read = () => all(requests.map(({ name }) => this.#read(name)));
-    const before = await read();
     const isOwn = (held: Held | undefined, index: number) => held?.value.owner === requests[index].owner;
-    await all(leases.filter((_, index) => requests[index].repeated && !isOwn(before[index], index)).map(this.#revoke));
     const answer = (held: readonly (Held | undefined)[]): AcquireAnswer[] =>
       held.every(isOwn)
         ? held.map((each) => ({ granted: true, row: each!.row }))
-        : held.map((each, index) => refused(isOwn(each, index) ? undefined : each));
+        : held.map((each, index) => ({ granted: false, holder: isOwn(each, index) ? undefined : holderOf(each?.row) }));
+    const before = await read();
+    const stale = requests.filter(({ repeated }, index) => repeated && !isOwn(before[index], index));
+    await all(stale.map((request) => this.#revoke(leaseOf(request))));
     if (before.every(isOwn) || before.some((held, index) => held && !isOwn(held, index))) return answer(before);
     const [now, writtenAt] = [Math.round(Date.now() * 1e3), performance.now()];
-    const wanted = requests.map(({ name, duration, owner, lockedBy, lockProcess, metadata }, index) => {
-      const times = { createdAt: now, updatedAt: now, lockedUntil: duration === null ? null : now + duration };
-      return { lease: leases[index], owner, row: { name, lockedBy, lockProcess, metadata, ...times } };
+    const writes = requests.map(({ name, owner, duration, lockedBy, lockProcess, metadata }) => {
+      const lockedUntil = duration === null ? null : now + duration;
+      const row = { name, lockedBy, lockProcess, metadata, lockedUntil, createdAt: now, updatedAt: now };
+      return { lease: leaseOf({ name, owner }), value: { row, owner, writer: this.#id, writtenAt } };
     });
-    const free = wanted.filter((_, index) => before[index] === undefined);
-    await all(free.map(({ lease, row }) => this.#grant(lease, row.lockedUntil && row.lockedUntil - now)));
-    const puts = free.map(({ lease, owner, row: { name, ...row } }) =>
-      this.#put(name, lease, { ...row, owner, writtenAt })
-    );
-    const absent = free.map(({ row }) => ({ key: this.#key(row.name), target: "CREATE", create_revision: "0" }));
-    const revision = await this.#transact([...absent, ...before.flatMap((held) => held ? unchanged(held) : [])], puts);
+    const free = writes.filter((_, index) => before[index] === undefined);
+    const revision = await this.#write(requests.map(({ name }, index) => [name, before[index]?.pair]), free);
     if (revision !== undefined) {
-      const token = BigInt(revision);
-      return wanted.map(({ row }, index) => ({ granted: true, row: before[index]?.row ?? { ...row, token, now } }));
+      const granted = { token: BigInt(revision), now };
+      return writes.map(({ value }, at) => ({ granted: true, row: before[at]?.row ?? { ...value.row, ...granted } }));
     }
     const after = await read(); // another client was faster; or a first attempt took effect, and its answer was lost
     if (!after.every(isOwn)) await all(free.map(({ lease }) => this.#revoke(lease)));
@@ -121,183 +95,145 @@ class EtcdBackend implements Backend {
   }
 
   renew(requests: readonly RenewRequest[]): Promise<(LockRow | undefined)[]> {
-    return this.#track(all(requests.map((request) => this.#renew(request))));
+    return all(requests.map((request) => this.#renew(request)));
   }
 
   async #renew({ name, owner, from, add }: RenewRequest): Promise<LockRow | undefined> {
-    const held = await this.#readOf(name, owner);
+    const held = await this.#read(name, owner);
     if (held === undefined) return undefined;
     const { row, value, pair, readAt } = held;
     if (row.lockedUntil === null) return row;
     const start = from === "now" ? row.now : from === "expiry" ? row.lockedUntil : from;
     const lockedUntil = add === null ? null : start + add;
     if (lockedUntil !== null && lockedUntil <= row.lockedUntil) return row;
-    const lease = String(crypto.getRandomValues(new BigUint64Array(1))[0] >> 1n);
-    const next = { ...value, lockedUntil, updatedAt: row.now, writtenAt: readAt };
-    await this.#grant(lease, lockedUntil === null ? null : lockedUntil - row.now);
-    const revision = await this.#transact([unchanged(held)], [this.#put(name, lease, next)]);
+    const lease = leaseOf({ name, owner: crypto.randomUUID() });
+    const next = { row: { ...value.row, lockedUntil, updatedAt: row.now }, writer: this.#id, writtenAt: readAt };
+    const revision = await this.#write([[name, pair]], [{ lease, value: { ...value, ...next } }]);
     const after = revision === undefined ? await this.#read(name) : undefined;
     if (after?.pair.lease === lease) return after.row; // a first attempt took effect, and its answer was lost
-    this.#revokeLater(revision === undefined ? lease : pair.lease);
+    this.#revoke(revision === undefined ? lease : pair.lease).catch(() => {});
     if (revision === undefined) return await this.#renew({ name, owner, from, add }); // it changed meanwhile
     return { ...row, lockedUntil, updatedAt: row.now };
   }
 
   release(locks: readonly LockRef[]): Promise<boolean[]> {
-    return this.#track(all(locks.map((lock) => this.#release(lock))));
+    return all(locks.map((lock) => this.#release(lock)));
   }
 
   async #release(lock: LockRef): Promise<boolean> {
-    const held = await this.#readOf(lock.name, lock.owner);
+    const held = await this.#read(lock.name, lock.owner);
     if (held === undefined) return false;
-    const deletion = { request_delete_range: { key: held.pair.key } };
-    if (await this.#transact([unchanged(held)], [deletion], false) === undefined) return await this.#release(lock);
-    this.#revokeLater(held.pair.lease);
+    const deletion = { request_delete_range: { key: this.#key(lock.name) } };
+    const revision = await this.#transact([[lock.name, held.pair]], [deletion], false);
+    if (revision === undefined) return await this.#release(lock); // it was renewed meanwhile
+    this.#revoke(held.pair.lease).catch(() => {});
     return true;
   }
 
-  list(filter: ListFilter): Promise<LockRow[]> {
-    return this.#track(this.#list(filter));
-  }
-
-  async #list({ names, prefix = "" }: ListFilter): Promise<LockRow[]> {
-    const each = names &&
-      await all([...new Set(names)].filter((name) => name.startsWith(prefix)).sort().map((name) => this.#read(name)));
-    if (each) return each.flatMap((held) => held?.row ?? []);
-    const { kvs = [] } = await this.#ask<{ kvs?: Pair[] }>("kv/range", this.#range(prefix));
+  async list({ names, prefix = "" }: ListFilter): Promise<LockRow[]> {
+    const wanted = names && [...new Set(names)].filter((name) => name.startsWith(prefix)).sort();
+    if (wanted) return (await all(wanted.map((name) => this.#read(name)))).flatMap((held) => held?.row ?? []);
+    const { kvs = [] } = await this.#ask("kv/range", this.#range(prefix));
     return (await all(kvs.map((pair) => this.#held(pair)))).map(({ row }) => row);
   }
 
-  clean(scope: "expired" | "all"): Promise<number> {
-    return scope === "all" ? this.#track(this.#clean()) : Promise.resolve(0); // etcd removes the expired by itself
-  }
-
-  async #clean(): Promise<number> {
+  async clean(scope: "expired" | "all"): Promise<number> {
+    if (scope === "expired") return 0; // etcd removes them by itself
     const body = { ...this.#range(""), prev_kv: true };
-    const { prev_kvs = [] } = await this.#ask<{ prev_kvs?: Pair[] }>("kv/deleterange", body, false);
-    for (const { lease } of prev_kvs) this.#revokeLater(lease);
+    const { prev_kvs = [] } = await this.#ask("kv/deleterange", body, false);
+    for (const { lease } of prev_kvs) this.#revoke(lease).catch(() => {});
     return prev_kvs.length;
   }
 
   [Symbol.asyncDispose](): Promise<void> {
     return closeLocks(this, async () => {
-      const timer = setTimeout(() => this.#end(), END_WITHIN_MS);
-      while (this.#underWay.size > 0) await Promise.allSettled(this.#underWay);
-      clearTimeout(timer);
-      this.#end();
+      const until = performance.now() + END_WITHIN_MS;
+      const pause = () => new Promise((resolve) => setTimeout(resolve, 2));
+      while (this.#asking.size > 0 && performance.now() < until) await pause(); // an answer may lead to a next request
+      this.#ended = new BackendError("Cannot ask etcd: the backend was disposed of");
+      for (const asking of this.#asking) asking.abort(this.#ended);
+      while (this.#asking.size > 0) await pause();
     });
   }
 
-  /** Aborts what etcd has not answered, and refuses to ask more. */
-  #end(): void {
-    this.#ended = new BackendError("Cannot ask etcd: the backend was disposed of");
-    for (const asking of this.#asking) asking.abort(this.#ended);
-  }
-
-  /** Makes the disposal wait for work, which may take several requests. */
-  #track<T>(work: Promise<T>): Promise<T> {
-    this.#underWay.add(work);
-    const done = () => this.#underWay.delete(work);
-    work.then(done, done);
-    return work;
-  }
-
-  #key(name: string): string {
-    return base64(bytesOf(this.#prefix + name));
-  }
+  readonly #key = (name: string) => base64(this.#prefix + name);
 
   /** All keys whose names begin so. */
   #range(prefix: string): { key: string; range_end: string } {
-    const end = bytesOf(this.#prefix + prefix);
+    const end = Buffer.from(this.#prefix + prefix);
     end[end.length - 1]++;
-    return { key: this.#key(prefix), range_end: base64(end) };
+    return { key: this.#key(prefix), range_end: end.toString("base64") };
   }
 
-  async #read(name: string): Promise<Held | undefined> {
-    const { kvs } = await this.#ask<{ kvs?: Pair[] }>("kv/range", { key: this.#key(name) });
-    return kvs && await this.#held(kvs[0]);
-  }
-
-  /** Reads a lock if it is of this owner, or has this token; of any for `null`. */
-  async #readOf(name: string, owner: LockRef["owner"]): Promise<Held | undefined> {
-    const held = await this.#read(name);
+  /** Reads a lock: of this owner, or with this token; of any for `null`. */
+  async #read(name: string, owner: LockRef["owner"] = null): Promise<Held | undefined> {
+    const { kvs } = await this.#ask("kv/range", { key: this.#key(name) });
+    const held = kvs && await this.#held(kvs[0]);
     return owner === null || [held?.row.token, held?.value.owner].includes(owner) ? held : undefined;
   }
 
   /** Reads how old a lease is: this client's own by its clock, another's by etcd's whole seconds, rounded up. */
   async #held(pair: Pair): Promise<Held> {
-    const { owner, writer, writtenAt, ...value }: Value = JSON.parse(textOf(pair.value));
+    const value: Value = JSON.parse(Buffer.from(pair.value, "base64").toString());
     const readAt = performance.now();
-    let age = Math.ceil((readAt - writtenAt) * 1e3);
-    if (writer !== this.#id) {
-      const body = { ID: pair.lease };
-      const { TTL = "0", grantedTTL = "0" } = await this.#ask<Record<string, string>>("lease/timetolive", body);
+    let age = Math.ceil((readAt - value.writtenAt) * 1e3);
+    if (value.writer !== this.#id) {
+      const { TTL = 0, grantedTTL = 0 } = await this.#ask("lease/timetolive", { ID: pair.lease });
       age = (Number(grantedTTL) - Math.max(0, Number(TTL))) * 1e6;
     }
-    const name = textOf(pair.key).slice(this.#prefix.length);
-    const row = { ...value, name, token: BigInt(pair.create_revision), now: value.updatedAt + age };
-    return { pair, row, readAt, value: { ...value, owner, writer, writtenAt } };
+    const row = { ...value.row, token: BigInt(pair.create_revision), now: value.row.updatedAt + age };
+    return { pair, value, row, readAt };
   }
 
-  #put(name: string, lease: string, value: Omit<Value, "writer">): { request_put: Record<string, string> } {
-    const text = JSON.stringify({ ...value, writer: this.#id });
-    return { request_put: { key: this.#key(name), lease, value: base64(bytesOf(text)) } };
-  }
-
-  /** Returns the revision of the changes; `undefined` if a comparison failed and nothing changed. */
-  async #transact(compare: unknown[], success: unknown[], repeatable = true): Promise<string | undefined> {
-    type Answer = { succeeded?: boolean; header: { revision: string } };
-    const { succeeded, header } = await this.#ask<Answer>("kv/txn", { compare, success }, repeatable);
+  /** Changes keys unless one is no longer what it was when it was read; returns the revision of the changes. */
+  async #transact(was: [string, Pair?][], success: unknown[], repeatable = true): Promise<string | undefined> {
+    const compare = was.map(([name, at]) => ({ key: this.#key(name), target: "MOD", mod_revision: at?.mod_revision }));
+    const { succeeded, header } = await this.#ask("kv/txn", { compare, success }, repeatable);
     return succeeded ? header.revision : undefined;
   }
 
-  async #grant(lease: string, duration: number | null): Promise<void> {
-    await this.#ask("lease/grant", { ID: lease, TTL: String(secondsOf(duration)) }, true, FAILED_PRECONDITION);
+  /** The same, for values under leases of their own. */
+  async #write(was: [string, Pair?][], writes: readonly { lease: string; value: Value }[]) {
+    await all(writes.map(async ({ lease, value: { row: { lockedUntil, updatedAt } } }) => {
+      const TTL = lockedUntil === null ? PERMANENT_S : Math.max(1, Math.ceil((lockedUntil - updatedAt) / 1e6));
+      await this.#ask("lease/grant", { ID: lease, TTL: String(TTL) }, true, FAILED_PRECONDITION);
+    }));
+    const puts = writes.map(({ lease, value }) => ({
+      request_put: { lease, key: this.#key(value.row.name), value: base64(JSON.stringify(value)) },
+    }));
+    return await this.#transact(was, puts);
   }
 
+  /** Revokes a lease. Without a key, it may as well expire. */
   readonly #revoke = async (lease: string): Promise<void> => {
     await this.#ask("lease/revoke", { ID: lease }, true, NOT_FOUND);
   };
 
-  /** Revokes a lease that has no key any more: if it fails, the lease expires. */
-  #revokeLater(lease: string): void {
-    this.#track(this.#revoke(lease)).catch(() => {});
-  }
-
   /** Asks one node, and if it is down the next; a request that must not be repeated only one. */
-  async #ask<T>(path: string, body: unknown, repeatable = true, harmless?: number): Promise<T> {
+  async #ask(path: string, body: unknown, repeatable = true, harmless?: number): Promise<Answer> {
     for (let tries = repeatable ? this.#nodes.length : 1;; tries--) {
       if (this.#ended) throw this.#ended;
-      const node = this.#node;
+      const [node] = this.#nodes;
       const asking = new AbortController();
+      const timer = setTimeout(() => asking.abort(new Error("it does not answer")), ANSWER_WITHIN_MS);
+      const request = { method: "POST", body: JSON.stringify(body), signal: asking.signal };
       this.#asking.add(asking);
+      let [reason, retryable, cause]: [string, boolean, unknown?] = ["", true];
       try {
-        return await ask(this.#nodes[node], path, body, asking, harmless) as T;
+        const response = await fetch(`http://${node}/v3/${path}`, request);
+        const answer = await response.json();
+        if (response.ok || answer.code === harmless) return answer;
+        [reason, retryable] = [answer.message ?? answer.error, UNKNOWN_OUTCOME.includes(answer.code)];
       } catch (error) {
-        if (!(error as BackendError).retryable) throw error;
-        if (this.#node === node) this.#node = (node + 1) % this.#nodes.length;
-        if (tries === 1) throw error;
+        [reason, cause] = [(error as Error).message, error];
       } finally {
+        clearTimeout(timer);
         this.#asking.delete(asking);
       }
+      const error = new BackendError(`Cannot ask etcd on ${node} (${path}): ${reason}`, { retryable, cause });
+      if (retryable && node === this.#nodes[0]) this.#nodes.push(this.#nodes.shift()!);
+      if (!retryable || tries === 1) throw this.#ended ?? error;
     }
-  }
-}
-
-async function ask(node: string, path: string, body: unknown, asking: AbortController, harmless?: number) {
-  const timer = setTimeout(() => asking.abort(new Error("it does not answer")), ANSWER_WITHIN_MS);
-  const request = { method: "POST", body: JSON.stringify(body), signal: asking.signal };
-  const failure = (reason: string, retryable: boolean, cause?: unknown) =>
-    new BackendError(`Cannot ask etcd on ${node} (${path}): ${reason}`, { retryable, cause });
-  try {
-    const response = await fetch(`http://${node}/v3/${path}`, request);
-    const answer = await response.json();
-    if (response.ok || answer.code === harmless) return answer;
-    throw failure(answer.message ?? answer.error, UNKNOWN_OUTCOME.includes(answer.code));
-  } catch (error) {
-    throw error instanceof BackendError ? error : failure((error as Error).message, true, error);
-  } finally {
-    clearTimeout(timer);
   }
 }
 

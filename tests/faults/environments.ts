@@ -7,6 +7,8 @@ import type { ConnectOptions, Mode } from "@lockmgr/lockmgr";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import type { Tolerance } from "../history/checker.ts";
+import type { Proxy } from "./proxy.ts";
 import { smallDisk } from "./small_disk.ts";
 
 /** A server that the tests may treat badly. */
@@ -35,12 +37,27 @@ export interface Disk {
   free(): Promise<void>;
 }
 
+/** The nodes of a cluster that keeps its locks while one of them is away, by number. */
+export interface Nodes {
+  readonly size: number;
+  /** Kills a node, as in a crash. */
+  kill(node: number): Promise<void>;
+  /** Starts it again, and waits until all nodes work. */
+  restart(node: number): Promise<void>;
+  /** Stops a node, which neither hears nor answers until it is resumed. */
+  freeze(node: number): void;
+  resume(node: number): void;
+  /** What stands between the clients and a node. */
+  proxyOf(node: number): Proxy;
+}
+
 /** A database of one trial's own. */
 export interface Fixture extends AsyncDisposable {
   readonly target: string;
   readonly options: ConnectOptions;
   readonly server?: Server;
   readonly disk?: Disk;
+  readonly nodes?: Nodes;
 }
 
 /** One engine in one mode. */
@@ -51,6 +68,10 @@ export interface Environment {
   readonly mode: Mode;
   /** Whether it has a server, which can be killed and whose connections can be cut. */
   readonly served: boolean;
+  /** The shortest lease that it keeps (s). @default 0.2 */
+  readonly shortestLease?: number;
+  /** What the checker allows for, beside the defaults. */
+  readonly tolerance?: Tolerance;
   /** Makes a fresh fixture; `small` on a disk that can be filled, if it may be had. */
   open(small?: boolean): Promise<Fixture>;
 }
@@ -75,10 +96,15 @@ const sqlite: Environment = {
   },
 };
 
-/** Each engine: starts its server. */
+/** Each engine in `backends/`: starts its server. */
 export const engines: Readonly<Record<string, () => Promise<Environment[]>>> = {
   sqlite: () => Promise.resolve([sqlite]),
   postgres: async () => await (await import("./server_environments.ts")).postgresEnvironments(),
   mysql: async () => await (await import("./server_environments.ts")).mysqlEnvironments(),
   mariadb: async () => await (await import("./server_environments.ts")).mariadbEnvironments(),
+};
+
+/** The same for the backends in `examples/`. */
+export const examples: typeof engines = {
+  etcd: async () => [await (await import("./etcd_environment.ts")).etcdEnvironment()],
 };

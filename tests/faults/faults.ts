@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { Environment, Fixture } from "./environments.ts";
+import type { Environment, Fixture, Nodes } from "./environments.ts";
 import type { Workers } from "./workers.ts";
 import type { WorkerConfig } from "./worker_config.ts";
 import type { Proxy } from "./proxy.ts";
@@ -26,7 +26,7 @@ export interface Scene {
 export interface Fault {
   readonly name: string;
   /** What it needs of an environment. @default "nothing" */
-  readonly needs?: "server" | "proxy" | "disk" | "rows";
+  readonly needs?: "server" | "proxy" | "disk" | "rows" | "nodes";
   /** Whether it keeps from a client that its connection has ended. @default false */
   readonly hides?: boolean;
   /** What workers are told besides. */
@@ -197,6 +197,54 @@ const halfOpenAtServer = network(
   SESSIONS_GIVEN_UP,
 );
 
+/** Clients give a node up after 2 s, a new leader lets leases of up to 4 s begin again, and then as above (s). */
+const RECOVERY_OF_CLUSTER = 2 + 4 + RECOVERY;
+
+/** A fault of one node for a while. */
+function atNode(name: string, longest: number, act: Parameters<typeof actAtNode>[2]): Fault {
+  return { name, needs: "nodes", strike: (scene) => actAtNode(scene, { name, longest }, act) };
+}
+
+async function actAtNode(
+  { workers, fixture, random }: Scene,
+  { name, longest }: { name: string; longest: number },
+  act: (nodes: Nodes, node: number, whileAway: () => Promise<void>, random: Random) => Promise<void>,
+): Promise<void> {
+  await sleep(random.between(100, 800));
+  if (workers.left < 0) return;
+  const nodes = fixture.nodes!;
+  const away = random.between(0, longest);
+  const node = Math.floor(random.between(0, nodes.size));
+  await workers.disturb(name, () => act(nodes, node, () => sleep(away), random), RECOVERY_OF_CLUSTER);
+}
+
+const nodeKilled = atNode("node killed and started again", 1_500, async (nodes, node, whileAway) => {
+  await nodes.kill(node);
+  await whileAway();
+  await nodes.restart(node);
+});
+
+const nodeFrozen = atNode("node frozen", 3_000, async (nodes, node, whileAway) => {
+  nodes.freeze(node);
+  await whileAway();
+  nodes.resume(node);
+});
+
+const nodeCutOff = atNode("node cut off from its clients", 3_000, async (nodes, node, whileAway, random) => {
+  const proxy = nodes.proxyOf(node);
+  proxy.swallow = random.pick(["requests", "answers"] as const);
+  await whileAway();
+  proxy.swallow = undefined;
+  proxy.cut();
+});
+
+const nodeSlow = atNode("node slow", 2_000, async (nodes, node, whileAway, random) => {
+  const proxy = nodes.proxyOf(node);
+  proxy.delay = random.between(5, 400);
+  await whileAway();
+  proxy.delay = 0;
+});
+
 /** Everything that can go wrong. */
 export const faults: readonly Fault[] = [
   killed,
@@ -214,6 +262,10 @@ export const faults: readonly Fault[] = [
   halfOpen,
   halfOpenAtServer,
   commitsLate,
+  nodeKilled,
+  nodeFrozen,
+  nodeCutOff,
+  nodeSlow,
 ];
 
 /**
@@ -227,6 +279,7 @@ export function agree(mix: readonly Fault[], { mode }: Environment): boolean {
 /** Whether a fault can happen in an environment; `disks` says whether a disk that can be filled may be had. */
 export function concerns({ needs }: Fault, { engine, mode, served }: Environment): boolean {
   if (needs === "disk") return engine === "sqlite";
+  if (needs === "nodes") return engine === "etcd";
   if (needs === "rows") return mode !== "session";
   return needs === undefined || served;
 }

@@ -8,7 +8,7 @@
 import process from "node:process";
 import { parseArgs } from "node:util";
 import { report } from "../history/checker.ts";
-import { engines, type Environment } from "./environments.ts";
+import { engines, type Environment, examples } from "./environments.ts";
 import { agree, concerns, type Fault, faults } from "./faults.ts";
 import { type Random, seeded } from "./random.ts";
 import { mayMount } from "./small_disk.ts";
@@ -74,7 +74,8 @@ async function soaking(): Promise<(seed: number, until: number) => Promise<boole
   }
   const here: Environment[] = [];
   for (const engine of chosen ?? Object.keys(engines)) {
-    if (Object.hasOwn(engines, engine)) here.push(...await engines[engine]());
+    const start = { ...engines, ...examples }[engine];
+    if (start) here.push(...await start());
   }
   return here.length === 0 ? refuse() : (seed, until) => soak(here, seed, until);
 }

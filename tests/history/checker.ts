@@ -50,6 +50,8 @@ export interface Tolerance {
    * for its answer. @default 2
    */
   readonly lateness?: number;
+  /** Seconds that the database may keep a name after the lease of its holder has expired. @default 0 */
+  readonly overdue?: number;
   /** Whether a lock may also end with the connection that kept it. @default false */
   readonly sessions?: boolean;
 }
@@ -85,7 +87,7 @@ export interface Verdict {
 /** Tries a history. */
 export function check(history: readonly HistoryEvent[], tolerance: Tolerance = {}): Verdict {
   const reading = read(history);
-  const all = { telling: 50, waiting: 3, lateness: 2, sessions: false, ...tolerance };
+  const all = { telling: 50, waiting: 3, lateness: 2, overdue: 0, sessions: false, ...tolerance };
   const { holds, operations } = reading;
   const losses = holds.filter(({ told }) => told).length;
   return {

@@ -12,8 +12,14 @@ import { setTimeout as delay } from "node:timers/promises";
 import { commandIn, unpack } from "./debian.ts";
 import { asOrdinaryUser, findProgram, freePort, privateDirectory, type Watcher, whenOrphaned } from "./tools.ts";
 
-/** Short times, so that a leader is replaced within a second and leases of one second exist. */
-const SETTINGS = ["--heartbeat-interval=50", "--election-timeout=500", "--log-level=error", "--logger=zap"];
+/** Short times, so that a leader is replaced within a second and leases of one second exist. A killed node loses nothing without `fsync`. */
+const SETTINGS = [
+  "--heartbeat-interval=50",
+  "--election-timeout=500",
+  "--log-level=error",
+  "--logger=zap",
+  "--unsafe-no-fsync",
+];
 const NODES = 3;
 
 /** How a program of etcd is started: the one that is installed, else Debian's, unpacked into the cache of the tests. */
@@ -30,13 +36,14 @@ interface Node {
   readonly port: number;
   readonly peerPort: number;
   child?: ChildProcess;
+  /** Kills it when this process is gone. */
+  watcher?: Watcher;
 }
 
 /** A running cluster. */
 export class EtcdCluster implements AsyncDisposable {
   readonly #nodes: readonly Node[];
   readonly #directory = privateDirectory("etcd");
-  readonly #watchers: Watcher[] = [];
 
   private constructor(nodes: readonly Node[]) {
     this.#nodes = nodes;
@@ -76,11 +83,12 @@ export class EtcdCluster implements AsyncDisposable {
 
   /** Kills a node at once, as in a crash. */
   async kill(index: number): Promise<void> {
-    const child = this.#nodes[index].child!;
+    const { child, watcher } = this.#nodes[index] as Required<Node>;
     child.ref();
     const ended = once(child, "exit");
     process.kill(child.pid!, "SIGKILL");
     await ended;
+    await watcher.stop();
   }
 
   /** Starts a node again, with what it has kept. */
@@ -88,13 +96,13 @@ export class EtcdCluster implements AsyncDisposable {
     return this.#spawn(index, "existing");
   }
 
-  /** Cuts a node off: until `reconnect` it neither hears nor answers, and does not know it. */
-  cutOff(index: number): void {
+  /** Stops a node: until `resume` it neither hears nor answers, and does not know it. */
+  freeze(index: number): void {
     process.kill(this.#nodes[index].child!.pid!, "SIGSTOP");
   }
 
-  /** Ends `cutOff`. */
-  reconnect(index: number): void {
+  /** Ends `freeze`. */
+  resume(index: number): void {
     process.kill(this.#nodes[index].child!.pid!, "SIGCONT");
   }
 
@@ -126,7 +134,7 @@ export class EtcdCluster implements AsyncDisposable {
     ]);
     node.child = spawn(command, parameters, { stdio: "ignore", cwd: this.#directory });
     node.child.unref();
-    this.#watchers.push(whenOrphaned(`kill -KILL ${node.child.pid}; rm -rf '${this.#directory}'`));
+    node.watcher = whenOrphaned(`kill -KILL ${node.child.pid}; rm -rf '${this.#directory}'`);
   }
 
   /** Kills all nodes and removes their files. */
@@ -134,7 +142,6 @@ export class EtcdCluster implements AsyncDisposable {
     for (const [index, { child }] of this.#nodes.entries()) {
       if (child!.exitCode === null && child!.signalCode === null) await this.kill(index);
     }
-    for (const watcher of this.#watchers) await watcher.stop();
     rmSync(this.#directory, { recursive: true, force: true });
   }
 }

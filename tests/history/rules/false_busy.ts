@@ -14,14 +14,13 @@ interface OwnedLock {
 }
 
 /** Everything that may have kept a name from others, by name. */
-function claims({ operations, holds, ends }: Reading, sessions: boolean): Map<string, OwnedLock[]> {
+function claims({ operations, holds, ends }: Reading, kept: number): Map<string, OwnedLock[]> {
   const found = new Map<string, OwnedLock[]>();
   const add = (name: string, claim: OwnedLock) => {
     const own = found.get(name);
     if (own) own.push(claim);
     else found.set(name, [claim]);
   };
-  const kept = sessions ? SESSION_KEPT : 0;
   for (const operation of operations) {
     const { verb, names, invokedAt, completedAt, answer } = operation;
     if (verb !== "acquire" && verb !== "set") continue;
@@ -38,8 +37,8 @@ function claims({ operations, holds, ends }: Reading, sessions: boolean): Map<st
 }
 
 /** A caller is told that a name is busy only while another client may hold it or asks for it. */
-export const falseBusy: Rule = (reading, { sessions }) => {
-  const byName = claims(reading, sessions);
+export const falseBusy: Rule = (reading, { sessions, overdue }) => {
+  const byName = claims(reading, sessions ? SESSION_KEPT : overdue * 1e6);
   return reading.operations.flatMap((operation): Offence[] => {
     const { verb, names: [name], invokedAt, completedAt, answer } = operation;
     if (verb !== "acquire" || answer?.outcome !== "not done") return [];
