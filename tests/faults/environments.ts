@@ -106,5 +106,8 @@ export const engines: Readonly<Record<string, () => Promise<Environment[]>>> = {
 
 /** The same for the backends in `examples/`. */
 export const examples: typeof engines = {
-  etcd: async () => [await (await import("./etcd_environment.ts")).etcdEnvironment()],
+  async etcd() {
+    const { EtcdCluster } = await import("../servers/etcd.ts");
+    return [(await import("./etcd_environment.ts")).etcdEnvironment(await EtcdCluster.start())];
+  },
 };

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { EtcdCluster } from "../servers/etcd.ts";
+import type { EtcdCluster } from "../servers/etcd.ts";
 import type { Environment } from "./environments.ts";
 import { Proxy } from "./proxy.ts";
 
@@ -15,9 +15,8 @@ const OVERDUE = { always: 2, newLeader: 6 };
 
 let trials = 0;
 
-/** Starts a cluster. */
-export async function etcdEnvironment(): Promise<Environment> {
-  const cluster = await EtcdCluster.start();
+/** Leases on a cluster that is treated badly. */
+export function etcdEnvironment(cluster: EtcdCluster): Environment {
   return {
     engine: "etcd",
     name: "etcd lease",

@@ -200,22 +200,24 @@ const halfOpenAtServer = network(
 /** Clients give a node up after 2 s, a new leader lets leases of up to 4 s begin again, and then as above (s). */
 const RECOVERY_OF_CLUSTER = 2 + 4 + RECOVERY;
 
-/** A fault of one node for a while. */
-function atNode(name: string, longest: number, act: Parameters<typeof actAtNode>[2]): Fault {
-  return { name, needs: "nodes", strike: (scene) => actAtNode(scene, { name, longest }, act) };
-}
-
-async function actAtNode(
-  { workers, fixture, random }: Scene,
-  { name, longest }: { name: string; longest: number },
+/** A fault of one node, for `longest` (ms) at most. */
+function atNode(
+  name: string,
+  longest: number,
   act: (nodes: Nodes, node: number, whileAway: () => Promise<void>, random: Random) => Promise<void>,
-): Promise<void> {
-  await sleep(random.between(100, 800));
-  if (workers.left < 0) return;
-  const nodes = fixture.nodes!;
-  const away = random.between(0, longest);
-  const node = Math.floor(random.between(0, nodes.size));
-  await workers.disturb(name, () => act(nodes, node, () => sleep(away), random), RECOVERY_OF_CLUSTER);
+): Fault {
+  return {
+    name,
+    needs: "nodes",
+    async strike({ workers, fixture, random }) {
+      await sleep(random.between(100, 800));
+      if (workers.left < 0) return;
+      const nodes = fixture.nodes!;
+      const node = Math.floor(random.between(0, nodes.size));
+      const whileAway = () => sleep(random.between(0, longest));
+      await workers.disturb(name, () => act(nodes, node, whileAway, random), RECOVERY_OF_CLUSTER);
+    },
+  };
 }
 
 const nodeKilled = atNode("node killed and started again", 1_500, async (nodes, node, whileAway) => {
