@@ -16,18 +16,22 @@ const PACKAGES = {
   "@rollup/plugin-commonjs": "^29.0.0",
   "@rollup/plugin-json": "^6.1.0",
   "@rollup/plugin-node-resolve": "^16.0.0",
+  "deno": "^2.5.0",
   "esbuild": "^0.28.2",
   "rollup": "^4.68.0",
   "vite": "^8.4.0",
+  "vitest": "^5.1.2",
   "webpack": "^5.113.0",
   "webpack-cli": "^7.3.1",
 };
 
 /** The program of each tool. */
 const TOOLS: Readonly<Record<string, string>> = {
+  deno: "deno/bin.cjs",
   esbuild: "esbuild/bin/esbuild",
   rollup: "rollup/dist/bin/rollup",
   vite: "vite/bin/vite.js",
+  vitest: "vitest/vitest.mjs",
   webpack: "webpack-cli/bin/cli.js",
 };
 
@@ -45,6 +49,11 @@ export async function makeProject(name: string, files: Readonly<Record<string, s
   return directory;
 }
 
+/** Returns the program of a tool, for Node. */
+export function programOfTool(tool: string): string {
+  return join(packages, TOOLS[tool]);
+}
+
 /** Runs a tool in a project; returns what it printed. */
 export async function runTool(
   project: string,
@@ -52,8 +61,8 @@ export async function runTool(
   parameters: readonly string[],
   env: Readonly<Record<string, string>> = {},
 ): Promise<string> {
-  const program = join(packages, TOOLS[tool]);
-  const { code, output } = await command(process.execPath, [program, ...parameters], { cwd: project, env });
+  const parametersOfNode = [programOfTool(tool), ...parameters];
+  const { code, output } = await command(process.execPath, parametersOfNode, { cwd: project, env });
   assert.equal(code, 0, `${tool} ${parameters.join(" ")} ended with ${code}\n${output}`);
   return output;
 }
