@@ -8,6 +8,9 @@ import { registerOrigin } from "./advisory/sessions.ts";
 import { registrationForRows } from "./wakeup/registration.ts";
 import { type Client, ExternalExecutor, ExternalSql, OwnPool, RenewalPool } from "./connection/client.ts";
 import { isInstance, isSql, type PostgresExecutor, type PostgresSql, sourceOf } from "./connection/driver.ts";
+import { sourceOfPool } from "./connection/pg_connection.ts";
+import { ExternalPool } from "./connection/external_pool.ts";
+import { checkPgPool, isPgPool, type PostgresPool } from "./connection/pg_driver.ts";
 import { Liveness } from "../sessions/liveness.ts";
 import { SessionBackend } from "../sessions/session_backend.ts";
 import {
@@ -54,8 +57,9 @@ interface Reach {
  * await database.close();
  * ```
  *
- * @param target A URL; a `sql` instance of postgres.js, which is never closed here and not used for session locks (they get
- * connections of their own with its options); or a function that sends one statement, in `"lease"` mode.
+ * @param target A URL; a `sql` instance of postgres.js or a pool of node-postgres, which is never closed here and not used
+ * for session locks and notifications (they get connections of their own with its options); or a function that sends one
+ * statement, in `"lease"` mode.
  * @param options The mode and table, and how the server is reached.
  * @returns The backend; disposal closes what was opened here.
  * @throws {TypeError | RangeError} For an invalid option or target, before a connection is opened.
@@ -64,7 +68,7 @@ interface Reach {
  * @throws {BackendError} When the server cannot be reached, or the table does not exist and "migrate" is off.
  */
 export async function postgresBackend(
-  target: string | URL | PostgresSql | PostgresExecutor,
+  target: string | URL | PostgresSql | PostgresPool | PostgresExecutor,
   options: PostgresOptions = {},
 ): Promise<Backend> {
   checkPostgresOptions(options);
@@ -112,6 +116,13 @@ async function reachUrl({ target, address }: ReturnType<typeof parseUrl>, option
 
 /** Reaches a server through what the caller has. */
 async function reachExternal(target: unknown, options: ResolvedOptions): Promise<Reach> {
+  if (isPgPool(target)) {
+    checkPgPool(target);
+    const source = sourceOfPool(target);
+    source.abandoned = new AbandonedConnections(source);
+    const open = () => new ExternalPool(target, source, options.answerTimeout);
+    return { client: open(), renewals: open(), source };
+  }
   if (isInstance(target)) {
     const source: GuardedSource | undefined = await sourceOf(target.options).catch(() => undefined);
     if (source) source.abandoned = new AbandonedConnections(source);

@@ -13,6 +13,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
 import { createPool, type Pool } from "mysql2/promise";
+import pg from "pg";
 import createSql from "postgres";
 import { startMariadb } from "../servers/mariadb.ts";
 import { startMysql } from "../servers/mysql.ts";
@@ -119,6 +120,31 @@ function oddPostgres(url: string): Registration {
   };
 }
 
+/** The modes through node-postgres: each in full on one runtime, and all in short on every one (`tests/drivers/`). */
+const PG_MODES: readonly Mode[] = onDeno ? ["hybrid"] : "Bun" in globalThis ? ["session"] : ["lease"];
+
+/** A mode of PostgreSQL through pools of node-postgres with little room, where parsers change every value. */
+function nodePostgres(mode: Mode, url: string): Registration {
+  return {
+    engine: "postgres",
+    name: `postgres pg ${mode}`,
+    mode,
+    create() {
+      const table = `fixture_${tables++}`;
+      const pools: pg.Pool[] = [];
+      const open = () => {
+        const types = { getTypeParser: () => () => "parsed by the program" };
+        const pool = new pg.Pool({ connectionString: url, max: 2, types });
+        pools.push(pool);
+        return postgresBackend(pool, { mode, table });
+      };
+      return Promise.resolve(databaseOf(open, async () => {
+        for (const pool of pools) await pool.end();
+      }));
+    },
+  };
+}
+
 /** The modes of the servers that have sessions. */
 const MODES: readonly Mode[] = ["lease", "session", "hybrid"];
 
@@ -202,6 +228,7 @@ export const engines: Readonly<Record<string, () => Promise<Registration[]>>> = 
     const pooled = await PgBouncer.start(installed.port);
     const always = [
       ...MODES.map((mode) => postgres("postgres", mode, installed.url)),
+      ...PG_MODES.map((mode) => nodePostgres(mode, installed.url)),
       postgres("pgbouncer", "lease", pooled.url),
     ];
     if (!onDeno) return always;

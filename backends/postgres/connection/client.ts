@@ -46,7 +46,7 @@ const LAST_ANSWERS = 1;
  *
  * @param query The statement, where its connection is the caller's and stays.
  */
-function abandon(
+export function abandon(
   abandoned: AbandonedConnections | undefined,
   pid: string,
   about: About,
@@ -171,7 +171,7 @@ export class RenewalPool implements Client {
 }
 
 /** The statements in progress on a client of the caller's, which is never closed here. */
-class InProgress {
+export class InProgress {
   readonly #ends = new Map<Promise<unknown>, () => void>();
   #closed = false;
 

@@ -157,12 +157,24 @@ export function mayPrepare(sql: Instance): boolean {
   return sql.options.prepare !== false;
 }
 
+/** The sockets of an instance of our own. */
+export interface OpenSockets {
+  /** Why the last connection was given up here. */
+  readonly refusal?: Error;
+  /** Keeps the process alive until `unref`, for a statement in progress. */
+  ref(): void;
+  /** The opposite of `ref`. */
+  unref(): void;
+  /** Cuts every connection; resolves when all are closed. */
+  destroy(): Promise<void>;
+}
+
 /** An instance of our own, with its sockets. */
 export interface Opened {
   /** The instance. */
   readonly sql: Instance;
   /** Its sockets. */
-  readonly sockets: Sockets;
+  readonly sockets: OpenSockets;
   /**
    * Returns an error of this instance without secrets, and with its real reason where the driver does not know it. The
    * next instance tries another host if this one was not reached, or is not the primary.
@@ -197,8 +209,8 @@ export interface Source {
 const identities = new WeakMap<object, string>();
 let objects = 0;
 
-/** A number of its own for each object. */
-function identityOf(target: object): string {
+/** Returns a number of its own for each object. */
+export function identityOf(target: object): string {
   if (!identities.has(target)) identities.set(target, String(objects++));
   return identities.get(target)!;
 }

@@ -1,0 +1,88 @@
+import type { About, GuardedSource } from "./abandoned.ts";
+import { AnswerTimeout, answerWithin } from "./answer_timeout.ts";
+import { OutsideTransactions } from "./caller_transaction.ts";
+import { abandon, type Client, InProgress, OwnPool } from "./client.ts";
+import type { SqlResult } from "./driver.ts";
+import { coded, type PgClient, type PgPool, sendOn } from "./pg_driver.ts";
+import { isBroken, isNotPrimary, requirePrimary } from "../errors.ts";
+
+/** A client that a pool lends. */
+type Lent = PgClient & { release(destroy?: boolean): void };
+
+const ignore = () => {};
+/** Pools that are listened to. */
+const listening = new WeakSet<PgPool>();
+
+/**
+ * A pool of node-postgres that is the caller's, which is never ended here. While all of its clients are in use a
+ * connection of our own is used: one of them may be waiting for the very lock that is asked for.
+ */
+export class ExternalPool implements Client {
+  readonly #pool: PgPool;
+  readonly #source: GuardedSource;
+  readonly #answerTimeout: number;
+  readonly #own: OwnPool;
+  readonly #inProgress = new InProgress();
+
+  constructor(pool: PgPool, source: GuardedSource, answerTimeout: number) {
+    this.#pool = pool;
+    this.#source = source;
+    this.#answerTimeout = answerTimeout;
+    this.#own = new OwnPool(source, 1, answerTimeout);
+    // an idle client whose connection breaks would end the process; those that were opened for locks outlive the backend
+    if (!listening.has(pool)) pool.on("error", ignore);
+    listening.add(pool);
+  }
+
+  get prepare(): boolean {
+    return this.#own.prepare;
+  }
+
+  set prepare(prepare: boolean) {
+    this.#own.prepare = prepare;
+  }
+
+  async send(text: string, parameters: (string | null)[] = [], about: About = []): Promise<SqlResult> {
+    const { abandoned } = this.#source;
+    if (abandoned?.any) await abandoned.settled(about);
+    const { idleCount, totalCount, options } = this.#pool;
+    if (idleCount === 0 && totalCount >= Number(options.max)) return await this.#own.send(text, parameters, about);
+    const sender = new OutsideTransactions((text, parameters) => this.#run(text, parameters, about));
+    return requirePrimary(await sender.send(text, parameters) as SqlResult);
+  }
+
+  /** Sends one statement on a client of the pool. */
+  async #run(text: string, parameters: (string | null)[], about: About): Promise<SqlResult> {
+    const client = await this.#take();
+    client.on("error", ignore);
+    let useless = false;
+    try {
+      const answer = this.#inProgress.run(() => sendOn(client, text, parameters));
+      const rows = await answerWithin(this.#answerTimeout, answer);
+      useless = rows[0]?.read_only === "on"; // the address may lead to another server by now
+      return rows;
+    } catch (error) {
+      useless = error instanceof AnswerTimeout || isBroken(error) || isNotPrimary(error);
+      if (this.prepare) abandon(this.#source.abandoned, String(client.processID), about, error);
+      throw error;
+    } finally {
+      client.release(useless);
+      if (!useless) client.removeListener("error", ignore);
+    }
+  }
+
+  /** Takes a client out of the pool. */
+  async #take(): Promise<Lent> {
+    const taking = this.#pool.connect() as Promise<Lent>;
+    try {
+      return await answerWithin(this.#answerTimeout, this.#inProgress.run(() => taking));
+    } catch (error) {
+      taking.then((late) => late.release(), ignore);
+      throw coded(error);
+    }
+  }
+
+  async close(): Promise<void> {
+    await Promise.all([this.#inProgress.close(), this.#own.close()]);
+  }
+}
