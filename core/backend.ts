@@ -12,6 +12,7 @@
  */
 import type { Diagnostic, LockActivity } from "./diagnostics.ts";
 export type { Diagnostic, LockActivity, ServerConnection } from "./diagnostics.ts";
+export type { GuardClient } from "./guard_client.ts";
 
 /**
  * How locks are kept.

@@ -1,4 +1,4 @@
-import type { Backend } from "../backend.ts";
+import type { Backend, GuardClient } from "../backend.ts";
 import { Locked, LockLost, UnsupportedError } from "../errors.ts";
 import type { Grant } from "../grant.ts";
 import { checkVerbOptions } from "../options/known_options.ts";
@@ -180,7 +180,7 @@ export class Lock extends LockRecord implements AsyncDisposable {
    * @throws {TypeError} When no transaction is open on `client`, as on a pool.
    * @throws {UnsupportedError} In `session` mode, which has no row to guard.
    */
-  async guard(client: unknown): Promise<void> {
+  async guard(client: GuardClient): Promise<void> {
     const { backend, claim } = this.#held;
     requireRows(backend, "guard a transaction");
     if (backend.guard === undefined) throw new UnsupportedError(`Cannot guard a transaction on ${backend.engine}`);

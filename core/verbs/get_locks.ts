@@ -1,4 +1,4 @@
-import type { Backend } from "../backend.ts";
+import type { Backend, GuardClient } from "../backend.ts";
 import { givenBackend } from "../connect.ts";
 import { Locked, LockTimeout } from "../errors.ts";
 import { Lock, stopRenewing } from "../lock/lock.ts";
@@ -89,7 +89,7 @@ export class LockSet implements AsyncDisposable {
    *
    * @throws {LockLost} When a lock is no longer this set's.
    */
-  async guard(client: unknown): Promise<void> {
+  async guard(client: GuardClient): Promise<void> {
     for (const lock of this.locks) await lock.guard(client); // one connection: one statement after the other
   }
 

@@ -7,6 +7,7 @@
 import {
   type Backend,
   getLock,
+  type GuardClient,
   isLocked,
   listLocks,
   LockLost,
@@ -19,7 +20,7 @@ import {
 import assert from "node:assert/strict";
 
 /** A transaction of the caller's, under the same settings. */
-export type InTransaction = (body: (client: unknown) => Promise<void>) => Promise<void>;
+export type InTransaction = (body: (client: GuardClient) => Promise<void>) => Promise<void>;
 
 /** More names than any small limit that a setting may have. */
 const NAMES = Array.from({ length: 12 }, (_, index) => `it's "${index}" \\ ü`);

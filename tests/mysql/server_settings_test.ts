@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { connect, getLock, listLocks, setLock, tryLock, UnsupportedError } from "@lockmgr/lockmgr";
+import { connect, getLock, type GuardClient, listLocks, setLock, tryLock, UnsupportedError } from "@lockmgr/lockmgr";
 import { mysqlBackend } from "@lockmgr/lockmgr/mysql";
 import assert from "node:assert/strict";
 import { createConnection, createPool, type PoolConnection } from "mysql2/promise";
@@ -23,7 +23,7 @@ const HOSTILE = [
 ];
 
 /** Runs a body in a transaction on a connection of its own. */
-async function inTransaction(place: Place, body: (client: unknown) => Promise<void>): Promise<void> {
+async function inTransaction(place: Place, body: (client: GuardClient) => Promise<void>): Promise<void> {
   const connection = await createConnection({ uri: place.url });
   await connection.beginTransaction();
   await body(connection).finally(() => connection.destroy());

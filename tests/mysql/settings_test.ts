@@ -3,6 +3,7 @@
  *
  * @module
  */
+import type { GuardClient } from "@lockmgr/lockmgr";
 import { mysqlBackend } from "@lockmgr/lockmgr/mysql";
 import assert from "node:assert/strict";
 import type { Connection } from "mysql2";
@@ -107,7 +108,7 @@ function poolWith(url: string, { sql, options }: Setting): Pool & AsyncDisposabl
 }
 
 /** Runs a body in a transaction of the pool's. */
-async function inTransaction(pool: Pool, body: (client: unknown) => Promise<void>): Promise<void> {
+async function inTransaction(pool: Pool, body: (client: GuardClient) => Promise<void>): Promise<void> {
   const connection = await pool.getConnection();
   try {
     await connection.beginTransaction();

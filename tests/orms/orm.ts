@@ -16,6 +16,8 @@ export interface Cell extends AsyncDisposable {
   guard(lock: Lock, guarded: () => Promise<void>): Promise<void>;
   /** The same where no transaction is open. */
   guardOutside(lock: Lock): Promise<void>;
+  /** Opens a transaction that every statement of the ORM joins by itself. */
+  inTransaction?(body: () => Promise<void>): Promise<void>;
 }
 
 /** An ORM. */

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { connect, getLock, setLock, tryLock, unlock } from "@lockmgr/lockmgr";
+import { connect, getLock, isLocked, setLock, tryLock, unlock } from "@lockmgr/lockmgr";
 import assert from "node:assert/strict";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -86,6 +86,8 @@ async function tryCell(cell: Cell, { url, lockRow }: Database): Promise<void> {
     name: "TypeError",
     message: /no transaction is open|of the open transaction/,
   });
+  await cell.inTransaction?.(() => assert.rejects(tryLock("c", { backend }), { name: "UnsupportedError" }));
+  assert.equal(await isLocked("c", { backend: other }), false);
   await cell.guard(lock, async () => {
     if (lockRow) await assert.rejects(lockRow());
   });

@@ -10,6 +10,8 @@ import { packageName } from "./installed.ts";
 const PROGRAM = `
 import { connect, getLock, type Lock, LockMgr, type LockOptions, setLock, tryLock, withLock } from "${packageName}";
 import { sqliteBackend, type SqliteOptions } from "${packageName}/sqlite";
+import { mysqlBackend } from "${packageName}/mysql";
+import { postgresBackend } from "${packageName}/postgres";
 import { DatabaseSync } from "node:sqlite";
 
 const options: LockOptions = { expires: 30, wait: 5, metadata: { shard: 1 } };
@@ -23,6 +25,11 @@ const { counts } = await setLock(["a", "b"], { fail: true });
 const created: number = counts.created;
 const mgr = new LockMgr("jobs");
 console.log(token, maybe, answer, created, mgr, await connect());
+declare function send(text: string, parameters: unknown[]): Promise<{ rows: unknown[] }>; // as of Kysely
+await lock.guard((text, parameters) => send(text, parameters));
+await lock.guard(new DatabaseSync(":memory:"));
+await postgresBackend((text, parameters) => send(text, parameters));
+await mysqlBackend((sql, parameters) => send(sql, parameters));
 // @ts-expect-error -- no such option
 await getLock("jobs", { expire: 30 });
 // @ts-expect-error -- a name is a string

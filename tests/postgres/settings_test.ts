@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { connect, type Mode } from "@lockmgr/lockmgr";
+import { connect, type GuardClient, type Mode } from "@lockmgr/lockmgr";
 import { postgresBackend, type PostgresExecutor } from "@lockmgr/lockmgr/postgres";
 import assert from "node:assert/strict";
 import pg from "pg";
@@ -155,7 +155,7 @@ const WAYS: Record<
 };
 
 /** Runs a body in a transaction under the same settings. */
-async function inTransaction(url: string, body: (client: unknown) => Promise<void>): Promise<void> {
+async function inTransaction(url: string, body: (client: GuardClient) => Promise<void>): Promise<void> {
   const client = new pg.Client({ connectionString: url });
   await client.connect();
   try {

@@ -14,8 +14,8 @@ import { inlineParameters } from "./inline_parameters.ts";
 import { Sockets } from "./sockets.ts";
 
 /**
- * Sends one statement with `$1`-style parameters and returns its rows, each an object by column name. Any client can be
- * wrapped in such a function.
+ * Sends one statement with `$1`-style parameters and returns its rows, each an object by column name, or a result that
+ * has them as `rows`. Any client can be wrapped in such a function.
  *
  * @example
  * ```ts
@@ -23,11 +23,11 @@ import { Sockets } from "./sockets.ts";
  * import pg from "pg";
  *
  * const pool = new pg.Pool({ connectionString: "postgres://app@db.example.org/app" });
- * const execute: PostgresExecutor = (text, parameters) => pool.query(text, parameters).then(({ rows }: { rows: object[] }) => rows);
+ * const execute: PostgresExecutor = (text, parameters) => pool.query(text, parameters);
  * console.log("an argument of postgresBackend:", execute);
  * ```
  */
-export type PostgresExecutor = (text: string, parameters: (string | null)[]) => Promise<readonly object[]>;
+export type PostgresExecutor = (text: string, parameters: (string | null)[]) => PromiseLike<unknown>;
 
 /**
  * What is used of a transaction of postgres.js, which `begin` passes to its callback.

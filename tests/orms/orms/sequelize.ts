@@ -1,10 +1,20 @@
 // deno-lint-ignore-file no-explicit-any -- the packages are loaded when the tests run
 import { mysqlBackend } from "@lockmgr/lockmgr/mysql";
 import { postgresBackend } from "@lockmgr/lockmgr/postgres";
+import { AsyncLocalStorage } from "node:async_hooks";
 import type { Cell, Orm } from "../orm.ts";
 import { load } from "../packages.ts";
 
 const { Sequelize } = load("sequelize");
+
+/** What Sequelize uses of the package cls-hooked, so that statements join the transaction that surrounds them. */
+const storage = new AsyncLocalStorage<Map<string, unknown>>();
+Sequelize.useCLS({
+  bind: (body: unknown) => body,
+  run: (body: () => void) => storage.run(new Map(storage.getStore()), body),
+  get: (name: string) => storage.getStore()?.get(name),
+  set: (name: string, value: unknown) => storage.getStore()?.set(name, value),
+});
 
 /** What is the same on every engine. */
 function cellOf(sequelize: any, backend: Cell["backend"]): Promise<Cell> {
@@ -19,6 +29,7 @@ function cellOf(sequelize: any, backend: Cell["backend"]): Promise<Cell> {
       const connection = await sequelize.connectionManager.getConnection();
       await lock.guard(connection).finally(() => sequelize.connectionManager.releaseConnection(connection));
     },
+    inTransaction: (body) => sequelize.transaction(body),
     [Symbol.asyncDispose]: () => sequelize.close(),
   });
 }
