@@ -68,17 +68,18 @@ for (const mode of MODES) {
     const table = freshTable();
     await using backend = await connect(server.url, { mode, table });
     await using sql = administrator();
-    let stop = false;
+    let stop = false, rounds = 0;
     const killer = (async () => {
-      while (!stop) {
+      for (let pause = 40, seen = 0; !stop; seen = rounds) {
         await sql`SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'lockmgr%'`;
-        await new Promise((resolve) => setTimeout(resolve, 40 + Math.random() * 40));
+        await new Promise((resolve) => setTimeout(resolve, pause * (1 + Math.random())));
+        pause = rounds > seen ? 40 : pause * 1.5; // a busy machine may need longer than that to connect
       }
     })();
     const expires = mode === "session" ? {} : { expires: 2 }; // a lease whose release found no answer has to lapse
     let inside = 0, most = 0, last = 0n;
     const work = async () => {
-      for (let round = 0; round < 25; round++) {
+      for (let round = 0; round < 25; round++, rounds++) {
         try {
           const lock = await getLock("a", { backend, wait: 20, ...expires });
           const mine = ++inside;
