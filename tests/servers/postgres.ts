@@ -7,7 +7,9 @@ import { appendFileSync, existsSync, readFileSync, rmSync, writeFileSync } from 
 import { join } from "node:path";
 import process from "node:process";
 import { type Binaries, findBinaries } from "./postgres_binaries.ts";
-import { asOrdinaryUser, freePort, privateDirectory, processesIn, run, type Watcher, whenOrphaned } from "./tools.ts";
+import { cached } from "./debian.ts";
+import { asOrdinaryUser, freePort, giveToOrdinaryUser, privateDirectory, processesIn, run } from "./tools.ts";
+import { type Watcher, whenOrphaned } from "./tools.ts";
 
 /** How a server for tests is set up. */
 export interface PostgresServerOptions {
@@ -30,6 +32,9 @@ const SETTINGS = {
   wal_level: "replica",
   "pg_stat_statements.track_utility": "off",
 };
+
+/** The time zone of the servers' sessions. */
+const TIME_ZONE = process.env.TZ ?? "UTC";
 
 /** A running PostgreSQL. */
 export class PostgresServer implements AsyncDisposable {
@@ -96,10 +101,15 @@ export class PostgresServer implements AsyncDisposable {
   }
 
   async #initialize({ settings, hba = [], tls = false }: PostgresServerOptions): Promise<void> {
-    const parameters = ["-D", this.dataDirectory, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-locale", "-N"];
-    await this.#run(join(this.#binaries.directory, "initdb"), parameters);
+    const initdb = join(this.#binaries.directory, "initdb");
+    const template = await cached(`postgres-data${initdb.replaceAll("/", "-")}`, async (directory) => {
+      giveToOrdinaryUser(directory);
+      const parameters = ["-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-locale", "-N"];
+      await this.#run(initdb, ["-D", join(directory, "data"), ...parameters]);
+    });
+    await this.#run("cp", ["-R", join(template, "data"), this.dataDirectory]); // in 0.1 s; initdb computes for a second
     const preload = this.#binaries.counting ? { shared_preload_libraries: "pg_stat_statements" } : {};
-    const place = { port: `${this.port}`, unix_socket_directories: this.#directory };
+    const place = { port: `${this.port}`, unix_socket_directories: this.#directory, timezone: TIME_ZONE };
     const all = { ...SETTINGS, ...preload, ...place, ...tls ? await this.#certify() : {}, ...settings };
     const lines = Object.entries(all).map(([name, value]) => `${name} = '${value}'\n`);
     appendFileSync(join(this.dataDirectory, "postgresql.conf"), lines.join(""));
@@ -214,6 +224,6 @@ export class PostgresServer implements AsyncDisposable {
 
   async #run(program: string, parameters: string[]): Promise<void> {
     const [command, all] = asOrdinaryUser(program, parameters);
-    await run(command, all, { cwd: "/", env: { LC_ALL: "C", TZ: process.env.TZ ?? "UTC" } });
+    await run(command, all, { cwd: "/", env: { LC_ALL: "C", TZ: TIME_ZONE } });
   }
 }

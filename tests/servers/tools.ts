@@ -60,10 +60,15 @@ export function asOrdinaryUser(command: string, parameters: readonly string[]): 
 /** Ids of Debian's `nobody` and `nogroup`. */
 const NOBODY = 65534;
 
+/** Makes the ordinary user the owner of a directory. */
+export function giveToOrdinaryUser(directory: string): void {
+  if (isRoot) chownSync(directory, NOBODY, NOBODY);
+}
+
 /** A new directory that the ordinary user owns. */
 export function privateDirectory(prefix: string): string {
   const directory = mkdtempSync(join(tmpdir(), `lockmgr-${prefix}-`));
-  if (isRoot) chownSync(directory, NOBODY, NOBODY);
+  giveToOrdinaryUser(directory);
   return directory;
 }
 
