@@ -3,6 +3,7 @@ import { concealerFor } from "../../core/options/target.ts";
 import { BackendError, UnsupportedError } from "../../core/errors.ts";
 import type { Engine } from "../../core/engine.ts";
 import { inSchema } from "../../core/options/settings.ts";
+import { refuseOrm } from "../../core/options/refused_client.ts";
 import { AbandonedConnections, type GuardedSource } from "./connection/abandoned.ts";
 import { registerOrigin } from "./advisory/sessions.ts";
 import { registrationForRows } from "./wakeup/registration.ts";
@@ -116,6 +117,9 @@ async function reachUrl({ target, address }: ReturnType<typeof parseUrl>, option
 
 /** Reaches a server through what the caller has. */
 async function reachExternal(target: unknown, options: ResolvedOptions): Promise<Reach> {
+  const wanted = "a pool of node-postgres, or a function (text, parameters) => Promise<rows> that sends through it";
+  const refusal = refuseOrm("use this as a PostgreSQL database", target, wanted);
+  if (refusal) throw refusal;
   if (isPgPool(target)) {
     checkPgPool(target);
     const source = sourceOfPool(target);

@@ -5,6 +5,7 @@ import { Connection } from "./connection/connection.ts";
 import { DatabaseFile } from "./connection/database_file.ts";
 import { isDatabase, openDatabase, type SqliteDatabase } from "./connection/driver.ts";
 import { identify } from "../../core/util/runtime.ts";
+import { refuseOrm } from "../../core/options/refused_client.ts";
 import { homeOf, schema } from "./schema.ts";
 import { checkSqliteOptions, parseFile, resolveOptions, type SqliteOptions } from "./options.ts";
 
@@ -56,7 +57,9 @@ export async function sqliteBackend(
   const parsed = named ? parseFile(target) : { path: undefined, options: {} };
   const { table, migrate, driver, busyTimeout } = resolveOptions({ ...parsed.options, ...options });
   if (parsed.path === undefined && !isDatabase(target)) {
-    throw new TypeError("Cannot use this as an SQLite database: want a path or an open database handle");
+    const what = "use this as an SQLite database";
+    const wanted = "a path or an open database handle";
+    throw refuseOrm(what, target, wanted) ?? new TypeError(`Cannot ${what}: want ${wanted}`);
   }
   const database = parsed.path === undefined ? target as SqliteDatabase : await openDatabase(parsed.path, driver);
   const connection = new Connection(database, parsed.path, busyTimeout);

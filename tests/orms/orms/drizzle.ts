@@ -22,7 +22,7 @@ function mysql(url: string): Promise<Cell> {
 function postgres(url: string): Promise<Cell> {
   const db = load("drizzle-orm/node-postgres").drizzle(url);
   return Promise.resolve({
-    backend: () => postgresBackend((text, parameters) => db.$client.query(text, parameters)),
+    backend: () => postgresBackend(db.$client),
     guard: (lock, guarded) =>
       db.transaction(async (tx: any) => {
         await lock.guard(tx.session.client);
