@@ -4,9 +4,9 @@
  *
  * Every request ends in one of three ways: it took effect; it did not and never will; or that is unknown, which an
  * engine reports by a retryable `BackendError`. After an unknown outcome the core sends the request again with
- * `repeated`, or releases the lock before its caller is told an outcome that another client could contradict. So an
- * engine answers "not granted" to a repeated request only when the earlier one cannot take effect any more. Its
- * `[Symbol.asyncDispose]` is a call of `closeLocks`.
+ * `repeated`, as long as its caller waits for it, or releases the lock before its caller is told an outcome that another
+ * client could contradict. So an engine answers "not granted" to a repeated request only when the earlier one cannot
+ * take effect any more. Its `[Symbol.asyncDispose]` is a call of `closeLocks`.
  *
  * @module
  */

@@ -31,6 +31,8 @@ export interface Answered<Answer> {
 /** A request that waits for its batch or its answer. */
 interface PendingRequest<Request, Answer> {
   readonly request: Request;
+  /** Whether its caller still waits for the answer. */
+  isWanted(): boolean;
   resolve(answered: Answered<Answer>): void;
   reject(error: unknown): void;
 }
@@ -62,24 +64,27 @@ export class RequestBatcher<Request extends Named, Answer> {
     this.#asRepeated = asRepeated;
   }
 
-  /** Sends a request: at once, or in the next batch, as when others come at the same moment (`together`). */
-  send(request: Request, together = false): Promise<Answered<Answer>> {
+  /**
+   * Sends a request: at once, or in the next batch, as when others come at the same moment (`together`). It is repeated
+   * only while its caller waits for it: what is sent later could be granted after the caller was told an error.
+   */
+  send(request: Request, together = false, isWanted = () => true): Promise<Answered<Answer>> {
     const alone = !together && this.#inFlight === 0 && !this.#flushing && !this.#lastWasBatch;
-    return alone ? this.#sendFirst(request) : this.#enqueue(request);
+    return alone ? this.#sendFirst(request, isWanted) : this.#enqueue(request, isWanted);
   }
 
-  async #sendFirst(request: Request): Promise<Answered<Answer>> {
+  async #sendFirst(request: Request, isWanted: () => boolean): Promise<Answered<Answer>> {
     const number = this.#begin();
     try {
-      return await this.#sendAlone(request);
+      return await this.#sendAlone(request, isWanted);
     } finally {
       this.#end(number);
     }
   }
 
-  #enqueue(request: Request): Promise<Answered<Answer>> {
+  #enqueue(request: Request, isWanted: () => boolean): Promise<Answered<Answer>> {
     return new Promise((resolve, reject) => {
-      this.#waiting.push({ request, resolve, reject });
+      this.#waiting.push({ request, isWanted, resolve, reject });
       this.#scheduleNext();
     });
   }
@@ -134,14 +139,14 @@ export class RequestBatcher<Request extends Named, Answer> {
     );
   }
 
-  async #sendAlone(request: Request, repeated = false): Promise<Answered<Answer>> {
+  async #sendAlone(request: Request, isWanted: () => boolean, repeated = false): Promise<Answered<Answer>> {
     const askedAt = monotonic();
     try {
       const [answer] = await this.#send([request]);
       return { answer, askedAt, repeated, batch: 1 };
     } catch (error) {
-      if (repeated || !isRetryable(error)) throw error;
-      return await this.#sendAlone(this.#asRepeated(request), true);
+      if (repeated || !isRetryable(error) || !isWanted()) throw error;
+      return await this.#sendAlone(this.#asRepeated(request), isWanted, true);
     }
   }
 
@@ -154,7 +159,7 @@ export class RequestBatcher<Request extends Named, Answer> {
         resolve({ answer: answers[index], askedAt, repeated: false, batch: batch.length })
       );
     } catch (error) {
-      if (isRetryable(error)) return await this.#repeatEach(batch);
+      if (isRetryable(error)) return await this.#repeatEach(batch, error);
       if (batch.length === 1) return batch[0].reject(error);
       // One request is at fault: halves find it in few steps, and the others succeed.
       const middle = batch.length >> 1;
@@ -167,17 +172,21 @@ export class RequestBatcher<Request extends Named, Answer> {
    * Repeats each request of a batch alone, so that one that waits for its row delays no other. Once the server seems to
    * be down, the others fail with the same error.
    */
-  async #repeatEach(batch: readonly PendingRequest<Request, Answer>[]): Promise<void> {
+  async #repeatEach(batch: readonly PendingRequest<Request, Answer>[], error: unknown): Promise<void> {
     const open = batch.values();
     let failures: { readonly name: string; readonly error: BackendError }[] = [];
     const repeat = async () => {
-      for (const { request, resolve, reject } of open) {
+      for (const { request, isWanted, resolve, reject } of open) {
+        if (!isWanted()) {
+          reject(error);
+          continue;
+        }
         if (failures.length >= PARALLEL_REPEATS) {
           reject(sameErrorFor(request.name, failures[0]));
           continue;
         }
         try {
-          resolve(await this.#sendAlone(this.#asRepeated(request), true));
+          resolve(await this.#sendAlone(this.#asRepeated(request), isWanted, true));
           failures = [];
         } catch (error) {
           failures = isRetryable(error) ? [{ name: request.name, error: error as BackendError }, ...failures] : [];

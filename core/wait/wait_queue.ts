@@ -96,7 +96,7 @@ export class WaitQueue implements NameQueue {
       }
       const request = this.#startAttempt(head);
       try {
-        const answered = await this.#state.acquire.send(request);
+        const answered = await this.#state.acquire.send(request, false, () => !head.gone);
         this.#asking = undefined;
         this.#onAnswer(head, answered);
       } catch (error) {

@@ -70,6 +70,31 @@ unheardTest(
   },
 );
 
+for (const crowd of [1, 3]) {
+  test(`unheard: a request whose caller is gone is not sent again, ${crowd} at a time`, async () => {
+    await using real = await connect("sqlite::memory:");
+    const sent: number[] = [];
+    const lost = Promise.withResolvers<void>();
+    const backend = around(real, {
+      async acquire(requests: readonly AcquireRequest[]) {
+        sent.push(requests.length);
+        await lost.promise;
+        throw new BackendError("Cannot get an answer", { retryable: true });
+      },
+    });
+    const leaving = new AbortController();
+    const options = { backend, wait: 20, signal: leaving.signal };
+    const callers = Array.from({ length: crowd }, (_, index) => getLock(`name ${index}`, options));
+    const batches = crowd === 1 ? [1] : [1, crowd - 1];
+    await until(() => sent.length === batches.length);
+    leaving.abort();
+    await Promise.allSettled(callers);
+    lost.resolve();
+    await closeLocks(backend, () => Promise.resolve());
+    assert.deepEqual(sent, batches);
+  });
+}
+
 unheardTest("a crowd whose batch had no answer repeats its requests as such", async ({ backend, faults }, requests) => {
   const crowd = Array.from({ length: 20 }, (_, index) => getLock(`crowd ${index}`, { backend }));
   faults.acquire.push("lose the answer"); // of the batch that follows the first of them

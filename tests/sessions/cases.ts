@@ -176,6 +176,25 @@ export const sessionCases: readonly SessionCase[] = [
   ...casesOf("session"),
   ...casesOf("hybrid"),
   {
+    name: "hybrid: a release frees its row although its session has ended",
+    async run(fixture) {
+      const [backend, other] = [await fixture.backend({ mode: "hybrid" }), await fixture.backend({ mode: "hybrid" })];
+      const anyOwner = ({ name }: { name: string }) => ({ name, owner: null });
+      for (const names of [["a"], ["a", "b", "c"]]) {
+        for (const by of ["owner", "token", "name"]) {
+          const requests = requestsFor(names);
+          const rows = (await backend.acquire(requests)).map((answer) => answer.granted ? answer.row : assert.fail());
+          await fixture.terminate(rows[0].session!);
+          await until("the rows count as free", async () => (await other.list({ names })).length === 0);
+          const tokens = rows.map(({ name, token }) => ({ name, owner: token }));
+          const targets = by === "owner" ? requests : by === "token" ? tokens : requests.map(anyOwner);
+          assert.deepEqual(await other.release(targets), names.map(() => false)); // nothing was held any more
+          assert.deepEqual(await other.list({ names, includeExpired: true }), [], `by ${by}: ${names}`);
+        }
+      }
+    },
+  },
+  {
     name: "session: two tasks of one process exclude each other",
     async run(fixture) {
       const backend = await fixture.backend({ mode });

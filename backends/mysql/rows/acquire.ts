@@ -248,7 +248,7 @@ export class Acquisitions {
     const rows = await this.#table.acquiredRows(what, requests);
     const owners = ownersOf(requests);
     const isWhole = rows.every(({ row, owner }) => owners.get(row.name) === owner);
-    if (!isWhole) await this.#table.run(what, sql.releaseAll(requests)); // some have expired, and others took them
+    if (!isWhole) await this.#table.run(what, sql.undoAll(requests)); // some have expired, and others took them
     return rows;
   }
 

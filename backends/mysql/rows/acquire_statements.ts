@@ -98,7 +98,12 @@ export class AcquireStatements {
 
   /** The condition that a row is held. */
   protected isLive(now: string, row = ""): string {
-    return `(${row}locked_until > ${now} OR ${row}locked_until IS NULL)${this.hasSession(row)}`;
+    return `${this.isUnexpired(now, row)}${this.hasSession(row)}`;
+  }
+
+  /** The condition that a row has not expired, whatever became of its session. */
+  protected isUnexpired(now: string, row = ""): string {
+    return `(${row}locked_until > ${now} OR ${row}locked_until IS NULL)`;
   }
 
   /** A further condition for a held row: that its session has not ended. */
@@ -109,7 +114,7 @@ export class AcquireStatements {
   /** The condition that a row is held and may be extended: the session of its holder exists on this server. */
   protected isRenewable(now: string): string {
     const unused = this.#hybrid ? ` AND NOT ${isUnused("session")}` : "";
-    return `(locked_until > ${now} OR locked_until IS NULL)${unused}`;
+    return `${this.isUnexpired(now)}${unused}`;
   }
 
   /** The condition that the server and the session may grant; it reports {@linkcode REFUSED} or {@linkcode SESSION_GONE}. */

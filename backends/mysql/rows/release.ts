@@ -52,11 +52,18 @@ export class Releases {
 
   /** Whether it was released; `undefined` when a transaction keeps its row locked. */
   async #try(what: string, target: LockRef, noWait: NoWait | undefined): Promise<boolean | undefined> {
-    const send = () => this.#table.run(what, this.#table.sql.release(target, noWait), isPassingConflict);
-    const { affectedRows } = await (noWait ? send() : this.#lockedRows.waiting(send));
-    if (affectedRows > 0 || noWait !== "skip") return affectedRows > 0;
-    const held = await this.#table.liveRow(what, target.name);
-    return held && isOf(target, held) ? undefined : false;
+    const { sql } = this.#table;
+    const update = async (sql: string) => {
+      const send = () => this.#table.run(what, sql, isPassingConflict);
+      return (await (noWait ? send() : this.#lockedRows.waiting(send))).affectedRows > 0;
+    };
+    if (await update(sql.release(target, noWait))) return true;
+    const ended = sql.releaseEnded(target, noWait);
+    if (ended !== undefined && await update(ended)) return false;
+    if (noWait !== "skip") return false;
+    const [left] = await this.#table.listAll(what, [target.name], true); // of an ended session too
+    const isLocked = left && isOf(target, left) && (left.row.lockedUntil ?? Infinity) > left.row.now;
+    return isLocked ? undefined : false;
   }
 
   /** Releases all in one statement, or none when one of them was gone: the count does not tell which. */

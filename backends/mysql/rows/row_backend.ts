@@ -169,7 +169,7 @@ export class RowBackend implements Backend {
     const claims = underWay.flatMap(({ requests }) => requests);
     if (claims.length === 0 || this.#connector.target.execute) return; // the core has tried as long as there was time
     await abandoned.use(async (control) => {
-      for (const some of chunks(sorted(claims))) await control.query(this.#table.sql.releaseAll(some));
+      for (const some of chunks(sorted(claims))) await control.query(this.#table.sql.undoAll(some));
     });
   }
 }

@@ -84,11 +84,26 @@ export class Statements extends AcquireStatements {
     return this.#update(this.byName, FREE, `${belongsTo(target)} AND ${this.isLive(CLOCK)}`, noWait);
   }
 
-  /** Releases several, each of one acquisition. */
+  /** Frees the row of a lock whose session has ended: to leases it counts as held. None where no row has a session. */
+  releaseEnded(target: LockRef, noWait?: NoWait): string | undefined {
+    const condition = `${belongsTo(target)} AND ${this.isUnexpired(CLOCK)}`;
+    return this.hasSession() ? this.#update(this.byName, FREE, condition, noWait) : undefined;
+  }
+
+  #releaseSeveral(claims: readonly OwnedLock[], condition: string, noWait?: NoWait): string {
+    const those = `name IN (${list(claims.map(({ name }) => name))})
+        AND owner IN (${list(claims.map(({ owner }) => owner))})`;
+    return this.#update(this.byNames, FREE, `${those} AND ${condition}`, noWait, claims.length);
+  }
+
+  /** Releases several live locks, each of one acquisition. */
   releaseAll(claims: readonly OwnedLock[], noWait?: NoWait): string {
-    const condition = `name IN (${list(claims.map(({ name }) => name))})
-        AND owner IN (${list(claims.map(({ owner }) => owner))}) AND ${this.isLive(CLOCK)}`;
-    return this.#update(this.byNames, FREE, condition, noWait, claims.length);
+    return this.#releaseSeveral(claims, this.isLive(CLOCK), noWait);
+  }
+
+  /** Frees the rows of several acquisitions, also of those whose session has ended. */
+  undoAll(claims: readonly OwnedLock[]): string {
+    return this.#releaseSeveral(claims, this.isUnexpired(CLOCK));
   }
 
   /**

@@ -49,7 +49,8 @@ export function renewable(row: string): string {
     ELSE NOT pg_try_advisory_xact_lock_shared(${row}.liveness) END)`;
 }
 
-function current(row: string): string {
+/** SQL for a row that was neither released nor has expired, whatever became of its session. */
+export function current(row: string): string {
   return `${row}.owner IS NOT NULL AND (${row}.locked_until IS NULL OR ${row}.locked_until > clock_timestamp())`;
 }
 

@@ -42,14 +42,14 @@ export async function release(sender: RowSender, sql: Statements, targets: reado
   const [{ name }] = targets;
   const whose = ownerText(targets[0].owner);
   try {
-    const rows = await sender.send(what, sql.release, [name, whose], targets);
-    return [rows.length > 0];
+    const [row] = await sender.send(what, sql.release, [name, whose], targets);
+    return [row?.held === "true"];
   } catch (error) {
     if (!isRowLocked((error as Error).cause)) throw error;
     const released = await retryWhileLocked(sender, error as Error, async () => {
       const [row] = await sender.send(what, sql.releaseUnlocked, [name, whose], targets);
       if (row.released === "true") return { answer: true };
-      return row.held === "true" ? undefined : { answer: false };
+      return row.locked === "true" ? undefined : { answer: false };
     });
     return [released];
   }

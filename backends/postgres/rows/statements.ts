@@ -18,7 +18,7 @@ import {
   RETRIED_LOCK_TIMEOUT,
   settings,
 } from "./fragments.ts";
-import { live, renewable } from "./liveness.ts";
+import { current, live, renewable } from "./liveness.ts";
 
 /** Whose lock a request is about: an owner, `#` and a token, or NULL for any holder. */
 function isOf(whose: string): string {
@@ -49,10 +49,18 @@ function renew(target: string, several: boolean, skipLocked = false): string {
 }
 
 /** A row that is free from now on. */
-function free(now = "clock_timestamp()"): string {
-  return `owner = NULL, updated_at = ${now}, metadata = NULL, liveness = NULL, session_pid = NULL,
+function free(now = "clock_timestamp()", session = "NULL"): string {
+  return `owner = NULL, updated_at = ${now}, metadata = NULL, liveness = NULL, session_pid = ${session},
         listed = l.frequent`;
 }
+
+/** A row that a release frees, also after its session has ended: then its `session_pid` says that nothing was held. */
+function released(now?: string): string {
+  return free(now, `CASE WHEN ${live("l")} THEN NULL ELSE 0 END`);
+}
+
+/** Whether a row that {@linkcode released} has freed was held. */
+const WAS_HELD = "l.session_pid IS NULL AS held";
 
 /** A crash may undo the release of a lock that expires within this time: it is then free soon all the same. */
 const SOON = "15 minutes";
@@ -67,33 +75,38 @@ function commit(lazy: string): string {
   return `CASE WHEN ${lazy} THEN set_config('synchronous_commit', 'off', true) ELSE ${DURABLE} END AS commit`;
 }
 
-/** Releases a live lock, keeping its row, and notifies its waiters. `(name, whose)` */
+/** Releases a lock, keeping its row, and notifies its waiters. `held` says whether it was live. `(name, whose)` */
 function release(target: string, namespace: string): string {
   return `
     WITH ${settings(lockTimeout(RETRIED_LOCK_TIMEOUT))}
-    UPDATE ${target} AS l SET ${free()} FROM settings
-    WHERE ${OF_OWNER} AND ${live("l")}
-    RETURNING l.name, ${commit(expiresSoon("l"))}, ${notifyIfAwaited(waitingForRow(namespace, "l.name"))} AS notified`;
+    UPDATE ${target} AS l SET ${released()} FROM settings
+    WHERE ${OF_OWNER} AND ${current("l")}
+    RETURNING l.name, (l.session_pid IS NULL)::text AS held, ${commit(expiresSoon("l"))}, ${
+    notifyIfAwaited(waitingForRow(namespace, "l.name"))
+  } AS notified`;
 }
 
-/** Releases a lock unless its row is locked; `held` says whether the lock is still there. `(name, whose)` */
+/** Releases a lock unless its row is locked; `locked` says whether it is. `(name, whose)` */
 function releaseUnlocked(target: string, namespace: string): string {
   return `
     WITH ${settings(lockTimeout(RETRIED_LOCK_TIMEOUT))},
     unlocked AS MATERIALIZED (SELECT l.name FROM settings, ${target} AS l WHERE ${OF_OWNER} FOR UPDATE OF l SKIP LOCKED),
     released AS (
-      UPDATE ${target} AS l SET ${free()} FROM unlocked
-      WHERE l.name = unlocked.name AND ${OF_OWNER} AND ${live("l")}
-      RETURNING l.name, ${commit(expiresSoon("l"))}, ${notifyIfAwaited(waitingForRow(namespace, "l.name"))} AS notified)
-    SELECT (EXISTS (SELECT FROM released))::text AS released,
-      (EXISTS (SELECT FROM ${target} AS l WHERE ${OF_OWNER} AND ${live("l")}))::text AS held`;
+      UPDATE ${target} AS l SET ${released()} FROM unlocked
+      WHERE l.name = unlocked.name AND ${OF_OWNER} AND ${current("l")}
+      RETURNING l.name, ${WAS_HELD}, ${commit(expiresSoon("l"))}, ${
+    notifyIfAwaited(waitingForRow(namespace, "l.name"))
+  } AS notified)
+    SELECT (EXISTS (SELECT FROM released WHERE held))::text AS released,
+      (NOT EXISTS (SELECT FROM released)
+        AND EXISTS (SELECT FROM ${target} AS l WHERE ${OF_OWNER} AND ${current("l")}))::text AS locked`;
 }
 
 /**
  * Releases several locks; the answer is a text with a digit at the place of each request. It is an upsert because that
  * finds each row by the primary key, and in one order for all statements: a join that was planned while the table was
- * small read all of it for each name later. A name without a row gets a free one, which its `session_pid` tells from a
- * released one. `(names, whose)`
+ * small read all of it for each name later. A name without a row gets a free one, which its `session_pid` tells from the
+ * row of a lock that was held. `(names, whose)`
  */
 function releaseSeveral(target: string, namespace: string): string {
   return `
@@ -104,9 +117,9 @@ function releaseSeveral(target: string, namespace: string): string {
       SELECT request.name, ${microseconds("now")}, coalesce(request.owner, ''), now, now, now, 0, false, false
       FROM request, clock_timestamp() AS now
       ${IN_ORDER}
-      ON CONFLICT (name) DO UPDATE SET ${free("excluded.updated_at")}
-      WHERE ${isOf("nullif(excluded.locked_by, '')")} AND ${live("l")}
-      RETURNING l.name, l.session_pid IS NULL AS held, ${expiresSoon("l")} AS soon),
+      ON CONFLICT (name) DO UPDATE SET ${released("excluded.updated_at")}
+      WHERE ${isOf("nullif(excluded.locked_by, '')")} AND ${current("l")}
+      RETURNING l.name, ${WAS_HELD}, ${expiresSoon("l")} AS soon),
     released AS (SELECT name FROM written WHERE held)
     SELECT (
         SELECT string_agg(CASE WHEN released.name IS NULL THEN '0' ELSE '1' END, '' ORDER BY request.place)
