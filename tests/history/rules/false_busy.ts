@@ -1,10 +1,14 @@
 import type { Offence, Rule } from "../checker.ts";
+import type { Disturbed } from "../events.ts";
 import type { Operation, Reading } from "../reading.ts";
 import { lapse, releaseOf, spanOf } from "../spans.ts";
 import { tellOperation } from "../telling.ts";
 
 /** A server may keep the session of a client that it does not hear any more for so long (µs): trials ask for 6 s. */
 const SESSION_KEPT = 8e6;
+
+/** What the tests call it when the server waits with its commits. */
+const COMMITS_LATE = "commits late";
 
 /** When an operation on a name may have kept it from others. */
 interface OwnedLock {
@@ -13,8 +17,20 @@ interface OwnedLock {
   readonly of: Operation;
 }
 
+/**
+ * Returns how long a request that was given up at `at` may still be under way: while the server waits with commits. Its
+ * transaction keeps the row locked, whatever it will have done.
+ */
+function underWayUntil(at: number, { events }: Reading): number {
+  const commits = events.filter((event): event is Disturbed =>
+    event.kind === "disturbed" && event.what === COMMITS_LATE
+  );
+  return Math.max(at, ...commits.filter(({ from }) => from < at).map((event) => event.at));
+}
+
 /** Everything that may have kept a name from others, by name. */
-function claims({ operations, holds, ends }: Reading, kept: number): Map<string, OwnedLock[]> {
+function claims(reading: Reading, kept: number): Map<string, OwnedLock[]> {
+  const { operations, holds, ends } = reading;
   const found = new Map<string, OwnedLock[]>();
   const add = (name: string, claim: OwnedLock) => {
     const own = found.get(name);
@@ -26,12 +42,15 @@ function claims({ operations, holds, ends }: Reading, kept: number): Map<string,
     if (verb !== "acquire" && verb !== "set") continue;
     const open = answer === undefined || answer.outcome === "unknown";
     for (const name of names) {
-      add(name, { from: invokedAt, at: open ? lapse(operation) + kept : completedAt, of: operation });
+      const at = open ? lapse(operation, underWayUntil(completedAt, reading)) + kept : completedAt;
+      add(name, { from: invokedAt, at, of: operation });
     }
   }
   for (const hold of holds) {
     const { at, of } = spanOf(hold, ends);
-    add(hold.name, { from: of.invokedAt, at: releaseOf(hold)?.answer?.outcome === "done" ? at : at + kept, of });
+    const released = releaseOf(hold)?.answer?.outcome === "done";
+    // A lost hold may have a renewal under way.
+    add(hold.name, { from: of.invokedAt, at: released ? at : underWayUntil(at, reading) + kept, of });
   }
   return found;
 }

@@ -11,8 +11,9 @@ export const lossTold: Rule = (reading, { telling }) => {
   const stalls = stallsOf(reading);
   const late = (hold: Hold, next: Hold): Offence | undefined => {
     const end = Math.min(hold.told?.at ?? Infinity, hold.endedAt, signs.get(hold.worker) ?? 0);
-    if (end <= next.begunAt) return undefined;
-    const ran = end - next.begunAt - overlap(next.begunAt, end, stalls(hold.worker));
+    const from = Math.max(next.begunAt, hold.begunAt); // a late answer brings a handle of a lock that is lost already
+    if (end <= from) return undefined;
+    const ran = end - from - overlap(from, end, stalls(hold.worker));
     if (ran <= telling * 1e3) return undefined;
     const told = hold.told ? `told at ${when(hold.told.at)}` : "never told";
     const story = `${tellHold(hold)} was ${told}, ${(ran / 1e3).toFixed(1)} ms after ${tellHold(next)}`;
