@@ -152,3 +152,33 @@ test("checker: a session lock whose caller was told an error may be listed until
   assert.deepEqual(offences(1).map(({ rule }) => rule), []);
   assert.deepEqual(offences(100).map(({ rule }) => rule), ["held by no client"]);
 });
+
+test("checker: a name is busy while the server waits with the commit of a request that was given up, not longer", () => {
+  const offences = (lateUntil: number) =>
+    check([
+      { kind: "invoked", at: 0, worker: "a", id: 1, verb: "acquire", names: ["x"], expires: 0.1, lockedBy: "a/1" },
+      { kind: "completed", at: 1e3, worker: "a", id: 1, outcome: "unknown", error: "aborted" },
+      { kind: "invoked", at: 2e6, worker: "b", id: 1, verb: "acquire", names: ["x"], expires: 0.1, lockedBy: "b/1" },
+      { kind: "completed", at: 2.1e6, worker: "b", id: 1, outcome: "not done" },
+      { kind: "disturbed", from: 0, at: lateUntil, what: "commits late" },
+    ]).offences;
+  assert.deepEqual(offences(3e6), []);
+  assert.deepEqual(offences(1e6).map(({ rule }) => rule), ["busy for no reason"]);
+});
+
+test("checker: an answer may come when its lease is lost already, and is told at once", () => {
+  const offences = (told: number) =>
+    check([
+      { kind: "invoked", at: 0, worker: "a", id: 1, verb: "acquire", names: ["x"], expires: 1, lockedBy: "a/1" },
+      { kind: "invoked", at: 1, worker: "b", id: 1, verb: "acquire", names: ["x"], expires: 1, lockedBy: "b/1" },
+      { kind: "completed", at: 2e6, worker: "b", id: 1, outcome: "done", granted: [{ name: "x", token: "2" }] },
+      { kind: "hold began", at: 2e6, worker: "b", name: "x", token: "2", held: true, listening: true },
+      { kind: "completed", at: 2.2e6, worker: "a", id: 1, outcome: "done", granted: [{ name: "x", token: "1" }] },
+      { kind: "hold began", at: 2.2e6, worker: "a", name: "x", token: "1", held: false, listening: true },
+      { kind: "loss told", at: told, worker: "a", name: "x", token: "1", reason: "" },
+      { kind: "hold ended", at: 2.5e6, worker: "a", name: "x", token: "1" },
+      { kind: "hold ended", at: 2.6e6, worker: "b", name: "x", token: "2" },
+    ]).offences.map(({ rule }) => rule).filter((rule) => rule === "loss told");
+  assert.deepEqual(offences(2.201e6), []);
+  assert.deepEqual(offences(2.4e6), ["loss told"]);
+});
