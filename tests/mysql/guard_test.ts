@@ -10,8 +10,9 @@ for (const mode of ["lease", "hybrid"] as const) {
     const lock = await getLock("a", { backend });
     const pool = mysql.createPool({ uri: place.url, connectionLimit: 2 });
     const connection = await pool.getConnection();
-    const execute = (text: string, parameters: never[]) => connection.query(text, parameters);
-    const rows = (text: string, parameters: never[]) => connection.query(text, parameters).then(([rows]) => rows);
+    const execute = (text: string, parameters: (string | null)[]) => connection.execute(text, parameters);
+    const rows = (text: string, parameters: (string | null)[]) =>
+      connection.query(text, parameters).then(([rows]) => rows);
     const { hostname: host, port, username: user, password, pathname } = new URL(place.url);
     const database = pathname.slice(1);
     const other = await mariadb.createConnection({ host, port: Number(port), user, password, database });
