@@ -8,10 +8,10 @@ import { AbandonedConnections, type GuardedSource } from "./connection/abandoned
 import { registerOrigin } from "./advisory/sessions.ts";
 import { registrationForRows } from "./wakeup/registration.ts";
 import { type Client, ExternalExecutor, ExternalSql, OwnPool, RenewalPool } from "./connection/client.ts";
-import { isInstance, isSql, type PostgresExecutor, type PostgresSql, sourceOf } from "./connection/driver.ts";
+import { isBunSql, isInstance, isSql, type PostgresExecutor, type PostgresSql, sourceOf } from "./connection/driver.ts";
 import { sourceOfPool } from "./connection/pg_connection.ts";
 import { ExternalPool } from "./connection/external_pool.ts";
-import { checkPgPool, isPgPool, type PostgresPool } from "./connection/pg_driver.ts";
+import { checkPgPool, isPgClient, isPgPool, type PostgresPool } from "./connection/pg_driver.ts";
 import { Liveness } from "../sessions/liveness.ts";
 import { SessionBackend } from "../sessions/session_backend.ts";
 import {
@@ -127,18 +127,29 @@ async function reachExternal(target: unknown, options: ResolvedOptions): Promise
     const open = () => new ExternalPool(target, source, options.answerTimeout);
     return { client: open(), renewals: open(), source };
   }
+  if (isBunSql(target)) {
+    throw new TypeError(
+      'Cannot keep locks on Bun\'s "SQL", which has no sessions to listen on: want a URL, or in "lease" mode a function ' +
+        "such as (text, parameters) => sql.unsafe(text, parameters)",
+    );
+  }
   if (isInstance(target)) {
     const source: GuardedSource | undefined = await sourceOf(target.options).catch(() => undefined);
     if (source) source.abandoned = new AbandonedConnections(source);
     const client = new ExternalSql(target, options.answerTimeout, source?.abandoned);
     return { client, renewals: client, source };
   }
+  if (isPgClient(target)) {
+    throw new TypeError(
+      'Cannot keep locks on one client of "pg": its transactions would undo them; want its Pool, or a URL',
+    );
+  }
   if (isSql(target)) {
     throw new TypeError('Cannot keep locks on this "sql": want an instance of postgres.js, not its transaction');
   }
   if (typeof target !== "function") {
     throw new TypeError(
-      'Cannot use this as a PostgreSQL database: want a URL, a "sql" instance of postgres.js, or a function that ' +
+      'Cannot use this as a PostgreSQL database: want a URL, a "sql" instance of postgres.js, a pool of "pg", or a function that ' +
         "sends a statement, such as (text, parameters) => pool.query(text, parameters).then(({ rows }) => rows)",
     );
   }

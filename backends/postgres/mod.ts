@@ -21,5 +21,5 @@ export type { AdvisoryHash, AdvisoryId, AdvisoryKey } from "./advisory/key.ts";
 export { AdvisoryLock, advisoryLock, type AdvisoryLockOptions } from "./advisory/advisory_lock.ts";
 export { engine, postgresBackend } from "./backend.ts";
 export type { PostgresExecutor, PostgresSql, PostgresTransaction } from "./connection/driver.ts";
-export type { PostgresPool } from "./connection/pg_driver.ts";
+export type { PostgresClient, PostgresPool } from "./connection/pg_driver.ts";
 export type { PostgresOptions } from "./options.ts";

@@ -5,6 +5,7 @@ import { microseconds } from "../../../core/options/options.ts";
 import { warn } from "../../../core/util/runtime.ts";
 import { type AdvisoryHash, type AdvisoryId, type AdvisoryKey, advisoryKey } from "./key.ts";
 import {
+  isBunSql,
   isInstance,
   isSql,
   isTransaction,
@@ -12,8 +13,17 @@ import {
   type PostgresTransaction,
   sourceOf,
 } from "../connection/driver.ts";
+import { sourceOfClient, sourceOfPool } from "../connection/pg_connection.ts";
+import {
+  checkPgPool,
+  isPgClient,
+  isPgPool,
+  type PostgresClient,
+  type PostgresPool,
+  transactionOn,
+} from "../connection/pg_driver.ts";
 import { translate } from "../errors.ts";
-import { advisorySessions } from "./sessions.ts";
+import { advisorySessions, type Origin } from "./sessions.ts";
 import { acquireInTransaction } from "./transaction_lock.ts";
 import { type Acquired, outcomeOf, type Wait } from "./waiting.ts";
 
@@ -121,6 +131,9 @@ export class AdvisoryLock implements AsyncDisposable {
   }
 }
 
+/** What `advisoryLock` takes. */
+type AdvisoryClient = Backend | PostgresSql | PostgresTransaction | PostgresPool | PostgresClient;
+
 /**
  * Acquires an advisory lock of PostgreSQL: in a transaction of the caller's one that ends with it, otherwise one that a
  * connection of its own carries until it is released. It waits in the server's own queue, fair beside every other program
@@ -137,7 +150,8 @@ export class AdvisoryLock implements AsyncDisposable {
  * }
  * ```
  *
- * @param client A backend of this engine, a `sql` instance of postgres.js, or its transaction.
+ * @param client A backend of this engine, a `sql` instance of postgres.js or its transaction, or a pool or client of
+ * node-postgres. What is not in a transaction is not used itself: a connection with its options is opened.
  * @param id A text, a whole number of 64 bits, or two of 32.
  * @param options Sharing, waiting and the kind of key.
  * @returns The lock; with `wait: false` its `acquired` says whether it was free.
@@ -149,7 +163,7 @@ export class AdvisoryLock implements AsyncDisposable {
  * @throws The reason of `signal`, when that ends the wait.
  */
 export async function advisoryLock(
-  client: Backend | PostgresSql | PostgresTransaction,
+  client: AdvisoryClient,
   id: AdvisoryId,
   options: AdvisoryLockOptions = {},
 ): Promise<AdvisoryLock> {
@@ -169,7 +183,7 @@ export async function advisoryLock(
   return new AdvisoryLock(key, shared, acquired);
 }
 
-/** Seconds of silence after which the server ends the session of a lock on a bare `sql`. */
+/** Seconds of silence after which the server ends the session of a lock on a client of the caller's. */
 const SESSION_TIMEOUT = 15;
 
 /** Returns how to acquire a lock through this client. */
@@ -183,12 +197,30 @@ async function attemptOn(
   if (isSql(client) && !isInstance(client)) {
     throw new TypeError('Cannot take an advisory lock on a reserved connection: want its "sql", or a transaction');
   }
-  if (!isInstance(client) && (client as Partial<Backend> | null | undefined)?.engine !== "postgres") {
-    throw new TypeError('Cannot take an advisory lock on this: want a PostgreSQL backend or a "sql" of postgres.js');
+  if (isPgClient(client)) {
+    const transaction = await transactionOn(client);
+    if (transaction) return (wait) => acquireInTransaction(transaction, key, shared, prefix, wait);
   }
-  const origin = isInstance(client) ? { source: await sourceOf(client.options), timeout: SESSION_TIMEOUT } : undefined;
+  const origin = await originOf(client);
+  if (origin === undefined && (client as Partial<Backend> | null | undefined)?.engine !== "postgres") {
+    throw new TypeError(
+      'Cannot take an advisory lock on this: want a PostgreSQL backend, a "sql" of postgres.js, or a pool or client of "pg"',
+    );
+  }
   const sessions = advisorySessions(client as object, origin);
   return (wait) => sessions.acquire(key, shared, prefix, wait);
+}
+
+/** Returns where the sessions for a caller's own client come from. */
+async function originOf(client: unknown): Promise<Origin | undefined> {
+  if (isBunSql(client)) {
+    throw new TypeError('Cannot take an advisory lock on Bun\'s "SQL": want a backend made from a URL');
+  }
+  if (isInstance(client)) return { source: await sourceOf(client.options), timeout: SESSION_TIMEOUT };
+  if (isPgClient(client)) return { source: sourceOfClient(client), timeout: SESSION_TIMEOUT };
+  if (!isPgPool(client)) return undefined;
+  checkPgPool(client);
+  return { source: sourceOfPool(client), timeout: SESSION_TIMEOUT };
 }
 
 /** Seconds as milliseconds; here zero means one try. */

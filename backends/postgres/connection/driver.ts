@@ -142,6 +142,11 @@ export function isSql(value: unknown): value is Sender {
   return typeof value === "function" && typeof (value as Partial<Sender>).unsafe === "function";
 }
 
+/** Whether a value is an instance of Bun's own `SQL`, which looks like one of postgres.js. */
+export function isBunSql(value: unknown): boolean {
+  return isSql(value) && "adapter" in ((value as Partial<Instance>).options ?? {});
+}
+
 /** Whether a value is an instance of postgres.js, and neither its transaction nor a reserved connection. */
 export function isInstance(value: unknown): value is Instance {
   return isSql(value) && typeof (value as { begin?: unknown }).begin === "function" && "options" in value;
@@ -158,16 +163,7 @@ export function mayPrepare(sql: Instance): boolean {
 }
 
 /** The sockets of an instance of our own. */
-export interface OpenSockets {
-  /** Why the last connection was given up here. */
-  readonly refusal?: Error;
-  /** Keeps the process alive until `unref`, for a statement in progress. */
-  ref(): void;
-  /** The opposite of `ref`. */
-  unref(): void;
-  /** Cuts every connection; resolves when all are closed. */
-  destroy(): Promise<void>;
-}
+export type OpenSockets = Pick<Sockets, "ref" | "unref" | "destroy"> & Partial<Pick<Sockets, "refusal">>;
 
 /** An instance of our own, with its sockets. */
 export interface Opened {

@@ -10,14 +10,6 @@ import type { GuardedSource } from "./abandoned.ts";
 import { type DriverOptions, identityOf, type Instance, type OpenSockets, type Query } from "./driver.ts";
 import { coded, type PgClient, type PgClientClass, type PgPool, queryOf, sendOn } from "./pg_driver.ts";
 
-/** Names of prepared statements. The connections are our own: no other program prepares any there. */
-const names = new Map<string, string>();
-
-function nameOf(text: string): string {
-  if (!names.has(text)) names.set(text, `lockmgr_${names.size}`);
-  return names.get(text)!;
-}
-
 /** What a new connection is opened with. */
 interface Opening {
   readonly open: () => PgClient;
@@ -30,6 +22,9 @@ interface Opening {
 class PgConnection implements Instance, OpenSockets {
   readonly options: DriverOptions = {};
   readonly #opening: Opening;
+  /** Names of prepared statements, which differ from those of connections that share a pooler's. */
+  readonly #names = new Map<string, string>();
+  readonly #prefix = `lockmgr_${crypto.randomUUID()}`;
   #client: PgClient | undefined;
   #connected: Promise<PgClient> | undefined;
   #last: Promise<unknown> = Promise.resolve();
@@ -49,12 +44,17 @@ class PgConnection implements Instance, OpenSockets {
       client = connected;
       return await sendOn(client, text, parameters, {
         queryMode: "extended",
-        ...prepare ? { name: nameOf(text) } : {},
+        ...prepare ? { name: this.#nameOf(text) } : {},
       });
     };
     const answer = this.#last.then(send);
     this.#last = answer.catch(() => {});
     return queryOf(answer, () => client, this.#opening.open);
+  }
+
+  #nameOf(text: string): string {
+    if (!this.#names.has(text)) this.#names.set(text, `${this.#prefix}_${this.#names.size}`);
+    return this.#names.get(text)!;
   }
 
   #requireOpen(): void {
