@@ -8,7 +8,7 @@
  */
 import { chmod, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { dirname, join, resolve } from "node:path";
+import { dirname, join, relative, resolve } from "node:path";
 import process from "node:process";
 import { rollup } from "rollup";
 import { lower } from "../tests/running/lowering.ts";
@@ -25,17 +25,38 @@ async function run(program: string, ...parameters: string[]): Promise<void> {
   if (code !== 0) throw new Error(`Cannot run ${program} ${parameters.join(" ")}: it ended with ${code}\n${output}`);
 }
 
+/** Where an entry point's module and its declarations are. */
+type Exports = Record<string, { types: string; import: string }>;
+
+/**
+ * What the declarations need besides a language of 2022: the types of `using`, and names of the web platform for
+ * programs with neither the library `dom` nor `@types/node`, which add to these interfaces.
+ */
+const GLOBALS = `/// <reference lib="esnext.disposable" />
+interface AbortSignal {
+  readonly aborted: boolean;
+  readonly reason: any;
+}
+interface URL {}
+`;
+
 /** What `package.json` says besides what is in `deno.json`. */
 function complete(manifest: Record<string, unknown>): Record<string, unknown> {
-  const { dependencies = {}, ...rest } = manifest as { dependencies?: Record<string, string> };
+  const { dependencies = {}, exports, ...rest } = manifest as {
+    dependencies?: Record<string, string>;
+    exports: Exports;
+  };
   const entries = Object.entries(dependencies);
   const optional = entries.filter(([name]) => OPTIONAL.includes(name));
   return {
     ...rest,
+    exports,
+    typesVersions: { "*": typesByEntry(exports) },
     description: "Locks for programs that already have a database",
     keywords: ["lock", "mutex", "lease", "fencing", "sqlite", "postgres", "mysql"],
     bin: { lockmgr: "./cli.js" },
     engines: { node: ">=22.13" },
+    publishConfig: { access: "public" },
     sideEffects: ["./cli.js"],
     dependencies: Object.fromEntries(entries.filter(([name]) => !OPTIONAL.includes(name))),
     peerDependencies: Object.fromEntries(optional),
@@ -47,7 +68,7 @@ function complete(manifest: Record<string, unknown>): Record<string, unknown> {
  * Bundles the entry points in place. What several of them need is in shared files, so an error class is the same in
  * all; an engine stays in a file of its own that is loaded when first used. The declarations stay as they are.
  */
-async function bundle(files: string, exports: Record<string, { import: string }>): Promise<void> {
+async function bundle(files: string, exports: Exports): Promise<void> {
   const entries = Object.values(exports).map((entry) => entry.import.slice("./".length, -".js".length));
   const paths = (await readdir(files, { recursive: true })).filter((path) => path.endsWith(".js"));
   const build = await rollup({
@@ -70,6 +91,22 @@ async function bundle(files: string, exports: Record<string, { import: string }>
   }
 }
 
+/** The declarations of each further entry point, for compilers that do not read `exports` (`moduleResolution: node10`). */
+function typesByEntry(exports: Exports): Record<string, string[]> {
+  const entries = Object.entries(exports).filter(([entry]) => entry !== ".");
+  return Object.fromEntries(entries.map(([entry, { types }]) => [entry.slice("./".length), [types]]));
+}
+
+/** Lets the declarations of every entry point bring the global types that they need. */
+async function bringGlobals(files: string, exports: Exports): Promise<void> {
+  await writeFile(join(files, "globals.d.ts"), GLOBALS);
+  for (const { types } of Object.values(exports)) {
+    const path = join(files, types);
+    const globals = relative(dirname(path), join(files, "globals.d.ts"));
+    await writeFile(path, `/// <reference path="${globals}" />\n${await readFile(path, "utf8")}`);
+  }
+}
+
 const directory = await mkdtemp(join(tmpdir(), "lockmgr-pack-"));
 try {
   const raw = join(directory, "raw.tgz");
@@ -80,7 +117,8 @@ try {
   const manifest = complete(JSON.parse(await readFile(path, "utf8")));
   await writeFile(path, `${JSON.stringify(manifest, null, 2)}\n`);
   await lower(join(files, "tests"), ".js");
-  await bundle(files, manifest.exports as Record<string, { import: string }>);
+  await bundle(files, manifest.exports as Exports);
+  await bringGlobals(files, manifest.exports as Exports);
   const cli = join(files, "cli.js");
   await writeFile(cli, SHEBANG + await readFile(cli, "utf8"));
   await chmod(cli, 0o755);

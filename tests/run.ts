@@ -133,14 +133,14 @@ async function sourceJobs(): Promise<Job[]> {
   return jobs.filter(({ runtime, subject }) => wanted(runtime, subject));
 }
 
-/** The tests of the package; the runtimes that need servers first, since they take longest. */
+/** The tests of the package: what waits for npm first, then the runtimes that need servers, since they take longest. */
 async function packageJobs(install: () => Promise<Stage>): Promise<Job[]> {
   const [forPackage, forConsumers] = PACKAGED;
   const suites = [
-    ...runtimes.toSorted((one, other) => Number(other.servers) - Number(one.servers))
-      .map((runtime) => ({ runtime, subject: "package", folders: [...NEUTRAL, forPackage] })),
     ...runtimes.filter(({ kind, servers }) => kind === "node" && servers)
       .map((runtime) => ({ runtime, subject: "consumers", folders: [forConsumers] })),
+    ...runtimes.toSorted((one, other) => Number(other.servers) - Number(one.servers))
+      .map((runtime) => ({ runtime, subject: "package", folders: [...NEUTRAL, forPackage] })),
   ].filter(({ runtime, subject }) => wanted(runtime.name, subject));
   if (suites.length === 0) return [];
   let directory: string;

@@ -13,22 +13,34 @@ import { installed } from "../runtimes/installing.ts";
 
 /** The tools and their plug-ins, by package. */
 const PACKAGES = {
+  "@arethetypeswrong/cli": "^0.18.5",
   "@rollup/plugin-commonjs": "^29.0.0",
   "@rollup/plugin-json": "^6.1.0",
   "@rollup/plugin-node-resolve": "^16.0.0",
+  "@types/node": "^22.0.0",
   "deno": "^2.5.0",
   "esbuild": "^0.28.2",
+  "jest": "^30.5.0",
+  "miniflare": "^4.20260426.0",
+  "publint": "^0.3.25",
   "rollup": "^4.68.0",
+  "typescript-5.4": "npm:typescript@~5.4.0",
+  "typescript-5.9": "npm:typescript@~5.9.0",
+  "typescript-6.0": "npm:typescript@~6.0.0",
+  "typescript-7.0": "npm:typescript@^7.0.0",
   "vite": "^8.4.0",
   "vitest": "^5.1.2",
   "webpack": "^5.113.0",
   "webpack-cli": "^7.3.1",
 };
 
-/** The program of each tool. */
+/** The program of each tool that is not a compiler of TypeScript. */
 const TOOLS: Readonly<Record<string, string>> = {
+  attw: "@arethetypeswrong/cli/dist/index.js",
   deno: "deno/bin.cjs",
   esbuild: "esbuild/bin/esbuild",
+  jest: "jest/bin/jest.js",
+  publint: "publint/src/cli.js",
   rollup: "rollup/dist/bin/rollup",
   vite: "vite/bin/vite.js",
   vitest: "vitest/vitest.mjs",
@@ -51,7 +63,7 @@ export async function makeProject(name: string, files: Readonly<Record<string, s
 
 /** Returns the program of a tool, for Node. */
 export function programOfTool(tool: string): string {
-  return join(packages, TOOLS[tool]);
+  return join(packages, TOOLS[tool] ?? `${tool}/bin/tsc`);
 }
 
 /** Runs a tool in a project; returns what it printed. */
@@ -61,8 +73,8 @@ export async function runTool(
   parameters: readonly string[],
   env: Readonly<Record<string, string>> = {},
 ): Promise<string> {
-  const parametersOfNode = [programOfTool(tool), ...parameters];
-  const { code, output } = await command(process.execPath, parametersOfNode, { cwd: project, env });
+  const options = { cwd: project, env: { NO_COLOR: "1", ...env } };
+  const { code, output } = await command(process.execPath, [programOfTool(tool), ...parameters], options);
   assert.equal(code, 0, `${tool} ${parameters.join(" ")} ended with ${code}\n${output}`);
   return output;
 }

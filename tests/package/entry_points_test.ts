@@ -1,6 +1,8 @@
 import assert from "node:assert/strict";
-import { readFile } from "node:fs/promises";
+import { readdir, readFile } from "node:fs/promises";
+import { createRequire } from "node:module";
 import { join } from "node:path";
+import process from "node:process";
 import { test } from "../harness.ts";
 import { installedPackage, packageName } from "./installed.ts";
 
@@ -25,6 +27,12 @@ for (const [entry, { types }] of Object.entries(manifest.exports)) {
     assert(Object.keys(module).length > 0);
   });
 
+  if (entry !== "./cli") { // a program, not a library
+    test(`${specifier} is loaded by require`, async () => {
+      assert.equal(createRequire(`${process.cwd()}/`)(specifier), await import(specifier));
+    });
+  }
+
   test(`${specifier} has type declarations`, async () => {
     const text = await readFile(join(installedPackage, types), "utf8");
     assert.match(text, /export/);
@@ -45,6 +53,11 @@ test("importing the library loads no database driver", async () => {
   } finally {
     process.getBuiltinModule = get;
   }
+});
+
+test("the package has no tests of its own", async () => {
+  const paths = await readdir(installedPackage, { recursive: true });
+  assert.deepEqual(paths.filter((path) => path.includes("_test.") && !path.includes("node_modules")), []);
 });
 
 test("nothing comes from another registry than npm's", () => {

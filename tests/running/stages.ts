@@ -33,9 +33,6 @@ interface Configuration {
 /** What the package is made of, where it is there. */
 const SOURCES = ["mod.ts", "cli.ts", "core", "backends", "cli"];
 
-/** Packages that only the package tests need: the consumer's compiler. */
-const CONSUMER = { "typescript": "^5.9.0", "@types/node": "^22.0.0" };
-
 async function configuration(): Promise<Configuration> {
   return JSON.parse(await readFile("deno.json", "utf8"));
 }
@@ -90,7 +87,7 @@ function stagePackage(): Promise<Stage> {
     const tarball = join(directory, "lockmgr.tgz");
     const { code, output } = await command(process.execPath, ["run", "-A", "scripts/pack.ts", tarball]);
     if (code !== 0) throw new Error(`Cannot pack the project: it ended with ${code}\n${output}`);
-    const packages = { ...await dependencies(), ...CONSUMER, [name]: `file:${tarball}` };
+    const packages = { ...await dependencies(), [name]: `file:${tarball}` };
     const manifest = { private: true, type: "module", dependencies: packages };
     await writeFile(join(directory, "package.json"), JSON.stringify(manifest));
     await npmInstall(directory);
