@@ -131,9 +131,6 @@ export class AdvisoryLock implements AsyncDisposable {
   }
 }
 
-/** What `advisoryLock` takes. */
-type AdvisoryClient = Backend | PostgresSql | PostgresTransaction | PostgresPool | PostgresClient;
-
 /**
  * Acquires an advisory lock of PostgreSQL: in a transaction of the caller's one that ends with it, otherwise one that a
  * connection of its own carries until it is released. It waits in the server's own queue, fair beside every other program
@@ -163,7 +160,7 @@ type AdvisoryClient = Backend | PostgresSql | PostgresTransaction | PostgresPool
  * @throws The reason of `signal`, when that ends the wait.
  */
 export async function advisoryLock(
-  client: AdvisoryClient,
+  client: Backend | PostgresSql | PostgresTransaction | PostgresPool | PostgresClient,
   id: AdvisoryId,
   options: AdvisoryLockOptions = {},
 ): Promise<AdvisoryLock> {
