@@ -12,23 +12,27 @@ import { command } from "../runtimes/command.ts";
 import { installed, programOf } from "../runtimes/installing.ts";
 import { runtimes } from "../runtimes/runtimes.ts";
 
+/** The packages of MikroORM and of Prisma want each other's exact version, and new ones are not served all at once. */
+const MIKRO_ORM = "7.2.1";
+const PRISMA = "7.9.1";
+
 const PACKAGES = {
-  "@mikro-orm/core": "^7.0.0",
-  "@mikro-orm/mariadb": "^7.0.0",
-  "@mikro-orm/mysql": "^7.0.0",
-  "@mikro-orm/postgresql": "^7.0.0",
-  "@mikro-orm/sqlite": "^7.0.0",
-  "@prisma/adapter-libsql": "^7.0.0",
-  "@prisma/adapter-mariadb": "^7.0.0",
-  "@prisma/adapter-pg": "^7.0.0",
-  "@prisma/client": "^7.0.0",
+  "@mikro-orm/core": MIKRO_ORM,
+  "@mikro-orm/mariadb": MIKRO_ORM,
+  "@mikro-orm/mysql": MIKRO_ORM,
+  "@mikro-orm/postgresql": MIKRO_ORM,
+  "@mikro-orm/sqlite": MIKRO_ORM,
+  "@prisma/adapter-libsql": PRISMA,
+  "@prisma/adapter-mariadb": PRISMA,
+  "@prisma/adapter-pg": PRISMA,
+  "@prisma/client": PRISMA,
   "drizzle-orm": "^0.45.0",
   "knex": "^3.1.0",
   "kysely": "^0.29.0",
   "mariadb": "^3.4.0",
   "mysql2": "^3.6.0",
   "pg": "^8.11.0",
-  "prisma": "^7.0.0",
+  "prisma": PRISMA,
   "sequelize": "^6.37.0",
   "typeorm": "^1.0.0",
 };

@@ -18,13 +18,22 @@ export class ExternalFunction implements ConnectionPool {
   readonly #execute: MysqlFunction;
   #server: Promise<Server> | undefined;
   #closed = false;
+  readonly #underWay = new Set<Promise<unknown>>();
 
   constructor(execute: MysqlFunction) {
     this.#execute = execute;
   }
 
   /** @throws {UnsupportedError} When a transaction of the caller's is open where the function sends to. */
-  async use<T>(what: string, work: (send: Send) => Promise<T>): Promise<T> {
+  use<T>(what: string, work: (send: Send) => Promise<T>): Promise<T> {
+    const using = this.#use(what, work);
+    const over = () => void this.#underWay.delete(using);
+    this.#underWay.add(using);
+    using.then(over, over);
+    return using;
+  }
+
+  async #use<T>(what: string, work: (send: Send) => Promise<T>): Promise<T> {
     const execute = (sql: string) => this.#run(what, sql);
     const ask: Send = async (sql) => answerOf(what, await execute(sql), !READS.test(sql));
     return await work(async (sql): Promise<Answer> => {
@@ -60,7 +69,8 @@ export class ExternalFunction implements ConnectionPool {
     return 0;
   }
 
-  close(): void {
+  async close(): Promise<void> {
     this.#closed = true;
+    await Promise.allSettled(this.#underWay);
   }
 }

@@ -13,8 +13,8 @@ export interface ConnectionPool {
   use<T>(what: string, work: (send: Send) => Promise<T>): Promise<T>;
   /** Discards all connections: they lead to a server that is not the primary. Returns how many may be left. */
   discard(): number;
-  /** Ends what is under way; further requests fail. */
-  close(): void;
+  /** Ends what is under way, or waits for it where it cannot be ended; further requests fail. */
+  close(): void | Promise<void>;
 }
 
 /** Connections of our own: as many as are needed at once, up to a limit; further requests wait in order. */

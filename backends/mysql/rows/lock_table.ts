@@ -168,9 +168,9 @@ export class LockTable {
     return answers.flatMap(({ rows }) => rows.map(toOwnedRow));
   }
 
-  /** Ends the connections that were opened for it. */
-  close(): void {
-    this.#pool.close();
+  /** Ends the connections that were opened for it, and waits for what cannot be ended. */
+  async close(): Promise<void> {
+    await this.#pool.close();
   }
 
   async #prepare(what: string): Promise<Server> {

@@ -153,11 +153,11 @@ export class RowBackend implements Backend {
 
   async #close(deadline: number): Promise<void> {
     const underWay = this.#acquisitions.underWay;
-    this.#table.close();
+    const closed = this.#table.close();
     this.#connector.close();
     this.#polling.close();
     const limit = Math.max(UNDO_LEAST_MS, deadline - monotonic());
-    await within(limit, this.#undo(underWay).catch(() => {})); // if the server is not reachable, they expire
+    await within(limit, Promise.allSettled([this.#undo(underWay), closed])); // what is not undone by then expires
     this.#connector.abandoned.stop();
   }
 
