@@ -80,10 +80,10 @@ export async function runUnder(
 }
 
 /** Releases the lock; after a signal it waits at most `RELEASE_GRACE`. */
-async function release(lock: Lock, stopping: Stopping): Promise<boolean> {
+async function release(lock: Lock, stopping: Stopping): Promise<void> {
   stopping.commandEnded();
   try {
-    return await stopping.outcomeOf(lock.unlock(), RELEASE_GRACE);
+    await stopping.outcomeOf(lock.unlock(), RELEASE_GRACE);
   } catch (error) {
     if (!(error instanceof Stopped)) throw error;
     throw new BackendError(`Cannot release lock ${toJson(lock.name)} within ${RELEASE_GRACE} s of ${error.signal}`);

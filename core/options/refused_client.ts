@@ -51,7 +51,8 @@ export function refuseOrm(what: string, target: unknown, wanted: string): TypeEr
   return found && new TypeError(`Cannot ${what}: it is an instance of ${found[1]}; want ${wanted}`);
 }
 
-function hasMethods(value: unknown, methods: readonly string[]): boolean {
+/** Whether a value has all of the methods. */
+export function hasMethods(value: unknown, methods: readonly string[]): boolean {
   if (value === null || (typeof value !== "object" && typeof value !== "function")) return false;
   return methods.every((name) => typeof (value as Methods)[name] === "function");
 }

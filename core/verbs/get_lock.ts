@@ -13,8 +13,11 @@ import { acquire, renewalOf } from "../wait/acquire.ts";
 /** Pauses between tries to open the default backend (ms). */
 const OPEN_RETRY = { first: 100, longest: 1_000 };
 
-/** Opens the default backend; for a caller that waits, retryable errors are retried until its deadline. */
-export async function openDefault(options: LockOptions, { wait, signal }: ResolvedLockOptions): Promise<Backend> {
+/**
+ * Returns the backend for a call; the default one is opened if necessary. For a caller that waits, retryable errors of
+ * that are retried until its deadline.
+ */
+export async function openBackend(options: LockOptions, { wait, signal }: ResolvedLockOptions): Promise<Backend> {
   const deadline = monotonic() + wait * 1e3;
   const backoff = new Backoff(OPEN_RETRY);
   for (;;) {
@@ -34,7 +37,7 @@ async function acquireLock(name: string, options: LockOptions): Promise<{ lock?:
   const resolved = resolveLockOptions(options);
   const startedAt = monotonic();
   const given = givenBackend(options);
-  const backend = given ?? await openDefault(options, resolved);
+  const backend = given ?? await openBackend(options, resolved);
   const wait = given ? resolved.wait : Math.max(resolved.wait - (monotonic() - startedAt) / 1e3, 0);
   const outcome = await acquire(backend, name, { ...resolved, wait });
   return outcome.granted ? { lock: new Lock(outcome.grant, renewalOf(backend, resolved)) } : { holder: outcome.holder };

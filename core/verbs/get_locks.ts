@@ -1,5 +1,4 @@
 import type { Backend, GuardClient } from "../backend.ts";
-import { givenBackend } from "../connect.ts";
 import { Locked, LockTimeout } from "../errors.ts";
 import { Lock, stopRenewing } from "../lock/lock.ts";
 import { LockRecord } from "../lock/lock_record.ts";
@@ -13,7 +12,7 @@ import {
 } from "../options/options.ts";
 import { monotonic } from "../util/runtime.ts";
 import { acquireSeveral, renewalOf } from "../wait/acquire.ts";
-import { getLock, openDefault } from "./get_lock.ts";
+import { getLock, openBackend } from "./get_lock.ts";
 
 /**
  * Options of `LockSet.renew`.
@@ -133,7 +132,7 @@ export async function getLocks(names: readonly string[], options: LockOptions = 
   names.forEach((name) => checkName(name));
   const resolved = resolveLockOptions(options);
   const deadline = monotonic() + resolved.wait * 1e3;
-  const backend = givenBackend(options) ?? await openDefault(options, resolved);
+  const backend = await openBackend(options, resolved);
   resolved.signal?.throwIfAborted();
   const unique = [...new Set(names)];
   if (unique.length === 0) return new LockSet([]);

@@ -1,8 +1,7 @@
-import { givenBackend } from "../connect.ts";
 import type { Lock } from "../lock/lock.ts";
 import { checkVerbOptions } from "../options/known_options.ts";
 import { checkName, type LeadOptions, resolveLockOptions } from "../options/options.ts";
-import { openDefault } from "./get_lock.ts";
+import { openBackend } from "./get_lock.ts";
 import { withLock } from "./with_lock.ts";
 
 /** The default of `expires`: how long the name has no leader after a crash, in a mode that only the lease ends (s). */
@@ -40,7 +39,7 @@ export async function lead(name: string, options: LeadOptions = {}, body: (lock:
   checkName(name);
   const { signal } = options;
   const wait = Infinity;
-  const backend = givenBackend(options) ?? await openDefault(options, resolveLockOptions({ ...options, wait }));
+  const backend = await openBackend(options, resolveLockOptions({ ...options, wait }));
   const { expires = backend.mode === "session" ? undefined : LEADER_EXPIRES_S } = options;
   while (!signal?.aborted) {
     let elected: Lock | undefined;

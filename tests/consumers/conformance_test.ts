@@ -26,7 +26,7 @@ const FILES = {
         mode: "lease",
         acquire: (requests, options) => real.acquire(requests, options),
         renew: (requests) => real.renew(requests),
-        release: (locks) => real.release(locks.map(({ name }) => ({ name, owner: null }))), // whoever holds them
+        release: (locks) => real.release(locks.map(({ name }) => ({ name, owner: null }))), // of any holder
         list: (filter) => real.list(filter),
         clean: (scope) => real.clean(scope),
         [Symbol.asyncDispose]: () => real[Symbol.asyncDispose](),

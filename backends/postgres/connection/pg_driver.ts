@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { hasMethods } from "../../../core/options/refused_client.ts";
 import { codeOf, isEndedByServer } from "../errors.ts";
 import type { DriverOptions, Query, Sender, SqlResult, Transaction } from "./driver.ts";
 
@@ -98,20 +99,15 @@ export interface PgPool extends PostgresPool {
   on(event: "error", listener: () => void): unknown;
 }
 
-/** Whether a value has the methods. */
-function hasMethods(value: unknown, ...names: string[]): boolean {
-  return typeof value === "object" && value !== null &&
-    names.every((name) => typeof (value as DriverOptions)[name] === "function");
-}
-
 /** Whether a value is a pool of node-postgres. */
 export function isPgPool(value: unknown): value is PgPool {
-  return hasMethods(value, "connect", "query", "Client") && "totalCount" in (value as object);
+  return typeof value === "object" && hasMethods(value, ["connect", "query", "Client"]) && "totalCount" in value!;
 }
 
 /** Whether a value is a client of node-postgres, of a pool or alone. */
 export function isPgClient(value: unknown): value is PgClient {
-  return hasMethods(value, "query", "connect", "escapeIdentifier") && "processID" in (value as object);
+  return typeof value === "object" && hasMethods(value, ["query", "connect", "escapeIdentifier"]) &&
+    "processID" in value!;
 }
 
 /**
