@@ -17,6 +17,12 @@ import { command } from "../tests/runtimes/command.ts";
 /** Packages that are imported only where their engine is used. */
 const OPTIONAL = ["postgres", "mysql2"];
 
+/** What people search npm for. */
+const KEYWORDS = [
+  ...["lock", "distributed-lock", "mutex", "lease", "advisory-lock", "fencing-token", "leader-election", "cron"],
+  ...["sqlite", "postgres", "postgresql", "mysql", "mariadb", "deno", "bun"],
+];
+
 /** The first line of a program: npm links the file itself, and `import.meta.main` is true in it. */
 const SHEBANG = "#!/usr/bin/env node\n";
 
@@ -40,6 +46,14 @@ interface AbortSignal {
 interface URL {}
 `;
 
+/** Where the sources are, which npm compares with the place that a workflow publishes from. */
+function repository(): Record<string, unknown> {
+  const { GITHUB_SERVER_URL = "https://github.com", GITHUB_REPOSITORY } = process.env;
+  if (!GITHUB_REPOSITORY) return {}; // only there it is sure
+  const address = `${GITHUB_SERVER_URL}/${GITHUB_REPOSITORY}`;
+  return { repository: { type: "git", url: `git+${address}.git` }, bugs: { url: `${address}/issues` } };
+}
+
 /** What `package.json` says besides what is in `deno.json`. */
 function complete(manifest: Record<string, unknown>): Record<string, unknown> {
   const { dependencies = {}, exports, ...rest } = manifest as {
@@ -52,8 +66,10 @@ function complete(manifest: Record<string, unknown>): Record<string, unknown> {
     ...rest,
     exports,
     typesVersions: { "*": typesByEntry(exports) },
-    description: "Locks for programs that already have a database",
-    keywords: ["lock", "mutex", "lease", "fencing", "sqlite", "postgres", "mysql"],
+    description: "Distributed locks on the database that you already have: SQLite, PostgreSQL, MySQL, MariaDB",
+    keywords: KEYWORDS,
+    homepage: `https://jsr.io/${manifest.name}`,
+    ...repository(),
     bin: { lockmgr: "./cli.js" },
     engines: { node: ">=22.13" },
     publishConfig: { access: "public" },

@@ -10,6 +10,10 @@ interface Manifest {
   readonly exports: Record<string, { readonly types: string; readonly import: string }>;
   readonly bin: Record<string, string>;
   readonly dependencies?: Record<string, string>;
+  readonly keywords: readonly string[];
+  readonly types: string;
+  readonly homepage: string;
+  readonly repository: { readonly url: string };
 }
 
 const manifest: Manifest = JSON.parse(await readFile(join(installedPackage, "package.json"), "utf8"));
@@ -17,6 +21,14 @@ const manifest: Manifest = JSON.parse(await readFile(join(installedPackage, "pac
 test("the package has every entry point of the project", async () => {
   const { exports } = JSON.parse(await readFile("deno.json", "utf8"));
   assert.deepEqual(Object.keys(manifest.exports).sort(), Object.keys(exports).sort());
+});
+
+test("the package says where it comes from, and what it is found by", () => {
+  const { keywords, types, homepage, repository } = manifest;
+  assert(["lock", "sqlite", "postgres", "mysql"].every((word) => keywords.includes(word)), keywords.join(" "));
+  assert.equal(types, manifest.exports["."].types);
+  assert.match(homepage, /^https:\/\/.+\/@lockmgr\/lockmgr$/);
+  assert.match(repository.url, /^git\+https:\/\/.+\.git$/);
 });
 
 for (const [entry, { types }] of Object.entries(manifest.exports)) {

@@ -85,7 +85,8 @@ function stagePackage(): Promise<Stage> {
     const { name } = await configuration();
     await mkdir(directory, { recursive: true });
     const tarball = join(directory, "lockmgr.tgz");
-    const { code, output } = await command(process.execPath, ["run", "-A", "scripts/pack.ts", tarball]);
+    const env = { GITHUB_REPOSITORY: process.env.GITHUB_REPOSITORY ?? "someone/lockmgr" }; // as where it is published
+    const { code, output } = await command(process.execPath, ["run", "-A", "scripts/pack.ts", tarball], { env });
     if (code !== 0) throw new Error(`Cannot pack the project: it ended with ${code}\n${output}`);
     const packages = { ...await dependencies(), [name]: `file:${tarball}` };
     const manifest = { private: true, type: "module", dependencies: packages };
