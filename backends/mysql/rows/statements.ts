@@ -2,6 +2,7 @@ import type { LockRef, OwnedLock, RenewRequest } from "../../../core/backend.ts"
 import { READ_ONLY } from "../connection/server.ts";
 import { bytes, EVERY_ROW, integer, list } from "../connection/sql.ts";
 import { AcquireStatements, READ_THE_ROW } from "./acquire_statements.ts";
+import { isDead } from "./liveness.ts";
 import { CLOCK, COLUMNS, UNRELEASED } from "./rows.ts";
 
 /**
@@ -86,7 +87,7 @@ export class Statements extends AcquireStatements {
 
   /** Frees the row of a lock whose session has ended: to leases it counts as held. None where no row has a session. */
   releaseEnded(target: LockRef, noWait?: NoWait): string | undefined {
-    const condition = `${belongsTo(target)} AND ${this.isUnexpired(CLOCK)}`;
+    const condition = `${belongsTo(target)} AND ${this.isUnexpired(CLOCK)} AND ${isDead("session")}`;
     return this.hasSession() ? this.#update(this.byName, FREE, condition, noWait) : undefined;
   }
 
