@@ -83,19 +83,22 @@ onEach("a release of a locked row takes effect when the transaction ends", async
   await client.end();
 });
 
-onEach("hybrid: a release answers that it was held whenever the transaction that locked the row ends", async (place) => {
-  const backend = await place.backend({ mode: "hybrid" });
-  const client = await mysql.createConnection(place.url);
-  let denied = 0;
-  for (let round = 0; round < 100; round++) {
-    const lock = await getLock("a", { backend });
-    await client.beginTransaction();
-    await lock.guard(client);
-    const releasing = lock.unlock();
-    await new Promise((resolve) => setTimeout(resolve, round % 10)); // anywhere between two statements of the release
-    await client.commit();
-    if (!await releasing) denied++;
-  }
-  await client.end();
-  assert.equal(denied, 0);
-});
+onEach(
+  "hybrid: a release answers that it was held whenever the transaction that locked the row ends",
+  async (place) => {
+    const backend = await place.backend({ mode: "hybrid" });
+    const client = await mysql.createConnection(place.url);
+    let denied = 0;
+    for (let round = 0; round < 100; round++) {
+      const lock = await getLock("a", { backend });
+      await client.beginTransaction();
+      await lock.guard(client);
+      const releasing = lock.unlock();
+      await new Promise((resolve) => setTimeout(resolve, round % 10)); // anywhere between two statements of the release
+      await client.commit();
+      if (!await releasing) denied++;
+    }
+    await client.end();
+    assert.equal(denied, 0);
+  },
+);
