@@ -1,4 +1,5 @@
-import { getLock, isLocked, type Lock, tryLock } from "@lockmgr/lockmgr";
+import { type Backend, getLock, isLocked, type Lock, tryLock, unlock } from "@lockmgr/lockmgr";
+import { mysqlBackend } from "@lockmgr/lockmgr/mysql";
 import assert from "node:assert/strict";
 import mysql from "mysql2/promise";
 import { onEach, until } from "./flavors.ts";
@@ -83,22 +84,58 @@ onEach("a release of a locked row takes effect when the transaction ends", async
   await client.end();
 });
 
-onEach(
-  "hybrid: a release answers that it was held whenever the transaction that locked the row ends",
-  async (place) => {
-    const backend = await place.backend({ mode: "hybrid" });
-    const client = await mysql.createConnection(place.url);
-    let denied = 0;
-    for (let round = 0; round < 100; round++) {
+/** A statement of a pool's connection. */
+type Query = (options: object, callback: (error: unknown, result: unknown) => void) => unknown;
+
+/** Runs a body on a backend in `hybrid` mode; `afterAnswer` is awaited before each answer reaches the backend. */
+async function onHookedPool(
+  url: string,
+  body: (backend: Backend, hook: { afterAnswer(): Promise<unknown> }) => Promise<void>,
+): Promise<void> {
+  const hook = { afterAnswer: () => Promise.resolve<unknown>(undefined) };
+  const pool = mysql.createPool({ uri: url });
+  pool.pool.on("connection", (connection: { query: Query }) => {
+    const query = connection.query.bind(connection);
+    connection.query = (options, callback) =>
+      query(options, (error, result) => {
+        hook.afterAnswer().then(() => callback(error, result), (failure) => callback(failure, undefined));
+      });
+  });
+  try {
+    await using backend = await mysqlBackend(pool, { mode: "hybrid" });
+    await body(backend, hook);
+  } finally {
+    await pool.end();
+  }
+}
+
+onEach("hybrid: a release succeeds after whichever answer the transaction that locks the row ends", async (place) => {
+  const client = await mysql.createConnection(place.url);
+  await onHookedPool(place.url, async (backend, hook) => {
+    for (let round = 0; round < 8; round++) {
       const lock = await getLock("a", { backend });
       await client.beginTransaction();
       await lock.guard(client);
-      const releasing = lock.unlock();
-      await new Promise((resolve) => setTimeout(resolve, round % 10)); // anywhere between two statements of the release
-      await client.commit();
-      if (!await releasing) denied++;
+      let answers = 0;
+      hook.afterAnswer = async () => {
+        if (answers++ === Math.floor(round / 2)) await client.commit();
+      };
+      const isFreed = round % 2 === 0 ? await lock.unlock() : await unlock("a", { backend });
+      assert.equal(isFreed, true, `round ${round}`);
+      assert.equal(await isLocked("a", { backend }), false);
     }
-    await client.end();
-    assert.equal(denied, 0);
-  },
-);
+  });
+  await client.end();
+});
+
+onEach("hybrid: a release of a free name does not free the lock that is acquired meanwhile", async (place) => {
+  const other = await place.backend({ mode: "hybrid" });
+  await onHookedPool(place.url, async (backend, hook) => {
+    await (await getLock("a", { backend })).unlock();
+    let acquired: Lock | undefined;
+    hook.afterAnswer = async () => acquired ??= await getLock("a", { backend: other });
+    assert.equal(await unlock("a", { backend }), false);
+    assert.equal(await acquired!.verify(), true);
+    await acquired!.unlock();
+  });
+});
