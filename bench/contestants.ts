@@ -66,7 +66,7 @@ export async function openOurs(places: Places, engine: Engine, mode: Mode): Prom
 export async function singlePair(backend: Backend, name: string): Promise<void> {
   const owner = crypto.randomUUID();
   const duration = backend.mode === "session" ? null : 600e6; // µs, the library's default
-  const request = { name, owner, duration, lockedBy: "bench", lockProcess: null, metadata: null, shared: false };
+  const request = { name, owner, duration, lockedBy: "bench", lockProcess: null, metadata: null, limit: 1 };
   const [{ granted }] = await backend.acquire([request]);
   if (!granted) throw new Error(`Cannot take "${name}": it is held`);
   await backend.release([{ name, owner }]);

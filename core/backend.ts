@@ -86,6 +86,10 @@ export interface LockRow {
   readonly now: number;
   /** The server's process or connection id of the session that carries the lock. Absent for a lease. */
   readonly session?: string | null;
+  /** How many holders this acquisition admits: 1 is exclusive, `Infinity` shared. @default 1 */
+  readonly limit?: number;
+  /** How many clients waited for the name when the row was read, where the engine keeps a queue. @default 0 */
+  readonly waiters?: number;
 }
 
 /**
@@ -98,7 +102,7 @@ export interface LockRow {
  *
  * await using backend = await connect("sqlite::memory:");
  * const holder = { owner: crypto.randomUUID(), lockedBy: "host-a", lockProcess: null };
- * const request: AcquireRequest = { name: "jobs", ...holder, duration: 60e6, metadata: null, shared: false };
+ * const request: AcquireRequest = { name: "jobs", ...holder, duration: 60e6, metadata: null, limit: 1 };
  * const [answer] = await backend.acquire([request]);
  * assert(answer.granted);
  * ```
@@ -116,8 +120,15 @@ export interface AcquireRequest {
   readonly lockProcess: number | null;
   /** JSON text to store with the lock. */
   readonly metadata: string | null;
-  /** Whether others may share the name, on a backend with `sharing`. */
-  readonly shared: boolean;
+  /** How many holders may have the name at once: 1 is exclusive, `Infinity` shared. Other than 1 with `queueing` only. */
+  readonly limit: number;
+  /**
+   * Microseconds for which a waiter stays in the queue of a held name; a repeated request stays there for longer. Without
+   * it the request does not wait. On a backend with `queueing` only.
+   */
+  readonly window?: number;
+  /** Replaces every holder and overtakes the waiters, on a backend with `queueing`. @default false */
+  readonly steal?: boolean;
   /**
    * Whether an earlier request of this owner may still take effect, because its answer was lost. Then a row that another
    * transaction has locked is a retryable `BackendError`, not held; and a row of this owner is granted again.
@@ -157,14 +168,20 @@ export interface SessionHandle {
  * await using backend = await connect("sqlite::memory:");
  * await getLock("jobs", { backend, lockedBy: "host-a" });
  * const holder = { owner: "b", lockedBy: "host-b", lockProcess: null };
- * const request = { name: "jobs", ...holder, duration: 60e6, metadata: null, shared: false };
+ * const request = { name: "jobs", ...holder, duration: 60e6, metadata: null, limit: 1 };
  * const answer: AcquireAnswer = (await backend.acquire([request]))[0];
  * assert(!answer.granted && answer.holder?.lockedBy === "host-a");
  * ```
  */
 export type AcquireAnswer =
   | { readonly granted: true; readonly row: LockRow; readonly session?: SessionHandle }
-  | { readonly granted: false; readonly holder: LockRow | undefined };
+  | {
+    readonly granted: false;
+    /** Of several holders the one whose lease ends first. */
+    readonly holder: LockRow | undefined;
+    /** The request's place in the queue, 1 for the next; absent if it is not there. */
+    readonly position?: number;
+  };
 
 /**
  * One acquisition: its name and its owner.
@@ -227,6 +244,8 @@ export interface RenewRequest extends LockRef {
   readonly from: "now" | "expiry" | number;
   /** Microseconds to add; `null` makes the lock never expire. */
   readonly add: number | null;
+  /** Whether this is the first renewal of a lock that another client's release has granted. @default false */
+  readonly confirms?: boolean;
 }
 
 /**
@@ -270,8 +289,11 @@ export interface Backend extends AsyncDisposable {
   readonly engine: string;
   /** How it keeps locks. */
   readonly mode: Mode;
-  /** Whether it serves `shared` requests. @default false */
-  readonly sharing?: boolean;
+  /**
+   * Whether it keeps the waiters of a name in a queue, where a release grants the name to the first for a short time,
+   * which the waiter learns by repeating its request. Then it also serves `limit` and `steal`. @default false
+   */
+  readonly queueing?: boolean;
   /**
    * Makes one atomic attempt for each request, without waiting. With `allOrNothing`, either every name is granted or
    * nothing changes; then the free names are answered as not granted, without a holder.
@@ -279,13 +301,20 @@ export interface Backend extends AsyncDisposable {
   acquire(requests: readonly AcquireRequest[], options?: { readonly allOrNothing?: boolean }): Promise<AcquireAnswer[]>;
   /** Extends each live lock; answers `undefined` for one that is gone. */
   renew(requests: readonly RenewRequest[]): Promise<(LockRow | undefined)[]>;
-  /** Releases each live lock; answers `false` for one that was gone. */
+  /** Releases each live lock; answers `false` for one that was gone. A waiter of that owner leaves the queue. */
   release(locks: readonly LockRef[]): Promise<boolean[]>;
   /** Lists locks, ordered by name. Changes nothing. */
   list(filter: ListFilter): Promise<LockRow[]>;
   /** Removes expired locks, or all of them; returns how many. */
   clean(scope: "expired" | "all"): Promise<number>;
+<<<<<<< HEAD
   /** Calls `wake` when the name may have become free, until disposal; late at most by the engine's polling interval. */
+=======
+  /**
+   * Calls `wake` when the name may have become free or changed hands, from when the promise resolves until disposal: sometimes without
+   * reason, and late at most by the engine's polling interval.
+   */
+>>>>>>> 000b666 (Keep holders and waiters of SQLite's locks in the row)
   watch?(name: string, wake: () => void): Promise<Disposable>;
   /** Whether this acquisition is still live, where `list` cannot tell. */
   verify?(lock: OwnedLock): Promise<boolean>;

@@ -1,6 +1,6 @@
 import type { Diagnostic } from "../../core/backend.ts";
 import type { Connection } from "./connection/connection.ts";
-import { hasTable } from "./schema.ts";
+import { findTable } from "./schema.ts";
 
 /** The first column of the first row. */
 function valueOf(database: Connection, sql: string): string {
@@ -29,7 +29,11 @@ function tableThere(database: Connection, table: string): Diagnostic {
   const what = "table";
   const name = JSON.stringify(table);
   try {
-    if (hasTable(database, table)) return { what, state: "ok", detail: `${name} is there, with the columns it needs` };
+    const found = findTable(database, table);
+    if (found === "present") return { what, state: "ok", detail: `${name} is there, with the columns it needs` };
+    if (found === "old") {
+      return { what, state: "note", detail: `${name} is of an earlier version: the first use upgrades it` };
+    }
   } catch (error) {
     return { what, state: "problem", detail: (error as Error).message, advice: "Choose another one with --table" };
   }

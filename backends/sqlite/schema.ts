@@ -19,6 +19,14 @@ export const COLUMNS = [
   "metadata",
 ];
 
+/** The columns of queues, with their types, which tables of earlier versions lack. */
+export const QUEUE_COLUMNS: Readonly<Record<string, string>> = {
+  slots: "INTEGER",
+  first_token: "INTEGER",
+  line_owner: "TEXT",
+  line: "TEXT CHECK (line IS NULL OR line_owner IS owner)",
+};
+
 /** A checked table name between the quotes of SQL. */
 export function quoted(table: string): string {
   return table.split(".").map((part) => `"${part}"`).join(".");
@@ -30,6 +38,10 @@ export function quoted(table: string): string {
  *
  * The index lists the locks that are held in 0.3 ms among a million names, instead of 47. It costs one more page in the
  * log of every commit: 8 % of an acquire and release.
+ *
+ * `line` has the further holders and the waiters as JSON, and is NULL for an exclusive lock without waiters. Then so are
+ * `slots`, the first holder's limit, and `first_token`, its token, of which `token` is the highest. The check refuses
+ * earlier versions of this library, which know nothing of a line, when they would give its name away.
  */
 export function schema(table: string): string {
   const [name, ...attached] = table.split(".").reverse();
@@ -43,11 +55,23 @@ CREATE TABLE IF NOT EXISTS ${quoted(table)} (
   locked_until INTEGER,
   created_at   INTEGER NOT NULL,
   updated_at   INTEGER NOT NULL,
-  metadata     TEXT
+  metadata     TEXT,
+${Object.entries(QUEUE_COLUMNS).map(([column, type]) => `  ${column.padEnd(12)} ${type}`).join(",\n")}
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS ${quoted([...attached, `${name}_held`].join("."))}
   ON "${name}" (name) WHERE owner IS NOT NULL;
 `.trim();
+}
+
+/** The DDL for a table of an earlier version; locks that are held stay held. */
+export function upgrade(table: string): string {
+  return Object.entries(QUEUE_COLUMNS)
+    .map(([column, type]) => `ALTER TABLE ${quoted(table)} ADD COLUMN ${column} ${type};`).join("\n");
+}
+
+/** The DDL of a new table, and as a comment what upgrades an old one. */
+export function printedSchema(table: string): string {
+  return `${schema(table)}\n\n-- A table of an earlier version:\n${upgrade(table).replace(/^/gm, "-- ")}`;
 }
 
 /**
@@ -65,22 +89,29 @@ export function homeOf(database: { prepare(sql: string): SqliteStatement }, tabl
 }
 
 /**
- * Returns whether the table exists.
+ * Returns whether the table exists: as `"old"` when it has no columns for queues.
  *
  * @throws {BackendError} When it has other columns.
  */
-export function hasTable(database: { prepare(sql: string): SqliteStatement }, table: string): boolean {
+export function findTable(
+  database: { prepare(sql: string): SqliteStatement },
+  table: string,
+): "none" | "old" | "present" {
   const [name, attached] = table.split(".").reverse();
   const pragma = `PRAGMA ${attached ? `"${attached}".` : ""}table_info("${name}")`;
   const columns = database.prepare(pragma).all() as { name: string; pk: number | bigint }[];
-  if (columns.length === 0) return false;
-  const missing = COLUMNS.filter((column) => !columns.some(({ name }) => name === column));
+  if (columns.length === 0) return "none";
+  const missingOf = (wanted: string[]) => wanted.filter((column) => !columns.some(({ name }) => name === column));
+  const missing = missingOf(COLUMNS);
   const keyed = columns.some(({ name, pk }) => name === "name" && Number(pk) === 1);
+  const queue = missingOf(Object.keys(QUEUE_COLUMNS));
+  const isOld = queue.length === Object.keys(QUEUE_COLUMNS).length;
+  if (!isOld) missing.push(...queue);
   if (missing.length > 0 || !keyed) {
     const lack = missing.length > 0 ? `it has no column ${missing.join(", ")}` : "its primary key is not the name";
     throw new BackendError(
       `Cannot use table ${JSON.stringify(table)}: ${lack}; want a table that lockmgr made, or another name`,
     );
   }
-  return true;
+  return isOld ? "old" : "present";
 }

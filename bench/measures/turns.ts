@@ -49,7 +49,7 @@ async function joinedPair(backend: Backend, name: string): Promise<void> {
     lockedBy: "bench",
     lockProcess: null,
     metadata: null,
-    shared: false,
+    limit: 1,
   });
   await release.send({ name, owner });
 }

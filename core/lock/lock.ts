@@ -83,6 +83,16 @@ export class Lock extends LockRecord implements AsyncDisposable {
   }
 
   /**
+   * Aborts once when another client waits for the name, as the newest answer of the database says: with `autoRenew` no
+   * later than the next renewal. The place to resign. Never aborts on a backend without a queue.
+   */
+  get wanted(): AbortSignal {
+    const { wanted } = this.#held;
+    handlesOfSignals.set(wanted, this);
+    return wanted;
+  }
+
+  /**
    * Extends the lock, never shortening it.
    *
    * @returns This lock; with `create`, and only when it was gone, a fresh one with a new token.
@@ -111,7 +121,8 @@ export class Lock extends LockRecord implements AsyncDisposable {
   async #recreate(options: RenewOptions): Promise<Lock> {
     await this.#held.release();
     const { expires, lockedBy = this.lockedBy, lockProcess = this.lockProcess } = options;
-    const resolved = resolveLockOptions({ expires, lockedBy, lockProcess, metadata: this.metadata });
+    const sharing = this.limit === Infinity ? { shared: true } : this.limit > 1 ? { limit: this.limit } : {};
+    const resolved = resolveLockOptions({ expires, lockedBy, lockProcess, metadata: this.metadata, ...sharing });
     const outcome = await acquire(this.backend, this.name, resolved);
     if (outcome.granted) return new Lock(outcome.grant, this.#held.renewBy && resolved.duration || undefined);
     throw new Locked(this.name, outcome.holder);

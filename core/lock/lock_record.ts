@@ -90,6 +90,8 @@ export class LockRecord {
   readonly metadata: Json;
   /** The server's process or connection id of the session that carries the lock; `null` for a lease. */
   readonly session: string | null;
+  /** How many holders this acquisition admits: 1 is exclusive, `Infinity` shared. */
+  readonly limit: number;
 
   readonly #known: Known;
 
@@ -107,6 +109,7 @@ export class LockRecord {
     this.token = row.token;
     this.metadata = row.metadata === null ? null : JSON.parse(row.metadata);
     this.session = row.session ?? null;
+    this.limit = row.limit ?? 1;
   }
 
   /** When it expires by the server's clock, as last read; `null` is never. */
@@ -117,6 +120,11 @@ export class LockRecord {
   /** When it was last acquired or renewed by the server's clock, as last read. */
   get updatedAt(): Date {
     return new Date(this.#known.row.updatedAt / 1e3);
+  }
+
+  /** How many clients waited for the name, as last read. Each process counts once, whatever waits in it. */
+  get waiters(): number {
+    return this.#known.row.waiters ?? 0;
   }
 
   /** Whether it has expired. */
@@ -149,7 +157,7 @@ export class LockRecord {
     return `<Lock name=${quote(this.name)} locked_by=${quote(this.lockedBy)} locked_until='${until}'>`;
   }
 
-  /** The record as plain JSON: times in ISO 8601, the token as a decimal string. */
+  /** The record as plain JSON: times in ISO 8601, the token as a decimal string, the limit of a shared lock as `null`. */
   toJSON(): Record<string, Json> {
     return {
       name: this.name,
@@ -161,6 +169,8 @@ export class LockRecord {
       token: String(this.token),
       metadata: this.metadata,
       session: this.session,
+      limit: this.limit === Infinity ? null : this.limit,
+      waiters: this.waiters,
       expired: this.expired,
       expiresIn: this.expiresIn,
       expiresSeconds: this.expiresSeconds,
@@ -170,7 +180,9 @@ export class LockRecord {
   /** The record as `console.log` shows it: its fields. */
   [INSPECT](_depth: unknown, options: unknown, inspect?: (value: unknown, options: unknown) => string): unknown {
     const { name, lockedBy, lockProcess, lockedUntil, createdAt, updatedAt, token, metadata, session } = this;
-    const fields = { name, lockedBy, lockProcess, lockedUntil, createdAt, updatedAt, token, metadata, session };
+    const { limit, waiters } = this;
+    const times = { lockedUntil, createdAt, updatedAt };
+    const fields = { name, lockedBy, lockProcess, ...times, token, metadata, session, limit, waiters };
     return inspect === undefined ? fields : `${this.constructor.name} ${inspect(fields, options)}`;
   }
 }

@@ -34,10 +34,12 @@ const LOCK: KnownOptions<LockOptions> = {
   autoRenew: "boolean",
   metadata: "object",
   shared: "boolean",
+  limit: "number",
+  steal: "boolean",
   ...BACKEND,
 };
 
-const { shared: _, ...MANAGER }: KnownOptions<LockOptions> = LOCK;
+const { shared: _shared, limit: _limit, steal: _steal, ...MANAGER }: KnownOptions<LockOptions> = LOCK;
 const LEAD: KnownOptions<LeadOptions> = {
   ...EXPIRES,
   signal: "object",

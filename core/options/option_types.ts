@@ -69,8 +69,12 @@ export interface LockOptions extends BackendOptions, HolderOptions {
   autoRenew?: boolean;
   /** A JSON value stored with the lock and shown by `listLocks`. @default null */
   metadata?: Json;
-  /** Shares the name with other holders that share it, on a backend with `sharing`. @default false */
+  /** A reader lock: shares the name with other `shared` holders. On a backend with a queue. @default false */
   shared?: boolean;
+  /** How many holders may have the name at once; the smallest limit in force counts. On a backend with a queue. @default 1 */
+  limit?: number;
+  /** Replaces every present holder at once and overtakes the waiters. On a backend with a queue. @default false */
+  steal?: boolean;
 }
 
 /**

@@ -132,8 +132,31 @@ export interface ResolvedLockOptions {
   readonly autoRenew: boolean;
   /** JSON text, or `null`. */
   readonly metadata: string | null;
-  /** Whether others may share the name. */
-  readonly shared: boolean;
+  /** How many holders may have the name at once; `Infinity` is shared. */
+  readonly limit: number;
+  /** Whether to replace the present holders. */
+  readonly steal: boolean;
+}
+
+/** The largest `limit`: beyond it engines store a shared lock. */
+const MAX_LIMIT = 999_999_999;
+
+/** Checks who else may hold the name: `shared` (without a limit), `limit`, or neither. */
+function resolveSharing({ shared = false, limit, steal = false }: LockOptions): { limit: number; steal: boolean } {
+  for (const [what, value] of Object.entries({ shared, steal })) {
+    if (typeof value !== "boolean") throw new TypeError(`Cannot use ${what} of type ${typeof value}: want a boolean`);
+  }
+  if (limit !== undefined && typeof limit !== "number") {
+    throw new TypeError(`Cannot use limit of type ${limit === null ? "null" : typeof limit}: want a whole number`);
+  }
+  if (limit !== undefined && !(Number.isInteger(limit) && limit >= 1 && limit <= MAX_LIMIT)) {
+    throw new RangeError(`Cannot use limit ${limit}: want a whole number from 1 to ${MAX_LIMIT}`);
+  }
+  if (shared && limit !== undefined) throw new TypeError("Cannot use shared with limit: want one of them");
+  if (steal && (shared || limit !== undefined)) {
+    throw new TypeError("Cannot use steal with shared or limit: a stolen lock is exclusive");
+  }
+  return { limit: shared ? Infinity : limit ?? 1, steal };
 }
 
 /** Returns the JSON text of a metadata value; `null` without one. */
@@ -157,20 +180,21 @@ export function resolveLockOptions(options: LockOptions): ResolvedLockOptions {
     signal: options.signal,
     autoRenew: options.autoRenew ?? false,
     metadata: metadataText(options.metadata),
-    shared: options.shared ?? false,
+    ...resolveSharing(options),
   };
 }
 
 /**
  * Returns the duration of a new lock on this backend (µs; `null` is never), and refuses what its mode cannot do.
  *
- * @throws {UnsupportedError} For a finite `expires` or `metadata` in `session` mode, and `shared` where it is not served.
+ * @throws {UnsupportedError} For a finite `expires` or `metadata` in `session` mode, and for `shared`, `limit` and `steal`
+ * where there is no queue.
  */
 export function durationFor(backend: Backend, options: ResolvedLockOptions): number | null {
-  if (options.shared && !backend.sharing) {
+  if (!backend.queueing && (options.limit !== 1 || options.steal)) {
+    const what = options.steal ? "steal" : options.limit === Infinity ? "share" : "limit the holders of";
     throw new UnsupportedError(
-      `Cannot share locks on ${backend.engine} in "${backend.mode}" mode: ` +
-        'use advisoryLock of "@lockmgr/lockmgr/postgres", which keeps shared locks',
+      `Cannot ${what} locks on ${backend.engine} in "${backend.mode}" mode: it keeps no queue`,
     );
   }
   if (backend.mode !== "session") return options.duration === undefined ? DEFAULT_EXPIRES_S * 1e6 : options.duration;

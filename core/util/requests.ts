@@ -19,9 +19,9 @@ export function ownerText(owner: LockRef["owner"]): string | null {
 /** Whether all requests are equal except for their names and owners. */
 export function areAlike(requests: readonly AcquireRequest[]): boolean {
   const [first] = requests;
-  return requests.every(({ duration, lockedBy, lockProcess, metadata, shared }) =>
+  return requests.every(({ duration, lockedBy, lockProcess, metadata, limit }) =>
     duration === first.duration && lockedBy === first.lockedBy && lockProcess === first.lockProcess &&
-    metadata === first.metadata && shared === first.shared
+    metadata === first.metadata && limit === first.limit
   );
 }
 

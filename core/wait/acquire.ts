@@ -3,6 +3,7 @@ import { isTraced, trace, traceEach } from "../events/channels.ts";
 import { type LockTrace, traceOf } from "../events/events.ts";
 import type { Grant, Outcome } from "../grant.ts";
 import { leaseStart } from "../lock/lease.ts";
+import { LockRecord } from "../lock/lock_record.ts";
 import { firstDuration, makePermanent } from "../lock/permanent.ts";
 import { durationFor, type ResolvedLockOptions } from "../options/options.ts";
 import { isBackendError, isRetryable } from "../util/retry.ts";
@@ -13,15 +14,19 @@ import { queueFor } from "./wait_queue.ts";
 /** How long after its deadline a caller waits until its grant is confirmed as permanent (ms): a slow commit. */
 const CONFIRM_WITHIN_MS = 2_000;
 
+/** A waiter that is silent for so long leaves the queue (µs); a living one repeats its request every third of it. */
+const QUEUE_WINDOW_US = 15e6;
+
 /** Whether the options ask for a row that never expires. */
 function neverExpires(backend: Backend, options: ResolvedLockOptions): boolean {
   return backend.mode !== "session" && durationFor(backend, options) === null;
 }
 
 function requestFor(backend: Backend, name: string, options: ResolvedLockOptions): AcquireRequest {
-  const { lockedBy, lockProcess, metadata, shared } = options;
+  const { lockedBy, lockProcess, metadata, limit, steal } = options;
   const duration = firstDuration(backend, durationFor(backend, options));
-  return { name, owner: randomId(), duration, lockedBy, lockProcess, metadata, shared };
+  const request = { name, owner: randomId(), duration, lockedBy, lockProcess, metadata, limit };
+  return steal ? { ...request, steal } : request;
 }
 
 /** Acquires one name for one caller, after the callers of this process that came before and wait for it. */
@@ -40,11 +45,24 @@ export function acquire(backend: Backend, name: string, options: ResolvedLockOpt
 function acquireOne(backend: Backend, name: string, options: ResolvedLockOptions): Promise<Outcome> {
   const { wait, signal } = options;
   signal?.throwIfAborted();
-  const request = requestFor(backend, name, options);
+  const once = requestFor(backend, name, options);
+  const request = backend.queueing && wait > 0 ? { ...once, window: QUEUE_WINDOW_US } : once;
   const deadline = wait === 0 ? -Infinity : monotonic() + wait * 1e3;
-  const outcome = queueFor(backend, name).join(request, deadline, signal);
+  const outcome = request.steal ? steal(backend, request) : queueFor(backend, name).join(request, deadline, signal);
   if (!neverExpires(backend, options)) return outcome;
   return stateOf(backend).track(permanently(backend, outcome, deadline, signal));
+}
+
+/** Replaces the holders of a name, ahead of the waiters of this process, too. */
+async function steal(backend: Backend, request: AcquireRequest): Promise<Outcome> {
+  const state = stateOf(backend);
+  const { grants, busy } = await state.track(sendSeveral(backend, [request], false));
+  if (grants.length === 0) {
+    const holder = busy[0].holder && new LockRecord(busy[0].holder, monotonic());
+    return { granted: false, holder, batch: 1, contended: true };
+  }
+  state.noteStolen(request.name, request.owner);
+  return { granted: true, grant: grants[0], batch: 1, contended: false };
 }
 
 async function permanently(

@@ -97,6 +97,13 @@ export class BackendState {
     }
   }
 
+  /** Notes that an owner has replaced the holders of a name: the handles in this process lost it. */
+  noteStolen(name: string, owner: string): void {
+    for (const held of this.#held) {
+      if (held.claim.name === name && held.claim.owner !== owner) held.lose("another client stole it");
+    }
+  }
+
   /** Makes a disposal wait for some work. */
   track<T>(work: Promise<T>): Promise<T> {
     this.pending.add(work);

@@ -18,6 +18,10 @@ const OUTAGE = { first: 100, longest: 1_000, factor: 1.5, jitter: 0.5 };
 const LAST_ANSWER_MS = 2_000;
 /** A lease is tried for this long (ms) after it expired by this process's clock. */
 const AFTER_EXPIRY_MS = 1;
+/** Each waiter tries an expired lease so much later than the one before it in the database's queue (ms). */
+const AFTER_OTHERS_MS = 50;
+/** A waiter in the database's queue repeats its request at this share of its window: two may be lost. */
+const REPEAT_SHARE = 1 / 3;
 
 /**
  * The waiters of this process for one name, in the order in which they came. Only the head asks the server. An idle
@@ -116,7 +120,7 @@ export class WaitQueue implements NameQueue {
 
   /** Until when (ms, monotonic) the head leaves the name to other processes. */
   #yieldUntil(head: Waiter): number {
-    return head.waits ? Math.min(this.#fairness.until(), head.deadline) : -Infinity;
+    return head.waits && !this.#backend.queueing ? Math.min(this.#fairness.until(), head.deadline) : -Infinity;
   }
 
   /** Waits for a reason to try again: a notification, the holder's expiry, the head's deadline, or a poll. */
@@ -143,30 +147,39 @@ export class WaitQueue implements NameQueue {
     this.#failure = undefined;
     this.#outage.reset();
     if (answer.granted) this.#onGrant(head, answer, askedAt);
-    else this.#onBusy(head, answer.holder, askedAt);
+    else this.#onBusy(head, answer, askedAt);
   }
 
   #onGrant(head: Waiter, { row, session }: AcquireAnswer & { granted: true }, askedAt: number): void {
     const { request } = head;
-    const start = leaseStart(request, row, head.firstAskedAt!, askedAt);
+    // In a queue the grant may be much younger than the first request.
+    const start = request.window !== undefined ? askedAt : leaseStart(request, row, head.firstAskedAt!, askedAt);
     this.#fairness.noteGrant(row.token);
     if (head.gone) this.#undo(request, false);
     else {
       const claim = { name: request.name, owner: request.owner };
       this.#remove(head);
-      const grant = { backend: this.#backend, claim, row, askedAt: start, session };
+      const confirmFor = request.window !== undefined && isShort(request, row) ? request.duration : undefined;
+      const grant = { backend: this.#backend, claim, row, askedAt: start, session, confirmFor };
       head.settle({ granted: true, grant, batch: this.#batch, contended: head.contended });
     }
     this.#noteHolder(row, start);
+    if (this.#backend.queueing) this.#notified = true; // the next waiter stands in line before the release
+    if (request.limit > 1) return; // others may have it, too
     const now = monotonic();
     for (const waiter of this.#waiters.filter(({ deadline }) => deadline <= now)) this.#giveUp(waiter);
   }
 
-  #onBusy(head: Waiter, holder: LockRow | undefined, askedAt: number): void {
+  #onBusy(head: Waiter, { holder, position }: AcquireAnswer & { granted: false }, askedAt: number): void {
     head.contended = true;
-    if (head.gone && head.unanswered) this.#undo(head.request, true);
+    head.queued ||= position !== undefined;
+    if (head.gone && (head.unanswered || head.queued)) this.#undo(head.request, head.unanswered);
     if (holder) this.#fairness.noteHolder(holder.token);
     this.#noteHolder(holder, askedAt);
+    if (position !== undefined) {
+      const expiry = (holder ? this.#retryAt : askedAt) + (position - 1) * AFTER_OTHERS_MS;
+      this.#retryAt = Math.min(expiry, askedAt + head.request.window! / 1e3 * REPEAT_SHARE);
+    }
     const now = monotonic();
     for (const waiter of this.#waiters.filter(({ asked, deadline }) => asked && deadline <= now)) this.#giveUp(waiter);
   }
@@ -214,7 +227,9 @@ export class WaitQueue implements NameQueue {
   /** Removes a waiter without the lock. What it may have been granted is released now, or after the answer. */
   #leave(waiter: Waiter): void {
     this.#remove(waiter);
-    if (waiter.unanswered && this.#asking !== waiter) this.#undo(waiter.request, true);
+    if ((waiter.unanswered || waiter.queued) && this.#asking !== waiter) {
+      this.#undo(waiter.request, waiter.unanswered);
+    }
   }
 
   #remove(waiter: Waiter): void {
@@ -247,6 +262,11 @@ export class WaitQueue implements NameQueue {
     this.#retryAt = Infinity;
     this.#outage.reset();
   }
+}
+
+/** Whether a lease was granted for less time than was asked for. */
+function isShort({ duration }: AcquireRequest, { lockedUntil, createdAt }: LockRow): boolean {
+  return lockedUntil !== null && (duration === null || lockedUntil - createdAt < duration);
 }
 
 /** Returns the queue for a name, which is made if there is none. */

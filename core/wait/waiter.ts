@@ -13,6 +13,8 @@ export class Waiter {
   firstAskedAt: number | undefined;
   /** Whether its request was sent without an answer: the lock may have been granted all the same. */
   unanswered = false;
+  /** Whether it is in the database's queue. */
+  queued = false;
   /** Whether the name was held, or others of this process waited for it. */
   contended = false;
   /** Whether it has its outcome. */

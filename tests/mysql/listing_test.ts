@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { Statements } from "../../backends/mysql/rows/statements.ts";
 import { onEach, type Place } from "./flavors.ts";
 
-const common = { duration: 60e6, lockedBy: "host", lockProcess: null, metadata: null, shared: false };
+const common = { duration: 60e6, lockedBy: "host", lockProcess: null, metadata: null, limit: 1 };
 
 /** What the index of what is held looks at, by name. */
 async function places(place: Place): Promise<Record<string, number>> {

@@ -83,7 +83,7 @@ for (const mode of ["lease", "hybrid"] as const) {
     assert.equal(await asking(await place.backend({ mode })), 21);
     await Promise.all([tryLock("a", { backend: other }), assert.rejects(getLock("a", { backend: other }), hasHolder)]);
     await Promise.all([assert.rejects(getLock("a", { backend: other }), hasHolder), tryLock("a", { backend: other })]);
-    const common = { duration: 60e6, lockedBy: "host-b", lockProcess: null, metadata: null, shared: false };
+    const common = { duration: 60e6, lockedBy: "host-b", lockProcess: null, metadata: null, limit: 1 };
     const repeated = { name: "b", owner: crypto.randomUUID(), ...common };
     const [first] = await other.acquire([repeated]); // an answer that is lost
     const [second] = await other.acquire([repeated]);
@@ -108,7 +108,7 @@ for (const mode of ["lease", "hybrid"] as const) {
         for (const name of names) assert.equal(await tryLock(name, { backend: other }), undefined);
       });
       assert.equal(trying, 20); // each also reads the holder
-      const common = { duration: 60e6, lockedBy: "host-b", lockProcess: null, metadata: null, shared: false };
+      const common = { duration: 60e6, lockedBy: "host-b", lockProcess: null, metadata: null, limit: 1 };
       const sql = new Statements("lockmgr_locks", mode === "hybrid");
       const retake = () => place.ask(sql.reacquire({ name: names[0], owner: crypto.randomUUID(), ...common }));
       assert.equal(await writtenBy(place, retake), 0n);
@@ -126,7 +126,7 @@ for (const mode of ["lease", "hybrid"] as const) {
   onEach(`${mode}: a repeated request finds its own row, also for a known name`, async (place) => {
     const backend = await place.backend({ mode });
     await getLock("a", { backend }).then((lock) => lock.unlock());
-    const common = { duration: 60e6, lockedBy: "host-b", lockProcess: 7, metadata: "{}", shared: false };
+    const common = { duration: 60e6, lockedBy: "host-b", lockProcess: 7, metadata: "{}", limit: 1 };
     const request = { name: "a", owner: crypto.randomUUID(), ...common };
     const [first] = await backend.acquire([request]); // an answer that is lost
     const [second] = await backend.acquire([request]);
@@ -179,7 +179,7 @@ for (const mode of ["lease", "hybrid"] as const) {
     for (const held of ["a", "b", "c"]) {
       const backend = await place.backend({ mode }); // one that knows of nobody
       const lock = await getLock(held, { backend: holder });
-      const common = { duration: 60e6, lockedBy: "host-b", lockProcess: null, metadata: null, shared: false };
+      const common = { duration: 60e6, lockedBy: "host-b", lockProcess: null, metadata: null, limit: 1 };
       const requests = ["a", "b", "c"].map((name) => ({ name, owner: crypto.randomUUID(), ...common }));
       const answers = await backend.acquire(requests);
       assert.deepEqual(answers.map(({ granted }) => granted), requests.map(({ name }) => name !== held));
@@ -193,7 +193,7 @@ for (const mode of ["lease", "hybrid"] as const) {
 for (const mode of ["lease", "hybrid"] as const) {
   onEach(`${mode}: a lease that expires before its answer is granted all the same`, async (place) => {
     const backend = await place.backend({ mode });
-    const common = { duration: 1, lockedBy: "host-a", lockProcess: null, metadata: null, shared: false };
+    const common = { duration: 1, lockedBy: "host-a", lockProcess: null, metadata: null, limit: 1 };
     for (const names of [["a"], ["b", "c"], ["b", "c"]]) {
       const requests = names.map((name) => ({ name, owner: crypto.randomUUID(), ...common }));
       const answers = await backend.acquire(requests);
@@ -205,7 +205,7 @@ for (const mode of ["lease", "hybrid"] as const) {
 onEach("a batch of names takes few statements", async (place) => {
   const backend = await place.backend();
   const requests = Array.from({ length: 100 }, (_, index) => {
-    const common = { duration: 60e6, lockedBy: "host-a", lockProcess: null, metadata: null, shared: false };
+    const common = { duration: 60e6, lockedBy: "host-a", lockProcess: null, metadata: null, limit: 1 };
     return { name: `lock ${index}`, owner: crypto.randomUUID(), ...common };
   });
   const acquiring = await statements(place, async () => {
@@ -249,7 +249,7 @@ onEach("a batch of known names is one statement, and one transaction to release"
       lockedBy: "host",
       lockProcess: null,
       metadata: null,
-      shared: false,
+      limit: 1,
     }));
   await backend.release(await (async (wanted) => (await backend.acquire(wanted), wanted))(requests()));
   const wanted = requests();
@@ -261,7 +261,7 @@ onEach("no row is acquired for a session that has ended before its end was notic
   const backend = await place.backend({ mode: "hybrid" });
   await getLock("a", { backend }).then((lock) => lock.unlock());
   const sql = new Statements("lockmgr_locks", true);
-  const common = { duration: 60e6, lockedBy: "host", lockProcess: null, metadata: null, shared: false };
+  const common = { duration: 60e6, lockedBy: "host", lockProcess: null, metadata: null, limit: 1 };
   const requests = ["a", "b"].map((name) => ({ name, owner: crypto.randomUUID(), ...common }));
   const gone = { key: "of no session", session: { id: "1" } } as LivenessLock;
   await place.ask(

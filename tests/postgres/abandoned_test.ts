@@ -134,7 +134,7 @@ test("a repeated request whose row is locked by another transaction is not answe
   const table = freshTable();
   await using sql = administrator();
   await using backend = await connect(server.url, { table });
-  const rest = { owner: "me", duration: 60e6, lockedBy: "x", lockProcess: null, metadata: null, shared: false };
+  const rest = { owner: "me", duration: 60e6, lockedBy: "x", lockProcess: null, metadata: null, limit: 1 };
   await (await getLock("a", { backend })).unlock();
   await sql.begin(async (tx) => {
     await tx.unsafe(`SELECT FROM ${table} FOR UPDATE`);

@@ -84,7 +84,7 @@ test("a batch of releases takes a bounded number of server locks and wakes waite
     const table = freshTable();
     await using backend = await connect(server.url, { mode, table });
     await using other = await connect(server.url, { mode, table });
-    const rest = { duration: null, lockedBy: "x", lockProcess: null, metadata: null, shared: false };
+    const rest = { duration: null, lockedBy: "x", lockProcess: null, metadata: null, limit: 1 };
     const requests = Array.from({ length: 400 }, (_, n) => ({ name: `name ${n}`, owner: `owner ${n}`, ...rest }));
     assert((await backend.acquire(requests)).every(({ granted }) => granted));
     const waiting = getLock("name 77", { backend: other, wait: 30 });

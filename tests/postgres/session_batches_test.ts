@@ -6,7 +6,7 @@ import { administrator, freshTable, server, until } from "./server.ts";
 
 /** Requests of one owner for several names. */
 function requestsFor(names: readonly string[], owner = "me"): AcquireRequest[] {
-  const rest = { duration: null, lockedBy: "x", lockProcess: null, metadata: null, shared: false };
+  const rest = { duration: null, lockedBy: "x", lockProcess: null, metadata: null, limit: 1 };
   return names.map((name) => ({ name, owner, ...rest }));
 }
 

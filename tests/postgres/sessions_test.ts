@@ -31,7 +31,7 @@ test("hybrid: those who find the session ended open one together, and it goes wi
     await using sql = administrator();
     await sql`SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'`;
     await aborted(lock.signal);
-    const rest = { duration: 60e6, lockedBy: "x", lockProcess: null, metadata: null, shared: false };
+    const rest = { duration: 60e6, lockedBy: "x", lockProcess: null, metadata: null, limit: 1 };
     await Promise.all(["a", "b", "c"].map((name) => backend.acquire([{ name, owner: name, ...rest }])));
     assert.equal((await usage()).connections - before.connections, 1);
   }

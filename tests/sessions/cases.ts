@@ -36,7 +36,7 @@ export interface SessionCase {
 
 /** Requests of one owner for several names. */
 function requestsFor(names: readonly string[], owner = "me"): AcquireRequest[] {
-  const rest = { duration: null, lockedBy: "x", lockProcess: null, metadata: null, shared: false };
+  const rest = { duration: null, lockedBy: "x", lockProcess: null, metadata: null, limit: 1 };
   return names.map((name) => ({ name, owner, ...rest }));
 }
 

@@ -41,7 +41,7 @@ test("sqlite: a crowd that comes again within the same millisecond gets higher t
 
 test("sqlite: a name that is asked for twice in one batch is granted once", async () => {
   await using backend = await connect("sqlite::memory:");
-  const request = { duration: 60e6, lockedBy: "host-a", lockProcess: null, metadata: null, shared: false };
+  const request = { duration: 60e6, lockedBy: "host-a", lockProcess: null, metadata: null, limit: 1 };
   const wanted = ["a", "b", "a"].map((name, index) => ({ ...request, name, owner: `owner ${index}` }));
   const answers = await backend.acquire(wanted);
   assert.deepEqual(answers.map(({ granted }) => granted), [true, true, false]);

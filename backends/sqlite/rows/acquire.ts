@@ -3,7 +3,7 @@ import { BackendError } from "../../../core/errors.ts";
 import { grantedRow } from "../../../core/util/requests.ts";
 import { LruMap } from "../../../core/util/lru_map.ts";
 import type { Connection } from "../connection/connection.ts";
-import { type SqliteRow, toLockRow } from "./rows.ts";
+import type { Queue } from "../queue/queue.ts";
 import { inChunks, type Statements } from "./statements.ts";
 
 /** Names that this process remembers to have released: forgetting one costs its next acquisition one more read. */
@@ -17,22 +17,44 @@ interface FreeNames {
   readonly tokens: ReadonlyMap<number, string>;
 }
 
+/** What a read says about requests. */
+interface Precheck {
+  /** The answers that need no write; `undefined` when something has to be written. */
+  readonly known: AcquireAnswer[] | undefined;
+  /** Whether a lock may be granted. */
+  readonly grants: boolean;
+}
+
+/** Whether one holder is wanted: while no client waits, such a lock needs no line. */
+function isPlain({ limit, steal = false }: AcquireRequest): boolean {
+  return limit === 1 && !steal;
+}
+
 /** Acquires names through one connection. */
 export class Acquirer {
   readonly #connection: Connection;
   readonly #sql: Statements;
+  readonly #queue: Queue;
   readonly #released = new LruMap<string, true>(REMEMBERED_NAMES);
 
-  constructor(connection: Connection, sql: Statements) {
+  constructor(connection: Connection, sql: Statements, queue: Queue) {
     this.#connection = connection;
     this.#sql = sql;
+    this.#queue = queue;
   }
 
   /** Acquires what is free, or all or nothing. A failed attempt writes nothing. */
   async acquire(what: string, requests: readonly AcquireRequest[], allOrNothing: boolean): Promise<AcquireAnswer[]> {
     if (!this.#areReleased(requests)) {
-      const known = await this.#connection.attempt(what, () => this.#precheck(requests, allOrNothing));
+      const { known, grants } = await this.#connection.attempt(what, () => this.#precheck(requests, allOrNothing));
       if (known) return known;
+      if (!grants) {
+        // A crash may forget that a client waits, but not a grant: that is written again, durably.
+        const enqueue = () => requests.map((request) => this.#queue.acquire(request));
+        const areQueued = (answers: AcquireAnswer[]) => answers.every(({ granted }) => !granted);
+        const answers = await this.#connection.write(what, "NORMAL", enqueue, areQueued);
+        if (areQueued(answers)) return answers;
+      }
     }
     return await this.#connection.write(what, "FULL", () => {
       if (allOrNothing) return this.#acquireAll(requests);
@@ -45,11 +67,6 @@ export class Acquirer {
     this.#released.set(name, true);
   }
 
-  /** Returns the live row of a name. */
-  selectHolder(name: string): SqliteRow | undefined {
-    return (this.#connection.prepare(this.#sql.selectHolder).get(name) ?? undefined) as SqliteRow | undefined;
-  }
-
   #areReleased(requests: readonly AcquireRequest[]): boolean {
     let all = true;
     for (const { name } of requests) {
@@ -59,17 +76,19 @@ export class Acquirer {
     return all;
   }
 
-  /** Returns the answers that need no write; `undefined` when a lock may be granted. */
-  #precheck(requests: readonly AcquireRequest[], allOrNothing: boolean): AcquireAnswer[] | undefined {
-    if (!allOrNothing && requests.length > 1 && this.#selectFree(requests).tokens.size > 0) return undefined;
-    const known = requests.map((request) => this.#known(request));
-    const refused = allOrNothing && known.some((answer) => answer?.granted === false);
-    if (!refused && known.includes(undefined)) return undefined;
-    return known.map((answer) => answer ?? { granted: false, holder: undefined });
+  /** Returns the answers, if they need no write, and whether a lock may be granted. */
+  #precheck(requests: readonly AcquireRequest[], allOrNothing: boolean): Precheck {
+    const mayBeFree = !allOrNothing && requests.length > 1 && this.#selectFree(requests).tokens.size > 0;
+    if (mayBeFree) return { known: undefined, grants: true };
+    const previews = requests.map((request) => this.#queue.preview(request));
+    const grants = previews.some(({ grants }) => grants);
+    const refused = allOrNothing && previews.some(({ answer }) => answer?.granted === false);
+    if (!refused && previews.some(({ answer }) => answer === undefined)) return { known: undefined, grants };
+    return { known: previews.map(({ answer }) => answer ?? { granted: false, holder: undefined }), grants };
   }
 
   #acquireAll(requests: readonly AcquireRequest[]): AcquireAnswer[] {
-    const known = this.#precheck(requests, true);
+    const { known } = this.#precheck(requests, true);
     if (known) return known;
     const answers = requests.map((request) => this.#acquireOne(request));
     if (answers.every(({ granted }) => granted)) return answers;
@@ -78,14 +97,7 @@ export class Acquirer {
   }
 
   #acquireOne(request: AcquireRequest): AcquireAnswer {
-    return this.#insert(request) ?? this.#known(request) ?? this.#insert(request)!;
-  }
-
-  /** Held by another client, or by this very request whose answer was lost; `undefined` for a free name. */
-  #known(request: AcquireRequest): AcquireAnswer | undefined {
-    const row = this.selectHolder(request.name);
-    if (row === undefined) return undefined;
-    return row.owner === request.owner ? this.#grant(toLockRow(row)) : { granted: false, holder: toLockRow(row) };
+    return (isPlain(request) ? this.#insert(request) : undefined) ?? this.#queue.acquire(request);
   }
 
   #grant(row: LockRow): AcquireAnswer {
@@ -112,7 +124,7 @@ export class Acquirer {
    * for read, acquisition and release, instead of 8.6.
    */
   #acquireMany(requests: readonly AcquireRequest[]): AcquireAnswer[] {
-    if (new Set(requests.map(({ name }) => name)).size < requests.length) {
+    if (!requests.every(isPlain) || new Set(requests.map(({ name }) => name)).size < requests.length) {
       return requests.map((request) => this.#acquireOne(request));
     }
     const { now, tokens } = this.#selectFree(requests);

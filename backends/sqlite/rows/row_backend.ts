@@ -12,12 +12,20 @@ import type {
 } from "../../../core/backend.ts";
 import { closeLocks } from "../../../core/wait/close_locks.ts";
 import { BackendError } from "../../../core/errors.ts";
+<<<<<<< HEAD
 import type { Connection } from "../connection/connection.ts";
 import { isMissingTable } from "../errors.ts";
+=======
+import type { Connection, Durability } from "../connection/connection.ts";
+import { inTransaction, isDatabase } from "../connection/driver.ts";
+import { isMissingTable, translate } from "../errors.ts";
+>>>>>>> 000b666 (Keep holders and waiters of SQLite's locks in the row)
 import { diagnose } from "../diagnose.ts";
 import { byCodePoint } from "../connection/handle.ts";
-import { type SqliteRow, toLockRow } from "./rows.ts";
-import { hasTable, homeOf, schema } from "../schema.ts";
+import { Queue } from "../queue/queue.ts";
+import { holdersOf } from "../queue/stored_line.ts";
+import type { SqliteRow } from "./rows.ts";
+import { findTable, homeOf, schema, upgrade } from "../schema.ts";
 import { type Statements, statementsFor } from "./statements.ts";
 import { once } from "../../../core/util/once.ts";
 import { Acquirer } from "./acquire.ts";
@@ -29,10 +37,12 @@ import { Waiters } from "../wakeup/waiters.ts";
 export class RowBackend implements Backend {
   readonly engine = "sqlite";
   readonly mode = "lease";
+  readonly queueing = true;
   readonly #connection: Connection;
   readonly #table: string;
   readonly #migrate: boolean;
   readonly #sql: Statements;
+  readonly #queue: Queue;
   readonly #acquirer: Acquirer;
   readonly #releaser: Releaser;
   readonly #waiters: Waiters;
@@ -44,11 +54,12 @@ export class RowBackend implements Backend {
     this.#table = table;
     this.#migrate = migrate;
     this.#sql = statementsFor(table);
-    this.#acquirer = new Acquirer(connection, this.#sql);
-    this.#releaser = new Releaser(connection, this.#sql);
+    this.#queue = new Queue(connection, this.#sql);
+    const acquirer = this.#acquirer = new Acquirer(connection, this.#sql, this.#queue);
+    this.#releaser = new Releaser(connection, this.#sql, this.#queue, (name) => acquirer.noteReleased(name));
     this.#waiters = new Waiters({
       changed: () => this.#changed(),
-      isFree: (name) => this.#acquirer.selectHolder(name) === undefined,
+      turn: (name) => (this.#connection.prepare(this.#sql.selectTurn).get(name) as { turn: string } | null)?.turn,
     });
   }
 
@@ -65,13 +76,9 @@ export class RowBackend implements Backend {
 
   async renew(requests: readonly RenewRequest[]): Promise<(LockRow | undefined)[]> {
     const what = `renew ${namesOf(requests)}`;
-    const rows = await this.#write(what, () => {
-      const statement = this.#connection.prepare(this.#sql.renew);
-      return requests.map(({ name, owner, from, add }) => {
-        const row = statement.get(name, ownerText(owner), String(from), add) as SqliteRow | undefined | null;
-        return row ? toLockRow(row) : undefined;
-      });
-    });
+    // A grant that is lost with the machine's power had no holder left.
+    const durability = requests.every(({ confirms }) => confirms) ? "NORMAL" : "FULL";
+    const rows = await this.#write(what, () => requests.map((request) => this.#renew(request)), durability);
     this.#connection.file?.check(what);
     return rows;
   }
@@ -82,7 +89,6 @@ export class RowBackend implements Backend {
     try {
       const released = await this.#withTable(what, () => this.#releaser.release(what, targets));
       if (byForce) this.#waiters.wakeFree();
-      for (const [index, { name }] of targets.entries()) if (released[index]) this.#acquirer.noteReleased(name);
       this.#connection.file?.checkUnlessRecent(what);
       return released;
     } catch (error) {
@@ -97,7 +103,7 @@ export class RowBackend implements Backend {
       const found = names
         ? this.#connection.prepare(this.#sql.listNames).all(expired, JSON.stringify(names))
         : this.#connection.prepare(this.#sql.list).all(expired, prefix);
-      return (found as SqliteRow[]).map(toLockRow);
+      return (found as SqliteRow[]).flatMap((row) => holdersOf(row, includeExpired));
     });
     this.#connection.file?.check("list locks");
     return this.#connection.utf8 ? rows : rows.sort((one, two) => byCodePoint(one.name, two.name));
@@ -106,7 +112,8 @@ export class RowBackend implements Backend {
   async clean(scope: "expired" | "all"): Promise<number> {
     const what = scope === "all" ? "remove every lock" : "clean up expired locks";
     const cleaned = await this.#write(what, () => {
-      const cleaned = this.#connection.run(this.#sql.clean, scope === "all" ? 1 : 0);
+      const queued = this.#queue.clean(scope);
+      const cleaned = queued + this.#connection.run(this.#sql.clean, scope === "all" ? 1 : 0);
       this.#connection.run(this.#sql.sweep);
       return cleaned;
     });
@@ -121,6 +128,7 @@ export class RowBackend implements Backend {
   }
 
   // deno-lint-ignore require-await -- an error must reject
+<<<<<<< HEAD
   async guard(claim: OwnedLock, client: unknown): Promise<boolean> {
     this.#connection.file?.check(`guard lock ${JSON.stringify(claim.name)}`);
     return guard(claim, client, this.#sql.guard);
@@ -129,6 +137,18 @@ export class RowBackend implements Backend {
   guardSync(claim: OwnedLock, client: unknown): boolean {
     this.#connection.file?.check(`guard lock ${JSON.stringify(claim.name)}`);
     return guardHandle(claim, client, this.#sql.guard);
+=======
+  async guard({ name, owner }: OwnedLock, client: unknown): Promise<boolean> {
+    const what = `guard lock ${JSON.stringify(name)}`;
+    if (!isDatabase(client)) throw new TypeError(`Cannot ${what}: want the database handle of the open transaction`);
+    if (inTransaction(client) === false) throw new TypeError(`Cannot ${what}: no transaction is open on the handle`);
+    try {
+      this.#connection.file?.check(what);
+      return Boolean(client.prepare(this.#sql.guard).get(name, owner, owner));
+    } catch (error) {
+      throw translate(what, error);
+    }
+>>>>>>> 000b666 (Keep holders and waiters of SQLite's locks in the row)
   }
 
   diagnose(): Promise<Diagnostic[]> {
@@ -147,23 +167,32 @@ export class RowBackend implements Backend {
   async #prepare(what: string): Promise<void> {
     const there = await this.#connection.attempt(what, () => {
       this.#connection.home = homeOf(this.#connection, this.#table);
-      return hasTable(this.#connection, this.#table);
+      return findTable(this.#connection, this.#table);
     });
-    if (there) return;
+    if (there === "present") return;
     if (!this.#migrate) {
-      throw new BackendError(
-        `Cannot ${what}: table ${JSON.stringify(this.#table)} does not exist, and "migrate" is off`,
-      );
+      const lack = there === "old" ? "is of an earlier version" : "does not exist";
+      throw new BackendError(`Cannot ${what}: table ${JSON.stringify(this.#table)} ${lack}, and "migrate" is off`);
     }
-    await this.#connection.write(what, "FULL", () => this.#connection.database.exec(schema(this.#table)));
+    await this.#connection.write(what, "FULL", () => {
+      const found = findTable(this.#connection, this.#table); // another process may have been faster
+      if (found !== "present") this.#connection.database.exec((found === "old" ? upgrade : schema)(this.#table));
+    });
   }
 
   #read<T>(what: string, work: () => T): Promise<T> {
     return this.#withTable(what, () => this.#connection.attempt(what, work));
   }
 
-  #write<T>(what: string, work: () => T): Promise<T> {
-    return this.#withTable(what, () => this.#connection.write(what, "FULL", work));
+  #write<T>(what: string, work: () => T, durability: Durability = "FULL"): Promise<T> {
+    return this.#withTable(what, () => this.#connection.write(what, durability, work));
+  }
+
+  #renew(request: RenewRequest): LockRow | undefined {
+    const { name, owner, from, add } = request;
+    const statement = this.#connection.prepare(this.#sql.renew);
+    const row = statement.get(name, ownerText(owner), String(from), add) as SqliteRow | undefined | null;
+    return row ? holdersOf(row, true)[0] : this.#queue.renew(request);
   }
 
   /** Does `work` once the table is there; a table that was dropped is created again by the next call. */

@@ -1,11 +1,16 @@
-import type { LockRow } from "../../../core/backend.ts";
-
-/** A row as the statements return it: numbers as text. */
+/** A row as the statements return it: numbers as text. Without a row, only the clock is not NULL. */
 export interface SqliteRow {
-  readonly name: string;
-  /** The secret of the acquisition. */
-  readonly owner: string;
+  readonly name: string | null;
+  /** The secret of the first holder; `null` while the name is free. */
+  readonly owner: string | null;
+  /** The first holder's token. */
   readonly token: string;
+  /** The highest token of the name. */
+  readonly highest: string | null;
+  /** The first holder's limit; `null` is 1. */
+  readonly slots: string | null;
+  /** The other holders and the waiters; `null` for an exclusive lock without waiters. Some drivers parse JSON. */
+  readonly line: unknown;
   readonly locked_by: string;
   /** A number for people. */
   readonly lock_process: string | null;
@@ -16,24 +21,4 @@ export interface SqliteRow {
   readonly metadata: unknown;
   /** The clock of the statement. */
   readonly now: string;
-}
-
-/** Converts a row to the core's form. */
-export function toLockRow(row: SqliteRow): LockRow {
-  return {
-    name: row.name,
-    token: BigInt(row.token),
-    lockedBy: row.locked_by,
-    lockProcess: row.lock_process === null ? null : Number(row.lock_process),
-    lockedUntil: row.locked_until === null ? null : Number(row.locked_until),
-    createdAt: Number(row.created_at),
-    updatedAt: Number(row.updated_at),
-    metadata: typeof row.metadata === "string" ? row.metadata : textOf(row.metadata),
-    now: Number(row.now),
-  };
-}
-
-/** The text of a JSON column that the driver has parsed. */
-function textOf(metadata: unknown): string | null {
-  return metadata === null || metadata === undefined ? null : JSON.stringify(metadata);
 }

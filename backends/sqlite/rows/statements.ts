@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { COLUMNS, quoted } from "../schema.ts";
+import { COLUMNS, QUEUE_COLUMNS, quoted } from "../schema.ts";
 
 /** SQLite's clock, to the millisecond. It stands still within one statement. */
 const NOW = "CAST(ROUND(unixepoch('subsec') * 1000) AS INTEGER) * 1000";
@@ -17,14 +17,15 @@ const LIVE = "owner IS NOT NULL AND (locked_until IS NULL OR locked_until > now)
 
 /** Whose lock a request is about: an owner, `#` and a token, or NULL for any holder. `(text)` */
 function isOf(whose: string): string {
-  return `owner IS NOT NULL AND coalesce(${whose}, owner) IN (owner, '#' || token)`;
+  return `owner IS NOT NULL AND coalesce(${whose}, owner) IN (owner, '#' || coalesce(first_token, token))`;
 }
 
 /**
  * The columns of a row; `now` must be in scope. Each is named: SQLite promises no name without `AS`, and
  * `PRAGMA full_column_names` changes it.
  */
-const ROW = `name AS name, owner AS owner, CAST(token AS TEXT) AS token, locked_by AS locked_by,
+const ROW = `name AS name, owner AS owner, CAST(coalesce(first_token, token) AS TEXT) AS token,
+  CAST(token AS TEXT) AS highest, CAST(slots AS TEXT) AS slots, '' || line AS line, locked_by AS locked_by,
   CAST(lock_process AS TEXT) AS lock_process, CAST(locked_until AS TEXT) AS locked_until,
   CAST(created_at AS TEXT) AS created_at, CAST(updated_at AS TEXT) AS updated_at, metadata AS metadata,
   CAST(now AS TEXT) AS now`;
@@ -40,9 +41,17 @@ const CHUNK_SIZES = [32, 8, 1];
 
 /** The statements for one table, with their parameters. */
 export interface Statements {
-  /** The live row of a name. `(name)` */
-  readonly selectHolder: string;
-  /** The next token of a free name, and the clock; no row while the name is held. `(name)` */
+  /** The row of a name, of NULLs if there is none, and the clock. `(name)` */
+  readonly selectLine: string;
+  /** The highest token of a name, marked if its first holder's lease has ended. `(name)` */
+  readonly selectTurn: string;
+  /** The names that have a line. */
+  readonly selectQueues: string;
+  /** Stores a line. `(values of stored_line.ts)` */
+  readonly storeLine: string;
+  /** Stores an empty line. `(token, now, now, name)` */
+  readonly free: string;
+  /** The next token of a free name, and the clock; no row while the name is held or waited for. `(name)` */
   readonly selectNext: string;
   /** The same of many names in one row: JSON of pairs, index and token of each free name, and the clock. `(JSON)` */
   readonly selectFree: string;
@@ -52,57 +61,82 @@ export interface Statements {
    * `(name, owner, token, locked_by, lock_process, locked_until, now, now, metadata, …)`
    */
   insert(count: number): string;
-  /** Extends a live lock, never shortening it. `(name, whose, from, add or NULL)` */
+  /** Extends the live lock of an only holder, never shortening it. `(name, whose, from, add or NULL)` */
   readonly renew: string;
-  /** Releases a live lock, keeping its row. `(name, whose)` */
+  /** Releases a live lock without a line, keeping its row. `(name, whose)` */
   readonly release: string;
   /** The same for a lease that has at most `SHORT_LEASE_US` left. `(name, whose)` */
   readonly releaseShort: string;
   /** The same for many such leases. `(now, now, now, latest expiry, name, …, owner, …)` */
   releaseMany(count: number): string;
-  /** Keeps a live lock's row from changing until the caller's transaction ends. `(name, owner)` */
+  /** Keeps a live lock's row from changing until the caller's transaction ends. `(name, owner, owner)` */
   readonly guard: string;
-  /** Rows by names, with or without expired ones. `(include expired, JSON array)` */
+  /** Rows by names, without such whose only holder has expired, unless asked for. `(include expired, JSON array)` */
   readonly listNames: string;
-  /** Rows by prefix, with or without expired ones. `(include expired, prefix)` */
+  /** The same by prefix. `(include expired, prefix)` */
   readonly list: string;
-  /** Releases expired locks, or all. `(all)` */
+  /** Releases expired locks without a line, or all of these. `(all)` */
   readonly clean: string;
   /** Deletes rows that have been free for a day, longer than any statement waits, so that no token repeats. */
   readonly sweep: string;
 }
 
 /** Statements that acquire. */
-function acquiring(table: string): Pick<Statements, "selectHolder" | "selectNext" | "selectFree" | "now" | "insert"> {
-  const replaced = COLUMNS.slice(1).map((column) => `${column} = excluded.${column}`).join(", ");
+function acquiring(table: string): Pick<Statements, "selectNext" | "selectFree" | "now" | "insert"> {
   return {
-    selectHolder: `SELECT ${ROW} FROM ${table}, ${CLOCK} WHERE name = ? AND ${LIVE}`,
     selectNext: `
       SELECT CAST(coalesce(max(token + 1, now), now) AS TEXT) AS token, CAST(now AS TEXT) AS now
-      FROM ${CLOCK} LEFT JOIN ${table} ON name = ? WHERE NOT (${LIVE})`,
+      FROM ${CLOCK} LEFT JOIN ${table} ON name = ? WHERE NOT (${LIVE}) AND line IS NULL`,
     // Without `'' ||` the result has the subtype of JSON, and @db/sqlite parses such a column.
     selectFree: `
       WITH clock AS MATERIALIZED ${CLOCK}
       SELECT '' || json_group_array(json_array(param.key, CAST(coalesce(max(token + 1, now), now) AS TEXT)))
-          FILTER (WHERE NOT (${LIVE})) AS tokens, CAST(now AS TEXT) AS now
+          FILTER (WHERE NOT (${LIVE}) AND line IS NULL) AS tokens, CAST(now AS TEXT) AS now
       FROM json_each(?) AS param JOIN clock LEFT JOIN ${table} ON name = param.value`,
     now: `SELECT CAST(now AS TEXT) AS now FROM ${CLOCK}`,
     insert: forEachSize((count) => `
       INSERT INTO ${table} (${COLUMNS.join(", ")})
-      VALUES ${repeat(count, "(?, ?, ?, ?, ?, ?, ?, ?, ?)")} ON CONFLICT (name) DO UPDATE SET ${replaced}`),
+      VALUES ${repeat(count, "(?, ?, ?, ?, ?, ?, ?, ?, ?)")} ON CONFLICT (name) DO UPDATE SET ${replaced(COLUMNS)}`),
+  };
+}
+
+/** The assignments of an upsert. */
+function replaced(columns: readonly string[]): string {
+  return columns.slice(1).map((column) => `${column} = excluded.${column}`).join(", ");
+}
+
+/** Statements about lines. */
+function queueing(
+  table: string,
+): Pick<Statements, "selectLine" | "selectTurn" | "selectQueues" | "storeLine" | "free"> {
+  const columns = [...COLUMNS, ...Object.keys(QUEUE_COLUMNS)];
+  return {
+    selectLine: `SELECT ${ROW} FROM ${CLOCK} LEFT JOIN ${table} ON name = ?`,
+    selectTurn: `
+      SELECT token || CASE WHEN ${LIVE} THEN '' ELSE ' free' END AS turn FROM ${table}, ${CLOCK} WHERE name = ?`,
+    selectQueues: `SELECT name AS name FROM ${table} WHERE owner IS NOT NULL AND line IS NOT NULL`,
+    storeLine: `
+      INSERT INTO ${table} (${columns.join(", ")}) VALUES (${repeat(columns.length)})
+      ON CONFLICT (name) DO UPDATE SET ${replaced(columns)}`,
+    free: `
+      UPDATE ${table} SET owner = NULL, token = ?, locked_until = ?, updated_at = ?,
+        slots = NULL, first_token = NULL, line_owner = NULL, line = NULL
+      WHERE name = ?`,
   };
 }
 
 /** Statements that release. */
 function releasing(table: string): Pick<Statements, "release" | "releaseShort" | "releaseMany"> {
   const update = `UPDATE ${table} SET owner = NULL, locked_until = ${NOW}, updated_at = ${NOW}
-      WHERE name = ? AND ${isOf("?")}`;
+      WHERE name = ? AND line IS NULL AND ${isOf("?")}`;
   return {
     release: `${update} AND (locked_until IS NULL OR locked_until > ${NOW})`,
     releaseShort: `${update} AND locked_until - ${NOW} BETWEEN 1 AND ${SHORT_LEASE_US}`,
     releaseMany: forEachSize((count) => `
       UPDATE ${table} SET owner = NULL, locked_until = ?, updated_at = ?
-      WHERE locked_until > ? AND locked_until <= ? AND name IN (${repeat(count)}) AND owner IN (${repeat(count)})`),
+      WHERE locked_until > ? AND locked_until <= ? AND line IS NULL AND name IN (${repeat(count)}) AND owner IN (${
+      repeat(count)
+    })`),
   };
 }
 
@@ -111,6 +145,7 @@ export function statementsFor(name: string): Statements {
   const table = quoted(name);
   return {
     ...acquiring(table),
+    ...queueing(table),
     ...releasing(table),
     renew: `
       WITH params (wanted, whose, start, more) AS (VALUES (?, ?, ?, CAST(? AS INTEGER)))
@@ -119,27 +154,29 @@ export function statementsFor(name: string): Statements {
           WHEN 'now' THEN now WHEN 'expiry' THEN locked_until ELSE CAST(start AS INTEGER) END),
         updated_at = now
       FROM params, ${CLOCK}
-      WHERE name = wanted AND ${isOf("whose")} AND (locked_until IS NULL OR locked_until > now)
+      WHERE name = wanted AND line IS NULL AND ${isOf("whose")} AND (locked_until IS NULL OR locked_until > now)
       RETURNING ${ROW.replace("CAST(now AS TEXT)", "CAST(updated_at AS TEXT)")}`, // `now` is out of scope there
     guard: `
-      UPDATE ${table} SET owner = owner WHERE name = ? AND owner = ?
-        AND (locked_until IS NULL OR locked_until > ${NOW})
+      UPDATE ${table} SET owner = owner WHERE name = ? AND (
+        owner = ? AND (locked_until IS NULL OR locked_until > ${NOW})
+        OR EXISTS (SELECT 1 FROM json_each(line) WHERE value ->> 'owner' = ? AND value ->> 'token' IS NOT NULL
+          AND (value ->> 'until' IS NULL OR value ->> 'until' > ${NOW})))
       RETURNING name`,
     listNames: `
       WITH params (expired, wanted) AS (VALUES (?, ?))
       SELECT ${ROW} FROM ${table}, params, ${CLOCK}
       WHERE name IN (SELECT value FROM json_each(wanted)) AND owner IS NOT NULL
-        AND (expired = 1 OR locked_until IS NULL OR locked_until > now)
+        AND (expired = 1 OR line IS NOT NULL OR locked_until IS NULL OR locked_until > now)
       ORDER BY name`,
     list: `
       WITH params (expired, prefix) AS (VALUES (?, ?))
       SELECT ${ROW} FROM ${table}, params, ${CLOCK}
       WHERE owner IS NOT NULL AND name >= prefix AND substr(name, 1, length(prefix)) = prefix
-        AND (expired = 1 OR locked_until IS NULL OR locked_until > now)
+        AND (expired = 1 OR line IS NOT NULL OR locked_until IS NULL OR locked_until > now)
       ORDER BY name`,
     clean: `
       UPDATE ${table} SET owner = NULL, updated_at = ${NOW}
-      WHERE owner IS NOT NULL AND (? = 1 OR locked_until <= ${NOW})`,
+      WHERE owner IS NOT NULL AND line IS NULL AND (? = 1 OR locked_until <= ${NOW})`,
     sweep: `DELETE FROM ${table} WHERE owner IS NULL AND updated_at < ${NOW} - 86400 * 1000000`,
   };
 }

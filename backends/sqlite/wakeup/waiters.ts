@@ -13,13 +13,16 @@ const POLL_INTERVAL_MS = { first: 1, longest: 15, factor: 1.25 };
 export interface Polls {
   /** Whether there was a commit since the last poll: on another connection, or by the owner of an external handle. */
   changed(): boolean;
-  isFree(name: string): boolean;
+  /** What differs after each grant of a name, and ends in "free" if its first holder's lease has ended. */
+  turn(name: string): string | undefined;
 }
 
 /** Wakes waiters when other clients release locks. */
 export class Waiters {
   readonly #polls: Polls;
   readonly #waiters = new Map<string, Set<() => void>>();
+  /** The last turn of each name that was looked at. */
+  readonly #turns = new Map<string, string | undefined>();
   readonly #interval = new Backoff(POLL_INTERVAL_MS);
   #timer: Timer | undefined;
 
@@ -35,16 +38,22 @@ export class Waiters {
     return {
       [Symbol.dispose]: () => {
         waiters.delete(wake);
-        if (waiters.size === 0 && this.#waiters.get(name) === waiters) this.#waiters.delete(name);
+        if (waiters.size === 0 && this.#waiters.get(name) === waiters) {
+          this.#waiters.delete(name);
+          this.#turns.delete(name);
+        }
         if (this.#waiters.size === 0) this.#stop();
       },
     };
   }
 
-  /** Wakes the waiters of free names: nothing else reports what this connection has released by name. */
+  /**
+   * Wakes the waiters of names that are free or have changed hands: nothing else reports what this connection has
+   * released by name.
+   */
   wakeFree(): void {
     try {
-      this.#wake((name) => this.#polls.isFree(name));
+      this.#wake((name) => this.#hasChanged(name));
     } catch {
       this.#wakeAll();
     }
@@ -82,6 +91,13 @@ export class Waiters {
     }
     this.#interval.reset();
     this.wakeFree();
+  }
+
+  #hasChanged(name: string): boolean {
+    const before = this.#turns.get(name);
+    const turn = this.#polls.turn(name);
+    this.#turns.set(name, turn);
+    return turn === undefined || turn.endsWith("free") || turn !== before;
   }
 
   #wakeAll(): void {

@@ -144,7 +144,7 @@ export const acquiring: readonly Case[] = [
       lockedBy: "x",
       lockProcess: null,
       metadata: null,
-      shared: false,
+      limit: 1,
     };
     const [first] = await backend.acquire([request]);
     const [again] = await backend.acquire([request]);
@@ -201,7 +201,7 @@ export const acquiring: readonly Case[] = [
   }),
 
   always("what the mode does not support is refused", async ({ backend }, { mode }) => {
-    if (!backend.sharing) await assert.rejects(getLock("a", { backend, shared: true }), UnsupportedError);
+    if (!backend.queueing) await assert.rejects(getLock("a", { backend, shared: true }), UnsupportedError);
     if (mode !== "session") return;
     await assert.rejects(getLock("a", { backend, expires: 5 }), UnsupportedError);
     await assert.rejects(getLock("a", { backend, metadata: 1 }), UnsupportedError);

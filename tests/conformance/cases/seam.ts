@@ -4,7 +4,7 @@ import { always, type Case, withRows } from "../case.ts";
 
 /** A request for a name that never expires, which every mode takes. */
 function request(name: string, owner: string): AcquireRequest {
-  return { name, owner, duration: null, lockedBy: owner, lockProcess: null, metadata: null, shared: false };
+  return { name, owner, duration: null, lockedBy: owner, lockProcess: null, metadata: null, limit: 1 };
 }
 
 /** Acquires names for one owner through the backend itself, all of them or none. */

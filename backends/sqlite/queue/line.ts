@@ -1,0 +1,123 @@
+/**
+ * The queue of one name as a pure function: entries in the order in which they came, holders before waiters. Entry k
+ * holds the lock exactly when k is at most the smallest limit of the entries up to it. Times are microseconds.
+ *
+ * @module
+ */
+import type { AcquireRequest } from "../../../core/backend.ts";
+
+/** A holder, or a waiter of the queue. */
+export interface Entry {
+  readonly owner: string;
+  /** How many holders it admits. */
+  readonly limit: number;
+  /** How long a waiter wants the lock; `null` is permanently. */
+  readonly duration: number | null;
+  /** When a holder's lease expires, or a silent waiter leaves; `null` is never. */
+  readonly until: number | null;
+  /** The fencing token of a holder. */
+  readonly token?: number;
+  /** When a holder was granted the lock. */
+  readonly since?: number;
+  /** When a holder was granted the lock or renewed it. */
+  readonly updated?: number;
+  readonly lockedBy: string;
+  readonly lockProcess: number | null;
+  readonly metadata: string | null;
+}
+
+/** A name's highest token and its entries. */
+export interface Line {
+  readonly token: number;
+  readonly entries: readonly Entry[];
+}
+
+/** What a request does to a line. */
+export interface Joined {
+  /** The new line; the same object when nothing has to be written. */
+  readonly line: Line;
+  /** The entry of the request; `undefined` when it neither holds nor waits. */
+  readonly mine: Entry | undefined;
+}
+
+/**
+ * How long a grant lasts (µs) that the waiter has not confirmed: a dead waiter delays the next one by this, which with
+ * its detection stays below two seconds.
+ */
+export const GRACE_US = 1.5e6;
+
+/** A waiter's window is extended once less than this share of it is left: in between a repeated request writes nothing. */
+const EXTEND_SHARE = 0.8;
+
+/** What is stored for the limit of a shared lock. */
+export const SHARED_LIMIT = 1_000_000_000;
+
+/** Whether an entry still counts. */
+export function isLive({ until }: Pick<Entry, "until">, now: number): boolean {
+  return until === null || until > now;
+}
+
+/** Gives a token to each entry that has come to hold the lock: to `owner` for its duration, to others for the grace. */
+function grant({ token, entries }: Line, now: number, owner?: string): Line {
+  let room = Infinity;
+  const served = entries.map((entry, index): Entry => {
+    room = Math.min(room, entry.limit);
+    if (index >= room || entry.token !== undefined) return entry;
+    token = Math.max(token + 1, now);
+    const { duration } = entry;
+    const time = entry.owner === owner ? duration : Math.min(duration ?? Infinity, GRACE_US);
+    return { ...entry, token, since: now, updated: now, until: time === null ? null : now + time };
+  });
+  return { token, entries: served };
+}
+
+function entryOf(request: AcquireRequest, now: number): Entry {
+  const { owner, limit, duration, lockedBy, lockProcess, metadata, window } = request;
+  const until = window === undefined ? null : now + window;
+  return { owner, limit: Math.min(limit, SHARED_LIMIT), duration, until, lockedBy, lockProcess, metadata };
+}
+
+/** Acquires a name, or stands in its line, or stays there: a repeated request finds its entry. */
+export function join(line: Line, request: AcquireRequest, now: number): Joined {
+  const { owner, window, steal = false } = request;
+  const live = line.entries.filter((entry) => isLive(entry, now));
+  const known = live.find((entry) => entry.owner === owner);
+  if (known?.token !== undefined) return { line, mine: known };
+  const waiters = live.filter(({ token }) => token === undefined);
+  const extends_ = known !== undefined && window !== undefined && known.until !== null &&
+    known.until - now < window * EXTEND_SHARE;
+  const entries = known === undefined
+    ? steal ? [entryOf(request, now), ...waiters] : [...live, entryOf(request, now)]
+    : extends_
+    ? live.map((entry) => entry === known ? { ...entry, until: now + window } : entry)
+    : live;
+  const served = grant({ token: line.token, entries }, now, owner);
+  const mine = served.entries.find((entry) => entry.owner === owner)!;
+  if (mine.token === undefined && window === undefined) return { line, mine: undefined }; // a try leaves nothing behind
+  const changed = known === undefined || extends_ || served.token > line.token;
+  return { line: changed ? served : line, mine };
+}
+
+/** Removes entries, and gives the lock to the waiters whose turn it is. */
+export function leave(line: Line, now: number, leaves: (entry: Entry) => boolean): Line {
+  return grant(
+    { token: line.token, entries: line.entries.filter((entry) => isLive(entry, now) && !leaves(entry)) },
+    now,
+  );
+}
+
+/** Extends the live holders among some entries, never shortening a lease. */
+export function extend(
+  line: Line,
+  now: number,
+  who: (entry: Entry) => boolean,
+  end: (entry: Entry) => number | null,
+): Line {
+  const entries = line.entries.map((entry) => {
+    if (entry.token === undefined || !isLive(entry, now) || !who(entry)) return entry;
+    const wanted = end(entry);
+    const until = entry.until === null || wanted === null ? null : Math.max(entry.until, wanted);
+    return { ...entry, until, updated: now };
+  });
+  return { token: line.token, entries };
+}

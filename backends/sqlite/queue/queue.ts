@@ -1,0 +1,121 @@
+import type { AcquireAnswer, AcquireRequest, LockRef, LockRow, RenewRequest } from "../../../core/backend.ts";
+import type { Connection } from "../connection/connection.ts";
+import type { SqliteRow } from "../rows/rows.ts";
+import type { Statements } from "../rows/statements.ts";
+import { type Entry, extend, isLive, join, leave, type Line } from "./line.ts";
+import { lineOf, rowOf, valuesOf, waitersIn } from "./stored_line.ts";
+
+/** A line as it was read, and the clock of the read. */
+interface Read {
+  readonly line: Line;
+  readonly now: number;
+}
+
+/** What a request would do. */
+export interface Preview {
+  /** The answer, if nothing has to be written for it. */
+  readonly answer: AcquireAnswer | undefined;
+  /** Whether it would grant a lock to any client, which is written durably. */
+  readonly grants: boolean;
+}
+
+/** Whether an entry is a holder that a request is about. */
+function isMeant({ owner }: LockRef): (entry: Entry) => boolean {
+  if (owner === null) return ({ token }) => token !== undefined;
+  if (typeof owner === "bigint") return ({ token }) => token !== undefined && BigInt(token) === owner;
+  return (entry) => entry.owner === owner;
+}
+
+/** Serves the names that have a queue, or holders that admit others. All but `preview` run in a write transaction. */
+export class Queue {
+  readonly #connection: Connection;
+  readonly #sql: Statements;
+
+  constructor(connection: Connection, sql: Statements) {
+    this.#connection = connection;
+    this.#sql = sql;
+  }
+
+  /** Computes the result of a request. Changes nothing. */
+  preview(request: AcquireRequest): Preview {
+    const { line, now } = this.#read(request.name);
+    const joined = join(line, request, now);
+    const answer = joined.line === line ? this.#answer(request, joined.mine, line, now) : undefined;
+    return { answer, grants: joined.line.token > line.token };
+  }
+
+  /** Acquires the name, or stands in its line if the request has a window. */
+  acquire(request: AcquireRequest): AcquireAnswer {
+    const { line, now } = this.#read(request.name);
+    const joined = join(line, request, now);
+    if (joined.line !== line) this.#store(request.name, joined.line, now);
+    return this.#answer(request, joined.mine, joined.line, now);
+  }
+
+  /** Removes holders, or a waiter by its owner; returns whether a holder was removed. */
+  release(target: LockRef): boolean {
+    const { line, now } = this.#read(target.name);
+    const isGone = isMeant(target);
+    const gone = line.entries.filter((entry) => isLive(entry, now) && isGone(entry));
+    if (gone.length === 0) return false;
+    this.#store(target.name, leave(line, now, isGone), now);
+    return gone.some(({ token }) => token !== undefined);
+  }
+
+  /** Extends holders; returns the first of them. */
+  renew(request: RenewRequest): LockRow | undefined {
+    const { name, from, add } = request;
+    const { line, now } = this.#read(name);
+    const isExtended = isMeant(request);
+    const extended = extend(line, now, isExtended, ({ until }) => {
+      if (add === null) return null;
+      return (from === "now" ? now : from === "expiry" ? until ?? 0 : from) + add;
+    });
+    const mine = extended.entries.find((entry) => entry.token !== undefined && isLive(entry, now) && isExtended(entry));
+    if (mine === undefined) return undefined;
+    this.#store(name, extended, now);
+    return rowOf(name, mine, waitersIn(extended, now), now);
+  }
+
+  /** Removes the holders of all names with a queue, or those that have expired, and serves their waiters. */
+  clean(scope: "expired" | "all"): number {
+    let cleaned = 0;
+    for (const { name } of this.#connection.prepare(this.#sql.selectQueues).all() as { name: string }[]) {
+      const { line, now } = this.#read(name);
+      const holders = line.entries.filter(({ token }) => token !== undefined);
+      const gone = holders.filter((entry) => scope === "all" || !isLive(entry, now));
+      if (gone.length === 0) continue;
+      this.#store(name, leave(line, now, (entry) => gone.includes(entry)), now);
+      cleaned += gone.length;
+    }
+    return cleaned;
+  }
+
+  #answer(request: AcquireRequest, mine: Entry | undefined, line: Line, now: number): AcquireAnswer {
+    const { name } = request;
+    const waiters = waitersIn(line, now);
+    if (mine?.token !== undefined) {
+      return { granted: true, row: rowOf(name, mine, waiters, now), session: this.#connection.file };
+    }
+    const live = line.entries.filter((entry) => isLive(entry, now));
+    const holders = live.filter(({ token }) => token !== undefined);
+    const first = holders.reduce<Entry | undefined>(
+      (first, entry) => (entry.until ?? Infinity) < (first?.until ?? Infinity) ? entry : first,
+      holders[0],
+    );
+    const holder = first && rowOf(name, first, waiters, now);
+    return mine === undefined
+      ? { granted: false, holder }
+      : { granted: false, holder, position: live.indexOf(mine) - holders.length + 1 };
+  }
+
+  #read(name: string): Read {
+    const row = this.#connection.prepare(this.#sql.selectLine).get(name) as SqliteRow;
+    return { line: lineOf(row), now: Number(row.now) };
+  }
+
+  #store(name: string, line: Line, now: number): void {
+    if (line.entries.length > 0) this.#connection.run(this.#sql.storeLine, ...valuesOf(name, line));
+    else this.#connection.run(this.#sql.free, String(line.token), now, now, name);
+  }
+}
