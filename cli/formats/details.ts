@@ -28,13 +28,18 @@ export function peerOf({ session, client, program }: ServerConnection): string {
 }
 
 function linesOfRecord(record: LockRecord): [string, string][] {
-  const { lockedBy, lockProcess, token, session } = record;
+  const { lockedBy, lockProcess, token, session, limit, waiters } = record;
   return [
     ["Holder", visible(lockedBy) + (lockProcess === null ? "" : ` (process ${lockProcess})`)],
     ["Since", since(record, record.createdAt)],
     ["Renewed", since(record, record.updatedAt)],
     [record.expired ? "Expired" : "Until", expiryOf(record)],
     ["Token", String(token)],
+    ...(limit === 1 ? [] : [["Shared", limit === Infinity ? "with other readers" : `by at most ${limit} holders`]]) as [
+      string,
+      string,
+    ][],
+    ...(waiters === 0 ? [] : [["Waiters", String(waiters)]]) as [string, string][],
     ["Kept", session === null ? "as a lease" : "as a lease, for as long as the holder's session lasts"],
   ];
 }

@@ -68,7 +68,7 @@ function furtherColumns(room: number, { records, seen }: Look, paint: Paint): Co
     const by = share > 0.5 ? paint.good : share > 0.2 ? paint.warning : paint.bad;
     return `[${by(text.slice(1, -1))}]`;
   };
-  const waiting = (record: LockRecord) => seen?.get(record.name)?.waiters?.length ?? 0;
+  const waiting = (record: LockRecord) => seen?.get(record.name)?.waiters?.length ?? record.waiters;
   const waits = { heading: "Waiting", width: 7, cell: (record: LockRecord) => String(waiting(record) || "") };
   const held = { heading: "Held for", width: TIME, cell: (record: LockRecord) => duration(Math.max(0, record.age)) };
   const left = { heading: "Time left", width: TIME, cell: leftOf };

@@ -11,6 +11,7 @@ import { managing } from "./cases/managing.ts";
 import { naming } from "./cases/naming.ts";
 import { options } from "./cases/options.ts";
 import { properties } from "./cases/properties.ts";
+import { queueing } from "./cases/queueing.ts";
 import { records } from "./cases/records.ts";
 import { renewing } from "./cases/renewing.ts";
 import { seam } from "./cases/seam.ts";
@@ -31,6 +32,7 @@ const CASES: readonly Case[] = [
   ...naming,
   ...options,
   ...properties,
+  ...queueing,
   ...records,
   ...renewing,
   ...setting,

@@ -112,8 +112,9 @@ export class RowBackend implements Backend {
   async clean(scope: "expired" | "all"): Promise<number> {
     const what = scope === "all" ? "remove every lock" : "clean up expired locks";
     const cleaned = await this.#write(what, () => {
-      const queued = this.#queue.clean(scope);
-      const cleaned = queued + this.#connection.run(this.#sql.clean, scope === "all" ? 1 : 0);
+      // Plain rows first: what is granted to waiters stays.
+      const plain = this.#connection.run(this.#sql.clean, scope === "all" ? 1 : 0);
+      const cleaned = plain + this.#queue.clean(scope);
       this.#connection.run(this.#sql.sweep);
       return cleaned;
     });

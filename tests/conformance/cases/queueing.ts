@@ -1,0 +1,311 @@
+import {
+  type Backend,
+  cleanLocks,
+  getLock,
+  listLocks,
+  type Lock,
+  LockTimeout,
+  resetLocks,
+  tryLock,
+  unlock,
+  withLock,
+} from "@lockmgr/lockmgr";
+import assert from "node:assert/strict";
+import { aborted, always, type Case, turn, withRows } from "../case.ts";
+
+/** A case of the backends that keep a queue. */
+function withQueue(name: string, run: Case["run"]): Case {
+  return withRows(name, async (fixture, registration) => {
+    if (fixture.backend.queueing) await run(fixture, registration);
+  });
+}
+
+/** Resolves when so many clients wait for the name. */
+async function waitersOf(backend: Backend, name: string, count: number): Promise<void> {
+  for (;;) {
+    const [record] = await listLocks({ backend, names: [name] });
+    if (record?.waiters === count) return;
+    await new Promise((resolve) => setTimeout(resolve, 2));
+  }
+}
+
+/** Lets several backends wait for a name, one after the other; returns the promises of their locks. */
+async function queueUp(
+  backends: readonly Backend[],
+  name: string,
+  options: readonly { readonly shared?: boolean; readonly limit?: number }[],
+): Promise<Promise<Lock>[]> {
+  const waiting: Promise<Lock>[] = [];
+  for (const [index, backend] of backends.entries()) {
+    waiting.push(getLock(name, { backend, wait: 60, ...options[index] }));
+    await waitersOf(backend, name, index + 1);
+  }
+  return waiting;
+}
+
+/** Shared and counted locks, and the order between clients. */
+export const queueing: readonly Case[] = [
+  withQueue("shared locks admit each other, and exclude an exclusive one", async ({ backend, another }) => {
+    const other = await another();
+    const one = await getLock("a", { backend, shared: true });
+    const two = await getLock("a", { backend: other, shared: true });
+    const three = await getLock("a", { backend, shared: true });
+    assert(one.token < two.token && two.token < three.token);
+    assert.deepEqual([one.limit, two.limit], [Infinity, Infinity]);
+    assert.equal(await tryLock("a", { backend }), undefined);
+    assert.deepEqual((await listLocks({ backend })).map(({ token }) => token), [one.token, two.token, three.token]);
+    assert.equal(await one.unlock(), true);
+    assert.equal(await one.unlock(), false);
+    assert.equal(await two.verify(), true);
+    assert.equal(await three.unlock(), true);
+    assert.equal(await tryLock("a", { backend: other }), undefined);
+    assert.equal(await two.unlock(), true);
+    assert((await getLock("a", { backend })).token > three.token);
+  }),
+
+  withQueue("a limit admits so many holders, and the smallest in force counts", async ({ backend, another }) => {
+    const other = await another();
+    const held = [await getLock("a", { backend, limit: 3 }), await getLock("a", { backend: other, limit: 3 })];
+    assert.equal(await tryLock("a", { backend, limit: 2 }), undefined);
+    held.push(await getLock("a", { backend, limit: 5 }));
+    assert.equal(await tryLock("a", { backend: other, limit: 5 }), undefined);
+    assert.equal(await tryLock("a", { backend: other, shared: true }), undefined);
+    await held[0].unlock();
+    assert.equal((await tryLock("a", { backend: other, limit: 3 }))?.held, true);
+  }),
+
+  withQueue("each holder renews and loses its own lease", async ({ backend, another }) => {
+    const other = await another();
+    const short = await getLock("a", { backend, limit: 2, expires: 0.2 });
+    const long = await getLock("a", { backend: other, limit: 2, expires: 60 });
+    await long.renew({ expires: 120 });
+    assert(long.expiresIn! > 110);
+    await aborted(short.signal);
+    const next = await getLock("a", { backend, limit: 2, wait: 10 });
+    assert.equal(await long.verify(), true);
+    assert(next.token > long.token);
+    assert.equal(await short.unlock(), false);
+    assert.equal((await listLocks({ backend })).length, 2);
+  }),
+
+  withQueue("clients are served in the order in which they came", async ({ backend, another }) => {
+    const holder = await getLock("a", { backend });
+    const waiters = await queueUp([await another(), await another(), await another()], "a", []);
+    assert.equal(await tryLock("a", { backend }), undefined);
+    await holder.unlock();
+    assert.equal(await tryLock("a", { backend }), undefined, "a try overtook those that wait");
+    let token = holder.token;
+    for (const [index, waiter] of waiters.entries()) {
+      const lock = await waiter;
+      assert(lock.token > token);
+      token = lock.token;
+      assert.equal((await listLocks({ backend, names: ["a"] }))[0].token, token, `waiter ${index}`);
+      await lock.unlock();
+    }
+    assert.deepEqual(await listLocks({ backend }), []);
+  }),
+
+  withQueue("a loop of attempts never gets a name that others wait for", async ({ backend, another }) => {
+    const other = await another();
+    const holder = await getLock("a", { backend });
+    const [waiter] = await queueUp([other], "a", []);
+    let waits = true;
+    const loop = (async () => {
+      const overtook: Lock[] = [];
+      while (waits) {
+        const lock = await tryLock("a", { backend });
+        if (lock && waits) overtook.push(lock);
+        else await lock?.unlock();
+      }
+      return overtook;
+    })();
+    await holder.unlock();
+    const lock = await waiter;
+    waits = false;
+    assert.deepEqual(await loop, []);
+    assert(lock.held);
+  }),
+
+  withQueue("readers at the head are granted together, and wait behind a writer", async ({ backend, another }) => {
+    const others = [await another(), await another(), await another(), await another()];
+    const holder = await getLock("a", { backend });
+    const shared = { shared: true };
+    const [reader, second, writer, late] = await queueUp(others, "a", [shared, shared, {}, shared]);
+    await holder.unlock();
+    const together = await Promise.all([reader, second]);
+    assert.equal(await tryLock("a", { backend, shared: true }), undefined, "a reader overtook a writer");
+    await together[0].unlock();
+    await waitersOf(backend, "a", 2);
+    await together[1].unlock();
+    const written = await writer;
+    assert.equal(written.limit, 1);
+    await written.unlock();
+    assert((await late).token > written.token);
+  }),
+
+  withQueue("a waiter that gives up leaves the queue", async ({ backend, another }) => {
+    const [one, two, three] = [await another(), await another(), await another()];
+    const holder = await getLock("a", { backend });
+    const controller = new AbortController();
+    const abandoned = getLock("a", { backend: one, wait: 60, signal: controller.signal });
+    await waitersOf(backend, "a", 1);
+    await assert.rejects(getLock("a", { backend: two, wait: 0.05 }), LockTimeout);
+    await waitersOf(backend, "a", 1);
+    const ended = assert.rejects(getLock("a", { backend: two, wait: 60 }), { name: "BackendError" });
+    await waitersOf(backend, "a", 2);
+    const waiting = getLock("a", { backend: three, wait: 60 });
+    await waitersOf(backend, "a", 3);
+    controller.abort(new Error("enough"));
+    await assert.rejects(abandoned, /enough/);
+    await two[Symbol.asyncDispose]();
+    await ended;
+    await waitersOf(backend, "a", 1);
+    await holder.unlock();
+    await (await waiting).unlock();
+    assert.deepEqual(await listLocks({ backend, includeExpired: true }), []);
+  }),
+
+  withQueue("a grant that comes as the waiter gives up is passed on", async ({ backend, another }) => {
+    const [one, two] = [await another(), await another()];
+    for (let round = 0; round < 5; round++) {
+      const holder = await getLock("a", { backend });
+      const controller = new AbortController();
+      const gone = getLock("a", { backend: one, wait: 60, signal: controller.signal }).then(
+        (lock) => lock.unlock(),
+        () => {},
+      );
+      await waitersOf(backend, "a", 1);
+      const waiting = getLock("a", { backend: two, wait: 60 });
+      await waitersOf(backend, "a", 2);
+      const released = holder.unlock();
+      controller.abort();
+      await Promise.all([released, gone]);
+      const from = performance.now();
+      await (await waiting).unlock();
+      assert(performance.now() - from < 1_400, "the grant was not passed on, but expired");
+    }
+  }),
+
+  withQueue("a dead waiter at the head delays the next one by less than 2 s", async ({ backend, another }) => {
+    const other = await another();
+    const holder = await getLock("a", { backend });
+    const dead = { owner: "dead", lockedBy: "dead", lockProcess: null, metadata: null };
+    await backend.acquire([{ name: "a", ...dead, duration: 60e6, limit: 1, window: 60e6 }]);
+    const waiting = getLock("a", { backend: other, wait: 60 });
+    await waitersOf(backend, "a", 2);
+    await holder.unlock();
+    const from = performance.now();
+    const lock = await waiting;
+    assert(performance.now() - from < 2_000);
+    assert.equal(
+      await backend.renew([{ name: "a", owner: "dead", from: "now", add: 60e6 }]).then(([row]) => row),
+      undefined,
+    );
+    assert(await lock.verify());
+  }),
+
+  withQueue("a lock that a release granted lasts as long as was asked for", async ({ backend, another }) => {
+    const other = await another();
+    const holder = await getLock("a", { backend });
+    const [waiting] = await queueUp([other], "a", []);
+    const forever = getLock("b", { backend: other, wait: 60, expires: null });
+    const first = await getLock("b", { backend }).catch(() => undefined);
+    await first?.unlock();
+    await holder.unlock();
+    const lock = await waiting;
+    while ((await listLocks({ backend, names: ["a"] }))[0].expiresIn! < 590) await turn();
+    assert(await lock.verify());
+    assert(lock.expiresIn! > 590);
+    assert.equal((await forever).lockedUntil, null);
+  }),
+
+  withQueue("wanted aborts when another client waits", async ({ backend, another }) => {
+    const other = await another();
+    const lock = await getLock("a", { backend });
+    const { wanted } = lock;
+    await lock.renew();
+    assert.equal(wanted.aborted, false);
+    const [waiting] = await queueUp([other], "a", []);
+    await lock.renew();
+    assert.equal(wanted.aborted, true);
+    assert.equal(lock.signal.aborted, false);
+    assert.equal(lock.waiters, 1);
+    await lock.unlock();
+    assert.equal((await waiting).wanted.aborted, false);
+  }),
+
+  withQueue("steal replaces every holder, ahead of the queue, which goes on", async ({ backend, another }) => {
+    const [one, two] = [await another(), await another()];
+    const victims = [await getLock("a", { backend, limit: 2 }), await getLock("a", { backend: one, limit: 2 })];
+    const [waiting] = await queueUp([two], "a", []);
+    const stolen = await getLock("a", { backend, steal: true });
+    assert.equal((await aborted(victims[0].signal) as Error).name, "LockLost");
+    await assert.rejects(victims[1].renew(), { name: "LockLost" });
+    assert.deepEqual(await Promise.all(victims.map((victim) => victim.unlock())), [false, false]);
+    const [record, ...more] = await listLocks({ backend });
+    assert.deepEqual([record.token, record.waiters, more.length], [stolen.token, 1, 0]);
+    await stolen.unlock();
+    assert((await waiting).token > stolen.token);
+  }),
+
+  withQueue("a release by name frees all holders and serves the waiters", async ({ backend, another }) => {
+    const other = await another();
+    await getLock("a", { backend, shared: true });
+    const second = await getLock("a", { backend, shared: true });
+    const [waiting] = await queueUp([other], "a", []);
+    assert.equal(await unlock({ name: "a", token: second.token }, { backend }), true);
+    assert.equal(await unlock("a", { backend }), true);
+    const lock = await waiting;
+    assert.equal((await listLocks({ backend })).length, 1);
+    const [next] = await queueUp([backend], "a", []);
+    assert.equal(await resetLocks({ backend: other }), 1);
+    assert((await next).token > lock.token);
+  }),
+
+  withQueue("clean-up frees expired holders and serves the waiters", async ({ backend, another }) => {
+    const other = await another();
+    const expiring = [1, 2].map((index) => ({
+      ...{ name: "a", owner: `expiring ${index}`, lockedBy: "x", lockProcess: null, metadata: null },
+      ...{ duration: 20_000, limit: 2 },
+    }));
+    for (const request of expiring) await backend.acquire([request]);
+    while ((await listLocks({ backend })).length > 0) await turn();
+    assert.equal((await listLocks({ backend, includeExpired: true })).length, 2);
+    assert.equal(await cleanLocks({ backend: other }), 2);
+    assert.deepEqual(await listLocks({ backend, includeExpired: true }), []);
+    assert((await getLock("a", { backend })).held);
+  }),
+
+  withQueue("counted locks never exceed their limit in a stress of 24 tasks", async ({ backend, another }) => {
+    const backends = [backend, await another(), await another()];
+    let inside = 0;
+    let most = 0;
+    await Promise.all(Array.from({ length: 24 }, async (_, index) => {
+      for (let round = 0; round < 3; round++) {
+        await withLock("a", { backend: backends[index % 3], limit: 3, wait: 60 }, async () => {
+          most = Math.max(most, ++inside);
+          await new Promise((resolve) => setTimeout(resolve, 1));
+          inside--;
+        });
+      }
+    }));
+    assert.equal(most, 3);
+    assert.deepEqual(await listLocks({ backend, includeExpired: true }), []);
+  }),
+
+  always("malformed shared, limit and steal are refused", async ({ backend }) => {
+    for (const limit of [0, -1, 1.5, NaN, Infinity, 1e9]) {
+      await assert.rejects(getLock("a", { backend, limit }), RangeError);
+    }
+    for (const wrong of [{ limit: "3" }, { shared: 1 }, { steal: "yes" }, { shared: true, limit: 2 }]) {
+      await assert.rejects(getLock("a", { backend, ...wrong as object }), TypeError);
+    }
+    for (const wrong of [{ shared: true }, { limit: 2 }]) {
+      await assert.rejects(getLock("a", { backend, steal: true, ...wrong }), TypeError);
+    }
+    if (backend.queueing) return;
+    for (const refused of [{ shared: true }, { limit: 2 }, { steal: true }]) {
+      await assert.rejects(getLock("a", { backend, ...refused }), { name: "UnsupportedError" });
+    }
+  }),
+];
