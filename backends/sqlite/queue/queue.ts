@@ -2,7 +2,7 @@ import type { AcquireAnswer, AcquireRequest, LockRef, LockRow, RenewRequest } fr
 import type { Connection } from "../connection/connection.ts";
 import type { SqliteRow } from "../rows/rows.ts";
 import type { Statements } from "../rows/statements.ts";
-import { type Entry, extend, isLive, join, leave, type Line } from "./line.ts";
+import { type Entry, extend, isLive, join, leave, type Line } from "../../shared/line.ts";
 import { lineOf, rowOf, valuesOf, waitersIn } from "./stored_line.ts";
 
 /** A line as it was read, and the clock of the read. */

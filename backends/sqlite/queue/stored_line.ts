@@ -6,7 +6,7 @@
  */
 import type { LockRow } from "../../../core/backend.ts";
 import type { SqliteRow } from "../rows/rows.ts";
-import { type Entry, isLive, type Line, SHARED_LIMIT } from "./line.ts";
+import { type Entry, isLive, type Line, SHARED_LIMIT } from "../../shared/line.ts";
 
 /** Returns the line of a row; that of a name without a row is empty. */
 export function lineOf(row: SqliteRow): Line {

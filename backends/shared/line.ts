@@ -4,7 +4,7 @@
  *
  * @module
  */
-import type { AcquireRequest } from "../../../core/backend.ts";
+import type { AcquireRequest } from "../../core/backend.ts";
 
 /** A holder, or a waiter of the queue. */
 export interface Entry {
