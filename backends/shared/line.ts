@@ -36,13 +36,15 @@ export interface Line {
 export interface Joined {
   /** The new line; the same object when nothing has to be written. */
   readonly line: Line;
+  /** Whether a lock is granted or confirmed, which has to reach the disk before a client may rely on it. */
+  readonly grants: boolean;
   /** The entry of the request; `undefined` when it neither holds nor waits. */
   readonly mine: Entry | undefined;
 }
 
 /**
- * How long a grant lasts (µs) that the waiter has not confirmed: a dead waiter delays the next one by this, which with
- * its detection stays below two seconds.
+ * How long a grant lasts (µs) until its waiter confirms it, by repeating its request: a dead waiter delays the next one
+ * by this, which with its detection stays below two seconds.
  */
 export const GRACE_US = 1.5e6;
 
@@ -77,12 +79,25 @@ function entryOf(request: AcquireRequest, now: number): Entry {
   return { owner, limit: Math.min(limit, SHARED_LIMIT), duration, until, lockedBy, lockProcess, metadata };
 }
 
-/** Acquires a name, or stands in its line, or stays there: a repeated request finds its entry. */
+/** Extends a lock that another client's release granted for the grace to its whole duration. */
+function confirm(line: Line, known: Entry, { duration }: AcquireRequest, now: number): Joined {
+  const { until, since } = known;
+  const isShort = until !== null && (duration === null || until - since! < duration);
+  if (!isShort) return { line, mine: known, grants: false };
+  const mine = { ...known, until: duration === null ? null : Math.max(until, now + duration), updated: now };
+  const entries = line.entries.map((entry) => entry === known ? mine : entry);
+  return { line: { token: line.token, entries }, mine, grants: true };
+}
+
+/**
+ * Acquires a name, or stands in its line, or stays there: a repeated request finds its entry, and confirms what it was
+ * granted meanwhile.
+ */
 export function join(line: Line, request: AcquireRequest, now: number): Joined {
   const { owner, window, steal = false } = request;
   const live = line.entries.filter((entry) => isLive(entry, now));
   const known = live.find((entry) => entry.owner === owner);
-  if (known?.token !== undefined) return { line, mine: known };
+  if (known?.token !== undefined) return confirm(line, known, request, now);
   const waiters = live.filter(({ token }) => token === undefined);
   const extends_ = known !== undefined && window !== undefined && known.until !== null &&
     known.until - now < window * EXTEND_SHARE;
@@ -93,9 +108,10 @@ export function join(line: Line, request: AcquireRequest, now: number): Joined {
     : live;
   const served = grant({ token: line.token, entries }, now, owner);
   const mine = served.entries.find((entry) => entry.owner === owner)!;
-  if (mine.token === undefined && window === undefined) return { line, mine: undefined }; // a try leaves nothing behind
-  const changed = known === undefined || extends_ || served.token > line.token;
-  return { line: changed ? served : line, mine };
+  if (mine.token === undefined && window === undefined) return { line, mine: undefined, grants: false }; // a try leaves nothing
+  const grants = served.token > line.token;
+  const changed = known === undefined || extends_ || grants;
+  return { line: changed ? served : line, mine, grants };
 }
 
 /** Removes entries, and gives the lock to the waiters whose turn it is. */

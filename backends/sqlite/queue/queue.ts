@@ -15,7 +15,7 @@ interface Read {
 export interface Preview {
   /** The answer, if nothing has to be written for it. */
   readonly answer: AcquireAnswer | undefined;
-  /** Whether it would grant a lock to any client, which is written durably. */
+  /** Whether it would grant a lock to any client or confirm one, which is written durably. */
   readonly grants: boolean;
 }
 
@@ -41,7 +41,7 @@ export class Queue {
     const { line, now } = this.#read(request.name);
     const joined = join(line, request, now);
     const answer = joined.line === line ? this.#answer(request, joined.mine, line, now) : undefined;
-    return { answer, grants: joined.line.token > line.token };
+    return { answer, grants: joined.grants };
   }
 
   /** Acquires the name, or stands in its line if the request has a window. */
@@ -52,12 +52,16 @@ export class Queue {
     return this.#answer(request, joined.mine, joined.line, now);
   }
 
-  /** Removes holders, or a waiter by its owner; returns whether a holder was removed. */
-  release(target: LockRef): boolean {
+  /**
+   * Removes holders, or a waiter by its owner; returns whether a holder was removed, and `undefined` if none was because
+   * one of them has more time left than `most` (µs).
+   */
+  release(target: LockRef, most = Infinity): boolean | undefined {
     const { line, now } = this.#read(target.name);
     const isGone = isMeant(target);
     const gone = line.entries.filter((entry) => isLive(entry, now) && isGone(entry));
     if (gone.length === 0) return false;
+    if (gone.some(({ until }) => (until ?? Infinity) - now > most)) return undefined;
     this.#store(target.name, leave(line, now, isGone), now);
     return gone.some(({ token }) => token !== undefined);
   }

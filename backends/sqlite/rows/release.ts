@@ -21,37 +21,34 @@ export class Releaser {
 
   /** Releases the locks that are held, and returns which were. */
   async release(what: string, targets: readonly LockRef[]): Promise<boolean[]> {
-    const released = await this.#releaseShort(what, targets);
-    const others = targets.filter((_, index) => !released[index]);
-    if (others.length === 0) return released;
+    const claims = targets.filter((target): target is OwnedLock => typeof target.owner === "string");
+    if (targets.length > 1 && claims.length === targets.length) {
+      const all = await this.#connection.write(what, "NORMAL", () => this.#releaseMany(claims), (all) => all);
+      if (all) {
+        for (const { name } of targets) this.#freed(name);
+        return targets.map(() => true);
+      }
+    }
+    const short = await this.#connection.write(what, "NORMAL", () => {
+      return targets.map((target) => this.#release(this.#sql.releaseShort, target, SHORT_LEASE_US));
+    });
+    const others = targets.filter((_, index) => short[index] === undefined);
+    if (others.length === 0) return short as boolean[];
     const durably = await this.#connection.write(what, "FULL", () => {
-      const freed = this.#releaseEach(this.#sql.release, others);
-      return others.map((target, index) => freed[index] || this.#queue.release(target));
+      return others.map((target) => this.#release(this.#sql.release, target));
     });
     const rest = durably.values();
-    return released.map((done) => done || rest.next().value!);
+    return short.map((released) => released ?? rest.next().value!);
   }
 
   /**
-   * Releases leases with little time left without waiting for the disk: a power failure that undoes the release leaves
-   * a lock that expires soon. Leaves other locks alone.
+   * Releases one lock. Leases with at most `most` left need not reach the disk: a power failure that undoes the release
+   * leaves a lock that expires soon, and with it undoes what was granted to a waiter, who has not confirmed it.
    */
-  async #releaseShort(what: string, targets: readonly LockRef[]): Promise<boolean[]> {
-    const claims = targets.filter((target): target is OwnedLock => typeof target.owner === "string");
-    if (targets.length === 1 || claims.length < targets.length) {
-      return await this.#connection.write(what, "NORMAL", () => this.#releaseEach(this.#sql.releaseShort, targets));
-    }
-    const all = await this.#connection.write(what, "NORMAL", () => this.#releaseMany(claims), (all) => all);
-    if (all) { for (const { name } of targets) this.#freed(name); }
-    return targets.map(() => all);
-  }
-
-  #releaseEach(sql: string, targets: readonly LockRef[]): boolean[] {
-    return targets.map(({ name, owner }) => {
-      const freed = this.#connection.run(sql, name, ownerText(owner)) > 0;
-      if (freed) this.#freed(name);
-      return freed;
-    });
+  #release(sql: string, target: LockRef, most?: number): boolean | undefined {
+    const freed = this.#connection.run(sql, target.name, ownerText(target.owner)) > 0;
+    if (freed) this.#freed(target.name);
+    return freed || this.#queue.release(target, most);
   }
 
   /** Returns `false`, to be undone, when a lock was gone or has more time left: a count alone does not say which. */

@@ -31,7 +31,7 @@ import { once } from "../../../core/util/once.ts";
 import { Acquirer } from "./acquire.ts";
 import { guard, guardHandle } from "./guard.ts";
 import { Releaser } from "./release.ts";
-import { Waiters } from "../wakeup/waiters.ts";
+import { type Turn, Waiters } from "../wakeup/waiters.ts";
 
 /** Locks as rows of a table in an SQLite database. */
 export class RowBackend implements Backend {
@@ -59,7 +59,7 @@ export class RowBackend implements Backend {
     this.#releaser = new Releaser(connection, this.#sql, this.#queue, (name) => acquirer.noteReleased(name));
     this.#waiters = new Waiters({
       changed: () => this.#changed(),
-      turn: (name) => (this.#connection.prepare(this.#sql.selectTurn).get(name) as { turn: string } | null)?.turn,
+      turn: (name, owner) => this.#turn(name, owner),
     });
   }
 
@@ -70,6 +70,7 @@ export class RowBackend implements Backend {
     const what = `acquire ${namesOf(requests)}`;
     this.#connection.refuseTransaction(what);
     const answers = await this.#withTable(what, () => this.#acquirer.acquire(what, requests, allOrNothing));
+    for (const [index, answer] of answers.entries()) this.#waiters.noteAnswer(requests[index], answer);
     this.#connection.file?.checkMain(what);
     return answers;
   }
@@ -205,6 +206,15 @@ export class RowBackend implements Backend {
       if (error instanceof BackendError && isMissingTable(error.cause)) this.#ready.clear();
       throw error;
     }
+  }
+
+  #turn(name: string, owner: string): Turn | undefined {
+    const row = this.#connection.prepare(this.#sql.selectTurn).get(owner, name) as
+      | { left: string | null; ahead: string | null }
+      | undefined
+      | null;
+    if (!row || row.ahead === null) return undefined;
+    return { ahead: Number(row.ahead), left: row.left === null ? Infinity : Number(row.left) / 1e3 };
   }
 
   /** `data_version` counts commits of other connections only: the owner of this handle may commit on it, too. */

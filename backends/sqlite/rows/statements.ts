@@ -43,7 +43,10 @@ const CHUNK_SIZES = [32, 8, 1];
 export interface Statements {
   /** The row of a name, of NULLs if there is none, and the clock. `(name)` */
   readonly selectLine: string;
-  /** The highest token of a name, marked if its first holder's lease has ended. `(name)` */
+  /**
+   * The time (µs) until the first holder's lease expires, and how many entries are before a waiter in the line, `NULL` if
+   * it waits no more. `(owner, name)`
+   */
   readonly selectTurn: string;
   /** The names that have a line. */
   readonly selectQueues: string;
@@ -113,7 +116,10 @@ function queueing(
   return {
     selectLine: `SELECT ${ROW} FROM ${CLOCK} LEFT JOIN ${table} ON name = ?`,
     selectTurn: `
-      SELECT token || CASE WHEN ${LIVE} THEN '' ELSE ' free' END AS turn FROM ${table}, ${CLOCK} WHERE name = ?`,
+      SELECT CAST(locked_until - now AS TEXT) AS "left", CAST((
+          SELECT key FROM json_each(line) WHERE value ->> 'owner' = ? AND value ->> 'token' IS NULL
+        ) AS TEXT) AS ahead
+      FROM ${table}, ${CLOCK} WHERE name = ? AND ${LIVE}`,
     selectQueues: `SELECT name AS name FROM ${table} WHERE owner IS NOT NULL AND line IS NOT NULL`,
     storeLine: `
       INSERT INTO ${table} (${columns.join(", ")}) VALUES (${repeat(columns.length)})

@@ -1,5 +1,6 @@
+import type { AcquireAnswer, AcquireRequest } from "../../../core/backend.ts";
 import { Backoff } from "../../../core/util/backoff.ts";
-import { startTimer, type Timer } from "../../../core/util/runtime.ts";
+import { monotonic, startTimer, type Timer } from "../../../core/util/runtime.ts";
 
 /**
  * Pauses between polls of the database (ms) while a client waits. A poll takes 2 µs and the timer 60 to 400: a waiter
@@ -9,20 +10,37 @@ import { startTimer, type Timer } from "../../../core/util/runtime.ts";
  */
 const POLL_INTERVAL_MS = { first: 1, longest: 15, factor: 1.25 };
 
+/** A place in the queue of a name that is held. */
+export interface Turn {
+  /** How many entries of the line are before it. */
+  readonly ahead: number;
+  /** Milliseconds until the first holder's lease expires. */
+  readonly left: number;
+}
+
 /** What a poll asks the database. */
 export interface Polls {
   /** Whether there was a commit since the last poll: on another connection, or by the owner of an external handle. */
   changed(): boolean;
-  /** What differs after each grant of a name, and ends in "free" if its first holder's lease has ended. */
-  turn(name: string): string | undefined;
+  /** The place of a waiter; `undefined` if it waits no more, or the name is free. */
+  turn(name: string, owner: string): Turn | undefined;
+}
+
+/** A name that is waited for. */
+interface Watched {
+  readonly wakes: Set<() => void>;
+  /** The waiter that is in the queue. */
+  owner: string | undefined;
+  /** Its place, as last read. */
+  ahead: number;
+  /** When (ms, monotonic) the first holder's lease expires. */
+  expiresAt: number;
 }
 
 /** Wakes waiters when other clients release locks. */
 export class Waiters {
   readonly #polls: Polls;
-  readonly #waiters = new Map<string, Set<() => void>>();
-  /** The last turn of each name that was looked at. */
-  readonly #turns = new Map<string, string | undefined>();
+  readonly #watched = new Map<string, Watched>();
   readonly #interval = new Backoff(POLL_INTERVAL_MS);
   #timer: Timer | undefined;
 
@@ -32,28 +50,36 @@ export class Waiters {
 
   /** Calls `wake` when the name may be free, until disposal. Keeps the process alive. */
   add(name: string, wake: () => void): Disposable {
-    const waiters = this.#waiters.get(name) ?? new Set();
-    this.#waiters.set(name, waiters.add(wake));
+    const watched = this.#watched.get(name) ?? { wakes: new Set(), owner: undefined, ahead: 0, expiresAt: Infinity };
+    watched.wakes.add(wake);
+    this.#watched.set(name, watched);
     if (this.#timer === undefined) this.#start();
     return {
       [Symbol.dispose]: () => {
-        waiters.delete(wake);
-        if (waiters.size === 0 && this.#waiters.get(name) === waiters) {
-          this.#waiters.delete(name);
-          this.#turns.delete(name);
-        }
-        if (this.#waiters.size === 0) this.#stop();
+        watched.wakes.delete(wake);
+        if (watched.wakes.size === 0 && this.#watched.get(name) === watched) this.#watched.delete(name);
+        if (this.#watched.size === 0) this.#stop();
       },
     };
   }
 
+  /** Notes which waiter is in the queue of a name: it is woken when that changes. */
+  noteAnswer({ name, owner }: AcquireRequest, answer: AcquireAnswer): void {
+    const watched = this.#watched.get(name);
+    if (watched === undefined) return;
+    watched.owner = answer.granted || answer.position === undefined ? undefined : owner;
+    if (answer.granted || answer.position === undefined) return;
+    const { lockedUntil = null, now = 0 } = answer.holder ?? {};
+    watched.ahead = answer.position - 1;
+    watched.expiresAt = lockedUntil === null ? Infinity : monotonic() + (lockedUntil - now) / 1e3;
+  }
+
   /**
-   * Wakes the waiters of names that are free or have changed hands: nothing else reports what this connection has
-   * released by name.
+   * Wakes the waiters whose turn has come: nothing else reports what this connection has released by name.
    */
   wakeFree(): void {
     try {
-      this.#wake((name) => this.#hasChanged(name));
+      this.#wake((name, watched) => this.#isTurn(name, watched));
     } catch {
       this.#wakeAll();
     }
@@ -76,37 +102,42 @@ export class Waiters {
     this.#timer = undefined;
   }
 
+  /** Polls less often while others are before this process, which needs the processor for them. */
   #schedule(): void {
-    this.#timer = startTimer(this.#interval.next(), () => {
+    let ahead = POLL_INTERVAL_MS.longest;
+    for (const watched of this.#watched.values()) ahead = Math.min(ahead, watched.ahead);
+    this.#timer = startTimer(Math.max(this.#interval.next(), ahead), () => {
       this.#schedule();
       this.#poll();
     }, true);
   }
 
   #poll(): void {
+    const now = monotonic();
     try {
-      if (!this.#polls.changed()) return;
+      const changed = this.#polls.changed();
+      if (!changed && ![...this.#watched.values()].some(({ expiresAt }) => expiresAt <= now)) return;
+      if (changed) this.#interval.reset();
     } catch {
       return this.#wakeAll(); // their next attempt reports the error
     }
-    this.#interval.reset();
     this.wakeFree();
   }
 
-  #hasChanged(name: string): boolean {
-    const before = this.#turns.get(name);
-    const turn = this.#polls.turn(name);
-    this.#turns.set(name, turn);
-    return turn === undefined || turn.endsWith("free") || turn !== before;
+  #isTurn(name: string, watched: Watched): boolean {
+    const turn = watched.owner === undefined ? undefined : this.#polls.turn(name, watched.owner);
+    watched.ahead = turn?.ahead ?? 0;
+    watched.expiresAt = monotonic() + (turn?.left ?? Infinity);
+    return turn === undefined;
   }
 
   #wakeAll(): void {
     this.#wake(() => true);
   }
 
-  #wake(chosen: (name: string) => boolean): void {
-    for (const [name, waiters] of [...this.#waiters]) {
-      if (chosen(name)) { for (const wake of [...waiters]) wake(); }
+  #wake(chosen: (name: string, watched: Watched) => boolean): void {
+    for (const [name, watched] of [...this.#watched]) {
+      if (chosen(name, watched)) { for (const wake of [...watched.wakes]) wake(); }
     }
   }
 }
