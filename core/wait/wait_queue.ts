@@ -177,7 +177,7 @@ export class WaitQueue implements NameQueue {
     if (holder) this.#fairness.noteHolder(holder.token);
     this.#noteHolder(holder, askedAt);
     if (position !== undefined) {
-      const expiry = (holder ? this.#retryAt : askedAt) + (position - 1) * AFTER_OTHERS_MS;
+      const expiry = (holder ? this.#retryAt : askedAt + AFTER_OTHERS_MS) + (position - 1) * AFTER_OTHERS_MS;
       this.#retryAt = Math.min(expiry, askedAt + head.request.window! / 1e3 * REPEAT_SHARE);
     }
     const now = monotonic();

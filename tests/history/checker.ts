@@ -11,6 +11,7 @@ import { explained } from "./rules/explained.ts";
 import { falseBusy } from "./rules/false_busy.ts";
 import { foreignHarm } from "./rules/foreign_harm.ts";
 import { lossTold } from "./rules/loss_told.ts";
+import { overtaking } from "./rules/overtaking.ts";
 import { punctual } from "./rules/punctual.ts";
 import { risingTokens } from "./rules/rising_tokens.ts";
 import { starvation } from "./rules/starvation.ts";
@@ -22,6 +23,7 @@ export type RuleName =
   | "no foreign harm"
   | "loss told"
   | "no starvation"
+  | "first come"
   | "punctual"
   | "all or nothing"
   | "explained"
@@ -65,6 +67,7 @@ const RULES: readonly Rule[] = [
   foreignHarm,
   lossTold,
   starvation,
+  overtaking,
   punctual,
   explained,
   abandoned,

@@ -16,6 +16,8 @@ export interface Listed {
   readonly lockedBy: string;
   /** Seconds until it expires as of the listing; `null` never. */
   readonly left: number | null;
+  /** How many holders it admits; `null` any number. */
+  readonly limit: number | null;
 }
 
 /** A question, written before it is asked. */
@@ -31,6 +33,8 @@ export interface Invoked {
   readonly expires?: number | null;
   /** Seconds that it may wait. */
   readonly wait?: number;
+  /** How many may hold it at once; `null` any number. @default 1 */
+  readonly limit?: number | null;
   /** Whether the library keeps it alive by itself. */
   readonly autoRenew?: boolean;
   /** The token of the acquisition that a renewal or a release is of. */
@@ -81,6 +85,15 @@ export interface HoldEdge {
   readonly listening?: boolean;
 }
 
+/** The database said for the first time that an acquisition waits in its queue. */
+export interface Queued {
+  readonly kind: "queued";
+  readonly at: number;
+  readonly worker: string;
+  /** Who the acquisition says that it is. */
+  readonly lockedBy: string;
+}
+
 /** The signal of a lock has aborted. */
 export interface LossTold {
   readonly kind: "loss told";
@@ -126,4 +139,14 @@ export interface Disturbed {
 }
 
 /** Anything that happened. */
-export type HistoryEvent = Invoked | Completed | Believed | HoldEdge | LossTold | Stalled | Ended | Closed | Disturbed;
+export type HistoryEvent =
+  | Invoked
+  | Completed
+  | Queued
+  | Believed
+  | HoldEdge
+  | LossTold
+  | Stalled
+  | Ended
+  | Closed
+  | Disturbed;

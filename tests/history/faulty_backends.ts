@@ -10,6 +10,7 @@ function around(real: Backend, lies: Partial<Backend>): Backend {
   return {
     engine: real.engine,
     mode: real.mode,
+    queueing: real.queueing,
     acquire: (requests, options) => real.acquire(requests, options),
     renew: (requests) => real.renew(requests),
     release: (targets) => real.release(targets),
@@ -34,12 +35,14 @@ export function honest(real: Backend): Backend {
 /** Once a lease has lapsed, it grants the name to the next two who ask. */
 export function grantsTwiceAfterExpiry(real: Backend): Backend {
   let lapsesAt = Infinity;
+  const told = new Set<bigint>();
   return around(real, {
     async acquire(requests, options) {
       const answers = await real.acquire(requests, options);
       return answers.map((answer, index) => {
         const row = answer.granted ? answer.row : answer.holder!;
-        if (answer.granted || row.createdAt < lapsesAt) {
+        if (answer.granted) told.add(row.token);
+        if (answer.granted || row.createdAt < lapsesAt || !told.has(row.token)) {
           if (answer.granted && lapsesAt === Infinity) lapsesAt = row.lockedUntil!;
           return answer;
         }
@@ -149,5 +152,73 @@ export function failsAfterGrant(real: Backend): Backend {
 export function refusesFreeNames(real: Backend): Backend {
   return around(real, {
     acquire: (requests) => Promise.resolve(requests.map(() => ({ granted: false, holder: undefined }))),
+  });
+}
+
+/** Grants the name to those who ask later first. */
+export function overtakesWaiters(real: Backend): Backend {
+  let first: string | undefined;
+  return around(real, {
+    async acquire(requests, options) {
+      const [{ name, owner, window }] = requests;
+      if (owner === first) return [{ granted: false, holder: undefined, position: 1 }];
+      const [answer] = await real.acquire(requests, options);
+      if (answer.granted) first = undefined;
+      else if (window !== undefined && first === undefined) {
+        first = owner;
+        await real.release([{ name, owner }]);
+      }
+      return [answer];
+    },
+  });
+}
+
+/** Never tells a waiter that a release has granted it the name. */
+export function losesHandOffs(real: Backend): Backend {
+  const waiting = new Set<string>();
+  return around(real, {
+    async acquire(requests, options) {
+      const answers = await real.acquire(requests, options);
+      return answers.map((answer, index): AcquireAnswer => {
+        const { owner } = requests[index];
+        if (!answer.granted && answer.position !== undefined) waiting.add(owner);
+        return answer.granted && waiting.has(owner) ? { granted: false, holder: undefined, position: 1 } : answer;
+      });
+    },
+  });
+}
+
+/** Lets readers in while a writer holds the name. */
+export function admitsReadersToWriter(real: Backend): Backend {
+  const forReaders = <T extends { readonly name: string }>(one: T): T => ({ ...one, name: `${one.name}, readers` });
+  return around(real, {
+    async acquire(requests, options) {
+      const answers = await real.acquire(requests.map((one) => one.limit > 1 ? forReaders(one) : one), options);
+      return answers.map((answer, index) => {
+        const { name, limit } = requests[index];
+        return alter(answer, ({ token }) => ({ name, token: token + (limit > 1 ? 1n : 0n) }));
+      });
+    },
+    async release(targets) {
+      const released = await real.release(targets);
+      const readers = await real.release(targets.map(forReaders));
+      return released.map((done, index) => done || readers[index]);
+    },
+  });
+}
+
+/** Leaves those in the queue who have given up. */
+export function leavesWaitersBehind(real: Backend): Backend {
+  const granted = new Set<string>();
+  return around(real, {
+    async acquire(requests, options) {
+      const answers = await real.acquire(requests, options);
+      for (const [index, answer] of answers.entries()) if (answer.granted) granted.add(requests[index].owner);
+      return answers;
+    },
+    release: (targets) =>
+      Promise.all(targets.map(async (target) => {
+        return granted.has(String(target.owner)) && (await real.release([target]))[0];
+      })),
   });
 }

@@ -69,9 +69,18 @@ async function allOrNothing(a: Recorder, b: Recorder): Promise<void> {
   await a.release(other);
 }
 
+/** Resolves when so many wait for the name. */
+async function waiters(backend: Backend, count: number): Promise<void> {
+  for (let tries = 0; tries < 50; tries++) {
+    if ((await backend.list({ names: ["x"] }))[0]?.waiters === count) return;
+    await sleep(0.002);
+  }
+}
+
 async function waiting(a: Recorder, b: Recorder): Promise<void> {
   const first = (await a.acquire("x", { expires: 60 }))!;
   const next = b.acquire("x", { expires: 60, wait: 1.2 });
+  await waiters(a.backend, 1);
   await a.release(first);
   await b.release((await next)!);
 }
@@ -96,6 +105,41 @@ async function alone(a: Recorder, b: Recorder): Promise<void> {
   if (lock) await a.release(lock);
 }
 
+/** One waits, and another asks later. */
+async function queue(a: Recorder, b: Recorder, c: Recorder): Promise<void> {
+  const first = (await a.acquire("x", { expires: 60 }))!;
+  const second = b.acquire("x", { expires: 60, wait: 5 });
+  await waiters(a.backend, 1);
+  const third = c.acquire("x", { expires: 60, wait: 5 });
+  await waiters(a.backend, 2);
+  await a.release(first);
+  await Promise.all([[b, second] as const, [c, third] as const].map(async ([hand, waiting]) => {
+    const lock = await waiting;
+    if (lock) await hand.release(lock);
+  }));
+}
+
+async function readAndWrite(a: Recorder, b: Recorder, c: Recorder): Promise<void> {
+  const readers = [await a.acquire("y", { expires: 60, shared: true }), await b.acquire("y", { shared: true })];
+  for (const [index, reader] of readers.entries()) await [a, b][index].release(reader!);
+  const writer = (await c.acquire("x", { expires: 60 }))!;
+  const reader = await a.acquire("x", { expires: 60, shared: true });
+  c.believes(writer);
+  await c.release(writer);
+  if (reader) await a.release(reader);
+}
+
+async function giveUp(a: Recorder, b: Recorder, c: Recorder): Promise<void> {
+  const first = (await a.acquire("x", { expires: 60 }))!;
+  await b.acquire("x", { expires: 60, wait: 0.05 });
+  const next = c.acquire("x", { expires: 60, wait: 3 });
+  await a.release(first);
+  await c.release((await next)!);
+}
+
+/** Where waiters poll: a connection is told of what others have committed, not of its own releases. */
+const queued: readonly Plot[] = [waiting, queue, giveUp];
+
 /** Runs a plot on a database of its own, with three hands on it that know nothing of each other. */
 async function play(lie: (real: Backend) => Backend, plot: Plot): Promise<HistoryEvent[]> {
   await using real = await connect("sqlite::memory:");
@@ -103,7 +147,8 @@ async function play(lie: (real: Backend) => Backend, plot: Plot): Promise<Histor
   const history: HistoryEvent[] = [];
   const hands = ["a", "b", "c"].map((worker) => {
     // Another object each: one process would put those who wait into one line.
-    const own = new Proxy(backend, { get: (target, key) => Reflect.get(target, key) });
+    const hidden = queued.includes(plot) ? "watch" : undefined;
+    const own = new Proxy(backend, { get: (target, key) => key === hidden ? undefined : Reflect.get(target, key) });
     return new Recorder(worker, own, (event) => history.push(event));
   });
   await plot(hands[0], hands[1], hands[2]);
@@ -119,6 +164,10 @@ const plots: readonly [plot: Plot, lie: (real: Backend) => Backend, ...broken: R
   [allOrNothing, faulty.leavesOneBehind, "all or nothing"],
   [waiting, faulty.starvesWaiters, "no starvation"],
   [vanishing, faulty.losesGrants, "explained"],
+  [queue, faulty.overtakesWaiters, "first come"],
+  [queue, faulty.losesHandOffs, "no starvation"],
+  [readAndWrite, faulty.admitsReadersToWriter, "exclusion", "no foreign harm"],
+  [giveUp, faulty.leavesWaitersBehind, "no starvation"],
   [inVain, faulty.answersLate, "punctual"],
   [alone, faulty.failsAfterGrant, "held by no client"],
   [alone, faulty.refusesFreeNames, "busy for no reason"],
@@ -139,7 +188,7 @@ for (const [plot, lie, ...broken] of plots) {
 
 test("checker: a session lock whose caller was told an error may be listed until it is released, but not for longer", () => {
   const listedAfter = (seconds: number): HistoryEvent[] => {
-    const listed = [{ name: "x", token: "1", lockedBy: "a/1", left: null }];
+    const listed = [{ name: "x", token: "1", lockedBy: "a/1", left: null, limit: 1 }];
     const at = seconds * 1e6;
     return [
       { kind: "invoked", at: 0, worker: "a", id: 1, verb: "acquire", names: ["x"], wait: 0.1, lockedBy: "a/1" },

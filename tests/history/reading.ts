@@ -21,6 +21,8 @@ export interface Hold {
   readonly token: bigint;
   /** The operation that granted it. */
   readonly grant: Operation;
+  /** How many may hold the name at once, by what it asked for. */
+  readonly limit: number;
   /** Whether its worker took itself for the holder when it began: an answer may come when all is over. */
   readonly sure: boolean;
   /** Whether somebody listened for its loss. */
@@ -34,6 +36,16 @@ export interface Hold {
   readonly told: { readonly at: number; readonly reason: string } | undefined;
   /** Operations on it, in order. */
   readonly operations: readonly Operation[];
+}
+
+/** How many an operation lets hold its name at once. */
+export function limitOf({ limit }: Pick<Operation, "limit">): number {
+  return limit === null ? Infinity : limit ?? 1;
+}
+
+/** Whether two holds can never be at one time. */
+export function exclude(one: Hold, two: Hold): boolean {
+  return Math.min(one.limit, two.limit) === 1;
 }
 
 /** What the rules are decided from. */
@@ -85,7 +97,20 @@ function readHold(begin: HoldEdge, events: readonly HistoryEvent[], grant: Opera
   const token = BigInt(begin.token);
   const operations = all.filter((operation) => operation.token === begin.token && operation.names[0] === begin.name);
   const { worker, name, listening = false, held = false, at } = begin;
-  return { worker, name, token, grant, sure: held, listening, begunAt: at, believedAt, endedAt, told, operations };
+  return {
+    worker,
+    name,
+    token,
+    grant,
+    limit: limitOf(grant),
+    sure: held,
+    listening,
+    begunAt: at,
+    believedAt,
+    endedAt,
+    told,
+    operations,
+  };
 }
 
 /** Puts a history in order. */

@@ -37,6 +37,8 @@ export interface Wish {
   /** Seconds. */
   readonly wait?: number;
   readonly autoRenew?: boolean;
+  readonly shared?: boolean;
+  readonly limit?: number;
   /** Ends the attempt. */
   readonly signal?: AbortSignal;
 }
@@ -60,6 +62,25 @@ export class Recorder {
     this.worker = worker;
     this.backend = backend;
     this.#sink = sink;
+    this.#noteQueued();
+  }
+
+  /** Has the backend tell when one of this worker's acquisitions waits in the database's queue. */
+  #noteQueued(): void {
+    const { worker, backend } = this;
+    const acquire = backend.acquire.bind(backend);
+    const queued = new Set<string>();
+    backend.acquire = async (requests, options) => {
+      const answers = await acquire(requests, options);
+      for (const [index, { lockedBy }] of requests.entries()) {
+        const answer = answers[index];
+        if (answer.granted || answer.position === undefined || queued.has(lockedBy)) continue;
+        if (!lockedBy.startsWith(`${worker}/`)) continue; // tests may share one backend
+        queued.add(lockedBy);
+        this.#sink({ kind: "queued", at: sharedClock(), worker, lockedBy });
+      }
+      return answers;
+    };
   }
 
   /** Disposes of the backend. */
@@ -94,11 +115,12 @@ export class Recorder {
 
   /** Takes a lock, if it can be had. `listen` has its loss told. */
   async acquire(name: string, wish: Wish = {}, listen = true): Promise<Lock | undefined> {
-    const { expires, wait, autoRenew, signal } = wish;
+    const { expires, wait, autoRenew, signal, ...sharing } = wish;
+    const limit = sharing.shared ? null : sharing.limit;
     const lock = await this.#operation(
-      { verb: "acquire", names: [name], expires, wait, autoRenew },
+      { verb: "acquire", names: [name], expires, wait, autoRenew, limit },
       async (lockedBy) => {
-        const options = { wait, autoRenew, lockedBy, signal, ...expires === undefined ? {} : { expires } };
+        const options = { wait, autoRenew, lockedBy, signal, ...sharing, ...expires === undefined ? {} : { expires } };
         const lock = await tryLock(name, { backend: this.backend, ...options });
         if (lock === undefined) return [{ outcome: "not done" }, undefined];
         return [{ outcome: "done", granted: [{ name, token: String(lock.token) }] }, lock];
@@ -175,8 +197,8 @@ export class Recorder {
   async list(): Promise<void> {
     await this.#operation({ verb: "list", names: [] }, async () => {
       const records = await listLocks({ backend: this.backend });
-      const listed = records.map(({ name, token, lockedBy, expiresIn }) => {
-        return { name, token: String(token), lockedBy, left: expiresIn };
+      const listed = records.map(({ name, token, lockedBy, expiresIn: left, limit }) => {
+        return { name, token: String(token), lockedBy, left, limit: limit === Infinity ? null : limit };
       });
       return [{ outcome: "done", listed }, undefined];
     });

@@ -16,7 +16,15 @@ import { commandIn, unpack } from "../servers/debian.ts";
 const execute = promisify(execFile);
 
 /** What an assertion says that can fail. */
-type OwnedLock = "exclusion" | "rising tokens" | "held by no client" | "permanent unheard" | "permanent again";
+type OwnedLock =
+  | "exclusion"
+  | "rising tokens"
+  | "held by no client"
+  | "permanent unheard"
+  | "permanent again"
+  | "first come"
+  | "left behind"
+  | "lost grant";
 
 /** One way to read a model, and what Spin must say of it. */
 interface Variant {
@@ -54,6 +62,22 @@ const variants: readonly Variant[] = [
     { name: "requests, permanent at once", flags: ["PERMANENT", "BREAK_UNHEARD"], refuted: "permanent unheard" },
   ] satisfies Variant[]).map((variant) => ({ ...variant, model: "requests.pml" })),
   ...([
+    { name: "queue", flags: [] },
+    { name: "queue, steal", flags: ["STEALS"] },
+    { name: "queue, notified", flags: ["TOLD"] },
+    { name: "queue, hybrid", flags: ["HYBRID"] },
+    { name: "queue, hybrid, notified", flags: ["HYBRID", "TOLD"] },
+    { name: "queue, readers and a writer", flags: ["THREE", "READERS"] },
+    { name: "queue, limit of 2", flags: ["THREE", "COUNTED"] },
+    { name: "queue, dead waiter", flags: ["THREE", "PROMPT"] },
+    { name: "queue, dead waiter without a grace", flags: ["THREE", "PROMPT", "BREAK_GRACE"], refuted: "lost grant" },
+    { name: "queue, release by strangers", flags: ["THREE", "BREAK_STRANGERS"], refuted: "exclusion" },
+    { name: "queue, reader overtakes", flags: ["THREE", "READERS", "BREAK_OVERTAKE"], refuted: "first come" },
+    { name: "queue, deadline from the receipt on", flags: ["THREE", "TOLD", "BREAK_RECEIPT"], refuted: "exclusion" },
+    { name: "queue, confirmation creates", flags: ["TOLD", "BREAK_CONFIRM"], refuted: "left behind" },
+    { name: "queue, token of the present holders", flags: ["BREAK_TOKEN"], refuted: "rising tokens" },
+  ] satisfies Variant[]).map((variant) => ({ ...variant, model: "queue.pml" })),
+  ...([
     { name: "failover", flags: [] },
     { name: "failover, a free lock is trusted everywhere", flags: ["BREAK_TRUST"], refuted: "exclusion" },
     { name: "failover, heartbeats commit nothing", flags: ["BREAK_READS"], refuted: "exclusion" },
@@ -64,6 +88,9 @@ const variants: readonly Variant[] = [
 /** What the text of a failed assertion claims. */
 const CLAIMS: readonly [text: RegExp, claim: OwnedLock][] = [
   [/highest/, "rising tokens"],
+  [/vacant/, "lost grant"],
+  [/absent/, "left behind"],
+  [/tok\[/, "first come"],
   [/BELIEVES|held\[|deadline/, "exclusion"],
   [/heardOf/, "permanent unheard"],
   [/until!=99/, "permanent again"],

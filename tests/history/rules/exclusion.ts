@@ -17,16 +17,17 @@ function outlasting(reading: Reading, sessions: boolean, telling: number): Outla
     hold.believedAt - since - overlap(since, hold.believedAt, stalls(hold.worker)) > telling * 1e3;
 }
 
-/** Two processes took themselves for the holder at one moment. */
+/** More processes took themselves for the holder at one moment than one of them admits. */
 function overlaps(holds: readonly Hold[], outlasts: Outlasts): Offence[] {
   const offences: Offence[] = [];
-  let last: Hold | undefined; // the one that was believed in for longest so far
+  let present: Hold[] = [];
   for (const hold of holds) {
-    if (last && outlasts(last, hold.begunAt)) {
-      const story = `${tellHold(hold)} while ${tellHold(last)}`;
+    present = present.filter((other) => outlasts(other, hold.begunAt));
+    if (present.length + 1 > Math.min(hold.limit, ...present.map(({ limit }) => limit))) {
+      const story = `${tellHold(hold)} while ${present.map(tellHold).join(" and ")}`;
       offences.push({ rule: "exclusion", name: hold.name, story });
     }
-    if (last === undefined || hold.believedAt > last.believedAt) last = hold;
+    present.push(hold);
   }
   return offences;
 }
@@ -35,9 +36,10 @@ function overlaps(holds: readonly Hold[], outlasts: Outlasts): Offence[] {
 function contradictions({ operations, holds }: Reading, outlasts: Outlasts): Offence[] {
   const offences: Offence[] = [];
   for (const listing of operations) {
-    for (const { name, token, lockedBy } of listing.answer?.listed ?? []) {
+    for (const { name, token, lockedBy, limit } of listing.answer?.listed ?? []) {
       const other = holds.find((hold) =>
-        hold.name === name && hold.token !== BigInt(token) && hold.begunAt < listing.invokedAt &&
+        hold.name === name && hold.token !== BigInt(token) && Math.min(hold.limit, limit ?? Infinity) === 1 &&
+        hold.begunAt < listing.invokedAt &&
         outlasts(hold, listing.completedAt)
       );
       if (other === undefined) continue;
@@ -48,7 +50,7 @@ function contradictions({ operations, holds }: Reading, outlasts: Outlasts): Off
   return offences;
 }
 
-/** At no moment do two processes hold one name. */
+/** At no moment do more processes hold one name than each of them admits. */
 export const exclusion: Rule = (reading, { sessions, telling }) => {
   const outlasts = outlasting(reading, sessions, telling);
   const byName = Map.groupBy(reading.holds.filter(({ sure }) => sure), ({ name }) => name);

@@ -1,5 +1,5 @@
 import type { Offence, Rule } from "../checker.ts";
-import type { Hold } from "../reading.ts";
+import { exclude, type Hold } from "../reading.ts";
 import { tellHold, tellOperation } from "../telling.ts";
 
 const HARMFUL = new Set(["renew", "release", "verify"]);
@@ -9,7 +9,8 @@ function harmOf(hold: Hold, others: readonly Hold[]): Offence[] {
   for (const operation of hold.operations) {
     if (!HARMFUL.has(operation.verb) || operation.answer?.outcome !== "done") continue;
     const next = others.find((other) =>
-      other !== hold && other.token > hold.token && other.grant.completedAt < operation.invokedAt
+      other !== hold && exclude(other, hold) && other.token > hold.token &&
+      other.grant.completedAt < operation.invokedAt
     );
     if (next === undefined) continue;
     const story = `${tellOperation(operation)} of token ${hold.token} took effect after ${tellHold(next)}`;

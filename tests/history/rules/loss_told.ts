@@ -1,5 +1,5 @@
 import type { Offence, Rule } from "../checker.ts";
-import { type Hold, overlap, stallsOf } from "../reading.ts";
+import { exclude, type Hold, overlap, stallsOf } from "../reading.ts";
 import { tellHold, when } from "../telling.ts";
 
 /** A holder that lost its lock was told by the time when another had it, as far as its process ran at all. */
@@ -23,7 +23,7 @@ export const lossTold: Rule = (reading, { telling }) => {
   for (const own of Map.groupBy(holds, ({ name }) => name).values()) {
     const byToken = own.toSorted((a, b) => Number(a.token - b.token));
     for (const [index, hold] of byToken.entries()) {
-      const next = byToken[index + 1];
+      const next = byToken.slice(index + 1).find((other) => exclude(hold, other));
       const offence = hold.listening && next ? late(hold, next) : undefined;
       if (offence) offences.push(offence);
     }

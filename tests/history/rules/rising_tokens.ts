@@ -21,12 +21,14 @@ function belatedIn(reading: Reading, sessions: boolean, telling: number): Belate
  */
 function inOrder(holds: readonly Hold[], belated: Belated): Offence[] {
   const offences: Offence[] = [];
-  let highest: Hold | undefined;
+  let [ofAll, ofExclusive]: (Hold | undefined)[] = []; // those that may be held together are granted in any order
   for (const hold of holds.filter(({ sure }) => sure)) {
+    const highest = hold.limit === 1 ? ofAll : ofExclusive;
     if (highest && hold.token <= highest.token && !belated(hold, highest.begunAt)) {
       offences.push({ rule: "rising tokens", name: hold.name, story: `${tellHold(hold)} after ${tellHold(highest)}` });
     }
-    if (highest === undefined || hold.token > highest.token) highest = hold;
+    if (ofAll === undefined || hold.token > ofAll.token) ofAll = hold;
+    if (hold.limit === 1 && (ofExclusive === undefined || hold.token > ofExclusive.token)) ofExclusive = hold;
   }
   return offences;
 }
