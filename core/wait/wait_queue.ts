@@ -239,7 +239,8 @@ export class WaitQueue implements NameQueue {
   }
 
   #undo(request: AcquireRequest, unanswered: boolean): void {
-    this.#state.undo.add(request, request.duration, unanswered);
+    const { duration, window = 0 } = request; // it may be granted after it has waited for so long
+    this.#state.undo.add(request, duration === null ? null : duration + window, unanswered);
   }
 
   #noAnswer(): BackendError {

@@ -48,6 +48,17 @@ const killed: Fault = {
   },
 };
 
+/** Workers kill themselves between a release and its answer; others are started in their place. */
+const killedReleasing: Fault = {
+  name: "killed between a release and its answer",
+  needs: "rows",
+  config: { diesReleasing: true },
+  async strike({ workers, random }) {
+    await sleep(random.between(50, 200));
+    if (workers.left >= 300 && workers.running.length < 4) workers.spawn(Math.floor(random.between(0, 2 ** 31)));
+  },
+};
+
 /** Stops one past its lease and lets it go on. */
 const stopped: Fault = {
   name: "SIGSTOP past the lease, then SIGCONT",
@@ -250,6 +261,7 @@ const nodeSlow = atNode("node slow", 2_000, async (nodes, node, whileAway, rando
 /** Everything that can go wrong. */
 export const faults: readonly Fault[] = [
   killed,
+  killedReleasing,
   stopped,
   clocks,
   blocked,

@@ -35,6 +35,9 @@ async function hold(lock: Lock, milliseconds: number): Promise<void> {
 }
 
 const name = () => random.pick(config.names);
+/** Half of the locks are exclusive, where others can be had. */
+const sharing = () =>
+  backend!.queueing ? random.pick([{}, {}, {}, { shared: true }, { shared: true }, { limit: 3 }]) : {};
 const lease = () => config.shortest * random.between(1, 2);
 
 /** A short hold, with a look at the server or a renewal in between. */
@@ -42,6 +45,7 @@ async function work(): Promise<void> {
   const lock = await hand.acquire(name(), {
     expires: rows ? lease() * 2 : undefined,
     wait: random.between(0, config.patience),
+    ...sharing(),
   });
   if (lock === undefined) return await sleep(random.between(0, 10));
   await hold(lock, random.between(0, 20));
@@ -52,7 +56,7 @@ async function work(): Promise<void> {
 
 /** Stays until the lease is over, and then does what a stale holder should not. */
 async function overstay(): Promise<void> {
-  const lock = await hand.acquire(name(), { expires: lease(), wait: random.between(0, config.patience) });
+  const lock = await hand.acquire(name(), { expires: lease(), wait: random.between(0, config.patience), ...sharing() });
   if (lock === undefined) return;
   await hold(lock, Infinity);
   await sleep(random.between(0, 30));
@@ -62,7 +66,7 @@ async function overstay(): Promise<void> {
 
 /** Has a lease kept alive for longer than it would last. */
 async function keep(): Promise<void> {
-  const lock = await hand.acquire(name(), { expires: lease(), wait: 1, autoRenew: true });
+  const lock = await hand.acquire(name(), { expires: lease(), wait: 1, autoRenew: true, ...sharing() });
   if (lock === undefined) return;
   await hold(lock, config.shortest * 2e3);
   await hand.release(lock);
@@ -161,6 +165,14 @@ async function open(): Promise<Backend | undefined> {
 const backend = await open();
 if (backend === undefined) process.exit(0);
 endsAt = performance.now() + config.seconds * 1e3; // opening does not count
+if (config.diesReleasing) {
+  const release = backend.release.bind(backend);
+  backend.release = async (targets) => {
+    const released = await release(targets);
+    if (random.next() < 0.03) process.kill(process.pid, "SIGKILL");
+    return released;
+  };
+}
 const hand = new Recorder(config.worker, backend, sink);
 {
   using watching = stalls = watchStalls(config.worker, file);

@@ -21,6 +21,8 @@ export interface WorkerConfig {
   readonly shortest: number;
   /** Whether its wall clock is hours off and jumps. */
   readonly wildClock?: boolean;
+  /** Whether it is killed at times between a release and its answer. */
+  readonly diesReleasing?: boolean;
   /** Whether it blocks its own event loop for longer than its lease. */
   readonly blocks?: boolean;
 }

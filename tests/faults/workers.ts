@@ -58,7 +58,8 @@ export class Workers implements AsyncDisposable {
 
   /** The workers that run and are not stopped. */
   get running(): readonly Member[] {
-    return this.#members.filter(({ child, killed, stopped }) => !killed && !stopped && child.exitCode === null);
+    const isThere = ({ exitCode, signalCode }: ChildProcess) => exitCode === null && signalCode === null;
+    return this.#members.filter(({ child, killed, stopped }) => !killed && !stopped && isThere(child));
   }
 
   /** Milliseconds until the work is over. */
@@ -98,7 +99,8 @@ export class Workers implements AsyncDisposable {
     }, Math.min(this.#seconds * 1e3, this.left) + PATIENCE);
     const ended = once(child, "close").then(([code, signal]) => {
       clearTimeout(hung);
-      if (code !== 0 && !member.killed) this.breakages.push(`${name} ended with ${code ?? signal}\n${said}`);
+      const meant = member.killed || (signal === "SIGKILL" && this.#config.diesReleasing);
+      if (code !== 0 && !meant) this.breakages.push(`${name} ended with ${code ?? signal}\n${said}`);
       if (code !== 0) this.note({ kind: "ended", at: sharedClock(), worker: name });
     });
     const member: Member = { name, child, ended, killed: false, stopped: false };

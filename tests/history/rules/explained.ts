@@ -1,6 +1,6 @@
 import type { Offence, Rule } from "../checker.ts";
 import type { Disturbed, HistoryEvent, Stalled } from "../events.ts";
-import type { Hold, Operation, Reading } from "../reading.ts";
+import { type Hold, type Operation, overlap, type Reading, stallsOf } from "../reading.ts";
 import { tellHold, tellOperation } from "../telling.ts";
 
 /**
@@ -62,14 +62,33 @@ function releasedTwice(hold: Hold): Offence | undefined {
   return { rule: "explained", name: hold.name, story: `released twice: ${done.map(tellOperation).join(" and ")}` };
 }
 
+/**
+ * Whether a waiter that gave up may still be in the database's queue, and be granted the name: it leaves after its caller
+ * was told, and tries again after pauses as long as the database is out of reach.
+ */
+function leaving({ events, ends, ...reading }: Reading, lateness: number): (waiter: Operation, at: number) => boolean {
+  const queued = new Set(events.map((event) => event.kind === "queued" ? event.lockedBy : undefined));
+  const disturbed = events.filter((event) => event.kind === "disturbed");
+  const stalls = stallsOf({ events, ends, ...reading });
+  return ({ lockedBy, worker, completedAt }, at) => {
+    if (!queued.has(lockedBy)) return false;
+    if ((ends.get(worker) ?? Infinity) - completedAt < lateness * 1e6) return true; // it died with its place
+    const away = overlap(completedAt, at, [...disturbed, ...stalls(worker)]);
+    return at - completedAt - 2 * away <= lateness * 1e6;
+  };
+}
+
 /** What the database shows was asked for by somebody who was not refused. */
-function shownThough({ operations }: Reading): Offence[] {
+function shownThough(reading: Reading, lateness: number): Offence[] {
+  const { operations } = reading;
+  const isLeaving = leaving(reading, lateness);
   const byOwner = new Map(operations.map((operation) => [operation.lockedBy, operation]));
   const offences: Offence[] = [];
   for (const listing of operations) {
     for (const { name, lockedBy, token } of listing.answer?.listed ?? []) {
       const origin = byOwner.get(lockedBy);
-      const refused = origin?.answer?.outcome === "not done" && origin.completedAt < listing.invokedAt;
+      const refused = origin?.answer?.outcome === "not done" && origin.completedAt < listing.invokedAt &&
+        !isLeaving(origin, listing.invokedAt);
       if (origin?.names.includes(name) && !refused) continue;
       const rule = origin?.verb === "set" ? "all or nothing" : "explained";
       const why = origin ? `although ${tellOperation(origin)}` : "whom nobody knows";
@@ -92,7 +111,7 @@ function grantedOtherwise({ operations }: Reading): Offence[] {
 }
 
 /** Every operation that was answered is explained by the others. */
-export const explained: Rule = (reading, { sessions }) => {
+export const explained: Rule = (reading, { sessions, lateness }) => {
   const forces = reading.operations.filter(({ verb }) => verb === "force");
   const misfits = reading.misfits.map((story): Offence => ({ rule: "explained", name: "", story }));
   const mayHaveEnded = sessions ? endsOfSessions(reading.events) : () => false;
@@ -100,7 +119,7 @@ export const explained: Rule = (reading, { sessions }) => {
   return [
     ...misfits,
     ...found.filter((offence) => offence !== undefined),
-    ...shownThough(reading),
+    ...shownThough(reading, lateness),
     ...grantedOtherwise(reading),
   ];
 };
