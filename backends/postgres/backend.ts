@@ -6,7 +6,6 @@ import { inSchema } from "../../core/options/settings.ts";
 import { refuseOrm } from "../../core/options/refused_client.ts";
 import { AbandonedConnections, type GuardedSource } from "./connection/abandoned.ts";
 import { registerOrigin } from "./advisory/sessions.ts";
-import { registrationForRows } from "./wakeup/registration.ts";
 import { type Client, ExternalExecutor, ExternalSql, OwnPool, RenewalPool } from "./connection/client.ts";
 import { isBunSql, isInstance, isSql, type PostgresExecutor, type PostgresSql, sourceOf } from "./connection/driver.ts";
 import { sourceOfPool } from "./connection/pg_connection.ts";
@@ -23,9 +22,10 @@ import {
 } from "./options.ts";
 import { schemaIn } from "./url_parameters.ts";
 import { RowBackend } from "./rows/row_backend.ts";
-import { namespaceOf, schema } from "./schema.ts";
+import { printedSchema } from "./schema.ts";
 import { canListen, ensureSchema, requireSessions } from "./connection/server.ts";
 import { openLivenessLock, PostgresSessionEngine } from "./session/session_engine.ts";
+import type { Row } from "./rows/rows.ts";
 import { type Statements, statementsFor } from "./rows/statements.ts";
 import { type Look, pauseOf, Waiters } from "./wakeup/waiters.ts";
 
@@ -192,7 +192,6 @@ function rowBackend(
   liveness?: Liveness,
 ): Backend {
   const statements = statementsFor(table);
-  const registration = registrationForRows(namespaceOf(table));
   return new RowBackend({
     mode,
     table,
@@ -200,20 +199,21 @@ function rowBackend(
     renewals,
     abandoned: own?.abandoned,
     statements,
-    ...(source
-      ? { waiters: new Waiters(source, sessionTimeout, registration, poll(client, statements, liveness)) }
-      : {}),
+    ...(source ? { waiters: new Waiters(source, sessionTimeout, poll(client, statements, liveness)) } : {}),
     ...(liveness ? { liveness } : {}),
     restore: async () => void await ensureSchema(client, table, "table", migrate),
   });
 }
 
-/** Polls for awaited names that are free. */
+/** Polls for awaited names with a holder that is gone, and for those that have changed hands. */
 function poll(client: Client, statements: Statements, liveness: Liveness | undefined): Look {
+  let before = new Map<string | null, string | null>();
   return async (names) => {
     await liveness?.lock(); // after a failover a new session shortens the leases that are waited for
     const rows = await client.send(statements.poll, [JSON.stringify(names)]);
-    const free = rows.filter((row) => row.free === "true").map(({ name }) => name!);
+    const hasChanged = ({ name, token }: Row) => before.has(name) && before.get(name) !== token;
+    const free = rows.filter((row) => row.free === "true" || hasChanged(row)).map(({ name }) => name!);
+    before = new Map(rows.map(({ name, token }) => [name, token]));
     return { free, again: pauseOf(rows.some(({ session }) => session === "true")) };
   };
 }
@@ -231,5 +231,5 @@ function poll(client: Client, statements: Statements, liveness: Liveness | undef
  */
 export const engine: Engine = {
   open: postgresBackend,
-  schema: (table, parameters) => schema(inSchema(table, parameters && schemaIn(parameters))),
+  schema: (table, parameters) => printedSchema(inSchema(table, parameters && schemaIn(parameters))),
 };

@@ -4,7 +4,7 @@ import { processIdOf } from "./connection/driver.ts";
 import { translate } from "./errors.ts";
 import type { Row } from "./rows/rows.ts";
 import { SESSIONS_END } from "../sessions/session_engine.ts";
-import { INSPECTION, isTable, quoted, sequenceOf } from "./schema.ts";
+import { findTable, INSPECTION, quoted, sequenceOf } from "./schema.ts";
 
 /** The privileges of the role, and the setting that decides whether a grant survives a crash. `(table, sequence)` */
 const RIGHTS = `
@@ -69,7 +69,11 @@ function tableThere(table: string, { columns }: Row): Diagnostic {
   const what = "table";
   const name = JSON.stringify(table);
   try {
-    if (isTable(table, columns)) return { what, state: "ok", detail: `${name} exists, with the columns it needs` };
+    const found = findTable(table, columns);
+    if (found === "present") return { what, state: "ok", detail: `${name} exists, with the columns it needs` };
+    if (found === "old") {
+      return { what, state: "note", detail: `${name} is of an earlier version: the first use upgrades it` };
+    }
   } catch (error) {
     return { what, state: "problem", detail: (error as Error).message, advice: "Choose another one with --table" };
   }

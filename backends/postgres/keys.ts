@@ -21,16 +21,11 @@ export function keyOf(namespace: string, name: string): string {
 export const CHANNEL = "lockmgr";
 
 /**
- * SQL for the key that waiters for a row register under. Only one server has to agree on it, and a collision only wakes
- * a waiter too often: the server's own hash is enough, and takes 1.6 µs less than a digest.
+ * SQL for the key that the process shares which listens on a channel. Only one server has to agree on it: its own hash is
+ * enough.
  */
-export function waitingForRow(namespace: string, name: string): string {
-  return `hashtextextended(${literal(`lockmgr:wait:${namespace}:`)} || ${name}, 0)`;
-}
-
-/** SQL for the key that every waiter for a row of a table registers under: that of the empty name, which no lock has. */
-export function waitingForAnyRow(namespace: string): string {
-  return waitingForRow(namespace, "''");
+export function listeningKey(channel: string): string {
+  return `hashtextextended(${channel}, 0)`;
 }
 
 /** SQL for the key that waiters for a session lock register under: the neighbour of its key needs no second digest. */
@@ -61,10 +56,4 @@ export function notifyOfMany(any: string, count: string, each: string): string {
   return `CASE WHEN pg_try_advisory_xact_lock(${any}) THEN NULL
       WHEN ${count} > ${MAX_NOTIFIED_NAMES} THEN pg_notify('${CHANNEL}', (${any})::text)::text
       ELSE (${each})::text END`;
-}
-
-/** The same for the rows of a CTE that has the released names. */
-export function notifyOfRows(namespace: string, released: string): string {
-  const each = `SELECT count(${notifyIfAwaited(waitingForRow(namespace, "name"))}) FROM ${released}`;
-  return notifyOfMany(waitingForAnyRow(namespace), `(SELECT count(*) FROM ${released})`, each);
 }

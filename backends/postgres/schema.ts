@@ -8,6 +8,17 @@ import { BackendError } from "../../core/errors.ts";
 /** The longest identifier, in bytes: PostgreSQL truncates longer ones. */
 const MAX_IDENTIFIER = 63;
 
+/**
+ * The columns of queues, with their types, which tables of earlier versions lack. The check refuses earlier versions of
+ * this library, which know nothing of a queue, when they would give its name away; they may release it.
+ */
+const QUEUE_COLUMNS: Readonly<Record<string, string>> = {
+  slots: "integer",
+  first_token: "bigint",
+  line_owner: "text",
+  line: "jsonb CHECK (line IS NULL OR owner IS NULL OR line_owner IS NOT DISTINCT FROM owner)",
+};
+
 /** A checked table name between the quotes of SQL. */
 export function quoted(table: string): string {
   return table.split(".").map((part) => `"${part}"`).join(".");
@@ -38,6 +49,9 @@ export function namespaceOf(table: string): string {
  * The index finds the held names among a million rows. To change an indexed column costs a quarter of a pair's time in a
  * batch, since the update then writes every index. Therefore the index has not `owner` but `listed`, and a name that is
  * acquired often (`frequent`) stays listed while it is free.
+ *
+ * `line` has the further holders and the waiters as JSON, and is NULL for an exclusive lock without waiters. Then so are
+ * `slots`, the first holder's limit, and `first_token`, its token, of which `token` is the highest.
  */
 export function schema(table: string): string {
   const [index] = relative(table, "_held").split(".").reverse();
@@ -55,11 +69,23 @@ CREATE TABLE IF NOT EXISTS ${quoted(table)} (
   liveness     bigint,
   session_pid  integer,
   listed       boolean     NOT NULL DEFAULT true,
-  frequent     boolean     NOT NULL DEFAULT false
+  frequent     boolean     NOT NULL DEFAULT false,
+${Object.entries(QUEUE_COLUMNS).map(([column, type]) => `  ${column.padEnd(12)} ${type}`).join(",\n")}
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500);
 CREATE INDEX IF NOT EXISTS "${index}" ON ${quoted(table)} (name) WHERE listed;
 CREATE SEQUENCE IF NOT EXISTS ${quoted(sequenceOf(table))};
 `.trim();
+}
+
+/** The DDL for a table of an earlier version; locks that are held stay held. */
+export function upgrade(table: string): string {
+  const columns = Object.entries(QUEUE_COLUMNS).map(([column, type]) => `ADD COLUMN IF NOT EXISTS ${column} ${type}`);
+  return `ALTER TABLE ${quoted(table)} ${columns.join(", ")};`;
+}
+
+/** The DDL of a new table, and as a comment what upgrades an old one. */
+export function printedSchema(table: string): string {
+  return `${schema(table)}\n\n-- A table of an earlier version:\n-- ${upgrade(table)}`;
 }
 
 /** The columns that the statements use. */
@@ -103,19 +129,22 @@ export const INSPECTION = `
       WHERE attrelid = to_regclass($1::text) AND attnum > 0 AND NOT attisdropped)::text AS columns`;
 
 /**
- * Whether the table exists.
+ * Returns whether the table exists: as `"old"` when it has no columns for queues.
  *
- * @throws {BackendError} When it exists and lacks columns.
+ * @throws {BackendError} When it exists and lacks other columns.
  */
-export function isTable(table: string, columns: string | null): boolean {
-  if (columns === null) return false;
+export function findTable(table: string, columns: string | null): "none" | "old" | "present" {
+  if (columns === null) return "none";
   const present: string[] = JSON.parse(columns);
-  const missing = COLUMNS.filter((column) => !present.includes(column));
+  const missingOf = (wanted: readonly string[]) => wanted.filter((column) => !present.includes(column));
+  const queue = missingOf(Object.keys(QUEUE_COLUMNS));
+  const isOld = queue.length === Object.keys(QUEUE_COLUMNS).length;
+  const missing = isOld ? missingOf(COLUMNS) : [...missingOf(COLUMNS), ...queue];
   if (missing.length > 0) {
     throw new BackendError(
       `Cannot use table ${JSON.stringify(table)}: it has no column ${missing.join(", ")}; ` +
         "want a table that lockmgr made, or another name",
     );
   }
-  return true;
+  return isOld ? "old" : "present";
 }

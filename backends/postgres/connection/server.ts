@@ -6,7 +6,7 @@
 import { BackendError, UnsupportedError } from "../../../core/errors.ts";
 import { randomId, sleep } from "../../../core/util/runtime.ts";
 import { codeOf, translate } from "../errors.ts";
-import { INSPECTION, isTable, quoted, schema, sequenceOf } from "../schema.ts";
+import { findTable, INSPECTION, quoted, schema, sequenceOf, upgrade } from "../schema.ts";
 import { openSession } from "../session/session.ts";
 import type { Client } from "./client.ts";
 import { processIdOf, type Source } from "./driver.ts";
@@ -41,15 +41,20 @@ export async function ensureSchema(client: Client, table: string, needs: Needs, 
     });
   const server = await inspect(table);
   if (server.present) return server;
+  const { old } = server;
   const missing = needs === "table" ? table : sequenceOf(table);
   if (server.replica) {
     throw new BackendError(`Cannot ${what}: it is a replica without ${needs} "${missing}"; want the primary`);
   }
-  if (!migrate) throw new BackendError(`Cannot ${what}: ${needs} "${missing}" does not exist, and "migrate" is off`);
+  if (!migrate) {
+    const lack = old ? "is of an earlier version" : "does not exist";
+    throw new BackendError(`Cannot ${what}: ${needs} "${missing}" ${lack}, and "migrate" is off`);
+  }
+  const ddl = old ? upgrade(server.table) : schema(server.table);
   try {
-    for (const statement of schema(server.table).split(";\n")) await create(client, startedAt(server.clock, statement));
+    for (const statement of ddl.split(";\n")) await create(client, startedAt(server.clock, statement));
   } catch (error) {
-    throw translate(`create ${needs} "${missing}"`, error);
+    throw translate(`${old ? "upgrade" : "create"} ${needs} "${missing}"`, error);
   }
   const created = await inspect(server.table);
   if (!created.present) throw new BackendError(`Cannot create ${needs} "${missing}": it is not there afterwards`);
@@ -79,7 +84,7 @@ async function inspectServer(
   client: Client,
   table: string,
   needs: Needs,
-): Promise<Server & { clock: string; present: boolean }> {
+): Promise<Server & { clock: string; present: boolean; old: boolean }> {
   const result = await client.send(INSPECTION, [quoted(table), quoted(sequenceOf(table))]);
   const [row] = result;
   if (row.shadowed) {
@@ -90,13 +95,15 @@ async function inspectServer(
   }
   // with an empty search path a bare name means nothing: it is looked for where it would be by default
   if (row.schema === null && !table.includes(".")) return await inspectServer(client, `public.${table}`, needs);
+  const found = findTable(table, row.columns);
   return {
     table: qualified(table, row.home ?? row.schema),
     clock: row.clock!,
     version: row.version!,
     replica: row.replica === "true",
     direct: processIdOf(result) === row.pid,
-    present: needs === "table" ? isTable(table, row.columns) : row.sequence !== null,
+    present: needs === "table" ? found === "present" : row.sequence !== null,
+    old: found === "old" && needs === "table",
   };
 }
 

@@ -4,6 +4,7 @@ import { LruMap } from "../../../core/util/lru_map.ts";
 import { areAlike, namesOf } from "../../../core/util/requests.ts";
 import { isRowLocked } from "../errors.ts";
 import type { Liveness, LivenessLock } from "../../sessions/liveness.ts";
+import type { Queue } from "../queue/queue.ts";
 import type { RowSender } from "./row_sender.ts";
 import {
   acquireAnswers,
@@ -28,17 +29,19 @@ const MAX_HINTS = 4_096;
 export class Acquirer {
   readonly #sender: RowSender;
   readonly #sql: Statements;
+  readonly #queue: Queue;
   readonly #liveness: Liveness | undefined;
   /**
    * How names were seen last. To read the row of a held one first takes half the time of a failed attempt; those that
-   * this process has released are acquired without a look.
+   * this process has released are acquired without a look. Where a queue was seen, the name is tried there at first.
    */
-  readonly #hints = new LruMap<string, "held" | "released" | "ours">(MAX_HINTS);
+  readonly #hints = new LruMap<string, "held" | "released" | "ours" | "queued">(MAX_HINTS);
 
   /** @param liveness The session that keeps the liveness lock of hybrid locks. */
-  constructor(sender: RowSender, sql: Statements, liveness?: Liveness) {
+  constructor(sender: RowSender, sql: Statements, queue: Queue, liveness?: Liveness) {
     this.#sender = sender;
     this.#sql = sql;
+    this.#queue = queue;
     this.#liveness = liveness;
   }
 
@@ -49,15 +52,25 @@ export class Acquirer {
 
   /** Notes that this process has released a name. */
   noteReleased(name: string): void {
-    this.#hints.set(name, "released");
+    if (this.#hints.get(name) !== "queued") this.#hints.set(name, "released");
   }
 
   /** Acquires each name that is free. */
   async acquireEach(requests: readonly AcquireRequest[]): Promise<AcquireAnswer[]> {
-    if (requests.length === 1) return [await this.#acquireOne(requests[0])];
+    if (requests.length === 1 || !requests.every(isPlain)) {
+      return await Promise.all(requests.map((one) => this.#acquireOne(one)));
+    }
     // when a row is locked by another transaction, as guard does, the other names are acquired all the same
-    return await this.#acquireReleased(requests) ?? await this.#acquire(requests, false) ??
-      await Promise.all(requests.map((one) => this.#acquireOne(one)));
+    const answers = await this.#acquireReleased(requests) ?? await this.#acquire(requests, false);
+    return await Promise.all(requests.map((request, index) => {
+      const answer = answers?.[index];
+      return answer && (answer.granted || !this.#isForQueue(request)) ? answer : this.#acquireOne(request);
+    }));
+  }
+
+  /** Whether a request that was not granted at once is one for the queue. */
+  #isForQueue({ name, window }: AcquireRequest): boolean {
+    return window !== undefined || this.#hints.get(name) === "queued";
   }
 
   /** Acquires names that this process has released; returns `undefined` when not all of them are still free. */
@@ -76,15 +89,32 @@ export class Acquirer {
 
   async #acquireOne(request: AcquireRequest): Promise<AcquireAnswer> {
     const { name, owner } = request;
+    if (!isPlain(request) || this.#isForQueueAtFirst(request)) return await this.#enqueue(request);
     if (this.#hints.get(name) === "held") {
       const [row] = await this.#sender.send(() => `acquire ${namesOf([request])}`, this.#sql.selectHolder, [
         name,
         owner,
       ]);
+      if (row?.queued === "true") return await this.#enqueue(request);
       if (row) return { granted: false, holder: toLockRow(row) };
       this.#hints.delete(name);
     }
-    return (await this.#acquire([request], false))?.[0] ?? BUSY;
+    const answer = (await this.#acquire([request], false))?.[0] ?? BUSY;
+    return answer.granted || !this.#isForQueue(request) ? answer : await this.#enqueue(request);
+  }
+
+  /** Whether a name is tried in its queue without a look whether it is free. */
+  #isForQueueAtFirst({ name, owner, window }: AcquireRequest): boolean {
+    const hint = this.#hints.get(name);
+    return hint === "queued" || (window !== undefined && (hint === "held" || this.#queue.has(owner)));
+  }
+
+  async #enqueue(request: AcquireRequest): Promise<AcquireAnswer> {
+    const answer = await this.#queue.acquire(request);
+    const { waiters = 0, limit = 1 } = answer.granted ? answer.row : answer.holder ?? {};
+    const queued = waiters > 0 || limit > 1 || (!answer.granted && answer.position !== undefined);
+    this.#hints.set(request.name, queued ? "queued" : answer.granted ? "ours" : "held");
+    return answer;
   }
 
   /** Tries until each name was acquired or seen held; returns `undefined` when a row stayed locked. */
@@ -97,6 +127,12 @@ export class Acquirer {
       const rows = await this.#attempt(open, allOrNothing, liveness);
       if (rows === undefined) return undefined;
       const found = acquireAnswers(rows, open, liveness);
+      for (const { name, queued } of rows) {
+        if (queued !== "true") continue;
+        this.#hints.set(name!, "queued");
+        if (allOrNothing && await this.#queue.isEmpty(name!)) continue; // its holders have expired
+        found.set(name!, BUSY);
+      }
       if (liveness && found.size === 0 && !await this.#isAlive(open, liveness)) {
         if (lostSessions++ > 0) this.#sender.discard(); // a new session and the rows are on different servers
         if (lostSessions > MAX_SESSIONS) throw lostSession(open);
@@ -104,7 +140,7 @@ export class Acquirer {
       }
       for (const [name, answer] of found) {
         answers.set(name, answer);
-        this.#hints.set(name, answer.granted ? "ours" : "held");
+        if (answer !== BUSY) this.#hints.set(name, answer.granted ? "ours" : "held");
       }
       if (answers.size === requests.length || (allOrNothing && found.size > 0)) break;
       open = open.filter(({ name }) => !answers.has(name));
@@ -152,6 +188,11 @@ export class Acquirer {
       throw error;
     }
   }
+}
+
+/** Whether one holder is wanted: while no client waits, such a lock needs no queue. */
+function isPlain({ limit, steal = false }: AcquireRequest): boolean {
+  return limit === 1 && !steal;
 }
 
 function lostSession(requests: readonly AcquireRequest[]): BackendError {

@@ -8,16 +8,8 @@
  *
  * @module
  */
-import {
-  ACQUIRE_LOCK_TIMEOUT,
-  columns,
-  DURABLE,
-  IN_ORDER,
-  lockTimeout,
-  microseconds,
-  requests,
-  settings,
-} from "./fragments.ts";
+import { columns } from "./columns.ts";
+import { ACQUIRE_LOCK_TIMEOUT, DURABLE, IN_ORDER, lockTimeout, microseconds, requests, settings } from "./fragments.ts";
 import { live } from "./liveness.ts";
 
 const SETTINGS = settings(lockTimeout(ACQUIRE_LOCK_TIMEOUT), DURABLE);
@@ -40,14 +32,19 @@ const CLOCK = `(SELECT now, ${microseconds("now")} AS microseconds FROM clock_ti
 /** A name that was free for less than this is acquired often, and stays in the index of held names. */
 const OFTEN = "10 seconds";
 
+/** Whether a row has a queue, or is the live one of another owner. */
+export function isUnavailable(row: string, owner: string): string {
+  return `(${row}.line IS NOT NULL OR (${row}.owner <> ${owner} AND ${live(row)}))`;
+}
+
 /**
- * The live row of another owner. A row of the same owner counts as free: a repeated request acquires it again, with the
+ * A row with a queue, or the live one of another owner. A row of the same owner counts as free: a repeated request acquires it again, with the
  * liveness key of the present session.
  */
 function heldByOther(target: string, request: string): string {
   return `EXISTS (
       SELECT FROM ${target} AS held
-      WHERE held.name = ${request}.name AND held.owner <> ${request}.owner AND ${live("held")})`;
+      WHERE held.name = ${request}.name AND ${isUnavailable("held", `${request}.owner`)})`;
 }
 
 /** Writes the rows of the requested names that are free; a held row is not even locked. A repeated request keeps its token. */
@@ -67,14 +64,15 @@ function acquired(target: string, condition = "true", look = true): string {
         created_at = excluded.created_at, updated_at = excluded.updated_at, metadata = excluded.metadata,
         liveness = excluded.liveness, session_pid = excluded.session_pid,
         listed = true, frequent = l.updated_at > excluded.updated_at - interval '${OFTEN}'
-      WHERE l.owner = excluded.owner OR NOT ${live("l")}
+      WHERE l.line IS NULL AND (l.owner = excluded.owner OR NOT ${live("l")})
       RETURNING l.name, l.token, l.created_at)`;
 }
 
 /** A grant in the columns of a row: only what the client does not know already. */
 function grant(token: string, createdAt: string): string {
   return `SELECT NULL AS name, ${token} AS token, NULL AS holder, NULL AS process, NULL AS until,
-      ${microseconds(createdAt)}::text AS created, NULL AS updated, NULL AS metadata, NULL AS session, NULL AS now`;
+      ${microseconds(createdAt)}::text AS created, NULL AS updated, NULL AS metadata, NULL AS session, NULL AS now,
+      NULL AS slots, NULL AS waiters, NULL AS queued`;
 }
 
 /** Acquires one name; the row of a held name is the answer. */
@@ -84,7 +82,7 @@ export function acquireOne(target: string): string {
     ${grant("token::text", "created_at")} FROM acquired
     UNION ALL
     SELECT ${columns("held", "clock_timestamp()")} FROM ${target} AS held
-    WHERE held.name = $1::text AND held.owner <> $2::text AND ${live("held")} AND NOT EXISTS (SELECT FROM acquired)`;
+    WHERE held.name = $1::text AND ${isUnavailable("held", "$2::text")} AND NOT EXISTS (SELECT FROM acquired)`;
 }
 
 /**
@@ -124,5 +122,5 @@ export function acquireSeveral(target: string, allOrNone: boolean): string {
     UNION ALL
     SELECT ${columns("held", "clock_timestamp()")}
     FROM missed, LATERAL (SELECT * FROM ${target} AS held WHERE held.name = missed.name OFFSET 0) AS held
-    WHERE held.owner <> missed.owner AND ${live("held")}`; // OFFSET keeps the planner from reading the whole table
+    WHERE ${isUnavailable("held", "missed.owner")}`; // OFFSET keeps the planner from reading the whole table
 }

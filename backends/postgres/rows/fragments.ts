@@ -39,14 +39,6 @@ export function microseconds(time: string): string {
   return `(date_part('epoch', ${time}) * 1000000)::bigint`;
 }
 
-/** The columns of a row in an answer. A lock may expire after the year 2106. */
-export function columns(row: string, now: string): string {
-  return `${row}.name, ${row}.token::text AS token, ${row}.locked_by AS holder, ${row}.lock_process::text AS process,
-    (extract(epoch FROM ${row}.locked_until) * 1000000)::bigint::text AS until,
-    ${microseconds(`${row}.created_at`)}::text AS created, ${microseconds(`${row}.updated_at`)}::text AS updated,
-    ${row}.metadata::text AS metadata, ${row}.session_pid::text AS session, ${microseconds(now)}::text AS now`;
-}
-
 /** Fields that may be NULL, which an array carries as an empty text: with `array_nulls` off it takes no NULL. */
 const NULLABLE = ["owner", "duration", "process", "metadata", "added"];
 

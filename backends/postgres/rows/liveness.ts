@@ -39,8 +39,13 @@ function isForeign(key: string): string {
  * transaction. A row that another server granted counts as a lease.
  */
 export function live(row: string): string {
-  return `(${current(row)} AND CASE WHEN ${row}.liveness IS NULL THEN true
-    WHEN pg_try_advisory_xact_lock_shared(${row}.liveness) THEN ${isForeign(`${row}.liveness`)} ELSE true END)`;
+  return `(${current(row)} AND ${isAlive(`${row}.liveness`)})`;
+}
+
+/** SQL for whether the session that carries a liveness lock may be there; true without a key. */
+export function isAlive(key: string): string {
+  return `CASE WHEN ${key} IS NULL THEN true
+    WHEN pg_try_advisory_xact_lock_shared(${key}) THEN ${isForeign(key)} ELSE true END`;
 }
 
 /** SQL for a row that is held and may be extended: the session of its holder exists on this server. */

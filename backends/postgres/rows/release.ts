@@ -3,6 +3,7 @@ import { Backoff } from "../../../core/util/backoff.ts";
 import { namesOf, ownerText } from "../../../core/util/requests.ts";
 import { monotonic } from "../../../core/util/runtime.ts";
 import { isRowLocked } from "../errors.ts";
+import type { Queue } from "../queue/queue.ts";
 import type { RowSender } from "./row_sender.ts";
 import { refArrays } from "./rows.ts";
 import type { Statements } from "./statements.ts";
@@ -33,24 +34,62 @@ export async function retryWhileLocked<T>(
 }
 
 /** Releases locks; returns of each whether it was held. One lock whose row is locked is tried again for some seconds. */
-export async function release(sender: RowSender, sql: Statements, targets: readonly LockRef[]): Promise<boolean[]> {
+export async function release(
+  sender: RowSender,
+  sql: Statements,
+  queue: Queue,
+  targets: readonly LockRef[],
+): Promise<boolean[]> {
   const what = () => `release ${namesOf(targets)}`;
-  if (targets.length > 1) {
-    const [row] = await sender.send(what, sql.releaseEach, refArrays(targets), targets);
-    return Array.from(row.released!, (digit) => digit === "1");
-  }
-  const [{ name }] = targets;
-  const whose = ownerText(targets[0].owner);
+  if (targets.length === 1) return [await releaseOne(sender, sql, queue, targets[0])];
+  const [row] = await sender.send(what, sql.releaseEach, refArrays(targets), targets);
+  const released = Array.from(row.released!, (digit) => digit === "1");
+  const others = targets.filter((_, index) => !released[index]);
+  if (others.length === 0) return released;
+  const names = JSON.stringify(others.map(({ name }) => name));
+  const queued = new Set((await sender.send(what, sql.selectQueued, [names])).map(({ name }) => name));
+  return await Promise.all(
+    targets.map((target, index) => released[index] || (queued.has(target.name) && leave(sender, queue, target))),
+  );
+}
+
+/** Removes an entry from a queue. */
+async function leave(sender: RowSender, queue: Queue, target: LockRef): Promise<boolean> {
   try {
-    const [row] = await sender.send(what, sql.release, [name, whose], targets);
-    return [row?.held === "true"];
+    return await queue.release(target);
   } catch (error) {
     if (!isRowLocked((error as Error).cause)) throw error;
-    const released = await retryWhileLocked(sender, error as Error, async () => {
+    return await retryWhileLocked(sender, error as Error, async () => {
+      try {
+        return { answer: await queue.release(target) };
+      } catch (error) {
+        if (isRowLocked((error as Error).cause)) return undefined;
+        throw error;
+      }
+    });
+  }
+}
+
+async function releaseOne(sender: RowSender, sql: Statements, queue: Queue, target: LockRef): Promise<boolean> {
+  if (queue.mayHave(target)) return await leave(sender, queue, target);
+  return await releasePlain(sender, sql, target) || await leave(sender, queue, target);
+}
+
+/** Releases a lock that no client waits for. */
+async function releasePlain(sender: RowSender, sql: Statements, target: LockRef): Promise<boolean> {
+  const targets = [target];
+  const what = () => `release ${namesOf(targets)}`;
+  const { name } = target;
+  const whose = ownerText(target.owner);
+  try {
+    const [row] = await sender.send(what, sql.release, [name, whose], targets);
+    return row?.held === "true";
+  } catch (error) {
+    if (!isRowLocked((error as Error).cause)) throw error;
+    return await retryWhileLocked(sender, error as Error, async () => {
       const [row] = await sender.send(what, sql.releaseUnlocked, [name, whose], targets);
       if (row.released === "true") return { answer: true };
       return row.locked === "true" ? undefined : { answer: false };
     });
-    return [released];
   }
 }

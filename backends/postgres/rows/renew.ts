@@ -2,15 +2,32 @@ import type { LockRow, RenewRequest } from "../../../core/backend.ts";
 import { namesOf } from "../../../core/util/requests.ts";
 import { isRowLocked } from "../errors.ts";
 import { retryWhileLocked } from "./release.ts";
+import type { Queue } from "../queue/queue.ts";
 import type { RowSender } from "./row_sender.ts";
 import { inOrderOf, refArrays, renewArrays, renewParameters } from "./rows.ts";
 import type { Statements } from "./statements.ts";
 
+/** Extends each lock that is live: the first holders of their names, and then the others. */
+export async function renew(
+  sender: RowSender,
+  sql: Statements,
+  queue: Queue,
+  requests: readonly RenewRequest[],
+): Promise<(LockRow | undefined)[]> {
+  const first = await renewFirst(sender, sql, requests);
+  return await Promise.all(requests.map(async (request, index) => {
+    const row = first[index];
+    if (row && !(request.owner === null && row.waiters !== undefined)) return row;
+    const other = await queue.renew(request, sender);
+    return row ?? other;
+  }));
+}
+
 /**
- * Extends each lock that is live. Of several, one whose row is locked is answered as it is, not extended, with its
+ * Extends each lock that is live and the first of its name. Of several, one whose row is locked is answered as it is, not extended, with its
  * present expiry. One alone is tried again for some seconds.
  */
-export async function renew(
+async function renewFirst(
   sender: RowSender,
   sql: Statements,
   requests: readonly RenewRequest[],

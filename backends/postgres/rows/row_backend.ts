@@ -19,14 +19,17 @@ import type { AbandonedConnections } from "../connection/abandoned.ts";
 import type { Client } from "../connection/client.ts";
 import { diagnose } from "../diagnose.ts";
 import type { Liveness } from "../../sessions/liveness.ts";
+import { Queue } from "../queue/queue.ts";
+import { GRANTS_CHANNEL } from "../wakeup/listener.ts";
 import type { Waiters } from "../wakeup/waiters.ts";
 import { Acquirer } from "./acquire.ts";
 import { guardOn } from "./guard.ts";
 import { lockActivity } from "./lock_activity.ts";
+import { namespaceOf } from "../schema.ts";
 import { release } from "./release.ts";
 import { renew } from "./renew.ts";
 import { RowSender } from "./row_sender.ts";
-import { toLockRow } from "./rows.ts";
+import { toLockRows } from "./rows.ts";
 import type { Statements } from "./statements.ts";
 
 /** What a row backend is made of. */
@@ -55,11 +58,13 @@ export interface RowBackendParts {
 export class RowBackend implements Backend {
   readonly engine = "postgres";
   readonly mode: Mode;
+  readonly queueing = true;
   readonly watch: Backend["watch"];
   readonly #parts: RowBackendParts;
   readonly #sql: Statements;
   readonly #sender: RowSender;
   readonly #renewals: RowSender;
+  readonly #queue: Queue;
   readonly #acquirer: Acquirer;
   readonly #closing = new AbortController();
 
@@ -70,7 +75,9 @@ export class RowBackend implements Backend {
     this.#sql = parts.statements;
     this.#sender = new RowSender(client, restore, this.#closing.signal);
     this.#renewals = new RowSender(renewals, restore, this.#closing.signal);
-    this.#acquirer = new Acquirer(this.#sender, this.#sql, liveness);
+    this.#queue = new Queue(this.#sender, this.#sql, liveness, waiters ? GRANTS_CHANNEL : null);
+    this.#acquirer = new Acquirer(this.#sender, this.#sql, this.#queue, liveness);
+    waiters?.onGrant(namespaceOf(parts.table), ({ owner }) => this.#queue.noteGrant(owner));
     this.watch = waiters && ((name, wake) => waiters.add(name, () => (this.#acquirer.noteFree(name), wake())));
   }
 
@@ -85,11 +92,11 @@ export class RowBackend implements Backend {
   }
 
   renew(requests: readonly RenewRequest[]): Promise<(LockRow | undefined)[]> {
-    return renew(this.#renewals, this.#sql, requests);
+    return renew(this.#renewals, this.#sql, this.#queue, requests);
   }
 
   async release(targets: readonly LockRef[]): Promise<boolean[]> {
-    const released = await release(this.#sender, this.#sql, targets);
+    const released = await release(this.#sender, this.#sql, this.#queue, targets);
     targets.forEach(({ name }, index) => released[index] && this.#acquirer.noteReleased(name));
     return released;
   }
@@ -101,7 +108,7 @@ export class RowBackend implements Backend {
         String(includeExpired),
       ])
       : await this.#sender.send(() => "list locks", this.#sql.list, [prefix, String(includeExpired)]);
-    return rows.map(toLockRow);
+    return rows.flatMap((row) => toLockRows(row, includeExpired));
   }
 
   async clean(scope: "expired" | "all"): Promise<number> {
@@ -109,7 +116,11 @@ export class RowBackend implements Backend {
       ? ["remove every lock", this.#sql.cleanAll]
       : ["clean up expired locks", this.#sql.cleanExpired];
     const [row] = await this.#sender.send(() => what, statement, []);
-    return Number(row.cleaned);
+    let cleaned = Number(row.cleaned);
+    for (const { name } of await this.#sender.send(() => what, this.#sql.selectQueues, [])) {
+      cleaned += await this.#queue.clean(name!, scope);
+    }
+    return cleaned;
   }
 
   guard({ name, owner }: OwnedLock, client: unknown): Promise<boolean> {

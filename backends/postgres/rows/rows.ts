@@ -7,6 +7,8 @@
 import type { AcquireAnswer, AcquireRequest, LockRef, LockRow, RenewRequest } from "../../../core/backend.ts";
 import { grantedRow, ownerText } from "../../../core/util/requests.ts";
 import type { LivenessLock } from "../../sessions/liveness.ts";
+import type { Entry } from "../../shared/line.ts";
+import { holdersIn, limitOf } from "../../shared/line_answers.ts";
 
 /** A row of an answer. */
 export type Row = Readonly<Record<string, string | null>>;
@@ -16,7 +18,8 @@ export type Parameters = (string | null)[];
 /** The answer for a name that could not be acquired, and whose holder is not known. */
 export const BUSY: AcquireAnswer = { granted: false, holder: undefined };
 
-function textOf(value: number | null): string | null {
+/** Returns a number as a parameter. */
+export function textOf(value: number | null): string | null {
   return value === null ? null : String(value);
 }
 
@@ -81,7 +84,18 @@ export function toLockRow(row: Row): LockRow {
     metadata: row.metadata,
     now: Number(row.now),
     ...(row.session === null ? {} : { session: row.session }),
+    ...(row.slots == null ? {} : { limit: limitOf(Number(row.slots)) }),
+    ...(row.waiters == null ? {} : { waiters: Number(row.waiters) }),
   };
+}
+
+/** Returns the holders of a listed row. */
+export function toLockRows(row: Row, includeExpired: boolean): LockRow[] {
+  const first = row.live === "true" || (row.live === "false" && includeExpired) ? [toLockRow(row)] : [];
+  if (row.others === null) return first;
+  const line = { token: 0, entries: JSON.parse(row.others) as Entry[] };
+  const others = holdersIn(line, row.name!, Number(row.now), includeExpired);
+  return [...first, ...others.map((other) => ({ ...other, waiters: Number(row.waiters) }))];
 }
 
 /** Returns the answers of an attempt by name. The tokens of several grants are one text, at the places of the requests. */
@@ -96,6 +110,7 @@ export function acquireAnswers(
     answers.set(request.name, { granted: true, row, ...(liveness ? { session: liveness.session } : {}) });
   };
   for (const row of rows) {
+    if (row.queued === "true") continue; // the queue decides
     if (row.holder !== null) answers.set(row.name!, { granted: false, holder: toLockRow(row) });
     else row.token?.split(",").forEach((token, place) => token && grant(requests[place], token, row.created));
   }

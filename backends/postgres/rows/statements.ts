@@ -3,12 +3,13 @@
  *
  * @module
  */
-import { notifyIfAwaited, notifyOfRows, waitingForRow } from "../keys.ts";
+import { isLiveEntry, othersOf } from "../queue/fragments.ts";
+import { queueStatements } from "../queue/queue_statements.ts";
 import { namespaceOf, quoted } from "../schema.ts";
-import { acquireOne, acquireReleased, acquireSeveral } from "./acquire_statements.ts";
+import { acquireOne, acquireReleased, acquireSeveral, isUnavailable } from "./acquire_statements.ts";
+import { columns } from "./columns.ts";
 import {
   CLEAN_LOCK_TIMEOUT,
-  columns,
   DURABLE,
   IN_ORDER,
   lockTimeout,
@@ -22,7 +23,7 @@ import { current, live, renewable } from "./liveness.ts";
 
 /** Whose lock a request is about: an owner, `#` and a token, or NULL for any holder. */
 function isOf(whose: string): string {
-  return `coalesce(${whose}, l.owner) IN (l.owner, '#' || l.token::text)`;
+  return `coalesce(${whose}, l.owner) IN (l.owner, '#' || coalesce(l.first_token, l.token)::text)`;
 }
 
 /** The same of a request for one name. `(name, whose)` */
@@ -75,40 +76,36 @@ function commit(lazy: string): string {
   return `CASE WHEN ${lazy} THEN set_config('synchronous_commit', 'off', true) ELSE ${DURABLE} END AS commit`;
 }
 
-/** Releases a lock, keeping its row, and notifies its waiters. `held` says whether it was live. `(name, whose)` */
-function release(target: string, namespace: string): string {
+/** Releases a lock without a queue, keeping its row. `held` says whether it was live. `(name, whose)` */
+function release(target: string): string {
   return `
     WITH ${settings(lockTimeout(RETRIED_LOCK_TIMEOUT))}
     UPDATE ${target} AS l SET ${released()} FROM settings
-    WHERE ${OF_OWNER} AND ${current("l")}
-    RETURNING l.name, (l.session_pid IS NULL)::text AS held, ${commit(expiresSoon("l"))}, ${
-    notifyIfAwaited(waitingForRow(namespace, "l.name"))
-  } AS notified`;
+    WHERE ${OF_OWNER} AND l.line IS NULL AND ${current("l")}
+    RETURNING l.name, (l.session_pid IS NULL)::text AS held, ${commit(expiresSoon("l"))}`;
 }
 
 /** Releases a lock unless its row is locked; `locked` says whether it is. `(name, whose)` */
-function releaseUnlocked(target: string, namespace: string): string {
+function releaseUnlocked(target: string): string {
   return `
     WITH ${settings(lockTimeout(RETRIED_LOCK_TIMEOUT))},
     unlocked AS MATERIALIZED (SELECT l.name FROM settings, ${target} AS l WHERE ${OF_OWNER} FOR UPDATE OF l SKIP LOCKED),
     released AS (
       UPDATE ${target} AS l SET ${released()} FROM unlocked
-      WHERE l.name = unlocked.name AND ${OF_OWNER} AND ${current("l")}
-      RETURNING l.name, ${WAS_HELD}, ${commit(expiresSoon("l"))}, ${
-    notifyIfAwaited(waitingForRow(namespace, "l.name"))
-  } AS notified)
+      WHERE l.name = unlocked.name AND ${OF_OWNER} AND l.line IS NULL AND ${current("l")}
+      RETURNING l.name, ${WAS_HELD}, ${commit(expiresSoon("l"))})
     SELECT (EXISTS (SELECT FROM released WHERE held))::text AS released,
       (NOT EXISTS (SELECT FROM released)
-        AND EXISTS (SELECT FROM ${target} AS l WHERE ${OF_OWNER} AND ${current("l")}))::text AS locked`;
+        AND EXISTS (SELECT FROM ${target} AS l WHERE ${OF_OWNER} AND l.line IS NULL AND ${current("l")}))::text AS locked`;
 }
 
 /**
- * Releases several locks; the answer is a text with a digit at the place of each request. It is an upsert because that
- * finds each row by the primary key, and in one order for all statements: a join that was planned while the table was
- * small read all of it for each name later. A name without a row gets a free one, which its `session_pid` tells from the
- * row of a lock that was held. `(names, whose)`
+ * Releases several locks without queues; the answer is a text with a digit at the place of each request. It is an upsert
+ * because that finds each row by the primary key, and in one order for all statements: a join that was planned while the
+ * table was small read all of it for each name later. A name without a row gets a free one, which its `session_pid`
+ * tells from the row of a lock that was held. `(names, whose)`
  */
-function releaseSeveral(target: string, namespace: string): string {
+function releaseSeveral(target: string): string {
   return `
     WITH ${settings(lockTimeout(RETRIED_LOCK_TIMEOUT))}, ${requests("name", "owner")},
     written AS (
@@ -118,33 +115,32 @@ function releaseSeveral(target: string, namespace: string): string {
       FROM request, clock_timestamp() AS now
       ${IN_ORDER}
       ON CONFLICT (name) DO UPDATE SET ${released("excluded.updated_at")}
-      WHERE ${isOf("nullif(excluded.locked_by, '')")} AND ${current("l")}
+      WHERE ${isOf("nullif(excluded.locked_by, '')")} AND l.line IS NULL AND ${current("l")}
       RETURNING l.name, ${WAS_HELD}, ${expiresSoon("l")} AS soon),
     released AS (SELECT name FROM written WHERE held)
     SELECT (
         SELECT string_agg(CASE WHEN released.name IS NULL THEN '0' ELSE '1' END, '' ORDER BY request.place)
         FROM request LEFT JOIN released ON released.name = request.name) AS released,
-      ${commit("bool_and(soon)")}, ${notifyOfRows(namespace, "released")} AS notified
+      ${commit("bool_and(soon)")}
     FROM written`;
 }
 
-/** Removes expired locks, or all, and deletes rows that have been free for a day: no statement waits that long. */
-function clean(target: string, all: boolean, namespace: string): string {
-  const condition = all ? "" : `AND NOT ${live("l")}`;
+/** Removes expired locks without queues, or all, and deletes rows that have been free for a day: no statement waits that long. */
+function clean(target: string, all: boolean): string {
+  const condition = `l.owner IS NOT NULL AND l.line IS NULL ${all ? "" : `AND NOT ${live("l")}`}`;
   return `
     WITH ${settings(lockTimeout(CLEAN_LOCK_TIMEOUT), DURABLE)},
     chosen AS MATERIALIZED (
-      SELECT l.name FROM settings, ${target} AS l WHERE l.listed AND l.owner IS NOT NULL ${condition}
+      SELECT l.name FROM settings, ${target} AS l WHERE l.listed AND ${condition}
       ORDER BY l.name FOR UPDATE OF l ${all ? "" : "SKIP LOCKED"}),
     cleaned AS (
-      UPDATE ${target} AS l SET ${free()} FROM chosen
-      WHERE l.name = chosen.name AND l.owner IS NOT NULL ${condition} RETURNING l.name),
+      UPDATE ${target} AS l SET ${free()} FROM chosen WHERE l.name = chosen.name AND ${condition} RETURNING l.name),
     stale AS MATERIALIZED (
       SELECT l.name FROM ${target} AS l
-      WHERE l.owner IS NULL AND l.updated_at < clock_timestamp() - interval '1 day'
+      WHERE l.owner IS NULL AND l.line IS NULL AND l.updated_at < clock_timestamp() - interval '1 day'
       FOR UPDATE OF l SKIP LOCKED),
     deleted AS (DELETE FROM ${target} AS l USING stale WHERE l.name = stale.name)
-    SELECT count(*)::text AS cleaned, ${all ? notifyOfRows(namespace, "cleaned") : "NULL"} AS notified FROM cleaned`;
+    SELECT count(*)::text AS cleaned FROM cleaned`;
 }
 
 /** The statements for one table. */
@@ -155,49 +151,59 @@ export function statementsFor(table: string) {
   const target = quoted(table);
   const namespace = namespaceOf(table);
   const select = `SELECT ${columns("l", "clock_timestamp()")} FROM ${target} AS l`;
+  const listed = `SELECT ${columns("l", "clock_timestamp()")}, ${othersOf("l")} AS others,
+        CASE WHEN l.owner IS NOT NULL THEN (${live("l")})::text END AS live
+      FROM ${target} AS l WHERE (l.line IS NOT NULL OR (l.owner IS NOT NULL AND ($2::text = 'true' OR ${live("l")})))`;
   return {
     acquire: acquireOne(target),
     acquireEach: acquireSeveral(target, false),
     acquireAll: acquireSeveral(target, true),
     acquireReleased: acquireReleased(target),
-    /** The live row of another owner. `(name, owner)` */
+    ...queueStatements(target, namespace),
+    /** The row with a queue, or the live one of another owner. `(name, owner)` */
     selectHolder: `
       SELECT ${columns("l", "clock_timestamp()")}, ${READ_ONLY}
-      FROM ${target} AS l WHERE l.name = $1::text AND l.owner <> $2::text AND ${live("l")}`,
+      FROM ${target} AS l WHERE l.name = $1::text AND ${isUnavailable("l", "$2::text")}`,
     renew: renew(target, false),
     renewEach: renew(target, true),
     /** Extends the locks whose rows are not locked. */
     renewUnlocked: renew(target, true, true),
-    release: release(target, namespace),
-    releaseUnlocked: releaseUnlocked(target, namespace),
-    releaseEach: releaseSeveral(target, namespace),
+    release: release(target),
+    releaseUnlocked: releaseUnlocked(target),
+    releaseEach: releaseSeveral(target),
     /**
      * Locks the row of a live lock until the caller's transaction ends. Time may pass until the row lock is acquired:
      * the expiry is checked after it. `(name, owner)`
      */
     guard: `
       WITH kept AS MATERIALIZED (
-        SELECT l.* FROM ${target} AS l WHERE l.name = $1::text AND l.owner = $2::text FOR SHARE)
-      SELECT pg_catalog.txid_current()::text AS transaction FROM kept WHERE ${live("kept")}`,
+        SELECT l.* FROM ${target} AS l WHERE l.name = $1::text AND (l.owner = $2::text
+          OR l.line @> jsonb_build_array(jsonb_build_object('owner', $2::text))) FOR SHARE)
+      SELECT pg_catalog.txid_current()::text AS transaction
+      FROM kept WHERE (kept.owner = $2::text AND ${live("kept")}) OR EXISTS (
+        SELECT FROM jsonb_array_elements(kept.line) AS e (v) WHERE v->>'owner' = $2::text AND v->>'token' IS NOT NULL
+          AND ${isLiveEntry("v", microseconds("clock_timestamp()"))})`,
     /** Rows by names: live ones, or also expired ones. `(JSON array, include expired)` */
-    listNames: `${select}
-      WHERE l.name IN (SELECT json_array_elements_text($1::text::json)) AND l.owner IS NOT NULL
-        AND ($2::text = 'true' OR ${live("l")})
+    listNames: `${listed} AND l.name IN (SELECT json_array_elements_text($1::text::json))
       ORDER BY l.name`,
     /** Live rows of these requests. `(names, whose)` */
     listOwned: `${select}
       JOIN unnest((SELECT $1::text)::text[], (SELECT $2::text)::text[]) AS request (name, owner) ON l.name = request.name
       WHERE ${isOf("nullif(request.owner, '')")} AND ${live("l")}`,
     /** Rows by prefix: live ones, or also expired ones. `(prefix, include expired)` */
-    list: `${select}
-      WHERE l.listed AND l.owner IS NOT NULL AND l.name >= $1::text AND starts_with(l.name, $1::text)
-        AND ($2::text = 'true' OR ${live("l")})
+    list: `${listed} AND l.listed AND l.name >= $1::text AND starts_with(l.name, $1::text)
       ORDER BY l.name`,
-    cleanExpired: clean(target, false, namespace),
-    cleanAll: clean(target, true, namespace),
-    /** Which of the names are free, and whether the held ones end with sessions. `(JSON array)` */
+    cleanExpired: clean(target, false),
+    cleanAll: clean(target, true),
+    /**
+     * Which of the names have a holder that is gone, or none, whether a session carries the first, and the highest token.
+     * `(JSON array)`
+     */
     poll: `
-      SELECT request.name, (held.liveness IS NOT NULL)::text AS session, (held.name IS NULL)::text AS free, ${READ_ONLY}
+      SELECT request.name, (held.liveness IS NOT NULL)::text AS session, held.token::text AS token, ${READ_ONLY},
+        (held.name IS NULL OR EXISTS (
+          SELECT FROM jsonb_array_elements(held.line) AS e (v) WHERE v->>'token' IS NOT NULL
+            AND NOT ${isLiveEntry("v", microseconds("clock_timestamp()"))}))::text AS free
       FROM json_array_elements_text($1::text::json) AS request (name)
       LEFT JOIN ${target} AS held ON held.name = request.name AND ${live("held")}`,
   };

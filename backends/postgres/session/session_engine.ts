@@ -53,7 +53,7 @@ export class PostgresSessionEngine implements SessionEngine<PostgresSession> {
     const registration = registrationForSessions(namespaceOf(parts.table));
     // only an acquisition shows whether a key is free, and that is the waiter's own next try
     const look = (names: readonly string[]) => Promise.resolve({ free: names, again: pauseOf(true) });
-    this.#waiters = new Waiters(parts.source, parts.timeout, registration, look);
+    this.#waiters = new Waiters(parts.source, parts.timeout, look, registration);
   }
 
   settled(): Promise<boolean> | undefined {

@@ -1,9 +1,9 @@
 import { BackendError } from "../../../core/errors.ts";
 import { Backoff } from "../../../core/util/backoff.ts";
 import { once } from "../../../core/util/once.ts";
-import { startTimer, type Timer } from "../../../core/util/runtime.ts";
+import { randomId, startTimer, type Timer } from "../../../core/util/runtime.ts";
 import type { Source } from "../connection/driver.ts";
-import { CHANNEL } from "../keys.ts";
+import { CHANNEL, listeningKey, literal } from "../keys.ts";
 import { openSession, type PostgresSession } from "../session/session.ts";
 import { UNREGISTER } from "./registration.ts";
 
@@ -14,12 +14,27 @@ const IDLE_MS = 10_000;
 /** How often a registration is tried while a release of the name is being committed; then polling has to do. */
 const REGISTRATION_ATTEMPTS = 50;
 
+/** The channel on which this process is notified of locks that were granted to it. */
+export const GRANTS_CHANNEL = `${CHANNEL}_${randomId().replaceAll("-", "")}`;
+
+/** A lock that the release of another client has granted. */
+export interface GrantNotice {
+  /** The namespace of the table. */
+  readonly namespace: string;
+  /** The name. */
+  readonly name: string;
+  /** The owner of the request that waited. */
+  readonly owner: string;
+}
+
 /** A waiter for one name. */
 export interface Subscription {
   /** The name. */
   readonly name: string;
-  /** SQL that registers the waiter (`registration.ts`). */
-  readonly register: string;
+  /** SQL that registers the waiter (`registration.ts`), where releases notify the registered ones. */
+  readonly register?: string;
+  /** Called when another client's release has granted a lock to this process. */
+  readonly onGrant?: (notice: GrantNotice) => void;
   /** Called when the name was released, and when a notification may have been missed. */
   readonly wake: () => void;
   /** The keys that the waiter is registered under at the server. */
@@ -90,8 +105,10 @@ export class Listener {
   }
 
   async #register(session: PostgresSession, subscription: Subscription): Promise<void> {
+    const { register } = subscription;
+    if (register === undefined) return;
     for (let attempt = 0; attempt < REGISTRATION_ATTEMPTS && subscription.keys === undefined; attempt++) {
-      const [row] = await session.send(subscription.register, [subscription.name]);
+      const [row] = await session.send(register, [subscription.name]);
       if (row.registered === null) continue;
       const keys = { key: row.key!, any: row.any_key! };
       // the waiter may have left meanwhile, or was registered twice
@@ -119,6 +136,8 @@ export class Listener {
     const session = await openSession(this.#source, this.#timeout, { onNotify, signal: this.#closing.signal });
     try {
       await session.send(`LISTEN ${CHANNEL}`, [], false);
+      await session.send(`LISTEN ${GRANTS_CHANNEL}`, [], false);
+      await session.send(`SELECT pg_advisory_lock_shared(${listeningKey(literal(GRANTS_CHANNEL))})::text`, [], false);
       return session;
     } catch (error) {
       await session.close();
@@ -145,9 +164,16 @@ export class Listener {
     this.#wakeAll(); // notifications were missed
   }
 
-  #notified(channel: string, key: string): void {
+  #notified(channel: string, payload: string): void {
+    if (channel === GRANTS_CHANNEL) return this.#granted(payload);
     if (channel !== CHANNEL) return;
+    const key = payload;
     for (const { keys, wake } of [...this.#subscriptions]) if (keys?.key === key || keys?.any === key) wake();
+  }
+
+  #granted(payload: string): void {
+    const [namespace, name, owner] = JSON.parse(payload);
+    for (const { onGrant } of [...this.#subscriptions]) onGrant?.({ namespace, name, owner });
   }
 
   #wakeAll(): void {

@@ -1,10 +1,10 @@
 /**
- * How a waiter registers: by shared advisory locks on the waiting key of its name and on the key of all waiters, which a
+ * How a waiter for a session lock registers: by shared advisory locks on the waiting key of its name and on the key of all waiters, which a
  * batch of releases looks at.
  *
  * @module
  */
-import { waitingForAnyRow, waitingForKey, waitingForRow } from "../keys.ts";
+import { waitingForKey } from "../keys.ts";
 import { sessionKeyOf } from "../session/session_keys.ts";
 
 /**
@@ -20,11 +20,6 @@ function register(key: string, any: string): string {
 /** Ends a registration. `(key, any_key)` */
 export const UNREGISTER = `
     SELECT pg_advisory_unlock_shared($1::text::bigint)::text AS key, pg_advisory_unlock_shared($2::text::bigint)::text AS any_key`;
-
-/** Registers a waiter for a row. `(name)` */
-export function registrationForRows(namespace: string): string {
-  return register(waitingForRow(namespace, "$1::text"), waitingForAnyRow(namespace));
-}
 
 /** SQL for the key that every waiter for a session lock registers under: that of the empty name, which no lock has. */
 export function waitingForAny(namespace: string): string {

@@ -1,6 +1,6 @@
 import { startTimer, type Timer } from "../../../core/util/runtime.ts";
 import type { Source } from "../connection/driver.ts";
-import { type Listener, listenerFor, type Subscription } from "./listener.ts";
+import { type GrantNotice, type Listener, listenerFor, type Subscription } from "./listener.ts";
 
 /** Pauses between polls (ms): notifications may be missed, and no notification tells of a session that ended. */
 const POLL_MS = 1_000;
@@ -17,17 +17,24 @@ export function pauseOf(session: boolean): number {
 /** The waiters of one backend: woken by the listener of this process, and by a poll now and then. */
 export class Waiters {
   readonly #look: Look;
-  readonly #register: string;
+  readonly #register: string | undefined;
   readonly #listener: Listener;
   readonly #release: () => Promise<void>;
   readonly #awaited = new Map<string, { readonly wakes: Set<() => void>; readonly subscription: Subscription }>();
+  #onGrant: ((notice: GrantNotice) => void) | undefined;
   #timer: Timer | undefined;
   #closed = false;
 
-  constructor(source: Source, timeout: number, register: string, look: Look) {
+  /** @param register SQL that registers a waiter, where releases notify the registered ones. */
+  constructor(source: Source, timeout: number, look: Look, register?: string) {
     this.#look = look;
     this.#register = register;
     ({ listener: this.#listener, release: this.#release } = listenerFor(source, timeout));
+  }
+
+  /** Calls `listener` for each lock of a table that another client's release has granted, before its waiter is woken. */
+  onGrant(namespace: string, listener: (notice: GrantNotice) => void): void {
+    this.#onGrant = (notice) => notice.namespace === namespace && listener(notice);
   }
 
   /** Calls `wake` when the name may have become free, until disposal. */
@@ -49,7 +56,13 @@ export class Waiters {
   #await(name: string) {
     const wakes = new Set<() => void>();
     const wake = () => [...wakes].forEach((each) => each());
-    const awaited = { wakes, subscription: { name, register: this.#register, wake } };
+    const onGrant = (notice: GrantNotice) => {
+      if (notice.name !== name) return;
+      this.#onGrant?.(notice);
+      wake();
+    };
+    const how = this.#register === undefined ? { onGrant } : { register: this.#register };
+    const awaited = { wakes, subscription: { name, wake, ...how } };
     this.#awaited.set(name, awaited);
     return awaited;
   }

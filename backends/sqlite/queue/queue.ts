@@ -3,7 +3,8 @@ import type { Connection } from "../connection/connection.ts";
 import type { SqliteRow } from "../rows/rows.ts";
 import type { Statements } from "../rows/statements.ts";
 import { type Entry, extend, isLive, join, leave, type Line } from "../../shared/line.ts";
-import { lineOf, rowOf, valuesOf, waitersIn } from "./stored_line.ts";
+import { busyAnswer, rowOf, waitersIn } from "../../shared/line_answers.ts";
+import { lineOf, valuesOf } from "./stored_line.ts";
 
 /** A line as it was read, and the clock of the read. */
 interface Read {
@@ -103,14 +104,7 @@ export class Queue {
     }
     const live = line.entries.filter((entry) => isLive(entry, now));
     const holders = live.filter(({ token }) => token !== undefined);
-    const first = holders.reduce<Entry | undefined>(
-      (first, entry) => (entry.until ?? Infinity) < (first?.until ?? Infinity) ? entry : first,
-      holders[0],
-    );
-    const holder = first && rowOf(name, first, waiters, now);
-    return mine === undefined
-      ? { granted: false, holder }
-      : { granted: false, holder, position: live.indexOf(mine) - holders.length + 1 };
+    return busyAnswer(holders, waiters, name, now, mine && live.indexOf(mine) - holders.length + 1);
   }
 
   #read(name: string): Read {

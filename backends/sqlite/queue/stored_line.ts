@@ -6,7 +6,8 @@
  */
 import type { LockRow } from "../../../core/backend.ts";
 import type { SqliteRow } from "../rows/rows.ts";
-import { type Entry, isLive, type Line, SHARED_LIMIT } from "../../shared/line.ts";
+import type { Entry, Line } from "../../shared/line.ts";
+import { holdersIn } from "../../shared/line_answers.ts";
 
 /** Returns the line of a row; that of a name without a row is empty. */
 export function lineOf(row: SqliteRow): Line {
@@ -45,35 +46,7 @@ export function valuesOf(name: string, { token, entries: [first, ...rest] }: Lin
   return [...columns, ...queue];
 }
 
-/** How many wait. */
-export function waitersIn({ entries }: Line, now: number): number {
-  return entries.filter((entry) => entry.token === undefined && isLive(entry, now)).length;
-}
-
-/** Converts a holder to the core's form. */
-export function rowOf(name: string, entry: Entry, waiters: number, now: number): LockRow {
-  const { limit, until, token, since, updated, lockedBy, lockProcess, metadata } = entry;
-  return {
-    name,
-    token: BigInt(token!),
-    lockedBy,
-    lockProcess,
-    lockedUntil: until,
-    createdAt: since!,
-    updatedAt: updated!,
-    metadata,
-    now,
-    limit: limit >= SHARED_LIMIT ? Infinity : limit,
-    waiters,
-  };
-}
-
 /** Returns the holders of a row, with or without expired ones, in the order in which they came. */
 export function holdersOf(row: SqliteRow, includeExpired: boolean): LockRow[] {
-  const line = lineOf(row);
-  const now = Number(row.now);
-  const waiters = waitersIn(line, now);
-  return line.entries
-    .filter((entry) => entry.token !== undefined && (includeExpired || isLive(entry, now)))
-    .map((entry) => rowOf(row.name!, entry, waiters, now));
+  return holdersIn(lineOf(row), row.name!, Number(row.now), includeExpired);
 }

@@ -266,7 +266,7 @@ export const queueing: readonly Case[] = [
     const other = await another();
     const expiring = [1, 2].map((index) => ({
       ...{ name: "a", owner: `expiring ${index}`, lockedBy: "x", lockProcess: null, metadata: null },
-      ...{ duration: 20_000, limit: 2 },
+      ...{ duration: 300_000, limit: 2 },
     }));
     for (const request of expiring) await backend.acquire([request]);
     while ((await listLocks({ backend })).length > 0) await turn();
@@ -280,10 +280,14 @@ export const queueing: readonly Case[] = [
     const backends = [backend, await another(), await another()];
     let inside = 0;
     let most = 0;
+    let full = () => {};
+    const reached = new Promise<void>((resolve) => full = resolve);
     await Promise.all(Array.from({ length: 24 }, async (_, index) => {
       for (let round = 0; round < 3; round++) {
         await withLock("a", { backend: backends[index % 3], limit: 3, wait: 60 }, async () => {
           most = Math.max(most, ++inside);
+          if (inside === 3) full();
+          await reached;
           await new Promise((resolve) => setTimeout(resolve, 1));
           inside--;
         });

@@ -1,0 +1,124 @@
+/**
+ * SQL for the queue of one name. Its entries are JSON objects with the fields of `Entry`; the first holder is in the
+ * columns of the row, the other holders and the waiters are in `line`, which is NULL for an exclusive lock without
+ * waiters. A waiter has no `token`.
+ *
+ * @module
+ */
+import { GRACE_US } from "../../shared/line.ts";
+import { microseconds } from "../rows/fragments.ts";
+import { isAlive, live } from "../rows/liveness.ts";
+
+/** SQL for the microseconds of a time that may be after the year 2106. */
+function exactMicroseconds(time: string): string {
+  return `(extract(epoch FROM ${time}) * 1000000)::bigint`;
+}
+
+/** SQL for a time from microseconds. */
+export function timeOf(microseconds: string): string {
+  return `timestamptz 'epoch' + (${microseconds})::bigint * interval '1 microsecond'`;
+}
+
+/** SQL for how long a grant lasts (µs) that its waiter has not confirmed. */
+export function grantTime(entry: string): string {
+  return `least((${entry}->>'duration')::bigint, ${GRACE_US})`;
+}
+
+/** SQL for the first holder in the columns of a row, as an entry. */
+function firstEntry(row: string): string {
+  return `jsonb_build_object('owner', ${row}.owner, 'limit', coalesce(${row}.slots, 1),
+      'until', ${exactMicroseconds(`${row}.locked_until`)}, 'token', coalesce(${row}.first_token, ${row}.token),
+      'since', ${microseconds(`${row}.created_at`)}, 'updated', ${microseconds(`${row}.updated_at`)},
+      'lockedBy', ${row}.locked_by, 'lockProcess', ${row}.lock_process, 'metadata', ${row}.metadata::text,
+      'liveness', ${row}.liveness::text, 'session', ${row}.session_pid)`;
+}
+
+/** SQL for whether an entry of `line` still counts. */
+export function isLiveEntry(entry: string, now: string): string {
+  return `((${entry}->>'until' IS NULL OR (${entry}->>'until')::bigint > ${now})
+      AND ${isAlive(`(${entry}->>'liveness')::bigint`)})`;
+}
+
+/** SQL for how many wait, as text; NULL for a row without a queue. */
+export function waitersOf(row: string): string {
+  return `CASE WHEN ${row}.line IS NULL THEN NULL ELSE (
+      SELECT count(*)::text FROM jsonb_array_elements(${row}.line) AS e (v)
+      WHERE v->>'token' IS NULL AND ${isLiveEntry("v", microseconds("clock_timestamp()"))}) END`;
+}
+
+/** SQL for the holders beyond the first, as text; NULL for a row without a queue. */
+export function othersOf(row: string): string {
+  return `CASE WHEN ${row}.line IS NULL THEN NULL ELSE (
+      SELECT jsonb_agg(v ORDER BY place)::text FROM jsonb_array_elements(${row}.line) WITH ORDINALITY AS e (v, place)
+      WHERE v->>'token' IS NOT NULL AND ${isAlive("(v->>'liveness')::bigint")}) END`;
+}
+
+/**
+ * CTEs `held`, the row of a name, `clock` and `entry`, all entries in order. With a lock the clock is read once the row
+ * lock is held. `(name)`
+ */
+export function entriesOf(target: string, lock: boolean, condition = "true"): string {
+  return `held AS MATERIALIZED (
+      SELECT l.* FROM settings, ${target} AS l WHERE l.name = $1::text AND ${condition} ${
+    lock ? "FOR UPDATE OF l" : ""
+  }),
+    clock AS MATERIALIZED (SELECT ${microseconds("clock_timestamp()")} AS now FROM held),
+    entry AS MATERIALIZED (
+      SELECT 0::bigint AS place, ${firstEntry("held")} AS v, ${live("held")} AS live
+      FROM held WHERE held.owner IS NOT NULL
+      UNION ALL
+      SELECT e.place, e.v, ${isLiveEntry("e.v", "clock.now")}
+      FROM held, clock, jsonb_array_elements(held.line) WITH ORDINALITY AS e (v, place))`;
+}
+
+/**
+ * CTE `ranked`: the entries of `kept` with their places, and how many may hold the lock up to there. An entry holds it
+ * exactly when its place is at most the smallest limit of the entries up to it.
+ */
+export const RANKED = `ranked AS (
+      SELECT v, row_number() OVER up AS place, min((v->>'limit')::int) OVER up AS room
+      FROM kept WINDOW up AS (ORDER BY place))`;
+
+/**
+ * CTEs `served`, the entries with a token for each that has come to hold the lock, and `line`, what to store. The
+ * entry of this request is granted for its whole duration, others for the grace.
+ */
+export function served(owner: string): string {
+  return `${RANKED},
+    turn AS (
+      SELECT *, v->>'token' IS NULL AND place <= room AS fresh,
+        count(*) FILTER (WHERE v->>'token' IS NULL AND place <= room) OVER (ORDER BY place) AS nth
+      FROM ranked),
+    served AS MATERIALIZED (
+      SELECT place, fresh, CASE WHEN NOT fresh THEN v ELSE v || jsonb_build_object(
+          'token', greatest(held.token + 1, clock.now) + nth - 1, 'since', clock.now, 'updated', clock.now,
+          'until', clock.now + CASE WHEN v->>'owner' = ${owner} THEN (v->>'duration')::bigint ELSE ${
+    grantTime("v")
+  } END) END AS v
+      FROM turn, held, clock),
+    line AS MATERIALIZED (
+      SELECT entries, entries->0 AS first, highest, coalesce(jsonb_array_length(entries) = 1
+          AND (entries->0->>'limit')::int = 1 AND (entries->0->>'token')::bigint = highest, true) AS plain
+      FROM (
+        SELECT jsonb_agg(v ORDER BY place) AS entries, greatest(max((v->>'token')::bigint), max(held.token)) AS highest
+        FROM held, served) AS stored)`;
+}
+
+/** CTE `written`: stores `line` in the row. */
+export function written(target: string, condition = "true"): string {
+  return `written AS (
+      UPDATE ${target} AS l SET owner = first->>'owner', token = coalesce(highest, l.token),
+        first_token = CASE WHEN plain THEN NULL ELSE (first->>'token')::bigint END,
+        slots = nullif((first->>'limit')::int, 1), locked_by = coalesce(first->>'lockedBy', l.locked_by),
+        lock_process = (first->>'lockProcess')::bigint,
+        locked_until = CASE WHEN first IS NULL THEN l.locked_until ELSE ${timeOf("first->>'until'")} END,
+        created_at = CASE WHEN first IS NULL THEN l.created_at ELSE ${timeOf("first->>'since'")} END,
+        updated_at = ${timeOf("coalesce(first->>'updated', clock.now::text)")},
+        metadata = (first->>'metadata')::json, liveness = (first->>'liveness')::bigint,
+        session_pid = (first->>'session')::int, listed = first IS NOT NULL OR l.frequent,
+        line_owner = CASE WHEN plain THEN NULL ELSE first->>'owner' END,
+        line = CASE WHEN plain THEN NULL ELSE entries - 0 END
+      FROM held, clock, line
+      WHERE l.name = held.name AND ${condition}
+      RETURNING l.name)`;
+}

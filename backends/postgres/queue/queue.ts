@@ -1,0 +1,245 @@
+import type { AcquireAnswer, AcquireRequest, LockRef, LockRow, RenewRequest } from "../../../core/backend.ts";
+import { BackendError } from "../../../core/errors.ts";
+import { LruMap } from "../../../core/util/lru_map.ts";
+import { namesOf, ownerText } from "../../../core/util/requests.ts";
+import type { Liveness, LivenessLock } from "../../sessions/liveness.ts";
+import { type Entry, SHARED_LIMIT } from "../../shared/line.ts";
+import { busyAnswer, rowOf } from "../../shared/line_answers.ts";
+import { isRowLocked } from "../errors.ts";
+import type { RowSender } from "../rows/row_sender.ts";
+import { BUSY, type Parameters, renewParameters, type Row, textOf, toLockRow } from "../rows/rows.ts";
+import type { Statements } from "../rows/statements.ts";
+
+/** A waiter repeats its request without writing while more than this share of its window is left. */
+const EXTEND_SHARE = 0.8;
+/** How often a request is sent whose liveness lock is gone, or whose row was deleted meanwhile. */
+const MAX_ATTEMPTS = 5;
+/** Waiters and holders that are remembered. */
+const MAX_REMEMBERED = 16_384;
+
+/** A waiter of this process in the queue, with the session that carries its lock in `hybrid` mode. */
+interface Place {
+  readonly liveness: LivenessLock | undefined;
+}
+
+/** Serves the names that have a queue, or holders that admit others. */
+export class Queue {
+  readonly #sender: RowSender;
+  readonly #sql: Statements;
+  readonly #liveness: Liveness | undefined;
+  /** Where this process is notified of its grants; `null` where it cannot listen. */
+  readonly #channel: string | null;
+  readonly #places = new LruMap<string, Place>(MAX_REMEMBERED);
+  /** The owners that a notification says were granted the lock. */
+  readonly #notified = new LruMap<string, true>(MAX_REMEMBERED);
+  /** The owners that were granted a lock of a name with a queue. */
+  readonly #queued = new LruMap<string, true>(MAX_REMEMBERED);
+
+  constructor(sender: RowSender, sql: Statements, liveness: Liveness | undefined, channel: string | null) {
+    this.#sender = sender;
+    this.#sql = sql;
+    this.#liveness = liveness;
+    this.#channel = channel;
+  }
+
+  /** Notes that another client's release has granted a name to a waiter of this process. */
+  noteGrant(owner: string): void {
+    this.#notified.set(owner, true);
+  }
+
+  /** Whether this owner waits in the queue. */
+  has(owner: string): boolean {
+    return this.#places.has(owner);
+  }
+
+  /** Whether an entry may be in a queue, so a release looks there at first. */
+  mayHave({ owner }: LockRef): boolean {
+    return typeof owner !== "string" || this.#queued.has(owner) || this.#places.has(owner);
+  }
+
+  /** Removes what has expired; returns whether the name has neither holders nor waiters then. */
+  async isEmpty(name: string): Promise<boolean> {
+    await this.clean(name, "expired");
+    const [row] = await this.#sender.send(() => `acquire lock ${JSON.stringify(name)}`, this.#sql.look, [
+      name,
+      "",
+      "1",
+    ]);
+    return row.entries === null && row.waiters === "0";
+  }
+
+  /** Acquires the name, or enters the queue if the request has a window. */
+  async acquire(request: AcquireRequest): Promise<AcquireAnswer> {
+    const { owner, limit, window, steal } = request;
+    const confirmed = this.#notified.has(owner) ? await this.#confirm(request) : undefined;
+    if (confirmed) return confirmed;
+    if (!steal && (window === undefined || this.#places.has(owner))) {
+      const answer = await this.#look(request);
+      if (answer) return answer;
+    } else if (limit === 1 && !steal) {
+      const answer = await this.#append(request);
+      if (answer) return answer;
+    }
+    for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
+      const answer = await this.#join(request);
+      if (answer) return answer;
+    }
+    throw new BackendError(`Cannot acquire ${namesOf([request])}: its row or its session keeps vanishing`, {
+      retryable: true,
+    });
+  }
+
+  /**
+   * Extends a lock that another client's release has granted for the grace to its whole duration, durably: the grant need
+   * not have reached the disk. Returns `undefined` when it is gone.
+   */
+  async #confirm(request: AcquireRequest): Promise<AcquireAnswer | undefined> {
+    const { owner, name, duration } = request;
+    const liveness = this.#places.get(owner)?.liveness;
+    this.#notified.delete(owner);
+    if (liveness?.session.ended || (this.#liveness && !liveness)) return undefined;
+    const renewal: RenewRequest = { name, owner, from: "now", add: duration };
+    const first = await this.#send(request, this.#sql.renew, renewParameters(renewal));
+    if (first === "locked") return BUSY;
+    const row = first ? toLockRow(first) : await this.renew(renewal, this.#sender);
+    return row && this.#granted(owner, row, liveness);
+  }
+
+  #forget(owner: string): void {
+    this.#places.delete(owner);
+    this.#notified.delete(owner);
+  }
+
+  /** The answer, if nothing has to be written for it. */
+  async #look(request: AcquireRequest): Promise<AcquireAnswer | undefined> {
+    const { name, owner, limit, window } = request;
+    const what = () => `acquire ${namesOf([request])}`;
+    const [row] = await this.#sender.send(what, this.#sql.look, [name, owner, String(Math.min(limit, SHARED_LIMIT))]);
+    const mine = entriesIn(row).find((entry) => entry.owner === owner);
+    if (mine === undefined) return window === undefined && row.admits === "false" ? busy(request, row) : undefined;
+    const place = this.#places.get(owner);
+    if (mine.token !== undefined) {
+      return place || !this.#liveness ? await this.#answer(request, row, mine, place?.liveness) : undefined;
+    }
+    if (row.due === "true" || mine.until! - Number(row.now) < window! * EXTEND_SHARE) return undefined;
+    return await this.#answer(request, row, mine, place?.liveness);
+  }
+
+  /** Enters the queue of a name with one exclusive holder; returns `undefined` when it is not like that. */
+  async #append(request: AcquireRequest): Promise<AcquireAnswer | undefined> {
+    const { name, owner, duration, lockedBy, lockProcess, metadata, window } = request;
+    const liveness = await this.#liveness?.lock();
+    const row = await this.#send(request, this.#sql.append, [
+      ...[name, owner, textOf(duration), lockedBy, textOf(lockProcess), metadata, String(window)],
+      ...[liveness?.key ?? null, liveness?.session.id ?? null, this.#channel],
+    ]);
+    if (row === "locked") return BUSY;
+    if (row === undefined) return undefined;
+    this.#places.set(owner, { liveness });
+    return { granted: false, holder: toLockRow(row), position: Number(row.position) };
+  }
+
+  /** Sends the request; returns `undefined` when it has to be sent again. */
+  async #join(request: AcquireRequest): Promise<AcquireAnswer | undefined> {
+    const { name, owner, duration, limit, lockedBy, lockProcess, metadata, window, steal } = request;
+    const what = () => `acquire ${namesOf([request])}`;
+    const liveness = await this.#liveness?.lock();
+    const channel = window === undefined ? null : this.#channel;
+    const row = await this.#send(request, this.#sql.join, [
+      ...[name, owner, textOf(duration), String(Math.min(limit, SHARED_LIMIT)), lockedBy, textOf(lockProcess)],
+      ...[metadata, textOf(window ?? null), String(steal === true), liveness?.key ?? null],
+      ...[liveness?.session.id ?? null, channel],
+    ]);
+    if (row === "locked") return BUSY;
+    if (row === undefined) return undefined;
+    if (row.present === "0") {
+      await this.#sender.send(what, this.#sql.insertFree, [name]);
+      return undefined;
+    }
+    const mine = entriesIn(row).find((entry) => entry.owner === owner);
+    if (mine) return await this.#answer(request, row, mine, liveness);
+    if (liveness && row.entries !== null) { // the server did not find the session
+      await this.#sender.pause(1);
+      return undefined;
+    }
+    return await this.#look(request);
+  }
+
+  /** Sends a statement about one request; a row that stays locked is busy, unless an earlier request may have locked it. */
+  async #send(request: AcquireRequest, statement: string, parameters: Parameters): Promise<Row | "locked" | undefined> {
+    try {
+      return (await this.#sender.send(() => `acquire ${namesOf([request])}`, statement, parameters, [request]))[0];
+    } catch (error) {
+      if (request.repeated || !isRowLocked((error as Error).cause)) throw error;
+      return "locked";
+    }
+  }
+
+  /** The answer to a request that holds the lock or waits for it; `undefined` when it has lapsed meanwhile. */
+  async #answer(
+    request: AcquireRequest,
+    row: Row,
+    mine: Entry,
+    liveness: LivenessLock | undefined,
+  ): Promise<AcquireAnswer | undefined> {
+    const { name, owner, duration } = request;
+    if (mine.token === undefined) {
+      this.#places.set(owner, { liveness });
+      return busy(request, row, Number(row.position));
+    }
+    const isShort = mine.until !== null && (duration === null || mine.until - mine.since! < duration);
+    if (isShort) {
+      this.#places.set(owner, { liveness });
+      return await this.#confirm(request);
+    }
+    return this.#granted(owner, rowOf(name, mine, Number(row.waiters), Number(row.now)), liveness);
+  }
+
+  #granted(owner: string, row: LockRow, liveness?: LivenessLock): AcquireAnswer {
+    this.#forget(owner);
+    this.#queued.set(owner, true);
+    if (liveness === undefined) return { granted: true, row };
+    return { granted: true, row: { ...row, session: liveness.session.id }, session: liveness.session };
+  }
+
+  /** Removes holders, or a waiter by its owner; returns whether a holder was removed. */
+  async release(target: LockRef): Promise<boolean> {
+    const { name, owner } = target;
+    const what = () => `release ${namesOf([target])}`;
+    if (typeof owner === "string") {
+      const handed = this.#places.has(owner)
+        ? []
+        : await this.#sender.send(what, this.#sql.handOff, [name, owner], [target]);
+      if (handed.length > 0) return true;
+      this.#forget(owner);
+    }
+    const [row] = await this.#sender.send(what, this.#sql.leave, [name, ownerText(owner)], [target]);
+    return row !== undefined && Number(row.released) > 0;
+  }
+
+  /** Removes the holders of a name, or those that have expired, and serves the waiters; returns how many. */
+  async clean(name: string, scope: "expired" | "all"): Promise<number> {
+    const [row] = await this.#sender.send(() => `clean up lock ${JSON.stringify(name)}`, this.#sql.leave, [
+      name,
+      scope === "all" ? null : "",
+    ]);
+    return Number(row?.cleaned ?? 0);
+  }
+
+  /** Extends holders beyond the first; returns the first of them. */
+  async renew(request: RenewRequest, sender: RowSender): Promise<LockRow | undefined> {
+    const { name, owner, from, add } = request;
+    const parameters = [name, ownerText(owner), String(from), textOf(add)];
+    const [row] = await sender.send(() => `renew ${namesOf([request])}`, this.#sql.extend, parameters);
+    return row && rowOf(name, JSON.parse(row.entry!), Number(row.waiters), Number(row.now));
+  }
+}
+
+function entriesIn({ entries }: Row): Entry[] {
+  return entries === null ? [] : JSON.parse(entries);
+}
+
+function busy({ name }: AcquireRequest, row: Row, position?: number): AcquireAnswer {
+  const holders = entriesIn(row).filter(({ token }) => token !== undefined);
+  return busyAnswer(holders, Number(row.waiters), name, Number(row.now), position);
+}

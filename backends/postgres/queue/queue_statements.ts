@@ -1,0 +1,202 @@
+/**
+ * The SQL of names that have a queue, or holders that admit others. Every statement is the same step: it locks the row,
+ * drops the entries that have expired, adds, removes or extends some, and gives a token to each that has come to hold
+ * the lock.
+ *
+ * @module
+ */
+import { literal } from "../keys.ts";
+import {
+  ACQUIRE_LOCK_TIMEOUT,
+  DURABLE,
+  lockTimeout,
+  microseconds,
+  READ_ONLY,
+  RETRIED_LOCK_TIMEOUT,
+  settings,
+} from "../rows/fragments.ts";
+import { live } from "../rows/liveness.ts";
+import { columns } from "../rows/columns.ts";
+import { entriesOf, grantTime, isLiveEntry, RANKED, served, timeOf, written } from "./fragments.ts";
+
+/** A release of a lock with less time left may be undone by a crash (µs): it is free soon all the same. */
+const SOON_US = 900e6;
+
+/** Whose entry a request is about: an owner, `#` and a token, or NULL for any holder. */
+const IS_MEANT = `coalesce(coalesce($2::text, CASE WHEN v->>'token' IS NOT NULL THEN v->>'owner' END)
+      IN (v->>'owner', '#' || (v->>'token')), false)`;
+
+/** Whether a row may have an entry of the owner in `$2`: others are not even locked. */
+const MAY_BE_MEANT = `(coalesce($2::text, '') = '' OR starts_with($2::text, '#') OR l.owner = $2::text
+      OR l.line @> jsonb_build_array(jsonb_build_object('owner', $2::text)))`;
+
+/** SQL that notifies the process of a waiter of its grant. */
+function notice(namespace: string, entry: string): string {
+  return `pg_notify(${entry}->>'channel', json_build_array(${literal(namespace)}, $1::text, ${entry}->'owner')::text)`;
+}
+
+/** Notifies the process of each waiter that was granted the lock. */
+function notified(namespace: string, owner: string): string {
+  return `count(${notice(namespace, "v")}) FILTER (
+      WHERE fresh AND v->>'channel' IS NOT NULL AND v->>'owner' <> ${owner})::text AS notified`;
+}
+
+/**
+ * Lets the commit be confirmed before it reaches the disk, unless `durably`. What is granted to waiters need not reach it:
+ * each confirms its grant durably before it relies on it, and a commit reaches the disk after those before it.
+ */
+function commit(durably: string): string {
+  return `CASE WHEN ${durably} THEN ${DURABLE} ELSE set_config('synchronous_commit', 'off', true) END AS commit`;
+}
+
+/** The holders and the entry of the request, how many wait, the request's place among them, and the clock. */
+function answer(owner: string): string {
+  return `(jsonb_agg(v ORDER BY place) FILTER (WHERE v->>'token' IS NOT NULL OR v->>'owner' = ${owner}))::text AS entries,
+      (count(v) FILTER (WHERE v->>'token' IS NULL))::text AS waiters,
+      (max(place) FILTER (WHERE v->>'token' IS NULL AND v->>'owner' = ${owner})
+        - count(*) FILTER (WHERE v->>'token' IS NOT NULL))::text AS position, max(clock.now)::text AS now`;
+}
+
+/** What a request would find, without writing. `(name, owner, limit)` */
+function look(target: string): string {
+  return `
+    WITH settings AS (SELECT ${READ_ONLY}), ${entriesOf(target, false)},
+    kept AS (SELECT place, v FROM entry WHERE live), ${RANKED}
+    SELECT ${answer("$2::text")},
+      coalesce(bool_or(v->>'token' IS NULL AND place <= room), false)::text AS due,
+      (count(v) + 1 <= least(min(room), $3::text::int))::text AS admits, max(settings.read_only) AS read_only
+    FROM settings LEFT JOIN clock ON true LEFT JOIN ranked ON true`;
+}
+
+/**
+ * Acquires the name, or stands in its line, or stays there; without a window it writes nothing unless the lock is
+ * granted. `(name, owner, duration, limit, holder, process, metadata, window, steal, liveness key, session pid, channel)`
+ */
+function join(target: string, namespace: string): string {
+  const isMine = "v->>'owner' = $2::text";
+  const window = "clock.now + $8::text::bigint";
+  return `
+    WITH ${settings(lockTimeout(ACQUIRE_LOCK_TIMEOUT))}, ${entriesOf(target, true)},
+    kept AS (
+      SELECT place, CASE WHEN ${isMine} AND v->>'token' IS NULL
+        THEN v || jsonb_build_object('until', ${window}) ELSE v END AS v
+      FROM entry, clock WHERE live AND NOT ($9::text = 'true' AND v->>'token' IS NOT NULL AND v->>'owner' <> $2::text)
+      UNION ALL
+      SELECT CASE $9::text WHEN 'true' THEN -1 ELSE 1000000000 END, jsonb_build_object('owner', $2::text,
+        'limit', $4::text::int, 'duration', $3::text::bigint, 'until', ${window}, 'lockedBy', $5::text,
+        'lockProcess', $6::text::bigint, 'metadata', $7::text, 'liveness', $10::text, 'session', $11::text::int,
+        'channel', $12::text)
+      FROM clock WHERE NOT EXISTS (SELECT FROM entry WHERE live AND ${isMine})
+        AND CASE WHEN $10::text IS NULL THEN true ELSE NOT pg_try_advisory_xact_lock_shared($10::text::bigint) END),
+    ${served("$2::text")},
+    ${
+    written(target, `($8::text IS NOT NULL OR EXISTS (SELECT FROM served WHERE ${isMine} AND v->>'token' IS NOT NULL))`)
+  }
+    SELECT ${answer("$2::text")}, (SELECT count(*)::text FROM held) AS present,
+      ${commit(`bool_or(${isMine} AND v->>'token' IS NOT NULL)`)}, ${notified(namespace, "$2::text")}
+    FROM written, served, clock`;
+}
+
+/**
+ * Enters the queue of a name with one exclusive holder: nothing else can change then. The commit may be lost in a crash,
+ * and with it a place, not a lock. `(name, owner, duration, holder, process, metadata, window, liveness key, session pid,
+ * channel)`
+ */
+function append(target: string): string {
+  return `
+    WITH ${settings(lockTimeout(ACQUIRE_LOCK_TIMEOUT), "set_config('synchronous_commit', 'off', true)")}
+    UPDATE ${target} AS l SET line_owner = l.owner, line = coalesce(l.line, '[]') || jsonb_build_object(
+      'owner', $2::text, 'limit', 1, 'duration', $3::text::bigint, 'until', now + $7::text::bigint, 'lockedBy', $4::text,
+      'lockProcess', $5::text::bigint, 'metadata', $6::text, 'liveness', $8::text, 'session', $9::text::int,
+      'channel', $10::text)
+    FROM settings, (SELECT ${microseconds("clock_timestamp()")} AS now OFFSET 0) AS clock
+    WHERE l.name = $1::text AND l.slots IS NULL AND l.owner <> $2::text AND ${live("l")}
+      AND NOT coalesce(l.line, '[]') @> jsonb_build_array(jsonb_build_object('owner', $2::text))
+    RETURNING ${columns("l", "clock_timestamp()")}, jsonb_array_length(l.line)::text AS position`;
+}
+
+/** Releases an exclusive lock and grants it to an exclusive waiter at the head of the queue. `(name, owner)` */
+function handOff(target: string, namespace: string): string {
+  const until = `clock.now + ${grantTime("held.head")}`;
+  const notified = notice(namespace, "held.head");
+  return `
+    WITH ${settings(lockTimeout(RETRIED_LOCK_TIMEOUT))},
+    held AS MATERIALIZED (
+      SELECT l.name, l.locked_until, l.line->0 AS head, l.line - 0 AS rest FROM settings, ${target} AS l
+      WHERE l.name = $1::text AND l.owner = $2::text AND l.slots IS NULL AND l.line->0->>'token' IS NULL
+        AND l.line->0->>'limit' = '1'
+      FOR UPDATE OF l),
+    clock AS MATERIALIZED (SELECT ${microseconds("clock_timestamp()")} AS now FROM held)
+    UPDATE ${target} AS l SET owner = head->>'owner', token = greatest(l.token + 1, clock.now), first_token = NULL,
+      locked_by = head->>'lockedBy', lock_process = (head->>'lockProcess')::bigint, locked_until = ${timeOf(until)},
+      created_at = ${timeOf("clock.now")}, updated_at = ${timeOf("clock.now")}, metadata = (head->>'metadata')::json,
+      liveness = (head->>'liveness')::bigint, session_pid = (head->>'session')::int, listed = true,
+      line_owner = CASE WHEN rest <> '[]' THEN head->>'owner' END, line = nullif(rest, '[]')
+    FROM held, clock
+    WHERE l.name = held.name AND ${live("l")} AND ${isLiveEntry("held.head", "clock.now")}
+    RETURNING ${commit(`coalesce(held.locked_until > clock_timestamp() + interval '15 minutes', true)`)},
+      CASE WHEN head->>'channel' IS NOT NULL THEN ${notified}::text END AS notified`;
+}
+
+/**
+ * Removes the entries of a request, and those that have expired, and serves the waiters. With an empty text it
+ * removes only what has expired. `(name, whose)`
+ */
+function leave(target: string, namespace: string): string {
+  return `
+    WITH ${settings(lockTimeout(RETRIED_LOCK_TIMEOUT))}, ${entriesOf(target, true, MAY_BE_MEANT)},
+    gone AS MATERIALIZED (SELECT v, live FROM entry WHERE NOT live OR ${IS_MEANT}),
+    kept AS (SELECT place, v FROM entry WHERE live AND NOT ${IS_MEANT}),
+    ${served("''")},
+    ${written(target, `EXISTS (SELECT FROM gone WHERE live OR $2::text = '')`)},
+    removed AS MATERIALIZED (
+      SELECT count(*) FILTER (WHERE live) AS released, count(*) AS cleaned,
+        coalesce(bool_or(live AND coalesce((v->>'until')::bigint > now + ${SOON_US}, true)), false) AS durably
+      FROM gone, clock WHERE v->>'token' IS NOT NULL)
+    SELECT max(released)::text AS released, max(cleaned)::text AS cleaned,
+      ${commit("coalesce(bool_or(durably), false)")}, ${notified(namespace, "''")}
+    FROM written, removed LEFT JOIN served ON true
+    HAVING count(*) > 0`;
+}
+
+/** Extends live holders beyond the first, and never shortens their leases. `(name, whose, start, added)` */
+function extend(target: string): string {
+  return `
+    WITH ${settings(lockTimeout(RETRIED_LOCK_TIMEOUT), DURABLE)}, ${entriesOf(target, true, MAY_BE_MEANT)},
+    extended AS MATERIALIZED (
+      SELECT place, v || jsonb_build_object('updated', now, 'until',
+        CASE WHEN v->>'until' IS NULL OR $4::text IS NULL THEN NULL ELSE greatest((v->>'until')::bigint,
+          $4::text::bigint + CASE $3::text WHEN 'now' THEN now WHEN 'expiry' THEN (v->>'until')::bigint
+            ELSE $3::text::bigint END) END) AS v
+      FROM entry, clock WHERE place > 0 AND live AND v->>'token' IS NOT NULL AND ${IS_MEANT}),
+    written AS (
+      UPDATE ${target} AS l SET line = (
+        SELECT jsonb_agg(coalesce(extended.v, entry.v) ORDER BY entry.place)
+        FROM entry LEFT JOIN extended ON extended.place = entry.place WHERE entry.place > 0)
+      FROM held WHERE l.name = held.name AND EXISTS (SELECT FROM extended) RETURNING l.name)
+    SELECT v::text AS entry, (SELECT count(*)::text FROM entry WHERE live AND v->>'token' IS NULL) AS waiters,
+      clock.now::text AS now
+    FROM written, extended, clock ORDER BY place LIMIT 1`;
+}
+
+/** The statements of queues for one table. */
+export function queueStatements(target: string, namespace: string) {
+  return {
+    look: look(target),
+    join: join(target, namespace),
+    append: append(target),
+    handOff: handOff(target, namespace),
+    leave: leave(target, namespace),
+    extend: extend(target),
+    /** Makes a free row for a name that has none. `(name)` */
+    insertFree: `
+      INSERT INTO ${target} (name, token, locked_by, locked_until, created_at, updated_at, listed)
+      SELECT $1::text, 0, '', now, now, now, false FROM clock_timestamp() AS now ON CONFLICT (name) DO NOTHING`,
+    /** Which of the names have a queue. `(JSON array)` */
+    selectQueued: `
+      SELECT l.name FROM ${target} AS l
+      WHERE l.name IN (SELECT json_array_elements_text($1::text::json)) AND l.line IS NOT NULL`,
+    /** The names that have a queue. */
+    selectQueues: `SELECT l.name FROM ${target} AS l WHERE l.listed AND l.line IS NOT NULL ORDER BY l.name`,
+  };
+}

@@ -1,0 +1,59 @@
+/**
+ * What the core is told of a line.
+ *
+ * @module
+ */
+import type { AcquireAnswer, LockRow } from "../../core/backend.ts";
+import { type Entry, isLive, type Line, SHARED_LIMIT } from "./line.ts";
+
+/** How many wait. */
+export function waitersIn({ entries }: Line, now: number): number {
+  return entries.filter((entry) => entry.token === undefined && isLive(entry, now)).length;
+}
+
+/** Returns how many holders an entry admits. */
+export function limitOf(stored: number): number {
+  return stored >= SHARED_LIMIT ? Infinity : stored;
+}
+
+/** Converts a holder to the core's form. */
+export function rowOf(name: string, entry: Entry, waiters: number, now: number): LockRow {
+  const { limit, until, token, since, updated, lockedBy, lockProcess, metadata } = entry;
+  return {
+    name,
+    token: BigInt(token!),
+    lockedBy,
+    lockProcess,
+    lockedUntil: until,
+    createdAt: since!,
+    updatedAt: updated!,
+    metadata,
+    now,
+    limit: limitOf(limit),
+    waiters,
+  };
+}
+
+/** Returns the holders of a line, with or without expired ones, in the order in which they came. */
+export function holdersIn(line: Line, name: string, now: number, includeExpired: boolean): LockRow[] {
+  const waiters = waitersIn(line, now);
+  return line.entries
+    .filter((entry) => entry.token !== undefined && (includeExpired || isLive(entry, now)))
+    .map((entry) => rowOf(name, entry, waiters, now));
+}
+
+/** The answer to a request that is not granted: the holder whose lease ends first, and the request's place, if it waits. */
+export function busyAnswer(
+  holders: readonly Entry[],
+  waiters: number,
+  name: string,
+  now: number,
+  position?: number,
+): AcquireAnswer {
+  const first = holders.reduce<Entry | undefined>(
+    (first, entry) => (entry.until ?? Infinity) < (first?.until ?? Infinity) ? entry : first,
+    holders[0],
+  );
+  const holder = first && rowOf(name, first, waiters, now);
+  return position === undefined ? { granted: false, holder } : { granted: false, holder, position };
+}
