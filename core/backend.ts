@@ -47,8 +47,9 @@ export interface AcquireRequest {
   /** How many holders may have the name at once: 1 is exclusive, `Infinity` shared. Other than 1 with `queueing` only. */
   readonly limit: number;
   /**
-   * Microseconds for which a waiter stays in the queue of a held name; a repeated request stays there for longer. Without
-   * it the request does not wait. On a backend with `queueing` only.
+   * Microseconds for which a waiter stays in the queue of a held name. A repeated request stays there for longer, or
+   * extends what a release has granted it meanwhile to its whole duration. Without a window the request does not wait. On
+   * a backend with `queueing` only.
    */
   readonly window?: number;
   /** Replaces every holder and overtakes the waiters, on a backend with `queueing`. @default false */
@@ -168,8 +169,6 @@ export interface RenewRequest extends LockRef {
   readonly from: "now" | "expiry" | number;
   /** Microseconds to add; `null` makes the lock never expire. */
   readonly add: number | null;
-  /** Whether this is the first renewal of a lock that another client's release has granted. @default false */
-  readonly confirms?: boolean;
 }
 
 /**

@@ -27,8 +27,6 @@ export interface Grant {
   readonly askedAt: number;
   /** The session that carries the lock. */
   readonly session?: SessionHandle;
-  /** Microseconds that the lease is to last, where a release granted it for a short time; the handle confirms it. */
-  readonly confirmFor?: number | null;
 }
 
 /** The result of an attempt to acquire: the grant, or the holder as far as it is known. */

@@ -3,7 +3,7 @@ import { LockLost } from "../errors.ts";
 import { isLossObserved, isTraced, publishLoss, trace } from "../events/channels.ts";
 import { type LockTrace, traceOf } from "../events/events.ts";
 import type { Grant } from "../grant.ts";
-import { monotonic, sleep } from "../util/runtime.ts";
+import { monotonic } from "../util/runtime.ts";
 import { type BackendState, type Held, stateOf } from "../wait/backend_state.ts";
 import type { Answered } from "../wait/batcher.ts";
 import { localDeadline } from "./lease.ts";
@@ -12,9 +12,6 @@ import { type Renewable, track, untrack } from "./renewer.ts";
 
 /** After an answer that came late in a lease, the next renewal comes after this share of the interval at the earliest. */
 const MIN_PAUSE_SHARE = 0.25;
-
-/** The pause after a confirmation without an answer (ms): several fit into the time of the grant. */
-const CONFIRM_RETRY_MS = 100;
 
 /** The losses that are disposals of a backend: no failure, and no reason to undo what was done under the lock. */
 const disposals = new WeakSet<LockLost>();
@@ -60,22 +57,6 @@ export class HeldLock implements Held, Renewable {
       track(this);
     }
     if (isLossObserved()) this.#watch();
-    if (grant.confirmFor !== undefined) this.#state.track(this.#confirmGrant(grant.confirmFor));
-  }
-
-  /** Extends a lease that a release granted for a short time, before the body runs: it may block the event loop. */
-  async #confirmGrant(add: number | null): Promise<void> {
-    const request = { ...this.claim, from: "now", add, confirms: true } as const;
-    while (this.held) {
-      try {
-        const { answer, askedAt } = await this.#state.renew.send(request);
-        if (answer) this.confirm(answer, askedAt);
-        else if (this.#status === "held") this.lose("the database says that it is gone");
-        return;
-      } catch {
-        await sleep(CONFIRM_RETRY_MS);
-      }
-    }
   }
 
   get token(): bigint {

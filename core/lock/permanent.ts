@@ -89,7 +89,7 @@ async function confirmEach(
       const { name } = grant.claim;
       try {
         const { answer: row, askedAt } = await state.renew.send(request, requests.length > 1);
-        if (row?.lockedUntil === null) done.set(grant, { ...grant, row, askedAt, confirmFor: undefined });
+        if (row?.lockedUntil === null) done.set(grant, { ...grant, row, askedAt });
         else failure = { name, error: row === undefined ? undefined : rowIsLocked(name) };
       } catch (error) {
         failure ??= { name, error };

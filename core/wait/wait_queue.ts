@@ -159,8 +159,7 @@ export class WaitQueue implements NameQueue {
     else {
       const claim = { name: request.name, owner: request.owner };
       this.#remove(head);
-      const confirmFor = request.window !== undefined && isShort(request, row) ? request.duration : undefined;
-      const grant = { backend: this.#backend, claim, row, askedAt: start, session, confirmFor };
+      const grant = { backend: this.#backend, claim, row, askedAt: start, session };
       head.settle({ granted: true, grant, batch: this.#batch, contended: head.contended });
     }
     this.#noteHolder(row, start);
@@ -263,11 +262,6 @@ export class WaitQueue implements NameQueue {
     this.#retryAt = Infinity;
     this.#outage.reset();
   }
-}
-
-/** Whether a lease was granted for less time than was asked for. */
-function isShort({ duration }: AcquireRequest, { lockedUntil, createdAt }: LockRow): boolean {
-  return lockedUntil !== null && (duration === null || lockedUntil - createdAt < duration);
 }
 
 /** Returns the queue for a name, which is made if there is none. */
