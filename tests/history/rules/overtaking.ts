@@ -2,8 +2,12 @@ import type { Offence, Rule } from "../checker.ts";
 import { overlap, stallsOf } from "../reading.ts";
 import { tellOperation, when } from "../telling.ts";
 
-/** A waiter that does not run for so long (µs) may lose its place: less than the time that a grant to it lasts. */
+/**
+ * A waiter that does not run for so long (µs), or for so much of its lease, may lose its place: less than the time that a
+ * grant to it lasts until it confirms that.
+ */
 const ABSENT = 1e6;
+const ABSENT_SHARE = 0.5;
 
 /** A client that asked for a name after another was in its queue was granted it later. */
 export const overtaking: Rule = (reading) => {
@@ -23,7 +27,7 @@ export const overtaking: Rule = (reading) => {
       const since = queuedAt.get(operation.lockedBy!);
       if (since === undefined) return [];
       const absent = overlap(since, operation.completedAt, [...disturbed, ...stalls(operation.worker)]);
-      if (absent > ABSENT) return [];
+      if (absent > Math.min(ABSENT, (operation.expires ?? Infinity) * 1e6 * ABSENT_SHARE)) return [];
       for (const other of late) {
         if (other.operation.invokedAt <= since) break;
         if (other.token > token) continue;
