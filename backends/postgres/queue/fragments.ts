@@ -6,6 +6,7 @@
  * @module
  */
 import { GRACE_US } from "../../shared/line.ts";
+import { listeningKey } from "../keys.ts";
 import { microseconds } from "../rows/fragments.ts";
 import { isAlive, live } from "../rows/liveness.ts";
 
@@ -33,10 +34,15 @@ function firstEntry(row: string): string {
       'liveness', ${row}.liveness::text, 'session', ${row}.session_pid)`;
 }
 
-/** SQL for whether an entry of `line` still counts. */
+/**
+ * SQL for whether an entry of `line` still counts. The key of the channel that a waiter listened on when it came can be
+ * acquired exactly when its process has disconnected.
+ */
 export function isLiveEntry(entry: string, now: string): string {
+  const listens = `CASE WHEN ${entry}->>'token' IS NULL AND (${entry}->>'listens')::boolean
+      THEN NOT pg_try_advisory_xact_lock(${listeningKey(`${entry}->>'channel'`)}) ELSE true END`;
   return `((${entry}->>'until' IS NULL OR (${entry}->>'until')::bigint > ${now})
-      AND ${isAlive(`(${entry}->>'liveness')::bigint`)})`;
+      AND ${isAlive(`(${entry}->>'liveness')::bigint`)} AND ${listens})`;
 }
 
 /** SQL for how many wait, as text; NULL for a row without a queue. */

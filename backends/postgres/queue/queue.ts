@@ -29,17 +29,25 @@ export class Queue {
   readonly #liveness: Liveness | undefined;
   /** Where this process is notified of its grants; `null` where it cannot listen. */
   readonly #channel: string | null;
+  readonly #isListening: () => boolean;
   readonly #places = new LruMap<string, Place>(MAX_REMEMBERED);
   /** The owners that a notification says were granted the lock. */
   readonly #notified = new LruMap<string, true>(MAX_REMEMBERED);
   /** The owners that were granted a lock of a name with a queue. */
   readonly #queued = new LruMap<string, true>(MAX_REMEMBERED);
 
-  constructor(sender: RowSender, sql: Statements, liveness: Liveness | undefined, channel: string | null) {
+  constructor(
+    sender: RowSender,
+    sql: Statements,
+    liveness: Liveness | undefined,
+    channel: string | null,
+    isListening: () => boolean,
+  ) {
     this.#sender = sender;
     this.#sql = sql;
     this.#liveness = liveness;
     this.#channel = channel;
+    this.#isListening = isListening;
   }
 
   /** Notes that another client's release has granted a name to a waiter of this process. */
@@ -131,7 +139,7 @@ export class Queue {
     const liveness = await this.#liveness?.lock();
     const row = await this.#send(request, this.#sql.append, [
       ...[name, owner, textOf(duration), lockedBy, textOf(lockProcess), metadata, String(window)],
-      ...[liveness?.key ?? null, liveness?.session.id ?? null, this.#channel],
+      ...[liveness?.key ?? null, liveness?.session.id ?? null, this.#channel, String(this.#isListening())],
     ]);
     if (row === "locked") return BUSY;
     if (row === undefined) return undefined;
@@ -148,7 +156,7 @@ export class Queue {
     const row = await this.#send(request, this.#sql.join, [
       ...[name, owner, textOf(duration), String(Math.min(limit, SHARED_LIMIT)), lockedBy, textOf(lockProcess)],
       ...[metadata, textOf(window ?? null), String(steal === true), liveness?.key ?? null],
-      ...[liveness?.session.id ?? null, channel],
+      ...[liveness?.session.id ?? null, channel, String(channel !== null && this.#isListening())],
     ]);
     if (row === "locked") return BUSY;
     if (row === undefined) return undefined;

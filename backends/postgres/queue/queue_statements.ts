@@ -70,7 +70,7 @@ function look(target: string): string {
 
 /**
  * Acquires the name, or stands in its line, or stays there; without a window it writes nothing unless the lock is
- * granted. `(name, owner, duration, limit, holder, process, metadata, window, steal, liveness key, session pid, channel)`
+ * granted. `(name, owner, duration, limit, holder, process, metadata, window, steal, liveness key, session pid, channel, listens)`
  */
 function join(target: string, namespace: string): string {
   const isMine = "v->>'owner' = $2::text";
@@ -85,7 +85,7 @@ function join(target: string, namespace: string): string {
       SELECT CASE $9::text WHEN 'true' THEN -1 ELSE 1000000000 END, jsonb_build_object('owner', $2::text,
         'limit', $4::text::int, 'duration', $3::text::bigint, 'until', ${window}, 'lockedBy', $5::text,
         'lockProcess', $6::text::bigint, 'metadata', $7::text, 'liveness', $10::text, 'session', $11::text::int,
-        'channel', $12::text)
+        'channel', $12::text, 'listens', $13::text)
       FROM clock WHERE NOT EXISTS (SELECT FROM entry WHERE live AND ${isMine})
         AND CASE WHEN $10::text IS NULL THEN true ELSE NOT pg_try_advisory_xact_lock_shared($10::text::bigint) END),
     ${served("$2::text")},
@@ -100,7 +100,7 @@ function join(target: string, namespace: string): string {
 /**
  * Enters the queue of a name with one exclusive holder: nothing else can change then. The commit may be lost in a crash,
  * and with it a place, not a lock. `(name, owner, duration, holder, process, metadata, window, liveness key, session pid,
- * channel)`
+ * channel, listens)`
  */
 function append(target: string): string {
   return `
@@ -108,7 +108,7 @@ function append(target: string): string {
     UPDATE ${target} AS l SET line_owner = l.owner, line = coalesce(l.line, '[]') || jsonb_build_object(
       'owner', $2::text, 'limit', 1, 'duration', $3::text::bigint, 'until', now + $7::text::bigint, 'lockedBy', $4::text,
       'lockProcess', $5::text::bigint, 'metadata', $6::text, 'liveness', $8::text, 'session', $9::text::int,
-      'channel', $10::text)
+      'channel', $10::text, 'listens', $11::text)
     FROM settings, (SELECT ${microseconds("clock_timestamp()")} AS now OFFSET 0) AS clock
     WHERE l.name = $1::text AND l.slots IS NULL AND l.owner <> $2::text AND ${live("l")}
       AND NOT coalesce(l.line, '[]') @> jsonb_build_array(jsonb_build_object('owner', $2::text))

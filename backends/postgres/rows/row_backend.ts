@@ -75,7 +75,13 @@ export class RowBackend implements Backend {
     this.#sql = parts.statements;
     this.#sender = new RowSender(client, restore, this.#closing.signal);
     this.#renewals = new RowSender(renewals, restore, this.#closing.signal);
-    this.#queue = new Queue(this.#sender, this.#sql, liveness, waiters ? GRANTS_CHANNEL : null);
+    this.#queue = new Queue(
+      this.#sender,
+      this.#sql,
+      liveness,
+      waiters ? GRANTS_CHANNEL : null,
+      () => waiters?.isListening ?? false,
+    );
     this.#acquirer = new Acquirer(this.#sender, this.#sql, this.#queue, liveness);
     waiters?.onGrant(namespaceOf(parts.table), ({ owner }) => this.#queue.noteGrant(owner));
     this.watch = waiters && ((name, wake) => waiters.add(name, () => (this.#acquirer.noteFree(name), wake())));

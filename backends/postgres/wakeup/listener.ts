@@ -53,12 +53,18 @@ export class Listener {
   readonly #closing = new AbortController();
   readonly #backoff = new Backoff(RECONNECT);
   readonly #session = once(() => this.#open());
+  #listening: PostgresSession | undefined;
   #idleTimer: Timer | undefined;
   #reconnectTimer: Timer | undefined;
 
   constructor(source: Source, timeout: number) {
     this.#source = source;
     this.#timeout = timeout;
+  }
+
+  /** Whether it is connected, and stays so for a while. */
+  get isListening(): boolean {
+    return this.#listening !== undefined && this.#listening.ended === undefined && this.#subscriptions.size > 0;
   }
 
   /** Wakes a waiter until `remove`. Resolves also when the connection fails; it is then opened again later. */
@@ -92,6 +98,7 @@ export class Listener {
 
   async #closeSession(): Promise<void> {
     const session = this.#session.current;
+    this.#listening = undefined;
     this.#session.clear();
     await session?.then((open) => open.close(), () => {});
   }
@@ -138,6 +145,7 @@ export class Listener {
       await session.send(`LISTEN ${CHANNEL}`, [], false);
       await session.send(`LISTEN ${GRANTS_CHANNEL}`, [], false);
       await session.send(`SELECT pg_advisory_lock_shared(${listeningKey(literal(GRANTS_CHANNEL))})::text`, [], false);
+      this.#listening = session;
       return session;
     } catch (error) {
       await session.close();

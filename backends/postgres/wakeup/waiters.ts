@@ -32,6 +32,11 @@ export class Waiters {
     ({ listener: this.#listener, release: this.#release } = listenerFor(source, timeout));
   }
 
+  /** Whether the process is connected to the channel of its grants. */
+  get isListening(): boolean {
+    return this.#listener.isListening;
+  }
+
   /** Calls `listener` for each lock of a table that another client's release has granted, before its waiter is woken. */
   onGrant(namespace: string, listener: (notice: GrantNotice) => void): void {
     this.#onGrant = (notice) => notice.namespace === namespace && listener(notice);
