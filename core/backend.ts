@@ -230,14 +230,10 @@ export interface Backend extends AsyncDisposable {
   list(filter: ListFilter): Promise<LockRow[]>;
   /** Removes expired locks, or all of them; returns how many. */
   clean(scope: "expired" | "all"): Promise<number>;
-<<<<<<< HEAD
-  /** Calls `wake` when the name may have become free, until disposal; late at most by the engine's polling interval. */
-=======
   /**
-   * Calls `wake` when the name may have become free or changed hands, from when the promise resolves until disposal: sometimes without
-   * reason, and late at most by the engine's polling interval.
+   * Calls `wake` when the name may have become free or changed hands, until disposal: sometimes without reason, and late
+   * at most by the engine's polling interval.
    */
->>>>>>> 000b666 (Keep holders and waiters of SQLite's locks in the row)
   watch?(name: string, wake: () => void): Promise<Disposable>;
   /** Whether this acquisition is still live, where `list` cannot tell. */
   verify?(lock: OwnedLock): Promise<boolean>;

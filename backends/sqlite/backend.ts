@@ -5,12 +5,8 @@ import { Connection } from "./connection/connection.ts";
 import { DatabaseFile } from "./connection/database_file.ts";
 import { isDatabase, openDatabase, type SqliteDatabase } from "./connection/driver.ts";
 import { identify } from "../../core/util/runtime.ts";
-<<<<<<< HEAD
 import { refuseOrm } from "../../core/options/refused_client.ts";
-import { homeOf, schema } from "./schema.ts";
-=======
 import { homeOf, printedSchema } from "./schema.ts";
->>>>>>> 000b666 (Keep holders and waiters of SQLite's locks in the row)
 import { checkSqliteOptions, parseFile, resolveOptions, type SqliteOptions } from "./options.ts";
 
 /** SQLite's path of the database that has the table; `undefined` for one in memory. */

@@ -32,7 +32,7 @@ export class LockmgrStore implements LockStore {
     // To an owner that has the lock, lockmgr would grant it again, as after a lost answer. Verrou wants "held".
     if (await this.exists(name)) return false;
     const duration = ttl === null ? null : ttl * 1e3;
-    const holder = { lockedBy: "verrou", lockProcess: null, metadata: null, shared: false };
+    const holder = { lockedBy: "verrou", lockProcess: null, metadata: null, limit: 1 };
     const [{ granted }] = await this.#backend.acquire([{ name, owner, duration, ...holder }]);
     return granted;
   }

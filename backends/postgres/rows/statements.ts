@@ -96,7 +96,9 @@ function releaseUnlocked(target: string): string {
       RETURNING l.name, ${WAS_HELD}, ${commit(expiresSoon("l"))})
     SELECT (EXISTS (SELECT FROM released WHERE held))::text AS released,
       (NOT EXISTS (SELECT FROM released)
-        AND EXISTS (SELECT FROM ${target} AS l WHERE ${OF_OWNER} AND l.line IS NULL AND ${current("l")}))::text AS locked`;
+        AND EXISTS (SELECT FROM ${target} AS l WHERE ${OF_OWNER} AND l.line IS NULL AND ${
+    current("l")
+  }))::text AS locked`;
 }
 
 /**

@@ -24,7 +24,7 @@ export function guardHandle({ name, owner }: OwnedLock, client: unknown, stateme
   }
   if (inTransaction(client) === false) throw refuseClosed(what, "the handle");
   try {
-    return Boolean(client.prepare(statement).get(name, owner));
+    return Boolean(client.prepare(statement).get(name, owner, owner));
   } catch (error) {
     throw translate(what, error);
   }
@@ -43,7 +43,7 @@ async function guardThrough({ name, owner }: OwnedLock, send: Send, statement: s
   try {
     const before = await isDeferred();
     await send("PRAGMA defer_foreign_keys = ON", []);
-    const rows = rowsOf(what, await send(statement, [name, owner]));
+    const rows = rowsOf(what, await send(statement, [name, owner, owner]));
     const isOpen = await isDeferred();
     if (!before) await send("PRAGMA defer_foreign_keys = OFF", []);
     if (!isOpen) throw refuseClosed(what, "what the function sends to");

@@ -14,6 +14,122 @@ import { closeLocks } from "../../../core/wait/close_locks.ts";
 import { BackendError } from "../../../core/errors.ts";
 import type { Connection } from "../connection/connection.ts";
 import { isMissingTable } from "../errors.ts";
+import { diagnose } from "../diagnose.ts";
+import { byCodePoint } from "../connection/handle.ts";
+import { Queue } from "../queue/queue.ts";
+import { holdersOf } from "../queue/stored_line.ts";
+import type { SqliteRow } from "./rows.ts";
+import { findTable, homeOf, schema, upgrade } from "../schema.ts";
+import { type Statements, statementsFor } from "./statements.ts";
+import { once } from "../../../core/util/once.ts";
+import { Acquirer } from "./acquire.ts";
+import { guard, guardHandle } from "./guard.ts";
+import { Releaser } from "./release.ts";
+import { type Turn, Waiters } from "../wakeup/waiters.ts";
+
+/** Locks as rows of a table in an SQLite database. */
+export class RowBackend implements Backend {
+  readonly engine = "sqlite";
+  readonly mode = "lease";
+  readonly queueing = true;
+  readonly #connection: Connection;
+  readonly #table: string;
+  readonly #migrate: boolean;
+  readonly #sql: Statements;
+  readonly #queue: Queue;
+  readonly #acquirer: Acquirer;
+  readonly #releaser: Releaser;
+  readonly #waiters: Waiters;
+  readonly #ready = once((what: string) => this.#prepare(what));
+  #version: string | undefined;
+
+  constructor(connection: Connection, table: string, migrate: boolean) {
+    this.#connection = connection;
+    this.#table = table;
+    this.#migrate = migrate;
+    this.#sql = statementsFor(table);
+    this.#queue = new Queue(connection, this.#sql);
+    const acquirer = this.#acquirer = new Acquirer(connection, this.#sql, this.#queue);
+    this.#releaser = new Releaser(connection, this.#sql, this.#queue, (name) => acquirer.noteReleased(name));
+    this.#waiters = new Waiters({
+      changed: () => this.#changed(),
+      turn: (name, owner) => this.#turn(name, owner),
+    });
+  }
+
+  async acquire(
+    requests: readonly AcquireRequest[],
+    { allOrNothing = false }: { readonly allOrNothing?: boolean } = {},
+  ): Promise<AcquireAnswer[]> {
+    const what = `acquire ${namesOf(requests)}`;
+    this.#connection.refuseTransaction(what);
+    const answers = await this.#withTable(what, () => this.#acquirer.acquire(what, requests, allOrNothing));
+    for (const [index, answer] of answers.entries()) this.#waiters.noteAnswer(requests[index], answer);
+    this.#connection.file?.checkMain(what);
+    return answers;
+  }
+
+  async renew(requests: readonly RenewRequest[]): Promise<(LockRow | undefined)[]> {
+    const what = `renew ${namesOf(requests)}`;
+    const rows = await this.#write(what, () => requests.map((request) => this.#renew(request)));
+    this.#connection.file?.check(what);
+    return rows;
+  }
+
+  async release(targets: readonly LockRef[]): Promise<boolean[]> {
+    const what = `release ${namesOf(targets)}`;
+    const byForce = targets.some(({ owner }) => typeof owner !== "string");
+    try {
+      const released = await this.#withTable(what, () => this.#releaser.release(what, targets));
+      if (byForce) this.#waiters.wakeFree();
+      this.#connection.file?.checkUnlessRecent(what);
+      return released;
+    } catch (error) {
+      if (byForce || !this.#connection.file?.ended) throw error;
+      return targets.map(() => false); // the locks were lost with the file
+    }
+  }
+
+  async list({ names, prefix = "", includeExpired = false }: ListFilter): Promise<LockRow[]> {
+    const rows = await this.#read("list locks", () => {
+      const expired = includeExpired ? 1 : 0;
+      const found = names
+        ? this.#connection.prepare(this.#sql.listNames).all(expired, JSON.stringify(names))
+        : this.#connection.prepare(this.#sql.list).all(expired, prefix);
+      return (found as SqliteRow[]).flatMap((row) => holdersOf(row, includeExpired));
+    });
+    this.#connection.file?.check("list locks");
+    return this.#connection.utf8 ? rows : rows.sort((one, two) => byCodePoint(one.name, two.name));
+  }
+
+  async clean(scope: "expired" | "all"): Promise<number> {
+    const what = scope === "all" ? "remove every lock" : "clean up expired locks";
+    const cleaned = await this.#write(what, () => {
+      // Plain rows first: what is granted to waiters stays.
+      const plain = this.#connection.run(this.#sql.clean, scope === "all" ? 1 : 0);
+      const cleaned = plain + this.#queue.clean(scope);
+      this.#connection.run(this.#sql.sweep);
+      return cleaned;
+    });
+    this.#waiters.wakeFree();
+    this.#connection.file?.check(what);
+    return cleaned;
+  }
+
+  async watch(name: string, wake: () => void): Promise<Disposable> {
+    await this.#ready(`wait for lock ${JSON.stringify(name)}`);
+    return this.#waiters.add(name, wake);
+  }
+
+  // deno-lint-ignore require-await -- an error must reject
+  async guard(claim: OwnedLock, client: unknown): Promise<boolean> {
+    this.#connection.file?.check(`guard lock ${JSON.stringify(claim.name)}`);
+    return guard(claim, client, this.#sql.guard);
+  }
+
+  guardSync(claim: OwnedLock, client: unknown): boolean {
+    this.#connection.file?.check(`guard lock ${JSON.stringify(claim.name)}`);
+    return guardHandle(claim, client, this.#sql.guard);
   }
 
   diagnose(): Promise<Diagnostic[]> {

@@ -113,9 +113,9 @@ export const closing: readonly Case[] = [
   always("nothing that the backend was asked is under way after a disposal", async (fixture, { mode }) => {
     const backend = await fixture.another();
     const request = { name: "one", owner: "a", lockedBy: "a", lockProcess: null, duration: null, metadata: null };
-    await backend.acquire([{ ...request, shared: false }]);
+    await backend.acquire([{ ...request, limit: 1 }]);
     const calls = [
-      backend.acquire([{ ...request, name: "two", shared: false }]),
+      backend.acquire([{ ...request, name: "two", limit: 1 }]),
       backend.list({ names: ["one", "two"] }),
       ...mode === "session" ? [] : [backend.renew([{ ...request, from: "now", add: null }])],
       backend.release([request]),
