@@ -193,9 +193,9 @@ export function resolveLockOptions(options: LockOptions): ResolvedLockOptions {
 export function durationFor(backend: Backend, options: ResolvedLockOptions): number | null {
   if (!backend.queueing && (options.limit !== 1 || options.steal)) {
     const what = options.steal ? "steal" : options.limit === Infinity ? "share" : "limit the holders of";
-    throw new UnsupportedError(
-      `Cannot ${what} locks on ${backend.engine} in "${backend.mode}" mode: it keeps no queue`,
-    );
+    const keeper = options.limit === Infinity ? ', or advisoryLock of "@lockmgr/lockmgr/postgres"' : "";
+    const advice = backend.mode === "session" ? `: use "lease" or "hybrid" mode${keeper}` : ", which keeps no queue";
+    throw new UnsupportedError(`Cannot ${what} locks on ${backend.engine} in "${backend.mode}" mode${advice}`);
   }
   if (backend.mode !== "session") return options.duration === undefined ? DEFAULT_EXPIRES_S * 1e6 : options.duration;
   if (options.duration) refuseInSession("use expires");

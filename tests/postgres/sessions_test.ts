@@ -77,6 +77,4 @@ test("modes that need rows or sessions say so", async () => {
   await using backend = await connect(server.url, { mode: "session", table: freshTable() });
   await assert.rejects(getLock("a", { backend, expires: 5 }), { name: "UnsupportedError" });
   await assert.rejects(getLock("a", { backend, metadata: 1 }), { name: "UnsupportedError" });
-  await using leases = await connect(server.url, { table: freshTable() });
-  await assert.rejects(getLock("a", { backend: leases, shared: true }), { name: "UnsupportedError" });
 });

@@ -145,10 +145,10 @@ function handOff(target: string, namespace: string): string {
 function leave(target: string, namespace: string): string {
   return `
     WITH ${settings(lockTimeout(RETRIED_LOCK_TIMEOUT))}, ${entriesOf(target, true, MAY_BE_MEANT)},
-    gone AS MATERIALIZED (SELECT v, live FROM entry WHERE NOT live OR ${IS_MEANT}),
+    gone AS MATERIALIZED (SELECT v, live, ${IS_MEANT} AS meant FROM entry WHERE NOT live OR ${IS_MEANT}),
     kept AS (SELECT place, v FROM entry WHERE live AND NOT ${IS_MEANT}),
     ${served("''")},
-    ${written(target, `EXISTS (SELECT FROM gone WHERE live OR $2::text = '')`)},
+    ${written(target, "EXISTS (SELECT FROM gone WHERE live OR meant OR $2::text = '')")},
     removed AS MATERIALIZED (
       SELECT count(*) FILTER (WHERE live) AS released, count(*) AS cleaned,
         coalesce(bool_or(live AND coalesce((v->>'until')::bigint > now + ${SOON_US}, true)), false) AS durably

@@ -145,6 +145,21 @@ function clean(target: string, all: boolean): string {
     SELECT count(*)::text AS cleaned FROM cleaned`;
 }
 
+/**
+ * Locks the row of a live lock until the caller's transaction ends. Time may pass until the row lock is acquired: the
+ * expiry is checked after it. `(name, owner)`
+ */
+function guard(target: string): string {
+  return `
+    WITH kept AS MATERIALIZED (
+      SELECT l.* FROM ${target} AS l WHERE l.name = $1::text AND (l.owner = $2::text
+        OR l.line @> jsonb_build_array(jsonb_build_object('owner', $2::text))) FOR SHARE)
+    SELECT pg_catalog.txid_current()::text AS transaction
+    FROM kept WHERE (kept.owner = $2::text AND ${live("kept")}) OR EXISTS (
+      SELECT FROM jsonb_array_elements(kept.line) AS e (v) WHERE v->>'owner' = $2::text AND v->>'token' IS NOT NULL
+        AND ${isLiveEntry("v", microseconds("clock_timestamp()"))})`;
+}
+
 /** The statements for one table. */
 export type Statements = ReturnType<typeof statementsFor>;
 
@@ -173,18 +188,7 @@ export function statementsFor(table: string) {
     release: release(target),
     releaseUnlocked: releaseUnlocked(target),
     releaseEach: releaseSeveral(target),
-    /**
-     * Locks the row of a live lock until the caller's transaction ends. Time may pass until the row lock is acquired:
-     * the expiry is checked after it. `(name, owner)`
-     */
-    guard: `
-      WITH kept AS MATERIALIZED (
-        SELECT l.* FROM ${target} AS l WHERE l.name = $1::text AND (l.owner = $2::text
-          OR l.line @> jsonb_build_array(jsonb_build_object('owner', $2::text))) FOR SHARE)
-      SELECT pg_catalog.txid_current()::text AS transaction
-      FROM kept WHERE (kept.owner = $2::text AND ${live("kept")}) OR EXISTS (
-        SELECT FROM jsonb_array_elements(kept.line) AS e (v) WHERE v->>'owner' = $2::text AND v->>'token' IS NOT NULL
-          AND ${isLiveEntry("v", microseconds("clock_timestamp()"))})`,
+    guard: guard(target),
     /** Rows by names: live ones, or also expired ones. `(JSON array, include expired)` */
     listNames: `${listed} AND l.name IN (SELECT json_array_elements_text($1::text::json))
       ORDER BY l.name`,
