@@ -85,7 +85,7 @@ onEach(modes.slice(1), "a session that the administrator ends takes the lock wit
 onEach(modes, "show tells of the holder's session and address, and of those who wait", async (place, { mode }) => {
   const running = place.start(["run", "job", "--", "sh", "-c", "echo started; cat"]);
   await running.says(/started/);
-  const waiting = place.start(["wait", "job"]);
+  const waiting = place.start(["run", "job", "-w", "60", "--", "true"]);
   let shown = await place.json(["show", "job"]);
   while (shown.waiters.length === 0) shown = await place.json(["show", "job"]);
   assert.equal(shown.locked, true);
