@@ -19,7 +19,8 @@ const STYLE = `
   @media (prefers-color-scheme: dark) { text { fill: #e6edf3 } }
 `;
 
-function escaped(text: string): string {
+/** Makes a text safe within SVG. */
+export function escaped(text: string): string {
   return text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
 }
 

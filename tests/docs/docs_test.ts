@@ -4,6 +4,7 @@ import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join, posix, resolve } from "node:path";
 import process from "node:process";
+import { slugOf } from "../../scripts/site/vitepress/slug.ts";
 import { test } from "../harness.ts";
 import { command } from "../runtimes/command.ts";
 import { allBlocks, type Block, pages } from "./pages.ts";
@@ -80,8 +81,7 @@ for (const [page, found] of byPage("crontab")) {
 /** The anchors that headings of a page have on the web. */
 function anchorsOf(text: string): Set<string> {
   const headings = text.replaceAll(/^```[\s\S]*?^```$/gm, "").matchAll(/^#+ (.*)$/gm);
-  const slug = (heading: string) => heading.toLowerCase().replaceAll(/[^\p{L}\p{N}\s_-]/gu, "").replaceAll(" ", "-");
-  return new Set(Array.from(headings, ([, heading]) => slug(heading)));
+  return new Set(Array.from(headings, ([, heading]) => slugOf(heading)));
 }
 
 test("every link within the pages leads somewhere", async () => {

@@ -6,9 +6,6 @@
 import { readdir, readFile } from "node:fs/promises";
 import { join, sep } from "node:path";
 
-/** Where `deno doc` writes its reference, which is no page of ours. */
-const GENERATED = "docs/api/";
-
 /** A block of code in a page. */
 export interface Block {
   /** The page, by its path within the project. */
@@ -29,7 +26,7 @@ export async function pages(): Promise<string[]> {
   for (const folder of ["docs", "examples"]) {
     for (const path of await readdir(folder, { recursive: true })) {
       const page = join(folder, path).replaceAll(sep, "/");
-      if (page.endsWith(".md") && !page.startsWith(GENERATED)) found.push(page);
+      if (page.endsWith(".md")) found.push(page);
     }
   }
   return found.sort();
