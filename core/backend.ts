@@ -14,7 +14,7 @@ import type { Diagnostic, LockActivity } from "./diagnostics.ts";
 import type { LockRow, Mode } from "./lock_row.ts";
 export type { Diagnostic, LockActivity, ServerConnection } from "./diagnostics.ts";
 export type { GuardClient } from "./guard_client.ts";
-export type { Json, LockRow, Mode } from "./lock_row.ts";
+export type { Json, LockRow, Mode, WaiterRow } from "./lock_row.ts";
 
 /**
  * One atomic attempt to acquire one name.

@@ -79,4 +79,26 @@ export interface LockRow {
   readonly limit?: number;
   /** How many clients waited for the name when the row was read, where the engine keeps a queue. @default 0 */
   readonly waiters?: number;
+  /** These clients, the next one first, in the answers of `list`. @default none */
+  readonly queue?: readonly WaiterRow[];
 }
+
+/**
+ * One waiter of a name as the database answered it.
+ *
+ * @example
+ * ```ts
+ * import { connect, getLock, type WaiterRow } from "@lockmgr/lockmgr";
+ * import assert from "node:assert/strict";
+ *
+ * await using backend = await connect("sqlite::memory:");
+ * const lock = await getLock("jobs", { backend });
+ * const next = getLock("jobs", { backend, wait: 5, lockedBy: "host-b" });
+ * let queue: readonly WaiterRow[] = [];
+ * while (queue.length === 0) queue = (await backend.list({ names: ["jobs"] }))[0].queue ?? [];
+ * assert.equal(queue[0].lockedBy, "host-b");
+ * await lock.unlock();
+ * await (await next).unlock();
+ * ```
+ */
+export type WaiterRow = Required<Pick<LockRow, "lockedBy" | "lockProcess" | "metadata" | "limit">>;

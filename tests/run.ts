@@ -18,7 +18,9 @@ import { programOf, versionOf } from "./runtimes/installing.ts";
 import { type Runtime, runtimes } from "./runtimes/runtimes.ts";
 
 /** Folders whose tests run under every runtime. */
-const NEUTRAL = ["tests/conformance", "tests/core", "tests/drivers", "tests/orms", "tests/processes", "tests/sqlite"];
+const NEUTRAL = ["conformance", "core", "drivers", "orms", "processes", "sqlite", "web_locks"].map((name) =>
+  `tests/${name}`
+);
 /** Narrows the conformance suite to the engine that needs no server: with all of them it takes minutes. */
 const EMBEDDED = { LOCKMGR_TEST_ENGINES: "sqlite" };
 /** The folders whose tests run from the package alone, the second on one runtime. */
@@ -128,7 +130,7 @@ async function sourceJobs(): Promise<Job[]> {
     work: () => runDeno(all.filter((file) => partOf(file) === part)),
   }));
   const conformance = ["mod", "suite", "faulty_backend"].map((module) => `tests/conformance/${module}.ts`);
-  const sources = ["mod.ts", "core", "backends", "cli.ts", "cli", ...conformance];
+  const sources = ["mod.ts", "core", "backends", "cli.ts", "cli", "web_locks.ts", "web_locks", ...conformance];
   jobs.push({ runtime: deno, subject: "examples", work: async () => runExamples([...sources, ...await pages()]) });
   return jobs.filter(({ runtime, subject }) => wanted(runtime, subject));
 }

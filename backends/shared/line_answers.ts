@@ -3,12 +3,23 @@
  *
  * @module
  */
-import type { AcquireAnswer, LockRow } from "../../core/backend.ts";
+import type { AcquireAnswer, LockRow, WaiterRow } from "../../core/backend.ts";
 import { type Entry, isLive, type Line, SHARED_LIMIT } from "./line.ts";
 
+function waitingIn({ entries }: Line, now: number): Entry[] {
+  return entries.filter((entry) => entry.token === undefined && isLive(entry, now));
+}
+
 /** How many wait. */
-export function waitersIn({ entries }: Line, now: number): number {
-  return entries.filter((entry) => entry.token === undefined && isLive(entry, now)).length;
+export function waitersIn(line: Line, now: number): number {
+  return waitingIn(line, now).length;
+}
+
+/** Returns the waiters of a line in the core's form. */
+export function queueIn(line: Line, now: number): WaiterRow[] {
+  return waitingIn(line, now).map(({ lockedBy, lockProcess, metadata, limit }) => {
+    return { lockedBy, lockProcess, metadata, limit: limitOf(limit) };
+  });
 }
 
 /** Returns how many holders an entry admits. */
@@ -36,10 +47,10 @@ export function rowOf(name: string, entry: Entry, waiters: number, now: number):
 
 /** Returns the holders of a line, with or without expired ones, in the order in which they came. */
 export function holdersIn(line: Line, name: string, now: number, includeExpired: boolean): LockRow[] {
-  const waiters = waitersIn(line, now);
+  const queue = queueIn(line, now);
   return line.entries
     .filter((entry) => entry.token !== undefined && (includeExpired || isLive(entry, now)))
-    .map((entry) => rowOf(name, entry, waiters, now));
+    .map((entry) => ({ ...rowOf(name, entry, queue.length, now), queue }));
 }
 
 /** The answer to a request that is not granted: the holder whose lease ends first, and the request's place, if it waits. */

@@ -136,6 +136,8 @@ export interface ResolvedLockOptions {
   readonly limit: number;
   /** Whether to replace the present holders. */
   readonly steal: boolean;
+  /** Is called once an answer says that the caller has to wait. */
+  readonly onPending?: () => void;
 }
 
 /** The largest `limit`: beyond it engines store a shared lock. */

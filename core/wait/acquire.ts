@@ -43,12 +43,14 @@ export function acquire(backend: Backend, name: string, options: ResolvedLockOpt
 }
 
 function acquireOne(backend: Backend, name: string, options: ResolvedLockOptions): Promise<Outcome> {
-  const { wait, signal } = options;
+  const { wait, signal, onPending } = options;
   signal?.throwIfAborted();
   const once = requestFor(backend, name, options);
   const request = backend.queueing && wait > 0 ? { ...once, window: QUEUE_WINDOW_US } : once;
   const deadline = wait === 0 ? -Infinity : monotonic() + wait * 1e3;
-  const outcome = request.steal ? steal(backend, request) : queueFor(backend, name).join(request, deadline, signal);
+  const outcome = request.steal
+    ? steal(backend, request)
+    : queueFor(backend, name).join(request, deadline, signal, onPending);
   if (!neverExpires(backend, options)) return outcome;
   return stateOf(backend).track(permanently(backend, outcome, deadline, signal));
 }

@@ -14,8 +14,11 @@ const SWEEP_AFTER = 1_024;
 export interface NameQueue {
   /** Whether there are waiters, or a request is in flight. */
   readonly running: boolean;
-  /** Adds a waiter until the deadline (ms, monotonic; `-Infinity` for one attempt), and returns its outcome. */
-  join(request: AcquireRequest, deadline: number, signal?: AbortSignal): Promise<Outcome>;
+  /**
+   * Adds a waiter until the deadline (ms, monotonic; `-Infinity` for one attempt), and returns its outcome. `onPending`
+   * is called once an answer says that it has to wait.
+   */
+  join(request: AcquireRequest, deadline: number, signal?: AbortSignal, onPending?: () => void): Promise<Outcome>;
   /** Tries again: the name may be free. */
   wake(): void;
   /** Notes that this process has released the name, and tries again. */

@@ -61,14 +61,20 @@ export class WaitQueue implements NameQueue {
     return this.#loop !== undefined;
   }
 
-  join(request: AcquireRequest, deadline: number, signal?: AbortSignal): Promise<Outcome> {
+  join(
+    request: AcquireRequest,
+    deadline: number,
+    signal?: AbortSignal,
+    onPending?: () => void,
+  ): Promise<Outcome> {
     return new Promise((resolve, reject) => {
       if (this.#state.ended) return reject(this.#state.ended);
-      const waiter = new Waiter(request, deadline, resolve, reject);
+      const waiter = new Waiter(request, deadline, resolve, reject, onPending);
       waiter.onDeadline(() => this.#onDeadline(waiter));
       if (signal) waiter.onAbort(signal, () => (this.#fail(waiter, signal.reason), this.wake()));
       waiter.contended = this.#waiters.length > 0;
       this.#waiters.push(waiter);
+      if (this.#waiters[0].pending) waiter.notePending();
       if (!this.#loop) this.#loop = this.#run();
       else if (!waiter.waits) this.wake();
     });
@@ -171,6 +177,7 @@ export class WaitQueue implements NameQueue {
 
   #onBusy(head: Waiter, { holder, position }: AcquireAnswer & { granted: false }, askedAt: number): void {
     head.contended = true;
+    for (const waiter of this.#waiters) waiter.notePending();
     head.queued ||= position !== undefined;
     if (head.gone && (head.unanswered || head.queued)) this.#undo(head.request, head.unanswered);
     if (holder) this.#fairness.noteHolder(holder.token);

@@ -19,9 +19,12 @@ export class Waiter {
   contended = false;
   /** Whether it has its outcome. */
   gone = false;
+  /** Whether an answer has said that it has to wait. */
+  pending = false;
   readonly #resolve: (outcome: Outcome) => void;
   readonly #reject: (reason: unknown) => void;
   #timer: Timer | undefined;
+  readonly #onPending: (() => void) | undefined;
   #stopListening: (() => void) | undefined;
 
   constructor(
@@ -29,9 +32,11 @@ export class Waiter {
     deadline: number,
     resolve: (outcome: Outcome) => void,
     reject: (reason: unknown) => void,
+    onPending?: () => void,
   ) {
     this.request = request;
     this.deadline = deadline;
+    this.#onPending = onPending;
     this.#resolve = resolve;
     this.#reject = reject;
   }
@@ -61,6 +66,12 @@ export class Waiter {
   onAbort(signal: AbortSignal, action: () => void): void {
     signal.addEventListener("abort", action, { once: true });
     this.#stopListening = () => signal.removeEventListener("abort", action);
+  }
+
+  /** Notes that it has to wait. */
+  notePending(): void {
+    if (!this.pending) this.#onPending?.();
+    this.pending = true;
   }
 
   /** Ends with an outcome. */

@@ -31,7 +31,7 @@ interface Configuration {
 }
 
 /** What the package is made of, where it is there. */
-const SOURCES = ["mod.ts", "cli.ts", "core", "backends", "cli"];
+const SOURCES = ["mod.ts", "cli.ts", "web_locks.ts", "core", "backends", "cli", "web_locks"];
 
 async function configuration(): Promise<Configuration> {
   return JSON.parse(await readFile("deno.json", "utf8"));

@@ -52,11 +52,12 @@ export function waitersOf(row: string): string {
       WHERE v->>'token' IS NULL AND ${isLiveEntry("v", microseconds("clock_timestamp()"))}) END`;
 }
 
-/** SQL for the holders beyond the first, as text; NULL for a row without a queue. */
+/** SQL for the holders beyond the first and the waiters, as text; NULL for a row without a queue. */
 export function othersOf(row: string): string {
   return `CASE WHEN ${row}.line IS NULL THEN NULL ELSE (
       SELECT jsonb_agg(v ORDER BY place)::text FROM jsonb_array_elements(${row}.line) WITH ORDINALITY AS e (v, place)
-      WHERE v->>'token' IS NOT NULL AND ${isAlive("(v->>'liveness')::bigint")}) END`;
+      WHERE CASE WHEN v->>'token' IS NULL THEN ${isLiveEntry("v", microseconds("clock_timestamp()"))}
+        ELSE ${isAlive("(v->>'liveness')::bigint")} END) END`;
 }
 
 /**

@@ -8,7 +8,7 @@ import type { AcquireAnswer, AcquireRequest, LockRef, LockRow, RenewRequest } fr
 import { grantedRow, ownerText } from "../../../core/util/requests.ts";
 import type { LivenessLock } from "../../sessions/liveness.ts";
 import type { Entry } from "../../shared/line.ts";
-import { holdersIn, limitOf } from "../../shared/line_answers.ts";
+import { holdersIn, limitOf, queueIn } from "../../shared/line_answers.ts";
 
 /** A row of an answer. */
 export type Row = Readonly<Record<string, string | null>>;
@@ -94,8 +94,9 @@ export function toLockRows(row: Row, includeExpired: boolean): LockRow[] {
   const first = row.live === "true" || (row.live === "false" && includeExpired) ? [toLockRow(row)] : [];
   if (row.others === null) return first;
   const line = { token: 0, entries: JSON.parse(row.others) as Entry[] };
-  const others = holdersIn(line, row.name!, Number(row.now), includeExpired);
-  return [...first, ...others.map((other) => ({ ...other, waiters: Number(row.waiters) }))];
+  const now = Number(row.now);
+  const queue = queueIn(line, now);
+  return [...first, ...holdersIn(line, row.name!, now, includeExpired)].map((each) => ({ ...each, queue }));
 }
 
 /** Returns the answers of an attempt by name. The tokens of several grants are one text, at the places of the requests. */
