@@ -93,23 +93,20 @@ for (const [engine, makeStore] of Object.entries(stores)) {
   });
 
   on("a lock that another client steals ends the request, though its callback goes on", async (one, other) => {
-    const { promise, resolve } = gate();
-    let ended = false;
+    const [broken, ended] = [gate(), gate()];
     const victim = lockManager(one, { expires: 0.6 }).request("a", async (lock) => {
       await assert.rejects(lockManager(other).request("a", { steal: true }, () => Promise.reject(new Error("mine"))), {
         message: "mine",
       });
-      await promise;
+      await broken.promise;
       assert(lock!.signal.reason instanceof LockLost);
-      ended = true;
+      ended.resolve();
     });
     const alive = setInterval(() => {}, 1_000); // renewals alone keep no process running
     await assert.rejects(victim, (error) => error instanceof DOMException && error.name === "AbortError");
+    broken.resolve();
+    await ended.promise;
     clearInterval(alive);
-    assert.equal(ended, false);
-    resolve();
-    await new Promise((resolve) => setTimeout(resolve));
-    assert.equal(ended, true);
   });
 
   on("a lock that was released by force is lost as if it were stolen", async (one, other) => {
