@@ -226,7 +226,7 @@ export interface Backend extends AsyncDisposable {
   renew(requests: readonly RenewRequest[]): Promise<(LockRow | undefined)[]>;
   /** Releases each live lock; answers `false` for one that was gone. A waiter of that owner leaves the queue. */
   release(locks: readonly LockRef[]): Promise<boolean[]>;
-  /** Lists locks, ordered by name. Changes nothing. */
+  /** Lists locks, ordered by the code points of their names. Changes nothing. */
   list(filter: ListFilter): Promise<LockRow[]>;
   /** Removes expired locks, or all of them; returns how many. */
   clean(scope: "expired" | "all"): Promise<number>;

@@ -11,6 +11,7 @@ import type {
   RenewRequest,
 } from "../../core/backend.ts";
 import { UnsupportedError } from "../../core/errors.ts";
+import { byCodePoint } from "../../core/util/order.ts";
 import { closeLocks } from "../../core/wait/close_locks.ts";
 import type { Session } from "./session.ts";
 import type { SessionEngine } from "./session_engine.ts";
@@ -51,7 +52,7 @@ export class SessionBackend<S extends Session> implements Backend {
     const rows = this.#locks.rows.filter(({ name }) => isListed(name));
     for (const { name } of rows) wanted.delete(name);
     if (wanted.size > 0) rows.push(...await this.#engine.listOthers([...wanted]));
-    return rows.sort((a, b) => a.name < b.name ? -1 : a.name > b.name ? 1 : 0);
+    return rows.sort((one, other) => byCodePoint(one.name, other.name));
   }
 
   /** Session locks do not expire. */

@@ -10,6 +10,7 @@ import {
   type ResolvedLockOptions,
   resolveLockOptions,
 } from "../options/options.ts";
+import { byCodePoint } from "../util/order.ts";
 import { monotonic } from "../util/runtime.ts";
 import { acquireSeveral, renewalOf } from "../wait/acquire.ts";
 import { getLock, openBackend } from "./get_lock.ts";
@@ -136,7 +137,7 @@ export async function getLocks(names: readonly string[], options: LockOptions = 
   resolved.signal?.throwIfAborted();
   const unique = [...new Set(names)];
   if (unique.length === 0) return new LockSet([]);
-  const ordered = unique.toSorted(); // one order for all clients: no deadlock
+  const ordered = unique.toSorted(byCodePoint); // one order for all clients: no deadlock
   const { grants, busy, askedAt } = await acquireSeveral(backend, ordered, resolved, true);
   let locks = grants.map((grant) => new Lock(grant, renewalOf(backend, resolved)));
   if (busy.length > 0) {

@@ -16,6 +16,7 @@ import {
   type SetLockOptions,
 } from "../options/options.ts";
 import { LockRecord } from "../lock/lock_record.ts";
+import { byCodePoint } from "../util/order.ts";
 import { retryOnce } from "../util/retry.ts";
 import { monotonic } from "../util/runtime.ts";
 
@@ -135,7 +136,7 @@ export async function setLock(
   const resolved = resolveLockOptions({ expires, lockedBy, lockProcess, metadata });
   const backend = await backendOf(options);
   requireRows(backend, "set several locks");
-  const unique = [...new Set(given)].sort(); // one order for all clients: no deadlock
+  const unique = [...new Set(given)].sort(byCodePoint); // one order for all clients: no deadlock
   const settled = options.fail
     ? await allOrNothing(backend, unique, resolved, options)
     : await stateOf(backend).track(eachByItself(backend, unique, resolved, options));

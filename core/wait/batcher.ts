@@ -1,4 +1,5 @@
 import { BackendError } from "../errors.ts";
+import { byCodePoint } from "../util/order.ts";
 import { isRetryable } from "../util/retry.ts";
 import { defer, monotonic, startTimer, type Timer } from "../util/runtime.ts";
 
@@ -134,9 +135,7 @@ export class RequestBatcher<Request extends Named, Answer> {
       else later.push(pending);
     }
     this.#waiting = later;
-    return [...batch.values()].sort(({ request: { name: one } }, { request: { name: two } }) =>
-      one < two ? -1 : one > two ? 1 : 0
-    );
+    return [...batch.values()].sort((one, other) => byCodePoint(one.request.name, other.request.name));
   }
 
   async #sendAlone(request: Request, isWanted: () => boolean, repeated = false): Promise<Answered<Answer>> {

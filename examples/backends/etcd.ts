@@ -30,6 +30,9 @@ interface Answer extends Partial<Record<"kvs" | "prev_kvs", Pair[]> & Record<"TT
 /** A lock that was read at the client's monotonic time (ms) that is the row's `now`. */
 type Held = Readonly<{ pair: Pair; value: Value; row: LockRow; readAt: number }>;
 
+/** In the order of etcd's keys, which are bytes of UTF-8. */
+const byCodePoint = (one: string, other: string) => Buffer.compare(Buffer.from(one), Buffer.from(other));
+
 const base64 = (text: string) => Buffer.from(text).toString("base64");
 
 /** The lease of an acquisition: revoking it ends every request of that owner that is still under way. */
@@ -131,7 +134,7 @@ class EtcdBackend implements Backend {
   }
 
   async list({ names, prefix = "" }: ListFilter): Promise<LockRow[]> {
-    const wanted = names && [...new Set(names)].filter((name) => name.startsWith(prefix)).sort();
+    const wanted = names && [...new Set(names)].filter((name) => name.startsWith(prefix)).sort(byCodePoint);
     if (wanted) return (await all(wanted.map((name) => this.#read(name)))).flatMap((held) => held?.row ?? []);
     const { kvs = [] } = await this.#ask("kv/range", this.#range(prefix));
     return (await all(kvs.map((pair) => this.#held(pair)))).map(({ row }) => row);

@@ -4,6 +4,7 @@
  * @module
  */
 import type { AcquireAnswer, AcquireRequest, Backend, ListFilter, LockRef, LockRow } from "@lockmgr/lockmgr";
+import { Buffer } from "node:buffer";
 import { BackendError, closeLocks, type RenewRequest } from "@lockmgr/lockmgr";
 
 type Row = Omit<LockRow, "now"> & { readonly owner: string };
@@ -84,7 +85,7 @@ class MemoryBackend implements Backend {
       [...this.#store.rows.values()]
         .filter(({ name }) => name.startsWith(prefix) && (names?.includes(name) ?? true))
         .filter((row) => includeExpired || isLive(row, now))
-        .sort((one, two) => one.name < two.name ? -1 : 1)
+        .sort((one, two) => Buffer.compare(Buffer.from(one.name), Buffer.from(two.name))) // by code point
         .map((row) => this.#answer(row, now))
     );
   }

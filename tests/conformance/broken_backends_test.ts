@@ -6,7 +6,14 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "../harness.ts";
-import { leavesOneBehind, releasesForStrangers, renewsForStrangers } from "../history/faulty_backends.ts";
+import {
+  extendsWhenRefused,
+  keepsTimeOfUpdate,
+  leavesOneBehind,
+  listsByUnits,
+  releasesForStrangers,
+  renewsForStrangers,
+} from "../history/faulty_backends.ts";
 
 /** Runs the case of this name over SQLite whose clients are changed by `breakIt`. */
 async function runCase(name: string, breakIt: (real: Backend) => Backend, supports?: Supports): Promise<void> {
@@ -27,6 +34,9 @@ async function runCase(name: string, breakIt: (real: Backend) => Backend, suppor
 const BROKEN: readonly (readonly [promise: string, breakIt: (real: Backend) => Backend])[] = [
   ["a stale handle neither releases nor renews the next holder's lock", releasesForStrangers],
   ["by handle create acquires the name again, or throws Locked", renewsForStrangers],
+  ["names are listed in the order of their code points", listsByUnits],
+  ["updatedAt is the time of the last renewal, createdAt that of the grant", keepsTimeOfUpdate],
+  ["allOrNothing: a refused request changes nothing of what its owner holds", extendsWhenRefused],
   ["allOrNothing: a busy name leaves the others free, wherever it is in the list", leavesOneBehind],
 ];
 

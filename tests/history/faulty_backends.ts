@@ -222,3 +222,32 @@ export function leavesWaitersBehind(real: Backend): Backend {
       })),
   });
 }
+
+/** Lists names in the order of their UTF-16 units. */
+export function listsByUnits(real: Backend): Backend {
+  return around(real, {
+    list: async (filter) => (await real.list(filter)).sort((one, other) => one.name < other.name ? -1 : 1),
+  });
+}
+
+/** Leaves the time of the grant where that of the last renewal belongs. */
+export function keepsTimeOfUpdate(real: Backend): Backend {
+  return around(real, {
+    renew: async (requests) => (await real.renew(requests)).map((row) => row && { ...row, updatedAt: row.createdAt }),
+    list: async (filter) => (await real.list(filter)).map((row) => ({ ...row, updatedAt: row.createdAt })),
+  });
+}
+
+/** Extends what an owner has when it asks for several names, one of which is busy. */
+export function extendsWhenRefused(real: Backend): Backend {
+  return around(real, {
+    async acquire(requests, options) {
+      const answers = await real.acquire(requests, options);
+      const refused = answers.some(({ granted }) => !granted);
+      if (options?.allOrNothing && refused) {
+        await real.renew(requests.map(({ name, owner, duration }) => ({ name, owner, from: "now", add: duration })));
+      }
+      return answers;
+    },
+  });
+}

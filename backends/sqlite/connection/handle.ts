@@ -114,16 +114,6 @@ export function withNames(statement: SqliteStatement): SqliteStatement {
   };
 }
 
-/** Compares names by code point, as the other engines do. `<` compares UTF-16 units, where U+FFFF follows U+10000. */
-export function byCodePoint(one: string, two: string): number {
-  const [first, second] = [[...one], [...two]];
-  for (let index = 0; index < first.length && index < second.length; index++) {
-    const difference = first[index].codePointAt(0)! - second[index].codePointAt(0)!;
-    if (difference !== 0) return difference;
-  }
-  return first.length - second.length;
-}
-
 /**
  * Refuses settings of an external handle under which nothing can be written, or half a transaction may stay. They can
  * change at any time.

@@ -1,4 +1,14 @@
-import { type Backend, cleanLocks, getLock, isLocked, listLocks, resetLocks, UnsupportedError } from "@lockmgr/lockmgr";
+import {
+  type Backend,
+  cleanLocks,
+  getLock,
+  getLocks,
+  isLocked,
+  listLocks,
+  type ListOptions,
+  resetLocks,
+  UnsupportedError,
+} from "@lockmgr/lockmgr";
 import assert from "node:assert/strict";
 import { always, type Case, turn, withRows } from "../case.ts";
 
@@ -18,6 +28,14 @@ export const listing: readonly Case[] = [
     await locks[0].unlock();
     assert.deepEqual((await listLocks({ backend })).map(({ name }) => name), ["a", "c"]);
     assert.equal((await listLocks({ backend }))[0].token, locks[1].token);
+  }),
+
+  always("names are listed in the order of their code points", async ({ backend }) => {
+    const ordered = ["B", "Z", "a", "a b", "aa", "z", "ä", "\uffee", "🔒", "🔓"]; // by UTF-16 units 🔒 precedes U+FFEE
+    await using _set = await getLocks(ordered.toReversed(), { backend });
+    const listed = async (options: ListOptions) => (await listLocks({ backend, ...options })).map(({ name }) => name);
+    assert.deepEqual(await listed({}), ordered);
+    assert.deepEqual(await listed({ names: ordered.toReversed() }), ordered);
   }),
 
   withRows("another backend sees the same", async ({ backend, another }) => {

@@ -1,6 +1,17 @@
-import { getLock, isLocked, Lock, Locked, LockLost, LockNotFound, renewLock, tryLock, unlock } from "@lockmgr/lockmgr";
+import {
+  getLock,
+  isLocked,
+  listLocks,
+  Lock,
+  Locked,
+  LockLost,
+  LockNotFound,
+  renewLock,
+  tryLock,
+  unlock,
+} from "@lockmgr/lockmgr";
 import assert from "node:assert/strict";
-import { aborted, type Case, withRows } from "../case.ts";
+import { aborted, type Case, turn, withRows } from "../case.ts";
 
 /** Whether two numbers of seconds are the same but for the time that the test itself took. */
 function near(actual: number | null, wanted: number): void {
@@ -33,6 +44,19 @@ export const renewing: readonly Case[] = [
     assert(lock.updatedAt >= updatedAt);
     assert.equal(await lock.renew({ expires: 90 }), lock);
     near(lock.expiresIn, 90);
+  }),
+
+  withRows("updatedAt is the time of the last renewal, createdAt that of the grant", async ({ backend }) => {
+    const lock = await getLock("a", { backend, expires: 60 });
+    const { createdAt } = lock;
+    for (const renew of [() => lock.renew({ expires: 120 }), () => renewLock("a", { backend, expires: 240 })]) {
+      const before = (await lock.refresh()).updatedAt.getTime();
+      while ((await backend.list({ names: ["a"] }))[0].now < (before + 1) * 1e3) await turn();
+      const renewed = await renew();
+      const [stored] = await listLocks({ backend });
+      for (const { updatedAt } of [renewed, stored]) assert(updatedAt.getTime() > before, "updatedAt has not moved");
+      assert.equal(stored.createdAt.getTime(), createdAt.getTime());
+    }
   }),
 
   withRows(

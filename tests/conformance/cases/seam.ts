@@ -33,6 +33,23 @@ export const seam: readonly Case[] = [
     },
   ),
 
+  always("allOrNothing: a refused request changes nothing of what its owner holds", async (fixture, { mode }) => {
+    const { backend } = fixture;
+    const ask = (name: string, seconds: number): AcquireRequest => {
+      return { ...request(name, "a"), duration: mode === "session" ? null : seconds * 1e6 };
+    };
+    await (await fixture.another()).acquire([request("busy", "b")]);
+    await backend.acquire([ask("own", 60)]);
+    const [before] = await backend.list({ names: ["own"] });
+    for (const names of [["own", "busy"], ["busy", "own"]]) {
+      const answers = await backend.acquire(names.map((name) => ask(name, 600)), { allOrNothing: true });
+      assert.deepEqual(answers.map(({ granted }) => granted), [false, false]);
+      const [after] = await backend.list({ names: ["own"] });
+      assert.deepEqual({ ...after, now: 0 }, { ...before, now: 0 });
+    }
+    assert.deepEqual(await backend.release([{ name: "own", owner: "a" }]), [true]);
+  }),
+
   always("allOrNothing: a repeated request finds what it was granted", async ({ backend }) => {
     const names = ["x", "y", "z"];
     assert.deepEqual(await acquireAll(backend, "a", names), [true, true, true]);

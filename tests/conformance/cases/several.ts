@@ -46,6 +46,15 @@ export const several: readonly Case[] = [
     assert.deepEqual([set.held, set.locks.length], [true, 3]);
   }),
 
+  always("names are acquired in the order of their code points", async ({ backend, another }) => {
+    const other = await another();
+    const last = await getLock("🔒", { backend: other });
+    const waiting = getLocks(["🔒", "\uffee"], { backend, wait: 30 });
+    while (await isLocked("\uffee", { backend: other }) === false);
+    await last.unlock();
+    await using _set = await waiting;
+  }),
+
   always("an aborted wait for several names leaves none held", async ({ backend, another }) => {
     const other = await another();
     await using _held = await getLock("z", { backend: other });
