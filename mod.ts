@@ -36,6 +36,7 @@ export type {
   LockOptions,
   RenewOptions,
   SetLockOptions,
+  WatchOptions,
 } from "./core/options/options.ts";
 export type { BackendSettings } from "./core/options/settings.ts";
 export { cleanLocks } from "./core/verbs/clean_locks.ts";
@@ -49,5 +50,6 @@ export { renewLock } from "./core/verbs/renew_lock.ts";
 export { resetLocks } from "./core/verbs/reset_locks.ts";
 export { type LockSetCounts, type LockSetResult, type LockSetStatus, setLock } from "./core/verbs/set_lock.ts";
 export { unlock } from "./core/verbs/unlock.ts";
+export { type LockChange, watchLocks } from "./core/verbs/watch_locks.ts";
 export { type LockBody, withLock } from "./core/verbs/with_lock.ts";
 export { closeLocks } from "./core/wait/close_locks.ts";

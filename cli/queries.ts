@@ -6,15 +6,15 @@
 import process from "node:process";
 import { recordLine } from "./formats/record.ts";
 import { toJson } from "./formats/text.ts";
-import { type Backend, getLock, listLocks, Locked, type LockRecord, unlock } from "../mod.ts";
+import { type Backend, getLock, listLocks, Locked, type LockRecord, unlock, watchLocks } from "../mod.ts";
 
 /** Returns the record of a name; `undefined` when it is free. */
 export async function find(backend: Backend, name: string, includeExpired = false): Promise<LockRecord | undefined> {
   return (await listLocks({ backend, names: [name], includeExpired }))[0];
 }
 
-/** The longest pause between two queries of a waiter (ms). */
-const POLL_INTERVAL_MS = 1_000;
+/** A timer with a longer delay fires at once. */
+const LONGEST_TIMER_MS = 2 ** 31;
 
 /**
  * Waits until a lock is free, without acquiring it.
@@ -28,40 +28,19 @@ export async function untilFree(
   wait: number,
   signal: AbortSignal,
 ): Promise<LockRecord | undefined> {
-  const deadline = performance.now() + wait * 1e3;
-  let notified = false;
-  let notify = () => {};
-  const watching = await backend.watch?.(name, () => {
-    notified = true;
-    notify();
-  });
-  const wake = () => notify();
-  signal.addEventListener("abort", wake);
+  const over = new AbortController();
+  const timer = wait * 1e3 < LONGEST_TIMER_MS ? setTimeout(() => over.abort(), wait * 1e3) : undefined;
   try {
-    for (;;) {
-      signal.throwIfAborted();
-      notified = false;
-      const record = await find(backend, name);
-      const left = deadline - performance.now();
-      if (record === undefined || left <= 0) return record;
-      if (notified || signal.aborted) continue;
-      const expiry = record.expiresIn === null ? Infinity : record.expiresIn * 1e3 + 1;
-      await pause(Math.min(left, expiry, POLL_INTERVAL_MS), (resolve) => notify = resolve);
+    for await (
+      const { holders } of watchLocks({ backend, names: [name], signal: AbortSignal.any([signal, over.signal]) })
+    ) {
+      if (holders.length === 0) return undefined;
     }
   } finally {
-    signal.removeEventListener("abort", wake);
-    watching?.[Symbol.dispose]();
+    clearTimeout(timer);
   }
-}
-
-/** Waits so many milliseconds, or until the function that `onStart` is given is called. */
-async function pause(time: number, onStart: (end: () => void) => void): Promise<void> {
-  let timer;
-  await new Promise<void>((resolve) => {
-    onStart(resolve);
-    timer = setTimeout(resolve, Math.max(0, time));
-  });
-  clearTimeout(timer);
+  signal.throwIfAborted();
+  return await find(backend, name);
 }
 
 /** A longer wait (ms) is announced. */

@@ -1,6 +1,6 @@
 import { Option } from "commander";
 import process from "node:process";
-import { type Backend, BackendError, listLocks, type LockRecord } from "../../mod.ts";
+import { type Backend, BackendError, type LockRecord, watchLocks, type WatchOptions } from "../../mod.ts";
 import { someSeconds } from "../arguments.ts";
 import type { CommandSpec } from "../command.ts";
 import { EXIT } from "../exit_codes.ts";
@@ -17,8 +17,10 @@ const LEAVE = "\x1b[?7h\x1b[?25h\x1b[?1049l";
 
 /** Shows the locks that are held, and errors. */
 interface View {
-  look(): Promise<Look>;
-  show(look: Look, trouble?: string): void;
+  /** Shows the present holders of a name. */
+  show(name: string, holders: readonly LockRecord[]): void;
+  /** Shows the error of the last query; `undefined` once the database answers again. */
+  trouble(message: string | undefined): void;
   /** Puts the terminal back as it was. */
   end(): void;
 }
@@ -28,72 +30,94 @@ function rowsOf({ rows }: Stream): number {
   return rows || 24;
 }
 
-/** A table that is redrawn in place, also when the terminal changes its size. */
-function picture(output: Output, backend: Backend, prefix: string | undefined): View {
-  let redraw = () => {};
-  draw(ENTER);
-  const resized = onSignals(["SIGWINCH"], () => redraw());
-  return {
-    async look() {
-      const records = await listLocks({ backend, prefix });
-      try {
-        const shown = records.slice(0, rowsOf(process.stdout)); // the others would be asked about for nothing
-        const seen = await backend.observe?.(shown.map(({ name }) => name));
-        return { records, ...(seen ? { seen: new Map(seen.map((each) => [each.name, each])) } : {}) };
-      } catch (error) {
-        if (!(error instanceof BackendError)) throw error;
-        return { records, trouble: error.message };
-      }
-    },
-    show(look, trouble = look.trouble) {
-      redraw = () => {
-        const columns = process.stdout.columns || 80; // 0 if unknown
-        const lines = frame(look, { columns, rows: rowsOf(process.stdout), paint: output.paint, trouble });
-        draw(`\x1b[H${lines.map((line) => `\x1b[2K${line}`).join("\r\n")}\x1b[J`);
-      };
+/** A table that is redrawn in place: after each change, after `interval` seconds, and when the terminal changes its size. */
+function picture(output: Output, backend: Backend, interval: number): View {
+  const held = new Map<string, readonly LockRecord[]>();
+  let look: Look = { records: [] };
+  let failure: string | undefined;
+  let looking: Promise<void> | undefined;
+  const redraw = () => {
+    const columns = process.stdout.columns || 80; // 0 if unknown
+    const trouble = failure ?? look.trouble;
+    const lines = frame(look, { columns, rows: rowsOf(process.stdout), paint: output.paint, trouble });
+    draw(`\x1b[H${lines.map((line) => `\x1b[2K${line}`).join("\r\n")}\x1b[J`);
+  };
+  const refresh = () =>
+    looking ??= Promise.resolve().then(async () => { // after the other changes of the same query
+      look = await lookAt(backend, [...held.keys()].sort().flatMap((name) => held.get(name)!));
+      looking = undefined;
       redraw();
+    });
+  draw(ENTER);
+  refresh();
+  const resized = onSignals(["SIGWINCH"], redraw);
+  const timer = setInterval(refresh, interval * 1e3);
+  return {
+    show(name, holders) {
+      if (holders.length > 0) held.set(name, holders);
+      else held.delete(name);
+      refresh();
+    },
+    trouble(message) {
+      failure = message;
     },
     end() {
+      clearInterval(timer);
       resized[Symbol.dispose]();
       draw(LEAVE);
     },
   };
 }
 
+/** Asks the server which connections hold the locks and wait for them. */
+async function lookAt(backend: Backend, records: readonly LockRecord[]): Promise<Look> {
+  try {
+    const shown = records.slice(0, rowsOf(process.stdout)); // the others would be asked about for nothing
+    const seen = await backend.observe?.(shown.map(({ name }) => name));
+    return { records, ...(seen ? { seen: new Map(seen.map((each) => [each.name, each])) } : {}) };
+  } catch (error) {
+    if (!(error instanceof BackendError)) throw error;
+    return { records, trouble: error.message };
+  }
+}
+
 /** A line for each change. */
-function journal(output: Output, backend: Backend, prefix: string | undefined): View {
-  let before: readonly LockRecord[] | undefined;
+function journal(output: Output): View {
+  const startedAt = performance.now();
+  const held = new Map<string, readonly LockRecord[]>();
   let troubled: string | undefined;
   return {
-    look: async () => ({ records: await listLocks({ backend, prefix }) }),
-    show({ records }, trouble) {
-      if (trouble !== undefined && trouble !== troubled) output.message(`lockmgr: ${trouble}`);
-      troubled = trouble;
-      if (trouble !== undefined) return;
-      for (const change of changesBetween(before, records)) writeJson(change);
-      before = records;
+    show(name, holders) {
+      const since = (performance.now() - startedAt) / 1e3;
+      for (const change of changesBetween(name, held.get(name) ?? [], holders, since)) writeJson(change);
+      if (holders.length > 0) held.set(name, holders);
+      else held.delete(name);
+    },
+    trouble(message) {
+      if (message !== undefined && message !== troubled) output.message(`lockmgr: ${message}`);
+      troubled = message;
     },
     end: () => {},
   };
 }
 
-/** Queries and shows until a signal comes or stdout fails. A database that fails is queried again. */
-async function follow(view: View, interval: number, stopping: Stopping) {
-  let look = await stopping.outcomeOf(view.look(), 0);
-  let trouble: string | undefined;
-  for (;;) {
-    view.show(look, trouble);
-    await pause(interval, AbortSignal.any([stopping.signal, stdoutBroken]));
-    stopping.signal.throwIfAborted();
-    if (stdoutBroken.aborted) return;
+/** Shows the changes until a signal comes or stdout fails. A database that fails after the first is queried again. */
+async function follow(view: View, options: WatchOptions & { interval: number }, stopping: Stopping): Promise<void> {
+  const signal = AbortSignal.any([stopping.signal, stdoutBroken]);
+  const changes = watchLocks({ ...options, signal })[Symbol.asyncIterator]();
+  for (let first = true; !signal.aborted; first = false) {
     try {
-      look = await stopping.outcomeOf(view.look(), 0);
-      trouble = undefined;
+      const change = await stopping.outcomeOf(changes.next(), 0);
+      if (change.done) break;
+      view.trouble(undefined);
+      view.show(change.value.name, change.value.holders);
     } catch (error) {
-      if (!(error instanceof BackendError)) throw error;
-      trouble = error.message;
+      if (first || !(error instanceof BackendError)) throw error;
+      view.trouble(error.message);
+      await pause(options.interval, signal);
     }
   }
+  stopping.signal.throwIfAborted();
 }
 
 /** A pause that ends early when the signal aborts. */
@@ -125,7 +149,9 @@ two queries is not shown.`,
   define: (command) =>
     command
       .option("--prefix <text>", "only names that begin with this text")
-      .addOption(new Option("-i, --interval <seconds>", "time between two queries").argParser(someSeconds).default(1)),
+      .addOption(
+        new Option("-i, --interval <seconds>", "longest time between two queries").argParser(someSeconds).default(1),
+      ),
   onSignal: "ends itself",
   async run({ open, output, stopping }, _operands, flags) {
     const backend = await open();
@@ -135,9 +161,10 @@ two queries is not shown.`,
       );
     }
     const onTerminal = !output.json && process.stdout.isTTY === true && environment("TERM") !== "dumb";
-    const view = (onTerminal ? picture : journal)(output, backend, flags.prefix);
+    const { prefix, interval } = flags;
+    const view = onTerminal ? picture(output, backend, interval) : journal(output);
     try {
-      await follow(view, flags.interval, stopping);
+      await follow(view, { backend, prefix, interval }, stopping);
     } finally {
       view.end();
     }

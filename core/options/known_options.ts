@@ -15,6 +15,7 @@ import type {
   LockOptions,
   RenewOptions,
   SetLockOptions,
+  WatchOptions,
 } from "./option_types.ts";
 
 /** The options of a call with their types: a value that stands where options belong is taken for the first of its type. */
@@ -76,6 +77,13 @@ const VERBS = {
     includeExpired: "boolean",
     ...BACKEND,
   } satisfies KnownOptions<ListOptions>,
+  watchLocks: {
+    prefix: "string",
+    names: "object",
+    signal: "object",
+    interval: "number",
+    ...BACKEND,
+  } satisfies KnownOptions<WatchOptions>,
   LockMgr: MANAGER satisfies KnownOptions<LockMgrOptions>,
   "LockMgr.lock": { ...EXPIRES, wait: "number" } satisfies KnownOptions<LockMgrLockOptions>,
   "LockMgr.renew": RENEW,

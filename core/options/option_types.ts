@@ -173,6 +173,29 @@ export interface ListOptions extends BackendOptions {
 }
 
 /**
+ * Options of `watchLocks`.
+ *
+ * @example
+ * ```ts
+ * import { connect, watchLocks, type WatchOptions } from "@lockmgr/lockmgr";
+ * import assert from "node:assert/strict";
+ *
+ * await using backend = await connect("sqlite::memory:");
+ * const options: WatchOptions = { backend, names: ["jobs"], signal: AbortSignal.timeout(60_000) };
+ * for await (const { holders } of watchLocks(options)) {
+ *   assert.equal(holders.length, 0);
+ *   break;
+ * }
+ * ```
+ */
+export interface WatchOptions extends BackendOptions, Pick<ListOptions, "names" | "prefix"> {
+  /** Ends the iteration. */
+  signal?: AbortSignal;
+  /** The longest time between two queries, in seconds; they are more frequent after a change. @default 0.25 */
+  interval?: number;
+}
+
+/**
  * Options of `LockMgr`. All durations are seconds, fractions allowed.
  *
  * @example

@@ -116,6 +116,17 @@ export function resolveHolder(options: HolderOptions): { lockedBy: string; lockP
   return { lockedBy, lockProcess };
 }
 
+/**
+ * Checks a time between two queries and returns it in milliseconds.
+ *
+ * @throws {TypeError | RangeError} When it is not a number of seconds greater than 0.
+ */
+export function checkInterval(interval: unknown): number {
+  checkSeconds("interval", interval);
+  if (interval === 0) throw new RangeError("Cannot use interval 0: want more than 0 seconds");
+  return interval * 1e3;
+}
+
 /** The options of `getLock` after the checks that need no backend. */
 export interface ResolvedLockOptions {
   /** Microseconds; `null` is never, `undefined` the default. */

@@ -1,3 +1,4 @@
+import type { Backend, ListFilter } from "../backend.ts";
 import { backendOf } from "../connect.ts";
 import { checkVerbOptions } from "../options/known_options.ts";
 import { checkName, type ListOptions } from "../options/options.ts";
@@ -30,17 +31,30 @@ import { monotonic } from "../util/runtime.ts";
  */
 export async function listLocks(options: ListOptions = {}): Promise<LockRecord[]> {
   checkVerbOptions("listLocks", options);
-  const { names, prefix = "", includeExpired = false } = options;
+  const filter = { includeExpired: options.includeExpired ?? false, ...resolveFilter(options) };
+  return await listRecords(await backendOf(options), filter);
+}
+
+/**
+ * Checks which locks a caller means.
+ *
+ * @throws {TypeError | RangeError} For a prefix that is not a string, or names that are not a list of lock names.
+ */
+export function resolveFilter({ names, prefix = "" }: Pick<ListOptions, "names" | "prefix">): ListFilter {
   if (typeof prefix !== "string") throw new TypeError(`Cannot use prefix of type ${typeof prefix}: want a string`);
   if (names !== undefined && !Array.isArray(names)) {
     throw new TypeError(`Cannot use names of type ${typeof names}: want an array of strings`);
   }
   names?.forEach((name) => checkName(name));
-  const wanted = names && [...new Set(names)].filter((name) => name.startsWith(prefix));
-  const backend = await backendOf(options);
+  if (names) return { names: [...new Set(names)].filter((name) => name.startsWith(prefix)) };
+  return prefix === "" ? {} : { prefix };
+}
+
+/** Asks the backend for the records of locks. */
+export async function listRecords(backend: Backend, filter: ListFilter): Promise<LockRecord[]> {
   let askedAt = monotonic();
   const rows = await retryOnce(
-    () => backend.list({ includeExpired, ...(wanted ? { names: wanted } : prefix ? { prefix } : {}) }),
+    () => backend.list(filter),
     () => askedAt = monotonic(),
   );
   return rows.map((row) => new LockRecord(row, askedAt));

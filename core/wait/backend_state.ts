@@ -54,6 +54,8 @@ export class BackendState {
   readonly undo: Undo;
   /** Requests outside of the batchers that a disposal waits for. */
   readonly pending: Set<Promise<unknown>> = new Set();
+  /** Called when the backend is disposed of: each ends a watch. */
+  readonly watches: Set<() => void> = new Set();
   /** Why no more is acquired; `undefined` until the backend is disposed of. */
   ended: BackendError | undefined;
   /** The disposal. */

@@ -44,6 +44,7 @@ export function closeLocks(backend: Backend, shut: () => Promise<void>): Promise
 
 async function close(state: BackendState, shut: () => Promise<void>): Promise<void> {
   state.ended = new BackendError("Cannot acquire a lock: the backend was disposed of");
+  for (const wake of state.watches) wake();
   try {
     await withDeadline(RELEASE_WITHIN_MS, releaseAll(state, state.ended));
     const left = state.undo.stop();

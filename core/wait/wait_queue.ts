@@ -131,11 +131,17 @@ export class WaitQueue implements NameQueue {
 
   /** Waits for a reason to try again: a notification, the holder's expiry, the head's deadline, or a poll. */
   async #pause(head: Waiter): Promise<void> {
-    const wakeup = this.#wakeup ??= new Wakeup(this.#backend, this.#name, () => this.wake());
+    const wakeup = this.#wakeup ??= this.#listen();
     const left = this.#yieldUntil(head) - monotonic();
     if (left > 0) return await sleep(left);
     if (this.#notified) return; // the other processes' turn has just ended
     if (await wakeup.wait(Math.min(this.#retryAt, head.deadline))) this.#notified = true;
+  }
+
+  #listen(): Wakeup {
+    const wakeup = new Wakeup(this.#backend, () => this.wake());
+    wakeup.watch([this.#name]);
+    return wakeup;
   }
 
   #startAttempt(head: Waiter): AcquireRequest {

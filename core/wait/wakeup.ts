@@ -1,26 +1,46 @@
 import type { Backend } from "../backend.ts";
-import { Backoff } from "../util/backoff.ts";
+import { Backoff, type BackoffOptions } from "../util/backoff.ts";
 import { monotonic, startTimer, type Timer } from "../util/runtime.ts";
 
 /** Pauses between tries (ms) where a backend cannot notify its clients. */
 const POLL = { first: 10, longest: 250, factor: 1.5, jitter: 1 };
 
-/** Ends the pauses of those who wait for one name: by the backend's notifications, or else by polling. */
+/** Ends the pauses of those who wait for a change of some names: by the backend's notifications, or else by polling. */
 export class Wakeup {
+  readonly #backend: Backend;
+  readonly #wake: () => void;
+  readonly #poll: Backoff;
+  readonly #watches = new Map<string, { watch?: Disposable }>();
   #resume: (() => void) | undefined;
-  #watch: Disposable | undefined;
-  #closed = false;
-  readonly #poll = new Backoff(POLL);
+
+  /** @param wake Called when a name may be free, and once the backend listens, for what happened before. */
+  constructor(backend: Backend, wake: () => void, poll: BackoffOptions = POLL) {
+    this.#backend = backend;
+    this.#wake = wake;
+    this.#poll = new Backoff(poll);
+  }
 
   /**
-   * Asks the backend to call `wake` when the name may be free. It is also called once the backend listens, for what
-   * happened before. A backend that cannot listen is no error: the next try shows a broken server.
+   * Asks the backend to report changes of these names, and no longer of others. A backend that cannot listen is no error:
+   * the next try shows a broken server.
    */
-  constructor(backend: Backend, name: string, wake: () => void) {
-    backend.watch?.(name, wake).then((watch) => {
-      if (this.#closed) return watch[Symbol.dispose]();
-      this.#watch = watch;
-      wake();
+  watch(names: Iterable<string>): void {
+    const wanted = new Set(names);
+    for (const [name, { watch }] of this.#watches) {
+      if (wanted.delete(name)) continue;
+      this.#watches.delete(name);
+      watch?.[Symbol.dispose]();
+    }
+    for (const name of wanted) this.#subscribe(name);
+  }
+
+  #subscribe(name: string): void {
+    const subscription: { watch?: Disposable } = {};
+    this.#watches.set(name, subscription);
+    this.#backend.watch?.(name, this.#wake).then((watch) => {
+      if (this.#watches.get(name) !== subscription) return watch[Symbol.dispose]();
+      subscription.watch = watch;
+      this.#wake();
     }, () => {});
   }
 
@@ -29,9 +49,18 @@ export class Wakeup {
     this.#resume?.();
   }
 
-  /** Pauses until then (ms, monotonic) or a notification; returns whether it was a poll, after which to try again. */
-  async wait(until: number): Promise<boolean> {
-    const polls = this.#watch === undefined;
+  /** Polls after the first pause again. */
+  reset(): void {
+    this.#poll.reset();
+  }
+
+  /**
+   * Pauses until then (ms, monotonic) or a notification, or for the pause before the next poll.
+   *
+   * @param polls Whether to poll; by default while the backend does not listen.
+   * @returns Whether it polled, after which to try again.
+   */
+  async wait(until: number, polls: boolean = !this.#listens()): Promise<boolean> {
     const now = monotonic();
     const end = polls ? Math.min(until, now + this.#poll.next()) : until;
     let timer: Timer | undefined;
@@ -44,9 +73,12 @@ export class Wakeup {
     return polls;
   }
 
+  #listens(): boolean {
+    return [...this.#watches.values()].every(({ watch }) => watch !== undefined);
+  }
+
   /** Stops listening. */
   close(): void {
-    this.#closed = true;
-    this.#watch?.[Symbol.dispose]();
+    this.watch([]);
   }
 }

@@ -18,6 +18,7 @@ import { seam } from "./cases/seam.ts";
 import { setting } from "./cases/setting.ts";
 import { several } from "./cases/several.ts";
 import { waiting } from "./cases/waiting.ts";
+import { watching } from "./cases/watching.ts";
 
 const CASES: readonly Case[] = [
   ...seam,
@@ -38,6 +39,7 @@ const CASES: readonly Case[] = [
   ...setting,
   ...several,
   ...waiting,
+  ...watching,
 ];
 
 /** A case that takes longer hangs (ms): the longest takes seconds, and not every runner has a limit. */
