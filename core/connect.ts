@@ -84,7 +84,8 @@ export function registerEngine(scheme: string, engine: Engine): void {
 export async function connect(target?: string | URL, options: ConnectOptions = {}): Promise<Backend> {
   requireObject("of connect", options, SETTING_OPTIONS); // the engine knows which there are
   const chosen = chosenTarget(target);
-  const { scheme, text } = parseTarget(chosen === undefined ? await makeDefaultFile() : chosen);
+  if (chosen === undefined) return await openDefaultFile(options);
+  const { scheme, text } = parseTarget(chosen);
   const engine = await engineFor(scheme);
   return await engine.open(text, options);
 }
@@ -164,9 +165,15 @@ function defaultFile(): { readonly directory: string; readonly target: string } 
   }
 }
 
-/** Makes the directory of the default file, and returns the file's URL. */
-async function makeDefaultFile(): Promise<string> {
+/** Opens the default file, whose directory is made only when the file cannot be opened: the options are valid then. */
+async function openDefaultFile(options: ConnectOptions): Promise<Backend> {
   const { directory, target } = defaultFile();
+  const engine = await engineFor("sqlite:");
+  try {
+    return await engine.open(target, options);
+  } catch (error) {
+    if (!(error instanceof BackendError)) throw error;
+  }
   const files = builtin<typeof import("node:fs/promises")>("node:fs/promises");
   try {
     await files?.mkdir(directory, { recursive: true, mode: 0o700 });
@@ -176,7 +183,7 @@ async function makeDefaultFile(): Promise<string> {
       { cause },
     );
   }
-  return target;
+  return await engine.open(target, options);
 }
 
 let defaultBackend: Backend | undefined;

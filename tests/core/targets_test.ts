@@ -1,4 +1,18 @@
-import { BackendError, connect, describeTarget, getLock, isLocked, registerEngine, schemaOf } from "@lockmgr/lockmgr";
+import {
+  BackendError,
+  cleanLocks,
+  connect,
+  describeTarget,
+  getLock,
+  isLocked,
+  listLocks,
+  registerEngine,
+  renewLock,
+  resetLocks,
+  schemaOf,
+  setLock,
+  unlock,
+} from "@lockmgr/lockmgr";
 import { mysqlBackend } from "@lockmgr/lockmgr/mysql";
 import { postgresBackend } from "@lockmgr/lockmgr/postgres";
 import { sqliteBackend } from "@lockmgr/lockmgr/sqlite";
@@ -224,6 +238,24 @@ test("targets: without a target it is that of LOCKMGR_URL, else a file in the st
     });
     assert.deepEqual((await readdir(join(directory, "lockmgr"))).includes("locks.db"), true);
   }
+  await rm(directory, { recursive: true });
+});
+
+test("targets: a wrong option is refused before the directory of the default file is made", async () => {
+  const directory = await mkdtemp(join(tmpdir(), "lockmgr-"));
+  await withEnvironment({ LOCKMGR_URL: undefined, HOME: directory, XDG_STATE_HOME: directory }, async () => {
+    for (
+      const options of [{ tabel: "t" }, { table: "1;" }, { busyTimeout: -1 }, { driver: "none" }, { mode: "hybrid" }]
+    ) {
+      await assert.rejects(connect(undefined, options as never), /^(Type|Range|Unsupported)Error: Cannot use/);
+    }
+    const wrong = { expires: -1 } as never;
+    for (const call of [getLock, renewLock, setLock, isLocked, unlock]) {
+      await assert.rejects(call("a", wrong), /Cannot use/);
+    }
+    for (const call of [listLocks, cleanLocks, resetLocks]) await assert.rejects(call(wrong), /Cannot use/);
+  });
+  assert.deepEqual(await readdir(directory), []);
   await rm(directory, { recursive: true });
 });
 
