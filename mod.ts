@@ -21,6 +21,7 @@ export { connect, describeTarget, registerEngine, schemaOf, setDefaultBackend } 
 export type { ConnectOptions, Engine } from "./core/engine.ts";
 export * from "./core/errors.ts";
 export type { LockLoss, LockTrace } from "./core/events/events.ts";
+export { escapeInvisible } from "./core/events/invisible.ts";
 export { printEvents } from "./core/events/print_events.ts";
 export type { Grant } from "./core/grant.ts";
 export { Lock } from "./core/lock/lock.ts";

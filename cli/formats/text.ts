@@ -3,15 +3,10 @@
  *
  * @module
  */
+import { escapeInvisible } from "../../mod.ts";
 
-/**
- * Characters that move the cursor, hide text or change its direction: control characters (C0, DEL, C1), format
- * characters (bidi overrides and isolates, zero-width ones, tags), line and paragraph separators, lone surrogates, and
- * letters that take no ink.
- */
-const INVISIBLE = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0]/gu;
-/** The same beside what this program itself writes to terminals: line ends, tabs and colours. */
-const INVISIBLE_OR_OURS = new RegExp(`\\x1b\\[\\d{1,2}m|${INVISIBLE.source}`, "gu");
+/** What this program itself writes to terminals: line ends, tabs and colours. */
+const OURS = /(\n|\t|\x1b\[\d{1,2}m)/;
 
 /** Scripts and pictures that take two columns. */
 const WIDE =
@@ -25,7 +20,7 @@ function escaped(character: string): string {
 
 /** A text in one line with its invisible characters escaped. */
 export function visible(text: string): string {
-  return text.replace(INVISIBLE, escaped);
+  return escapeInvisible(text, escaped);
 }
 
 /** The same of a text of several lines, which stay. */
@@ -35,17 +30,12 @@ export function visibleLines(text: string): string {
 
 /** A finished text for a terminal: line ends, tabs and colours stay, any other invisible character is escaped. */
 export function printable(text: string): string {
-  return text.replace(INVISIBLE_OR_OURS, (found) => {
-    return found.length > 2 || found === "\n" || found === "\t" ? found : escaped(found);
-  });
+  return text.split(OURS).map((part, index) => index % 2 === 0 ? visible(part) : part).join("");
 }
 
 /** A value as JSON on one line, with its invisible characters escaped as JSON does it. */
 export function toJson(value: unknown): string {
-  return JSON.stringify(value).replace(INVISIBLE, (character) => {
-    const units = Array.from({ length: character.length }, (_, index) => character.charCodeAt(index));
-    return units.map((unit) => `\\u${unit.toString(16).padStart(4, "0")}`).join("");
-  });
+  return escapeInvisible(JSON.stringify(value));
 }
 
 /** How many columns a character takes. */

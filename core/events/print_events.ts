@@ -1,4 +1,5 @@
 import { builtin, grantedEnvironment } from "../util/runtime.ts";
+import { escapeInvisible } from "./invisible.ts";
 import type { LockLoss, LockTrace } from "./events.ts";
 
 /** What is used of `node:diagnostics_channel`. */
@@ -28,7 +29,7 @@ let printers = 0;
  * assert.match(lines[1], /^lockmgr: acquire "jobs": granted after [\d.]+ ms \(sqlite, lease, token \d+, batch of 1\)$/);
  * ```
  *
- * @param write Prints a line, in which control characters are escaped. By default `console.error`.
+ * @param write Prints a line, without invisible characters; see `escapeInvisible`. By default `console.error`.
  * @returns What ends the printing when it is disposed of. Nothing is printed where the runtime has no
  * `node:diagnostics_channel`.
  */
@@ -57,12 +58,8 @@ export function printIfAsked(): void {
   if (printers === 0 && grantedEnvironment("LOCKMGR_DEBUG") === "1") printEvents();
 }
 
-/** Quotes a name without characters that a terminal obeys. */
 function quoted(name: string): string {
-  return JSON.stringify(name).replaceAll(
-    /\p{C}/gu,
-    (character) => `\\u{${character.codePointAt(0)!.toString(16)}}`,
-  );
+  return escapeInvisible(JSON.stringify(name));
 }
 
 function subjectOf({ engine, mode, name }: LockTrace): string {
@@ -78,5 +75,5 @@ function outcomeOf({ engine, mode, name, token, wait, batch, outcome, error }: L
 }
 
 function lossOf({ engine, mode, name, token, reason }: LockLoss): string {
-  return `${quoted(name)}: ${reason} (${engine}, ${mode}, token ${token})`;
+  return `${quoted(name)}: ${escapeInvisible(reason)} (${engine}, ${mode}, token ${token})`;
 }

@@ -3,10 +3,11 @@ import { connect, getLock } from "@lockmgr/lockmgr";
 import { test } from "../harness.ts";
 import { Place } from "./program.ts";
 
-/** Characters that play with a terminal or hide: C0, DEL, C1, bidi, zero-width, separators, tags, fillers. */
-const HOSTILE = "\x1b[2J\x07\x7f\x9b31m\x85\xad\u061c\u200b\u200d\u200e\u202e\u2028\u2029\u2066\ufeff\u3164\u{e0041}";
+/** Characters that play with a terminal or hide: C0, DEL, C1, bidi, zero-width, separators, fillers, tags, selectors. */
+const HOSTILE =
+  "\x1b[2J\x07\x7f\x9b31m\x85\xad\u061c\u200b\u200d\u200e\u202e\u2028\u2029\u2066\ufeff\u180b\u3164\ufff0\u{e0041}\u{e01ef}";
 const NAME = `a${HOSTILE}z`;
-const INVISIBLE = /[^\P{C}\n]|[\p{Zl}\p{Zp}\u3164]/u;
+const INVISIBLE = /[^\P{C}\n]|[\p{Zl}\p{Zp}\u180b\u3164\u{e01ef}]/u;
 
 /** What was printed, which has none of those characters in it. */
 function clean(text: string, where: string): string {

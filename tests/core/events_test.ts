@@ -335,11 +335,11 @@ test("events: they can be printed, without characters that a terminal obeys", as
     lines.push(line.replaceAll(/[\d.]+(?= ms)|(?<=token )\d+/g, "…"));
     if (/lost/.test(line)) done.resolve();
   });
-  const lock = await getLock("é\x1b[31m\x9b\u202e", { backend });
+  const lock = await getLock("é\x1b[31m\x9b\u202e\u2028\u3164\u{e0041}❤\ufe0f", { backend });
   await unlock(lock.name, { backend });
   await lock.verify();
   await done.promise;
-  const name = '"é\\u001b[31m\\u{9b}\\u{202e}"';
+  const name = '"é\\u001b[31m\\u009b\\u202e\\u2028\\u3164\\udb40\\udc41❤\ufe0f"';
   assert.deepEqual(lines, [
     `lockmgr: acquire ${name} (sqlite, lease)`,
     `lockmgr: acquire ${name}: granted after … ms (sqlite, lease, token …, batch of 1)`,
