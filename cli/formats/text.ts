@@ -6,6 +6,7 @@
 import { escapeInvisible } from "../../mod.ts";
 
 /** What this program itself writes to terminals: line ends, tabs and colours. */
+// deno-lint-ignore no-control-regex -- what begins a colour
 const OURS = /(\n|\t|\x1b\[\d{1,2}m)/;
 
 /** Scripts and pictures that take two columns. */
