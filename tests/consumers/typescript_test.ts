@@ -18,6 +18,7 @@ import { conformance } from "@lockmgr/lockmgr/conformance";
 import { mysqlBackend, type MysqlOptions, UserLock } from "@lockmgr/lockmgr/mysql";
 import { advisoryLock, postgresBackend, type PostgresOptions } from "@lockmgr/lockmgr/postgres";
 import { sqliteBackend, type SqliteOptions } from "@lockmgr/lockmgr/sqlite";
+import { lockManager } from "@lockmgr/lockmgr/web-locks";
 
 const options: LockOptions = { expires: 30, wait: 5, metadata: { shard: 1 } };
 const engine: SqliteOptions = { table: "my_locks" };
@@ -31,8 +32,9 @@ export async function main(): Promise<void> {
   const answer: number = await withLock("more", { ...options, backend }, async (held) => held.held ? 1 : 2);
   const { counts } = await setLock(["a", "b"], { fail: true, backend });
   const created: number = counts.created;
+  const mode: string | undefined = await lockManager(backend).request("web", async (held) => held?.mode);
   await using manager = await LockMgr.acquire("main", { backend });
-  if (!lock.held || lock.signal.aborted || token <= 0n || maybe || answer !== 1 || created !== 2 || !manager.mainLock) {
+  if (!lock.held || lock.signal.aborted || token <= 0n || maybe || mode !== "exclusive" || answer !== 1 || created !== 2 || !manager.mainLock) {
     throw new Error("Cannot go on");
   }
 }
@@ -54,10 +56,12 @@ main();
 `;
 
 const NODE = `
-import type { Lock } from "@lockmgr/lockmgr";
+import type { Backend, Lock } from "@lockmgr/lockmgr";
 import { sqliteBackend } from "@lockmgr/lockmgr/sqlite";
+import { lockManager } from "@lockmgr/lockmgr/web-locks";
 import { DatabaseSync } from "node:sqlite";
 
+export const locks = (backend: Backend): globalThis.LockManager => lockManager(backend);
 export const guarded = (lock: Lock) => lock.guard(new DatabaseSync(":memory:"));
 export const backend = () => sqliteBackend(new DatabaseSync(":memory:"));
 `;
