@@ -1,11 +1,15 @@
-import { type Backend, connect, resetLocks } from "@lockmgr/lockmgr";
+import { NodeOAuthClient, type NodeSavedSession } from "@atproto/oauth-client-node";
+import { type Backend, connect, isLocked, listLocks, resetLocks } from "@lockmgr/lockmgr";
 import { registerStoreTestSuite } from "@verrou/core/test_suite";
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { createInterface } from "node:readline";
 import process from "node:process";
+import { requestLockOn } from "../../examples/integrations/atproto_oauth.ts";
+import { LockmgrLockingProvider } from "../../examples/integrations/medusa_locking.ts";
 import { LockmgrStore } from "../../examples/integrations/verrou_store.ts";
 import { test } from "../harness.ts";
+import { command } from "../runtimes/command.ts";
 import { startMariadb } from "../servers/mariadb.ts";
 import { startMysql } from "../servers/mysql.ts";
 import { PostgresServer } from "../servers/postgres.ts";
@@ -66,12 +70,13 @@ test("Verrou: its own suite passes on every engine", async () => {
   assert.deepEqual(suites, stores.map(() => ({ status: "fulfilled", value: 25 })));
 });
 
-test("node-cron: each time that a task is due, one of three processes runs it", async () => {
+/** Runs a program that prints when its task ran, in three processes: no time may come twice. */
+async function runsOncePerSecond(program: string): Promise<void> {
   await using here = await place();
   const env = { ...process.env, LOCKMGR_URL: `sqlite:${here.path}` };
-  const command = ["run", "-A", "--quiet", "examples/integrations/node_cron.ts"];
+  const parameters = ["run", "-A", "--quiet", `examples/integrations/${program}.ts`];
   const children = Array.from({ length: 3 }, () => {
-    return spawn(process.execPath, command, { env, stdio: ["ignore", "pipe", "inherit"] });
+    return spawn(process.execPath, parameters, { env, stdio: ["ignore", "pipe", "inherit"] });
   });
   const ended = children.map((child) => new Promise((resolve) => child.once("close", resolve)));
   const ran: string[] = [];
@@ -86,4 +91,90 @@ test("node-cron: each time that a task is due, one of three processes runs it", 
   assert.match(ran[0], /^ran \d{4}-/);
   const seconds = ran.map((line) => line.slice(0, "ran 2026-11-29T00:00:00".length));
   assert.equal(new Set(seconds).size, ran.length, ran.join("\n"));
+}
+
+test("node-cron: each time that a task is due, one of three processes runs it", () => runsOncePerSecond("node_cron"));
+
+test("NestJS: each time that a method is due, one of three processes runs it", () => {
+  return runsOncePerSecond("nestjs_schedule");
+});
+
+test("Kysely: of three processes that start at once, one migrates", async () => {
+  await using here = await place();
+  const parameters = ["run", "-A", "--quiet", "examples/integrations/kysely_migration.ts", here.path];
+  const ended = await Promise.all(Array.from({ length: 3 }, () => command(process.execPath, parameters)));
+  const said = ended.map(({ code, output }) => `${code} ${output.trim()}`);
+  assert.deepEqual(said.toSorted(), ["0 ran 0 migrations", "0 ran 0 migrations", "0 ran 2 migrations"]);
+});
+
+test("atproto: of two clients, one at a time restores the session of a user", async () => {
+  await using here = await place();
+  await using one = await connect(here.path);
+  await using other = await connect(here.path);
+  let inside = 0;
+  const restored: number[] = [];
+  const clients = [one, other].map((backend) =>
+    new NodeOAuthClient({
+      clientMetadata: {
+        client_id: "http://localhost?scope=atproto",
+        redirect_uris: ["http://127.0.0.1/"],
+        scope: "atproto",
+        token_endpoint_auth_method: "none",
+        dpop_bound_access_tokens: true,
+      },
+      requestLock: requestLockOn(backend),
+      handleResolver: "https://resolver.invalid", // its own one needs Node
+      fetch: () => Promise.reject(new Error("offline")),
+      stateStore: { get: () => undefined, set() {}, del() {} },
+      sessionStore: {
+        async get(sub): Promise<NodeSavedSession | undefined> {
+          restored.push(++inside);
+          const [{ name }] = await listLocks({ backend });
+          assert(name.includes(sub));
+          await new Promise((resolve) => setTimeout(resolve, 20));
+          inside--;
+          return undefined;
+        },
+        set() {},
+        del() {},
+      },
+    })
+  );
+  const calls = [...clients, ...clients].map((client) => client.restore("did:plc:ewvi7nxzyoun6zhxrhs64oiz", false));
+  await Promise.all(calls.map((call) => assert.rejects(call, /session/)));
+  assert(restored.length >= 2 && restored.every((count) => count === 1), String(restored));
+});
+
+test("Medusa: jobs, owners and releases of its locking providers", async () => {
+  await using here = await place();
+  await using backend = await connect(here.path);
+  await using elsewhere = await connect(here.path);
+  const [one, other] = [backend, elsewhere].map((backend) => new LockmgrLockingProvider({}, { backend }));
+  const job = one.execute(["a", "b", "a"], async (signal) => {
+    assert.equal(signal?.aborted, false);
+    await assert.rejects(other.execute("b", () => Promise.resolve(), { timeout: 0.05 }), { code: "LOCK_TIMEOUT" });
+    return 7;
+  });
+  assert.equal(await job, 7);
+  const stolen = one.execute("a", async () => void await resetLocks({ backend: elsewhere }), { expire: 0.3 });
+  await assert.doesNotReject(stolen.catch(({ code }) => assert.equal(code, "LOCK_LOST")));
+
+  await one.acquire(["a", "b"], { ownerId: "me", expire: 60 });
+  await one.acquire("a", { ownerId: "me", expire: 600 });
+  const [record] = await listLocks({ backend, names: ["medusa:a"] });
+  assert(record.expiresIn! > 500);
+  await assert.rejects(other.acquire(["c", "b"], { ownerId: "you" }), { code: "LOCKED", lockName: "medusa:b" });
+  assert.equal(await isLocked("medusa:c", { backend }), false);
+  assert.equal(await other.release("a", { ownerId: "you" }), false);
+  assert.equal(await other.release(["a", "b"], { ownerId: "me" }), true);
+
+  await one.acquire("a");
+  await assert.rejects(one.acquire("a"), { code: "LOCKED" });
+  assert.equal(await other.release("a"), true);
+  await one.acquire("a", { ownerId: "me" });
+  await one.acquire("b", { ownerId: "you" });
+  await other.releaseAll({ ownerId: "me" });
+  assert.deepEqual((await listLocks({ backend })).map(({ name }) => name), ["medusa:b"]);
+  await other.releaseAll();
+  assert.deepEqual(await listLocks({ backend }), []);
 });
