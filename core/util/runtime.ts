@@ -196,6 +196,23 @@ export function afterReads(action: () => void): void {
   defer(() => defer(() => defer(action)));
 }
 
+/** How long the thread sleeps for {@linkcode deferBriefly} (ms); it wakes up 0.1 ms later. */
+const BRIEF_MS = 0.15;
+
+let neverNotified: Int32Array | undefined;
+
+/**
+ * Runs `action` in a turn of the event loop, after the thread has slept for a moment that is much shorter than the
+ * shortest timer, 1 ms on Node and 2 ms on Deno. To spin instead took the processor from the process that is waited for.
+ */
+export function deferBriefly(action: () => void): void {
+  defer(() => {
+    neverNotified ??= new Int32Array(new SharedArrayBuffer(4));
+    Atomics.wait(neverNotified, 0, 0, BRIEF_MS);
+    action();
+  });
+}
+
 /** How long calls that are answered synchronously may block timers and sockets (ms). */
 const YIELD_EVERY_MS = 20;
 

@@ -6,7 +6,7 @@ import type { Connection } from "../connection/connection.ts";
 import type { Queue } from "../queue/queue.ts";
 import { inChunks, type Statements } from "./statements.ts";
 
-/** Names that this process remembers to have released: forgetting one costs its next acquisition one more read. */
+/** Names that are remembered to be free: forgetting one costs its next acquisition one more read. */
 const REMEMBERED_NAMES = 16_384;
 
 /** The names that are free, and the clock. */
@@ -35,7 +35,7 @@ export class Acquirer {
   readonly #connection: Connection;
   readonly #sql: Statements;
   readonly #queue: Queue;
-  readonly #released = new LruMap<string, true>(REMEMBERED_NAMES);
+  readonly #expected = new LruMap<string, true>(REMEMBERED_NAMES);
 
   constructor(connection: Connection, sql: Statements, queue: Queue) {
     this.#connection = connection;
@@ -45,7 +45,7 @@ export class Acquirer {
 
   /** Acquires what is free, or all or nothing. A failed attempt writes nothing. */
   async acquire(what: string, requests: readonly AcquireRequest[], allOrNothing: boolean): Promise<AcquireAnswer[]> {
-    if (!this.#areReleased(requests)) {
+    if (!this.#areExpected(requests)) {
       const { known, grants } = await this.#connection.attempt(what, () => this.#precheck(requests, allOrNothing));
       if (known) return known;
       if (!grants) {
@@ -56,21 +56,23 @@ export class Acquirer {
         if (areQueued(answers)) return answers;
       }
     }
-    return await this.#connection.write(what, "FULL", () => {
+    const answers = await this.#connection.write(what, "FULL", () => {
       if (allOrNothing) return this.#acquireAll(requests);
       return requests.length > 1 ? this.#acquireMany(requests) : [this.#acquireOne(requests[0])];
     });
+    for (const { name } of requests) this.#expected.delete(name); // a poll may have seen the same grant meanwhile
+    return answers;
   }
 
-  /** Remembers that this process released a name: its next acquisition begins without a read. */
-  noteReleased(name: string): void {
-    this.#released.set(name, true);
+  /** Remembers that a name was released, or granted to a waiter here: its next acquisition begins without a read. */
+  expectGrant(name: string): void {
+    this.#expected.set(name, true);
   }
 
-  #areReleased(requests: readonly AcquireRequest[]): boolean {
+  #areExpected(requests: readonly AcquireRequest[]): boolean {
     let all = true;
     for (const { name } of requests) {
-      if (this.#released.has(name)) this.#released.delete(name);
+      if (this.#expected.has(name)) this.#expected.delete(name);
       else all = false;
     }
     return all;

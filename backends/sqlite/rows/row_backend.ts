@@ -50,7 +50,7 @@ export class RowBackend implements Backend {
     this.#sql = statementsFor(table);
     this.#queue = new Queue(connection, this.#sql);
     const acquirer = this.#acquirer = new Acquirer(connection, this.#sql, this.#queue);
-    this.#releaser = new Releaser(connection, this.#sql, this.#queue, (name) => acquirer.noteReleased(name));
+    this.#releaser = new Releaser(connection, this.#sql, this.#queue, (name) => acquirer.expectGrant(name));
     this.#waiters = new Waiters({
       changed: () => this.#changed(),
       turn: (name, owner) => this.#turn(name, owner),
@@ -192,6 +192,7 @@ export class RowBackend implements Backend {
       | { left: string | null; ahead: string | null }
       | undefined
       | null;
+    if (row?.ahead === null) this.#acquirer.expectGrant(name);
     if (!row || row.ahead === null) return undefined;
     return { ahead: Number(row.ahead), left: row.left === null ? Infinity : Number(row.left) / 1e3 };
   }

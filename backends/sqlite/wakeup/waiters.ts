@@ -1,6 +1,6 @@
 import type { AcquireAnswer, AcquireRequest } from "../../../core/backend.ts";
 import { Backoff } from "../../../core/util/backoff.ts";
-import { monotonic, startTimer, type Timer } from "../../../core/util/runtime.ts";
+import { deferBriefly, monotonic, startTimer, type Timer } from "../../../core/util/runtime.ts";
 
 /**
  * Pauses between polls of the database (ms) while a client waits. A poll takes 2 µs and the timer 60 to 400: a waiter
@@ -9,6 +9,11 @@ import { monotonic, startTimer, type Timer } from "../../../core/util/runtime.ts
  * memory (strace shows the `openat` on the watcher's thread; https://sqlite.org/howtocorrupt.html section 2.2).
  */
 const POLL_INTERVAL_MS = { first: 1, longest: 15, factor: 1.25 };
+/**
+ * How long a waiter polls after brief pauses (ms), from when it is the next: a lock that changes hands quickly is free
+ * within 2 ms. With timers alone 8 processes took 1.26 times as long for each hand-off.
+ */
+const EAGER_MS = 10;
 
 /** A place in the queue of a name that is held. */
 export interface Turn {
@@ -35,6 +40,17 @@ interface Watched {
   ahead: number;
   /** When (ms, monotonic) the first holder's lease expires. */
   expiresAt: number;
+  /** Until when (ms, monotonic) the pauses between polls are brief. */
+  eagerUntil: number;
+}
+
+/** Runs `action` after a brief pause, unless it is stopped before. */
+function startBriefTimer(action: () => void): Timer {
+  let stopped = false;
+  deferBriefly(() => {
+    if (!stopped) action();
+  });
+  return { stop: () => stopped = true };
 }
 
 /** Wakes waiters when other clients release locks. */
@@ -50,7 +66,8 @@ export class Waiters {
 
   /** Calls `wake` when the name may be free, until disposal. Keeps the process alive. */
   add(name: string, wake: () => void): Disposable {
-    const watched = this.#watched.get(name) ?? { wakes: new Set(), owner: undefined, ahead: 0, expiresAt: Infinity };
+    const unknown = { owner: undefined, ahead: 0, expiresAt: Infinity, eagerUntil: -Infinity };
+    const watched = this.#watched.get(name) ?? { wakes: new Set(), ...unknown };
     watched.wakes.add(wake);
     this.#watched.set(name, watched);
     if (this.#timer === undefined) this.#start();
@@ -67,10 +84,11 @@ export class Waiters {
   noteAnswer({ name, owner }: AcquireRequest, answer: AcquireAnswer): void {
     const watched = this.#watched.get(name);
     if (watched === undefined) return;
+    if (watched.owner !== owner) watched.ahead = Infinity;
     watched.owner = answer.granted || answer.position === undefined ? undefined : owner;
     if (answer.granted || answer.position === undefined) return;
     const { lockedUntil = null, now = 0 } = answer.holder ?? {};
-    watched.ahead = answer.position - 1;
+    this.#place(watched, answer.position - 1);
     watched.expiresAt = lockedUntil === null ? Infinity : monotonic() + (lockedUntil - now) / 1e3;
   }
 
@@ -104,12 +122,19 @@ export class Waiters {
 
   /** Polls less often while others are before this process, which needs the processor for them. */
   #schedule(): void {
+    const now = monotonic();
     let ahead = POLL_INTERVAL_MS.longest;
-    for (const watched of this.#watched.values()) ahead = Math.min(ahead, watched.ahead);
-    this.#timer = startTimer(Math.max(this.#interval.next(), ahead), () => {
-      this.#schedule();
+    let isEager = false;
+    for (const watched of this.#watched.values()) {
+      ahead = Math.min(ahead, watched.ahead);
+      isEager ||= watched.eagerUntil > now;
+    }
+    const poll = () => {
+      this.#timer = undefined;
       this.#poll();
-    }, true);
+      if (this.#timer === undefined && this.#watched.size > 0) this.#schedule(); // unless a waiter has come meanwhile
+    };
+    this.#timer = isEager ? startBriefTimer(poll) : startTimer(Math.max(this.#interval.next(), ahead), poll, true);
   }
 
   #poll(): void {
@@ -126,9 +151,20 @@ export class Waiters {
 
   #isTurn(name: string, watched: Watched): boolean {
     const turn = watched.owner === undefined ? undefined : this.#polls.turn(name, watched.owner);
-    watched.ahead = turn?.ahead ?? 0;
+    if (turn) this.#place(watched, turn.ahead);
+    else watched.eagerUntil = -Infinity;
     watched.expiresAt = monotonic() + (turn?.left ?? Infinity);
     return turn === undefined;
+  }
+
+  #place(watched: Watched, ahead: number): void {
+    const isNext = ahead === 0 && watched.ahead > 0;
+    watched.ahead = ahead;
+    if (!isNext) return;
+    watched.eagerUntil = monotonic() + EAGER_MS;
+    if (this.#timer === undefined) return;
+    this.#timer.stop();
+    this.#schedule();
   }
 
   #wakeAll(): void {
