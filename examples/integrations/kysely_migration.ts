@@ -16,7 +16,8 @@ import process from "node:process";
 
 const path = process.argv[2] ?? "shop.db";
 await using backend = await connect(`sqlite:${path}`); // the program's own database stores the locks
-const db = new Kysely<unknown>({ dialect: new SqliteDialect({ database: new Database(path) }) });
+const database = new Database(path, { timeout: 5_000 }); // the lock's renewals write to the file, too
+const db = new Kysely<unknown>({ dialect: new SqliteDialect({ database }) });
 
 const provider: MigrationProvider = {
   getMigrations: () =>
@@ -30,7 +31,11 @@ await withLock("migrate", { backend, expires: 30, wait: 300 }, async (lock) => {
   const { error, results = [] } = await new Migrator({ db, provider }).migrateToLatest();
   if (error) throw error;
   lock.signal.throwIfAborted();
-  if (results.length > 0) await sql`INSERT INTO orders (id, paid) VALUES (1, 0)`.execute(db); // a step after it
-  console.log(`ran ${results.length} migrations`);
+  if (results.length > 0) { // a slow step that instances without the lock would not wait for
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    await sql`INSERT INTO orders (id, paid) VALUES (1, 0)`.execute(db);
+  }
+  const { rows } = await sql`SELECT id FROM orders`.execute(db);
+  console.log(`ran ${results.length} migrations, found ${rows.length} orders`);
 });
 await db.destroy();

@@ -104,7 +104,7 @@ test("Kysely: of three processes that start at once, one migrates", async () => 
   const parameters = ["run", "-A", "--quiet", "examples/integrations/kysely_migration.ts", here.path];
   const ended = await Promise.all(Array.from({ length: 3 }, () => command(process.execPath, parameters)));
   const said = ended.map(({ code, output }) => `${code} ${output.trim()}`);
-  assert.deepEqual(said.toSorted(), ["0 ran 0 migrations", "0 ran 0 migrations", "0 ran 2 migrations"]);
+  assert.deepEqual(said.toSorted(), [0, 0, 2].map((count) => `0 ran ${count} migrations, found 1 orders`));
 });
 
 test("atproto: of two clients, one at a time restores the session of a user", async () => {
