@@ -45,7 +45,7 @@ async function stagePage(page: string, stage: string): Promise<{ sources: string
 /** Makes a page that shows a source. */
 async function stageSource(file: string, stage: string): Promise<void> {
   const text = await readFile(file, "utf8");
-  const title = `---\ntitle: ${basename(file)}\noutline: false\n---\n\n# ${file}\n\n`;
+  const title = `---\ntitle: ${basename(file)}\naside: false\n---\n\n# ${file}\n\n`;
   await mkdir(dirname(join(stage, file)), { recursive: true });
   await writeFile(join(stage, `${file}.md`), `${title}\`\`\`\`${extname(file).slice(1) || "txt"}\n${text}\`\`\`\`\n`);
 }
@@ -62,14 +62,17 @@ async function stageAll(stage: string): Promise<void> {
   for (const file of ["deno.json", "deno.lock"]) await cp(join("scripts/site", file), join(stage, file));
 }
 
-/** Gives the pages of the reference a link to the others. */
-async function linkReference(): Promise<void> {
+/** Gives the pages of the reference a link to the others, and imports by the name of the package. */
+async function finishReference(): Promise<void> {
+  const { name } = JSON.parse(await readFile("deno.json", "utf8"));
   for (const file of await readdir(join(OUTPUT, "api"), { recursive: true })) {
     if (!file.endsWith(".html")) continue;
     const path = join(OUTPUT, "api", file);
     const home = relative(dirname(path), join(OUTPUT, "index.html"));
-    const link = `$&<a href="${home}" class="contextLink">Documentation</a>`;
-    await writeFile(path, (await readFile(path, "utf8")).replace('<div class="flex items-center gap-2">', link));
+    const text = (await readFile(path, "utf8"))
+      .replace('<div class="flex items-center gap-2">', `$&<a href="${home}" class="contextLink">Documentation</a>`)
+      .replaceAll(/(?<=\} from &quot;)(?:\.|\w+)(?=&quot;;)/g, (entry) => entry === "." ? name : `${name}/${entry}`);
+    await writeFile(path, text);
   }
 }
 
@@ -83,7 +86,7 @@ try {
   await run(["install", "--frozen", "--quiet"], stage);
   await run(["run", "-A", "npm:vitepress", "build", "--outDir", OUTPUT, "--base", base], stage);
   await run(["task", "api"]);
-  await linkReference();
+  await finishReference();
 } finally {
   await rm(stage, { recursive: true, force: true });
 }

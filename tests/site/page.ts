@@ -13,12 +13,14 @@ export class Connection {
   readonly #answers = new Map<number, { resolve(result: Fields): void; reject(error: Error): void }>();
   readonly #listeners = new Map<string, (method: string, parameters: Fields) => void>();
   #calls = 0;
+  /** Rejects when the browser has closed the connection. */
+  readonly closed: Promise<never>;
 
   private constructor(socket: WebSocket) {
     this.#socket = socket;
     socket.onmessage = ({ data }) => this.#receive(JSON.parse(data));
-    socket.onclose = () =>
-      this.#answers.forEach(({ reject }) => reject(new Error("The browser closed the connection")));
+    this.closed = new Promise((_, reject) => socket.onclose = () => reject(new Error("The browser has ended")));
+    this.closed.catch((error) => this.#answers.forEach(({ reject }) => reject(error)));
   }
 
   /** Connects to a browser. */
@@ -99,7 +101,7 @@ export class Page {
     this.#problems = [];
     const loaded = new Promise<void>((resolve) => this.#loaded = resolve);
     await this.call("Page.navigate", { url: address });
-    await loaded;
+    await Promise.race([loaded, this.#connection.closed]);
   }
 
   /** Evaluates an expression in the page; a promise is awaited. */
@@ -113,9 +115,10 @@ export class Page {
     return result.value;
   }
 
-  /** Resolves when an expression counts as true; it is evaluated before each frame. */
+  /** Resolves when an expression counts as true; it is evaluated before each frame, and has a minute. */
   until(expression: string): Promise<void> {
-    return this.evaluate(`new Promise((resolve) => {
+    return this.evaluate(`new Promise((resolve, reject) => {
+      setTimeout(() => reject(new Error("It stays false")), 60_000);
       const look = () => {
         if (${expression}) resolve();
         else requestAnimationFrame(look);

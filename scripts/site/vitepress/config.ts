@@ -15,6 +15,12 @@ const GROUPS: Readonly<Record<string, readonly string[]>> = {
   "The project": ["CHANGELOG", "ARCHITECTURE", "DECISIONS", "CONTRIBUTING", "CODE_OF_CONDUCT", "docs/README"],
 };
 
+/** Pictures follow the reader's choice of dark or light; lines of code are up to 120 characters long. */
+const STYLE = `
+  html:not(.dark) { color-scheme: light }
+  @media (min-width: 1440px) { .VPDoc.has-aside .content-container { max-width: 820px !important } }
+`;
+
 /** An entry of the sidebar: a page by its first heading. */
 function entry(page: string): { text: string; link: string } {
   const heading = /^# (.+)$/m.exec(readFileSync(`${page}.md`, "utf8"))?.[1];
@@ -27,7 +33,7 @@ export default {
   lang: "en",
   head: [
     ["link", { rel: "icon", href: "data:," }],
-    ["style", {}, "html:not(.dark) { color-scheme: light }"], // pictures follow the reader's choice in both directions
+    ["style", {}, STYLE],
   ],
   markdown: {
     anchor: { slugify: slugOf },
