@@ -61,7 +61,8 @@ export function runUnder(handle: Handle, request: LockRequest, clients: Clients)
         signal.removeEventListener("abort", onLoss); // a loss that the release finds does not hide the error
         throw error;
       } finally {
-        await clients.decidedFor(request.name); // requests of before the release find the name held
+        // Requests of before the release find the name held. Behind a shared lock they may all be granted first.
+        if (request.mode === "exclusive") await clients.decidedFor(request.name);
         await handle[Symbol.asyncDispose]();
       }
     };
