@@ -61,8 +61,7 @@ export function runUnder(handle: Handle, request: LockRequest, clients: Clients)
         signal.removeEventListener("abort", onLoss); // a loss that the release finds does not hide the error
         throw error;
       } finally {
-        // Requests of before the release find the name held. Behind a shared lock they may all be granted first.
-        if (request.mode === "exclusive") await clients.decidedFor(request.name);
+        if (request.mode === "exclusive") await clients.decidedFor(request.name); // these find it held
         await handle[Symbol.asyncDispose]();
       }
     };

@@ -71,7 +71,7 @@ async function finishReference(): Promise<void> {
     const home = relative(dirname(path), join(OUTPUT, "index.html"));
     const text = (await readFile(path, "utf8"))
       .replace('<div class="flex items-center gap-2">', `$&<a href="${home}" class="contextLink">Documentation</a>`)
-      .replaceAll(/(?<=\} from &quot;)(?:\.|\w+)(?=&quot;;)/g, (entry) => entry === "." ? name : `${name}/${entry}`);
+      .replaceAll(/(?<=\} from &quot;)(?:\.|[\w-]+)(?=&quot;;)/g, (entry) => entry === "." ? name : `${name}/${entry}`);
     await writeFile(path, text);
   }
 }

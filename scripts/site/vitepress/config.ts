@@ -9,7 +9,7 @@ import { slugOf } from "./slug.ts";
 /** The pages that a reader chooses from, by group. */
 const GROUPS: Readonly<Record<string, readonly string[]>> = {
   "Start": ["README", "docs/guide", "docs/recipes", "examples/README"],
-  "Use it": ["docs/orms", "docs/testing", "docs/moving", "docs/backends"],
+  "Use it": ["docs/web-locks", "docs/orms", "docs/testing", "docs/moving", "docs/backends"],
   "Operate it": ["docs/command-line", "docs/observability"],
   "Trust it": ["docs/reliability", "docs/performance", "SECURITY"],
   "The project": ["CHANGELOG", "ARCHITECTURE", "DECISIONS", "CONTRIBUTING", "CODE_OF_CONDUCT", "docs/README"],
