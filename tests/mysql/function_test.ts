@@ -10,6 +10,7 @@ import mariadb from "mariadb";
 import callbacks from "mysql2";
 import mysql from "mysql2/promise";
 import { everyVerb } from "../conformance/settings.ts";
+import { disposedOfUnanswered } from "../conformance/unanswered.ts";
 import { onEach, type Place } from "./flavors.ts";
 
 /** How the package mariadb is told where a server is. */
@@ -153,4 +154,12 @@ onEach("function: an answer that says too little, and a limit of rows, are refus
   }
   await connection.query("SET sql_select_limit = 5");
   await assert.rejects(mysqlBackend(clients.functions["a connection"]), { message: /sql_select_limit 5/ });
+});
+
+onEach("function: one that never answers is given up when the backend is disposed of", async (place) => {
+  await using clients = await clientsOf(place);
+  const { "a connection": send } = clients.functions;
+  await disposedOfUnanswered((isSilent) =>
+    mysqlBackend((sql, parameters) => isSilent() ? new Promise(() => {}) : send(sql, parameters))
+  );
 });

@@ -15,6 +15,7 @@ import assert from "node:assert/strict";
 import pg from "pg";
 import postgres from "postgres";
 import edge from "../../examples/edge.ts";
+import { disposedOfUnanswered } from "../conformance/unanswered.ts";
 import { test } from "../harness.ts";
 import { PgBouncer } from "../servers/pgbouncer.ts";
 import { PostgresServer } from "../servers/postgres.ts";
@@ -97,14 +98,9 @@ test("a function that never answers is given up when the backend is disposed of"
   await using sql = administrator();
   const table = freshTable();
   await (await connect(server.url, { table }))[Symbol.asyncDispose]();
-  let isSilent = false;
-  const execute: PostgresExecutor = (text, parameters) =>
-    isSilent ? new Promise(() => {}) : Promise.resolve(sql.unsafe(text, parameters));
-  const backend = await postgresBackend(execute, { table });
-  isSilent = true;
-  const refused = assert.rejects(backend.list({}), /the backend was disposed of/);
-  await backend[Symbol.asyncDispose]();
-  await refused;
+  await disposedOfUnanswered((isSilent) =>
+    postgresBackend((text, parameters) => isSilent() ? new Promise(() => {}) : sql.unsafe(text, parameters), { table })
+  );
 });
 
 test("a function without migration needs no first statement", async () => {

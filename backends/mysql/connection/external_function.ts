@@ -1,4 +1,4 @@
-import { BackendError } from "../../../core/errors.ts";
+import { InProgress } from "../../../core/util/in_progress.ts";
 import { driverErrorIn } from "../errors.ts";
 import { hasOpenTransaction } from "./caller_transaction.ts";
 import type { MysqlFunction } from "./driver.ts";
@@ -11,29 +11,20 @@ import { inspect, requireAutocommit, requireDefaults, requireSettings } from "./
 const READS = /^\s*(SELECT|SHOW)\b/;
 
 /**
- * A function of the caller's. It is waited for without a limit, since what it has sent cannot be cancelled. Each
+ * A function of the caller's. It is waited for until the backend is closed, since what it has sent cannot be cancelled. Each
  * statement may take another connection, so nothing is sent that relies on an earlier one.
  */
 export class ExternalFunction implements ConnectionPool {
   readonly #execute: MysqlFunction;
   #server: Promise<Server> | undefined;
-  #closed = false;
-  readonly #underWay = new Set<Promise<unknown>>();
+  readonly #inProgress = new InProgress();
 
   constructor(execute: MysqlFunction) {
     this.#execute = execute;
   }
 
   /** @throws {UnsupportedError} When a transaction of the caller's is open where the function sends to. */
-  use<T>(what: string, work: (send: Send) => Promise<T>): Promise<T> {
-    const using = this.#use(what, work);
-    const over = () => void this.#underWay.delete(using);
-    this.#underWay.add(using);
-    using.then(over, over);
-    return using;
-  }
-
-  async #use<T>(what: string, work: (send: Send) => Promise<T>): Promise<T> {
+  async use<T>(what: string, work: (send: Send) => Promise<T>): Promise<T> {
     const execute = (sql: string) => this.#run(what, sql);
     const ask: Send = async (sql) => answerOf(what, await execute(sql), !READS.test(sql));
     return await work(async (sql): Promise<Answer> => {
@@ -44,9 +35,8 @@ export class ExternalFunction implements ConnectionPool {
   }
 
   async #run(what: string, sql: string): Promise<unknown> {
-    if (this.#closed) throw new BackendError(`Cannot ${what}: the backend was disposed of`);
     try {
-      return await this.#execute(sql, []);
+      return await this.#inProgress.run(what, async () => await this.#execute(sql, []));
     } catch (error) {
       throw driverErrorIn(error) ?? error;
     }
@@ -69,8 +59,7 @@ export class ExternalFunction implements ConnectionPool {
     return 0;
   }
 
-  async close(): Promise<void> {
-    this.#closed = true;
-    await Promise.allSettled(this.#underWay);
+  close(): Promise<void> {
+    return this.#inProgress.close();
   }
 }

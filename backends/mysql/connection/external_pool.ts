@@ -1,5 +1,6 @@
-import { BackendError, UnsupportedError } from "../../../core/errors.ts";
+import { UnsupportedError } from "../../../core/errors.ts";
 import { withDeadline } from "../../../core/util/deadline.ts";
+import { InProgress } from "../../../core/util/in_progress.ts";
 import { endsConnection } from "../errors.ts";
 import { within } from "./abandoned.ts";
 import { type Abandonable, type Connection, late } from "./connection.ts";
@@ -29,8 +30,7 @@ export class ExternalPool implements ConnectionPool {
   readonly #answerTimeout: number;
   /** The connections whose settings were checked, and the number of the discard after which that was. */
   readonly #checked = new WeakMap<DriverConnection, number>();
-  /** Ends what is awaited when the backend is closed. */
-  readonly #awaited = new Set<() => void>();
+  readonly #inProgress = new InProgress();
   #discards = 0;
   #closed = false;
 
@@ -98,27 +98,20 @@ export class ExternalPool implements ConnectionPool {
    * @param tooLate Called with an answer that comes afterwards.
    */
   async #wait<T>(what: string, request: () => Promise<T>, tooLate?: (answer: T) => void): Promise<T> {
-    const closed = () => new BackendError(`Cannot ${what}: the backend was disposed of`);
-    if (this.#closed) throw closed();
-    const answer = request();
-    let end: () => void;
-    const ended = new Promise<never>((_, reject) => end = () => reject(closed()));
-    this.#awaited.add(end!);
+    let answer: Promise<T> | undefined;
     try {
-      return await withDeadline(this.#answerTimeout, Promise.race([answer, ended]), () => {
+      return await withDeadline(this.#answerTimeout, this.#inProgress.run(what, () => answer = request()), () => {
         throw late(this.#answerTimeout);
       });
     } catch (error) {
-      answer.then(tooLate, () => {});
+      answer?.then(tooLate, () => {});
       throw error;
-    } finally {
-      this.#awaited.delete(end!);
     }
   }
 
   close(): void {
     this.#closed = true;
-    for (const end of this.#awaited) end();
+    this.#inProgress.end();
   }
 }
 

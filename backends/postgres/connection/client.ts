@@ -5,7 +5,7 @@
  * @module
  */
 import { BackendError } from "../../../core/errors.ts";
-import { withDeadline } from "../../../core/util/deadline.ts";
+import { InProgress } from "../../../core/util/in_progress.ts";
 import { isBroken, isEndedByServer, isNotPrimary, requirePrimary } from "../errors.ts";
 import type { AbandonedConnections, About, GuardedSource } from "./abandoned.ts";
 import { AnswerTimeout, answerWithin, DEFAULT_ANSWER_TIMEOUT } from "./answer_timeout.ts";
@@ -38,6 +38,8 @@ export interface Client {
   close(): Promise<void>;
 }
 
+/** What fails when the backend is disposed of meanwhile. */
+export const SEND = "send a statement";
 /** Seconds for statements in progress when their connections are closed. */
 const LAST_ANSWERS = 1;
 
@@ -58,10 +60,6 @@ export function abandon(
   if (isEndedByServer(error)) abandoned?.noteEnded(pid);
   else if (late && query) abandoned?.cancel(pid, about, query);
   else if (late || isBroken(error)) abandoned?.add(pid, about);
-}
-
-function disposed(): BackendError {
-  return new BackendError("Cannot send a statement: the backend was disposed of");
 }
 
 /**
@@ -86,7 +84,7 @@ export class OwnPool implements Client {
   }
 
   async send(text: string, parameters: (string | null)[] = [], about: About = []): Promise<SqlResult> {
-    if (this.#closed) throw disposed();
+    if (this.#closed) throw new BackendError(`Cannot ${SEND}: the backend was disposed of`);
     const { abandoned } = this.#source;
     if (abandoned?.any) await abandoned.settled(about);
     const current = this.#current ??= this.#open();
@@ -170,33 +168,6 @@ export class RenewalPool implements Client {
   }
 }
 
-/** The statements in progress on a client of the caller's, which is never closed here. */
-export class InProgress {
-  readonly #ends = new Map<Promise<unknown>, () => void>();
-  #closed = false;
-
-  /** Sends a statement and waits for its answer, at the longest until the backend has been closed. */
-  async run<T>(send: () => PromiseLike<T>): Promise<T> {
-    if (this.#closed) throw disposed();
-    let end: () => void;
-    const ended = new Promise<never>((_, reject) => end = () => reject(disposed()));
-    const outcome = Promise.race([send(), ended]);
-    this.#ends.set(outcome, end!);
-    try {
-      return await outcome;
-    } finally {
-      this.#ends.delete(outcome);
-    }
-  }
-
-  /** Waits for the last answers, and fails the statements that have none. */
-  async close(): Promise<void> {
-    this.#closed = true;
-    await withDeadline(LAST_ANSWERS * 1e3, Promise.allSettled(this.#ends.keys()));
-    for (const end of this.#ends.values()) end();
-  }
-}
-
 /** A `sql` instance of the caller's. */
 export class ExternalSql implements Client {
   prepare = false;
@@ -217,7 +188,7 @@ export class ExternalSql implements Client {
     let answer: SqlResult;
     try {
       const send = () => query = sendStatement(this.#sql, text, parameters, this.prepare && mayPrepare(this.#sql));
-      answer = await answerWithin(this.#answerTimeout, this.#inProgress.run(send));
+      answer = await answerWithin(this.#answerTimeout, this.#inProgress.run(SEND, send));
     } catch (error) {
       const pid = this.prepare ? processIdOf(query) : undefined; // a pooler's is not the server's
       if (pid) abandon(this.#abandoned, pid, about, error, query);
@@ -243,7 +214,9 @@ export class ExternalExecutor implements Client {
 
   constructor(execute: PostgresExecutor) {
     const run = async (text: string, parameters: (string | null)[]) => rowsOf(await execute(text, parameters));
-    this.#sender = new OutsideTransactions((text, parameters) => this.#inProgress.run(() => run(text, parameters)));
+    this.#sender = new OutsideTransactions((text, parameters) =>
+      this.#inProgress.run(SEND, () => run(text, parameters))
+    );
   }
 
   send(text: string, parameters: (string | null)[] = []): Promise<SqlResult> {

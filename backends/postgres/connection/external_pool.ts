@@ -1,7 +1,8 @@
+import { InProgress } from "../../../core/util/in_progress.ts";
 import type { About, GuardedSource } from "./abandoned.ts";
 import { AnswerTimeout, answerWithin } from "./answer_timeout.ts";
 import { OutsideTransactions } from "./caller_transaction.ts";
-import { abandon, type Client, InProgress, OwnPool } from "./client.ts";
+import { abandon, type Client, OwnPool, SEND } from "./client.ts";
 import type { SqlResult } from "./driver.ts";
 import { coded, type PgClient, type PgPool, sendOn } from "./pg_driver.ts";
 import { isBroken, isNotPrimary, requirePrimary } from "../errors.ts";
@@ -57,7 +58,7 @@ export class ExternalPool implements Client {
     client.on("error", ignore);
     let useless = false;
     try {
-      const answer = this.#inProgress.run(() => sendOn(client, text, parameters));
+      const answer = this.#inProgress.run(SEND, () => sendOn(client, text, parameters));
       const rows = await answerWithin(this.#answerTimeout, answer);
       useless = rows[0]?.read_only === "on"; // the address may lead to another server by now
       return rows;
@@ -75,7 +76,7 @@ export class ExternalPool implements Client {
   async #take(): Promise<Lent> {
     const taking = this.#pool.connect() as Promise<Lent>;
     try {
-      return await answerWithin(this.#answerTimeout, this.#inProgress.run(() => taking));
+      return await answerWithin(this.#answerTimeout, this.#inProgress.run(SEND, () => taking));
     } catch (error) {
       taking.then((late) => late.release(), ignore);
       throw coded(error);
