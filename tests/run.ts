@@ -25,6 +25,12 @@ const NEUTRAL = ["conformance", "core", "drivers", "orms", "processes", "sqlite"
 const EMBEDDED = { LOCKMGR_TEST_ENGINES: "sqlite" };
 /** The folders whose tests run from the package alone, the second on one runtime. */
 const PACKAGED = ["tests/package", "tests/consumers"];
+/** Files that run from the package too where servers do: waits in a server's own queue, on the runtime's own sockets. */
+const SERVER_QUEUES = [
+  "tests/postgres/advisory_waiting_test.ts",
+  "tests/mysql/user_lock_test.ts",
+  "tests/mysql/table_lock_test.ts",
+];
 /** Folders that Deno tests in processes of their own, the longest first; a last one tests all other folders. */
 const PARTS = [["tests/mysql"], ["tests/conformance"], ["tests/postgres", "tests/faults"], ["tests/etcd"]];
 
@@ -156,6 +162,7 @@ async function packageJobs(install: () => Promise<Stage>): Promise<Job[]> {
     const found = await findProgram(runtime);
     if (found === undefined) continue;
     const files = await testFiles(...folders);
+    if (runtime.servers && subject === "package") files.push(...SERVER_QUEUES);
     const work = () => runOn(runtime, found.program, directory, files, runtime.servers ? {} : EMBEDDED);
     jobs.push({ runtime: found.name, subject, work });
   }

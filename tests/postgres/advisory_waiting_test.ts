@@ -208,6 +208,17 @@ test("advisoryLock: a wait without a limit ends when the server goes silent, or 
   await until("the server has noticed", async () => await inQueue(110, false) === 0);
 });
 
+test("advisoryLock: a wait keeps a process alive that has nothing else to do", async () => {
+  const holders = [await hold(111), await hold(112)];
+  await using worker = start("tests/postgres/advisory_waiter.ts", [server.url, "111", "112"]);
+  for (const [index, holder] of holders.entries()) {
+    await waits(111 + index);
+    await holder[Symbol.asyncDispose]();
+    assert.equal(await worker.next(), true);
+  }
+  assert.equal(await worker.ended, 0);
+});
+
 test("advisoryLock: nothing stays of a process that is killed while it waits or holds", async () => {
   const kill = async (round: number) => {
     const id = 1_000 + round;

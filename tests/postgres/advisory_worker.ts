@@ -18,7 +18,7 @@ const own = BigInt(id) * 1_000n;
 async function repeat(work: (limit: { timeout?: number; signal?: AbortSignal }) => Promise<unknown>): Promise<void> {
   for (;;) {
     await work({ timeout: Math.random() * 0.1 }).catch(() => {});
-    await work({ signal: AbortSignal.timeout(Math.random() * 100) }).catch(() => {});
+    await work({ signal: AbortSignal.timeout(Math.ceil(Math.random() * 100)) }).catch(() => {});
   }
 }
 
