@@ -51,7 +51,9 @@ function serverDiagnostics(server: Server): Diagnostic[] {
       what: "cluster",
       state: "warning",
       detail: cluster,
-      advice: 'Use "lease", and write to one node: a commit may fail where other nodes are written to as well',
+      advice:
+        'Use "lease", and write to one node: where others are written to as well, a commit may fail, and a lease ' +
+        "ends early by as much as their clocks are ahead",
     },
     readOnly === undefined ? { what: "replica", state: "ok", detail: "the server accepts writes" } : {
       what: "replica",

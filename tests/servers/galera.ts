@@ -55,8 +55,12 @@ export interface GaleraCluster extends AsyncDisposable {
   readonly nodes: readonly MysqlServer[];
 }
 
-/** Starts a cluster of three nodes, from the same data: each further one is sent only what was changed meanwhile. */
-export async function startGaleraCluster(): Promise<GaleraCluster> {
+/**
+ * Starts a cluster of three nodes, from the same data: each further one is sent only what was changed meanwhile.
+ *
+ * @param further Further parameters of each server.
+ */
+export async function startGaleraCluster(further: readonly string[] = []): Promise<GaleraCluster> {
   process.env.PATH = `${dirname(fileURLToPath(import.meta.url))}:${process.env.PATH}`; // the servers run the state transfer
   const ports = [await freePort(), await freePort(), await freePort()];
   const nodes: MysqlServer[] = [];
@@ -65,14 +69,14 @@ export async function startGaleraCluster(): Promise<GaleraCluster> {
     [Symbol.asyncDispose]: async () => void await Promise.all(nodes.map((node) => node.stop())),
   };
   try {
-    nodes.push(await startMariadb({ settings: await settingsOf(ports[0], [], []) }));
+    nodes.push(await startMariadb({ settings: await settingsOf(ports[0], [], further) }));
     await isSynced(nodes[0], 1);
     await nodes[0].halt(); // it writes down which state of the cluster its data is
     const data = join(nodes[0].directory, "first");
     await cp(join(nodes[0].directory, "data"), data, { recursive: true });
     await nodes[0].start();
     for (const port of ports.slice(1)) {
-      const settings = await settingsOf(port, ports, ["--wsrep-sst-method=handoff"]);
+      const settings = await settingsOf(port, ports, ["--wsrep-sst-method=handoff", ...further]);
       nodes.push(await startMariadb({ settings, data }));
       await isSynced(nodes.at(-1)!, nodes.length);
     }
