@@ -42,9 +42,10 @@ export interface Result {
 
 /** The shortest lease that workers ask for, in seconds. */
 const SHORTEST = 0.2;
-/** How long workers wait for a lock at most (s), and how long all is calm after the faults in turn (ms). */
+/** How long workers wait for a lock at most (s). */
 const PATIENCE = { long: 3, brief: 1 };
-const CALM = 500;
+/** All is calm after the faults in turn for so long (ms), and until a lock is acquired, which is waited for so long. */
+const CALM = { least: 500, most: 15_000 };
 /** Until when the server must have seen that connections have ended (ms). */
 const FAREWELL = 10_000;
 
@@ -87,6 +88,15 @@ async function strikeTogether(faults: readonly Fault[], scene: Scene, seed: numb
   return strikes.reduce((sum, one) => sum + one, 0);
 }
 
+/** Comes back when a lock was acquired after a time, or not for too long. */
+async function recovery(workers: Workers, calmFrom: number): Promise<void> {
+  const until = performance.now() + CALM.most;
+  do await sleep(CALM.least); while (
+    performance.now() < until &&
+    !(await workers.history()).some(({ kind, at }) => kind === "hold began" && at > calmFrom)
+  );
+}
+
 /** Lets things go wrong while the workers work, until all have ended. */
 async function work(scene: Scene, faults: readonly Fault[], { seed, inTurn }: TrialOptions) {
   const { workers, proxy } = scene;
@@ -94,7 +104,7 @@ async function work(scene: Scene, faults: readonly Fault[], { seed, inTurn }: Tr
   const strikes = await (inTurn ? strikeInTurn(faults, scene) : strikeTogether(faults, scene, seed));
   const calmFrom = sharedClock();
   if (inTurn) {
-    await sleep(CALM);
+    await recovery(workers, calmFrom);
     workers.finish();
   }
   await workers.ended();
