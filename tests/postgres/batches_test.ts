@@ -1,6 +1,6 @@
 import { type Backend, connect, getLock, listLocks, type Lock, tryLock } from "@lockmgr/lockmgr";
 import assert from "node:assert/strict";
-import { GRANTS_CHANNEL } from "../../backends/postgres/wakeup/listener.ts";
+import { grantsChannel } from "../../backends/postgres/wakeup/listener.ts";
 import { test } from "../harness.ts";
 import { administrator, freshTable, server, until } from "./server.ts";
 
@@ -57,7 +57,7 @@ for (const mode of ["lease", "hybrid"] as const) {
     const table = freshTable();
     await using sql = administrator();
     const heard: string[] = [];
-    await sql.listen(GRANTS_CHANNEL, (payload) => heard.push(payload));
+    await sql.listen(grantsChannel(), (payload) => heard.push(payload));
     await using backend = await connect(server.url, { mode, table });
     await using other = await connect(server.url, { mode, table, sessionTimeout: 16 });
     const locks = await takeAll(backend);
@@ -75,7 +75,7 @@ for (const mode of ["lease", "hybrid"] as const) {
     await giveBack(next);
     heard.length = 0;
     await giveBack(await takeAll(backend));
-    await sql.notify(GRANTS_CHANNEL, JSON.stringify(["", "no waiter", ""]));
+    await sql.notify(grantsChannel(), JSON.stringify(["", "no waiter", ""]));
     await until("the mark is heard", () => heard.length > 0);
     assert.deepEqual(heard.map((payload) => JSON.parse(payload)[1]), ["no waiter"]);
   });

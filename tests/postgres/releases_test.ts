@@ -1,6 +1,6 @@
 import { cleanLocks, connect, getLock, listLocks, resetLocks, unlock } from "@lockmgr/lockmgr";
 import assert from "node:assert/strict";
-import { GRANTS_CHANNEL } from "../../backends/postgres/wakeup/listener.ts";
+import { grantsChannel } from "../../backends/postgres/wakeup/listener.ts";
 import { test } from "../harness.ts";
 import { PostgresServer } from "../servers/postgres.ts";
 import { administrator, freshTable, server, until } from "./server.ts";
@@ -94,7 +94,7 @@ test("a batch of releases takes a bounded number of server locks and wakes waite
       return (await sql`SELECT FROM pg_locks WHERE locktype = 'advisory' AND mode = 'ShareLock'`).length > 1;
     });
     const heard: string[] = [];
-    const channel = mode === "session" ? "lockmgr" : GRANTS_CHANNEL;
+    const channel = mode === "session" ? "lockmgr" : grantsChannel();
     const { unlisten } = await sql.listen(channel, (payload) => heard.push(payload));
     assert((await backend.release(requests)).every((released) => released));
     const lock = await waiting;

@@ -1,6 +1,6 @@
 import { type Backend, connect, getLock, type Mode, tryLock } from "@lockmgr/lockmgr";
 import assert from "node:assert/strict";
-import { GRANTS_CHANNEL } from "../../backends/postgres/wakeup/listener.ts";
+import { grantsChannel } from "../../backends/postgres/wakeup/listener.ts";
 import { test } from "../harness.ts";
 import { administrator, freshTable, server } from "./server.ts";
 
@@ -82,12 +82,12 @@ test("a release notifies the process alone whose waiter it grants the lock to", 
   await using sql = administrator();
   const heard: string[] = [];
   const nameOf = (payload: string) => JSON.parse(payload)[1];
-  await sql.listen(GRANTS_CHANNEL, (payload) => heard.push(nameOf(payload)));
+  await sql.listen(grantsChannel(), (payload) => heard.push(nameOf(payload)));
   const table = freshTable();
   await using backend = await connect(server.url, { table });
   await using other = await connect(server.url, { table });
   const told = async (mark: string) => {
-    await sql.notify(GRANTS_CHANNEL, JSON.stringify(["", mark, ""]));
+    await sql.notify(grantsChannel(), JSON.stringify(["", mark, ""]));
     while (!heard.includes(mark)) await new Promise((resolve) => setTimeout(resolve, 1));
   };
   await (await getLock("quiet", { backend })).unlock();

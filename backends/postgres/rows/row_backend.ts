@@ -20,7 +20,7 @@ import type { Client } from "../connection/client.ts";
 import { diagnose } from "../diagnose.ts";
 import type { Liveness } from "../../sessions/liveness.ts";
 import { Queue } from "../queue/queue.ts";
-import { GRANTS_CHANNEL } from "../wakeup/listener.ts";
+import { grantsChannel } from "../wakeup/listener.ts";
 import type { Waiters } from "../wakeup/waiters.ts";
 import { Acquirer } from "./acquire.ts";
 import { guardOn } from "./guard.ts";
@@ -79,7 +79,7 @@ export class RowBackend implements Backend {
       this.#sender,
       this.#sql,
       liveness,
-      waiters ? GRANTS_CHANNEL : null,
+      waiters ? grantsChannel() : null,
       () => waiters?.isListening ?? false,
     );
     this.#acquirer = new Acquirer(this.#sender, this.#sql, this.#queue, liveness);

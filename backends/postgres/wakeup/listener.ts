@@ -14,8 +14,15 @@ const IDLE_MS = 10_000;
 /** How often a registration is tried while a release of the name is being committed; then polling has to do. */
 const REGISTRATION_ATTEMPTS = 50;
 
-/** The channel on which this process is notified of locks that were granted to it. */
-export const GRANTS_CHANNEL = `${CHANNEL}_${randomId().replaceAll("-", "")}`;
+let channel: string | undefined;
+
+/**
+ * Returns the channel on which this process is notified of locks that were granted to it. Made on first use: workers of
+ * Cloudflare have no random numbers while a module is loaded.
+ */
+export function grantsChannel(): string {
+  return channel ??= `${CHANNEL}_${randomId().replaceAll("-", "")}`;
+}
 
 /** A lock that the release of another client has granted. */
 export interface GrantNotice {
@@ -143,8 +150,8 @@ export class Listener {
     const session = await openSession(this.#source, this.#timeout, { onNotify, signal: this.#closing.signal });
     try {
       await session.send(`LISTEN ${CHANNEL}`, [], false);
-      await session.send(`LISTEN ${GRANTS_CHANNEL}`, [], false);
-      await session.send(`SELECT pg_advisory_lock_shared(${listeningKey(literal(GRANTS_CHANNEL))})::text`, [], false);
+      await session.send(`LISTEN ${grantsChannel()}`, [], false);
+      await session.send(`SELECT pg_advisory_lock_shared(${listeningKey(literal(grantsChannel()))})::text`, [], false);
       this.#listening = session;
       return session;
     } catch (error) {
@@ -173,7 +180,7 @@ export class Listener {
   }
 
   #notified(channel: string, payload: string): void {
-    if (channel === GRANTS_CHANNEL) return this.#granted(payload);
+    if (channel === grantsChannel()) return this.#granted(payload);
     if (channel !== CHANNEL) return;
     const key = payload;
     for (const { keys, wake } of [...this.#subscriptions]) if (keys?.key === key || keys?.any === key) wake();
