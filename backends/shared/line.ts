@@ -54,9 +54,29 @@ const EXTEND_SHARE = 0.8;
 /** What is stored for the limit of a shared lock. */
 export const SHARED_LIMIT = 1_000_000_000;
 
+/** Returns what is stored for a limit. */
+export function storedLimit(limit: number): number {
+  return Math.min(limit, SHARED_LIMIT);
+}
+
+/** Whether one holder is wanted: while no client waits, such a lock needs no line. */
+export function isPlain({ limit, steal = false }: AcquireRequest): boolean {
+  return limit === 1 && !steal;
+}
+
 /** Whether an entry still counts. */
 export function isLive({ until }: Pick<Entry, "until">, now: number): boolean {
   return until === null || until > now;
+}
+
+/** Whether a holder has only the grace so far of the duration that its request asks for. */
+export function isUnconfirmed({ until, since }: Entry, { duration }: AcquireRequest): boolean {
+  return until !== null && (duration === null || until - since! < duration);
+}
+
+/** Whether a waiter's repeated request has to extend its window. */
+export function hasToExtend({ until }: Entry, { window }: AcquireRequest, now: number): boolean {
+  return window !== undefined && until !== null && until - now < window * EXTEND_SHARE;
 }
 
 /** Gives a token to each entry that has come to hold the lock: to `owner` for its duration, to others for the grace. */
@@ -76,15 +96,14 @@ function grant({ token, entries }: Line, now: number, owner?: string): Line {
 function entryOf(request: AcquireRequest, now: number): Entry {
   const { owner, limit, duration, lockedBy, lockProcess, metadata, window } = request;
   const until = window === undefined ? null : now + window;
-  return { owner, limit: Math.min(limit, SHARED_LIMIT), duration, until, lockedBy, lockProcess, metadata };
+  return { owner, limit: storedLimit(limit), duration, until, lockedBy, lockProcess, metadata };
 }
 
 /** Extends a lock that another client's release granted for the grace to its whole duration. */
-function confirm(line: Line, known: Entry, { duration }: AcquireRequest, now: number): Joined {
-  const { until, since } = known;
-  const isShort = until !== null && (duration === null || until - since! < duration);
-  if (!isShort) return { line, mine: known, grants: false };
-  const mine = { ...known, until: duration === null ? null : Math.max(until, now + duration), updated: now };
+function confirm(line: Line, known: Entry, request: AcquireRequest, now: number): Joined {
+  if (!isUnconfirmed(known, request)) return { line, mine: known, grants: false };
+  const until = request.duration === null ? null : Math.max(known.until!, now + request.duration);
+  const mine = { ...known, until, updated: now };
   const entries = line.entries.map((entry) => entry === known ? mine : entry);
   return { line: { token: line.token, entries }, mine, grants: true };
 }
@@ -98,20 +117,19 @@ export function join(line: Line, request: AcquireRequest, now: number): Joined {
   const live = line.entries.filter((entry) => isLive(entry, now));
   const known = live.find((entry) => entry.owner === owner);
   if (known?.token !== undefined) return confirm(line, known, request, now);
-  const waiters = live.filter(({ token }) => token === undefined);
-  const extends_ = known !== undefined && window !== undefined && known.until !== null &&
-    known.until - now < window * EXTEND_SHARE;
-  const entries = known === undefined
-    ? steal ? [entryOf(request, now), ...waiters] : [...live, entryOf(request, now)]
-    : extends_
-    ? live.map((entry) => entry === known ? { ...entry, until: now + window } : entry)
-    : live;
+  let entries = live;
+  if (known === undefined) {
+    const added = entryOf(request, now);
+    entries = steal ? [added, ...live.filter(({ token }) => token === undefined)] : [...live, added];
+  } else if (hasToExtend(known, request, now)) {
+    entries = live.map((entry) => entry === known ? { ...entry, until: now + window! } : entry);
+  }
   const served = grant({ token: line.token, entries }, now, owner);
   const mine = served.entries.find((entry) => entry.owner === owner)!;
-  if (mine.token === undefined && window === undefined) return { line, mine: undefined, grants: false }; // a try leaves nothing
+  // A try leaves nothing.
+  if (mine.token === undefined && window === undefined) return { line, mine: undefined, grants: false };
   const grants = served.token > line.token;
-  const changed = known === undefined || extends_ || grants;
-  return { line: changed ? served : line, mine, grants };
+  return { line: entries !== live || grants ? served : line, mine, grants };
 }
 
 /** Removes entries, and gives the lock to the waiters whose turn it is. */

@@ -3,15 +3,13 @@ import { BackendError } from "../../../core/errors.ts";
 import { LruMap } from "../../../core/util/lru_map.ts";
 import { namesOf, ownerText } from "../../../core/util/requests.ts";
 import type { Liveness, LivenessLock } from "../../sessions/liveness.ts";
-import { type Entry, SHARED_LIMIT } from "../../shared/line.ts";
+import { type Entry, hasToExtend, isPlain, isUnconfirmed, storedLimit } from "../../shared/line.ts";
 import { busyAnswer, rowOf } from "../../shared/line_answers.ts";
 import { isRowLocked } from "../errors.ts";
 import type { RowSender } from "../rows/row_sender.ts";
 import { BUSY, type Parameters, renewParameters, type Row, textOf, toLockRow } from "../rows/rows.ts";
 import type { Statements } from "../rows/statements.ts";
 
-/** A waiter repeats its request without writing while more than this share of its window is left. */
-const EXTEND_SHARE = 0.8;
 /** How often a request is sent whose liveness lock is gone, or whose row was deleted meanwhile. */
 const MAX_ATTEMPTS = 5;
 /** Waiters and holders that are remembered. */
@@ -78,13 +76,13 @@ export class Queue {
 
   /** Acquires the name, or enters the queue if the request has a window. */
   async acquire(request: AcquireRequest): Promise<AcquireAnswer> {
-    const { owner, limit, window, steal } = request;
+    const { owner, window, steal } = request;
     const confirmed = this.#notified.has(owner) ? await this.#confirm(request) : undefined;
     if (confirmed) return confirmed;
     if (!steal && (window === undefined || this.#places.has(owner))) {
       const answer = await this.#look(request);
       if (answer) return answer;
-    } else if (limit === 1 && !steal) {
+    } else if (isPlain(request)) {
       const answer = await this.#append(request);
       if (answer) return answer;
     }
@@ -122,14 +120,14 @@ export class Queue {
   async #look(request: AcquireRequest): Promise<AcquireAnswer | undefined> {
     const { name, owner, limit, window } = request;
     const what = () => `acquire ${namesOf([request])}`;
-    const [row] = await this.#sender.send(what, this.#sql.look, [name, owner, String(Math.min(limit, SHARED_LIMIT))]);
+    const [row] = await this.#sender.send(what, this.#sql.look, [name, owner, String(storedLimit(limit))]);
     const mine = entriesIn(row).find((entry) => entry.owner === owner);
     if (mine === undefined) return window === undefined && row.admits === "false" ? busy(request, row) : undefined;
     const place = this.#places.get(owner);
     if (mine.token !== undefined) {
       return place || !this.#liveness ? await this.#answer(request, row, mine, place?.liveness) : undefined;
     }
-    if (row.due === "true" || mine.until! - Number(row.now) < window! * EXTEND_SHARE) return undefined;
+    if (row.due === "true" || hasToExtend(mine, request, Number(row.now))) return undefined;
     return await this.#answer(request, row, mine, place?.liveness);
   }
 
@@ -154,7 +152,7 @@ export class Queue {
     const liveness = await this.#liveness?.lock();
     const channel = window === undefined ? null : this.#channel;
     const row = await this.#send(request, this.#sql.join, [
-      ...[name, owner, textOf(duration), String(Math.min(limit, SHARED_LIMIT)), lockedBy, textOf(lockProcess)],
+      ...[name, owner, textOf(duration), String(storedLimit(limit)), lockedBy, textOf(lockProcess)],
       ...[metadata, textOf(window ?? null), String(steal === true), liveness?.key ?? null],
       ...[liveness?.session.id ?? null, channel, String(channel !== null && this.#isListening())],
     ]);
@@ -190,13 +188,12 @@ export class Queue {
     mine: Entry,
     liveness: LivenessLock | undefined,
   ): Promise<AcquireAnswer | undefined> {
-    const { name, owner, duration } = request;
+    const { name, owner } = request;
     if (mine.token === undefined) {
       this.#places.set(owner, { liveness });
       return busy(request, row, Number(row.position));
     }
-    const isShort = mine.until !== null && (duration === null || mine.until - mine.since! < duration);
-    if (isShort) {
+    if (isUnconfirmed(mine, request)) {
       this.#places.set(owner, { liveness });
       return await this.#confirm(request);
     }
@@ -236,10 +233,9 @@ export class Queue {
 
   /** Extends holders beyond the first; returns the first of them. */
   async renew(request: RenewRequest, sender: RowSender): Promise<LockRow | undefined> {
-    const { name, owner, from, add } = request;
-    const parameters = [name, ownerText(owner), String(from), textOf(add)];
+    const parameters = renewParameters(request);
     const [row] = await sender.send(() => `renew ${namesOf([request])}`, this.#sql.extend, parameters);
-    return row && rowOf(name, JSON.parse(row.entry!), Number(row.waiters), Number(row.now));
+    return row && rowOf(request.name, JSON.parse(row.entry!), Number(row.waiters), Number(row.now));
   }
 }
 

@@ -4,6 +4,7 @@ import { LruMap } from "../../../core/util/lru_map.ts";
 import { areAlike, namesOf } from "../../../core/util/requests.ts";
 import { isRowLocked } from "../errors.ts";
 import type { Liveness, LivenessLock } from "../../sessions/liveness.ts";
+import { isPlain } from "../../shared/line.ts";
 import type { Queue } from "../queue/queue.ts";
 import type { RowSender } from "./row_sender.ts";
 import {
@@ -188,11 +189,6 @@ export class Acquirer {
       throw error;
     }
   }
-}
-
-/** Whether one holder is wanted: while no client waits, such a lock needs no queue. */
-function isPlain({ limit, steal = false }: AcquireRequest): boolean {
-  return limit === 1 && !steal;
 }
 
 function lostSession(requests: readonly AcquireRequest[]): BackendError {

@@ -2,6 +2,7 @@ import type { AcquireAnswer, AcquireRequest, LockRow } from "../../../core/backe
 import { BackendError } from "../../../core/errors.ts";
 import { grantedRow } from "../../../core/util/requests.ts";
 import { LruMap } from "../../../core/util/lru_map.ts";
+import { isPlain } from "../../shared/line.ts";
 import type { Connection } from "../connection/connection.ts";
 import type { Queue } from "../queue/queue.ts";
 import { inChunks, type Statements } from "./statements.ts";
@@ -23,11 +24,6 @@ interface Precheck {
   readonly known: AcquireAnswer[] | undefined;
   /** Whether a lock may be granted. */
   readonly grants: boolean;
-}
-
-/** Whether one holder is wanted: while no client waits, such a lock needs no line. */
-function isPlain({ limit, steal = false }: AcquireRequest): boolean {
-  return limit === 1 && !steal;
 }
 
 /** Acquires names through one connection. */
