@@ -4,6 +4,7 @@
  * @module
  */
 import { BackendError } from "../../core/errors.ts";
+import { lackOf } from "../shared/table_columns.ts";
 
 /** The longest identifier, in bytes: PostgreSQL truncates longer ones. */
 const MAX_IDENTIFIER = 63;
@@ -135,11 +136,7 @@ export const INSPECTION = `
  */
 export function findTable(table: string, columns: string | null): "none" | "old" | "present" {
   if (columns === null) return "none";
-  const present: string[] = JSON.parse(columns);
-  const missingOf = (wanted: readonly string[]) => wanted.filter((column) => !present.includes(column));
-  const queue = missingOf(Object.keys(QUEUE_COLUMNS));
-  const isOld = queue.length === Object.keys(QUEUE_COLUMNS).length;
-  const missing = isOld ? missingOf(COLUMNS) : [...missingOf(COLUMNS), ...queue];
+  const { isOld, missing } = lackOf(JSON.parse(columns), COLUMNS, Object.keys(QUEUE_COLUMNS));
   if (missing.length > 0) {
     throw new BackendError(
       `Cannot use table ${JSON.stringify(table)}: it has no column ${missing.join(", ")}; ` +

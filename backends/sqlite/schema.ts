@@ -4,6 +4,7 @@
  * @module
  */
 import { BackendError } from "../../core/errors.ts";
+import { lackOf } from "../shared/table_columns.ts";
 import type { SqliteStatement } from "./connection/driver.ts";
 
 /** The columns, the name first. */
@@ -101,12 +102,9 @@ export function findTable(
   const pragma = `PRAGMA ${attached ? `"${attached}".` : ""}table_info("${name}")`;
   const columns = database.prepare(pragma).all() as { name: string; pk: number | bigint }[];
   if (columns.length === 0) return "none";
-  const missingOf = (wanted: string[]) => wanted.filter((column) => !columns.some(({ name }) => name === column));
-  const missing = missingOf(COLUMNS);
+  const present = columns.map(({ name }) => name);
+  const { isOld, missing } = lackOf(present, COLUMNS, Object.keys(QUEUE_COLUMNS));
   const keyed = columns.some(({ name, pk }) => name === "name" && Number(pk) === 1);
-  const queue = missingOf(Object.keys(QUEUE_COLUMNS));
-  const isOld = queue.length === Object.keys(QUEUE_COLUMNS).length;
-  if (!isOld) missing.push(...queue);
   if (missing.length > 0 || !keyed) {
     const lack = missing.length > 0 ? `it has no column ${missing.join(", ")}` : "its primary key is not the name";
     throw new BackendError(
