@@ -3,7 +3,7 @@ import { BackendError } from "../../../core/errors.ts";
 import { LruMap } from "../../../core/util/lru_map.ts";
 import { namesOf, ownerText } from "../../../core/util/requests.ts";
 import type { Liveness, LivenessLock } from "../../sessions/liveness.ts";
-import { type Entry, hasToExtend, isPlain, isUnconfirmed, storedLimit } from "../../shared/line.ts";
+import { type Entry, hasToExtend, isPlain, isUnconfirmed, SHARED_LIMIT } from "../../shared/line.ts";
 import { busyAnswer, rowOf } from "../../shared/line_answers.ts";
 import { isRowLocked } from "../errors.ts";
 import type { RowSender } from "../rows/row_sender.ts";
@@ -15,11 +15,6 @@ const MAX_ATTEMPTS = 5;
 /** Waiters and holders that are remembered. */
 const MAX_REMEMBERED = 16_384;
 
-/** A waiter of this process in the queue, with the session that carries its lock in `hybrid` mode. */
-interface Place {
-  readonly liveness: LivenessLock | undefined;
-}
-
 /** Serves the names that have a queue, or holders that admit others. */
 export class Queue {
   readonly #sender: RowSender;
@@ -28,7 +23,8 @@ export class Queue {
   /** Where this process is notified of its grants; `null` where it cannot listen. */
   readonly #channel: string | null;
   readonly #isListening: () => boolean;
-  readonly #places = new LruMap<string, Place>(MAX_REMEMBERED);
+  /** The waiters of this process in the queue, with the sessions that carry their locks in `hybrid` mode. */
+  readonly #places = new LruMap<string, { readonly liveness: LivenessLock | undefined }>(MAX_REMEMBERED);
   /** The owners that a notification says were granted the lock. */
   readonly #notified = new LruMap<string, true>(MAX_REMEMBERED);
   /** The owners that were granted a lock of a name with a queue. */
@@ -66,11 +62,8 @@ export class Queue {
   /** Removes what has expired; returns whether the name has neither holders nor waiters then. */
   async isEmpty(name: string): Promise<boolean> {
     await this.clean(name, "expired");
-    const [row] = await this.#sender.send(() => `acquire lock ${JSON.stringify(name)}`, this.#sql.look, [
-      name,
-      "",
-      "1",
-    ]);
+    const what = () => `acquire lock ${JSON.stringify(name)}`;
+    const [row] = await this.#sender.send(what, this.#sql.look, [name, "", "1"]);
     return row.entries === null && row.waiters === "0";
   }
 
@@ -120,7 +113,7 @@ export class Queue {
   async #look(request: AcquireRequest): Promise<AcquireAnswer | undefined> {
     const { name, owner, limit, window } = request;
     const what = () => `acquire ${namesOf([request])}`;
-    const [row] = await this.#sender.send(what, this.#sql.look, [name, owner, String(storedLimit(limit))]);
+    const [row] = await this.#sender.send(what, this.#sql.look, [name, owner, String(Math.min(limit, SHARED_LIMIT))]);
     const mine = entriesIn(row).find((entry) => entry.owner === owner);
     if (mine === undefined) return window === undefined && row.admits === "false" ? busy(request, row) : undefined;
     const place = this.#places.get(owner);
@@ -152,7 +145,7 @@ export class Queue {
     const liveness = await this.#liveness?.lock();
     const channel = window === undefined ? null : this.#channel;
     const row = await this.#send(request, this.#sql.join, [
-      ...[name, owner, textOf(duration), String(storedLimit(limit)), lockedBy, textOf(lockProcess)],
+      ...[name, owner, textOf(duration), String(Math.min(limit, SHARED_LIMIT)), lockedBy, textOf(lockProcess)],
       ...[metadata, textOf(window ?? null), String(steal === true), liveness?.key ?? null],
       ...[liveness?.session.id ?? null, channel, String(channel !== null && this.#isListening())],
     ]);
@@ -224,10 +217,8 @@ export class Queue {
 
   /** Removes the holders of a name, or those that have expired, and serves the waiters; returns how many. */
   async clean(name: string, scope: "expired" | "all"): Promise<number> {
-    const [row] = await this.#sender.send(() => `clean up lock ${JSON.stringify(name)}`, this.#sql.leave, [
-      name,
-      scope === "all" ? null : "",
-    ]);
+    const what = () => `clean up lock ${JSON.stringify(name)}`;
+    const [row] = await this.#sender.send(what, this.#sql.leave, [name, scope === "all" ? null : ""]);
     return Number(row?.cleaned ?? 0);
   }
 

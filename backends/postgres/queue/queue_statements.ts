@@ -8,19 +8,19 @@
 import { literal } from "../keys.ts";
 import {
   ACQUIRE_LOCK_TIMEOUT,
+  commit,
   DURABLE,
+  LAZY,
   lockTimeout,
   microseconds,
   READ_ONLY,
   RETRIED_LOCK_TIMEOUT,
   settings,
+  SOON_MINUTES,
 } from "../rows/fragments.ts";
 import { live } from "../rows/liveness.ts";
 import { columns } from "../rows/columns.ts";
 import { entriesOf, grantTime, isLiveEntry, RANKED, served, timeOf, written } from "./fragments.ts";
-
-/** A release of a lock with less time left may be undone by a crash (µs): it is free soon all the same. */
-const SOON_US = 900e6;
 
 /** Whose entry a request is about: an owner, `#` and a token, or NULL for any holder. */
 const IS_MEANT = `coalesce(coalesce($2::text, CASE WHEN v->>'token' IS NOT NULL THEN v->>'owner' END)
@@ -42,11 +42,12 @@ function notified(namespace: string, owner: string): string {
 }
 
 /**
- * Lets the commit be confirmed before it reaches the disk, unless `durably`. What is granted to waiters need not reach it:
- * each confirms its grant durably before it relies on it, and a commit reaches the disk after those before it.
+ * The column `commit`, which lets the commit be confirmed before it reaches the disk unless `durably`. What is granted to
+ * waiters need not reach it: each confirms its grant durably before it relies on it, and a commit reaches the disk after
+ * those before it.
  */
-function commit(durably: string): string {
-  return `CASE WHEN ${durably} THEN ${DURABLE} ELSE set_config('synchronous_commit', 'off', true) END AS commit`;
+function commitUnless(durably: string): string {
+  return commit(`NOT coalesce(${durably}, false)`);
 }
 
 /** The holders and the entry of the request, how many wait, the request's place among them, and the clock. */
@@ -70,7 +71,8 @@ function look(target: string): string {
 
 /**
  * Acquires the name, or stands in its line, or stays there; without a window it writes nothing unless the lock is
- * granted. `(name, owner, duration, limit, holder, process, metadata, window, steal, liveness key, session pid, channel, listens)`
+ * granted. `(name, owner, duration, limit, holder, process, metadata, window, steal, liveness key, session pid, channel,
+ * listens)`
  */
 function join(target: string, namespace: string): string {
   const isMine = "v->>'owner' = $2::text";
@@ -93,7 +95,7 @@ function join(target: string, namespace: string): string {
     written(target, `($8::text IS NOT NULL OR EXISTS (SELECT FROM served WHERE ${isMine} AND v->>'token' IS NOT NULL))`)
   }
     SELECT ${answer("$2::text")}, (SELECT count(*)::text FROM held) AS present,
-      ${commit(`bool_or(${isMine} AND v->>'token' IS NOT NULL)`)}, ${notified(namespace, "$2::text")}
+      ${commitUnless(`bool_or(${isMine} AND v->>'token' IS NOT NULL)`)}, ${notified(namespace, "$2::text")}
     FROM written, served, clock`;
 }
 
@@ -104,7 +106,7 @@ function join(target: string, namespace: string): string {
  */
 function append(target: string): string {
   return `
-    WITH ${settings(lockTimeout(ACQUIRE_LOCK_TIMEOUT), "set_config('synchronous_commit', 'off', true)")}
+    WITH ${settings(lockTimeout(ACQUIRE_LOCK_TIMEOUT), LAZY)}
     UPDATE ${target} AS l SET line_owner = l.owner, line = coalesce(l.line, '[]') || jsonb_build_object(
       'owner', $2::text, 'limit', 1, 'duration', $3::text::bigint, 'until', now + $7::text::bigint, 'lockedBy', $4::text,
       'lockProcess', $5::text::bigint, 'metadata', $6::text, 'liveness', $8::text, 'session', $9::text::int,
@@ -134,7 +136,9 @@ function handOff(target: string, namespace: string): string {
       line_owner = CASE WHEN rest <> '[]' THEN head->>'owner' END, line = nullif(rest, '[]')
     FROM held, clock
     WHERE l.name = held.name AND ${live("l")} AND ${isLiveEntry("held.head", "clock.now")}
-    RETURNING ${commit(`coalesce(held.locked_until > clock_timestamp() + interval '15 minutes', true)`)},
+    RETURNING ${
+    commitUnless(`coalesce(held.locked_until > clock_timestamp() + interval '${SOON_MINUTES} minutes', true)`)
+  },
       CASE WHEN head->>'channel' IS NOT NULL THEN ${notified}::text END AS notified`;
 }
 
@@ -151,10 +155,12 @@ function leave(target: string, namespace: string): string {
     ${written(target, "EXISTS (SELECT FROM gone WHERE live OR meant OR $2::text = '')")},
     removed AS MATERIALIZED (
       SELECT count(*) FILTER (WHERE live) AS released, count(*) AS cleaned,
-        coalesce(bool_or(live AND coalesce((v->>'until')::bigint > now + ${SOON_US}, true)), false) AS durably
+        coalesce(bool_or(live AND coalesce((v->>'until')::bigint > now + ${
+    SOON_MINUTES * 60e6
+  }, true)), false) AS durably
       FROM gone, clock WHERE v->>'token' IS NOT NULL)
     SELECT max(released)::text AS released, max(cleaned)::text AS cleaned,
-      ${commit("coalesce(bool_or(durably), false)")}, ${notified(namespace, "''")}
+      ${commitUnless("bool_or(durably)")}, ${notified(namespace, "''")}
     FROM written, removed LEFT JOIN served ON true
     HAVING count(*) > 0`;
 }

@@ -92,10 +92,8 @@ export class Acquirer {
     const { name, owner } = request;
     if (!isPlain(request) || this.#isForQueueAtFirst(request)) return await this.#enqueue(request);
     if (this.#hints.get(name) === "held") {
-      const [row] = await this.#sender.send(() => `acquire ${namesOf([request])}`, this.#sql.selectHolder, [
-        name,
-        owner,
-      ]);
+      const what = () => `acquire ${namesOf([request])}`;
+      const [row] = await this.#sender.send(what, this.#sql.selectHolder, [name, owner]);
       if (row?.queued === "true") return await this.#enqueue(request);
       if (row) return { granted: false, holder: toLockRow(row) };
       this.#hints.delete(name);

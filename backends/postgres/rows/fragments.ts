@@ -21,6 +21,17 @@ export function lockTimeout(limit: string): string {
 export const DURABLE = `set_config('synchronous_commit',
       CASE current_setting('synchronous_commit') WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END, true)`;
 
+/** Lets this transaction's commit be confirmed before it reaches the disk. */
+export const LAZY = "set_config('synchronous_commit', 'off', true)";
+
+/** A crash may undo the release of a lock that expires within so many minutes: it is then free soon all the same. */
+export const SOON_MINUTES = 15;
+
+/** The column `commit`, which lets the commit be confirmed before it reaches the disk when `lazy`, and only then. */
+export function commit(lazy: string): string {
+  return `CASE WHEN ${lazy} THEN ${LAZY} ELSE ${DURABLE} END AS commit`;
+}
+
 /** A CTE of settings for this transaction, made before what comes after `settings` in FROM. */
 export function settings(...made: string[]): string {
   return `settings AS MATERIALIZED (SELECT ${

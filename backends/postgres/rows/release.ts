@@ -55,19 +55,18 @@ export async function release(
 
 /** Removes an entry from a queue. */
 async function leave(sender: RowSender, queue: Queue, target: LockRef): Promise<boolean> {
-  try {
-    return await queue.release(target);
-  } catch (error) {
-    if (!isRowLocked((error as Error).cause)) throw error;
-    return await retryWhileLocked(sender, error as Error, async () => {
-      try {
-        return { answer: await queue.release(target) };
-      } catch (error) {
-        if (isRowLocked((error as Error).cause)) return undefined;
-        throw error;
-      }
-    });
-  }
+  let locked!: Error;
+  const attempt = async () => {
+    try {
+      return { answer: await queue.release(target) };
+    } catch (error) {
+      if (!isRowLocked((error as Error).cause)) throw error;
+      locked = error as Error;
+      return undefined;
+    }
+  };
+  const released = await attempt();
+  return released ? released.answer : await retryWhileLocked(sender, locked, attempt);
 }
 
 async function releaseOne(sender: RowSender, sql: Statements, queue: Queue, target: LockRef): Promise<boolean> {

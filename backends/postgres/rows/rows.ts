@@ -96,7 +96,7 @@ export function toLockRows(row: Row, includeExpired: boolean): LockRow[] {
   const line = { token: 0, entries: JSON.parse(row.others) as Entry[] };
   const now = Number(row.now);
   const queue = queueIn(line, now);
-  return [...first, ...holdersIn(line, row.name!, now, includeExpired)].map((each) => ({ ...each, queue }));
+  return [...first.map((each) => ({ ...each, queue })), ...holdersIn(line, row.name!, now, includeExpired)];
 }
 
 /** Returns the answers of an attempt by name. The tokens of several grants are one text, at the places of the requests. */

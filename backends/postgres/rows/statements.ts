@@ -10,6 +10,7 @@ import { acquireOne, acquireReleased, acquireSeveral, isUnavailable } from "./ac
 import { columns } from "./columns.ts";
 import {
   CLEAN_LOCK_TIMEOUT,
+  commit,
   DURABLE,
   IN_ORDER,
   lockTimeout,
@@ -18,6 +19,7 @@ import {
   requests,
   RETRIED_LOCK_TIMEOUT,
   settings,
+  SOON_MINUTES,
 } from "./fragments.ts";
 import { current, live, renewable } from "./liveness.ts";
 
@@ -63,17 +65,9 @@ function released(now?: string): string {
 /** Whether a row that {@linkcode released} has freed was held. */
 const WAS_HELD = "l.session_pid IS NULL AS held";
 
-/** A crash may undo the release of a lock that expires within this time: it is then free soon all the same. */
-const SOON = "15 minutes";
-
 /** Whether a row that was just released would have expired soon: a release keeps the expiry. */
 function expiresSoon(row: string): string {
-  return `coalesce(${row}.locked_until <= ${row}.updated_at + interval '${SOON}', false)`;
-}
-
-/** Lets the commit be confirmed before it reaches the disk when `lazy`, and only then. */
-function commit(lazy: string): string {
-  return `CASE WHEN ${lazy} THEN set_config('synchronous_commit', 'off', true) ELSE ${DURABLE} END AS commit`;
+  return `coalesce(${row}.locked_until <= ${row}.updated_at + interval '${SOON_MINUTES} minutes', false)`;
 }
 
 /** Releases a lock without a queue, keeping its row. `held` says whether it was live. `(name, whose)` */
@@ -127,7 +121,7 @@ function releaseSeveral(target: string): string {
     FROM written`;
 }
 
-/** Removes expired locks without queues, or all, and deletes rows that have been free for a day: no statement waits that long. */
+/** Removes expired locks without queues, or all, and deletes rows free for a day: no statement waits that long. */
 function clean(target: string, all: boolean): string {
   const condition = `l.owner IS NOT NULL AND l.line IS NULL ${all ? "" : `AND NOT ${live("l")}`}`;
   return `
