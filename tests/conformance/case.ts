@@ -38,6 +38,13 @@ export function withRows(name: string, run: Case["run"]): Case {
   return { name, rows: true, run };
 }
 
+/** A case of the backends that keep a queue. */
+export function withQueue(name: string, run: Case["run"]): Case {
+  return withRows(name, async (fixture, subject) => {
+    if (fixture.backend.queueing) await run(fixture, subject);
+  });
+}
+
 /** Resolves when the signal aborts, with its reason. */
 export function aborted(signal: AbortSignal): Promise<unknown> {
   if (signal.aborted) return Promise.resolve(signal.reason);

@@ -11,14 +11,7 @@ import {
   withLock,
 } from "@lockmgr/lockmgr";
 import assert from "node:assert/strict";
-import { aborted, always, type Case, turn, withRows } from "../case.ts";
-
-/** A case of the backends that keep a queue. */
-function withQueue(name: string, run: Case["run"]): Case {
-  return withRows(name, async (fixture, registration) => {
-    if (fixture.backend.queueing) await run(fixture, registration);
-  });
-}
+import { aborted, always, type Case, turn, withQueue } from "../case.ts";
 
 /** Resolves when so many clients wait for the name. */
 async function waitersOf(backend: Backend, name: string, count: number): Promise<void> {

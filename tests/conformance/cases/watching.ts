@@ -9,7 +9,7 @@ import {
   type WatchOptions,
 } from "@lockmgr/lockmgr";
 import assert from "node:assert/strict";
-import { always, type Case, withRows } from "../case.ts";
+import { always, type Case, withQueue, withRows } from "../case.ts";
 
 /** Iterates over changes by hand. */
 function watch(options: WatchOptions) {
@@ -71,8 +71,7 @@ export const watching: readonly Case[] = [
     assert.equal((await late.until(({ holders }) => holders.length === 0)).waiters, 0);
   }),
 
-  withRows("a watch tells how many wait", async ({ backend, another }) => {
-    if (!backend.queueing) return;
+  withQueue("a watch tells how many wait", async ({ backend, another }) => {
     const other = await another();
     const lock = await getLock("a", { backend });
     await using changes = watch({ backend, names: ["a"] });
