@@ -3,6 +3,7 @@
  *
  * @module
  */
+
 /**
  * How locks are kept.
  *

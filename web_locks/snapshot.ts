@@ -47,8 +47,9 @@ export async function snapshot(backend: Backend, clients: Clients): Promise<Lock
   const state: LockManagerSnapshot = { held: [], pending: [] };
   const names = new Set<string>();
   for (const row of rows) {
-    const info = held.get(`${row.token} ${row.name}`) ?? infoOf(row.name, row);
-    if (held.has(`${row.token} ${row.name}`) || !clients.ids.has(info.clientId)) state.held.push({ ...info });
+    const own = held.get(`${row.token} ${row.name}`);
+    const info = own ?? infoOf(row.name, row);
+    if (own || !clients.ids.has(info.clientId)) state.held.push({ ...info });
     if (names.has(row.name)) continue; // a further holder
     names.add(row.name);
     state.pending.push(...pendingOf(row, pending.get(info.name) ?? [], clients));

@@ -54,11 +54,6 @@ const EXTEND_SHARE = 0.8;
 /** What is stored for the limit of a shared lock. */
 export const SHARED_LIMIT = 1_000_000_000;
 
-/** Returns what is stored for a limit. */
-export function storedLimit(limit: number): number {
-  return Math.min(limit, SHARED_LIMIT);
-}
-
 /** Whether one holder is wanted: while no client waits, such a lock needs no line. */
 export function isPlain({ limit, steal = false }: AcquireRequest): boolean {
   return limit === 1 && !steal;
@@ -96,7 +91,7 @@ function grant({ token, entries }: Line, now: number, owner?: string): Line {
 function entryOf(request: AcquireRequest, now: number): Entry {
   const { owner, limit, duration, lockedBy, lockProcess, metadata, window } = request;
   const until = window === undefined ? null : now + window;
-  return { owner, limit: storedLimit(limit), duration, until, lockedBy, lockProcess, metadata };
+  return { owner, limit: Math.min(limit, SHARED_LIMIT), duration, until, lockedBy, lockProcess, metadata };
 }
 
 /** Extends a lock that another client's release granted for the grace to its whole duration. */

@@ -121,8 +121,8 @@ export class Lock extends LockRecord implements AsyncDisposable {
   async #recreate(options: RenewOptions): Promise<Lock> {
     await this.#held.release();
     const { expires, lockedBy = this.lockedBy, lockProcess = this.lockProcess } = options;
-    const sharing = this.limit === Infinity ? { shared: true } : this.limit > 1 ? { limit: this.limit } : {};
-    const resolved = resolveLockOptions({ expires, lockedBy, lockProcess, metadata: this.metadata, ...sharing });
+    const { metadata, limit } = this;
+    const resolved = { ...resolveLockOptions({ expires, lockedBy, lockProcess, metadata }), limit };
     const outcome = await acquire(this.backend, this.name, resolved);
     if (outcome.granted) return new Lock(outcome.grant, this.#held.renewBy && resolved.duration || undefined);
     throw new Locked(this.name, outcome.holder);

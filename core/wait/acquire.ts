@@ -45,8 +45,8 @@ export function acquire(backend: Backend, name: string, options: ResolvedLockOpt
 function acquireOne(backend: Backend, name: string, options: ResolvedLockOptions): Promise<Outcome> {
   const { wait, signal, onPending } = options;
   signal?.throwIfAborted();
-  const once = requestFor(backend, name, options);
-  const request = backend.queueing && wait > 0 ? { ...once, window: QUEUE_WINDOW_US } : once;
+  const attempt = requestFor(backend, name, options);
+  const request = backend.queueing && wait > 0 ? { ...attempt, window: QUEUE_WINDOW_US } : attempt;
   const deadline = wait === 0 ? -Infinity : monotonic() + wait * 1e3;
   const outcome = request.steal
     ? steal(backend, request)

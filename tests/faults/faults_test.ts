@@ -74,7 +74,7 @@ for (const environment of environments.filter(({ served }) => served)) {
 for (const environment of environments) {
   const possible = faults.filter((fault) => concerns(fault, environment));
   if (environment.served && !each) {
-    const once = possible.filter(({ config }) => !config?.diesReleasing); // nobody would be left
+    const once = possible.filter(({ config }) => !config?.diesReleasing); // none would be left
     const name = `faults: ${environment.name}: ${once.length} in turn`;
     test(name, () => survive(name, environment, once, true));
     continue;

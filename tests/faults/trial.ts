@@ -91,10 +91,11 @@ async function strikeTogether(faults: readonly Fault[], scene: Scene, seed: numb
 /** Comes back when a lock was acquired after a time, or not for too long. */
 async function recovery(workers: Workers, calmFrom: number): Promise<void> {
   const until = performance.now() + CALM.most;
-  do await sleep(CALM.least); while (
-    performance.now() < until &&
-    !(await workers.history()).some(({ kind, at }) => kind === "hold began" && at > calmFrom)
-  );
+  let acquired = false;
+  while (!acquired && performance.now() < until) {
+    await sleep(CALM.least);
+    acquired = (await workers.history()).some(({ kind, at }) => kind === "hold began" && at > calmFrom);
+  }
 }
 
 /** Lets things go wrong while the workers work, until all have ended. */

@@ -11,8 +11,8 @@ import { inspect, requireAutocommit, requireDefaults, requireSettings } from "./
 const READS = /^\s*(SELECT|SHOW)\b/;
 
 /**
- * A function of the caller's. It is waited for until the backend is closed, since what it has sent cannot be cancelled. Each
- * statement may take another connection, so nothing is sent that relies on an earlier one.
+ * A function of the caller's. It is waited for until the backend is closed, since what it has sent cannot be cancelled.
+ * Each statement may take another connection, so nothing is sent that relies on an earlier one.
  */
 export class ExternalFunction implements ConnectionPool {
   readonly #execute: MysqlFunction;

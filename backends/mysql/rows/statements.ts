@@ -85,7 +85,7 @@ export class Statements extends AcquireStatements {
     return this.#update(this.byName, FREE, `${belongsTo(target)} AND ${this.isLive(CLOCK)}`, noWait);
   }
 
-  /** Frees the row of a lock only if its session has ended: to leases it counts as held. None where no row has a session. */
+  /** Frees the row of a lock whose session has ended: to leases it counts as held. None where no row has a session. */
   releaseEnded(target: LockRef, noWait?: NoWait): string | undefined {
     const condition = `${belongsTo(target)} AND ${this.isUnexpired(CLOCK)} AND ${isDead("session")}`;
     return this.hasSession() ? this.#update(this.byName, FREE, condition, noWait) : undefined;

@@ -38,8 +38,8 @@ export function isUnavailable(row: string, owner: string): string {
 }
 
 /**
- * A row with a queue, or the live one of another owner. A row of the same owner counts as free: a repeated request acquires it again, with the
- * liveness key of the present session.
+ * A row with a queue, or the live one of another owner. A row of the same owner counts as free: a repeated request
+ * acquires it again, with the liveness key of the present session.
  */
 function heldByOther(target: string, request: string): string {
   return `EXISTS (

@@ -24,8 +24,8 @@ export async function renew(
 }
 
 /**
- * Extends each lock that is live and the first of its name. Of several, one whose row is locked is answered as it is, not extended, with its
- * present expiry. One alone is tried again for some seconds.
+ * Extends each lock that is live and the first of its name. Of several, one whose row is locked is answered as it is,
+ * not extended, with its present expiry. One alone is tried again for some seconds.
  */
 async function renewFirst(
   sender: RowSender,

@@ -1,6 +1,6 @@
 /**
- * How a waiter for a session lock registers: by shared advisory locks on the waiting key of its name and on the key of all waiters, which a
- * batch of releases looks at.
+ * How a waiter for a session lock registers: by shared advisory locks on the waiting key of its name and on the key of
+ * all waiters, which a batch of releases looks at.
  *
  * @module
  */

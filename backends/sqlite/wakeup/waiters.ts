@@ -92,9 +92,7 @@ export class Waiters {
     watched.expiresAt = lockedUntil === null ? Infinity : monotonic() + (lockedUntil - now) / 1e3;
   }
 
-  /**
-   * Wakes the waiters whose turn has come: nothing else reports what this connection has released by name.
-   */
+  /** Wakes the waiters whose turn has come: nothing else reports what this connection has released by name. */
   wakeFree(): void {
     try {
       this.#wake((name, watched) => this.#isTurn(name, watched));
