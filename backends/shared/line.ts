@@ -24,6 +24,8 @@ export interface Entry {
   readonly lockedBy: string;
   readonly lockProcess: number | null;
   readonly metadata: string | null;
+  /** The key of the liveness lock that carries it, in `hybrid` mode. */
+  readonly liveness?: string | null;
 }
 
 /** A name's highest token and its entries. */

@@ -1,5 +1,5 @@
-/** What only the queue of this engine does: it sees that the process of a waiter has disconnected. */
-import { connect, getLock, listLocks } from "@lockmgr/lockmgr";
+/** What only the queue of this engine does: it sees that the process of a waiter has disconnected, or its session ended. */
+import { connect, getLock, listLocks, tryLock } from "@lockmgr/lockmgr";
 import assert from "node:assert/strict";
 import { test } from "../harness.ts";
 import { administrator, freshTable, server, until } from "./server.ts";
@@ -27,4 +27,34 @@ test("a waiter whose process has disconnected is skipped at once", async () => {
   const releasedAt = performance.now();
   await (await waiting).unlock();
   assert(performance.now() - releasedAt < 1_000, "the dead waiter was granted the lock");
+});
+
+test("hybrid: what was granted to a session that has ended is no lock of the next session", async () => {
+  const table = freshTable();
+  await using sql = administrator();
+  await using backend = await connect(server.url, { table, mode: "hybrid" });
+  await using other = await connect(server.url, { table, mode: "hybrid" });
+  const holder = await getLock("a", { backend });
+  const waiting = getLock("a", { backend: other, wait: 30 });
+  await until("it waits", async () => (await listLocks({ backend }))[0].waiters === 1);
+  const [{ key, pid }] = await sql.unsafe(
+    `SELECT line->0->>'liveness' AS key, line->0->>'session' AS pid FROM ${table}`,
+  );
+  // Another connection keeps the session's liveness lock, as the server itself does for an instant after its end.
+  const late = await sql.reserve();
+  try {
+    const kept = late.unsafe("SELECT pg_advisory_lock($1::text::bigint)", [key]);
+    kept.catch(() => {});
+    const queued = "SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted";
+    await until("the key is asked for", async () => (await sql.unsafe(queued)).length === 1);
+    await sql.unsafe("SELECT pg_terminate_backend($1::int)", [pid]);
+    await kept;
+    await holder.unlock();
+    const lock = await waiting;
+    await late.unsafe("SELECT pg_advisory_unlock($1::text::bigint)", [key]);
+    assert.equal(await tryLock("a", { backend }), undefined);
+    assert.equal(await lock.verify(), true);
+  } finally {
+    late.release();
+  }
 });

@@ -9,6 +9,8 @@ import { isRowLocked } from "../errors.ts";
 import type { RowSender } from "../rows/row_sender.ts";
 import { BUSY, type Parameters, renewParameters, type Row, textOf, toLockRow } from "../rows/rows.ts";
 import type { Statements } from "../rows/statements.ts";
+import { grantsChannel } from "../wakeup/listener.ts";
+import type { Waiters } from "../wakeup/waiters.ts";
 
 /** How often a request is sent whose liveness lock is gone, or whose row was deleted meanwhile. */
 const MAX_ATTEMPTS = 5;
@@ -20,9 +22,8 @@ export class Queue {
   readonly #sender: RowSender;
   readonly #sql: Statements;
   readonly #liveness: Liveness | undefined;
-  /** Where this process is notified of its grants; `null` where it cannot listen. */
-  readonly #channel: string | null;
-  readonly #isListening: () => boolean;
+  /** Absent where this process cannot be notified of its grants. */
+  readonly #waiters: Waiters | undefined;
   /** The waiters of this process in the queue, with the sessions that carry their locks in `hybrid` mode. */
   readonly #places = new LruMap<string, { readonly liveness: LivenessLock | undefined }>(MAX_REMEMBERED);
   /** The owners that a notification says were granted the lock. */
@@ -30,18 +31,11 @@ export class Queue {
   /** The owners that were granted a lock of a name with a queue. */
   readonly #queued = new LruMap<string, true>(MAX_REMEMBERED);
 
-  constructor(
-    sender: RowSender,
-    sql: Statements,
-    liveness: Liveness | undefined,
-    channel: string | null,
-    isListening: () => boolean,
-  ) {
+  constructor(sender: RowSender, sql: Statements, liveness: Liveness | undefined, waiters: Waiters | undefined) {
     this.#sender = sender;
     this.#sql = sql;
     this.#liveness = liveness;
-    this.#channel = channel;
-    this.#isListening = isListening;
+    this.#waiters = waiters;
   }
 
   /** Notes that another client's release has granted a name to a waiter of this process. */
@@ -104,6 +98,11 @@ export class Queue {
     return row && this.#granted(owner, row, liveness);
   }
 
+  /** Where this process is notified of its grants, and whether it listens there. */
+  #listening(): Parameters {
+    return this.#waiters ? [grantsChannel(), String(this.#waiters.isListening)] : [null, "false"];
+  }
+
   #forget(owner: string): void {
     this.#places.delete(owner);
     this.#notified.delete(owner);
@@ -130,7 +129,7 @@ export class Queue {
     const liveness = await this.#liveness?.lock();
     const row = await this.#send(request, this.#sql.append, [
       ...[name, owner, textOf(duration), lockedBy, textOf(lockProcess), metadata, String(window)],
-      ...[liveness?.key ?? null, liveness?.session.id ?? null, this.#channel, String(this.#isListening())],
+      ...[liveness?.key ?? null, liveness?.session.id ?? null, ...this.#listening()],
     ]);
     if (row === "locked") return BUSY;
     if (row === undefined) return undefined;
@@ -143,11 +142,10 @@ export class Queue {
     const { name, owner, duration, limit, lockedBy, lockProcess, metadata, window, steal } = request;
     const what = () => `acquire ${namesOf([request])}`;
     const liveness = await this.#liveness?.lock();
-    const channel = window === undefined ? null : this.#channel;
     const row = await this.#send(request, this.#sql.join, [
       ...[name, owner, textOf(duration), String(Math.min(limit, SHARED_LIMIT)), lockedBy, textOf(lockProcess)],
       ...[metadata, textOf(window ?? null), String(steal === true), liveness?.key ?? null],
-      ...[liveness?.session.id ?? null, channel, String(channel !== null && this.#isListening())],
+      ...[liveness?.session.id ?? null, ...(window === undefined ? [null, "false"] : this.#listening())],
     ]);
     if (row === "locked") return BUSY;
     if (row === undefined) return undefined;
@@ -182,6 +180,11 @@ export class Queue {
     liveness: LivenessLock | undefined,
   ): Promise<AcquireAnswer | undefined> {
     const { name, owner } = request;
+    if ((mine.liveness ?? undefined) !== liveness?.key) { // of a session that has ended: free once the server sees that
+      this.#forget(owner);
+      await this.#sender.send(() => `acquire ${namesOf([request])}`, this.#sql.leave, [name, owner], [request]);
+      return undefined;
+    }
     if (mine.token === undefined) {
       this.#places.set(owner, { liveness });
       return busy(request, row, Number(row.position));

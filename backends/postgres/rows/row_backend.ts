@@ -20,7 +20,6 @@ import type { Client } from "../connection/client.ts";
 import { diagnose } from "../diagnose.ts";
 import type { Liveness } from "../../sessions/liveness.ts";
 import { Queue } from "../queue/queue.ts";
-import { grantsChannel } from "../wakeup/listener.ts";
 import type { Waiters } from "../wakeup/waiters.ts";
 import { Acquirer } from "./acquire.ts";
 import { guardOn } from "./guard.ts";
@@ -75,13 +74,7 @@ export class RowBackend implements Backend {
     this.#sql = parts.statements;
     this.#sender = new RowSender(client, restore, this.#closing.signal);
     this.#renewals = new RowSender(renewals, restore, this.#closing.signal);
-    this.#queue = new Queue(
-      this.#sender,
-      this.#sql,
-      liveness,
-      waiters ? grantsChannel() : null,
-      () => waiters?.isListening ?? false,
-    );
+    this.#queue = new Queue(this.#sender, this.#sql, liveness, waiters);
     this.#acquirer = new Acquirer(this.#sender, this.#sql, this.#queue, liveness);
     waiters?.onGrant(namespaceOf(parts.table), ({ owner }) => this.#queue.noteGrant(owner));
     this.watch = waiters && ((name, wake) => waiters.add(name, () => (this.#acquirer.noteFree(name), wake())));
