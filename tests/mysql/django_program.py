@@ -84,7 +84,10 @@ def change(sql):
 
 
 def take_turns(names, start, seconds):
-    """Returns when each turn began and ended, with the place of its name: each name for an equal share of the time."""
+    """Returns when each turn began and ended, with the place of its name: each name for an equal share of the time.
+
+    Each turn has a connection of its own, as each request has in Django, and each user lock of the other program.
+    """
     turns = []
     while (place := int((time.time() - start) / seconds * len(names))) < len(names):
         if acquire(names[place], 30) != 1:
@@ -93,6 +96,7 @@ def take_turns(names, start, seconds):
         time.sleep(0.02)
         turns.append([place, begin, time.time()])
         release(names[place])
+        connection.close()
     return turns
 
 
