@@ -31,7 +31,14 @@ async function findRunner(): Promise<Runner> {
 const runner = await findRunner();
 
 /** Registers a test with the runner of the runtime at hand. */
-export const test: Register = (name, run) => void runner(name, async () => await run());
+export const test: Register = (name, run) =>
+  void runner(name, async () => {
+    try {
+      await run();
+    } catch (error) { // of a test that failed and could not clean up either the first error counts; reports do not show it
+      throw (error as { suppressed?: unknown } | undefined)?.suppressed ?? error;
+    }
+  });
 
 /**
  * Registers a test that cannot run here, for a reason outside the project such as an engine that is not installed.

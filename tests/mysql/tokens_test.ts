@@ -1,6 +1,9 @@
 import { type Backend, getLock, type Mode } from "@lockmgr/lockmgr";
 import { mysqlBackend } from "@lockmgr/lockmgr/mysql";
 import assert from "node:assert/strict";
+import { createConnection } from "mysql2/promise";
+import type { MysqlSession } from "../../backends/mysql/session/session.ts";
+import { openTokens } from "../../backends/mysql/session/session_tokens.ts";
 import { test } from "../harness.ts";
 import { type Flavor, flavors, onEach, type Place, placeOn } from "./flavors.ts";
 
@@ -132,4 +135,26 @@ onEach("session: reserved tokens are reserved again before they are drawn", asyn
   const [{ reserved }] = await place.ask("SELECT reserved FROM lockmgr_locks_tokens");
   assert(BigInt(reserved) > last);
   for (const backend of [one, two, three]) last = await next(backend, last);
+});
+
+onEach("session: a session is opened although its statements are chosen to end deadlocks", async (place) => {
+  await using connection = await createConnection({
+    uri: place.url,
+    rowsAsArray: true,
+    typeCast: (field) => field.string(),
+  });
+  const refused: string[] = [];
+  const query = async (sql: string) => {
+    const kind = sql.trim().split(" ")[0];
+    if (kind !== "SELECT" && refused.filter((each) => each === kind).length < 5) {
+      refused.push(kind);
+      throw Object.assign(new Error("Deadlock found when trying to get lock"), { errno: 1213 });
+    }
+    const [answer] = await connection.query(sql);
+    return Array.isArray(answer) ? { rows: answer, affectedRows: 0 } : { rows: [], ...answer };
+  };
+  const tokens = await openTokens({ query } as unknown as MysqlSession, "lockmgr_locks", true);
+  assert.deepEqual([...new Set(refused)], ["CREATE", "INSERT", "UPDATE"]);
+  const [[drawn]] = (await query("SELECT UUID_SHORT()")).rows as string[][];
+  assert(await tokens.tokenFor(BigInt(drawn), 0n) > 0n);
 });

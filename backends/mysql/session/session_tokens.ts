@@ -1,15 +1,18 @@
 import { BackendError } from "../../../core/errors.ts";
 import { randomId, sleep } from "../../../core/util/runtime.ts";
-import { isConflict, isDenied, isMissingTable } from "../errors.ts";
+import { isConflict, isDenied, isLockWaitTimeout, isMissingTable } from "../errors.ts";
 import { tokenSchema, tokenTable } from "../schema.ts";
 import type { MysqlSession } from "./session.ts";
 import { areFree, CLOCK_NOW, DONE } from "./session_statements.ts";
+import type { Answer } from "../connection/row_shapes.ts";
 import { quoted } from "../connection/sql.ts";
 
 /** How many tokens are reserved at once. As many microseconds are a second: the clock seldom falls behind the tokens. */
 const RESERVED_TOKENS = 1n << 20n;
 /** How often a session tries to join an epoch while other sessions change its row. */
 const MAX_TRIES = 200;
+/** How often a statement is sent whose row another transaction keeps locked. */
+const MAX_LONG_TRIES = 3;
 /** The longest pause between two tries (ms). */
 const LONGEST_PAUSE_MS = 20;
 
@@ -47,7 +50,7 @@ export async function openTokens(session: MysqlSession, lockTable: string, migra
   const table = quoted(tokenTable(lockTable));
   try {
     const exists = await isThere(session, table);
-    if (!exists && migrate) await session.query(tokenSchema(lockTable));
+    if (!exists && migrate) await send(session, tokenSchema(lockTable));
     if (exists || migrate) return new EpochTokens(session, table, await join(session, table));
   } catch (error) {
     if (!isDenied(error)) throw error;
@@ -131,7 +134,8 @@ async function readEpoch(session: MysqlSession, table: string): Promise<Epoch | 
     `SELECT base, first, reserved, sessions, revision, UUID_SHORT(), ${CLOCK_NOW} FROM ${table} WHERE id = 1`,
   );
   if (!row) {
-    await session.query(
+    await send(
+      session,
       `INSERT IGNORE INTO ${table} (id, base, first, reserved, sessions, revision) VALUES (1, 0, 0, 0, ' ', 0)`,
     );
     return undefined;
@@ -177,13 +181,20 @@ async function whichLive(session: MysqlSession, sessions: readonly string[]): Pr
   return sessions.filter((_, index) => free![index] !== DONE);
 }
 
-/** Changes the row if it is still as it was read; tries again when another transaction has it locked. */
+/** Changes the row if it is still as it was read. */
 async function change(session: MysqlSession, sql: string): Promise<boolean> {
+  return (await send(session, sql)).affectedRows > 0;
+}
+
+/** Sends a statement, again after a conflict: many sessions may be opened at once, and one of them ends each deadlock. */
+async function send(session: MysqlSession, sql: string): Promise<Answer> {
   for (let tries = 1;; tries++) {
     try {
-      return (await session.query(sql)).affectedRows > 0;
+      return await session.query(sql);
     } catch (error) {
-      if (tries === 3 || !isConflict(error)) throw error;
+      const most = isLockWaitTimeout(error) ? MAX_LONG_TRIES : MAX_TRIES;
+      if (tries === most || !isConflict(error)) throw error;
+      await sleep(Math.random() * Math.min(tries, LONGEST_PAUSE_MS));
     }
   }
 }
