@@ -290,6 +290,36 @@ export const queueing: readonly Case[] = [
     assert.deepEqual(await listLocks({ backend, includeExpired: true }), []);
   }),
 
+  withQueue("a long queue is served in order, and one with metadata of 1 MB", async ({ backend }) => {
+    const metadata = JSON.stringify("m".repeat(1_000_000));
+    const request = { lockedBy: "x", lockProcess: null, duration: 60e6, limit: 1, window: 60e6 };
+    for (const { name, count, large } of [{ name: "a", count: 60, large: 60 }, { name: "b", count: 4, large: 2 }]) {
+      const owners = Array.from({ length: count }, (_, index) => `owner ${index}`);
+      for (const [index, owner] of owners.entries()) {
+        const [answer] = await backend.acquire([
+          { ...request, name, owner, metadata: index >= large ? metadata : null },
+        ]);
+        assert.equal(answer.granted ? 0 : answer.position, index);
+      }
+      for (const owner of owners) assert.deepEqual(await backend.release([{ name, owner }]), [true], owner);
+    }
+    assert.deepEqual(await listLocks({ backend, includeExpired: true }), []);
+  }),
+
+  withQueue("a thousand waiters of one process are one client, and leave nothing", async ({ backend, another }) => {
+    const other = await another();
+    const holder = await getLock("a", { backend: other });
+    const controller = new AbortController();
+    const options = { backend, wait: 60, signal: controller.signal };
+    const waiting = Array.from({ length: 1_000 }, () => getLock("a", options).catch((error) => error));
+    await waitersOf(other, "a", 1);
+    controller.abort(new Error("enough"));
+    assert.deepEqual(new Set((await Promise.all(waiting)).map(({ message }) => message)), new Set(["enough"]));
+    await waitersOf(other, "a", 0);
+    await holder.unlock();
+    assert.equal((await getLock("a", { backend: other })).waiters, 0);
+  }),
+
   always("malformed shared, limit and steal are refused", async ({ backend }) => {
     for (const limit of [0, -1, 1.5, NaN, Infinity, 1e9]) {
       await assert.rejects(getLock("a", { backend, limit }), RangeError);
