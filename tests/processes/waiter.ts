@@ -1,4 +1,7 @@
-/** Tries one lock, then waits for it, and says when it ran and how much processor time the wait took. */
+/**
+ * Tries one lock, then waits for it. Says when it ran, how much processor time the wait took, and how long (ms) a timer of
+ * a millisecond and the acquisition of a free name take on this machine in that moment.
+ */
 import { connect, getLock, tryLock } from "@lockmgr/lockmgr";
 import process from "node:process";
 
@@ -17,6 +20,10 @@ setTimeout(() => {
 const lock = await getLock(name, { backend, wait: 60 });
 const at = performance.timeOrigin + performance.now();
 const { user, system } = process.cpuUsage(cpu);
-say({ at, token: String(lock.token), share: (user + system) / 1e3 / (performance.now() - from) });
+const share = (user + system) / 1e3 / (performance.now() - from);
+const began = performance.now();
+await new Promise((resolve) => setTimeout(resolve, 1));
+await getLock(`control ${process.pid}`, { backend, wait: 1 });
+say({ at, token: String(lock.token), share, control: performance.now() - began });
 await lock.unlock();
 await backend[Symbol.asyncDispose]();
