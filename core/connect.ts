@@ -7,7 +7,7 @@ import type { Backend } from "./backend.ts";
 import type { ConnectOptions, Engine } from "./engine.ts";
 import { BackendError, UnsupportedError } from "./errors.ts";
 import type { BackendOptions } from "./options/options.ts";
-import { checkVerbOptions, requireObject } from "./options/known_options.ts";
+import { checkBackend, checkVerbOptions, requireObject } from "./options/known_options.ts";
 import { resolveSettings, SETTING_OPTIONS } from "./options/settings.ts";
 import { addScheme, describe, parseTarget } from "./options/target.ts";
 import { builtin, environment, stateDirectory } from "./util/runtime.ts";
@@ -45,7 +45,7 @@ async function engineFor(scheme: string): Promise<Engine> {
  *
  * @param scheme The scheme of its URLs in lower case, with the colon, such as `"etcd:"`.
  * @param engine What opens them. It replaces one that was registered before for the same scheme.
- * @throws {TypeError} For a scheme that is malformed or one of lockmgr's own.
+ * @throws {TypeError} For a scheme that is malformed or one of lockmgr's own, and for an engine without `open`.
  */
 export function registerEngine(scheme: string, engine: Engine): void {
   if (!/^[a-z][a-z0-9+.-]+:$/.test(scheme) || Object.hasOwn(ENGINES, scheme)) {
@@ -53,6 +53,9 @@ export function registerEngine(scheme: string, engine: Engine): void {
       `Cannot register an engine for scheme ${JSON.stringify(scheme)}: want lower-case letters, digits, "+", "." or ` +
         `"-" and a colon at the end, and none of ${Object.keys(ENGINES).join(" ")}`,
     );
+  }
+  if (typeof engine?.open !== "function") {
+    throw new TypeError(`Cannot register an engine for scheme "${scheme}": want an object with a function "open"`);
   }
   registered.set(scheme, engine);
   addScheme(scheme);
@@ -205,8 +208,10 @@ let opened: { readonly target: string | undefined; readonly backend: Promise<Bac
  * ```
  *
  * @param backend The backend, or `undefined` to forget the one that was set.
+ * @throws {TypeError} For what is no backend, such as the promise that `connect` returns.
  */
 export function setDefaultBackend(backend: Backend | undefined): void {
+  if (backend !== undefined) checkBackend(backend);
   defaultBackend = backend;
 }
 

@@ -1,6 +1,6 @@
 import type { Backend } from "../core/backend.ts";
 import { Lock as Handle } from "../core/lock/lock.ts";
-import { checkOptions } from "../core/options/known_options.ts";
+import { checkBackend, checkOptions } from "../core/options/known_options.ts";
 import { durationFor, type ResolvedLockOptions, resolveLockOptions } from "../core/options/options.ts";
 import { Backoff } from "../core/util/backoff.ts";
 import { randomId } from "../core/util/runtime.ts";
@@ -125,9 +125,7 @@ class BackendLockManager implements LockManager {
  * @throws {UnsupportedError} For a finite `expires` in `session` mode.
  */
 export function lockManager(backend: Backend, options: LockManagerOptions = {}): LockManager {
-  if (typeof backend?.acquire !== "function") {
-    throw new TypeError(`Cannot keep locks in a value of type ${typeof backend}: want a backend, as of connect`);
-  }
+  checkBackend(backend);
   checkOptions("of lockManager", options, { expires: "number" });
   const { expires = backend.mode === "session" ? undefined : DEFAULT_EXPIRES_S } = options;
   const resolved = resolveLockOptions({ expires, autoRenew: true });

@@ -34,6 +34,9 @@ let printers = 0;
  * `node:diagnostics_channel`.
  */
 export function printEvents(write: (line: string) => void = (line) => console.error(line)): Disposable {
+  if (typeof write !== "function") {
+    throw new TypeError(`Cannot write to a value of type ${typeof write}: want a function`);
+  }
   const module = builtin<DiagnosticsChannel>("node:diagnostics_channel");
   const subscribers = new Map<string, (message: unknown) => void>([
     ["tracing:lockmgr.acquire:start", (message) => write(`lockmgr: acquire ${subjectOf(message as LockTrace)}`)],

@@ -4,6 +4,7 @@
  *
  * @module
  */
+import type { Backend } from "../backend.ts";
 import type {
   BackendOptions,
   HolderOptions,
@@ -101,18 +102,51 @@ export function checkVerbOptions(verb: keyof typeof VERBS, options: unknown): vo
 }
 
 /**
- * Checks the options of a call.
+ * Checks the options of a call: their names, and the values that would otherwise be used whatever they are.
  *
  * @param where What the options are for, such as `"on MySQL"`.
- * @throws {TypeError} For an unknown option, or what is no object, with the nearest known option. No value is shown.
+ * @throws {TypeError} For an unknown option, or what is no object, with the nearest known option; for a flag, signal or
+ * backend of another type. No value is shown.
  */
 export function checkOptions(where: string, options: unknown, known: Readonly<Record<string, string>>): void {
   requireObject(where, options, known);
   for (const name in options) { // inherited ones count too: a spread would lose them
-    if (Object.hasOwn(known, name)) continue;
+    if (Object.hasOwn(known, name)) {
+      checkType(name, (options as Record<string, unknown>)[name], known[name]);
+      continue;
+    }
     const wanted = nearestOf(name, Object.keys(known));
     throw new TypeError(`Cannot use option ${JSON.stringify(name)} ${where}: want ${wanted}`);
   }
+}
+
+/** Refuses a flag that is no boolean (`"no"` would mean yes), and a signal or backend without what is called on it. */
+function checkType(name: string, value: unknown, type: string): void {
+  if (value === undefined) return;
+  if (name === "backend") return checkBackend(value);
+  const refuse = (wanted: string) => new TypeError(`Cannot use ${name} of type ${typeOf(value)}: want ${wanted}`);
+  if (type === "boolean" && typeof value !== "boolean") throw refuse("a boolean");
+  if (name === "signal" && !hasMethod(value, "throwIfAborted")) throw refuse("an AbortSignal");
+}
+
+/**
+ * Refuses what is no backend, such as the promise of one.
+ *
+ * @throws {TypeError}
+ */
+export function checkBackend(value: unknown): asserts value is Backend {
+  if (hasMethod(value, "acquire")) return;
+  throw new TypeError(
+    `Cannot use a value of type ${typeOf(value)} as the backend: want what "await connect(…)" returns`,
+  );
+}
+
+function hasMethod(value: unknown, name: string): boolean {
+  return typeof (value as Record<string, unknown> | null)?.[name] === "function";
+}
+
+function typeOf(value: unknown): string {
+  return value === null ? "null" : Array.isArray(value) ? "array" : value instanceof Promise ? "promise" : typeof value;
 }
 
 /** Refuses what is no object where options belong, such as `60` for `{ expires: 60 }`. */
@@ -123,7 +157,7 @@ export function requireObject(
 ): asserts options is object | undefined {
   if (options === undefined) return;
   if (typeof options !== "object" || options === null || Array.isArray(options)) {
-    const kind = options === null ? "null" : Array.isArray(options) ? "array" : typeof options;
+    const kind = typeOf(options);
     const names = Object.keys(known);
     const wanted = listed(names.find((name) => known[name] === kind) ?? names[0], names);
     throw new TypeError(`Cannot use this ${kind} as the options ${where}: want an object with ${wanted}`);

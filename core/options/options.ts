@@ -156,9 +156,6 @@ const MAX_LIMIT = 999_999_999;
 
 /** Checks who else may hold the name: `shared` (without a limit), `limit`, or neither. */
 function resolveSharing({ shared = false, limit, steal = false }: LockOptions): { limit: number; steal: boolean } {
-  for (const [what, value] of Object.entries({ shared, steal })) {
-    if (typeof value !== "boolean") throw new TypeError(`Cannot use ${what} of type ${typeof value}: want a boolean`);
-  }
   if (limit !== undefined && typeof limit !== "number") {
     throw new TypeError(`Cannot use limit of type ${limit === null ? "null" : typeof limit}: want a whole number`);
   }

@@ -1,5 +1,5 @@
 import { LockNotFound } from "../errors.ts";
-import type { Lock } from "../lock/lock.ts";
+import { isHandle, type Lock } from "../lock/lock.ts";
 import { checkVerbOptions } from "../options/known_options.ts";
 import {
   checkName,
@@ -100,10 +100,11 @@ export class LockMgr implements AsyncDisposable {
   /**
    * Acquires the main lock.
    *
+   * @param options As for `lock`, for this acquisition alone.
    * @throws {Locked} When the name is held, also by this manager itself.
    */
-  async acquire(): Promise<this> {
-    this.#mainLock = await this.lock(this.name);
+  async acquire(options: LockMgrLockOptions = {}): Promise<this> {
+    this.#mainLock = await this.lock(this.name, options);
     return this;
   }
 
@@ -136,7 +137,7 @@ export class LockMgr implements AsyncDisposable {
    * @returns `true` if it was still held.
    */
   async unlock(lock: Lock | string | null = this.#mainLock): Promise<boolean> {
-    const own = typeof lock === "string" ? this.#find(lock) : lock;
+    const own = this.#find(lock);
     if (!own) return false;
     const released = await own.unlock();
     this.#forget(own);
@@ -154,7 +155,7 @@ export class LockMgr implements AsyncDisposable {
     const scope = this.#scope;
     const { expires = DEFAULT_RENEWAL_S, addTime = true, create = true, ...holder } = options;
     const name = typeof lock === "string" ? lock : lock?.name ?? this.name;
-    const own = typeof lock === "string" ? this.#find(lock) : lock;
+    const own = this.#find(lock);
     const { lockedBy = this.lockedBy, lockProcess = this.lockProcess } = holder;
     if (own) {
       const renewed = await own.renew({ expires, addTime, create, lockedBy, lockProcess });
@@ -199,8 +200,12 @@ export class LockMgr implements AsyncDisposable {
     return fresh;
   }
 
-  #find(name: string): Lock | undefined {
-    return this.#locks.findLast((lock) => lock.name === name);
+  /** Returns the lock that a caller means: its handle, or by name the last of this manager's. */
+  #find(lock: Lock | string | null): Lock | undefined {
+    if (lock === null || isHandle(lock)) return lock ?? undefined;
+    if (typeof lock === "string") return this.#locks.findLast(({ name }) => name === lock);
+    const wanted = "a name, a handle, or undefined for the main lock; options come second";
+    throw new TypeError(`Cannot use a value of type ${typeof lock} as a lock of a manager: want ${wanted}`);
   }
 
   #forget(lock: Lock): void {

@@ -1,4 +1,5 @@
 import { type Backend, BackendError, closeLocks, type OwnedLock } from "@lockmgr/lockmgr";
+import { checkMembers } from "./members.ts";
 
 /**
  * One request to a {@linkcode faultyBackend}.
@@ -82,8 +83,10 @@ export type FaultScript = (request: BackendRequest) => Fault | undefined;
  *
  * @param backend The backend; the faulty one disposes of it.
  * @param script What goes wrong with which request.
+ * @throws {TypeError} For what is no backend or no function. A request throws it for a fault that is none.
  */
 export function faultyBackend(backend: Backend, script: FaultScript): Backend {
+  checkParts(backend, script);
   const numbers = new Map<BackendRequest["verb"], number>();
   const pauses = new Set<() => void>();
   const pause = (seconds: number) =>
@@ -109,7 +112,7 @@ export function faultyBackend(backend: Backend, script: FaultScript): Backend {
   ): Promise<T> => {
     const number = (numbers.get(verb) ?? 0) + 1;
     numbers.set(verb, number);
-    const { delay = 0, release, expires, refuse, loseAnswer } = script({ verb, names, number }) ?? {};
+    const { delay = 0, release, expires, refuse, loseAnswer } = checkedFault(verb, script({ verb, names, number }));
     if (delay > 0) await pause(delay);
     if (release) await backend.release(names.map((name) => ({ name, owner: null })));
     if (refuse) throw failure(verb, "the script refuses it");
@@ -140,6 +143,19 @@ export function faultyBackend(backend: Backend, script: FaultScript): Backend {
     },
   });
   return proxy;
+}
+
+function checkParts(backend: unknown, script: unknown): void {
+  const refuse = (wanted: string) => new TypeError(`Cannot make a faulty backend: want ${wanted}`);
+  if (typeof (backend as Backend | null)?.acquire !== "function") throw refuse('what "await connect(…)" returns');
+  if (typeof script !== "function") throw refuse("a function as script");
+}
+
+/** A misspelt fault would be none, and the program's test would pass. */
+function checkedFault(verb: string, fault: Fault = {}): Fault {
+  const faults = { delay: "number", expires: "number", release: "boolean", refuse: "boolean", loseAnswer: "boolean" };
+  checkMembers(`${verb}: the script returns no fault`, fault, faults);
+  return fault;
 }
 
 function namesOf(requests: readonly { readonly name: string }[]): string[] {

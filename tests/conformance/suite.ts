@@ -1,5 +1,6 @@
 import type { Backend, Mode } from "@lockmgr/lockmgr";
 import type { Case, Fixture } from "./case.ts";
+import { checkMembers } from "./members.ts";
 import { acquiring } from "./cases/acquiring.ts";
 import { closing } from "./cases/closing.ts";
 import { batches } from "./cases/batches.ts";
@@ -113,16 +114,13 @@ export interface ConformanceOptions {
  * @param options The runner's `test`, what opens a client, and what the backend supports.
  * @throws {TypeError} For an option that is missing or unknown.
  */
-export function conformance({ test, open, supports = {}, ...others }: ConformanceOptions): void {
-  if (typeof test !== "function" || typeof open !== "function") {
-    throw new TypeError("Cannot register the conformance suite: want a function as `test` and one as `open`");
-  }
-  const { mode = "lease", expiredRows = true, ...unknown } = supports;
-  for (const [rest, known] of [[others, "test, open or supports"], [unknown, "mode or expiredRows"]] as const) {
-    const [misspelt] = Object.keys(rest);
-    if (misspelt === undefined) continue;
-    throw new TypeError(`Cannot register the conformance suite: want ${known}, not "${misspelt}"`);
-  }
+export function conformance(options: ConformanceOptions): void {
+  const what = "register the conformance suite";
+  checkMembers(what, options, { test: "function", open: "function", supports: "object" });
+  const { test, open, supports = {} } = options;
+  checkMembers(what, supports, { mode: "string", expiredRows: "boolean" });
+  if (test === undefined || open === undefined) throw new TypeError(`Cannot ${what}: want \`test\` and \`open\``);
+  const { mode = "lease", expiredRows = true } = supports;
   const openFixture = () => startFixture(open, mode);
   for (const { name, rows, run } of CASES) {
     if (rows && mode === "session") continue;

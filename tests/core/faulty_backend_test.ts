@@ -35,6 +35,15 @@ test("faultyBackend: without a fault it is the backend", async () => {
   await assert.rejects(isLocked("a", { backend }), BackendError);
 });
 
+test("faultyBackend: a misspelt fault is an error, not a request without fault", async () => {
+  await using fixture = await faulty();
+  const { backend, state } = fixture;
+  for (const wrong of [{ refused: true }, { delay: "5" }, true] as unknown as Fault[]) {
+    state.script = () => wrong;
+    await assert.rejects(getLock("a", { backend }), { name: "TypeError", message: /the script returns no fault/ });
+  }
+});
+
 test("faultyBackend: a refused request is repeated once, and then a BackendError", async () => {
   await using fixture = await faulty();
   const { backend, state } = fixture;

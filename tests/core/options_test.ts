@@ -1,8 +1,10 @@
 // deno-lint-ignore-file no-explicit-any -- what plain JavaScript may pass
-import { BackendError, connect, registerEngine, schemaOf } from "@lockmgr/lockmgr";
+import { BackendError, connect, printEvents, registerEngine, schemaOf } from "@lockmgr/lockmgr";
+import { conformance, faultyBackend } from "@lockmgr/lockmgr/conformance";
 import { mysqlBackend, TableLock, UserLock } from "@lockmgr/lockmgr/mysql";
 import { advisoryLock, postgresBackend } from "@lockmgr/lockmgr/postgres";
 import { sqliteBackend } from "@lockmgr/lockmgr/sqlite";
+import { lockManager } from "@lockmgr/lockmgr/web-locks";
 import assert from "node:assert/strict";
 import { test } from "../harness.ts";
 
@@ -27,6 +29,7 @@ test("options: an engine refuses misspelt options with the nearest known one, be
     [(options) => new UserLock("a", options), { timeout: 5 }, "acquireTimeout"],
     [(options) => UserLock.heldWithPrefix("a", options), { back: 5 }, "backend"],
     [(options) => new TableLock(options), { reads: ["a"] }, "read"],
+    [(options) => lockManager({ acquire() {} } as any, options), { expire: 5 }, "expires"],
   ];
   for (const [call, wrong, nearest] of calls) {
     await assert.rejects(async () => await call(wrong), (error: Error) => {
@@ -35,6 +38,8 @@ test("options: an engine refuses misspelt options with the nearest known one, be
     });
   }
 });
+
+const open = () => sqliteBackend(":memory:");
 
 test("options: what is no object is refused, and not shown", async () => {
   const calls: [call: (options: any) => unknown, says: RegExp][] = [
@@ -48,6 +53,22 @@ test("options: what is no object is refused, and not shown", async () => {
     [() => advisoryLock({} as any, "a", 5 as any), /with "timeout"/],
     [() => new UserLock("a", 2 as any), /with "acquireTimeout"/],
     [() => UserLock.heldWithPrefix("a", "b" as any), /with "backend"/],
+    [() => advisoryLock({} as any, "a", { wait: 5 } as any), /^Cannot use wait of type number: want a boolean$/],
+    [() => connect(POSTGRES, { migrate: "no" } as any), /^Cannot use migrate of type string: want a boolean$/],
+    [(secret) => lockManager(secret), /of type string as the backend/],
+    [() => registerEngine("fourth:", (() => {}) as any), /want an object with a function "open"$/],
+    [(secret) => printEvents(secret), /^Cannot write to a value of type string: want a function$/],
+    [() => conformance(undefined as any), /want an object with test, open, supports/],
+    [() => conformance({ test: () => {} } as any), /want `test` and `open`$/],
+    [(open) => conformance({ test: () => {}, open } as any), /type function as open/],
+    [() => conformance({ test: () => {}, open, suports: {} } as any), /want test, open, supports, not "suports"$/],
+    [
+      () => conformance({ test: () => {}, open, supports: { modes: 1 } as any }),
+      /want mode, expiredRows, not "modes"$/,
+    ],
+    [() => conformance({ test: () => {}, open, supports: null as any }), /type object as supports/],
+    [() => faultyBackend({} as any, () => undefined), /want what "await connect\(…\)" returns$/],
+    [() => faultyBackend({ acquire() {} } as any, { refuse: true } as any), /want a function as script$/],
     [() => new TableLock(["a"] as any), /with "acquireTimeout", or another of read, write, backend/],
   ];
   for (const [call, says] of calls) {

@@ -14,6 +14,7 @@ import {
   setLock,
   tryLock,
   unlock,
+  watchLocks,
   withLock,
 } from "@lockmgr/lockmgr";
 import assert from "node:assert/strict";
@@ -85,6 +86,10 @@ export const options: readonly Case[] = [
         [() => mgr.lock("b", 60 as any), /of LockMgr.lock: want an object with "expires", or another of wait$/],
         [() => mgr.tryLock("b", true as any), /"expires"/],
         [() => mgr.renew("b", 60 as any), /"expires"/],
+        [() => mgr.acquire(60 as any), /of LockMgr.lock: want an object with "expires"/],
+        [() => mgr.renew({ expires: 30 } as any), /of type object as a lock of a manager: .*options come second/],
+        [() => mgr.unlock(60 as any), /of type number as a lock of a manager: want a name, a handle/],
+        [() => watchLocks("job:" as any), /of watchLocks: want an object with "prefix"/],
       ];
       for (const [call, says] of calls) {
         await assert.rejects(async () => await call(), (error: Error) => {
@@ -92,12 +97,42 @@ export const options: readonly Case[] = [
           return error instanceof TypeError;
         }, String(call));
       }
-      assert.throws(() => new LockMgr("a", 60 as any), TypeError);
       assert.equal(await lock.verify(), true);
       assert.deepEqual((await listLocks()).map(({ name }) => name), ["held"]);
     } finally {
       setDefaultBackend(undefined);
     }
+  }),
+
+  always("flags, signals and backends of another type are refused", async ({ backend }) => {
+    const own = { backend };
+    const signal = new AbortController();
+    const mgr = new LockMgr("a", own);
+    const flag = /^Cannot use \w+ of type (string|number|null): want a boolean$/;
+    const wanted = /^Cannot use signal of type object: want an AbortSignal$/;
+    const place = /^Cannot use a value of type \w+ as the backend: want what "await connect\(…\)" returns$/;
+    const calls: [call: (options: any) => unknown, options: object, says: RegExp][] = [
+      [(options) => getLock("a", options), { ...own, autoRenew: "no" }, flag],
+      [(options) => getLock("a", options), { ...own, shared: 1 }, flag],
+      [(options) => tryLock("a", options), { ...own, steal: "false" }, flag],
+      [(options) => renewLock("a", options), { ...own, addTime: "no" }, flag],
+      [(options) => renewLock("a", options), { ...own, create: 1 }, flag],
+      [(options) => mgr.renew("a", options), { create: null }, flag],
+      [(options) => setLock("a", options), { ...own, fail: "no" }, flag],
+      [(options) => setLock("a", options), { ...own, renew: 0 }, flag],
+      [(options) => listLocks(options), { ...own, includeExpired: "no" }, flag],
+      [(options) => getLock("a", options), { ...own, signal }, wanted],
+      [(options) => lead("a", options, () => {}), { ...own, signal }, wanted],
+      [(options) => watchLocks(options), { ...own, signal }, wanted],
+      [(options) => getLocks(["a"], options), { backend: Promise.resolve(backend) }, place],
+      [(options) => isLocked("a", options), { backend: "sqlite::memory:" }, place],
+      [(options) => cleanLocks(options), { backend: null }, place],
+      [({ backend }) => setDefaultBackend(backend), { backend: Promise.resolve(backend) }, place],
+    ];
+    for (const [call, options, says] of calls) {
+      await assert.rejects(async () => await call(options), { name: "TypeError", message: says }, String(call));
+    }
+    assert.deepEqual(await listLocks(own), []);
   }),
 
   always("invalid durations are refused", async ({ backend }) => {
