@@ -55,6 +55,11 @@ export interface AcquireRequest {
   /** Replaces every holder and overtakes the waiters, on a backend with `queueing`. @default false */
   readonly steal?: boolean;
   /**
+   * The lock is to be released with this as `keep`. It must outlive its holder: in `hybrid` mode it is a lease. On a
+   * backend with `keeping` only.
+   */
+  readonly keep?: number;
+  /**
    * Whether an earlier request of this owner may still take effect, because its answer was lost. Then a row that another
    * transaction has locked is a retryable `BackendError`, not held; and a row of this owner is granted again.
    */
@@ -126,6 +131,8 @@ export interface OwnedLock {
   readonly name: string;
   /** The owner of the request that acquired it. */
   readonly owner: string;
+  /** See {@linkcode LockRef.keep}. */
+  readonly keep?: number;
 }
 
 /**
@@ -147,6 +154,12 @@ export interface LockRef {
   readonly name: string;
   /** The owner of the acquisition (a string), or its token (a `bigint`); `null` means any holder. */
   readonly owner: string | bigint | null;
+  /**
+   * Of a release by owner: microseconds after the acquisition until which the name stays unavailable, as if it were held
+   * by a holder whose `lockedBy` is empty. Only a release by token or of any holder ends that sooner. A repeated release
+   * is answered like the first. On a backend with `keeping` only.
+   */
+  readonly keep?: number;
 }
 
 /**
@@ -217,6 +230,8 @@ export interface Backend extends AsyncDisposable {
    * which the waiter learns by repeating its request. Then it also serves `limit` and `steal`. @default false
    */
   readonly queueing?: boolean;
+  /** Whether its releases serve `keep`. @default false */
+  readonly keeping?: boolean;
   /**
    * Makes one atomic attempt for each request, without waiting. With `allOrNothing`, either every name is granted or
    * nothing changes; then the free names are answered as not granted, without a holder.

@@ -48,6 +48,7 @@ Object.defineProperty(LockError.prototype, LOCK_ERROR, { value: true });
 /** Describes the holder, if it is known. */
 function heldBy(holder: LockRecord | undefined): string {
   if (holder === undefined) return "held by another client";
+  if (holder.lockedBy === "") return `kept until ${holder.lockedUntil?.toISOString()} after its release (holdAtLeast)`;
   const pid = holder.lockProcess === null ? "" : ` (pid ${holder.lockProcess})`;
   const expiry = holder.lockedUntil === null ? "with no expiry" : `until ${holder.lockedUntil.toISOString()}`;
   return `held by "${holder.lockedBy}"${pid} ${expiry}`;

@@ -137,6 +137,22 @@ export function leave(line: Line, now: number, leaves: (entry: Entry) => boolean
   );
 }
 
+/** The owner of an entry that a holder has released before its least time: one that no client has. */
+export function keptOwner(owner: string): string {
+  return `~${owner.slice(1)}`;
+}
+
+/** The same, but until `keep` (µs) after its grant a holder's entry stays, held by nobody. */
+export function retire(line: Line, now: number, leaves: (entry: Entry) => boolean, keep: number): Line {
+  const entries = line.entries.map((entry): Entry => {
+    const until = (entry.since ?? -Infinity) + keep;
+    if (until <= now || !isLive(entry, now) || !leaves(entry)) return entry;
+    const noHolder = { lockedBy: "", lockProcess: null, metadata: null };
+    return { ...entry, ...noHolder, owner: keptOwner(entry.owner), until, updated: now };
+  });
+  return leave({ token: line.token, entries }, now, leaves);
+}
+
 /** Extends the live holders among some entries, never shortening a lease. */
 export function extend(
   line: Line,

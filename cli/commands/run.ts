@@ -22,6 +22,10 @@ executed, 127 there is no such command.`,
   examples: [
     ["lockmgr run nightly -n -- ./backup.sh /srv", "do nothing and exit with 2 if it is running already"],
     ["lockmgr run nightly -n -E 0 -- ./backup.sh", "the same for cron: not a word, and no failure"],
+    [
+      "lockmgr run nightly -n --hold-at-least 120 -- ./report.sh",
+      "once a night on hosts whose clocks differ by up to 2 min",
+    ],
     ["lockmgr run migrate -w 300 -- npm run migrate", "wait up to five minutes for another migration"],
     ["lockmgr run feed --shell -- 'fetch | load'", "a line for the shell"],
   ],

@@ -1,5 +1,5 @@
 import type { LockActivity, LockRecord, ServerConnection } from "../../mod.ts";
-import { expiryOf } from "./record.ts";
+import { expiryOf, holderOf } from "./record.ts";
 import { duration, toJson, visible } from "./text.ts";
 
 /** What is known of a lock. */
@@ -28,9 +28,12 @@ export function peerOf({ session, client, program }: ServerConnection): string {
 }
 
 function linesOfRecord(record: LockRecord): [string, string][] {
-  const { lockedBy, lockProcess, token, session, limit, waiters } = record;
+  const { token, session, limit, waiters } = record;
   return [
-    ["Holder", visible(lockedBy) + (lockProcess === null ? "" : ` (process ${lockProcess})`)],
+    [
+      "Holder",
+      record.lockedBy === "" ? "none: released before its least time" : holderOf(record, "process "),
+    ],
     ["Since", since(record, record.createdAt)],
     ["Renewed", since(record, record.updatedAt)],
     [record.expired ? "Expired" : "Until", expiryOf(record)],

@@ -6,12 +6,19 @@
 import type { LockRecord } from "../../mod.ts";
 import { duration, visible } from "./text.ts";
 
+/** The holder of a lock; a lock that was released before its least time has none. */
+export function holderOf({ lockedBy, lockProcess }: LockRecord, process = ""): string {
+  if (lockedBy === "") return "none";
+  return visible(lockedBy) + (lockProcess === null ? "" : ` (${process}${lockProcess})`);
+}
+
 /** A lock in one line, as django-lockmgr's list shows it. */
 export function recordLine(record: LockRecord): string {
   const line = String(record).replace(/ locked_until='[^']*'>$/, (until) => {
     return ` lock_process='${record.lockProcess ?? "None"}'${until}`;
   });
-  return visible(line) + (record.expired ? " (expired)" : "");
+  const kept = record.lockedBy === "" ? ` held until ${record.lockedUntil?.toISOString()} by nobody` : "";
+  return visible(line) + kept + (record.expired ? " (expired)" : "");
 }
 
 /** When a lock expires, and how long that is from now. */

@@ -1,6 +1,7 @@
 import type { LockActivity, LockRecord } from "../../mod.ts";
 import { peerOf } from "./details.ts";
 import type { Paint } from "./paint.ts";
+import { holderOf } from "./record.ts";
 import { counted, duration, fitted, visible } from "./text.ts";
 
 /** The result of one query. */
@@ -57,10 +58,6 @@ function leftOf(record: LockRecord): string {
   return record.expiresIn === null ? "no expiry" : duration(Math.max(0, record.expiresIn));
 }
 
-function holderOf(record: LockRecord): string {
-  return record.lockedBy + (record.lockProcess === null ? "" : ` (${record.lockProcess})`);
-}
-
 /** The columns beside name and holder: those of the most worth, as many as there is room for. */
 function furtherColumns(room: number, { records, seen }: Look, paint: Paint): Column[] {
   const colour = (text: string, record: LockRecord) => {
@@ -103,7 +100,7 @@ function columnsFor(width: number, look: Look, paint: Paint): Column[] {
   const name = Math.ceil(free * 0.55);
   return [
     { heading: "Name", width: name, cell: (record) => record.name },
-    { heading: "Holder", width: free - name, cell: holderOf },
+    { heading: "Holder", width: free - name, cell: (record) => holderOf(record) },
     ...further,
   ];
 }

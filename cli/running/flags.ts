@@ -21,6 +21,13 @@ export function defineRun(command: Command): Command {
       new Option("-E, --conflict-exit-code <code>", "exit code when the lock is busy; with -n, silently")
         .argParser(exitCode).default(EXIT.busy),
     )
+    .addOption(
+      new Option(
+        "--hold-at-least <seconds>",
+        "keep the name so long after it was acquired, also once the command has ended",
+      )
+        .argParser(seconds),
+    )
     .addOption(new Option("--command", "as flock's").implies({ shell: true }).hideHelp())
     .addOption(new Option("--nb", "as flock's").implies({ nonblock: true }).hideHelp())
     .addOption(new Option("-x, --exclusive", "as flock's: what it is anyway").hideHelp())

@@ -24,7 +24,7 @@ export function endedByDisposal(loss: LockLost): boolean {
 /** One acquisition as this process may believe in it: held until it is released or lost. */
 export class HeldLock implements Held, Renewable {
   readonly backend: Backend;
-  readonly claim: OwnedLock;
+  claim: OwnedLock;
   /** What is known of the acquisition, shared with its handle. */
   readonly known: Known;
   renewAt = Infinity;
@@ -120,6 +120,12 @@ export class HeldLock implements Held, Renewable {
 
   get releasing(): Promise<boolean> | undefined {
     return this.#releasing;
+  }
+
+  /** Lets the release free the name at once. */
+  dropMinimum(): void {
+    const { name, owner } = this.claim;
+    this.claim = { name, owner };
   }
 
   /** Ends the automatic renewal; returns whether the lock was still held. */

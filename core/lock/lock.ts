@@ -23,6 +23,8 @@ const renewedHandles = new FinalizationRegistry<HeldLock>((held) => {
 
 /** Ends the automatic renewal of a handle. */
 export let stopRenewing: (lock: Lock) => void;
+/** Lets the release of a handle free the name at once, whatever `holdAtLeast` is. */
+export let dropMinimum: (lock: Lock) => void;
 
 /** A handle lives as long as its signal does: a program that listens still relies on the lock. */
 const handlesOfSignals = new WeakMap<AbortSignal, Lock>();
@@ -50,6 +52,7 @@ export class Lock extends LockRecord implements AsyncDisposable {
 
   static {
     stopRenewing = (lock) => void lock.#held.stopRenewing();
+    dropMinimum = (lock) => lock.#held.dropMinimum();
   }
 
   /** Makes the handle of a grant; `renewBy` is the length of each automatic renewal in microseconds. */
@@ -122,7 +125,8 @@ export class Lock extends LockRecord implements AsyncDisposable {
     await this.#held.release();
     const { expires, lockedBy = this.lockedBy, lockProcess = this.lockProcess } = options;
     const { metadata, limit } = this;
-    const resolved = { ...resolveLockOptions({ expires, lockedBy, lockProcess, metadata }), limit };
+    const { keep } = this.#held.claim;
+    const resolved = { ...resolveLockOptions({ expires, lockedBy, lockProcess, metadata }), limit, keep };
     const outcome = await acquire(this.backend, this.name, resolved);
     if (outcome.granted) return new Lock(outcome.grant, this.#held.renewBy && resolved.duration || undefined);
     throw new Locked(this.name, outcome.holder);

@@ -46,7 +46,7 @@ export async function makePermanent(
   try {
     return await confirmAll(state, grants, Math.min(leaseEnd, deadline), signal);
   } catch (error) {
-    for (const { claim } of grants) state.undo.add(claim, null, true);
+    for (const { claim: { name, owner } } of grants) state.undo.add({ name, owner }, null, true);
     throw error;
   }
 }

@@ -38,10 +38,13 @@ const LOCK: KnownOptions<LockOptions> = {
   shared: "boolean",
   limit: "number",
   steal: "boolean",
+  holdAtLeast: "number",
   ...BACKEND,
 };
 
-const { shared: _shared, limit: _limit, steal: _steal, ...MANAGER }: KnownOptions<LockOptions> = LOCK;
+const { shared: _shared, limit: _limit, steal: _steal, holdAtLeast: _holdAtLeast, ...MANAGER }: KnownOptions<
+  LockOptions
+> = LOCK;
 const LEAD: KnownOptions<LeadOptions> = {
   ...EXPIRES,
   signal: "object",

@@ -75,6 +75,12 @@ export interface LockOptions extends BackendOptions, HolderOptions {
   limit?: number;
   /** Replaces every present holder at once and overtakes the waiters. On a backend with a queue. @default false */
   steal?: boolean;
+  /**
+   * Seconds after the acquisition, by the server's clock, until which the name stays unavailable although the lock was
+   * released: then it is held by nobody. The lease is at least as long. In `hybrid` mode the lock is a lease, since it has
+   * to outlive its holder's session. @default 0
+   */
+  holdAtLeast?: number;
 }
 
 /**

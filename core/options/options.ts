@@ -147,6 +147,8 @@ export interface ResolvedLockOptions {
   readonly limit: number;
   /** Whether to replace the present holders. */
   readonly steal: boolean;
+  /** Microseconds for which the name stays unavailable at least; `undefined` without. */
+  readonly keep: number | undefined;
   /** Is called once an answer says that the caller has to wait. */
   readonly onPending?: () => void;
 }
@@ -167,6 +169,13 @@ function resolveSharing({ shared = false, limit, steal = false }: LockOptions): 
     throw new TypeError("Cannot use steal with shared or limit: a stolen lock is exclusive");
   }
   return { limit: shared ? Infinity : limit ?? 1, steal };
+}
+
+/** Returns the least time that a name is held in microseconds; `undefined` for 0. */
+function resolveKeep(holdAtLeast: unknown = 0): number | undefined {
+  checkSeconds("holdAtLeast", holdAtLeast);
+  if (holdAtLeast === Infinity) throw new RangeError("Cannot use holdAtLeast Infinity: want a number of seconds");
+  return holdAtLeast === 0 ? undefined : Math.max(1, Math.round(holdAtLeast * 1e6));
 }
 
 /** Returns the JSON text of a metadata value; `null` without one. */
@@ -191,13 +200,14 @@ export function resolveLockOptions(options: LockOptions): ResolvedLockOptions {
     autoRenew: options.autoRenew ?? false,
     metadata: metadataText(options.metadata),
     ...resolveSharing(options),
+    keep: resolveKeep(options.holdAtLeast),
   };
 }
 
 /**
  * Returns the duration of a new lock on this backend (µs; `null` is never), and refuses what its mode cannot do.
  *
- * @throws {UnsupportedError} For a finite `expires` or `metadata` in `session` mode, and for `shared`, `limit` and `steal`
+ * @throws {UnsupportedError} For a finite `expires`, `metadata` or `holdAtLeast` in `session` mode, and for `shared`, `limit` and `steal`
  * where there is no queue.
  */
 export function durationFor(backend: Backend, options: ResolvedLockOptions): number | null {
@@ -207,7 +217,15 @@ export function durationFor(backend: Backend, options: ResolvedLockOptions): num
     const advice = backend.mode === "session" ? `: use "lease" or "hybrid" mode${keeper}` : ", which keeps no queue";
     throw new UnsupportedError(`Cannot ${what} locks on ${backend.engine} in "${backend.mode}" mode${advice}`);
   }
-  if (backend.mode !== "session") return options.duration === undefined ? DEFAULT_EXPIRES_S * 1e6 : options.duration;
+  const { keep = 0 } = options;
+  if (keep > 0 && !backend.keeping) {
+    if (backend.mode === "session") refuseInSession("use holdAtLeast");
+    throw new UnsupportedError(`Cannot use holdAtLeast on ${backend.engine}: this backend cannot keep a released name`);
+  }
+  if (backend.mode !== "session") {
+    const { duration = DEFAULT_EXPIRES_S * 1e6 } = options;
+    return duration === null ? null : Math.max(duration, keep);
+  }
   if (options.duration) refuseInSession("use expires");
   if (options.metadata !== null) refuseInSession("store metadata");
   return null;

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { AcquireRequest, LockRef, LockRow } from "../backend.ts";
+import type { AcquireRequest, LockRef, LockRow, OwnedLock } from "../backend.ts";
 
 /** Names the locks of a request for an error message: `lock "a"`, or `lock "a" and 2 more`. */
 export function namesOf(requests: readonly { readonly name: string }[]): string {
@@ -14,6 +14,25 @@ export function namesOf(requests: readonly { readonly name: string }[]): string 
 /** Returns whose lock a request is about as one text, for engines that compare it with `owner` and `'#' || token`. */
 export function ownerText(owner: LockRef["owner"]): string | null {
   return typeof owner === "bigint" ? `#${owner}` : owner;
+}
+
+/** Returns what releases a lock that a request was granted. */
+export function claimOf({ name, owner, keep }: AcquireRequest): OwnedLock {
+  return keep === undefined ? { name, owner } : { name, owner, keep };
+}
+
+/** Sends requests without and with `keep` apart; returns the answers in the order of the requests. */
+export async function inParts<T extends { readonly keep?: number }, R>(
+  requests: readonly T[],
+  sendPlain: (requests: readonly T[]) => Promise<R[]>,
+  sendKeeping: (requests: readonly T[]) => Promise<R[]>,
+): Promise<R[]> {
+  const keeping = requests.filter(({ keep }) => keep !== undefined);
+  if (keeping.length === 0) return await sendPlain(requests);
+  const plain = requests.filter(({ keep }) => keep === undefined);
+  const [some, others] = await Promise.all([plain.length > 0 ? sendPlain(plain) : [], sendKeeping(keeping)]);
+  const [plainAnswers, keepingAnswers] = [some.values(), others.values()];
+  return requests.map(({ keep }) => (keep === undefined ? plainAnswers : keepingAnswers).next().value!);
 }
 
 /** Whether all requests are equal except for their names and owners. */

@@ -1,6 +1,6 @@
 import type { Backend, GuardClient } from "../backend.ts";
 import { Locked, LockTimeout } from "../errors.ts";
-import { Lock, stopRenewing } from "../lock/lock.ts";
+import { dropMinimum, Lock, stopRenewing } from "../lock/lock.ts";
 import { LockRecord } from "../lock/lock_record.ts";
 import { checkVerbOptions } from "../options/known_options.ts";
 import {
@@ -168,6 +168,7 @@ async function acquireInTurn(
     if (backend.mode !== "session") await new LockSet(locks).renew({ expires: options.expires });
     return locks;
   } catch (error) {
+    locks.forEach(dropMinimum);
     await new LockSet(locks)[Symbol.asyncDispose](); // never throws: the first error counts
     throw error instanceof Locked && wait > 0 ? new LockTimeout(error.lockName, wait, error.holder) : error;
   }

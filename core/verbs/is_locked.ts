@@ -36,5 +36,5 @@ export async function isLocked(
   const { name, owner } = lockRefOf(lock);
   const backend = handle ? handle.backend : await backendOf(options);
   const rows = await retryOnce(() => backend.list({ names: [name] }));
-  return rows.some(({ token }) => owner === null || token === owner);
+  return rows.some(({ token, lockedBy }) => owner === null || (token === owner && lockedBy !== "")); // "" has released it
 }

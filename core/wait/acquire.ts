@@ -6,6 +6,7 @@ import { leaseStart } from "../lock/lease.ts";
 import { LockRecord } from "../lock/lock_record.ts";
 import { firstDuration, makePermanent } from "../lock/permanent.ts";
 import { durationFor, type ResolvedLockOptions } from "../options/options.ts";
+import { claimOf } from "../util/requests.ts";
 import { isBackendError, isRetryable } from "../util/retry.ts";
 import { monotonic, randomId } from "../util/runtime.ts";
 import { stateOf } from "./backend_state.ts";
@@ -23,10 +24,11 @@ function neverExpires(backend: Backend, options: ResolvedLockOptions): boolean {
 }
 
 function requestFor(backend: Backend, name: string, options: ResolvedLockOptions): AcquireRequest {
-  const { lockedBy, lockProcess, metadata, limit, steal } = options;
-  const duration = firstDuration(backend, durationFor(backend, options));
+  const { lockedBy, lockProcess, metadata, limit, steal, keep } = options;
+  const first = firstDuration(backend, durationFor(backend, options));
+  const duration = first === null ? null : Math.max(first, keep ?? 0);
   const request = { name, owner: randomId(), duration, lockedBy, lockProcess, metadata, limit };
-  return steal ? { ...request, steal } : request;
+  return { ...request, ...(steal ? { steal } : {}), ...(keep === undefined ? {} : { keep }) };
 }
 
 /** Acquires one name for one caller, after the callers of this process that came before and wait for it. */
@@ -131,7 +133,7 @@ async function sendSeveral(
   let askedAt = firstAskedAt;
   let unanswered = false;
   const send = (requests: readonly AcquireRequest[]) => backend.acquire(requests, { allOrNothing });
-  const undo = (request: AcquireRequest) => state.undo.add(request, request.duration, true);
+  const undo = ({ name, owner, duration }: AcquireRequest) => state.undo.add({ name, owner }, duration, true);
   try {
     const answers = await send(requests).catch((error) => {
       if (!isRetryable(error) || state.ended) throw error;
@@ -145,8 +147,13 @@ async function sendSeveral(
       const answer = answers[index];
       if (!answer.granted) return [];
       const { row, session } = answer;
-      const claim = { name: request.name, owner: request.owner };
-      return [{ backend, claim, row, askedAt: leaseStart(request, row, firstAskedAt, askedAt), session }];
+      return [{
+        backend,
+        claim: claimOf(request),
+        row,
+        askedAt: leaseStart(request, row, firstAskedAt, askedAt),
+        session,
+      }];
     });
     return { grants, busy: answers.filter((answer) => !answer.granted), askedAt };
   } catch (error) {

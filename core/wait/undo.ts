@@ -48,11 +48,11 @@ export class Undo {
    * @param duration Microseconds that it lasts at most; `null` when it does not expire.
    * @param unanswered Whether its request was not answered.
    */
-  add({ name, owner }: OwnedLock, duration: number | null, unanswered: boolean): void {
+  add(lock: OwnedLock, duration: number | null, unanswered: boolean): void {
     const since = monotonic();
     const until = since + Math.min(duration === null ? Infinity : duration / 1e3, TRY_FOR_MS);
     const tries = this.#unwanted.size < LIMIT ? 0 : Infinity;
-    const unwanted: Unwanted = { lock: { name, owner }, unanswered, since, until, tries, asking: false };
+    const unwanted: Unwanted = { lock, unanswered, since, until, tries, asking: false };
     this.#unwanted.add(unwanted);
     this.#try(unwanted);
   }

@@ -4,6 +4,7 @@ import type { Outcome } from "../grant.ts";
 import { leaseStart } from "../lock/lease.ts";
 import { LockRecord } from "../lock/lock_record.ts";
 import { Backoff } from "../util/backoff.ts";
+import { claimOf } from "../util/requests.ts";
 import { isBackendError, isRetryable } from "../util/retry.ts";
 import { monotonic, sleep } from "../util/runtime.ts";
 import { type BackendState, type NameQueue, stateOf } from "./backend_state.ts";
@@ -169,9 +170,8 @@ export class WaitQueue implements NameQueue {
     this.#fairness.noteGrant(row.token);
     if (head.gone) this.#undo(request, false);
     else {
-      const claim = { name: request.name, owner: request.owner };
       this.#remove(head);
-      const grant = { backend: this.#backend, claim, row, askedAt: start, session };
+      const grant = { backend: this.#backend, claim: claimOf(request), row, askedAt: start, session };
       head.settle({ granted: true, grant, batch: this.#batch, contended: head.contended });
     }
     this.#noteHolder(row, start);
@@ -250,9 +250,9 @@ export class WaitQueue implements NameQueue {
     if (index >= 0) this.#waiters.splice(index, 1);
   }
 
-  #undo(request: AcquireRequest, unanswered: boolean): void {
-    const { duration, window = 0 } = request; // it may be granted after it has waited for so long
-    this.#state.undo.add(request, duration === null ? null : duration + window, unanswered);
+  #undo({ name, owner, duration, window = 0 }: AcquireRequest, unanswered: boolean): void {
+    // it may be granted after it has waited for so long
+    this.#state.undo.add({ name, owner }, duration === null ? null : duration + window, unanswered);
   }
 
   #noAnswer(): BackendError {

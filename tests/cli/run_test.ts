@@ -23,6 +23,18 @@ onEach(targets, "run holds the lock while its command runs, and releases it afte
   assert.deepEqual(await place.json(["list"]), []);
 });
 
+onEach(targets, "run --hold-at-least keeps the name after its command, held by nobody", async (place) => {
+  const words = ["run", "job", "-n", "--hold-at-least", "60", "--", "echo", "fired"];
+  assert.equal((await place.run(words)).stdout, "fired\n");
+  const again = await place.run(words);
+  assert.deepEqual([again.code, again.stdout], [2, ""]);
+  assert.match(again.stderr, /kept until \S+ after its release/);
+  assert.match((await place.run(["list"])).stdout, /'job'.* held until \S+ by nobody/);
+  assert.match((await place.run(["show", "job"])).stdout, /Holder +none: released before its least time/);
+  assert.equal((await place.run(["clear", "job"])).code, 0);
+  assert.equal((await place.run(words)).stdout, "fired\n");
+});
+
 onEach(leases, "run gives the command the lock's name and fencing token", async (place) => {
   const tokens: bigint[] = [];
   for (let round = 0; round < 2; round++) {

@@ -6,6 +6,7 @@ import { closing } from "./cases/closing.ts";
 import { batches } from "./cases/batches.ts";
 import { defects } from "./cases/defects.ts";
 import { holding } from "./cases/holding.ts";
+import { keeping } from "./cases/keeping.ts";
 import { leading } from "./cases/leading.ts";
 import { listing } from "./cases/listing.ts";
 import { managing } from "./cases/managing.ts";
@@ -28,6 +29,7 @@ const CASES: readonly Case[] = [
   ...batches,
   ...defects,
   ...holding,
+  ...keeping,
   ...leading,
   ...listing,
   ...managing,

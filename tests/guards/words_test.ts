@@ -31,7 +31,8 @@ const WORDS: readonly (readonly [word: RegExp, instead: string])[] = [
   [/\b(?:foresee|hopeless|politely)\b/i, "precheck, withCallerSettings"],
   [/\blifelines?\b/i, "session, SessionHandle"],
   [/\bcrowd(?:s|ed)?\b/i, "batch"],
-  [/\b(?:somebody|nobody|whoever|whosoever|everybody)\b/i, "the process, client, caller, holder or waiter"],
+  // "held by nobody" is what list, show and the pages say of a name that was released before its least time
+  [/\b(?:somebody|(?<!\bby )nobody|whoever|whosoever|everybody)\b/i, "the process, client, caller, holder or waiter"],
   [/\b(?:shall|anew|in vain|for ever)\b/i, "must, again, without success, permanently"],
 ];
 

@@ -1,4 +1,4 @@
-import { connect, getLock, isLocked } from "@lockmgr/lockmgr";
+import { connect, getLock, isLocked, listLocks, unlock } from "@lockmgr/lockmgr";
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import process from "node:process";
@@ -63,6 +63,32 @@ test("processes: a holder that was stopped past its lease knows that it lost it"
   holder.tell("release");
   assert.equal((await holder.next<{ released: boolean }>()).released, false);
   assert.equal(await next.verify(), true);
+});
+
+test("processes: of ten hosts whose clocks are off, one runs each job of a crontab", async () => {
+  await using somewhere = await place();
+  await using backend = await connect(somewhere.path);
+  await using hosts = new AsyncDisposableStack();
+  const offsets = Array.from({ length: 10 }, (_, index) => (index - 5) * 3600e3);
+  const workers = offsets.map((offset) =>
+    hosts.use(start("tests/processes/cron_host.ts", [somewhere.path, `${offset}`]))
+  );
+  await Promise.all(workers.map((worker) => worker.next()));
+  for (let night = 0; night < 3; night++) {
+    const ran: boolean[] = [];
+    for (const worker of night % 2 ? workers : workers.toReversed()) { // one after the other: as far apart as clocks can be
+      worker.tell("go");
+      ran.push(await worker.next<boolean>());
+    }
+    assert.deepEqual(ran, [true, ...Array(9).fill(false)]);
+    const [record] = await listLocks({ backend });
+    assert.deepEqual([record.lockedBy, record.lockedUntil!.getTime() - record.createdAt.getTime()], ["", 120e3]);
+    assert.equal(await unlock("nightly", { backend }), true);
+    workers.forEach((worker) => worker.tell("go")); // and all at once
+    const together = await Promise.all(workers.map((worker) => worker.next<boolean>()));
+    assert.equal(together.filter(Boolean).length, 1);
+    await unlock("nightly", { backend });
+  }
 });
 
 test("processes: console.log and util.inspect show the fields of a lock, and nothing private", async () => {

@@ -1,5 +1,6 @@
 import type { LockRef, OwnedLock } from "../../../core/backend.ts";
 import { namesOf } from "../../../core/util/requests.ts";
+import { keptOwner } from "../../shared/line.ts";
 import type { Server } from "../connection/server.ts";
 import { isPassingConflict, isRowLocked, type LockedRows, retryWhileLocked } from "./guard.ts";
 import type { LockTable } from "./lock_table.ts";
@@ -28,7 +29,8 @@ export class Releases {
     const server = await this.#table.ready(what);
     await this.#unknown.settle(what, targets);
     const claims = targets.filter((target): target is OwnedLock => typeof target.owner === "string");
-    const isBatch = claims.length === targets.length && claims.length > 1 && this.#table.hasTransactions;
+    const isBatch = claims.every(({ keep }) => keep === undefined) && claims.length === targets.length &&
+      claims.length > 1 && this.#table.hasTransactions;
     const batches = isBatch ? chunks(sorted(claims)) : [];
     const isWhole = await Promise.all(batches.map((batch) => this.#releaseAll(what, batch, server)));
     const freed = new Set(batches.filter((_, index) => isWhole[index]).flat());
@@ -37,6 +39,25 @@ export class Releases {
 
   /** Releases one. */
   async one(what: string, target: LockRef, server: Server): Promise<boolean> {
+    if (target.keep === undefined) return await this.#free(what, target, server);
+    const lock = { ...target, owner: String(target.owner) };
+    const kept = keptOwner(lock.owner);
+    if (await this.#keep(what, lock, kept, server)) return true;
+    // the first of two requests may have taken effect
+    return await this.#free(what, target, server) || await this.#keep(what, { ...lock, owner: kept }, kept, server);
+  }
+
+  /** Whether it was held for less than `keep`; its name is then held by nobody. Waits where its row is locked. */
+  async #keep(what: string, lock: OwnedLock, kept: string, server: Server): Promise<boolean> {
+    this.#hints.forget(lock);
+    return await retryWhileLocked(this.#table, what, async () => {
+      const noWait = this.#lockedRows.noWaitFor(server, [lock]) === "fail" ? "fail" : undefined; // none may be left out
+      const send = () => this.#table.run(what, this.#table.sql.keep(lock, kept, noWait), isPassingConflict);
+      return { result: (await (noWait ? send() : this.#lockedRows.waiting(send))).affectedRows > 0 };
+    });
+  }
+
+  async #free(what: string, target: LockRef, server: Server): Promise<boolean> {
     const freed = await retryWhileLocked(this.#table, what, async () => {
       const result = await this.#try(what, target, this.#lockedRows.noWaitFor(server, [target])).catch((error) => {
         if (isRowLocked(error)) this.#lockedRows.note([target]);

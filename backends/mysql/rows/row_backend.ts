@@ -10,7 +10,7 @@ import type {
   OwnedLock,
   RenewRequest,
 } from "../../../core/backend.ts";
-import { namesOf } from "../../../core/util/requests.ts";
+import { inParts, namesOf } from "../../../core/util/requests.ts";
 import { monotonic } from "../../../core/util/runtime.ts";
 import { closeLocks } from "../../../core/wait/close_locks.ts";
 import { within } from "../connection/abandoned.ts";
@@ -40,6 +40,7 @@ const EXTERNAL_CONNECTIONS = 4;
 export class RowBackend implements Backend {
   readonly engine = "mysql";
   readonly mode: "lease" | "hybrid";
+  readonly keeping = true;
   readonly #connector: Connector;
   readonly #liveness: Liveness | undefined;
   readonly #table: LockTable;
@@ -47,6 +48,8 @@ export class RowBackend implements Backend {
   readonly #lockedRows: LockedRows;
   readonly #releases: Releases;
   readonly #acquisitions: Acquisitions;
+  /** The same for locks that are to outlive their holders' sessions. */
+  readonly #leases: Acquisitions;
   readonly #renewals: Renewals;
   readonly #polling: Polling;
 
@@ -62,10 +65,12 @@ export class RowBackend implements Backend {
     const lockedRows = this.#lockedRows = new LockedRows(isExternal ? EXTERNAL_CONNECTIONS : options.maxConnections);
     const unknown = new UnknownRequests(connector.abandoned, async (claim) => {
       const what = `release ${namesOf([claim])}`;
-      return await this.#releases.one(what, claim, await table.ready(what));
+      return await this.#releases.one(what, { name: claim.name, owner: claim.owner }, await table.ready(what));
     });
     this.#releases = new Releases(table, hints, lockedRows, unknown);
-    this.#acquisitions = new Acquisitions({ table, hints, liveness, unknown, isExternal });
+    const acquisitions = (liveness?: Liveness) => new Acquisitions({ table, hints, liveness, unknown, isExternal });
+    this.#acquisitions = acquisitions(liveness);
+    this.#leases = liveness ? acquisitions() : this.#acquisitions;
     this.#renewals = new Renewals(table, hints, lockedRows);
     this.#polling = new Polling((names) => this.#whichHeld(names));
   }
@@ -80,7 +85,10 @@ export class RowBackend implements Backend {
     requests: readonly AcquireRequest[],
     { allOrNothing = false }: { readonly allOrNothing?: boolean } = {},
   ): Promise<AcquireAnswer[]> {
-    return this.#acquisitions.acquire(requests, allOrNothing);
+    const [plain, keeping] = [this.#acquisitions, this.#leases].map((each) => (some: readonly AcquireRequest[]) =>
+      each.acquire(some, allOrNothing)
+    );
+    return inParts(requests, plain, keeping);
   }
 
   renew(requests: readonly RenewRequest[]): Promise<(LockRow | undefined)[]> {
@@ -152,7 +160,7 @@ export class RowBackend implements Backend {
   }
 
   async #close(deadline: number): Promise<void> {
-    const underWay = this.#acquisitions.underWay;
+    const underWay = [...new Set([this.#acquisitions, this.#leases])].flatMap(({ underWay }) => underWay);
     const closed = this.#table.close();
     this.#connector.close();
     this.#polling.close();

@@ -1,6 +1,6 @@
 import type { LockRef, OwnedLock, RenewRequest } from "../../../core/backend.ts";
 import { READ_ONLY } from "../connection/server.ts";
-import { bytes, EVERY_ROW, integer, list } from "../connection/sql.ts";
+import { bytes, EVERY_ROW, integer, list, text } from "../connection/sql.ts";
 import { AcquireStatements, READ_THE_ROW } from "./acquire_statements.ts";
 import { isDead } from "./liveness.ts";
 import { CLOCK, COLUMNS, UNRELEASED } from "./rows.ts";
@@ -83,6 +83,15 @@ export class Statements extends AcquireStatements {
   /** Releases a live lock, and keeps its row. */
   release(target: LockRef, noWait?: NoWait): string {
     return this.#update(this.byName, FREE, `${belongsTo(target)} AND ${this.isLive(CLOCK)}`, noWait);
+  }
+
+  /** Ends the hold of an acquisition that was made less than `keep` ago: until then its row stays, held by nobody. */
+  keep({ name, owner, keep }: OwnedLock, kept: string, noWait?: NoWait): string {
+    const until = `created_at + ${integer(keep!)}`;
+    const changes = `locked_until = ${until}, owner = ${bytes(kept)}, locked_by = ${text("")}, lock_process = NULL,
+        metadata = NULL, updated_at = ${CLOCK}`;
+    const condition = `${belongsTo({ name, owner })} AND ${this.isLive(CLOCK)} AND ${until} > ${CLOCK}`;
+    return this.#update(this.byName, changes, condition, noWait);
   }
 
   /** Frees the row of a lock whose session has ended: to leases it counts as held. None where no row has a session. */

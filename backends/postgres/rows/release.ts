@@ -1,7 +1,8 @@
-import type { LockRef } from "../../../core/backend.ts";
+import type { LockRef, OwnedLock } from "../../../core/backend.ts";
 import { Backoff } from "../../../core/util/backoff.ts";
 import { namesOf, ownerText } from "../../../core/util/requests.ts";
 import { monotonic } from "../../../core/util/runtime.ts";
+import { keptOwner } from "../../shared/line.ts";
 import { isRowLocked } from "../errors.ts";
 import type { Queue } from "../queue/queue.ts";
 import type { RowSender } from "./row_sender.ts";
@@ -33,6 +34,39 @@ export async function retryWhileLocked<T>(
   throw error;
 }
 
+/** Sends a request, and repeats it while its row is locked. */
+async function whenUnlocked<T>(sender: RowSender, send: () => Promise<T>): Promise<T> {
+  try {
+    return await send();
+  } catch (error) {
+    if (!isRowLocked((error as Error).cause)) throw error;
+    return await retryWhileLocked(sender, error as Error, async () => {
+      try {
+        return { answer: await send() };
+      } catch (error) {
+        if (isRowLocked((error as Error).cause)) return undefined;
+        throw error;
+      }
+    });
+  }
+}
+
+/** Releases a lock whose name stays unavailable until `keep` after its acquisition. */
+export async function releaseKeeping(
+  sender: RowSender,
+  sql: Statements,
+  queue: Queue,
+  { name, owner, keep }: OwnedLock,
+): Promise<boolean> {
+  const targets = [{ name, owner }];
+  const next = keptOwner(owner);
+  const what = () => `release ${namesOf(targets)}`;
+  const send = (from: string) =>
+    whenUnlocked(sender, () => sender.send(what, sql.keep, [name, from, String(keep), next], targets));
+  if ((await send(owner)).length > 0 || await releaseOne(sender, sql, queue, targets[0])) return true;
+  return (await send(next)).length > 0; // the first of two requests took effect
+}
+
 /** Releases locks; returns of each whether it was held. One lock whose row is locked is tried again for some seconds. */
 export async function release(
   sender: RowSender,
@@ -55,18 +89,7 @@ export async function release(
 
 /** Removes an entry from a queue. */
 async function leave(sender: RowSender, queue: Queue, target: LockRef): Promise<boolean> {
-  let locked!: Error;
-  const attempt = async () => {
-    try {
-      return { answer: await queue.release(target) };
-    } catch (error) {
-      if (!isRowLocked((error as Error).cause)) throw error;
-      locked = error as Error;
-      return undefined;
-    }
-  };
-  const released = await attempt();
-  return released ? released.answer : await retryWhileLocked(sender, locked, attempt);
+  return await whenUnlocked(sender, () => queue.release(target));
 }
 
 async function releaseOne(sender: RowSender, sql: Statements, queue: Queue, target: LockRef): Promise<boolean> {

@@ -12,7 +12,7 @@ import type {
   RenewRequest,
 } from "../../../core/backend.ts";
 import { BackendError } from "../../../core/errors.ts";
-import { namesOf } from "../../../core/util/requests.ts";
+import { inParts, namesOf } from "../../../core/util/requests.ts";
 import { closeLocks } from "../../../core/wait/close_locks.ts";
 import { closeAdvisorySessions } from "../advisory/sessions.ts";
 import type { AbandonedConnections } from "../connection/abandoned.ts";
@@ -25,7 +25,7 @@ import { Acquirer } from "./acquire.ts";
 import { guardOn } from "./guard.ts";
 import { lockActivity } from "./lock_activity.ts";
 import { namespaceOf } from "../schema.ts";
-import { release } from "./release.ts";
+import { release, releaseKeeping } from "./release.ts";
 import { renew } from "./renew.ts";
 import { RowSender } from "./row_sender.ts";
 import { toLockRows } from "./rows.ts";
@@ -53,18 +53,26 @@ export interface RowBackendParts {
   readonly restore: () => Promise<void>;
 }
 
+/** What acquires locks of one kind. */
+interface Locks {
+  readonly queue: Queue;
+  readonly acquirer: Acquirer;
+}
+
 /** Locks as rows of a table: leases, and hybrid locks, whose rows name a liveness lock. */
 export class RowBackend implements Backend {
   readonly engine = "postgres";
   readonly mode: Mode;
   readonly queueing = true;
+  readonly keeping = true;
   readonly watch: Backend["watch"];
   readonly #parts: RowBackendParts;
   readonly #sql: Statements;
   readonly #sender: RowSender;
   readonly #renewals: RowSender;
-  readonly #queue: Queue;
-  readonly #acquirer: Acquirer;
+  readonly #locks: Locks;
+  /** Locks that are to outlive their holders' sessions. */
+  readonly #leases: Locks;
   readonly #closing = new AbortController();
 
   constructor(parts: RowBackendParts) {
@@ -74,10 +82,12 @@ export class RowBackend implements Backend {
     this.#sql = parts.statements;
     this.#sender = new RowSender(client, restore, this.#closing.signal);
     this.#renewals = new RowSender(renewals, restore, this.#closing.signal);
-    this.#queue = new Queue(this.#sender, this.#sql, liveness, waiters);
-    this.#acquirer = new Acquirer(this.#sender, this.#sql, this.#queue, liveness);
-    waiters?.onGrant(namespaceOf(parts.table), ({ owner }) => this.#queue.noteGrant(owner));
-    this.watch = waiters && ((name, wake) => waiters.add(name, () => (this.#acquirer.noteFree(name), wake())));
+    this.#locks = this.#makeLocks(liveness);
+    this.#leases = liveness ? this.#makeLocks() : this.#locks;
+    const both = [this.#locks, this.#leases];
+    waiters?.onGrant(namespaceOf(parts.table), ({ owner }) => both.forEach(({ queue }) => queue.noteGrant(owner)));
+    const noteFree = (name: string) => both.forEach(({ acquirer }) => acquirer.noteFree(name));
+    this.watch = waiters && ((name, wake) => waiters.add(name, () => (noteFree(name), wake())));
   }
 
   async acquire(
@@ -87,17 +97,28 @@ export class RowBackend implements Backend {
     if (this.#closing.signal.aborted) {
       throw new BackendError(`Cannot acquire ${namesOf(requests)}: the backend was disposed of`);
     }
-    return await (allOrNothing ? this.#acquirer.acquireAll(requests) : this.#acquirer.acquireEach(requests));
+    if (allOrNothing) {
+      const { acquirer } = requests.some(({ keep }) => keep !== undefined) ? this.#leases : this.#locks;
+      return await acquirer.acquireAll(requests);
+    }
+    return await inParts(requests, (plain) => this.#locks.acquirer.acquireEach(plain), (keeping) => {
+      return this.#leases.acquirer.acquireEach(keeping);
+    });
   }
 
   renew(requests: readonly RenewRequest[]): Promise<(LockRow | undefined)[]> {
-    return renew(this.#renewals, this.#sql, this.#queue, requests);
+    return renew(this.#renewals, this.#sql, this.#locks.queue, requests);
   }
 
   async release(targets: readonly LockRef[]): Promise<boolean[]> {
-    const released = await release(this.#sender, this.#sql, this.#queue, targets);
-    targets.forEach(({ name }, index) => released[index] && this.#acquirer.noteReleased(name));
-    return released;
+    return await inParts(targets, async (plain) => {
+      const released = await release(this.#sender, this.#sql, this.#locks.queue, plain);
+      plain.forEach(({ name }, index) => released[index] && this.#locks.acquirer.noteReleased(name));
+      return released;
+    }, (keeping) => {
+      const { queue } = this.#leases;
+      return Promise.all(keeping.map((lock) => releaseKeeping(this.#sender, this.#sql, queue, lock as OwnedLock)));
+    });
   }
 
   async list({ names, prefix = "", includeExpired = false }: ListFilter): Promise<LockRow[]> {
@@ -117,9 +138,14 @@ export class RowBackend implements Backend {
     const [row] = await this.#sender.send(() => what, statement, []);
     let cleaned = Number(row.cleaned);
     for (const { name } of await this.#sender.send(() => what, this.#sql.selectQueues, [])) {
-      cleaned += await this.#queue.clean(name!, scope);
+      cleaned += await this.#locks.queue.clean(name!, scope);
     }
     return cleaned;
+  }
+
+  #makeLocks(liveness?: Liveness): Locks {
+    const queue = new Queue(this.#sender, this.#sql, liveness, this.#parts.waiters);
+    return { queue, acquirer: new Acquirer(this.#sender, this.#sql, queue, liveness) };
   }
 
   guard({ name, owner }: OwnedLock, client: unknown): Promise<boolean> {

@@ -2,7 +2,7 @@ import type { AcquireAnswer, AcquireRequest, LockRef, LockRow, RenewRequest } fr
 import type { Connection } from "../connection/connection.ts";
 import type { SqliteRow } from "../rows/rows.ts";
 import type { Statements } from "../rows/statements.ts";
-import { type Entry, extend, isLive, join, leave, type Line } from "../../shared/line.ts";
+import { type Entry, extend, isLive, join, keptOwner, leave, type Line, retire } from "../../shared/line.ts";
 import { busyAnswer, rowOf, waitersIn } from "../../shared/line_answers.ts";
 import { lineOf, valuesOf } from "./stored_line.ts";
 
@@ -25,6 +25,11 @@ function isMeant({ owner }: LockRef): (entry: Entry) => boolean {
   if (owner === null) return ({ token }) => token !== undefined;
   if (typeof owner === "bigint") return ({ token }) => token !== undefined && BigInt(token) === owner;
   return (entry) => entry.owner === owner;
+}
+
+/** Whether an entry was released by an owner before its least time. */
+function isKept(owner: string, now: number): (entry: Entry) => boolean {
+  return (entry) => entry.owner === keptOwner(owner) && isLive(entry, now);
 }
 
 /** Serves the names that have a queue, or holders that admit others. All but `preview` run in a write transaction. */
@@ -61,9 +66,11 @@ export class Queue {
     const { line, now } = this.#read(target.name);
     const isGone = isMeant(target);
     const gone = line.entries.filter((entry) => isLive(entry, now) && isGone(entry));
-    if (gone.length === 0) return false;
+    const { owner, keep } = target;
+    if (gone.length === 0) return keep !== undefined && line.entries.some(isKept(String(owner), now));
     if (gone.some(({ until }) => (until ?? Infinity) - now > most)) return undefined;
-    this.#store(target.name, leave(line, now, isGone), now);
+    const left = keep === undefined ? leave(line, now, isGone) : retire(line, now, isGone, keep);
+    this.#store(target.name, left, now);
     return gone.some(({ token }) => token !== undefined);
   }
 

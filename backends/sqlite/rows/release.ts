@@ -22,7 +22,8 @@ export class Releaser {
   /** Releases the locks that are held, and returns which were. */
   async release(what: string, targets: readonly LockRef[]): Promise<boolean[]> {
     const claims = targets.filter((target): target is OwnedLock => typeof target.owner === "string");
-    if (targets.length > 1 && claims.length === targets.length) {
+    const isPlain = claims.length === targets.length && claims.every(({ keep }) => keep === undefined);
+    if (targets.length > 1 && isPlain) {
       const all = await this.#connection.write(what, "NORMAL", () => this.#releaseMany(claims), (all) => all);
       if (all) {
         for (const { name } of targets) this.#freed(name);
@@ -46,6 +47,7 @@ export class Releaser {
    * leaves a lock that expires soon, and with it undoes what was granted to a waiter, who has not confirmed it.
    */
   #release(sql: string, target: LockRef, most?: number): boolean | undefined {
+    if (target.keep !== undefined) return this.#queue.release(target, most);
     const freed = this.#connection.run(sql, target.name, ownerText(target.owner)) > 0;
     if (freed) this.#freed(target.name);
     return freed || this.#queue.release(target, most);

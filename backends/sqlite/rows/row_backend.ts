@@ -32,6 +32,7 @@ export class RowBackend implements Backend {
   readonly engine = "sqlite";
   readonly mode = "lease";
   readonly queueing = true;
+  readonly keeping = true;
   readonly #connection: Connection;
   readonly #table: string;
   readonly #migrate: boolean;
