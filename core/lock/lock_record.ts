@@ -78,7 +78,7 @@ const INSPECT = Symbol.for("nodejs.util.inspect.custom");
 export class LockRecord {
   /** The locked name. */
   readonly name: string;
-  /** The holder's name: a host name by default. */
+  /** The holder's name: a host name by default; empty for a name that `holdAtLeast` keeps after its release. */
   readonly lockedBy: string;
   /** A number that the holder gave, such as its process id. */
   readonly lockProcess: number | null;

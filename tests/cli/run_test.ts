@@ -23,7 +23,7 @@ onEach(targets, "run holds the lock while its command runs, and releases it afte
   assert.deepEqual(await place.json(["list"]), []);
 });
 
-onEach(targets, "run --hold-at-least keeps the name after its command, held by nobody", async (place) => {
+onEach([sqlite], "run --hold-at-least keeps the name after its command, held by nobody", async (place) => {
   const words = ["run", "job", "-n", "--hold-at-least", "60", "--", "echo", "fired"];
   assert.equal((await place.run(words)).stdout, "fired\n");
   const again = await place.run(words);

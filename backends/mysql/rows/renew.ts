@@ -8,6 +8,11 @@ import type { NameHints } from "./name_hints.ts";
 import { chunks, isOf, type OwnedRow, sorted } from "./rows.ts";
 import type { NoWait } from "./statements.ts";
 
+/** Whether a row is of the acquisition that a request is about, and has a holder. */
+function isHeld(request: RenewRequest, owned: OwnedRow): boolean {
+  return isOf(request, owned) && owned.row.lockedBy !== "";
+}
+
 /** Extends locks: one in a statement, several in a batch. */
 export class Renewals {
   readonly #table: LockTable;
@@ -74,14 +79,14 @@ export class Renewals {
       const sql = this.#table.sql.renewAll([request], "skip");
       const { affectedRows } = await this.#table.renew(what, sql, isPassingConflict);
       const owned = await this.#table.liveRow(what, request.name);
-      const isOver = affectedRows > 0 || !owned || !isOf(request, owned);
+      const isOver = affectedRows > 0 || !owned || !isHeld(request, owned);
       return isOver ? { result: this.#renewed(request, owned) } : undefined;
     });
   }
 
   /** The row after a renewal; `undefined` when it is gone or of another acquisition. */
   #renewed(request: RenewRequest, owned: OwnedRow | undefined): LockRow | undefined {
-    if (!owned || !isOf(request, owned)) return undefined;
+    if (!owned || !isHeld(request, owned)) return undefined;
     if (typeof request.owner === "string") this.#hints.noteGranted(request.owner, owned.row);
     return owned.row;
   }

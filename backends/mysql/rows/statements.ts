@@ -11,6 +11,9 @@ import { CLOCK, COLUMNS, UNRELEASED } from "./rows.ts";
  */
 const FREE = `locked_until = 0, updated_at = ${CLOCK}, listed = IF(listed = 2, 2, 0)`;
 
+/** The condition for a row that no holder has released before its least time. */
+const HAS_HOLDER = "locked_by <> ''";
+
 /** The condition for a row that has been free for a day: far longer than a statement can wait, so no token repeats. */
 const STALE = `locked_until = 0 AND updated_at < ${CLOCK} - 86400 * 1000000`;
 
@@ -67,7 +70,12 @@ export class Statements extends AcquireStatements {
     const changes = `
         locked_until = ${extended(request)},
         updated_at = ${CLOCK} + 0 * LAST_INSERT_ID(IF(${isExpected}, ${CLOCK}, ${READ_THE_ROW}))`;
-    return this.#update(this.byName, changes, `${belongsTo(request)} AND ${this.isRenewable(CLOCK)}`, noWait);
+    return this.#update(
+      this.byName,
+      changes,
+      `${belongsTo(request)} AND ${HAS_HOLDER} AND ${this.isRenewable(CLOCK)}`,
+      noWait,
+    );
   }
 
   /** Extends live locks, all by the same. */
@@ -76,7 +84,9 @@ export class Statements extends AcquireStatements {
         locked_until = ${extended(requests[0])},
         updated_at = ${CLOCK}`;
     const condition = `name IN (${list(requests.map(({ name }) => name))})
-        AND (${requests.map((request) => `(${belongsTo(request)})`).join(" OR ")}) AND ${this.isRenewable(CLOCK)}`;
+        AND (${requests.map((request) => `(${belongsTo(request)})`).join(" OR ")}) AND ${HAS_HOLDER} AND ${
+      this.isRenewable(CLOCK)
+    }`;
     return this.#update(this.byNames, changes, condition, noWait, requests.length);
   }
 

@@ -165,6 +165,36 @@ function leave(target: string, namespace: string): string {
     HAVING count(*) > 0`;
 }
 
+/**
+ * Ends the hold of an acquisition that was made less than `keep` ago: until then its row or entry stays, held by nobody.
+ * The waiters are notified as if of a grant: they look, and see the new expiry. `(name, owner, keep, its owner from then on)`
+ */
+function keep(target: string, namespace: string): string {
+  const now = microseconds("clock_timestamp()");
+  const first = (value: string, column: string) =>
+    `${column} = CASE WHEN l.owner = $2::text THEN ${value} ELSE l.${column} END`;
+  const until = "l.created_at + $3::text::bigint * interval '1 microsecond'";
+  const entryUntil = "(v->>'since')::bigint + $3::text::bigint";
+  return `
+    WITH ${settings(lockTimeout(RETRIED_LOCK_TIMEOUT), DURABLE)}
+    UPDATE ${target} AS l SET ${first("$4::text", "owner")}, ${first(until, "locked_until")}, ${
+    first("''", "locked_by")
+  },
+      ${first("NULL", "lock_process")}, ${first("NULL", "metadata")}, ${first("clock_timestamp()", "updated_at")},
+      line_owner = CASE WHEN l.line_owner = $2::text THEN $4::text ELSE l.line_owner END,
+      line = CASE WHEN l.owner = $2::text THEN l.line ELSE (
+        SELECT jsonb_agg(CASE WHEN v->>'owner' = $2::text THEN v || jsonb_build_object('owner', $4::text,
+            'until', ${entryUntil}, 'updated', ${now}, 'lockedBy', '', 'lockProcess', NULL, 'metadata', NULL)
+          ELSE v END ORDER BY place)
+        FROM jsonb_array_elements(l.line) WITH ORDINALITY AS e (v, place)) END
+    FROM settings
+    WHERE l.name = $1::text AND ((l.owner = $2::text AND ${live("l")} AND ${until} > clock_timestamp()) OR EXISTS (
+      SELECT FROM jsonb_array_elements(l.line) AS e (v) WHERE v->>'owner' = $2::text AND v->>'token' IS NOT NULL
+        AND ${isLiveEntry("v", now)} AND ${entryUntil} > ${now}))
+    RETURNING l.name, (SELECT count(${notice(namespace, "v")})::text FROM jsonb_array_elements(l.line) AS e (v)
+      WHERE v->>'token' IS NULL AND v->>'channel' IS NOT NULL) AS notified`;
+}
+
 /** Extends live holders beyond the first, and never shortens their leases. `(name, whose, start, added)` */
 function extend(target: string): string {
   return `
@@ -174,7 +204,8 @@ function extend(target: string): string {
         CASE WHEN v->>'until' IS NULL OR $4::text IS NULL THEN NULL ELSE greatest((v->>'until')::bigint,
           $4::text::bigint + CASE $3::text WHEN 'now' THEN now WHEN 'expiry' THEN (v->>'until')::bigint
             ELSE $3::text::bigint END) END) AS v
-      FROM entry, clock WHERE place > 0 AND live AND v->>'token' IS NOT NULL AND ${IS_MEANT}),
+      FROM entry, clock
+      WHERE place > 0 AND live AND v->>'token' IS NOT NULL AND v->>'lockedBy' <> '' AND ${IS_MEANT}),
     written AS (
       UPDATE ${target} AS l SET line = (
         SELECT jsonb_agg(coalesce(extended.v, entry.v) ORDER BY entry.place)
@@ -193,6 +224,7 @@ export function queueStatements(target: string, namespace: string) {
     append: append(target),
     handOff: handOff(target, namespace),
     leave: leave(target, namespace),
+    keep: keep(target, namespace),
     extend: extend(target),
     /** Makes a free row for a name that has none. `(name)` */
     insertFree: `

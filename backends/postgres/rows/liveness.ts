@@ -48,9 +48,9 @@ export function isAlive(key: string): string {
     WHEN pg_try_advisory_xact_lock_shared(${key}) THEN ${isForeign(key)} ELSE true END`;
 }
 
-/** SQL for a row that is held and may be extended: the session of its holder exists on this server. */
+/** SQL for a row with a holder, whose lease may be extended: the holder's session exists on this server. */
 export function renewable(row: string): string {
-  return `(${current(row)} AND CASE WHEN ${row}.liveness IS NULL THEN true
+  return `(${current(row)} AND ${row}.locked_by <> '' AND CASE WHEN ${row}.liveness IS NULL THEN true
     ELSE NOT pg_try_advisory_xact_lock_shared(${row}.liveness) END)`;
 }
 

@@ -121,35 +121,6 @@ function releaseSeveral(target: string): string {
     FROM written`;
 }
 
-/**
- * Ends the hold of an acquisition that was made less than `keep` ago: until then its row or entry stays, held by nobody.
- * `(name, owner, keep, its owner from then on)`
- */
-function keep(target: string): string {
-  const now = microseconds("clock_timestamp()");
-  const first = (value: string, column: string) =>
-    `${column} = CASE WHEN l.owner = $2::text THEN ${value} ELSE l.${column} END`;
-  const until = "l.created_at + $3::text::bigint * interval '1 microsecond'";
-  const entryUntil = "(v->>'since')::bigint + $3::text::bigint";
-  return `
-    WITH ${settings(lockTimeout(RETRIED_LOCK_TIMEOUT), DURABLE)}
-    UPDATE ${target} AS l SET ${first("$4::text", "owner")}, ${first(until, "locked_until")}, ${
-    first("''", "locked_by")
-  },
-      ${first("NULL", "lock_process")}, ${first("NULL", "metadata")}, ${first("clock_timestamp()", "updated_at")},
-      line_owner = CASE WHEN l.line_owner = $2::text THEN $4::text ELSE l.line_owner END,
-      line = CASE WHEN l.owner = $2::text THEN l.line ELSE (
-        SELECT jsonb_agg(CASE WHEN v->>'owner' = $2::text THEN v || jsonb_build_object('owner', $4::text,
-            'until', ${entryUntil}, 'updated', ${now}, 'lockedBy', '', 'lockProcess', NULL, 'metadata', NULL)
-          ELSE v END ORDER BY place)
-        FROM jsonb_array_elements(l.line) WITH ORDINALITY AS e (v, place)) END
-    FROM settings
-    WHERE l.name = $1::text AND ((l.owner = $2::text AND ${live("l")} AND ${until} > clock_timestamp()) OR EXISTS (
-      SELECT FROM jsonb_array_elements(l.line) AS e (v) WHERE v->>'owner' = $2::text AND v->>'token' IS NOT NULL
-        AND ${isLiveEntry("v", now)} AND ${entryUntil} > ${now}))
-    RETURNING l.name`;
-}
-
 /** Removes expired locks without queues, or all, and deletes rows free for a day: no statement waits that long. */
 function clean(target: string, all: boolean): string {
   const condition = `l.owner IS NOT NULL AND l.line IS NULL ${all ? "" : `AND NOT ${live("l")}`}`;
@@ -211,7 +182,6 @@ export function statementsFor(table: string) {
     release: release(target),
     releaseUnlocked: releaseUnlocked(target),
     releaseEach: releaseSeveral(target),
-    keep: keep(target),
     guard: guard(target),
     /** Rows by names: live ones, or also expired ones. `(JSON array, include expired)` */
     listNames: `${listed} AND l.name IN (SELECT json_array_elements_text($1::text::json))

@@ -78,7 +78,8 @@ export class Queue {
   renew(request: RenewRequest): LockRow | undefined {
     const { name, from, add } = request;
     const { line, now } = this.#read(name);
-    const isExtended = isMeant(request);
+    const isOf = isMeant(request);
+    const isExtended = (entry: Entry) => isOf(entry) && entry.lockedBy !== "";
     const extended = extend(line, now, isExtended, ({ until }) => {
       if (add === null) return null;
       return (from === "now" ? now : from === "expiry" ? until ?? 0 : from) + add;

@@ -160,7 +160,8 @@ export function statementsFor(name: string): Statements {
           WHEN 'now' THEN now WHEN 'expiry' THEN locked_until ELSE CAST(start AS INTEGER) END),
         updated_at = now
       FROM params, ${CLOCK}
-      WHERE name = wanted AND line IS NULL AND ${isOf("whose")} AND (locked_until IS NULL OR locked_until > now)
+      WHERE name = wanted AND line IS NULL AND ${isOf("whose")} AND locked_by <> ''
+        AND (locked_until IS NULL OR locked_until > now)
       RETURNING ${ROW.replace("CAST(now AS TEXT)", "CAST(updated_at AS TEXT)")}`, // `now` is out of scope there
     guard: `
       UPDATE ${table} SET owner = owner WHERE name = ? AND (

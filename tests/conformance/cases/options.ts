@@ -14,6 +14,7 @@ import {
   setLock,
   tryLock,
   unlock,
+  UnsupportedError,
   watchLocks,
   withLock,
 } from "@lockmgr/lockmgr";
@@ -141,8 +142,12 @@ export const options: readonly Case[] = [
       await assert.rejects(getLock("a", { backend, wait: seconds }), RangeError);
       await assert.rejects(renewLock("a", { backend, expires: seconds }), RangeError);
       await assert.rejects(setLock("a", { backend, expires: seconds }), RangeError);
+      await assert.rejects(getLock("a", { backend, holdAtLeast: seconds }), RangeError);
     }
+    await assert.rejects(getLock("a", { backend, holdAtLeast: Infinity }), RangeError);
+    if (!backend.keeping) await assert.rejects(getLock("a", { backend, holdAtLeast: 1 }), UnsupportedError);
     for (const seconds of ["60", {}, true, 1n] as unknown as number[]) {
+      await assert.rejects(getLock("a", { backend, holdAtLeast: seconds }), TypeError);
       await assert.rejects(getLock("a", { backend, expires: seconds }), TypeError);
       await assert.rejects(getLock("a", { backend, wait: seconds }), TypeError);
     }
