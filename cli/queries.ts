@@ -8,9 +8,9 @@ import { recordLine } from "./formats/record.ts";
 import { toJson } from "./formats/text.ts";
 import { type Backend, getLock, listLocks, Locked, type LockRecord, unlock, watchLocks } from "../mod.ts";
 
-/** Returns the record of a name; `undefined` when it is free. */
-export async function find(backend: Backend, name: string, includeExpired = false): Promise<LockRecord | undefined> {
-  return (await listLocks({ backend, names: [name], includeExpired }))[0];
+/** Returns the record of a name's first holder; `undefined` when it is free. */
+async function find(backend: Backend, name: string): Promise<LockRecord | undefined> {
+  return (await listLocks({ backend, names: [name] }))[0];
 }
 
 /** A timer with a longer delay fires at once. */

@@ -1,8 +1,7 @@
-import { type Backend, BackendError, isLocked, type LockActivity } from "../../mod.ts";
+import { type Backend, BackendError, isLocked, listLocks, type LockActivity } from "../../mod.ts";
 import type { CommandSpec } from "../command.ts";
 import { EXIT } from "../exit_codes.ts";
 import { details, type Known } from "../formats/details.ts";
-import { find } from "../queries.ts";
 import type { Output } from "../output.ts";
 
 /** The holders' and the waiters' connections, as far as the server lists them; a failure is only reported. */
@@ -23,7 +22,7 @@ async function observed(
 export const show: CommandSpec = {
   name: "show",
   summary: "show everything about locks",
-  description: `The holder, since when, the time left, the fencing token, the mode, the metadata,
+  description: `Each holder, since when, the time left, the fencing token, the mode, the metadata,
 and as far as the server lists them, the sessions and addresses of the holder and
 of the waiters. A free lock is no failure; "lockmgr wait -w 0" asks with an exit
 code.`,
@@ -38,8 +37,10 @@ code.`,
     const locks = [];
     for (const name of unique) {
       const locked = await isLocked(name, { backend }); // refuses what cannot be a name
-      const record = backend.mode === "session" ? undefined : await find(backend, name, true);
-      locks.push({ name, locked, record });
+      const rows = backend.mode === "session"
+        ? []
+        : await listLocks({ backend, names: [name], includeExpired: !locked });
+      locks.push({ name, locked, records: locked ? rows : rows.slice(0, 1) });
     }
     const activity = await observed(backend, unique, output);
     const known = locks.map((lock, index) => ({ ...lock, seen: activity?.[index] }));
@@ -50,8 +51,8 @@ code.`,
 };
 
 /** A lock as JSON shows it. */
-function documentOf({ name, locked, record, seen }: Known): object {
-  return { name, locked, lock: record ?? null, ...rest(seen) };
+function documentOf({ name, locked, records, seen }: Known): object {
+  return { name, locked, lock: records[0] ?? null, locks: records, ...rest(seen) };
 }
 
 /** What the server knows, as it stands in the document: nothing where it does not. */

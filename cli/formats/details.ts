@@ -6,8 +6,8 @@ import { duration, toJson, visible } from "./text.ts";
 export interface Known {
   readonly name: string;
   readonly locked: boolean;
-  /** The lock, where there is a row. */
-  readonly record?: LockRecord;
+  /** Its holders, or the expired one, where there are rows. */
+  readonly records: readonly LockRecord[];
   /** The connections of holder and waiters, where the server lists them. */
   readonly seen?: LockActivity;
 }
@@ -28,7 +28,7 @@ export function peerOf({ session, client, program }: ServerConnection): string {
 }
 
 function linesOfRecord(record: LockRecord): [string, string][] {
-  const { token, session, limit, waiters } = record;
+  const { token, session, limit, metadata } = record;
   return [
     [
       "Holder",
@@ -42,15 +42,15 @@ function linesOfRecord(record: LockRecord): [string, string][] {
       string,
       string,
     ][],
-    ...(waiters === 0 ? [] : [["Waiters", String(waiters)]]) as [string, string][],
     ["Kept", session === null ? "as a lease" : "as a lease, for as long as the holder's session lasts"],
+    ...(metadata === null ? [] : [["Metadata", toJson(metadata)]]) as [string, string][],
   ];
 }
 
-/** The holder's connections: the row has their number, the server more. */
-function linesOfHolders({ record, seen }: Known): [string, string][] {
+/** The holders' connections: the rows have their numbers, the server more. */
+function linesOfHolders({ records, seen }: Known): [string, string][] {
   if (seen !== undefined && seen.holders.length > 0) return seen.holders.map((peer) => ["Session", peerOf(peer)]);
-  return record?.session ? [["Session", visible(record.session)]] : [];
+  return records.flatMap(({ session }) => session === null ? [] : [["Session", visible(session)]]);
 }
 
 function linesOfWaiters(waiters: readonly ServerConnection[]): [string, string][] {
@@ -59,24 +59,26 @@ function linesOfWaiters(waiters: readonly ServerConnection[]): [string, string][
   return lines.map((line, index) => [index === 0 ? "Waiting" : "", line]);
 }
 
-function stateOf({ record, locked }: Known): string {
+function stateOf({ records: [record], locked }: Known): string {
   if (locked) return "is held";
   if (record === undefined) return "is not held";
   return record.expired ? "has expired: the name is free" : "was left by a session that has ended: the name is free";
 }
 
-/** Everything about a lock, a line each. */
+/** Everything about a lock, a line each, and a block for each of several holders. */
 export function details(known: Known): string {
-  const { name, locked, record, seen } = known;
-  const lines: [string, string][] = [
-    ...record ? linesOfRecord(record) : locked ? [["Kept", "by the holder's session alone"] as [string, string]] : [],
-    ...linesOfHolders(known),
-    ...linesOfWaiters(seen?.waiters ?? []),
+  const { records, locked, seen } = known;
+  const waiters = records[0]?.waiters ?? 0;
+  const blocks: [string, string][][] = [
+    ...records.map(linesOfRecord),
+    [
+      ...(locked && records.length === 0 ? [["Kept", "by the holder's session alone"]] : []) as [string, string][],
+      ...linesOfHolders(known),
+      ...(waiters === 0 ? [] : [["Waiters", String(waiters)]]) as [string, string][],
+      ...linesOfWaiters(seen?.waiters ?? []),
+    ],
   ];
-  if (record !== undefined && record.metadata !== null) {
-    lines.push(["Metadata", toJson(record.metadata)]);
-  }
-  const head = `Lock ${toJson(name)} ${stateOf(known)}`;
-  if (lines.length === 0) return head;
-  return [head, "", ...lines.map(([what, value]) => `  ${what.padEnd(9)} ${value}`)].join("\n");
+  if (records.length === 1) blocks.splice(0, 2, blocks.flat());
+  const parts = blocks.map((lines) => lines.map(([what, value]) => `  ${what.padEnd(9)} ${value}`).join("\n"));
+  return [`Lock ${toJson(known.name)} ${stateOf(known)}`, ...parts.filter((part) => part !== "")].join("\n\n");
 }

@@ -1,3 +1,4 @@
+import { connect, getLock } from "@lockmgr/lockmgr";
 import assert from "node:assert/strict";
 import { readdir, writeFile } from "node:fs/promises";
 import { test } from "../harness.ts";
@@ -88,6 +89,20 @@ onEach(targets, "clear_lock --token frees the acquisition that was shown, not th
   await place.run(["set_lock", "job"]);
   assert.deepEqual(await place.json(["clear_lock", "job", "--token", token]), [{ name: "job", removed: false }]);
   assert.equal((await place.json(["show", "job"])).locked, true);
+});
+
+onEach(targets, "show tells of every holder, and clear_lock --token frees one of them", async (place) => {
+  await using backend = await connect(place.environment.LOCKMGR_URL);
+  const one = await getLock("job", { backend, shared: true, lockedBy: "host-a" });
+  const two = await getLock("job", { backend, shared: true, lockedBy: "host-b", metadata: { part: 2 } });
+  const { stdout } = await place.run(["show", "job"]);
+  assert.match(stdout, /^Lock "job" is held\n\n +Holder +host-a\n[^]*\n\n +Holder +host-b\n[^]*Metadata +{"part":2}/);
+  const { lock, locks } = await place.json(["show", "job"]);
+  assert.deepEqual(locks.map(({ token }: { token: string }) => token), [String(one.token), String(two.token)]);
+  assert.equal(lock.token, locks[0].token);
+  const cleared = await place.json(["clear_lock", "job", "--token", locks[1].token]);
+  assert.deepEqual(cleared, [{ name: "job", removed: true }]);
+  assert.deepEqual([await one.verify(), await two.verify()], [true, false]);
 });
 
 onEach(targets, "clean clears away what has expired, and nothing else", async (place) => {

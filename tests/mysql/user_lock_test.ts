@@ -14,6 +14,8 @@ import {
 } from "@lockmgr/lockmgr";
 import { UserLock } from "@lockmgr/lockmgr/mysql";
 import assert from "node:assert/strict";
+import mysql from "mysql2/promise";
+import { judge, takeTurns } from "../processes/turns.ts";
 import { onEach, onOwn, type Place, shortestOf, until } from "./flavors.ts";
 
 /** Makes the server show its user locks. */
@@ -116,6 +118,20 @@ onEach("two objects exclude each other, one object counts", async (place) => {
   await waiter.release();
 });
 
+onEach("a user lock takes a fair share of the turns beside another program", async (place) => {
+  const backend = await place.backend();
+  const startAt = Date.now() / 1e3;
+  const own = takeTurns(1, startAt, () => new UserLock("turns", { backend, acquireTimeout: 30 }).acquire());
+  const others = takeTurns(1, startAt, async () => {
+    const program = await mysql.createConnection(place.url);
+    await program.query("SELECT GET_LOCK(?, 30)", [`${place.name}.turns`]);
+    return {
+      release: () => program.query("SELECT RELEASE_LOCK(?)", [`${place.name}.turns`]).then(() => program.end()),
+    };
+  });
+  judge(await Promise.all([own, others]), 1 / 5);
+});
+
 onEach("a killed wait is an error, not an answer", async (place) => {
   const backend = await place.backend();
   await using holder = await new UserLock("mylock", { backend }).acquire();
@@ -158,6 +174,20 @@ onOwn("a missing view or privilege is a clear error", [], async (place) => {
     return true;
   });
   await backend[Symbol.asyncDispose]();
+});
+
+onEach("doctor warns of user locks where the binary log has statements", async (place) => {
+  const backend = await place.backend();
+  const found = async () => (await backend.diagnose!()).find(({ what }) => what === "user locks");
+  const [{ format }] = await place.ask("SELECT @@GLOBAL.binlog_format AS format");
+  await place.ask("SET GLOBAL binlog_format = 'STATEMENT'");
+  try {
+    const { state, detail, advice } = (await found())!;
+    assert.equal(state, "warning");
+    assert.match(`${detail}; ${advice}`, /binlog_format is STATEMENT.*UserLock/);
+  } finally {
+    await place.ask(`SET GLOBAL binlog_format = '${format}'`);
+  }
 });
 
 onEach("a user lock whose connection is killed is lost", async (place) => {

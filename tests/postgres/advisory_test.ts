@@ -5,6 +5,7 @@ import { fileURLToPath } from "node:url";
 import { test } from "../harness.ts";
 import { judge, takeTurns, type Turn, TURNS_SECONDS } from "../processes/turns.ts";
 import { startDjango } from "../servers/django.ts";
+import { PgBouncer } from "../servers/pgbouncer.ts";
 import { administrator, freshTable, server, until } from "./server.ts";
 
 function open(): Promise<Backend> {
@@ -173,6 +174,51 @@ test("advisoryLock: a backend on a function is refused", async () => {
   await using sql = administrator();
   const backend = await postgresBackend((text, parameters) => sql.unsafe(text, parameters), { table: freshTable() });
   await assert.rejects(advisoryLock(backend, 1), { name: "UnsupportedError" });
+});
+
+test("advisoryLock: behind a transaction pooler only locks of a transaction are granted", async () => {
+  await using pooler = await PgBouncer.start(server.port);
+  await using backend = await connect(pooler.url, { table: freshTable() });
+  await using pooled = administrator(pooler.url);
+  await using sql = administrator();
+  for (const client of [backend, pooled]) {
+    for (const wait of [true, false]) {
+      await assert.rejects(advisoryLock(client, 940, { wait }), (error: Error) => {
+        assert.match(error.message, /pooler in transaction mode.*or a lock in a transaction/);
+        return error.name === "UnsupportedError";
+      });
+    }
+  }
+  const waiting = async () =>
+    (await sql`SELECT FROM pg_locks WHERE locktype = 'advisory' AND objid = 940 AND NOT granted`).length > 0;
+  const holder = await advisoryLock(sql, 940);
+  await pooled.begin(async (tx) => {
+    assert.equal((await advisoryLock(tx, 940, { wait: false })).acquired, false);
+    await assert.rejects(advisoryLock(tx, 940, { timeout: 0.05 }), { name: "LockTimeout" });
+    const abort = new AbortController();
+    const aborted = assert.rejects(advisoryLock(tx, 940, { signal: abort.signal }), { name: "AbortError" });
+    await until("the transaction waits", waiting);
+    abort.abort();
+    await aborted;
+    assert.equal(await waiting(), false);
+    const granted = advisoryLock(tx, 940);
+    await until("the transaction waits", waiting);
+    await holder.release();
+    assert.equal((await granted).acquired, true);
+    assert.equal((await advisoryLock(sql, 940, { wait: false })).acquired, false);
+  });
+  const after = await Promise.all([0, 1, 2, 3].map(() => pooled.begin((tx) => advisoryLock(tx, 940, { timeout: 30 }))));
+  assert(after.every(({ acquired }) => acquired)); // no server connection of the pooler has kept it
+  assert.equal(await shown(0, 940, 1), false);
+});
+
+test("advisoryLock: behind a pooler in session mode nothing stays after a release or a time-out", async () => {
+  await using pooler = await PgBouncer.start(server.port, { mode: "session", poolSize: 10 });
+  await using backend = await connect(pooler.url, { table: freshTable() });
+  const lock = await advisoryLock(backend, 941);
+  await assert.rejects(advisoryLock(backend, 941, { timeout: 0.05 }), { name: "LockTimeout" });
+  assert.equal(await lock.release(), true);
+  assert.equal(await shown(0, 941, 1), false);
 });
 
 /** A Django program that takes an advisory lock as django-pglocks 1 does, until its input ends, or turns for a while. */

@@ -9,12 +9,16 @@ import assert from "node:assert/strict";
 import process from "node:process";
 import type postgres from "postgres";
 import { Proxy } from "../faults/proxy.ts";
+import { seeded } from "../faults/random.ts";
 import { test } from "../harness.ts";
 import { start } from "../processes/spawn.ts";
+import { judge, takeTurns } from "../processes/turns.ts";
 import { administrator, freshTable, server, until } from "./server.ts";
 
 /** How often the process that waits and holds is killed; 200 take four minutes. */
 const KILLS = Number(process.env.LOCKMGR_TEST_KILLS ?? 4);
+/** Chooses the moments of the kills. */
+const SEED = Number(process.env.LOCKMGR_TEST_SEED ?? Date.now() % 1_000_000);
 
 const open = (): Promise<Backend> => connect(server.url, { table: freshTable() });
 
@@ -92,6 +96,19 @@ test("advisoryLock: an exclusive lock is granted among readers that overlap", as
   await lock.release();
   await readers;
   assert(waited < 2_000, `waited for ${waited} ms`);
+});
+
+test("advisoryLock: takes a fair share of the turns beside two programs in the server's queue", async () => {
+  await using backend = await open();
+  await using sql = administrator();
+  const startAt = Date.now() / 1e3;
+  const programs = [await sql.reserve(), await sql.reserve()].map((program) =>
+    takeTurns(1, startAt, async () => {
+      await program`SELECT pg_advisory_lock(113)`;
+      return { release: () => program`SELECT pg_advisory_unlock(113)` };
+    }).finally(() => program.release())
+  );
+  judge(await Promise.all([takeTurns(1, startAt, () => advisoryLock(backend, 113)), ...programs]), 1 / 5);
 });
 
 test("advisoryLock: readers of one backend do not starve its exclusive request", async () => {
@@ -220,19 +237,21 @@ test("advisoryLock: a wait keeps a process alive that has nothing else to do", a
 });
 
 test("advisoryLock: nothing stays of a process that is killed while it waits or holds", async () => {
-  const kill = async (round: number) => {
+  const random = seeded(SEED);
+  const kill = async (round: number, moment = random.between(0, 300)) => {
     const id = 1_000 + round;
     await using _holder = await hold(id);
     await using worker = start("tests/postgres/advisory_worker.ts", [server.url, String(id)]);
     await worker.next();
-    await new Promise((resolve) => setTimeout(resolve, Math.random() * 300));
+    await new Promise((resolve) => setTimeout(resolve, moment));
     worker.child.kill("SIGKILL");
     assert.equal(await worker.ended, "SIGKILL");
     await using sql = administrator();
     const left = () =>
       sql`SELECT FROM pg_locks JOIN pg_stat_activity USING (pid)
       WHERE locktype = 'advisory' AND application_name = ${`worker ${id}`}`;
-    await until("nothing of the process is left", async () => (await left()).length === 0, 3);
+    const what = `nothing is left of process ${round} of seed ${SEED}, killed after ${moment} ms`;
+    await until(what, async () => (await left()).length === 0, 3);
   };
   for (let round = 0; round < KILLS; round += 2) await Promise.all([kill(round), kill(round + 1)]);
 });

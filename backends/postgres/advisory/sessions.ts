@@ -20,6 +20,9 @@ export interface Origin {
 /** The share of that time after which a call that still waits watches the server. */
 const WATCH_SHARE = 1 / 3;
 
+/** What there is behind a pooler in transaction mode. */
+const POOLED = '"lease" mode, an address of the server itself, or a lock in a transaction, as of "sql.begin"';
+
 /**
  * The sessions of one client, each with one advisory lock that is held or waited for: the server alone decides, in the
  * order of its own queue, between tasks of this process as well.
@@ -145,7 +148,7 @@ export class AdvisorySessions {
       }${readOnly}`;
       const [row] = await session.send(text, []);
       const server = { table: "", version: row.version!, replica: row.replica === "true", direct: session.direct };
-      if (!this.#trusted) await requireSessions("advisory locks", server, source);
+      if (!this.#trusted) await requireSessions("advisory locks", server, source, POOLED);
       this.#trusted = true;
       this.#closing.signal.throwIfAborted();
     } catch (error) {

@@ -127,9 +127,15 @@ const PROBE_TIMEOUT = 15;
 /**
  * Refuses a server without sessions that can carry locks.
  *
+ * @param alternative What to use instead behind a pooler in transaction mode.
  * @throws {UnsupportedError} For a replica, CockroachDB or a pooler in transaction mode.
  */
-export async function requireSessions(use: string, server: Server, source: Source): Promise<void> {
+export async function requireSessions(
+  use: string,
+  server: Server,
+  source: Source,
+  alternative?: string,
+): Promise<void> {
   const refuse = (reason: string, wanted = '"lease" mode, or an address of the server itself') =>
     new UnsupportedError(`Cannot use ${use} here: ${reason}; want ${wanted}`);
   if (server.replica) {
@@ -144,7 +150,8 @@ export async function requireSessions(use: string, server: Server, source: Sourc
     throw translate(`find out whether ${use} can be used`, error);
   });
   if (pooled) {
-    throw refuse("a pooler in transaction mode is in between, which hands the same session to other programs");
+    const reason = "a pooler in transaction mode is in between, which hands the same session to other programs";
+    throw refuse(reason, alternative);
   }
 }
 

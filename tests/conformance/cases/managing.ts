@@ -1,4 +1,14 @@
-import { getLock, isLocked, Locked, LockLost, LockMgr, LockNotFound, tryLock, unlock } from "@lockmgr/lockmgr";
+import {
+  getLock,
+  isLocked,
+  listLocks,
+  Locked,
+  LockLost,
+  LockMgr,
+  LockNotFound,
+  tryLock,
+  unlock,
+} from "@lockmgr/lockmgr";
 import assert from "node:assert/strict";
 import { aborted, always, type Case, RENEWED, renewedTwice, withRows } from "../case.ts";
 
@@ -37,6 +47,26 @@ export const managing: readonly Case[] = [
     assert.throws(() => new LockMgr("a", { backend, expires: -1 }), RangeError);
     assert.throws(() => new LockMgr("a", { backend, wait: NaN }), RangeError);
     return Promise.resolve();
+  }),
+
+  withRows("a manager's metadata is that of each of its locks", async ({ backend }) => {
+    await using mgr = await LockMgr.acquire("a", { backend, metadata: { shard: 7 } });
+    await mgr.lock("b");
+    await mgr.tryLock("c");
+    await mgr.renew("d");
+    const stored = (await listLocks({ backend })).map(({ name, metadata }) => [name, metadata]);
+    assert.deepEqual(stored, ["a", "b", "c", "d"].map((name) => [name, { shard: 7 }]));
+    assert.deepEqual(mgr.mainLock?.metadata, { shard: 7 });
+  }),
+
+  always("acquire and lock take the wait and the expiry of one lock", async ({ backend }, { mode }) => {
+    const lock = await getLock("a", { backend });
+    const mgr = new LockMgr("a", { backend });
+    const waiting = mgr.acquire({ wait: 30, expires: mode === "session" ? null : 60 });
+    await lock.unlock();
+    await using _mgr = await waiting;
+    assert.equal(mgr.expires, 600);
+    if (mode !== "session") assert(mgr.mainLock!.expiresIn! <= 60);
   }),
 
   withRows("the main lock waits for a lock that expires in time (test_lock_wait)", async ({ backend, another }) => {

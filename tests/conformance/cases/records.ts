@@ -11,7 +11,7 @@ import {
   UnsupportedError,
 } from "@lockmgr/lockmgr";
 import assert from "node:assert/strict";
-import { aborted, always, type Case, withRows } from "../case.ts";
+import { aborted, always, type Case, withQueue, withRows } from "../case.ts";
 
 /** Records as arguments: they mean one acquisition, never the next holder's. */
 export const records: readonly Case[] = [
@@ -74,6 +74,32 @@ export const records: readonly Case[] = [
     assert.equal(await isLocked(holder!, { backend: operator }), true);
     assert.equal(await unlock(holder!, { backend: operator }), true);
     assert.equal(await next.verify(), false);
+  }),
+
+  withQueue("a record of one of several holders means that holder only", async ({ backend, another }) => {
+    const operator = await another();
+    for (const kind of [{ shared: true }, { limit: 3 }]) {
+      const name = Object.keys(kind)[0];
+      const held: Lock[] = [];
+      for (let count = 0; count < 3; count++) held.push(await getLock(name, { backend, expires: 60, ...kind }));
+      const records = await listLocks({ backend: operator, names: [name] });
+      const each = <T>(ask: (record: LockRecord) => Promise<T>) => Promise.all(records.map(ask));
+      assert.deepEqual(records.map(({ token }) => token), held.map(({ token }) => token));
+      assert.equal((await renewLock(records[1], { backend: operator, expires: 120 })).token, held[1].token);
+      const renewed = (await listLocks({ backend })).map(({ expiresIn }) => expiresIn! > 100);
+      assert.deepEqual(renewed, [false, true, false]);
+      assert.equal(await unlock(records[1], { backend: operator }), true);
+      assert.equal(await unlock(records[1], { backend: operator }), false);
+      assert.deepEqual(await each((record) => isLocked(record, { backend: operator })), [true, false, true]);
+      assert.deepEqual(await Promise.all(held.map((lock) => lock.verify())), [true, false, true]);
+      await assert.rejects(renewLock(records[1], { backend: operator }), LockLost);
+      await assert.rejects(renewLock(records[1], { backend: operator, create: true }), Locked);
+      const waiting = getLock(name, { backend: operator, wait: 30 });
+      assert.deepEqual(await each((record) => unlock(record, { backend: operator })), [true, false, true]);
+      const next = await waiting;
+      assert.deepEqual(await each((record) => unlock(record, { backend })), [false, false, false]);
+      assert.equal(await next.unlock(), true);
+    }
   }),
 
   withRows("renewLock by record extends that acquisition only", async ({ backend, another }) => {
