@@ -18,14 +18,14 @@ const CONFIRM_WITHIN_MS = 2_000;
 /** A waiter that is silent for so long leaves the queue (µs); a living one repeats its request every third of it. */
 const QUEUE_WINDOW_US = 15e6;
 
-/** Whether the options ask for a row that never expires. */
-function neverExpires(backend: Backend, options: ResolvedLockOptions): boolean {
-  return backend.mode !== "session" && durationFor(backend, options) === null;
-}
-
-function requestFor(backend: Backend, name: string, options: ResolvedLockOptions): AcquireRequest {
-  const { lockedBy, lockProcess, metadata, limit, steal, keep } = options;
-  const first = firstDuration(backend, durationFor(backend, options));
+/** Makes a request for a lock that is to last `wanted` (µs). One that never expires is asked for with a first duration. */
+function requestFor(
+  backend: Backend,
+  name: string,
+  wanted: number | null,
+  { lockedBy, lockProcess, metadata, limit, steal, keep }: ResolvedLockOptions,
+): AcquireRequest {
+  const first = firstDuration(backend, wanted);
   const duration = first === null ? null : Math.max(first, keep ?? 0);
   const request = { name, owner: randomId(), duration, lockedBy, lockProcess, metadata, limit };
   return { ...request, ...(steal ? { steal } : {}), ...(keep === undefined ? {} : { keep }) };
@@ -47,13 +47,14 @@ export function acquire(backend: Backend, name: string, options: ResolvedLockOpt
 function acquireOne(backend: Backend, name: string, options: ResolvedLockOptions): Promise<Outcome> {
   const { wait, signal, onPending } = options;
   signal?.throwIfAborted();
-  const attempt = requestFor(backend, name, options);
+  const duration = durationFor(backend, options);
+  const attempt = requestFor(backend, name, duration, options);
   const request = backend.queueing && wait > 0 ? { ...attempt, window: QUEUE_WINDOW_US } : attempt;
   const deadline = wait === 0 ? -Infinity : monotonic() + wait * 1e3;
   const outcome = request.steal
     ? steal(backend, request)
     : queueFor(backend, name).join(request, deadline, signal, onPending);
-  if (!neverExpires(backend, options)) return outcome;
+  if (duration !== null || request.duration === null) return outcome;
   return stateOf(backend).track(permanently(backend, outcome, deadline, signal));
 }
 
@@ -99,9 +100,11 @@ export function acquireSeveral(
   allOrNothing: boolean,
 ): Promise<SeveralOutcome> {
   const several = traceEach("acquire", backend, names, async (events) => {
-    const requests = names.map((name) => requestFor(backend, name, options));
-    const sent = sendSeveral(backend, requests, allOrNothing);
-    const outcome = await (neverExpires(backend, options) ? severalPermanently(backend, sent) : sent);
+    const duration = durationFor(backend, options);
+    const requests = names.map((name) => requestFor(backend, name, duration, options));
+    const first = await sendSeveral(backend, requests, allOrNothing);
+    const isFinal = first.grants.length === 0 || duration !== null || requests[0].duration === null;
+    const outcome = isFinal ? first : { ...first, grants: await makePermanent(backend, first.grants) };
     if (events.length > 0) describeSeveral(events, outcome);
     return outcome;
   });
@@ -115,11 +118,6 @@ function describeSeveral(events: readonly LockTrace[], { grants }: SeveralOutcom
     const granted = token !== undefined;
     Object.assign(event, { outcome: granted ? "granted" : "busy", batch: events.length, contended: !granted, token });
   }
-}
-
-async function severalPermanently(backend: Backend, several: Promise<SeveralOutcome>): Promise<SeveralOutcome> {
-  const first = await several;
-  return first.grants.length === 0 ? first : { ...first, grants: await makePermanent(backend, first.grants) };
 }
 
 async function sendSeveral(
