@@ -21,22 +21,14 @@ const DRIFT_MAX_MS = 1_000;
  * server read its clock for it. A handle shares it with the record that it extends.
  */
 export class Known {
-  #row: LockRow;
-  #askedAt: number;
+  /** The newest answer. */
+  row: LockRow;
+  /** When the server's clock was at the answer's `now`, at the earliest (ms, monotonic). */
+  askedAt: number;
 
   constructor(row: LockRow, askedAt: number) {
-    this.#row = row;
-    this.#askedAt = askedAt;
-  }
-
-  /** The newest answer. */
-  get row(): LockRow {
-    return this.#row;
-  }
-
-  /** When the server's clock was at the answer's `now`, at the earliest (ms, monotonic). */
-  get askedAt(): number {
-    return this.#askedAt;
+    this.row = row;
+    this.askedAt = askedAt;
   }
 
   /**
@@ -44,11 +36,11 @@ export class Known {
    * An earlier answer that came fast says more about the server's clock than a later one that took long.
    */
   learn(row: LockRow, askedAt: number): void {
-    if ((row.lockedUntil ?? Infinity) < (this.#row.lockedUntil ?? Infinity)) return;
-    const passed = Math.max((row.now - this.#row.now) / 1e3, 0);
-    const carriedOn = this.#askedAt + passed - Math.min(passed * DRIFT_SHARE, DRIFT_MAX_MS);
-    this.#askedAt = Math.min(Math.max(askedAt, carriedOn), monotonic());
-    this.#row = row;
+    if ((row.lockedUntil ?? Infinity) < (this.row.lockedUntil ?? Infinity)) return;
+    const passed = Math.max((row.now - this.row.now) / 1e3, 0);
+    const carriedOn = this.askedAt + passed - Math.min(passed * DRIFT_SHARE, DRIFT_MAX_MS);
+    this.askedAt = Math.min(Math.max(askedAt, carriedOn), monotonic());
+    this.row = row;
   }
 }
 
