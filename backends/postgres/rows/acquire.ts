@@ -58,7 +58,8 @@ export class Acquirer {
 
   /** Acquires each name that is free. */
   async acquireEach(requests: readonly AcquireRequest[]): Promise<AcquireAnswer[]> {
-    if (requests.length === 1 || !requests.every(isPlain)) {
+    if (requests.length === 1) return [await this.#acquireOne(requests[0])];
+    if (!requests.every(isPlain)) {
       return await Promise.all(requests.map((one) => this.#acquireOne(one)));
     }
     // when a row is locked by another transaction, as guard does, the other names are acquired all the same
@@ -123,7 +124,9 @@ export class Acquirer {
     let lostSessions = 0;
     for (let attempt = 0; open.length > 0 && attempt < MAX_ATTEMPTS; attempt++) {
       const liveness = await this.#liveness?.lock();
-      const rows = await this.#attempt(open, allOrNothing, liveness);
+      const { acquire, acquireEach, acquireAll } = this.#sql;
+      const statement = open.length === 1 ? acquire : allOrNothing ? acquireAll : acquireEach;
+      const rows = await this.#send(open, statement, acquireParameters(open), liveness);
       if (rows === undefined) return undefined;
       const found = acquireAnswers(rows, open, liveness);
       for (const { name, queued } of rows) {
@@ -154,16 +157,6 @@ export class Acquirer {
     const [row] = await this.#sender.send(() => `acquire ${namesOf(requests)}`, statement, [key]);
     if (row.gone === "true") session.end(new BackendError("Cannot go on: the server has no such session"));
     return session.ended === undefined;
-  }
-
-  #attempt(
-    requests: readonly AcquireRequest[],
-    allOrNothing: boolean,
-    liveness: LivenessLock | undefined,
-  ): Promise<readonly Row[] | undefined> {
-    const { acquire, acquireEach, acquireAll } = this.#sql;
-    const statement = requests.length === 1 ? acquire : allOrNothing ? acquireAll : acquireEach;
-    return this.#send(requests, statement, acquireParameters(requests), liveness);
   }
 
   /**

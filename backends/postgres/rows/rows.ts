@@ -99,6 +99,17 @@ export function toLockRows(row: Row, includeExpired: boolean): LockRow[] {
   return [...first.map((each) => ({ ...each, queue })), ...holdersIn(line, row.name!, now, includeExpired)];
 }
 
+/** The answer for a lock that was granted at `created` (µs, as text). */
+function granted(
+  request: AcquireRequest,
+  token: string,
+  created: string | null,
+  liveness: LivenessLock | undefined,
+): AcquireAnswer {
+  const row = grantedRow(request, BigInt(token), Number(created), liveness?.session.id);
+  return { granted: true, row, ...(liveness ? { session: liveness.session } : {}) };
+}
+
 /** Returns the answers of an attempt by name. The tokens of several grants are one text, at the places of the requests. */
 export function acquireAnswers(
   rows: readonly Row[],
@@ -106,14 +117,16 @@ export function acquireAnswers(
   liveness: LivenessLock | undefined,
 ): Map<string, AcquireAnswer> {
   const answers = new Map<string, AcquireAnswer>();
-  const grant = (request: AcquireRequest, token: string, createdAt: string | null) => {
-    const row = grantedRow(request, BigInt(token), Number(createdAt), liveness?.session.id);
-    answers.set(request.name, { granted: true, row, ...(liveness ? { session: liveness.session } : {}) });
-  };
   for (const row of rows) {
     if (row.queued === "true") continue; // the queue decides
-    if (row.holder !== null) answers.set(row.name!, { granted: false, holder: toLockRow(row) });
-    else row.token?.split(",").forEach((token, place) => token && grant(requests[place], token, row.created));
+    if (row.holder !== null) {
+      answers.set(row.name!, { granted: false, holder: toLockRow(row) });
+      continue;
+    }
+    for (const [place, token] of row.token?.split(",").entries() ?? []) {
+      const request = requests[place];
+      if (token !== "") answers.set(request.name, granted(request, token, row.created, liveness));
+    }
   }
   return answers;
 }
@@ -125,11 +138,7 @@ export function allAcquired(
   liveness: LivenessLock | undefined,
 ): AcquireAnswer[] | undefined {
   if (Number(count) < requests.length || token !== last) return undefined;
-  const session = liveness ? { session: liveness.session } : {};
-  return requests.map((request) => {
-    const row = grantedRow(request, BigInt(token!), Number(created), liveness?.session.id);
-    return { granted: true, row, ...session };
-  });
+  return requests.map((request) => granted(request, token!, created, liveness));
 }
 
 /** Returns the rows in the order of the requests. */
