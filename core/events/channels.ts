@@ -1,13 +1,13 @@
 /**
- * The diagnostics channels. While a channel has no subscriber, a call costs a look at its five events and allocates
- * nothing. What a subscriber throws becomes a warning: the runtimes would end the process, and its locks with it.
+ * The diagnostics channels. While a channel has no subscriber, a call costs a look at its five events and has no event of
+ * its own. What a subscriber throws becomes a warning: the runtimes would end the process, and its locks with it.
  *
  * @module
  */
 import type { AsyncLocalStorage } from "node:async_hooks";
 import type { Backend, LockRow } from "../backend.ts";
 import { builtin, monotonic, warn } from "../util/runtime.ts";
-import { type LockLoss, type LockTrace, traceOf } from "./events.ts";
+import type { LockLoss, LockTrace } from "./events.ts";
 import { printIfAsked } from "./print_events.ts";
 
 /** The verbs that have a tracing channel. */
@@ -56,7 +56,7 @@ function opened(): Channels | null {
 }
 
 /** Whether a verb's channel has subscribers. */
-export function isTraced(verb: Verb): boolean {
+function isTraced(verb: Verb): boolean {
   const found = opened()?.[verb];
   if (!found) return false;
   return found.start.hasSubscribers || found.end.hasSubscribers || found.asyncStart.hasSubscribers ||
@@ -74,8 +74,20 @@ export function publishLoss({ engine, mode }: Backend, name: string, token: bigi
   publish(opened()!.lost, loss);
 }
 
-/** Runs a call of a verb that is traced, whose work fills in the event. */
-export function trace<T>(verb: Verb, event: LockTrace, work: () => Promise<T>): Promise<T> {
+/** Runs a call of a verb, which fills in its event; there is one if the verb is traced. */
+export function traced<T>(
+  verb: Verb,
+  { engine, mode }: Backend,
+  name: string,
+  work: (event?: LockTrace) => Promise<T>,
+  token?: bigint,
+): Promise<T> {
+  if (!isTraced(verb)) return work();
+  const event: LockTrace = token === undefined ? { engine, mode, name } : { engine, mode, name, token };
+  return trace(verb, event, () => work(event));
+}
+
+function trace<T>(verb: Verb, event: LockTrace, work: () => Promise<T>): Promise<T> {
   const { start, end, asyncStart, asyncEnd, error } = opened()![verb];
   const startedAt = monotonic();
   const settle = () => {
@@ -107,12 +119,12 @@ export function trace<T>(verb: Verb, event: LockTrace, work: () => Promise<T>): 
 /** Runs one request for several names, each of which has its event if the verb is traced; without, there are none. */
 export function traceEach<T>(
   verb: Verb,
-  backend: Backend,
+  { engine, mode }: Backend,
   names: readonly string[],
   work: (events: readonly LockTrace[]) => Promise<T>,
 ): Promise<T> {
   if (!isTraced(verb)) return work([]);
-  const events = names.map((name) => traceOf(backend, name));
+  const events = names.map((name): LockTrace => ({ engine, mode, name }));
   const done = Promise.resolve().then(() => work(events)); // after the start of all
   return Promise.all(events.map((event) => trace(verb, event, () => done))).then(() => done);
 }

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { Backend, Mode } from "../backend.ts";
+import type { Mode } from "../backend.ts";
 
 /**
  * The message of the tracing channels `lockmgr.acquire`, `lockmgr.renew` and `lockmgr.release`: one object for each
@@ -80,9 +80,4 @@ export interface LockLoss {
   readonly token: bigint;
   /** Why, as in the message of `LockLost`: a clause out of a handful. */
   readonly reason: string;
-}
-
-/** Returns the event of a call that begins. */
-export function traceOf({ engine, mode }: Backend, name: string, token?: bigint): LockTrace {
-  return token === undefined ? { engine, mode, name } : { engine, mode, name, token };
 }

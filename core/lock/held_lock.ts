@@ -1,7 +1,7 @@
 import type { Backend, LockRow, OwnedLock, RenewRequest, SessionHandle } from "../backend.ts";
 import { LockLost } from "../errors.ts";
-import { isLossObserved, isTraced, publishLoss, trace } from "../events/channels.ts";
-import { type LockTrace, traceOf } from "../events/events.ts";
+import { isLossObserved, publishLoss, traced } from "../events/channels.ts";
+import type { LockTrace } from "../events/events.ts";
 import type { Grant } from "../grant.ts";
 import { monotonic } from "../util/runtime.ts";
 import { type BackendState, type Held, stateOf } from "../wait/backend_state.ts";
@@ -146,26 +146,20 @@ export class HeldLock implements Held, Renewable {
   }
 
   renew(request: RenewRequest, together = false): Promise<Answered<LockRow | undefined>> {
-    if (!isTraced("renew")) return this.#sendRenewal(request, together);
-    const event = this.#newEvent();
-    return trace("renew", event, async () => {
-      const answered = await this.#sendRenewal(request, together);
-      Object.assign(event, { outcome: answered.answer ? "renewed" : "gone", batch: answered.batch });
-      return answered;
+    return this.#traced("renew", async (event) => {
+      try {
+        const answered = await this.#state.renew.send(request, together);
+        if (event) Object.assign(event, { outcome: answered.answer ? "renewed" : "gone", batch: answered.batch });
+        return answered;
+      } catch (error) {
+        this.#maybePermanent ||= request.add === null;
+        throw error;
+      }
     });
   }
 
-  #newEvent(): LockTrace {
-    return traceOf(this.backend, this.claim.name, this.token);
-  }
-
-  async #sendRenewal(request: RenewRequest, together: boolean): Promise<Answered<LockRow | undefined>> {
-    try {
-      return await this.#state.renew.send(request, together);
-    } catch (error) {
-      this.#maybePermanent ||= request.add === null;
-      throw error;
-    }
+  #traced<T>(verb: "renew" | "release", work: (event?: LockTrace) => Promise<T>): Promise<T> {
+    return traced(verb, this.backend, this.claim.name, work, this.token);
   }
 
   confirm(row: LockRow, askedAt: number): void {
@@ -203,7 +197,10 @@ export class HeldLock implements Held, Renewable {
     disposals.add(this.#loss);
     this.#stopWatching();
     this.#controller?.abort(this.#loss);
-    if (isTraced("release")) trace("release", { ...this.#newEvent(), outcome: "disposed" }, () => Promise.resolve());
+    this.#traced("release", (event) => {
+      if (event) event.outcome = "disposed";
+      return Promise.resolve();
+    });
     return this.claim;
   }
 
@@ -220,12 +217,7 @@ export class HeldLock implements Held, Renewable {
     if (this.#watched || this.#session) this.#checkExpiry(); // a loss before the release is signalled
     if (this.#status === "held") this.#status = "releasing";
     this.#stopWatching();
-    return this.#releasing = isTraced("release") ? this.#traceRelease() : this.#sendRelease();
-  }
-
-  #traceRelease(): Promise<boolean> {
-    const event = this.#newEvent();
-    return trace("release", event, () => this.#sendRelease(event));
+    return this.#releasing = this.#traced("release", (event) => this.#sendRelease(event));
   }
 
   async #sendRelease(event?: LockTrace): Promise<boolean> {

@@ -1,6 +1,6 @@
 import { stateOf } from "../wait/backend_state.ts";
 import { backendOf } from "../connect.ts";
-import { traceEach } from "../events/channels.ts";
+import { traced } from "../events/channels.ts";
 import { isHandle, type Lock, requireOwnBackend } from "../lock/lock.ts";
 import type { LockRecord } from "../lock/lock_record.ts";
 import { checkVerbOptions } from "../options/known_options.ts";
@@ -46,12 +46,11 @@ export async function unlock(
   const backend = await backendOf(options);
   if (owner === null) requireRows(backend, "release by name");
   const state = stateOf(backend);
-  const released = await traceEach("release", backend, [name], async ([event]) => {
+  const released = await traced("release", backend, name, async (event) => {
     const { answer, batch } = await state.release.send(target);
     if (event) Object.assign(event, { outcome: answer ? "released" : "gone", batch });
-    if (event && typeof owner === "bigint") event.token = owner;
     return answer;
-  });
+  }, typeof owner === "bigint" ? owner : undefined);
   if (!released) return false;
   if (typeof owner === "bigint") state.noteForced(name, owner);
   state.queues.get(name)?.noteRelease();

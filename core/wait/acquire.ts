@@ -1,6 +1,6 @@
 import type { AcquireAnswer, AcquireRequest, Backend } from "../backend.ts";
-import { isTraced, trace, traceEach } from "../events/channels.ts";
-import { type LockTrace, traceOf } from "../events/events.ts";
+import { traced, traceEach } from "../events/channels.ts";
+import type { LockTrace } from "../events/events.ts";
 import type { Grant, Outcome } from "../grant.ts";
 import { leaseStart } from "../lock/lease.ts";
 import { LockRecord } from "../lock/lock_record.ts";
@@ -33,13 +33,13 @@ function requestFor(
 
 /** Acquires one name for one caller, after the callers of this process that came before and wait for it. */
 export function acquire(backend: Backend, name: string, options: ResolvedLockOptions): Promise<Outcome> {
-  if (!isTraced("acquire")) return acquireOne(backend, name, options);
-  const event = traceOf(backend, name);
-  return trace("acquire", event, async () => {
+  return traced("acquire", backend, name, async (event) => {
     const outcome = await acquireOne(backend, name, options);
-    const { granted, batch, contended } = outcome;
-    const token = granted ? outcome.grant.row.token : undefined;
-    Object.assign(event, { outcome: granted ? "granted" : "busy", batch, contended, token });
+    if (event) {
+      const { granted, batch, contended } = outcome;
+      const token = granted ? outcome.grant.row.token : undefined;
+      Object.assign(event, { outcome: granted ? "granted" : "busy", batch, contended, token });
+    }
     return outcome;
   });
 }
