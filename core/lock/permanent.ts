@@ -14,14 +14,9 @@ import { monotonic, sleep } from "../util/runtime.ts";
 import { type BackendState, stateOf } from "../wait/backend_state.ts";
 
 /** How long such a lock is granted for at first (µs): several tries while a server restarts. */
-const FIRST_DURATION_US = 60e6;
+export const FIRST_DURATION_US = 60e6;
 /** Pauses between tries to make it permanent (ms). */
 const RETRY = { first: 100, longest: 2_000 };
-
-/** Returns the duration to ask for when `duration` is wanted; `null` is never. */
-export function firstDuration(backend: Backend, duration: number | null): number | null {
-  return duration === null && backend.mode !== "session" ? FIRST_DURATION_US : duration;
-}
 
 /** Why a lock could not be made permanent. */
 interface Failure {

@@ -13,19 +13,11 @@ export async function withDeadline<Value, Late = undefined>(
 ): Promise<Value | Late> {
   let timer: Timer | undefined;
   let settled = false;
-  const deadline = new Promise<Late>((resolve, reject) => {
-    const expire = () => {
-      if (settled) return;
-      try {
-        resolve(late?.() as Late);
-      } catch (error) {
-        reject(error);
-      }
-    };
-    timer = startTimer(limit, () => afterReads(expire), true); // an answer that has arrived is read first
+  const expired = new Promise<void>((resolve) => {
+    timer = startTimer(limit, () => afterReads(resolve), true); // an answer that has arrived is read first
   });
   try {
-    return await Promise.race([work, deadline]);
+    return await Promise.race([work, expired.then(() => (settled ? undefined : late?.()) as Late)]);
   } finally {
     settled = true;
     timer?.stop();

@@ -4,7 +4,7 @@ import type { LockTrace } from "../events/events.ts";
 import type { Grant, Outcome } from "../grant.ts";
 import { leaseStart } from "../lock/lease.ts";
 import { LockRecord } from "../lock/lock_record.ts";
-import { firstDuration, makePermanent } from "../lock/permanent.ts";
+import { FIRST_DURATION_US, makePermanent } from "../lock/permanent.ts";
 import { durationFor, type ResolvedLockOptions } from "../options/options.ts";
 import { claimOf } from "../util/requests.ts";
 import { isBackendError, isRetryable } from "../util/retry.ts";
@@ -18,14 +18,14 @@ const CONFIRM_WITHIN_MS = 2_000;
 /** A waiter that is silent for so long leaves the queue (µs); a living one repeats its request every third of it. */
 const QUEUE_WINDOW_US = 15e6;
 
-/** Makes a request for a lock that is to last `wanted` (µs). One that never expires is asked for with a first duration. */
+/** Makes a request for a lock that is to last `wanted` (µs). A row that is never to expire gets a first duration. */
 function requestFor(
   backend: Backend,
   name: string,
   wanted: number | null,
   { lockedBy, lockProcess, metadata, limit, steal, keep }: ResolvedLockOptions,
 ): AcquireRequest {
-  const first = firstDuration(backend, wanted);
+  const first = wanted === null && backend.mode !== "session" ? FIRST_DURATION_US : wanted;
   const duration = first === null ? null : Math.max(first, keep ?? 0);
   const request = { name, owner: randomId(), duration, lockedBy, lockProcess, metadata, limit };
   return { ...request, ...(steal ? { steal } : {}), ...(keep === undefined ? {} : { keep }) };

@@ -75,7 +75,7 @@ export class RequestBatcher<Request extends Named, Answer> {
   }
 
   async #sendFirst(request: Request, isWanted: () => boolean): Promise<Answered<Answer>> {
-    const number = this.#begin();
+    const number = this.#inFlight = ++this.#count;
     try {
       return await this.#sendAlone(request, isWanted);
     } finally {
@@ -88,10 +88,6 @@ export class RequestBatcher<Request extends Named, Answer> {
       this.#waiting.push({ request, isWanted, resolve, reject });
       this.#scheduleNext();
     });
-  }
-
-  #begin(): number {
-    return this.#inFlight = ++this.#count;
   }
 
   /** A request has its answer, or has been overtaken: the next batch may go. */
@@ -118,7 +114,7 @@ export class RequestBatcher<Request extends Named, Answer> {
   async #sendNext(): Promise<void> {
     this.#flushing = false;
     const batch = this.#takeBatch();
-    const number = this.#begin();
+    const number = this.#inFlight = ++this.#count;
     this.#lastWasBatch = batch.length > 1;
     this.#scheduleNext();
     await this.#sendBatch(batch);

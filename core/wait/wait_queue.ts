@@ -32,7 +32,8 @@ export class WaitQueue implements NameQueue {
   readonly #backend: Backend;
   readonly #state: BackendState;
   readonly #name: string;
-  readonly #fairness = new FairnessYield();
+  /** Only where the backend keeps no queue, whose order it approximates. */
+  readonly #fairness: FairnessYield | undefined;
   readonly #outage = new Backoff(OUTAGE);
   #waiters: Waiter[] = [];
   /** Resolves when no waiter is left; `undefined` while there is none. */
@@ -56,6 +57,7 @@ export class WaitQueue implements NameQueue {
     this.#backend = backend;
     this.#state = stateOf(backend);
     this.#name = name;
+    this.#fairness = backend.queueing ? undefined : new FairnessYield();
   }
 
   get running(): boolean {
@@ -87,7 +89,7 @@ export class WaitQueue implements NameQueue {
   }
 
   noteRelease(): void {
-    this.#fairness.noteRelease();
+    this.#fairness?.noteRelease();
     this.wake();
   }
 
@@ -127,7 +129,7 @@ export class WaitQueue implements NameQueue {
 
   /** Until when (ms, monotonic) the head leaves the name to other processes. */
   #yieldUntil(head: Waiter): number {
-    return head.waits && !this.#backend.queueing ? Math.min(this.#fairness.until(), head.deadline) : -Infinity;
+    return head.waits && this.#fairness ? Math.min(this.#fairness.until(), head.deadline) : -Infinity;
   }
 
   /** Waits for a reason to try again: a notification, the holder's expiry, the head's deadline, or a poll. */
@@ -167,7 +169,7 @@ export class WaitQueue implements NameQueue {
     const { request } = head;
     // In a queue the grant may be much younger than the first request.
     const start = request.window !== undefined ? askedAt : leaseStart(request, row, head.firstAskedAt!, askedAt);
-    this.#fairness.noteGrant(row.token);
+    this.#fairness?.noteGrant(row.token);
     if (head.gone) this.#undo(request, false);
     else {
       this.#remove(head);
@@ -186,7 +188,7 @@ export class WaitQueue implements NameQueue {
     for (const waiter of this.#waiters) waiter.notePending();
     head.queued ||= position !== undefined;
     if (head.gone && (head.unanswered || head.queued)) this.#undo(head.request, head.unanswered);
-    if (holder) this.#fairness.noteHolder(holder.token);
+    if (holder) this.#fairness?.noteHolder(holder.token);
     this.#noteHolder(holder, askedAt);
     if (position !== undefined) {
       const expiry = (holder ? this.#retryAt : askedAt + AFTER_OTHERS_MS) + (position - 1) * AFTER_OTHERS_MS;
