@@ -83,19 +83,20 @@ def change(sql):
     return True
 
 
-def take_turns(names, start, seconds):
+def take_turns(names, start, seconds, tables=False):
     """Returns when each turn began and ended, with the place of its name: each name for an equal share of the time.
 
-    Each turn has a connection of its own, as each request has in Django, and each user lock of the other program.
+    Each turn has a connection of its own, as each request has in Django, and each lock of the other program.
     """
     turns = []
     while (place := int((time.time() - start) / seconds * len(names))) < len(names):
-        if acquire(names[place], 30) != 1:
+        name = names[place]
+        if not (lock_tables([], [name]) if tables else acquire(name, 30)):
             continue
         begin = time.time()
         time.sleep(0.02)
         turns.append([place, begin, time.time()])
-        release(names[place])
+        unlock_tables() if tables else release(name)
         connection.close()
     return turns
 

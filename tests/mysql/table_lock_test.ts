@@ -163,6 +163,25 @@ onEach("table locks: nothing stays locked after a failure", async (place) => {
   await until("the others have gone", async () => (await connectionsTo(place)).length <= before + 1); // one asks
 });
 
+onEach("table locks: they exclude all other clients whatever innodb_table_locks is", async (place) => {
+  await tables(place);
+  await place.ask("SET GLOBAL innodb_table_locks = 0");
+  try {
+    const backend = await place.backend();
+    const held = await new TableLock({ write: ["alphabet"], backend }).acquire();
+    const write = place.ask("SET SESSION lock_wait_timeout = 1", "UPDATE alphabet SET n = 9");
+    await assert.rejects(write, /Lock wait timeout/);
+    await held.release();
+    const own = await mysql.createConnection(place.url);
+    await own.query("START TRANSACTION");
+    await own.query("UPDATE alphabet SET n = 1");
+    await assert.rejects(new TableLock({ read: ["alphabet"], acquireTimeout: 0.2, backend }).acquire(), LockTimeout);
+    await own.end();
+  } finally {
+    await place.ask("SET GLOBAL innodb_table_locks = 1");
+  }
+});
+
 onEach(
   "table locks: a program whose own transaction uses the table does not wait for itself permanently",
   async (place) => {

@@ -120,6 +120,7 @@ test("advisoryLock: a transaction lock lasts until the commit, and an error in t
     const lock = await advisoryLock(tx, "in transaction");
     assert.equal(lock.acquired, true);
     assert.equal(await lock.release(), false);
+    assert.equal((await advisoryLock(tx, "in transaction", { wait: false })).acquired, true); // again, in one session
     assert.equal((await advisoryLock(backend, "in transaction", { wait: false })).acquired, false);
   });
   await using _free = await advisoryLock(backend, "in transaction", { wait: false });
