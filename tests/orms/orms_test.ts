@@ -1,5 +1,5 @@
 /**
- * Each ORM on each engine: a backend, the guard inside its own transaction, and the refusal outside of one.
+ * Each ORM, and each driver of a server, on each engine: a backend, the guard inside its own transaction, and the refusal outside of one.
  *
  * @module
  */
@@ -15,6 +15,7 @@ import { startMysql } from "../servers/mysql.ts";
 import { ask, freshDatabase } from "../servers/mysql_database.ts";
 import type { MysqlServer } from "../servers/mysql_server.ts";
 import { PostgresServer } from "../servers/postgres.ts";
+import { drivers } from "./drivers.ts";
 import type { Cell, Engine, Orm } from "./orm.ts";
 import { drizzle } from "./orms/drizzle.ts";
 import { knex } from "./orms/knex.ts";
@@ -97,7 +98,7 @@ async function tryCell(cell: Cell, { url, lockRow }: Database): Promise<void> {
 }
 
 const chosen = process.env.LOCKMGR_TEST_ENGINES?.split(",");
-const orms: readonly Orm[] = [drizzle, kysely, knex, typeorm, sequelize, mikroOrm, prisma];
+const orms: readonly Orm[] = [drizzle, kysely, knex, typeorm, sequelize, mikroOrm, prisma, ...drivers];
 
 for (const [engine, start] of Object.entries(ENGINES)) {
   if (chosen && !chosen.includes(engine === "mariadb" ? "mysql" : engine)) continue;
