@@ -14,8 +14,8 @@ import { rollup } from "rollup";
 import { lower } from "../tests/running/lowering.ts";
 import { command } from "../tests/runtimes/command.ts";
 
-/** Packages that are imported only where their engine is used. */
-const OPTIONAL = ["postgres", "mysql2"];
+/** Packages that are imported, or whose pools are taken, only where their engine is used. */
+const OPTIONAL = ["postgres", "mysql2", "pg"];
 
 /** What people search npm for. */
 const KEYWORDS = [
@@ -54,14 +54,14 @@ function repository(): Record<string, unknown> {
   return { repository: { type: "git", url: `git+${address}.git` }, bugs: { url: `${address}/issues` } };
 }
 
-/** What `package.json` says besides what is in `deno.json`. */
-function complete(manifest: Record<string, unknown>): Record<string, unknown> {
+/** What `package.json` says besides what `deno pack` has written of `deno.json`, such as whose pools are taken. */
+function complete(manifest: Record<string, unknown>, imports: Record<string, string>): Record<string, unknown> {
   const { dependencies = {}, exports, ...rest } = manifest as {
     dependencies?: Record<string, string>;
     exports: Exports;
   };
   const entries = Object.entries(dependencies);
-  const optional = entries.filter(([name]) => OPTIONAL.includes(name));
+  const optional = OPTIONAL.map((name) => [name, /@([^@]+)$/.exec(imports[name])![1]]);
   return {
     ...rest,
     exports,
@@ -130,7 +130,8 @@ try {
   await run("tar", "-xzf", raw, "-C", directory);
   const files = join(directory, "package");
   const path = join(files, "package.json");
-  const manifest = complete(JSON.parse(await readFile(path, "utf8")));
+  const { imports } = JSON.parse(await readFile("deno.json", "utf8"));
+  const manifest = complete(JSON.parse(await readFile(path, "utf8")), imports);
   await writeFile(path, `${JSON.stringify(manifest, null, 2)}\n`);
   await lower(join(files, "tests"), ".js");
   await bundle(files, manifest.exports as Exports);

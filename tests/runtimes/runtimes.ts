@@ -49,9 +49,9 @@ function bun(): Runtime {
   };
 }
 
-/** The oldest Node that is served, the long-term one, the current one, and Bun. */
+/** The oldest Node that is served, to the patch; the long-term one, the current one, and Bun. */
 export const runtimes: readonly Runtime[] = [
-  node("Node 22", "22", false),
+  node("Node 22", "22.13.0", false),
   node("Node 24", "24", true),
   node("Node current", "latest", false),
   bun(),
