@@ -25,6 +25,18 @@ test("sqlite: while another process has the write lock the event loop turns, and
   assert((await lock).held);
 });
 
+test("sqlite: nothing is under way after a disposal, although another process has the write lock", async () => {
+  await using somewhere = await place();
+  const backend = await connect(somewhere.path);
+  await isLocked("a", { backend });
+  using database = new DatabaseSync(somewhere.path);
+  database.exec("BEGIN IMMEDIATE");
+  let underWay = true;
+  backend.clean("all").catch(() => {}).finally(() => underWay = false);
+  await backend[Symbol.asyncDispose]();
+  assert.equal(underWay, false);
+});
+
 test("sqlite: a file that stays locked is a retryable error, not a busy lock", async () => {
   await using somewhere = await place();
   await using backend = await connect(somewhere.path, { busyTimeout: 0.05 });

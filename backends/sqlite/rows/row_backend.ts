@@ -21,6 +21,7 @@ import type { SqliteRow } from "./rows.ts";
 import { findTable, homeOf, schema, upgrade } from "../schema.ts";
 import { type Statements, statementsFor } from "./statements.ts";
 import { once } from "../../../core/util/once.ts";
+import { defer } from "../../../core/util/runtime.ts";
 import { byCodePoint } from "../../../core/util/order.ts";
 import { Acquirer } from "./acquire.ts";
 import { guard, guardHandle } from "./guard.ts";
@@ -139,10 +140,10 @@ export class RowBackend implements Backend {
   }
 
   [Symbol.asyncDispose](): Promise<void> {
-    // deno-lint-ignore require-await -- the interface is asynchronous, SQLite is not
     return closeLocks(this, async () => {
       this.#connection.close();
       this.#waiters.close();
+      await new Promise<void>(defer); // calls that yielded to the event loop before find the connection closed
     });
   }
 
