@@ -8,8 +8,8 @@ import type { LockRecord } from "./lock/lock_record.ts";
 /** Marks errors, also those of another copy of this package. */
 const LOCK_ERROR = Symbol.for("@lockmgr/lockmgr/LockError");
 
-/** The codes of each class and of the classes below it. */
-const codesOf = new Map<unknown, readonly string[]>();
+/** The name of each class, which a minifier changes in the class itself, and the codes of it and of those below it. */
+const classes = new Map<unknown, { readonly name: string; readonly codes: readonly string[] }>();
 
 /**
  * The base of every error of lockmgr. Wrong arguments throw the platform's
@@ -32,13 +32,13 @@ export class LockError extends Error {
   /** Makes an error with a message and the error that caused it. */
   constructor(message: string, options?: ErrorOptions) {
     super(message, options);
-    this.name = new.target.name;
+    this.name = classes.get(new.target)?.name ?? new.target.name;
   }
 
   /** Recognises errors by their code, so that those of another copy of this package are recognised too. */
   static override [Symbol.hasInstance](value: unknown): boolean {
     if (Function.prototype[Symbol.hasInstance].call(this, value)) return true;
-    const codes = codesOf.get(this);
+    const codes = classes.get(this)?.codes;
     return codes !== undefined && value instanceof Error && LOCK_ERROR in value &&
       (codes.length === 0 || codes.includes((value as Error as LockError).code));
   }
@@ -230,11 +230,11 @@ export class UnsupportedError extends LockError {
   override readonly code: string = "UNSUPPORTED";
 }
 
-codesOf.set(LockError, []); // every code
-codesOf.set(Locked, ["LOCKED", "LOCK_TIMEOUT", "LOCK_FAIL"]);
-codesOf.set(LockTimeout, ["LOCK_TIMEOUT"]);
-codesOf.set(LockFail, ["LOCK_FAIL"]);
-codesOf.set(LockNotFound, ["LOCK_NOT_FOUND", "LOCK_LOST"]);
-codesOf.set(LockLost, ["LOCK_LOST"]);
-codesOf.set(BackendError, ["BACKEND"]);
-codesOf.set(UnsupportedError, ["UNSUPPORTED"]);
+classes.set(LockError, { name: "LockError", codes: [] }); // every code
+classes.set(Locked, { name: "Locked", codes: ["LOCKED", "LOCK_TIMEOUT", "LOCK_FAIL"] });
+classes.set(LockTimeout, { name: "LockTimeout", codes: ["LOCK_TIMEOUT"] });
+classes.set(LockFail, { name: "LockFail", codes: ["LOCK_FAIL"] });
+classes.set(LockNotFound, { name: "LockNotFound", codes: ["LOCK_NOT_FOUND", "LOCK_LOST"] });
+classes.set(LockLost, { name: "LockLost", codes: ["LOCK_LOST"] });
+classes.set(BackendError, { name: "BackendError", codes: ["BACKEND"] });
+classes.set(UnsupportedError, { name: "UnsupportedError", codes: ["UNSUPPORTED"] });

@@ -1,5 +1,6 @@
 /**
- * A program that says only `connect(url)`, made one file by a bundler: the engine and its driver are in it.
+ * A program that says only `connect(url)`, made one file by a bundler: the engine and its driver are in it. One is
+ * minified, where errors keep their names.
  *
  * @module
  */
@@ -17,17 +18,20 @@ import { makeProject, runTool } from "./projects.ts";
 const FILES = {
   "program.js": `
     import { connect, getLock } from "@lockmgr/lockmgr";
+    const name = "jobs of " + process.pid; // bundles run at the same time
     async function main() {
       for (const url of process.argv.slice(2)) {
         const backend = await connect(url);
-        const lock = await getLock("jobs", { backend });
-        console.log(backend.engine, await lock.verify(), await lock.unlock());
+        const lock = await getLock(name, { backend });
+        const error = await getLock(name, { backend }).catch((error) => error);
+        console.log(backend.engine, error.name, await lock.verify(), await lock.unlock());
         await backend[Symbol.asyncDispose]();
       }
     }
     main();`,
   "webpack.config.cjs": `module.exports = {
     mode: "production", target: "node22", entry: "./program.js",
+    optimization: { minimize: false }, // it takes longer than all else
     output: { path: __dirname + "/out", filename: "program.cjs" },
   };`,
   "vite.config.mjs": `export default {
@@ -38,7 +42,8 @@ const FILES = {
 
 /** How each bundler makes "out/program", by its tool and the parameters. */
 const bundlers: Readonly<Record<string, readonly string[]>> = {
-  "program.cjs by esbuild": ["esbuild", "program.js", "--bundle", "--platform=node", "--outfile=out/program.cjs"],
+  "program.cjs by esbuild": ["esbuild", "program.js", "--bundle", "--minify", "--platform=node"]
+    .concat("--outfile=out/program.cjs"),
   "program.mjs by rollup": ["rollup", "program.js", "--dir=out", "--entryFileNames=[name].mjs"]
     .concat(["--silent", ...["node-resolve", "commonjs", "json"].map((plugin) => `--plugin=${plugin}`)]),
   "program.cjs by webpack": ["webpack"],
@@ -58,7 +63,7 @@ test("bundles of a program that only connects work on every engine", async () =>
       const file = join(away, "out", bundle.split(" ")[0]);
       const { code, stdout, output } = await command(process.execPath, ["--no-warnings", file, ...urls]);
       assert.equal(code, 0, `${bundle}: ${output}`);
-      assert.equal(stdout, "sqlite true true\npostgres true true\nmysql true true\n", bundle);
+      assert.equal(stdout, "sqlite Locked true true\npostgres Locked true true\nmysql Locked true true\n", bundle);
     } finally {
       await rm(away, { recursive: true });
     }

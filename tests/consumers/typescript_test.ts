@@ -1,6 +1,6 @@
 /**
  * Programs in TypeScript, compiled by the oldest compiler that is served, by those that many people have and by the
- * newest, under five configurations; what they emit runs.
+ * newest, under six configurations; what they emit runs.
  *
  * @module
  */
@@ -105,9 +105,11 @@ async function compile(version: string, withNode: boolean): Promise<void> {
     "program.ts": PROGRAM,
     "node.ts": NODE,
     "common.cts": older ? COMMON_BEFORE : COMMON,
+    "out/node10/package.json": `{ "type": "commonjs" }`,
   };
   const configurations = {
     ...CONFIGURATIONS,
+    ...(version < "6" ? { node10: { module: "commonjs", moduleResolution: "node10", ...BARE } } : {}), // not in later ones
     ...(withNode ? { nodenext: { module: "nodenext", types: ["node"] } } : {}),
   };
   for (const [name, options] of Object.entries(configurations)) {
@@ -126,9 +128,11 @@ async function compile(version: string, withNode: boolean): Promise<void> {
   const project = await makeProject(`typescript ${version}`, files);
   await runTool(project, `typescript-${version}`, [
     "--build",
-    ...Object.keys(CONFIGURATIONS).map((name) => `${name}.json`),
+    ...Object.keys(configurations).map((name) => `${name}.json`),
   ]);
-  for (const file of ["nodenext/program.js", "commonjs/common.cjs"]) {
+  const programs = ["nodenext/program.js", "commonjs/common.cjs"];
+  if ("node10" in configurations) programs.push("node10/program.js");
+  for (const file of programs) {
     const { code, output } = await command(process.execPath, [join(project, "out", file)]);
     assert.equal(code, 0, `${file} of ${version}: ${output}`);
     assert.equal(output, "", `${file} of ${version}`);

@@ -52,7 +52,7 @@ test("copies: handles, backends and errors of another copy are recognised", () =
 
 test("copies: engines refuse a backend of another copy by name", async () => {
   // What the other copy has made known of its backend's connections is in its own module: only the mark is common.
-  const mark = { [Symbol.for("@lockmgr/lockmgr/connections")]: true };
+  const mark = { [Symbol.for("@lockmgr/lockmgr/connections")]: true, acquire: () => assert.fail("it was asked") };
   const postgres = { engine: "postgres", mode: "lease", ...mark } as unknown as own.Backend;
   await assert.rejects(advisoryLock(postgres, "a"), /another copy of lockmgr made it/);
   const mysql = { engine: "mysql", mode: "lease", ...mark } as unknown as own.Backend;
