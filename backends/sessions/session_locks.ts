@@ -111,13 +111,17 @@ export class SessionLocks<S extends Session> {
     const wanted = requests.filter((_, index) => known[index] === undefined);
     if (wanted.length === 0) return known as AcquireAnswer[];
     const what = () => `acquire ${namesOf(wanted)}`;
-    let first = 0;
-    const parts = (await this.#reserve(wanted.length, what)).map(({ session, places }) =>
-      this.#acquireOn(session, wanted.slice(first, first += places), what)
-    );
-    // when one part fails, its callers do not learn what the other parts were granted
-    const answers = (await all(parts, () => this.#release(wanted).catch(() => {}))).flat();
-    return wanted.length === requests.length ? answers : merge(known, answers);
+    try {
+      let first = 0;
+      const parts = (await this.#engine.pool.reserve(wanted.length, what)).map(({ session, places }) =>
+        this.#acquireOn(session, wanted.slice(first, first += places))
+      );
+      // when one part fails, its callers do not learn what the other parts were granted
+      const answers = (await all(parts, () => this.#release(wanted).catch(() => {}))).flat().values();
+      return known.map((answer) => answer ?? answers.next().value!);
+    } catch (error) {
+      throw this.#engine.translate(what(), error);
+    }
   }
 
   /** Returns the answer that needs no statement: the owner already holds the lock, or another caller of this process does. */
@@ -128,15 +132,7 @@ export class SessionLocks<S extends Session> {
     return { granted: false, holder: rowOf(held) };
   }
 
-  async #reserve(count: number, what: () => string) {
-    try {
-      return await this.#engine.pool.reserve(count, what);
-    } catch (error) {
-      throw this.#engine.translate(what(), error);
-    }
-  }
-
-  async #acquireOn(session: S, requests: readonly AcquireRequest[], what: () => string): Promise<AcquireAnswer[]> {
+  async #acquireOn(session: S, requests: readonly AcquireRequest[]): Promise<AcquireAnswer[]> {
     const keys = requests.map(({ name }) => this.#keyOf(name));
     let unused = requests.length;
     try {
@@ -150,8 +146,6 @@ export class SessionLocks<S extends Session> {
         this.#held.set(name, { name, owner, key: keys[index], session, row, since });
         return { granted: true, row, session };
       });
-    } catch (error) {
-      throw this.#engine.translate(what(), error);
     } finally {
       this.#engine.pool.release(session, unused);
     }
@@ -233,10 +227,4 @@ export class SessionLocks<S extends Session> {
 
 function rowOf({ row, since }: Held<unknown>): LockRow {
   return { ...row, now: row.now + (monotonic() - since) * 1e3 };
-}
-
-/** Fills the gaps with the answers. */
-function merge(known: readonly (AcquireAnswer | undefined)[], answers: readonly AcquireAnswer[]): AcquireAnswer[] {
-  const next = answers.values();
-  return known.map((answer) => answer ?? next.next().value!);
 }
