@@ -4,7 +4,7 @@ import { isLossObserved, publishLoss, traced } from "../events/channels.ts";
 import type { LockTrace } from "../events/events.ts";
 import type { Grant } from "../grant.ts";
 import { monotonic } from "../util/runtime.ts";
-import { type BackendState, type Held, stateOf } from "../wait/backend_state.ts";
+import { type BackendState, stateOf } from "../wait/backend_state.ts";
 import type { Answered } from "../wait/batcher.ts";
 import { localDeadline } from "./lease.ts";
 import type { Known } from "./lock_record.ts";
@@ -22,7 +22,7 @@ export function endedByDisposal(loss: LockLost): boolean {
 }
 
 /** One acquisition as this process may believe in it: held until it is released or lost. */
-export class HeldLock implements Held, Renewable {
+export class HeldLock implements Renewable {
   readonly backend: Backend;
   claim: OwnedLock;
   /** What is known of the acquisition, shared with its handle. */

@@ -4,8 +4,9 @@
  *
  * @module
  */
-import type { Backend, LockRow, OwnedLock, RenewRequest } from "../backend.ts";
+import type { Backend, LockRow, RenewRequest } from "../backend.ts";
 import { monotonic, startTimer, type Timer } from "../util/runtime.ts";
+import type { Held } from "../wait/backend_state.ts";
 import type { Answered } from "../wait/batcher.ts";
 
 /** Renewals that are due within this share of their interval are sent with one that is due now. */
@@ -16,11 +17,8 @@ const RETRY_SHARE = 0.25;
 const RETRY_MAX_MS = 1_000;
 
 /** What the renewer needs of a lock. Times are monotonic, in milliseconds. */
-export interface Renewable {
+export interface Renewable extends Held {
   readonly backend: Backend;
-  readonly claim: OwnedLock;
-  /** Whether this process may act as the holder; the answer `false` signals the loss. */
-  readonly held: boolean;
   /** When the lease expires by this process's clock. */
   readonly deadline: number;
   /** Microseconds of each renewal; `undefined` without renewal. */
@@ -33,8 +31,6 @@ export interface Renewable {
   renew(request: RenewRequest, together: boolean): Promise<Answered<LockRow | undefined>>;
   /** Takes in a newer row. */
   confirm(row: LockRow, askedAt: number): void;
-  /** Ends as lost. */
-  lose(reason: string): void;
 }
 
 const tracked = new Set<Renewable>();

@@ -7,6 +7,8 @@ export class Waiter {
   readonly request: AcquireRequest;
   /** When its wait ends (ms, monotonic); `-Infinity` for a caller that does not wait. */
   readonly deadline: number;
+  /** Whether it waits. */
+  readonly waits: boolean;
   /** Whether an attempt began after it came: the answer is valid for it, too. */
   asked = false;
   /** When its own request was first sent (ms, monotonic): any later answer may be about the effect of that one. */
@@ -36,14 +38,10 @@ export class Waiter {
   ) {
     this.request = request;
     this.deadline = deadline;
+    this.waits = deadline > -Infinity;
     this.#onPending = onPending;
     this.#resolve = resolve;
     this.#reject = reject;
-  }
-
-  /** Whether it waits. */
-  get waits(): boolean {
-    return this.deadline > -Infinity;
   }
 
   /** Calls `action` at the deadline, unless the waiter is gone by then. */
