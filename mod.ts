@@ -27,6 +27,7 @@ export type { Grant } from "./core/grant.ts";
 export { Lock } from "./core/lock/lock.ts";
 export { LockRecord } from "./core/lock/lock_record.ts";
 export type {
+  AdoptOptions,
   BackendOptions,
   HolderOptions,
   LeadOptions,
@@ -40,6 +41,7 @@ export type {
   WatchOptions,
 } from "./core/options/options.ts";
 export type { BackendSettings } from "./core/options/settings.ts";
+export { adoptLock } from "./core/verbs/adopt_lock.ts";
 export { cleanLocks } from "./core/verbs/clean_locks.ts";
 export { getLock, tryLock } from "./core/verbs/get_lock.ts";
 export { getLocks, LockSet, type LockSetRenewOptions } from "./core/verbs/get_locks.ts";

@@ -136,6 +136,25 @@ export interface OwnedLock {
 }
 
 /**
+ * The next holder of a lock that changes its owner.
+ *
+ * @example
+ * ```ts
+ * import { connect, type NextHolder } from "@lockmgr/lockmgr";
+ * import assert from "node:assert/strict";
+ *
+ * await using backend = await connect("sqlite::memory:");
+ * const request = { name: "jobs", owner: "a", lockedBy: "host-a", lockProcess: null, metadata: null, limit: 1 };
+ * await backend.acquire([{ ...request, duration: 60e6 }]);
+ * const next: NextHolder = { owner: "b", lockedBy: "host-b", lockProcess: 71 };
+ * await backend.adopt!({ name: "jobs", owner: "a" }, next);
+ * assert.deepEqual(await backend.release([{ name: "jobs", owner: "a" }]), [false]);
+ * assert.deepEqual(await backend.release([{ name: "jobs", owner: "b" }]), [true]);
+ * ```
+ */
+export type NextHolder = Pick<AcquireRequest, "owner" | "lockedBy" | "lockProcess">;
+
+/**
  * Which lock to renew or release: one acquisition, by owner or by token; or with `owner: null` the lock of any holder.
  *
  * @example
@@ -241,6 +260,11 @@ export interface Backend extends AsyncDisposable {
   renew(requests: readonly RenewRequest[]): Promise<(LockRow | undefined)[]>;
   /** Releases each live lock; answers `false` for one that was gone. A waiter of that owner leaves the queue. */
   release(locks: readonly LockRef[]): Promise<boolean[]>;
+  /**
+   * Gives a live lock to another owner, who keeps its token, times and metadata; changes nothing when it is gone. Of
+   * several attempts one takes effect. The core then asks by a renewal whether it was this one.
+   */
+  adopt?(lock: OwnedLock, next: NextHolder): Promise<void>;
   /** Lists locks, ordered by the code points of their names. Changes nothing. */
   list(filter: ListFilter): Promise<LockRow[]>;
   /** Removes expired locks, or all of them; returns how many. */

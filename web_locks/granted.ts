@@ -1,5 +1,5 @@
 import type { Lock as Handle } from "../core/lock/lock.ts";
-import { endedByDisposal } from "../core/lock/held_lock.ts";
+import { endedByProgram } from "../core/lock/held_lock.ts";
 import type { LockLost } from "../core/errors.ts";
 import type { LockRequest } from "./arguments.ts";
 import type { Clients } from "./clients.ts";
@@ -52,7 +52,7 @@ export function runUnder(handle: Handle, request: LockRequest, clients: Clients)
   const { signal } = handle;
   return new Promise((resolve, reject) => {
     const onLoss = () => {
-      if (!endedByDisposal(signal.reason)) reject(brokenBy(signal.reason, clients.stolen(request.name) !== undefined));
+      if (!endedByProgram(signal.reason)) reject(brokenBy(signal.reason, clients.stolen(request.name) !== undefined));
     };
     const run = async () => {
       try {

@@ -4,7 +4,7 @@
  *
  * @module
  */
-import type { AcquireRequest } from "../../core/backend.ts";
+import type { AcquireRequest, NextHolder } from "../../core/backend.ts";
 
 /** A holder, or a waiter of the queue. */
 export interface Entry {
@@ -151,6 +151,18 @@ export function retire(line: Line, now: number, leaves: (entry: Entry) => boolea
     return { ...entry, ...noHolder, owner: keptOwner(entry.owner), until, updated: now };
   });
   return leave({ token: line.token, entries }, now, leaves);
+}
+
+/** Gives a live holder's entry to another owner. */
+export function changeOwner({ token, entries }: Line, now: number, owner: string, next: NextHolder): Line {
+  return {
+    token,
+    entries: entries.map((entry) => {
+      return entry.owner === owner && entry.token !== undefined && isLive(entry, now)
+        ? { ...entry, ...next, updated: now }
+        : entry;
+    }),
+  };
 }
 
 /** Extends the live holders among some entries, never shortening a lease. */

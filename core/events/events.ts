@@ -42,9 +42,9 @@ export interface LockTrace {
   contended?: boolean;
   /**
    * How it ended. Acquire: `"granted"`, `"busy"` or `"failed"`. Renew: `"renewed"`, `"gone"` or `"failed"`. Release:
-   * `"released"`, `"gone"`, `"failed"`, or `"disposed"` when its backend was disposed of.
+   * `"released"`, `"gone"`, `"failed"`, `"disposed"` when its backend was disposed of, or `"detached"`.
    */
-  outcome?: "granted" | "busy" | "renewed" | "released" | "gone" | "disposed" | "failed";
+  outcome?: "granted" | "busy" | "renewed" | "released" | "gone" | "disposed" | "detached" | "failed";
   /** Why it failed; the reason of a wait's `signal` too. */
   error?: unknown;
 }

@@ -13,12 +13,12 @@ import { type Renewable, track, untrack } from "./renewer.ts";
 /** After an answer that came late in a lease, the next renewal comes after this share of the interval at the earliest. */
 const MIN_PAUSE_SHARE = 0.25;
 
-/** The losses that are disposals of a backend: no failure, and no reason to undo what was done under the lock. */
-const disposals = new WeakSet<LockLost>();
+/** The losses that the program caused: no failure, and no reason to undo what was done under the lock. */
+const intended = new WeakSet<LockLost>();
 
-/** Whether a lock ended with the disposal of its backend. */
-export function endedByDisposal(loss: LockLost): boolean {
-  return disposals.has(loss);
+/** Whether a lock ended because the program detached it, or disposed of its backend. */
+export function endedByProgram(loss: LockLost): boolean {
+  return intended.has(loss);
 }
 
 /** One acquisition as this process may believe in it: held until it is released or lost. */
@@ -190,15 +190,24 @@ export class HeldLock implements Renewable {
   }
 
   endWithBackend(): OwnedLock | undefined {
+    return this.#end("its backend was disposed of", "disposed");
+  }
+
+  /** Ends the lock here without a release; returns the right to it, `undefined` if it is not held. */
+  detach(): OwnedLock | undefined {
+    return this.#end("it was detached", "detached");
+  }
+
+  #end(reason: string, outcome: "disposed" | "detached"): OwnedLock | undefined {
     this.#checkExpiry();
     if (this.#status !== "held") return undefined;
     this.#status = "released";
-    this.#loss = new LockLost(this.claim.name, "its backend was disposed of");
-    disposals.add(this.#loss);
+    this.#loss = new LockLost(this.claim.name, reason);
+    intended.add(this.#loss);
     this.#stopWatching();
     this.#controller?.abort(this.#loss);
     this.#traced("release", (event) => {
-      if (event) event.outcome = "disposed";
+      if (event) event.outcome = outcome;
       return Promise.resolve();
     });
     return this.claim;

@@ -2,10 +2,18 @@ import type { Backend, GuardClient } from "../backend.ts";
 import { Locked, LockLost, UnsupportedError } from "../errors.ts";
 import type { Grant } from "../grant.ts";
 import { checkVerbOptions } from "../options/known_options.ts";
-import { extension, type RenewOptions, requireRows, resolveHolder, resolveLockOptions } from "../options/options.ts";
+import {
+  extension,
+  type RenewOptions,
+  requireAdoption,
+  requireRows,
+  resolveHolder,
+  resolveLockOptions,
+} from "../options/options.ts";
 import { retryOnce } from "../util/retry.ts";
 import { monotonic, warn } from "../util/runtime.ts";
 import { acquire } from "../wait/acquire.ts";
+import { detachedText } from "./detached.ts";
 import { HeldLock } from "./held_lock.ts";
 import { knownOf, LockRecord } from "./lock_record.ts";
 
@@ -77,7 +85,7 @@ export class Lock extends LockRecord implements AsyncDisposable {
 
   /**
    * Aborts with a `LockLost` when the lock is lost: the server said so, the session that carried it ended, or the lease
-   * expired without an answer. An ordinary release does not abort it.
+   * expired without an answer. `detach` aborts it too, an ordinary release does not.
    */
   get signal(): AbortSignal {
     const { signal } = this.#held;
@@ -141,6 +149,22 @@ export class Lock extends LockRecord implements AsyncDisposable {
    */
   unlock(): Promise<boolean> {
     return this.#held.release();
+  }
+
+  /**
+   * Ends this handle without a release, and returns a text with which `adoptLock` in any process takes the lock over, once:
+   * with its token, under a new owner. Without an adoption the lock expires. `held` is `false` at once, and `signal` aborts,
+   * since the token does not tell this holder from the next. Every process that has the text can adopt the lock: treat it as a
+   * password. It consists of letters, digits and `-_.!~*'()%`.
+   *
+   * @throws {LockLost} When the lock is no longer this handle's.
+   * @throws {UnsupportedError} In `session` and `hybrid` mode, where the lock ends with this process's session.
+   */
+  detach(): string {
+    requireAdoption(this.#held.backend, `detach lock ${JSON.stringify(this.name)}`);
+    const claim = this.#held.detach();
+    if (claim === undefined) throw this.#loss();
+    return detachedText(claim);
   }
 
   /**

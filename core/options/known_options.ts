@@ -6,6 +6,7 @@
  */
 import type { Backend } from "../backend.ts";
 import type {
+  AdoptOptions,
   BackendOptions,
   HolderOptions,
   LeadOptions,
@@ -62,6 +63,7 @@ const VERBS = {
   getLocks: LOCK,
   lead: LEAD,
   renewLock: { ...RENEW, ...BACKEND } satisfies KnownOptions<RenewOptions>,
+  adoptLock: { ...EXPIRES, ...HOLDER, autoRenew: "boolean", ...BACKEND } satisfies KnownOptions<AdoptOptions>,
   unlock: BACKEND,
   isLocked: BACKEND,
   cleanLocks: BACKEND,

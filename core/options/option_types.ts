@@ -128,6 +128,28 @@ export interface RenewOptions extends BackendOptions, HolderOptions {
 }
 
 /**
+ * Options of `adoptLock`.
+ *
+ * @example
+ * ```ts
+ * import { adoptLock, type AdoptOptions, connect, getLock } from "@lockmgr/lockmgr";
+ * import assert from "node:assert/strict";
+ *
+ * await using backend = await connect("sqlite::memory:");
+ * const text = (await getLock("jobs", { backend })).detach();
+ * const options: AdoptOptions = { backend, expires: 30, autoRenew: true, lockedBy: "worker-7" };
+ * await using lock = await adoptLock(text, options);
+ * assert.equal(lock.lockedBy, "worker-7");
+ * ```
+ */
+export interface AdoptOptions extends BackendOptions, HolderOptions {
+  /** Seconds from now until the lock expires, at least; `0`, `null` or `Infinity` is never. @default 600 */
+  expires?: number | null;
+  /** Renews the lease at a third of `expires` until it is released. @default false */
+  autoRenew?: boolean;
+}
+
+/**
  * Options of `setLock`.
  *
  * @example

@@ -234,6 +234,18 @@ export function requireRows(backend: Backend, what: string): void {
   if (backend.mode === "session") refuseInSession(what);
 }
 
+/**
+ * Refuses what makes a lock outlive the process that acquired it, where that cannot be.
+ *
+ * @throws {UnsupportedError} In `session` and `hybrid` mode, and by a backend that cannot change a lock's owner.
+ */
+export function requireAdoption({ engine, mode, adopt }: Backend, what: string): void {
+  if (mode !== "lease") {
+    throw new UnsupportedError(`Cannot ${what} in "${mode}" mode: it ends with this process's session; want "lease"`);
+  }
+  if (adopt === undefined) throw new UnsupportedError(`Cannot ${what} on ${engine}: this backend cannot change owners`);
+}
+
 /** Returns how far to extend: from now, or with `addTime` from the present expiry (by handle: from `seen`). */
 export function extension(options: RenewOptions, seen?: number | null): Pick<RenewRequest, "from" | "add"> {
   const add = microseconds("expires", options.expires === undefined ? DEFAULT_EXPIRES_S : options.expires);

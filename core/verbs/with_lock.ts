@@ -1,6 +1,6 @@
 import type { LockLost } from "../errors.ts";
 import { getLock } from "./get_lock.ts";
-import { endedByDisposal } from "../lock/held_lock.ts";
+import { endedByProgram } from "../lock/held_lock.ts";
 import type { Lock } from "../lock/lock.ts";
 import { checkVerbOptions } from "../options/known_options.ts";
 import type { LockOptions } from "../options/options.ts";
@@ -78,8 +78,8 @@ async function finish(lock: Lock): Promise<void> {
   if (found) throw found;
 }
 
-/** Returns why the lock was lost; the disposal of its backend by the program is no loss. */
+/** Returns why the lock was lost; what the program did itself is no loss. */
 function lossOf(lock: Lock): LockLost | undefined {
   const loss = lock.signal.aborted ? lock.signal.reason as LockLost : undefined;
-  return loss && endedByDisposal(loss) ? undefined : loss;
+  return loss && endedByProgram(loss) ? undefined : loss;
 }

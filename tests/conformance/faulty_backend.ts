@@ -15,7 +15,7 @@ import { checkMembers } from "./members.ts";
  */
 export interface BackendRequest {
   /** What is asked of the backend. A refresh, `verify()` and `isLocked` are a `"list"`, on some backends a `"verify"`. */
-  readonly verb: "acquire" | "renew" | "release" | "list" | "clean" | "verify";
+  readonly verb: "acquire" | "renew" | "release" | "adopt" | "list" | "clean" | "verify";
   /** The names; several if requests are batched, none for all. */
   readonly names: readonly string[];
   /** How many requests of this verb there were, this one included. */
@@ -126,6 +126,7 @@ export function faultyBackend(backend: Backend, script: FaultScript): Backend {
       send("acquire", namesOf(requests), () => backend.acquire(requests, options), requests),
     renew: (requests) => send("renew", namesOf(requests), () => backend.renew(requests)),
     release: (locks) => send("release", namesOf(locks), () => backend.release(locks)),
+    adopt: backend.adopt && ((lock, next) => send("adopt", [lock.name], () => backend.adopt!(lock, next))),
     list: (filter) => send("list", filter.names ?? [], () => backend.list(filter)),
     clean: (scope) => send("clean", [], () => backend.clean(scope)),
     verify: backend.verify && ((lock) => send("verify", [lock.name], () => backend.verify!(lock))),

@@ -2,6 +2,7 @@ import type { Backend, Mode } from "@lockmgr/lockmgr";
 import type { Case, Fixture } from "./case.ts";
 import { checkMembers } from "./members.ts";
 import { acquiring } from "./cases/acquiring.ts";
+import { adopting } from "./cases/adopting.ts";
 import { closing } from "./cases/closing.ts";
 import { batches } from "./cases/batches.ts";
 import { defects } from "./cases/defects.ts";
@@ -25,6 +26,7 @@ import { watching } from "./cases/watching.ts";
 const CASES: readonly Case[] = [
   ...seam,
   ...acquiring,
+  ...adopting,
   ...closing,
   ...batches,
   ...defects,

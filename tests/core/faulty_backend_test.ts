@@ -1,4 +1,14 @@
-import { BackendError, connect, getLock, isLocked, LockLost, tryLock, withLock } from "@lockmgr/lockmgr";
+import {
+  adoptLock,
+  BackendError,
+  connect,
+  getLock,
+  isLocked,
+  LockLost,
+  LockNotFound,
+  tryLock,
+  withLock,
+} from "@lockmgr/lockmgr";
 import { type BackendRequest, type Fault, faultyBackend } from "@lockmgr/lockmgr/conformance";
 import assert from "node:assert/strict";
 import { aborted } from "../conformance/case.ts";
@@ -92,4 +102,22 @@ test("faultyBackend: a delay beyond the lease is a loss", async () => {
   state.script = ({ verb }) => verb === "renew" ? { delay: 0.4 } : undefined;
   const work = withLock("a", { backend, expires: 0.2 }, ({ signal }) => aborted(signal));
   await assert.rejects(work, LockLost);
+});
+
+test("faultyBackend: a lock adopted in a lost answer is found again, or released", async () => {
+  await using fixture = await faulty();
+  const { backend, real, state } = fixture;
+  state.script = ({ verb, number }) => verb === "adopt" && number === 1 ? { loseAnswer: true } : undefined;
+  const text = (await getLock("a", { backend })).detach();
+  const adopted = await adoptLock(text, { backend });
+  assert.equal(await adopted.verify(), true);
+  const again = adopted.detach();
+  state.script = ({ verb }) => verb === "adopt" ? { refuse: true } : undefined;
+  await assert.rejects(adoptLock(again, { backend }), BackendError);
+  state.script = ({ verb }) => verb === "adopt" ? { loseAnswer: true } : undefined;
+  await assert.rejects(adoptLock(again, { backend }), BackendError); // the refused attempt has not used the text up
+  state.script = () => undefined;
+  await using next = await getLock("a", { backend: real, wait: 60 });
+  assert(next.token > adopted.token);
+  await assert.rejects(adoptLock(again, { backend }), LockNotFound);
 });

@@ -1,4 +1,4 @@
-import { connect, describeTarget, schemaOf } from "@lockmgr/lockmgr";
+import { adoptLock, connect, describeTarget, getLock, listLocks, printEvents, schemaOf } from "@lockmgr/lockmgr";
 import { mysqlBackend } from "@lockmgr/lockmgr/mysql";
 import { postgresBackend } from "@lockmgr/lockmgr/postgres";
 import { sqliteBackend } from "@lockmgr/lockmgr/sqlite";
@@ -209,4 +209,27 @@ test("secrets: each place is safe for a password as it was typed, with its chara
       assert.doesNotMatch(text, /URIError/, target);
     }
   }
+});
+
+test("secrets: the text of a detached lock is in no event, error or inspection", async () => {
+  const printing = printEvents();
+  const texts: string[] = [];
+  const text = await seen(async () => {
+    await using backend = await connect("sqlite::memory:");
+    for (let round = 0; round < 2; round++) {
+      const lock = await getLock("a", { backend });
+      texts.push(lock.detach());
+      const adopted = await adoptLock(texts.at(-1)!, { backend });
+      console.log(lock, lock.signal.reason, backend, adopted, await listLocks({ backend }));
+      for (const error of await Promise.allSettled([lock.renew(), adoptLock(texts.at(-1)!, { backend })])) {
+        console.log(textOf((error as PromiseRejectedResult).reason));
+      }
+      await adopted.unlock();
+    }
+    await adoptLock(`${texts[0]}%`, { backend }); // malformed
+  });
+  printing[Symbol.dispose]();
+  assert.match(text, /release \\?"a\\?": detached after .*acquire \\?"a\\?": granted/s);
+  assert.match(text, /Cannot adopt lock \\?"a\\?": it was adopted before.*want the text that detach\(\) returned/s);
+  for (const [, owner] of texts.map((each) => each.split("."))) assert(!text.includes(owner), text);
 });

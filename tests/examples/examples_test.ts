@@ -69,10 +69,10 @@ test("a payment is made once, and a worker that died before it wrote it down mad
   assert.equal(count(await together("payment", [here.path, "8"]), /is paid (already )?by made by one that died$/), 3);
 });
 
-/** A candidate, and what it says. */
-function candidate(path: string) {
+/** A program that does not end by itself, and what it says. */
+function running(path: string, example: string, ...words: string[]) {
   const env = { ...process.env, LOCKMGR_URL: `sqlite:${path}` };
-  const child = spawn(process.execPath, parameters("leader"), { env, stdio: ["ignore", "pipe", "inherit"] });
+  const child = spawn(process.execPath, parameters(example, ...words), { env, stdio: ["ignore", "pipe", "inherit"] });
   const timer = setTimeout(() => child.kill("SIGKILL"), LONGEST);
   const ended = once(child, "close").finally(() => clearTimeout(timer));
   const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
@@ -81,15 +81,29 @@ function candidate(path: string) {
 
 test("one leads; when it stops another does", async () => {
   await using here = await place();
-  const first = candidate(here.path);
+  const first = running(here.path, "leader");
   assert.equal(await first.next(), "leads");
-  const second = candidate(here.path);
+  const second = running(here.path, "leader");
   process.kill(first.child.pid!, "SIGTERM");
   assert.equal(await first.next(), "leads no more");
   assert.equal(await second.next(), "leads");
   process.kill(second.child.pid!, "SIGTERM");
   assert.equal(await second.next(), "leads no more");
   await Promise.all([first.ended, second.ended]);
+});
+
+test("a request takes the lock, and a worker process finishes the report under it", async () => {
+  await using here = await place();
+  const server = running(here.path, "hand_over", here.path, "0");
+  const { port } = JSON.parse((await server.next()).replace(/^listening on /, ""));
+  const post = async () => (await fetch(`http://localhost:${port}/reports/7`, { method: "POST" })).text();
+  assert.equal(await post(), "/reports/7 will be made\n");
+  assert.equal(await post(), "/reports/7 is being made\n");
+  assert.match(await server.next(), /^\/reports\/7 made under token \d+$/);
+  while (await post() !== "/reports/7 will be made\n");
+  assert.match(await server.next(), /^\/reports\/7 made/);
+  server.child.kill("SIGKILL");
+  await server.ended;
 });
 
 test("every example is described and tested", async () => {

@@ -1,4 +1,4 @@
-import type { LockRef, OwnedLock } from "../../../core/backend.ts";
+import type { LockRef, NextHolder, OwnedLock } from "../../../core/backend.ts";
 import { namesOf } from "../../../core/util/requests.ts";
 import { keptOwner } from "../../shared/line.ts";
 import type { Server } from "../connection/server.ts";
@@ -41,18 +41,22 @@ export class Releases {
   async one(what: string, target: LockRef, server: Server): Promise<boolean> {
     if (target.keep === undefined) return await this.#free(what, target, server);
     const lock = { ...target, owner: String(target.owner) };
-    const kept = keptOwner(lock.owner);
-    if (await this.#keep(what, lock, kept, server)) return true;
+    const noHolder = { owner: keptOwner(lock.owner), lockedBy: "", lockProcess: null };
+    const keep = (owner: string) => this.changeOwner(what, { ...lock, owner }, noHolder, server);
+    if (await keep(lock.owner)) return true;
     // the first of two requests may have taken effect
-    return await this.#free(what, target, server) || await this.#keep(what, { ...lock, owner: kept }, kept, server);
+    return await this.#free(what, target, server) || await keep(noHolder.owner);
   }
 
-  /** Whether it was held for less than `keep`; its name is then held by nobody. Waits where its row is locked. */
-  async #keep(what: string, lock: OwnedLock, kept: string, server: Server): Promise<boolean> {
+  /**
+   * Gives a live lock to another owner, with `keep` unless that time is over; returns whether it did. Waits where its row
+   * is locked.
+   */
+  async changeOwner(what: string, lock: OwnedLock, next: NextHolder, server: Server): Promise<boolean> {
     this.#hints.forget(lock);
     return await retryWhileLocked(this.#table, what, async () => {
       const noWait = this.#lockedRows.noWaitFor(server, [lock]) === "fail" ? "fail" : undefined; // none may be left out
-      const send = () => this.#table.run(what, this.#table.sql.keep(lock, kept, noWait), isPassingConflict);
+      const send = () => this.#table.run(what, this.#table.sql.changeOwner(lock, next, noWait), isPassingConflict);
       return { result: (await (noWait ? send() : this.#lockedRows.waiting(send))).affectedRows > 0 };
     });
   }

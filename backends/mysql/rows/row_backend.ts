@@ -7,6 +7,7 @@ import type {
   LockActivity,
   LockRef,
   LockRow,
+  NextHolder,
   OwnedLock,
   RenewRequest,
 } from "../../../core/backend.ts";
@@ -97,6 +98,11 @@ export class RowBackend implements Backend {
 
   release(targets: readonly LockRef[]): Promise<boolean[]> {
     return this.#releases.release(targets);
+  }
+
+  async adopt({ name, owner }: OwnedLock, next: NextHolder): Promise<void> {
+    const what = `adopt lock ${JSON.stringify(name)}`;
+    await this.#releases.changeOwner(what, { name, owner }, next, await this.#table.ready(what));
   }
 
   async list({ names, prefix = "", includeExpired = false }: ListFilter): Promise<LockRow[]> {

@@ -1,4 +1,4 @@
-import type { LockRef, OwnedLock, RenewRequest } from "../../../core/backend.ts";
+import type { LockRef, NextHolder, OwnedLock, RenewRequest } from "../../../core/backend.ts";
 import { READ_ONLY } from "../connection/server.ts";
 import { bytes, EVERY_ROW, integer, list, text } from "../connection/sql.ts";
 import { AcquireStatements, READ_THE_ROW } from "./acquire_statements.ts";
@@ -95,12 +95,17 @@ export class Statements extends AcquireStatements {
     return this.#update(this.byName, FREE, `${belongsTo(target)} AND ${this.isLive(CLOCK)}`, noWait);
   }
 
-  /** Ends the hold of an acquisition that was made less than `keep` ago: until then its row stays, held by nobody. */
-  keep({ name, owner, keep }: OwnedLock, kept: string, noWait?: NoWait): string {
-    const until = `created_at + ${integer(keep!)}`;
-    const changes = `locked_until = ${until}, owner = ${bytes(kept)}, locked_by = ${text("")}, lock_process = NULL,
-        metadata = NULL, updated_at = ${CLOCK}`;
-    const condition = `${belongsTo({ name, owner })} AND ${this.isLive(CLOCK)} AND ${until} > ${CLOCK}`;
+  /**
+   * Gives a live lock to another owner. With `keep`, only until so many microseconds after it was granted, to none if that
+   * time is over, and without metadata.
+   */
+  changeOwner({ name, owner, keep }: OwnedLock, next: NextHolder, noWait?: NoWait): string {
+    const until = keep === undefined ? "locked_until" : `created_at + ${integer(keep)}`;
+    const changes = `locked_until = ${until}, owner = ${bytes(next.owner)}, locked_by = ${text(next.lockedBy)},
+        lock_process = ${next.lockProcess === null ? "NULL" : integer(next.lockProcess)},
+        ${keep === undefined ? "" : "metadata = NULL,"} updated_at = ${CLOCK}`;
+    const isLeft = keep === undefined ? "TRUE" : `${until} > ${CLOCK}`;
+    const condition = `${belongsTo({ name, owner })} AND ${this.isLive(CLOCK)} AND ${isLeft}`;
     return this.#update(this.byName, changes, condition, noWait);
   }
 

@@ -166,31 +166,34 @@ function leave(target: string, namespace: string): string {
 }
 
 /**
- * Ends the hold of an acquisition that was made less than `keep` ago: until then its row or entry stays, held by nobody.
- * The waiters are notified as if of a grant: they look, and see the new expiry. `(name, owner, keep, its owner from then on)`
+ * Gives a live lock to another owner. With `keep`, only until so many microseconds after it was granted, to none if that
+ * time is over, and without metadata. The waiters are notified as if of a grant: they look, and see the new expiry.
+ * `(name, owner, next owner, holder, process, keep)`
  */
-function keep(target: string, namespace: string): string {
+function changeOwner(target: string, namespace: string): string {
   const now = microseconds("clock_timestamp()");
-  const first = (value: string, column: string) =>
+  const first = (column: string, value: string) =>
     `${column} = CASE WHEN l.owner = $2::text THEN ${value} ELSE l.${column} END`;
-  const until = "l.created_at + $3::text::bigint * interval '1 microsecond'";
-  const entryUntil = "(v->>'since')::bigint + $3::text::bigint";
+  const unlessKept = (value: string) => `CASE WHEN $6::text IS NULL THEN ${value} END`;
+  const until = `coalesce(l.created_at + $6::text::bigint * interval '1 microsecond', l.locked_until)`;
+  const entryUntil = `coalesce((v->>'since')::bigint + $6::text::bigint, (v->>'until')::bigint)`;
   return `
     WITH ${settings(lockTimeout(RETRIED_LOCK_TIMEOUT), DURABLE)}
-    UPDATE ${target} AS l SET ${first("$4::text", "owner")}, ${first(until, "locked_until")}, ${
-    first("''", "locked_by")
-  },
-      ${first("NULL", "lock_process")}, ${first("NULL", "metadata")}, ${first("clock_timestamp()", "updated_at")},
-      line_owner = CASE WHEN l.line_owner = $2::text THEN $4::text ELSE l.line_owner END,
+    UPDATE ${target} AS l SET ${first("owner", "$3::text")}, ${first("locked_by", "$4::text")},
+      ${first("lock_process", "$5::text::bigint")}, ${first("locked_until", until)},
+      ${first("metadata", unlessKept("l.metadata"))}, ${first("updated_at", "clock_timestamp()")},
+      line_owner = CASE WHEN l.line_owner = $2::text THEN $3::text ELSE l.line_owner END,
       line = CASE WHEN l.owner = $2::text THEN l.line ELSE (
-        SELECT jsonb_agg(CASE WHEN v->>'owner' = $2::text THEN v || jsonb_build_object('owner', $4::text,
-            'until', ${entryUntil}, 'updated', ${now}, 'lockedBy', '', 'lockProcess', NULL, 'metadata', NULL)
+        SELECT jsonb_agg(CASE WHEN v->>'owner' = $2::text THEN v || jsonb_build_object('owner', $3::text,
+            'lockedBy', $4::text, 'lockProcess', $5::text::bigint, 'until', ${entryUntil},
+            'metadata', ${unlessKept("v->>'metadata'")}, 'updated', ${now})
           ELSE v END ORDER BY place)
         FROM jsonb_array_elements(l.line) WITH ORDINALITY AS e (v, place)) END
     FROM settings
-    WHERE l.name = $1::text AND ((l.owner = $2::text AND ${live("l")} AND ${until} > clock_timestamp()) OR EXISTS (
-      SELECT FROM jsonb_array_elements(l.line) AS e (v) WHERE v->>'owner' = $2::text AND v->>'token' IS NOT NULL
-        AND ${isLiveEntry("v", now)} AND ${entryUntil} > ${now}))
+    WHERE l.name = $1::text AND ((l.owner = $2::text AND ${live("l")} AND coalesce(${until} > clock_timestamp(), true))
+      OR EXISTS (
+        SELECT FROM jsonb_array_elements(l.line) AS e (v) WHERE v->>'owner' = $2::text AND v->>'token' IS NOT NULL
+          AND ${isLiveEntry("v", now)} AND coalesce(${entryUntil} > ${now}, true)))
     RETURNING l.name, (SELECT count(${notice(namespace, "v")})::text FROM jsonb_array_elements(l.line) AS e (v)
       WHERE v->>'token' IS NULL AND v->>'channel' IS NOT NULL) AS notified`;
 }
@@ -224,7 +227,7 @@ export function queueStatements(target: string, namespace: string) {
     append: append(target),
     handOff: handOff(target, namespace),
     leave: leave(target, namespace),
-    keep: keep(target, namespace),
+    changeOwner: changeOwner(target, namespace),
     extend: extend(target),
     /** Makes a free row for a name that has none. `(name)` */
     insertFree: `

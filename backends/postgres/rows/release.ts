@@ -1,4 +1,4 @@
-import type { LockRef, OwnedLock } from "../../../core/backend.ts";
+import type { LockRef, NextHolder, OwnedLock } from "../../../core/backend.ts";
 import { Backoff } from "../../../core/util/backoff.ts";
 import { namesOf, ownerText } from "../../../core/util/requests.ts";
 import { monotonic } from "../../../core/util/runtime.ts";
@@ -7,6 +7,7 @@ import { isRowLocked } from "../errors.ts";
 import type { Queue } from "../queue/queue.ts";
 import type { RowSender } from "./row_sender.ts";
 import { refArrays } from "./rows.ts";
+import { textOf } from "./rows.ts";
 import type { Statements } from "./statements.ts";
 
 /** How long the request for a locked row is repeated (ms), and the pauses between tries. */
@@ -51,6 +52,20 @@ async function whenUnlocked<T>(sender: RowSender, send: () => Promise<T>): Promi
   }
 }
 
+/** Gives a live lock to another owner, with `keep` (µs) until so long after its grant; returns whether it did. */
+export async function changeOwner(
+  sender: RowSender,
+  sql: Statements,
+  what: () => string,
+  { name, owner }: OwnedLock,
+  next: NextHolder,
+  keep: number | null = null,
+): Promise<boolean> {
+  const parameters = [name, owner, next.owner, next.lockedBy, textOf(next.lockProcess), textOf(keep)];
+  const send = () => sender.send(what, sql.changeOwner, parameters, [{ name }]);
+  return (await whenUnlocked(sender, send)).length > 0;
+}
+
 /** Releases a lock whose name stays unavailable until `keep` after its acquisition. */
 export async function releaseKeeping(
   sender: RowSender,
@@ -59,12 +74,11 @@ export async function releaseKeeping(
   { name, owner, keep }: OwnedLock,
 ): Promise<boolean> {
   const targets = [{ name, owner }];
-  const next = keptOwner(owner);
   const what = () => `release ${namesOf(targets)}`;
-  const send = (from: string) =>
-    whenUnlocked(sender, () => sender.send(what, sql.keep, [name, from, String(keep), next], targets));
-  if ((await send(owner)).length > 0 || await releaseOne(sender, sql, queue, targets[0])) return true;
-  return (await send(next)).length > 0; // the first of two requests took effect
+  const noHolder = { owner: keptOwner(owner), lockedBy: "", lockProcess: null };
+  const send = (from: string) => changeOwner(sender, sql, what, { name, owner: from }, noHolder, keep);
+  if (await send(owner) || await releaseOne(sender, sql, queue, targets[0])) return true;
+  return await send(noHolder.owner); // the first of two requests took effect
 }
 
 /** Releases locks; returns of each whether it was held. One lock whose row is locked is tried again for some seconds. */

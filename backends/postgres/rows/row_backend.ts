@@ -8,6 +8,7 @@ import type {
   LockRef,
   LockRow,
   Mode,
+  NextHolder,
   OwnedLock,
   RenewRequest,
 } from "../../../core/backend.ts";
@@ -25,7 +26,7 @@ import { Acquirer } from "./acquire.ts";
 import { guardOn } from "./guard.ts";
 import { lockActivity } from "./lock_activity.ts";
 import { namespaceOf } from "../schema.ts";
-import { release, releaseKeeping } from "./release.ts";
+import { changeOwner, release, releaseKeeping } from "./release.ts";
 import { renew } from "./renew.ts";
 import { RowSender } from "./row_sender.ts";
 import { toLockRows } from "./rows.ts";
@@ -119,6 +120,10 @@ export class RowBackend implements Backend {
       const { queue } = this.#leases;
       return Promise.all(keeping.map((lock) => releaseKeeping(this.#sender, this.#sql, queue, lock as OwnedLock)));
     });
+  }
+
+  async adopt(lock: OwnedLock, next: NextHolder): Promise<void> {
+    await changeOwner(this.#sender, this.#sql, () => `adopt ${namesOf([lock])}`, lock, next);
   }
 
   async list({ names, prefix = "", includeExpired = false }: ListFilter): Promise<LockRow[]> {

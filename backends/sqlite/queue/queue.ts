@@ -1,8 +1,26 @@
-import type { AcquireAnswer, AcquireRequest, LockRef, LockRow, RenewRequest } from "../../../core/backend.ts";
+import type {
+  AcquireAnswer,
+  AcquireRequest,
+  LockRef,
+  LockRow,
+  NextHolder,
+  OwnedLock,
+  RenewRequest,
+} from "../../../core/backend.ts";
 import type { Connection } from "../connection/connection.ts";
 import type { SqliteRow } from "../rows/rows.ts";
 import type { Statements } from "../rows/statements.ts";
-import { type Entry, extend, isLive, join, keptOwner, leave, type Line, retire } from "../../shared/line.ts";
+import {
+  changeOwner,
+  type Entry,
+  extend,
+  isLive,
+  join,
+  keptOwner,
+  leave,
+  type Line,
+  retire,
+} from "../../shared/line.ts";
 import { busyAnswer, rowOf, waitersIn } from "../../shared/line_answers.ts";
 import { lineOf, valuesOf } from "./stored_line.ts";
 
@@ -72,6 +90,14 @@ export class Queue {
     const left = keep === undefined ? leave(line, now, isGone) : retire(line, now, isGone, keep);
     this.#store(target.name, left, now);
     return gone.some(({ token }) => token !== undefined);
+  }
+
+  /** Gives a holder's lock to another owner. */
+  adopt({ name, owner }: OwnedLock, next: NextHolder): void {
+    const { line, now } = this.#read(name);
+    if (line.entries.some((entry) => entry.owner === owner)) {
+      this.#store(name, changeOwner(line, now, owner, next), now);
+    }
   }
 
   /** Extends holders; returns the first of them. */

@@ -7,6 +7,7 @@ import type {
   ListFilter,
   LockRef,
   LockRow,
+  NextHolder,
   OwnedLock,
   RenewRequest,
 } from "../../../core/backend.ts";
@@ -90,6 +91,12 @@ export class RowBackend implements Backend {
       if (byForce || !this.#connection.file?.ended) throw error;
       return targets.map(() => false); // the locks were lost with the file
     }
+  }
+
+  async adopt(lock: OwnedLock, { owner, lockedBy, lockProcess }: NextHolder): Promise<void> {
+    const what = `adopt ${namesOf([lock])}`;
+    await this.#write(what, () => this.#queue.adopt(lock, { owner, lockedBy, lockProcess }));
+    this.#connection.file?.check(what);
   }
 
   async list({ names, prefix = "", includeExpired = false }: ListFilter): Promise<LockRow[]> {
