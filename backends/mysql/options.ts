@@ -7,7 +7,7 @@ import { checkOptions, type KnownOptions } from "../../core/options/known_option
 import { type BackendSettings, resolveSettings, SETTING_OPTIONS } from "../../core/options/settings.ts";
 import { concealerFor, parseTargetOf } from "../../core/options/target.ts";
 import { UnsupportedError } from "../../core/errors.ts";
-import { refuseOrm } from "../../core/options/refused_client.ts";
+import { isBunSql, refuseOrm } from "../../core/options/refused_client.ts";
 import {
   addressSettings,
   connectionBehind,
@@ -90,9 +90,11 @@ const FIXED = { multipleStatements: false, supportBigNumbers: true, bigNumberStr
 function refuseTarget(target: unknown): TypeError | undefined {
   const what = "use this as a MySQL or MariaDB database";
   const refusal = refuseOrm(what, target, "a function (sql, parameters) => Promise<result> that sends through it");
-  if (refusal || typeof target === "function") return refusal;
-  const refused = (reason: string, client: string) =>
-    new TypeError(`Cannot ${what}: it is ${reason}; want (sql, parameters) => ${client}.query(sql, parameters)`);
+  if (refusal) return refusal;
+  const refused = (reason: string, client: string, method = "query") =>
+    new TypeError(`Cannot ${what}: it is ${reason}; want (sql, parameters) => ${client}.${method}(sql, parameters)`);
+  if (isBunSql(target)) return refused('an instance of Bun\'s "SQL"', "db", "unsafe");
+  if (typeof target === "function") return undefined;
   const has = (name: string) => typeof (target as Record<string, unknown> | null)?.[name] === "function";
   if (has("of") && has("getConnection")) return refused("a pool cluster", 'cluster.of("…")');
   if (has("getConnection") && has("activeConnections")) return refused("a pool of the package mariadb", "pool");

@@ -57,6 +57,11 @@ export function hasMethods(value: unknown, methods: readonly string[]): boolean 
   return methods.every((name) => typeof (value as Methods)[name] === "function");
 }
 
+/** Whether a value is an instance of Bun's own `SQL`, which looks like one of postgres.js and serves several engines. */
+export function isBunSql(value: unknown): boolean {
+  return hasMethods(value, ["unsafe", "begin"]) && "adapter" in ((value as { options?: object }).options ?? {});
+}
+
 /** Returns the error for a client on which no transaction is open. */
 export function refuseClosed(what: string, on: string): TypeError {
   return new TypeError(

@@ -5,6 +5,7 @@
  * @module
  */
 import { isWindows } from "../util/runtime.ts";
+import { isBunSql } from "./refused_client.ts";
 
 const WANTED = "want a URL (postgres://…, mysql://…, sqlite:PATH) or the path of an SQLite file";
 
@@ -39,6 +40,7 @@ const HANDLES: readonly (readonly [is: (value: Record<string, unknown>) => boole
     "it is a pool or connection of MySQL",
     'want mysqlBackend(pool) of "@lockmgr/lockmgr/mysql"',
   ],
+  [isBunSql, 'it is Bun\'s "SQL"', "want its URL"],
   [
     has("unsafe", "begin"),
     'it is a "sql" instance of postgres.js',

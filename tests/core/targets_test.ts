@@ -142,6 +142,7 @@ test("targets: a handle is sent to the function that takes it", async () => {
     [{ query, execute: query }, /mysqlBackend\(pool\)/],
     [{ query, connect: query }, /postgresBackend/],
     [sql, /postgresBackend\(sql\)/],
+    [Object.assign(() => {}, sql, { options: { adapter: "mysql" } }), /Bun's "SQL"; want its URL/],
     [query, /postgresBackend\(function\)/],
     [backend, /option backend/],
   ];

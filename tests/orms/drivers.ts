@@ -3,8 +3,10 @@
  *
  * @module
  */
+import { connect } from "@lockmgr/lockmgr";
 import { mysqlBackend } from "@lockmgr/lockmgr/mysql";
 import { postgresBackend } from "@lockmgr/lockmgr/postgres";
+import assert from "node:assert/strict";
 import callbacks from "mysql2";
 import mysql from "mysql2/promise";
 import pg from "pg";
@@ -88,6 +90,43 @@ function mariadb(url: string): Promise<Cell> {
   );
 }
 
+/** What is used of Bun's own client. */
+interface BunSql {
+  unsafe(text: string, parameters?: readonly unknown[]): Promise<object[]>;
+  begin(body: (transaction: object) => Promise<void>): Promise<void>;
+  end(): Promise<void>;
+}
+
+/** Bun's own client: refused by name, and a backend through a function. */
+async function bunSql(
+  url: string,
+  open: (target: never) => ReturnType<Cell["backend"]>,
+): Promise<Cell> {
+  const { SQL } = (globalThis as unknown as { Bun: { SQL: new (url: string) => BunSql } }).Bun;
+  const sql = new SQL(url);
+  for (const wrong of [open, connect]) {
+    await assert.rejects(wrong(sql as never), { name: "TypeError", message: /Bun's "SQL"/ });
+  }
+  const execute = (text: string, parameters: readonly unknown[]) => sql.unsafe(text, parameters);
+  return {
+    backend: () => open(execute as never),
+    guard: (lock, guarded) =>
+      sql.begin(async (transaction) => {
+        await lock.guard(transaction);
+        await guarded();
+      }),
+    guardOutside: (lock) => lock.guard(sql),
+    [Symbol.asyncDispose]: () => sql.end(),
+  };
+}
+
+const bunOnMysql = (url: string) => bunSql(url, mysqlBackend);
+const bunEngines = {
+  postgres: (url: string) => bunSql(url, postgresBackend),
+  mysql: bunOnMysql,
+  mariadb: bunOnMysql,
+};
+
 /** The drivers. */
 export const drivers: readonly Orm[] = [
   { name: "pg", engines: { postgres: nodePostgres } },
@@ -95,4 +134,5 @@ export const drivers: readonly Orm[] = [
   { name: "mysql2", engines: { mysql: mysql2, mariadb: mysql2 } },
   { name: "mysql2 with callbacks", engines: { mysql: mysql2WithCallbacks, mariadb: mysql2WithCallbacks } },
   { name: "the package mariadb", engines: { mysql: mariadb, mariadb } },
+  { name: "Bun's SQL", engines: "Bun" in globalThis ? bunEngines : {} },
 ];

@@ -61,9 +61,11 @@ function textOf(what: string, value: unknown): string | null {
 /** The names that drivers and ORMs have for the count of affected rows. */
 const COUNTS = ["affectedRows", "numAffectedRows", "rowsAffected"];
 
-/** Whether a value says what a statement changed. */
+/** Whether a value says what a statement changed. Bun's `SQL` says it on the array of rows. */
 function isHeader(value: unknown): value is Fields {
-  return isObject(value) && "insertId" in value && COUNTS.some((name) => name in value);
+  const has = (name: string) => name in (value as Fields);
+  if (Array.isArray(value)) return has("lastInsertRowid") && has("affectedRows");
+  return isObject(value) && has("insertId") && COUNTS.some(has);
 }
 
 /** Whether a value is the insert id and the count of affected rows, as Sequelize answers to an INSERT. */
@@ -77,7 +79,7 @@ const SERVER_STATUS_IN_TRANS = 1;
 const SERVER_STATUS_AUTOCOMMIT = 2;
 
 /** Returns the answer to a statement that changes rows; the status of the connection is known of some drivers only. */
-export function changeOf({ insertId, serverStatus, ...counts }: Fields): Answer {
+export function changeOf({ lastInsertRowid, insertId = lastInsertRowid, serverStatus, ...counts }: Fields): Answer {
   const status = typeof serverStatus === "number" ? serverStatus : SERVER_STATUS_AUTOCOMMIT;
   return {
     rows: [],
@@ -99,7 +101,7 @@ export function answerOf(what: string, answer: unknown, changes: boolean): Answe
     const rows = rowsIn(what, answer).map((row) => Object.values(row).map((value) => textOf(what, value)));
     return { rows, insertId: 0n, affectedRows: 0, inTransaction: false, autocommit: true };
   }
-  const header = (Array.isArray(answer) ? answer : [answer]).find(isHeader);
+  const header = [answer, ...(Array.isArray(answer) ? answer : [])].find(isHeader);
   if (header) return changeOf(header);
   if (isPairOfCounts(answer)) return changeOf({ insertId: answer[0], affectedRows: answer[1] });
   throw refused(what, `${kindOf(answer)} without insertId and affectedRows`, "what the driver answers to a change");

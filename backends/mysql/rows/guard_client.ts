@@ -4,7 +4,7 @@
  * @module
  */
 import type { OwnedLock } from "../../../core/backend.ts";
-import { refuseBuilder, refuseClosed } from "../../../core/options/refused_client.ts";
+import { hasMethods, refuseBuilder, refuseClosed } from "../../../core/options/refused_client.ts";
 import { hasOpenTransaction } from "../connection/caller_transaction.ts";
 import { connectionBehind, type MysqlFunction, send } from "../connection/driver.ts";
 import { rowsIn } from "../connection/row_shapes.ts";
@@ -29,9 +29,7 @@ export async function guard(
   const refusal = refuseBuilder(what, client);
   if (refusal) throw refusal;
   try {
-    const execute = isMariadb(client)
-      ? (sql: string) => client.query({ sql })
-      : typeof client === "function" && ((sql: string) => (client as MysqlFunction)(sql, []));
+    const execute = senderOf(client);
     if (execute) {
       const rows = rowsIn(what, await execute(statement));
       if (!await hasOpenTransaction(server, execute)) throw refuseClosed(what, "what was passed");
@@ -46,6 +44,13 @@ export async function guard(
   } catch (error) {
     throw translate(what, driverErrorIn(error) ?? error);
   }
+}
+
+/** Returns what sends through a function or a client that answers with promises; `undefined` for one of mysql2. */
+function senderOf(client: unknown): ((sql: string) => PromiseLike<unknown>) | undefined {
+  if (isMariadb(client)) return (sql) => client.query({ sql });
+  if (hasMethods(client, ["unsafe"])) return (sql) => (client as { unsafe: MysqlFunction }).unsafe(sql, []); // Bun's
+  return typeof client === "function" ? (sql) => (client as MysqlFunction)(sql, []) : undefined;
 }
 
 /** Whether a value is a connection of the package `mariadb`, whose promise API takes no callback. */

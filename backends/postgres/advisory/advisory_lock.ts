@@ -2,10 +2,10 @@ import type { Backend } from "../../../core/backend.ts";
 import { LockLost, LockTimeout } from "../../../core/errors.ts";
 import { checkOptions, type KnownOptions } from "../../../core/options/known_options.ts";
 import { microseconds } from "../../../core/options/options.ts";
+import { isBunSql } from "../../../core/options/refused_client.ts";
 import { warn } from "../../../core/util/runtime.ts";
 import { type AdvisoryHash, type AdvisoryId, type AdvisoryKey, advisoryKey } from "./key.ts";
 import {
-  isBunSql,
   isInstance,
   isSql,
   isTransaction,

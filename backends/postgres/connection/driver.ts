@@ -142,11 +142,6 @@ export function isSql(value: unknown): value is Sender {
   return typeof value === "function" && typeof (value as Partial<Sender>).unsafe === "function";
 }
 
-/** Whether a value is an instance of Bun's own `SQL`, which looks like one of postgres.js. */
-export function isBunSql(value: unknown): boolean {
-  return isSql(value) && "adapter" in ((value as Partial<Instance>).options ?? {});
-}
-
 /** Whether a value is an instance of postgres.js, and neither its transaction nor a reserved connection. */
 export function isInstance(value: unknown): value is Instance {
   return isSql(value) && typeof (value as { begin?: unknown }).begin === "function" && "options" in value;
