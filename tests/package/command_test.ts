@@ -26,7 +26,7 @@ test("the command shows its help", async () => {
   assert.match(stdout, /set_lock/);
 });
 
-test("the command sets and lists a lock", async () => {
+test("the command sets, lists and clears a lock, by its token and by force only with a flag", async () => {
   const directory = await mkdtemp(join(tmpdir(), "lockmgr-"));
   try {
     const url = `sqlite:${join(directory, "locks.db")}`;
@@ -34,7 +34,12 @@ test("the command sets and lists a lock", async () => {
     assert.equal(set.code, 0, set.output);
     const listed = await lockmgr("list_locks", "--json", "--url", url);
     assert.equal(listed.code, 0, listed.output);
-    assert.equal(JSON.parse(listed.stdout)[0].name, "hello");
+    const [{ name, token }] = JSON.parse(listed.stdout);
+    assert.equal(name, "hello");
+    const reset = await lockmgr("reset_locks", "--url", url);
+    assert.equal(reset.code, 64, reset.output);
+    const cleared = await lockmgr("clear_lock", "hello", "--token", token, "--json", "--url", url);
+    assert.deepEqual(JSON.parse(cleared.stdout), [{ name: "hello", removed: true }], cleared.output);
   } finally {
     await rm(directory, { recursive: true });
   }

@@ -73,6 +73,8 @@ test("advisoryLock: test_invalid_type_raises, and what is out of range", async (
   await assert.rejects(advisoryLock(backend, 1, { timeout: -1 }), RangeError);
   await assert.rejects(advisoryLock(backend, "x", { key: "md5" as "crc32" }), TypeError);
   await assert.rejects(advisoryLock({} as Backend, 1), TypeError);
+  const withoutClient = advisoryLock("report" as unknown as Backend, { wait: false } as unknown as string);
+  await assert.rejects(withoutClient, /on a text: want a PostgreSQL backend, .*, and then the id$/);
 });
 
 test("advisoryLock: test_two_shared_locks, between sessions and within a process", async () => {

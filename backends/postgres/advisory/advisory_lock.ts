@@ -166,6 +166,7 @@ export async function advisoryLock(
 ): Promise<AdvisoryLock> {
   checkOptions("of advisoryLock", options, OPTIONS);
   const { shared = false, wait = true, timeout, signal, comment, key: hash = "sha256" } = options;
+  if (typeof client === "string") throw noClient("a text"); // an id in the place of the client, as in django-pglocks
   const limit = timeout === undefined ? Infinity : timeoutOf(timeout);
   const prefix = commentOf(comment);
   const key = await advisoryKey(id, hash);
@@ -200,12 +201,15 @@ async function attemptOn(
   }
   const origin = await originOf(client);
   if (origin === undefined && (client as Partial<Backend> | null | undefined)?.engine !== "postgres") {
-    throw new TypeError(
-      'Cannot take an advisory lock on this: want a PostgreSQL backend, a "sql" of postgres.js, or a pool or client of "pg"',
-    );
+    throw noClient("this");
   }
   const sessions = advisorySessions(client as object, origin);
   return (wait) => sessions.acquire(key, shared, prefix, wait);
+}
+
+function noClient(what: string): TypeError {
+  const wanted = 'a PostgreSQL backend, a "sql" of postgres.js, or a pool or client of "pg"';
+  return new TypeError(`Cannot take an advisory lock on ${what}: want ${wanted}, and then the id`);
 }
 
 /** Returns where the sessions for a caller's own client come from. */
