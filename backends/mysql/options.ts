@@ -131,10 +131,13 @@ export function resolveTarget(target: MysqlTarget, given: MysqlOptions): Resolve
   };
   const options = {
     ...resolveSettings(all),
-    maxConnections: Math.floor(between("maxConnections", all.maxConnections, 10, 1, 1_000)),
+    maxConnections: between("maxConnections", all.maxConnections, 10, 1, 1_000),
     answerTimeout,
     sessionTimeout: between("sessionTimeout", all.sessionTimeout, 15, 1, 86_400),
   };
+  if (!Number.isInteger(options.maxConnections)) {
+    throw new RangeError(`Cannot use maxConnections ${options.maxConnections}: want a whole number`);
+  }
   if (execute && options.mode !== "lease") {
     throw new UnsupportedError(
       `Cannot use "${options.mode}" mode through a function, which has no connection of its own; ` +

@@ -130,6 +130,9 @@ export async function setLock(
     throw new TypeError("Cannot use a name as the options of setLock: want several names as one array, then options");
   }
   checkVerbOptions("setLock", options);
+  if (typeof names !== "string" && !Array.isArray(names)) {
+    throw new TypeError(`Cannot lock names of type ${typeof names}: want a name, or an array of names`);
+  }
   const given = typeof names === "string" ? [names] : [...names];
   given.forEach((name) => checkName(name));
   const { expires, lockedBy, lockProcess, metadata } = options;

@@ -79,6 +79,13 @@ test("options: what is no object is refused, and not shown", async () => {
   }
 });
 
+test("options: a number of connections that is not whole is refused", async () => {
+  for (const target of [POSTGRES, MYSQL]) {
+    const message = /^Cannot use maxConnections 1.5: want a whole number/;
+    await assert.rejects(connect(target, { maxConnections: 1.5 }), { name: "RangeError", message });
+  }
+});
+
 test("options: a misspelt parameter of a URL is refused with the nearest known one", async () => {
   const wrong: [target: string, nearest: string][] = [
     ["sqlite:/no/such/file?drivr=secret-word", "driver"],

@@ -1,5 +1,6 @@
 // deno-lint-ignore-file no-explicit-any -- what plain JavaScript may pass
 import {
+  adoptLock,
   cleanLocks,
   getLock,
   getLocks,
@@ -37,6 +38,7 @@ export const options: readonly Case[] = [
       [(options) => withLock("a", options, () => {}), { ...own, autorenew: true }, "autoRenew"],
       [(options) => getLocks(["a"], options), { ...own, timeout: 5 }, "wait"],
       [(options) => lead("a", options, () => {}), { ...own, wait: 5 }, "expires"],
+      [(options) => adoptLock("a", options), { ...own, ttl: 5 }, "expires"],
       [(options) => renewLock("a", options), { ...own, add_time: true }, "addTime"],
       [(options) => renewLock(lock, options), { expiry: 5 }, "expires"],
       [(options) => lock.renew(options), { creat: true }, "create"],
@@ -71,6 +73,7 @@ export const options: readonly Case[] = [
         [() => tryLock("a", 60 as any), /"expires"/],
         [() => withLock("a", 60 as any, () => {}), /"expires"/],
         [() => withLock("a", (() => {}) as any, {} as any), /this function .* of withLock/],
+        [() => adoptLock("a", 60 as any), /of adoptLock: want an object with "expires"/],
         [() => renewLock(lock, 60 as any), /of renewLock: want an object with "expires"/],
         [() => renewLock("held", true as any), /this boolean .* with "addTime"/],
         [() => lock.renew(60 as any), /"expires"/],
@@ -81,6 +84,8 @@ export const options: readonly Case[] = [
         [() => setLock("a", "b" as any), /want several names as one array/],
         [() => setLock("a", ["b"] as any), /this array .* with "expires"/],
         [() => setLock("a", 60 as any), /with "expires"/],
+        [() => setLock(undefined as any), /of type undefined: want a name, or an array of names$/],
+        [() => getLocks("a" as any), /of type string: want an array of names$/],
         [() => listLocks("job:" as any), /with "prefix"/],
         [() => new LockMgr("a", 60 as any), /of LockMgr: want an object with "expires"/],
         [() => LockMgr.acquire("a", 60 as any), /of LockMgr: want an object with "expires"/],
