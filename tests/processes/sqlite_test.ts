@@ -1,4 +1,4 @@
-import { connect, getLock, isLocked, listLocks, unlock } from "@lockmgr/lockmgr";
+import { adoptLock, connect, getLock, isLocked, listLocks, unlock } from "@lockmgr/lockmgr";
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import process from "node:process";
@@ -88,6 +88,38 @@ test("processes: of ten hosts whose clocks are off, one runs each job of a cront
     const together = await Promise.all(workers.map((worker) => worker.next<boolean>()));
     assert.equal(together.filter(Boolean).length, 1);
     await unlock("nightly", { backend });
+  }
+});
+
+test("processes: one of several processes adopts a lock, and none after one that was killed meanwhile", async () => {
+  await using somewhere = await place();
+  await using backend = await connect(somewhere.path);
+  await using workers = new AsyncDisposableStack();
+  const adopters = ["one", "two", "three"].map((name) =>
+    workers.use(start("tests/processes/adopter.ts", [somewhere.path, name]))
+  );
+  await Promise.all(adopters.map((adopter) => adopter.next()));
+  for (let round = 0; round < 20; round++) {
+    const lock = await getLock("a", { backend });
+    const text = lock.detach();
+    for (const adopter of adopters) adopter.tell(text);
+    const said = await Promise.all(adopters.map((adopter) => adopter.next<string | null>()));
+    assert.deepEqual(said.filter((token) => token !== null), [String(lock.token)]);
+    assert.equal(await unlock("a", { backend }), true);
+  }
+  for (const [index, adopter] of adopters.entries()) {
+    const lock = await getLock("a", { backend, lockedBy: "first" });
+    const text = lock.detach();
+    adopter.tell(text);
+    // the last is killed before it can have adopted the lock, the others as soon as the lock is theirs
+    while (index < 2 && (await listLocks({ backend }))[0].lockedBy === "first");
+    adopter.child.kill("SIGKILL");
+    await adopter.ended;
+    const [{ lockedBy, token, lockedUntil }] = await listLocks({ backend });
+    assert.deepEqual([token, lockedUntil], [lock.token, lock.lockedUntil]); // nothing but the holder changes
+    if (lockedBy !== "first") await assert.rejects(adoptLock(text, { backend }), { code: "LOCK_NOT_FOUND" });
+    else assert.equal((await adoptLock(text, { backend })).token, token);
+    assert.equal(await unlock("a", { backend }), true);
   }
 });
 
