@@ -90,6 +90,10 @@ export const adopting: readonly Case[] = [
     assert.equal(await adopted[0].unlock(), true);
     assert.equal(await isLocked(name, { backend }), backend.keeping ?? false);
     await unlock(name, { backend });
+    const third = await another();
+    const left = (await getLock("a", { backend: third })).detach();
+    await third[Symbol.asyncDispose](); // releases what it holds, no more
+    assert.equal(await (await adoptLock(left, { backend })).unlock(), true);
     const freed = await getLock("a", { backend });
     assert.equal(await unlock("a", { backend: other }), true);
     await adoptAgain(freed.detach(), backend);
