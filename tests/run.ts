@@ -25,8 +25,9 @@ const NEUTRAL = ["conformance", "core", "drivers", "orms", "processes", "sqlite"
 const EMBEDDED = { LOCKMGR_TEST_ENGINES: "sqlite" };
 /** The folders whose tests run from the package alone, the second on one runtime. */
 const PACKAGED = ["tests/package", "tests/consumers"];
-/** Files that run from the package too where servers do: waits in a server's own queue, on the runtime's own sockets. */
-const SERVER_QUEUES = [
+/** Files that run from the package too where servers do: a server's own locks and queue, on the runtime's own sockets. */
+const SERVER_LOCKS = [
+  "tests/postgres/advisory_test.ts",
   "tests/postgres/advisory_waiting_test.ts",
   "tests/mysql/user_lock_test.ts",
   "tests/mysql/table_lock_test.ts",
@@ -162,7 +163,7 @@ async function packageJobs(install: () => Promise<Stage>): Promise<Job[]> {
     const found = await findProgram(runtime);
     if (found === undefined) continue;
     const files = await testFiles(...folders);
-    if (runtime.servers && subject === "package") files.push(...SERVER_QUEUES);
+    if (runtime.servers && subject === "package") files.push(...SERVER_LOCKS);
     const work = () => runOn(runtime, found.program, directory, files, runtime.servers ? {} : EMBEDDED);
     jobs.push({ runtime: found.name, subject, work });
   }
