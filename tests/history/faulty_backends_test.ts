@@ -231,3 +231,31 @@ test("checker: an answer may come when its lease is lost already, and is told at
   assert.deepEqual(offences(2.201e6), []);
   assert.deepEqual(offences(2.4e6), ["loss told"]);
 });
+
+test("checker: a waiter loses its place with its session, and not to a disturbance that leaves it its lease", () => {
+  const offences = (sessions: boolean) =>
+    check([
+      {
+        kind: "invoked",
+        at: 0,
+        worker: "a",
+        id: 1,
+        verb: "acquire",
+        names: ["x"],
+        expires: 9,
+        wait: 9,
+        lockedBy: "a/1",
+      },
+      { kind: "queued", at: 1e3, worker: "a", lockedBy: "a/1" },
+      { kind: "disturbed", from: 0, at: 5e4, what: "connections cut" },
+      { kind: "invoked", at: 1e5, worker: "b", id: 1, verb: "acquire", names: ["x"], expires: 9, lockedBy: "b/1" },
+      { kind: "completed", at: 2e5, worker: "b", id: 1, outcome: "done", granted: [{ name: "x", token: "1" }] },
+      { kind: "hold began", at: 2e5, worker: "b", name: "x", token: "1", held: true, listening: true },
+      { kind: "hold ended", at: 3e5, worker: "b", name: "x", token: "1" },
+      { kind: "completed", at: 4e5, worker: "a", id: 1, outcome: "done", granted: [{ name: "x", token: "2" }] },
+      { kind: "hold began", at: 4e5, worker: "a", name: "x", token: "2", held: true, listening: true },
+      { kind: "hold ended", at: 5e5, worker: "a", name: "x", token: "2" },
+    ], { sessions }).offences.map(({ rule }) => rule);
+  assert.deepEqual(offences(true), []);
+  assert.deepEqual(offences(false), ["first come"]);
+});

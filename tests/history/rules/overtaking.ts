@@ -10,7 +10,7 @@ const ABSENT = 1e6;
 const ABSENT_SHARE = 0.5;
 
 /** A client that asked for a name after another was in its queue was granted it later. */
-export const overtaking: Rule = (reading) => {
+export const overtaking: Rule = (reading, { sessions }) => {
   const { operations, events } = reading;
   const queuedAt = new Map<string, number>();
   for (const event of events) if (event.kind === "queued") queuedAt.set(event.lockedBy, event.at);
@@ -26,6 +26,8 @@ export const overtaking: Rule = (reading) => {
     return own.flatMap(({ name, token, operation }): Offence[] => {
       const since = queuedAt.get(operation.lockedBy!);
       if (since === undefined) return [];
+      // A waiter whose session may have ended has lost its place with it.
+      if (sessions && overlap(since, operation.completedAt, disturbed) > 0) return [];
       const absent = overlap(since, operation.completedAt, [...disturbed, ...stalls(operation.worker)]);
       if (absent > Math.min(ABSENT, (operation.expires ?? Infinity) * 1e6 * ABSENT_SHARE)) return [];
       for (const other of late) {
