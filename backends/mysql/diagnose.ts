@@ -10,7 +10,7 @@ import { clusterOf, confirmsCommits, describe, QUESTIONS, readOnlyBy, type Serve
 import { quoted } from "./connection/sql.ts";
 import { isDenied, isMissingTable, translate } from "./errors.ts";
 import { SESSIONS_END } from "../sessions/session_engine.ts";
-import { columnsOf, hasTable, tokenTable } from "./schema.ts";
+import { columnsOf, findTable, tokenTable } from "./schema.ts";
 
 /** Reads settings that matter here only. */
 const SETTINGS = "SHOW VARIABLES WHERE Variable_name IN ('innodb_flush_log_at_trx_commit', 'max_connections')";
@@ -136,8 +136,11 @@ async function tableAndPrivileges(connection: Connection, table: string): Promis
   const what = "table";
   const name = JSON.stringify(table);
   try {
-    if (!hasTable(table, (await connection.query(columnsOf(table))).rows)) {
-      const detail = `${name} does not exist, or is not visible: the first use creates it`;
+    const found = findTable(table, (await connection.query(columnsOf(table))).rows);
+    if (found !== "present") {
+      const detail = found === "old"
+        ? `${name} is of an earlier version: the first use upgrades it`
+        : `${name} does not exist, or is not visible: the first use creates it`;
       return [{ what, state: "note", detail }];
     }
   } catch (error) {

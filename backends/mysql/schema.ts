@@ -4,6 +4,7 @@
  * @module
  */
 import { BackendError } from "../../core/errors.ts";
+import { lackOf } from "../shared/table_columns.ts";
 import { bytes, EVERY_ROW, quoted } from "./connection/sql.ts";
 
 /** The columns that the statements use. */
@@ -22,11 +23,43 @@ const COLUMNS = [
   "listed",
 ];
 
+/** The columns of queues, with their types, which tables of earlier versions lack. */
+const QUEUE_COLUMNS: Readonly<Record<string, string>> = {
+  slots: "INT",
+  first_token: "BIGINT",
+  line_owner: "VARBINARY(64)",
+  line: "LONGTEXT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin",
+};
+
+/** The longest name of a table, in characters. */
+const LONGEST_NAME = 64;
+
+/** A hash of a name (FNV-1a, 64 bits). */
+function hashOf(name: string): string {
+  let hash = 0xcbf29ce484222325n;
+  for (const byte of new TextEncoder().encode(name)) hash = BigInt.asUintN(64, (hash ^ BigInt(byte)) * 0x100000001b3n);
+  return hash.toString(16);
+}
+
+/**
+ * Refuses earlier versions of this library, which know nothing of a line, when they would give its name away. MySQL names
+ * a check after its table, and finds the names of two tables equal that differ in case alone: such have a name of ours.
+ */
+function queueCheck(table: string): string {
+  const [name] = table.split(".").reverse();
+  const isNamedByServer = name === name.toLowerCase() && name.length <= LONGEST_NAME - "_chk_1".length;
+  const constraint = isNamedByServer ? "" : `CONSTRAINT lockmgr_line_${hashOf(name)} `;
+  return `${constraint}CHECK (line IS NULL OR line_owner = owner)`;
+}
+
 /**
  * The DDL: one row for each name, kept on release so that tokens increase. Names are bytes of UTF-8, because collations
  * fold case and ignore trailing spaces. `owner` is the secret of the last acquisition; `locked_until` is NULL for a lock
  * that never expires and 0 for a released one; times are microseconds since 1970. `session` is the key of the holder's
  * liveness lock (`hybrid`).
+ *
+ * `line` has the further holders and the waiters as JSON, and is NULL for an exclusive lock without waiters. Then so are
+ * `slots`, the first holder's limit, and `first_token`, its token, of which `token` is the highest.
  *
  * The index finds held rows among a million. It is on `listed` (0 is free, 1 held, 2 a name that is acquired often, held
  * or free), because an index on a column that every acquisition changes costs batches half as much again.
@@ -46,13 +79,18 @@ CREATE TABLE IF NOT EXISTS ${quoted(table)} (
   session       VARBINARY(64),
   connection_id BIGINT,
   listed        TINYINT NOT NULL DEFAULT 1,
+${Object.entries(QUEUE_COLUMNS).map(([column, type]) => `  ${column.padEnd(13)} ${type},`).join("\n")}
+  ${queueCheck(table)},
   INDEX listed (listed, name)
 ) ENGINE=InnoDB ROW_FORMAT=DYNAMIC;
 `.trim();
 }
 
-/** The longest name of a table, in characters. */
-const LONGEST_NAME = 64;
+/** The DDL for a table of an earlier version; locks that are held stay held. */
+export function upgrade(table: string): string {
+  const columns = Object.entries(QUEUE_COLUMNS).map(([column, type]) => `ADD COLUMN ${column} ${type}`);
+  return `ALTER TABLE ${quoted(table)} ${[...columns, `ADD ${queueCheck(table)}`].join(", ")};`;
+}
 
 /** The name of the table for the tokens of session locks, in the lock table's database. */
 export function tokenTable(table: string): string {
@@ -79,7 +117,8 @@ CREATE TABLE IF NOT EXISTS ${quoted(tokenTable(table))} (
 
 /** The whole DDL for a lock table. */
 export function schema(table: string): string {
-  return `${lockSchema(table)}\n${tokenSchema(table)}`;
+  const old = upgrade(table).replace(/^/gm, "-- ");
+  return `${lockSchema(table)}\n${tokenSchema(table)}\n\n-- A table of an earlier version:\n${old}`;
 }
 
 /** The SQL condition that a column has this name, ignoring case where the server does. */
@@ -100,14 +139,18 @@ export function columnsOf(table: string): string {
 }
 
 /**
- * Checks what {@linkcode columnsOf} selected.
+ * Returns what {@linkcode columnsOf} found: a table of an earlier version is `"old"`.
  *
- * @returns Whether the table exists.
- * @throws {BackendError} When it exists with other columns, or without the index.
+ * @throws {BackendError} When it has other columns, or not the index.
  */
-export function hasTable(table: string, rows: readonly (readonly (string | null)[])[]): boolean {
-  if (rows.length === 0) return false;
-  const missing = COLUMNS.filter((column) => !rows.some(([name]) => name === column));
+export function findTable(
+  table: string,
+  rows: readonly (readonly (string | null)[])[],
+): "none" | "old" | "present" {
+  // Of a table that another client is creating, the index may be seen before the columns.
+  if (rows.every(([name]) => name!.startsWith("index "))) return "none";
+  const present = rows.map(([name]) => name!);
+  const { isOld, missing } = lackOf(present, COLUMNS, Object.keys(QUEUE_COLUMNS));
   const [, type, key] = rows.find(([name]) => name === "name") ?? [];
   const keyed = key === "pri" && type!.startsWith("varbinary(");
   const indexed = rows.some(([name, first]) => name === "index listed" && first === "listed");
@@ -121,5 +164,5 @@ export function hasTable(table: string, rows: readonly (readonly (string | null)
       `Cannot use table ${JSON.stringify(table)}: ${defect}; want a table that lockmgr made, or another name`,
     );
   }
-  return true;
+  return isOld ? "old" : "present";
 }

@@ -4,7 +4,7 @@
  *
  * @module
  */
-import type { AcquireRequest, NextHolder } from "../../core/backend.ts";
+import type { AcquireRequest, LockRef, NextHolder } from "../../core/backend.ts";
 
 /** A holder, or a waiter of the queue. */
 export interface Entry {
@@ -24,9 +24,13 @@ export interface Entry {
   readonly lockedBy: string;
   readonly lockProcess: number | null;
   readonly metadata: string | null;
-  /** The key of the liveness lock that carries it, in `hybrid` mode. */
+  /** In `hybrid` mode: the key of the liveness lock, and the session that carries it. */
   readonly liveness?: string | null;
+  readonly session?: string | null;
 }
+
+/** The session that carries a lock of `hybrid` mode. */
+export type Carrier = Pick<Entry, "liveness" | "session">;
 
 /** A name's highest token and its entries. */
 export interface Line {
@@ -67,13 +71,20 @@ export function isLive({ until }: Pick<Entry, "until">, now: number): boolean {
 }
 
 /** Whether a holder has only the grace so far of the duration that its request asks for. */
-export function isUnconfirmed({ until, since }: Entry, { duration }: AcquireRequest): boolean {
+export function isUnconfirmed({ until, since }: Pick<Entry, "until" | "since">, { duration }: AcquireRequest): boolean {
   return until !== null && (duration === null || until - since! < duration);
 }
 
 /** Whether a waiter's repeated request has to extend its window. */
 export function hasToExtend({ until }: Entry, { window }: AcquireRequest, now: number): boolean {
   return window !== undefined && until !== null && until - now < window * EXTEND_SHARE;
+}
+
+/** Whether an entry is a holder that a request is about; or a waiter, by its owner. */
+export function isMeant({ owner }: LockRef): (entry: Entry) => boolean {
+  if (owner === null) return ({ token }) => token !== undefined;
+  if (typeof owner === "bigint") return ({ token }) => token !== undefined && BigInt(token) === owner;
+  return (entry) => entry.owner === owner;
 }
 
 /** Gives a token to each entry that has come to hold the lock: to `owner` for its duration, to others for the grace. */
@@ -90,10 +101,11 @@ function grant({ token, entries }: Line, now: number, owner?: string): Line {
   return { token, entries: served };
 }
 
-function entryOf(request: AcquireRequest, now: number): Entry {
+/** The entry of a request that waits, or comes to hold the lock. */
+export function entryOf(request: AcquireRequest, now: number, carrier?: Carrier): Entry {
   const { owner, limit, duration, lockedBy, lockProcess, metadata, window } = request;
   const until = window === undefined ? null : now + window;
-  return { owner, limit: Math.min(limit, SHARED_LIMIT), duration, until, lockedBy, lockProcess, metadata };
+  return { owner, limit: Math.min(limit, SHARED_LIMIT), duration, until, lockedBy, lockProcess, metadata, ...carrier };
 }
 
 /** Extends a lock that another client's release granted for the grace to its whole duration. */
@@ -109,14 +121,14 @@ function confirm(line: Line, known: Entry, request: AcquireRequest, now: number)
  * Acquires a name, or stands in its line, or stays there: a repeated request finds its entry, and confirms what it was
  * granted meanwhile.
  */
-export function join(line: Line, request: AcquireRequest, now: number): Joined {
+export function join(line: Line, request: AcquireRequest, now: number, carrier?: Carrier): Joined {
   const { owner, window, steal = false } = request;
   const live = line.entries.filter((entry) => isLive(entry, now));
   const known = live.find((entry) => entry.owner === owner);
   if (known?.token !== undefined) return confirm(line, known, request, now);
   let entries = live;
   if (known === undefined) {
-    const added = entryOf(request, now);
+    const added = entryOf(request, now, carrier);
     entries = steal ? [added, ...live.filter(({ token }) => token === undefined)] : [...live, added];
   } else if (hasToExtend(known, request, now)) {
     entries = live.map((entry) => entry === known ? { ...entry, until: now + window! } : entry);
@@ -140,6 +152,11 @@ export function leave(line: Line, now: number, leaves: (entry: Entry) => boolean
 /** The owner of an entry that a holder has released before its least time: one that no client has. */
 export function keptOwner(owner: string): string {
   return `~${owner.slice(1)}`;
+}
+
+/** Whether an entry was released by an owner before its least time. */
+export function isKept(owner: string, now: number): (entry: Entry) => boolean {
+  return (entry) => entry.owner === keptOwner(owner) && isLive(entry, now);
 }
 
 /** The same, but until `keep` (µs) after its grant a holder's entry stays, held by nobody. */

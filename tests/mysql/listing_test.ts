@@ -1,6 +1,7 @@
 import { type Backend, cleanLocks, getLock, listLocks } from "@lockmgr/lockmgr";
 import assert from "node:assert/strict";
 import { Statements } from "../../backends/mysql/rows/statements.ts";
+import { entryOf } from "../../backends/shared/line.ts";
 import { onEach, type Place } from "./flavors.ts";
 
 const common = { duration: 60e6, lockedBy: "host", lockProcess: null, metadata: null, limit: 1 };
@@ -103,7 +104,11 @@ onEach("list: only lists use the index of held rows", async (place) => {
     sql.clear(names, "all"),
     sql.selectStale(),
     sql.deleteStale(names),
-    sql.selectOwners(names),
+    sql.selectTurns(names.map((name) => ({ name, token: "0" }))),
+    sql.selectLine(names[0]),
+    sql.confirm(requests[0]),
+    sql.append({ ...requests[0], window: 1e6 }, entryOf(requests[0], 0)),
+    sql.handOff(requests[0])!,
     sql.guard(requests[0]),
   ];
   const format = place.flavor.name === "mysql" ? "FORMAT=TRADITIONAL" : "";

@@ -1,15 +1,15 @@
 import type { AcquireAnswer, AcquireRequest } from "../../../core/backend.ts";
 import { BackendError } from "../../../core/errors.ts";
 import { grantedRow, namesOf } from "../../../core/util/requests.ts";
-import type { Liveness, LivenessLock } from "../../sessions/liveness.ts";
-import type { Server } from "../connection/server.ts";
+import type { LivenessLock } from "../../sessions/liveness.ts";
+import { isPlain, isUnconfirmed } from "../../shared/line.ts";
+import { LOST_SESSION } from "../queue/line_store.ts";
+import { acquireAll, type AcquisitionParts, type Attempt, ownersOf } from "./acquire_all.ts";
 import { HELD, isSessionAlive, SESSION_GONE } from "./acquire_statements.ts";
-import { isOneHeld } from "../errors.ts";
 import { isPassingConflict, isRowLocked } from "./guard.ts";
 import type { LockTable } from "./lock_table.ts";
 import type { NameHints } from "./name_hints.ts";
-import { chunks, type OwnedRow, sorted, toOwnedRow } from "./rows.ts";
-import type { UnknownRequests } from "./unknown_requests.ts";
+import { chunks, type OwnedRow, sorted } from "./rows.ts";
 
 /** How often a name is tried that is neither free nor held when looked at: it changes hands meanwhile. */
 const ROUNDS = 5;
@@ -18,25 +18,6 @@ const ROUNDS = 5;
 export interface UnderWay {
   readonly requests: readonly AcquireRequest[];
   readonly outcome: Promise<AcquireAnswer[]>;
-}
-
-/** What acquisitions need of their backend. */
-export interface AcquisitionParts {
-  readonly table: LockTable;
-  readonly hints: NameHints;
-  readonly unknown: UnknownRequests;
-  /** The liveness lock, in `hybrid` mode. */
-  readonly liveness: Liveness | undefined;
-  /** Whether the connections are the caller's, with an isolation level of their own. */
-  readonly isExternal: boolean;
-}
-
-/** What the statements of one attempt have in common. */
-interface Attempt {
-  /** The action, for error messages. */
-  readonly what: string;
-  readonly server: Server;
-  readonly liveness: LivenessLock | undefined;
 }
 
 /** Acquires locks: one in a statement, several in a batch or in a transaction. */
@@ -100,8 +81,9 @@ export class Acquisitions {
   ): Promise<AcquireAnswer[] | undefined> {
     const { liveness } = attempt;
     const ordered = sorted(requests);
+    if (!allOrNothing && !requests.every(isPlain)) return await this.#acquireSingly(attempt, requests);
     const live = allOrNothing
-      ? await this.#acquireAll(attempt, ordered)
+      ? await acquireAll(this.#parts, attempt, ordered)
       : (await Promise.all(chunks(ordered).map((some) => this.#acquireEach(attempt, some)))).flat();
     const rows = new Map(live.map((owned) => [owned.row.name, owned]));
     // A name without a row is free again, or it was not acquired because the session has ended.
@@ -110,8 +92,38 @@ export class Acquisitions {
     }
     const answers = requests.map((request) => this.#answer(attempt, request, rows.get(request.name)));
     if (!answers.every((answer) => answer !== undefined)) return undefined;
-    if (!allOrNothing || answers.every(({ granted }) => granted)) return answers;
+    if (!allOrNothing) return await this.#enqueueRefused(attempt, requests, answers);
+    if (answers.every(({ granted }) => granted)) return answers;
     return answers.map((answer) => answer.granted ? { granted: false, holder: undefined } : answer);
+  }
+
+  async #acquireSingly(attempt: Attempt, requests: readonly AcquireRequest[]): Promise<AcquireAnswer[] | undefined> {
+    const answers = await Promise.all(requests.map((request) => this.#acquireOne(attempt, request)));
+    return answers.every((answer) => answer !== undefined) ? answers.flat() : undefined;
+  }
+
+  /** Lets the requests that wait stand in line or confirm, and decides where a name has no live holder but a queue. */
+  async #enqueueRefused(
+    attempt: Attempt,
+    requests: readonly AcquireRequest[],
+    answers: readonly AcquireAnswer[],
+  ): Promise<AcquireAnswer[] | undefined> {
+    const all = await Promise.all(requests.map((request, index) => {
+      const answer = answers[index];
+      const isFinal = answer.granted
+        ? !isToConfirm(request, answer)
+        : request.window === undefined && answer.holder !== undefined;
+      return isFinal ? answer : this.#enqueue(attempt, request);
+    }));
+    return all.every((answer) => answer !== undefined) ? all : undefined;
+  }
+
+  /** Acquires a name by its queue; returns nothing when the session of the liveness lock has ended. */
+  async #enqueue(attempt: Attempt, request: AcquireRequest): Promise<AcquireAnswer | undefined> {
+    const answer = await this.#parts.queue.acquire(attempt, request);
+    if (answer === LOST_SESSION) endLost(attempt.liveness!);
+    else if (!answer.granted) this.#hints.noteContended(request.name);
+    return answer === LOST_SESSION ? undefined : answer;
   }
 
   /** Whether the session exists at the server; otherwise it is ended here as well. */
@@ -122,45 +134,30 @@ export class Acquisitions {
   }
 
   /**
-   * One statement; the holder of a name that is held is read by a second one. Returns nothing when the session of the
-   * liveness lock has ended, or the row names an earlier one.
+   * One statement for a free name; a held one is looked at in its queue, and at once if it was held the last time.
+   * Returns nothing when the session of the liveness lock has ended, or the row names an earlier one.
    */
   async #acquireOne(attempt: Attempt, request: AcquireRequest): Promise<[AcquireAnswer] | undefined> {
     const { name } = request;
-    for (let round = 0; round < ROUNDS; round++) {
-      const busy = this.#hints.isContended(name) ? await this.#lookBefore(attempt, request) : undefined;
-      if (busy) return [busy];
-      const outcome = await this.#try(attempt, request);
-      if (outcome === SESSION_GONE) {
-        endLost(attempt.liveness!);
-        return undefined;
-      }
-      if (outcome === undefined) {
-        this.#hints.noteContended(name);
-        // The server's error is the same when the whole table is locked: then perhaps no client holds it, and this fails.
-        return [{ granted: false, holder: (await this.#table.liveRow(attempt.what, name))?.row }];
-      }
-      const granted = outcome > SESSION_GONE ? ownedRow(attempt, request, outcome) : undefined;
-      const owned = granted ?? await this.#table.liveRow(attempt.what, name);
-      if (!owned) continue;
-      const answer = this.#answer(attempt, request, owned);
+    if (!isPlain(request) || this.#hints.isContended(name)) {
+      const answer = await this.#enqueue(attempt, request);
+      if (answer?.granted && answer.row.waiters === 0) this.#hints.noteFree(name);
       return answer && [answer];
     }
-    return [{ granted: false, holder: undefined }];
-  }
-
-  /**
-   * Looks at a name that was last seen held, at half the cost of an attempt. Returns nothing when it is free, or when the
-   * row is this request's own, which may have to be acquired again for the present session.
-   */
-  async #lookBefore({ what }: Attempt, { name, owner }: AcquireRequest): Promise<AcquireAnswer | undefined> {
-    const held = await this.#table.liveRow(what, name);
-    if (held && held.owner !== owner) {
-      this.#hints.noteContended(name);
-      return { granted: false, holder: held.row };
+    const outcome = await this.#try(attempt, request);
+    if (outcome === SESSION_GONE) {
+      endLost(attempt.liveness!);
+      return undefined;
     }
-    this.#hints.noteFree(name);
-    return undefined;
+    // An error of the server is the same when the whole table is locked: then perhaps no client holds the name, and this fails.
+    if (outcome === undefined || outcome === HELD) {
+      const answer = await this.#enqueue(attempt, request);
+      return answer && [answer];
+    }
+    const granted = outcome > SESSION_GONE ? ownedRow(attempt, request, outcome) : undefined;
+    const answer = this.#answer(attempt, request, granted ?? await this.#table.liveRow(attempt.what, name));
+    const decided = answer && isToConfirm(request, answer) ? await this.#enqueue(attempt, request) : answer;
+    return decided && [decided];
   }
 
   /** Returns the outcome of a statement; nothing when a transaction keeps the row locked. */
@@ -216,42 +213,6 @@ export class Acquisitions {
     return await this.#table.acquiredRows(what, requests);
   }
 
-  /** Acquires all names in one transaction, or none. Returns the live rows. */
-  async #acquireAll({ what, liveness }: Attempt, requests: AcquireRequest[]): Promise<OwnedRow[]> {
-    const names = requests.map(({ name }) => name);
-    const owners = ownersOf(requests);
-    const isOurs = ({ row, owner }: OwnedRow) => owners.get(row.name) === owner;
-    const before = await this.#table.liveRows(what, names);
-    if (requests.length === 0 || before.some((row) => !isOurs(row))) return before;
-    if (!this.#table.hasTransactions) return await this.#acquireAllAtOnce(what, requests);
-    return await this.#table.transaction(what, async (send) => {
-      const result: OwnedRow[] = [];
-      for (const some of chunks(requests)) {
-        await send(this.#table.sql.acquire(some, false, liveness));
-        const { rows } = await send(this.#table.sql.selectLive(some.map(({ name }) => name), true));
-        result.push(...rows.map(toOwnedRow));
-        if (!result.every(isOurs)) break;
-      }
-      return { keep: result.length === names.length && result.every(isOurs), result };
-    });
-  }
-
-  /** The same in one statement, where each may take another connection. */
-  async #acquireAllAtOnce(what: string, requests: AcquireRequest[]): Promise<OwnedRow[]> {
-    const { sql } = this.#table;
-    try {
-      await this.#table.run(what, sql.acquire(requests, false, undefined, true));
-    } catch (error) {
-      if (!isOneHeld(error)) throw error;
-      return await this.#table.liveRows(what, requests.map(({ name }) => name));
-    }
-    const rows = await this.#table.acquiredRows(what, requests);
-    const owners = ownersOf(requests);
-    const isWhole = rows.every(({ row, owner }) => owners.get(row.name) === owner);
-    if (!isWhole) await this.#table.run(what, sql.undoAll(requests)); // some have expired, and others took them
-    return rows;
-  }
-
   /** The answer that a live row means; none when it is the request's own and names a session that may have ended. */
   #answer({ liveness }: Attempt, request: AcquireRequest, owned: OwnedRow | undefined): AcquireAnswer | undefined {
     if (owned?.owner !== request.owner) {
@@ -264,14 +225,16 @@ export class Acquisitions {
   }
 }
 
+/** Whether a lock was granted to a waiter by another client's release, for the grace only. */
+function isToConfirm(request: AcquireRequest, answer: AcquireAnswer): boolean {
+  if (request.window === undefined || !answer.granted) return false;
+  const { createdAt: since, lockedUntil: until } = answer.row;
+  return isUnconfirmed({ since, until }, request);
+}
+
 /** Ends a session that no longer exists at the server: its holders are notified, and the next request opens another. */
 function endLost({ session }: LivenessLock): void {
   session.end(new BackendError("Cannot go on: the server ended the session", { retryable: true }));
-}
-
-/** The owner that each name is wanted for. */
-function ownersOf(requests: readonly AcquireRequest[]): Map<string, string> {
-  return new Map(requests.map(({ name, owner }) => [name, owner]));
 }
 
 /** The row that a statement has just written: its token is the server's clock. */

@@ -61,11 +61,20 @@ export function isSessionAlive(liveness: LivenessLock): string {
  * to right. A row that this very request had before, of which the answer was lost, keeps its time.
  */
 function isGranted(liveness: LivenessLock | undefined): string {
-  return `owner = new_owner AND (locked_until <= new_now OR NOT (session <=> ${sessionColumns(liveness).key}))`;
+  const session = sessionColumns(liveness).key;
+  return `line IS NULL AND owner = new_owner AND (locked_until <= new_now OR NOT (session <=> ${session}))`;
 }
 
 /** The owner of a row that this very request had before; otherwise two rows where one is allowed, which is an error. */
 const OWN_OR_FAIL = "IF(owner = new_owner, owner, (SELECT new_owner UNION ALL SELECT new_owner))";
+
+/**
+ * How a statement avoids the wait for a locked row.
+ *
+ * - `"fail"` (MariaDB): it fails with error 1205 at once. This costs nothing.
+ * - `"skip"` (MySQL 8 and later): it leaves locked rows out. This costs half as much again.
+ */
+export type NoWait = "fail" | "skip";
 
 /** The statements that acquire locks in one table. */
 export class AcquireStatements {
@@ -75,7 +84,8 @@ export class AcquireStatements {
   protected readonly byName: string;
   /** The table for changes of many names: the server would read, and lock, all rows of a small one. */
   protected readonly byNames: string;
-  readonly #hybrid: boolean;
+  /** Whether a lock lives only as long as the session that its row names. */
+  readonly isHybrid: boolean;
   readonly #checksPrimary: boolean;
 
   /**
@@ -87,13 +97,35 @@ export class AcquireStatements {
     this.table = quoted(table);
     this.byName = `${this.table} IGNORE INDEX (listed)`;
     this.byNames = `${this.table} FORCE INDEX (PRIMARY)`;
-    this.#hybrid = hybrid;
+    this.isHybrid = hybrid;
     this.#checksPrimary = checksPrimary;
+  }
+
+  /** The table by its index of held rows, which MySQL does not use by itself until it has counted the table again. */
+  protected get byListed(): string {
+    return `${this.table} FORCE INDEX (listed)`;
+  }
+
+  /** Changes rows, or only those that no transaction has locked; at most `limit`. */
+  protected update(rows: string, changes: string, condition: string, noWait: NoWait | undefined, limit = 1): string {
+    if (noWait !== "skip") {
+      return `${noWait ? "SET STATEMENT innodb_lock_wait_timeout = 0 FOR" : ""}
+      UPDATE ${rows} SET ${changes} WHERE ${condition}`;
+    }
+    return `
+      UPDATE (SELECT name AS unlocked_name FROM ${rows} WHERE ${condition} LIMIT ${limit} FOR UPDATE SKIP LOCKED)
+        AS unlocked JOIN ${this.table} ON name = unlocked_name
+      SET ${changes}`;
   }
 
   /** The condition that a row may be acquired. */
   protected isFree(now: string): string {
-    return `locked_until <= ${now}${this.#hybrid ? ` OR ${isDead("session")}` : ""}`;
+    return `line IS NULL AND (${this.isLapsed(now)})`;
+  }
+
+  /** The condition that the holder in the columns of a row has expired, or its session has ended. */
+  protected isLapsed(now: string): string {
+    return `locked_until <= ${now}${this.isHybrid ? ` OR ${isDead("session")}` : ""}`;
   }
 
   /** The condition that a row is held. */
@@ -108,17 +140,17 @@ export class AcquireStatements {
 
   /** A further condition for a held row: that its session has not ended. */
   protected hasSession(row = ""): string {
-    return this.#hybrid ? ` AND NOT ${isDead(`${row}session`)}` : "";
+    return this.isHybrid ? ` AND NOT ${isDead(`${row}session`)}` : "";
   }
 
   /** The condition that a row is held and may be extended: the session of its holder exists on this server. */
   protected isRenewable(now: string): string {
-    const unused = this.#hybrid ? ` AND NOT ${isUnused("session")}` : "";
+    const unused = this.isHybrid ? ` AND NOT ${isUnused("session")}` : "";
     return `${this.isUnexpired(now)}${unused}`;
   }
 
   /** The condition that the server and the session may grant; it reports {@linkcode REFUSED} or {@linkcode SESSION_GONE}. */
-  #mayGrant(liveness: LivenessLock | undefined): string {
+  protected mayGrant(liveness: LivenessLock | undefined): string {
     const session = liveness ? `IF(${isSessionAlive(liveness)}, TRUE, LAST_INSERT_ID(${SESSION_GONE}) = 0)` : "TRUE";
     return this.#checksPrimary
       ? `IF(IF(${READ_ONLY}, LAST_INSERT_ID(${REFUSED}) = 0, TRUE), ${session}, FALSE)`
@@ -142,14 +174,14 @@ export class AcquireStatements {
     const { key, id } = sessionColumns(liveness);
     const granted = isGranted(liveness);
     const notHeld = `AND NOT EXISTS (SELECT 1 FROM ${this.table} AS held WHERE held.name = new_name
-        AND held.owner <> new_owner AND ${this.isLive("new_now", "held.")})`;
+        AND (held.line IS NOT NULL OR (held.owner <> new_owner AND ${this.isLive("new_now", "held.")})))`;
     return `
       INSERT INTO ${this.table} (name, owner, token, locked_by, lock_process, locked_until, created_at, updated_at,
         metadata, session, connection_id)
       SELECT new_name, new_owner, new_now, new_by, new_process, new_now + new_duration, new_now,
         new_now + 0 * LAST_INSERT_ID(new_now), new_metadata, ${key}, ${id}
       FROM (${requests.map(requestRow).join(" UNION ALL ")}) AS request
-      WHERE ${this.#mayGrant(liveness)} ${guarded ? notHeld : ""}
+      WHERE ${this.mayGrant(liveness)} ${guarded ? notHeld : ""}
       ON DUPLICATE KEY UPDATE
         owner = IF(${this.isFree("new_now")}, new_owner, ${allOrNothing ? OWN_OR_FAIL : "owner"}),
         token = IF(${granted}, GREATEST(token + 1, new_now), token),
@@ -161,8 +193,8 @@ export class AcquireStatements {
         updated_at = IF(${granted}, new_now + 0 * LAST_INSERT_ID(IF(token = new_now, token, ${READ_THE_ROW})),
           updated_at + 0 * LAST_INSERT_ID(IF(owner = new_owner, ${READ_THE_ROW}, 0))),
         locked_until = IF(${granted}, new_now + new_duration, locked_until),
-        connection_id = IF(owner = new_owner, ${id}, connection_id),
-        session = IF(owner = new_owner, ${key}, session)`;
+        connection_id = IF(line IS NULL AND owner = new_owner, ${id}, connection_id),
+        session = IF(line IS NULL AND owner = new_owner, ${key}, session)`;
   }
 
   /**
@@ -185,8 +217,8 @@ export class AcquireStatements {
         updated_at = created_at + 0 * LAST_INSERT_ID(IF(token = created_at, token, ${READ_THE_ROW})),
         locked_until = created_at + ${integer(duration)},
         metadata = ${text(metadata)}, session = ${key}, connection_id = ${id}
-      WHERE name = ${bytes(name)} AND ${this.#mayGrant(liveness)}
-        AND (${this.isFree(CLOCK)} OR (owner = ${bytes(owner)} AND NOT (session <=> ${key}))
+      WHERE name = ${bytes(name)} AND ${this.mayGrant(liveness)}
+        AND (${this.isFree(CLOCK)} OR (line IS NULL AND owner = ${bytes(owner)} AND NOT (session <=> ${key}))
           OR LAST_INSERT_ID(IF(owner = ${bytes(owner)}, ${READ_THE_ROW}, ${HELD})) = 0)`;
   }
 
@@ -207,6 +239,6 @@ export class AcquireStatements {
         locked_until = token + ${numberOfEach(names, requests.map(({ duration }) => duration))},
         created_at = token + 0 * LAST_INSERT_ID(token),
         metadata = ${each(({ metadata }) => text(metadata))}, session = ${key}, connection_id = ${id}
-      WHERE name IN (${names}) AND ${this.#mayGrant(liveness)} AND (${this.isFree(CLOCK)}) AND token < ${CLOCK}`;
+      WHERE name IN (${names}) AND ${this.mayGrant(liveness)} AND (${this.isFree(CLOCK)}) AND token < ${CLOCK}`;
   }
 }

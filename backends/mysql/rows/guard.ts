@@ -10,8 +10,8 @@ import { LruMap } from "../../../core/util/lru_map.ts";
 import { monotonic } from "../../../core/util/runtime.ts";
 import { clusterOf, type Server } from "../connection/server.ts";
 import { isConflict, isLockWaitTimeout } from "../errors.ts";
+import type { NoWait } from "./acquire_statements.ts";
 import type { LockTable } from "./lock_table.ts";
-import type { NoWait } from "./statements.ts";
 
 function noWaitOn(server: Server): NoWait | undefined {
   const cluster = clusterOf(server);

@@ -11,7 +11,7 @@ import { type ConnectionPool, OwnPool, type Send } from "../connection/own_pool.
 import type { Server } from "../connection/server.ts";
 import { inspect, requireAutocommit } from "../connection/settings.ts";
 import { endsConnection, isConflict, isMissingTable, isNotPrimary, notPrimary, translate } from "../errors.ts";
-import { columnsOf, hasTable, lockSchema } from "../schema.ts";
+import { columnsOf, findTable, lockSchema, upgrade } from "../schema.ts";
 import { REFUSED } from "./acquire_statements.ts";
 import { chunks, type OwnedRow, toOwnedRow } from "./rows.ts";
 import { Statements } from "./statements.ts";
@@ -25,7 +25,7 @@ const RENEWAL_CONNECTIONS = 2;
 const NO_CHAIN = " AND NO CHAIN NO RELEASE";
 
 /** Tells which errors a statement is repeated after. */
-type Repeats = (error: unknown) => boolean;
+export type Repeats = (error: unknown) => boolean;
 
 /** The lock table on its server: created on first use. Sends its statements, again after a conflict. */
 export class LockTable {
@@ -126,6 +126,13 @@ export class LockTable {
     }
   }
 
+  /** Another client may have upgraded the table at the same time. */
+  async #unlessUpgraded(what: string, error: unknown): Promise<void> {
+    const { table } = this.#connector.target.options;
+    const { rows } = await this.run(what, columnsOf(table));
+    if (findTable(table, rows) !== "present") throw error;
+  }
+
   /** The address may lead to another server by now: what is known of it has to be found out again. */
   #doubt(): void {
     this.ready.clear();
@@ -150,22 +157,13 @@ export class LockTable {
 
   /** Reads the live rows of names. */
   async liveRows(what: string, names: readonly string[]): Promise<OwnedRow[]> {
-    return await this.#rowsOf(what, names, (some) => this.sql.selectLive(some));
+    const answers = await Promise.all(chunks(names).map((some) => this.run(what, this.sql.selectLive(some))));
+    return answers.flatMap(({ rows }) => rows.map(toOwnedRow));
   }
 
   /** Reads the live rows of names after an attempt to acquire them, and its own that have expired meanwhile. */
   async acquiredRows(what: string, claims: readonly OwnedLock[]): Promise<OwnedRow[]> {
     return (await this.run(what, this.sql.selectAcquired(claims))).rows.map(toOwnedRow);
-  }
-
-  /** Reads the rows of names, on a replica as well: live ones, or also expired ones. */
-  async listAll(what: string, names: readonly string[], includeExpired: boolean): Promise<OwnedRow[]> {
-    return await this.#rowsOf(what, names, (some) => this.sql.listNames(some, includeExpired));
-  }
-
-  async #rowsOf(what: string, names: readonly string[], sql: (some: string[]) => string): Promise<OwnedRow[]> {
-    const answers = await Promise.all(chunks(names).map((some) => this.run(what, sql(some))));
-    return answers.flatMap(({ rows }) => rows.map(toOwnedRow));
   }
 
   /** Ends the connections that were opened for it, and waits for what cannot be ended. */
@@ -179,13 +177,14 @@ export class LockTable {
     this.#connector.require(server, this.#mode);
     this.sql = new Statements(table, this.#mode === "hybrid", !server.logsStatements);
     const { rows } = await this.run(what, columnsOf(table));
-    if (hasTable(table, rows)) return server;
+    const found = findTable(table, rows);
+    if (found === "present") return server;
     if (!migrate) {
-      throw new BackendError(
-        `Cannot ${what}: table ${JSON.stringify(table)} does not exist or may not be used, and "migrate" is off`,
-      );
+      const state = found === "old" ? "is of an earlier version" : "does not exist or may not be used";
+      throw new BackendError(`Cannot ${what}: table ${JSON.stringify(table)} ${state}, and "migrate" is off`);
     }
-    await this.run(what, lockSchema(table));
+    if (found === "none") await this.run(what, lockSchema(table));
+    else await this.run(what, upgrade(table)).catch((error) => this.#unlessUpgraded(what, error));
     return server;
   }
 }

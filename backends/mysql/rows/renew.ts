@@ -1,12 +1,12 @@
 import type { LockRow, RenewRequest } from "../../../core/backend.ts";
 import { namesOf } from "../../../core/util/requests.ts";
 import type { Server } from "../connection/server.ts";
-import { READ_THE_ROW } from "./acquire_statements.ts";
+import { type NoWait, READ_THE_ROW } from "./acquire_statements.ts";
 import { isPassingConflict, isRowLocked, type LockedRows, retryWhileLocked } from "./guard.ts";
 import type { LockTable } from "./lock_table.ts";
+import type { Queue } from "../queue/queue.ts";
 import type { NameHints } from "./name_hints.ts";
 import { chunks, isOf, type OwnedRow, sorted } from "./rows.ts";
-import type { NoWait } from "./statements.ts";
 
 /** Whether a row is of the acquisition that a request is about, and has a holder. */
 function isHeld(request: RenewRequest, owned: OwnedRow): boolean {
@@ -18,8 +18,10 @@ export class Renewals {
   readonly #table: LockTable;
   readonly #hints: NameHints;
   readonly #lockedRows: LockedRows;
+  readonly #queue: Queue;
 
-  constructor(table: LockTable, hints: NameHints, lockedRows: LockedRows) {
+  constructor(table: LockTable, hints: NameHints, lockedRows: LockedRows, queue: Queue) {
+    this.#queue = queue;
     this.#table = table;
     this.#hints = hints;
     this.#lockedRows = lockedRows;
@@ -29,6 +31,21 @@ export class Renewals {
   async renew(requests: readonly RenewRequest[]): Promise<(LockRow | undefined)[]> {
     const what = `renew ${namesOf(requests)}`;
     const server = await this.#table.ready(what);
+    const rows = await this.#renewFirst(what, requests, server);
+    // A lock that is not in the columns of its row may be one of several in `line`; by name, all of them are meant.
+    return await Promise.all(requests.map((request, index) => {
+      const row = rows[index];
+      const isWhole = row !== undefined && (request.owner !== null || (row.limit ?? 1) === 1);
+      return isWhole ? row : this.#queue.renew({ what, server }, request);
+    }));
+  }
+
+  /** Extends the holders that the rows have in their columns. */
+  async #renewFirst(
+    what: string,
+    requests: readonly RenewRequest[],
+    server: Server,
+  ): Promise<(LockRow | undefined)[]> {
     if (requests.length === 1) return [await this.#renewOne(what, requests[0], server)];
     const alike = Map.groupBy(sorted(requests), ({ from, add }) => `${from} ${add}`);
     const rows = new Map<string, OwnedRow>();

@@ -18,8 +18,10 @@ import { within } from "../connection/abandoned.ts";
 import type { Connector } from "../connection/connector.ts";
 import { diagnose } from "../diagnose.ts";
 import type { Liveness } from "../../sessions/liveness.ts";
-import { Polling } from "../wakeup/polling.ts";
+import { type Looked, Polling } from "../wakeup/polling.ts";
 import { Acquisitions, type UnderWay } from "./acquire.ts";
+import { Queue } from "../queue/queue.ts";
+import { othersOf } from "../queue/stored_line.ts";
 import { LockedRows } from "./guard.ts";
 import { guard } from "./guard_client.ts";
 import { holdersOfRows, observations } from "./lock_activity.ts";
@@ -42,6 +44,7 @@ export class RowBackend implements Backend {
   readonly engine = "mysql";
   readonly mode: "lease" | "hybrid";
   readonly keeping = true;
+  readonly queueing = true;
   readonly #connector: Connector;
   readonly #liveness: Liveness | undefined;
   readonly #table: LockTable;
@@ -52,6 +55,7 @@ export class RowBackend implements Backend {
   /** The same for locks that are to outlive their holders' sessions. */
   readonly #leases: Acquisitions;
   readonly #renewals: Renewals;
+  readonly #queue: Queue;
   readonly #polling: Polling;
 
   constructor(connector: Connector, liveness?: Liveness) {
@@ -68,12 +72,15 @@ export class RowBackend implements Backend {
       const what = `release ${namesOf([claim])}`;
       return await this.#releases.one(what, { name: claim.name, owner: claim.owner }, await table.ready(what));
     });
-    this.#releases = new Releases(table, hints, lockedRows, unknown);
-    const acquisitions = (liveness?: Liveness) => new Acquisitions({ table, hints, liveness, unknown, isExternal });
+    const queue = this.#queue = new Queue(table, lockedRows, liveness !== undefined);
+    this.#releases = new Releases(table, hints, lockedRows, queue, unknown);
+    const acquisitions = (liveness?: Liveness) => {
+      return new Acquisitions({ table, hints, queue, liveness, unknown, isExternal });
+    };
     this.#acquisitions = acquisitions(liveness);
     this.#leases = liveness ? acquisitions() : this.#acquisitions;
-    this.#renewals = new Renewals(table, hints, lockedRows);
-    this.#polling = new Polling((names) => this.#whichHeld(names));
+    this.#renewals = new Renewals(table, hints, lockedRows, queue);
+    this.#polling = new Polling((names) => this.#look(names));
   }
 
   /** Checks that the server is reachable and suitable, and creates the table. */
@@ -100,16 +107,26 @@ export class RowBackend implements Backend {
     return this.#releases.release(targets);
   }
 
-  async adopt({ name, owner }: OwnedLock, next: NextHolder): Promise<void> {
-    const what = `adopt lock ${JSON.stringify(name)}`;
-    await this.#releases.changeOwner(what, { name, owner }, next, await this.#table.ready(what));
+  async adopt(lock: OwnedLock, { owner, lockedBy, lockProcess }: NextHolder): Promise<void> {
+    const what = `adopt ${namesOf([lock])}`;
+    const server = await this.#table.ready(what);
+    this.#hints.forget(lock);
+    await this.#queue.adopt({ what, server }, lock, { owner, lockedBy, lockProcess });
   }
 
   async list({ names, prefix = "", includeExpired = false }: ListFilter): Promise<LockRow[]> {
-    await this.#table.ready("list locks");
-    if (names) return sorted((await this.#table.listAll("list locks", names, includeExpired)).map(({ row }) => row));
-    const { rows } = await this.#table.run("list locks", this.#table.sql.list(prefix, includeExpired));
-    return sorted(rows.map((row) => toOwnedRow(row).row));
+    const what = "list locks";
+    await this.#table.ready(what);
+    const { sql } = this.#table;
+    const statements = names
+      ? chunks(names).map((some) => sql.listNames(some, includeExpired))
+      : [sql.list(prefix, includeExpired)];
+    const answers = await Promise.all(statements.map((statement) => this.#table.run(what, statement)));
+    const rows = answers.flatMap(({ rows }) => rows);
+    return sorted(rows.flatMap((columns) => {
+      const isListed = columns.at(-1) === "1" || (includeExpired && columns[5] !== "0");
+      return [...(isListed ? [toOwnedRow(columns).row] : []), ...othersOf(columns, includeExpired)];
+    }));
   }
 
   async clean(scope: "expired" | "all"): Promise<number> {
@@ -119,6 +136,10 @@ export class RowBackend implements Backend {
     let cleaned = 0;
     for (const names of chunks(await found(this.#table.sql.selectClearable(scope)))) {
       cleaned += (await this.#table.run(what, this.#table.sql.clear(names, scope))).affectedRows;
+    }
+    const server = await this.#table.ready(what);
+    for (const name of await found(this.#table.sql.selectQueues())) {
+      cleaned += await this.#queue.clean({ what, server }, name, scope);
     }
     for (const names of chunks(await found(this.#table.sql.selectStale()))) {
       await this.#table.run(what, this.#table.sql.deleteStale(names));
@@ -131,12 +152,15 @@ export class RowBackend implements Backend {
     return this.#polling.add(name, wake);
   }
 
-  async #whichHeld(names: string[]): Promise<Set<string>> {
+  async #look(names: string[]): Promise<Map<string, Looked>> {
     await this.#liveness?.lock(); // after a failover a new session shortens the leases that are waited for
-    const { rows } = await this.#table.run("wait for locks", this.#table.sql.selectOwners(names));
-    const held = new Set(rows.map(([name]) => name!));
-    for (const name of names) if (!held.has(name)) this.#hints.noteFree(name);
-    return held;
+    const { rows } = await this.#table.run(
+      "wait for locks",
+      this.#table.sql.selectTurns(this.#queue.seen.tokensOf(names)),
+    );
+    const looked = new Map(rows.map((columns) => [columns[0]!, this.#queue.seen.look(columns)]));
+    for (const name of names) if (!looked.has(name)) this.#hints.noteFree(name);
+    return looked;
   }
 
   async observe(names: readonly string[]): Promise<LockActivity[]> {
@@ -151,7 +175,7 @@ export class RowBackend implements Backend {
     const server = await this.#table.ready(`guard lock ${JSON.stringify(claim.name)}`);
     const { table } = this.#connector.target.options;
     const sql = new Statements(table.includes(".") ? table : `${server.database}.${table}`, this.mode === "hybrid");
-    const isLive = await guard(server, claim, client, sql.guard(claim));
+    const isLive = await guard(server, claim, client, sql);
     this.#lockedRows.note([claim]);
     return isLive;
   }
@@ -169,9 +193,9 @@ export class RowBackend implements Backend {
     const underWay = [...new Set([this.#acquisitions, this.#leases])].flatMap(({ underWay }) => underWay);
     const closed = this.#table.close();
     this.#connector.close();
-    this.#polling.close();
+    const polled = this.#polling.close();
     const limit = Math.max(UNDO_LEAST_MS, deadline - monotonic());
-    await within(limit, Promise.allSettled([this.#undo(underWay), closed])); // what is not undone by then expires
+    await within(limit, Promise.allSettled([this.#undo(underWay), closed, polled])); // what is not undone by then expires
     this.#connector.abandoned.stop();
   }
 
@@ -180,10 +204,18 @@ export class RowBackend implements Backend {
     await Promise.allSettled(underWay.map(({ outcome }) => outcome));
     const { abandoned } = this.#connector;
     await abandoned.pending;
+    const what = "dispose of the backend";
     const claims = underWay.flatMap(({ requests }) => requests);
     if (claims.length === 0 || this.#connector.target.execute) return; // the core has tried as long as there was time
+    const server = await this.#table.ready(what);
     await abandoned.use(async (control) => {
-      for (const some of chunks(sorted(claims))) await control.query(this.#table.sql.undoAll(some));
+      const sending = { what, server, send: (_what: string, sql: string) => control.query(sql) };
+      for (const some of chunks(sorted(claims))) {
+        await control.query(this.#table.sql.undoAll(some));
+        const { rows } = await control.query(this.#table.sql.selectQueues(some.map(({ name }) => name)));
+        const queued = new Set(rows.map(([name]) => name));
+        await Promise.all(some.map((claim) => queued.has(claim.name) && this.#queue.release(sending, claim)));
+      }
     });
   }
 }

@@ -11,7 +11,7 @@ import { diagnose } from "../diagnose.ts";
 import { isLockWaitTimeout, isMissingTable, translate } from "../errors.ts";
 import { holdersOfSessionLocks, observations } from "../rows/lock_activity.ts";
 import { confirm, INCARNATION, livenessKey, selectOrphaned, shortenOrphaned } from "../rows/liveness.ts";
-import { Polling } from "../wakeup/polling.ts";
+import { type Looked, Polling } from "../wakeup/polling.ts";
 import { MysqlSession } from "./session.ts";
 import { sessionKey } from "./session_keys.ts";
 import { acquireEach, areFree, CLOCK_NOW, DONE, NOT_DONE, releaseEach } from "./session_statements.ts";
@@ -22,6 +22,9 @@ import { openTokens, type TokenSource } from "./session_tokens.ts";
  * MariaDB less.
  */
 const LIMITS = { locksPerSession: 300, locksPerStatement: 250 };
+
+/** A name that is held: the server does not tell who waits for it. */
+const HELD = { isDue: false, position: 1 };
 
 /** How long (ms) a disposal waits until what is under way has ended at the server, after the core has waited for it. */
 const CLOSE_MS = 400;
@@ -111,11 +114,11 @@ export class MysqlSessionEngine implements SessionEngine<MysqlSession> {
     return Promise.resolve(this.#polling.add(name, wake));
   }
 
-  async #whichHeld(names: string[]): Promise<Set<string>> {
+  async #whichHeld(names: string[]): Promise<Map<string, Looked>> {
     const { rows: [[free]] } = await this.#ask("wait for locks", (session) => {
       return session.queryPrimary(areFree(names.map((name) => this.keyOf(name))));
     });
-    return new Set(names.filter((_, index) => free?.[index] !== DONE));
+    return new Map(names.filter((_, index) => free?.[index] !== DONE).map((name) => [name, HELD]));
   }
 
   /** Asks on any session. */

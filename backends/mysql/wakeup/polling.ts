@@ -1,18 +1,35 @@
 import { monotonic, startTimer, type Timer } from "../../../core/util/runtime.ts";
 
-/** Pauses between looks at a name (ms): from the first to the longest, growing by half, with jitter. */
-const LOOK_FIRST_MS = 2;
+/** Pauses between looks at a name (ms): a share of the time since it last changed hands, within these bounds. */
+const LOOK_SHORTEST_MS = 1;
 const LOOK_LONGEST_MS = 25;
+const PAUSE_SHARE = 1 / 16;
+/** A waiter behind others looks again after this share of the time until they are expected to be served. */
+const QUEUE_SHARE = 1 / 2;
+/** A turn counts as no longer than this (ms): a look that came late took a part of it. */
+const LONGEST_TURN_MS = 8;
 /** The pause after a look that failed (ms). */
 const LOOK_FAILED_MS = 200;
 /** Names that are due within this time (ms) of each other are looked at in one statement. */
 const BATCH_WINDOW_MS = 1;
 
+/** What a look has found. */
+export interface Looked {
+  /** Whether the name may be free for the waiter of this process, or was given to it. */
+  readonly isDue: boolean;
+  /** The waiter's place in the queue: 1 is next. */
+  readonly position: number;
+}
+
 /** A name with waiters. */
 interface Awaited {
   readonly wakes: Set<() => void>;
-  /** The pause before the next look (ms), and when that is due on the monotonic clock (ms). */
-  pause: number;
+  /** The waiter's place, and when it last came nearer (ms, monotonic). */
+  position: number;
+  changedAt: number;
+  /** How long each waiter before it has taken (ms). */
+  perTurn: number;
+  /** When the next look is due (ms, monotonic). */
   dueAt: number;
 }
 
@@ -21,22 +38,24 @@ interface Awaited {
  * other trace on these servers than the row itself.
  */
 export class Polling {
-  readonly #whichHeld: (names: string[]) => Promise<Set<string>>;
+  readonly #look: (names: string[]) => Promise<Map<string, Looked>>;
   readonly #awaited = new Map<string, Awaited>();
   #timer: Timer | undefined;
-  #looking = false;
+  #looking: Promise<void> | undefined;
 
-  /** @param whichHeld Asks the server which of the names are held. */
-  constructor(whichHeld: (names: string[]) => Promise<Set<string>>) {
-    this.#whichHeld = whichHeld;
+  /** @param look Asks the server about names; one that is missing in the answer is free. */
+  constructor(look: (names: string[]) => Promise<Map<string, Looked>>) {
+    this.#look = look;
   }
 
-  /** Calls `wake` when the name may have become free, until disposal. */
+  /** Calls `wake` when the name may have become free, or was given to the waiter, until disposal. */
   add(name: string, wake: () => void): Disposable {
-    const awaited = this.#awaited.get(name) ?? { wakes: new Set(), pause: LOOK_FIRST_MS, dueAt: 0 };
+    const now = monotonic();
+    const fresh = { wakes: new Set<() => void>(), position: 1, changedAt: now, perTurn: LOOK_SHORTEST_MS, dueAt: 0 };
+    const awaited = this.#awaited.get(name) ?? fresh;
     this.#awaited.set(name, awaited);
     awaited.wakes.add(wake);
-    this.#lookAfter(awaited, LOOK_FIRST_MS);
+    this.#lookAfter(awaited, LOOK_SHORTEST_MS);
     this.#schedule();
     return {
       [Symbol.dispose]: () => {
@@ -47,15 +66,15 @@ export class Polling {
     };
   }
 
-  /** Stops polling and wakes all waiters: their next attempt fails. */
-  close(): void {
+  /** Stops polling and wakes all waiters: their next attempt fails. Resolves when no look is under way. */
+  async close(): Promise<void> {
     this.#timer?.stop();
     for (const awaited of [...this.#awaited.values()]) wakeAll(awaited);
     this.#awaited.clear();
+    await this.#looking;
   }
 
   #lookAfter(awaited: Awaited, pause: number): void {
-    awaited.pause = pause;
     awaited.dueAt = monotonic() + pause * (0.75 + Math.random() / 2);
   }
 
@@ -64,26 +83,36 @@ export class Polling {
     if (this.#looking || this.#awaited.size === 0) return;
     this.#timer?.stop();
     const dueAt = Math.min(...[...this.#awaited.values()].map(({ dueAt }) => dueAt));
-    this.#timer = startTimer(dueAt - monotonic(), () => this.#look(), true);
+    this.#timer = startTimer(dueAt - monotonic(), () => {
+      this.#looking = this.#lookNow().finally(() => {
+        this.#looking = undefined;
+        this.#schedule();
+      });
+    }, true);
   }
 
-  async #look(): Promise<void> {
-    this.#looking = true;
+  async #lookNow(): Promise<void> {
     const now = monotonic() + BATCH_WINDOW_MS;
     const names = [...this.#awaited].filter(([, { dueAt }]) => dueAt <= now).map(([name]) => name);
-    const held = names.length === 0 ? undefined : await this.#whichHeld(names).catch(() => undefined);
-    for (const name of names) this.#note(name, held?.has(name));
-    this.#looking = false;
-    this.#schedule();
+    const looked = names.length === 0 ? undefined : await this.#look(names).catch(() => undefined);
+    for (const name of names) this.#note(name, looked);
   }
 
-  /** @param held `undefined` when the look failed. */
-  #note(name: string, held: boolean | undefined): void {
+  /** @param looked `undefined` when the look failed. */
+  #note(name: string, looked: Map<string, Looked> | undefined): void {
     const awaited = this.#awaited.get(name);
     if (!awaited) return;
-    if (held) return this.#lookAfter(awaited, Math.min(awaited.pause * 1.5, LOOK_LONGEST_MS));
-    this.#lookAfter(awaited, held === undefined ? LOOK_FAILED_MS : LOOK_FIRST_MS);
-    wakeAll(awaited); // after a failed look the next attempt reports why
+    const { isDue, position } = looked?.get(name) ?? { isDue: true, position: 1 };
+    const now = monotonic();
+    if (isDue || position < awaited.position) {
+      awaited.perTurn = (now - awaited.changedAt) / Math.max(awaited.position - position, 1);
+      awaited.changedAt = now;
+    }
+    awaited.position = position;
+    const served = (position - 1) * Math.min(awaited.perTurn, LONGEST_TURN_MS) * QUEUE_SHARE;
+    const pause = Math.max(served, (now - awaited.changedAt) * PAUSE_SHARE, LOOK_SHORTEST_MS);
+    this.#lookAfter(awaited, looked ? Math.min(pause, LOOK_LONGEST_MS * position) : LOOK_FAILED_MS);
+    if (isDue) wakeAll(awaited); // after a failed look the next attempt reports why
   }
 }
 

@@ -14,9 +14,10 @@ import {
   changeOwner,
   type Entry,
   extend,
+  isKept,
   isLive,
+  isMeant,
   join,
-  keptOwner,
   leave,
   type Line,
   retire,
@@ -36,18 +37,6 @@ export interface Preview {
   readonly answer: AcquireAnswer | undefined;
   /** Whether it would grant a lock to any client or confirm one, which is written durably. */
   readonly grants: boolean;
-}
-
-/** Whether an entry is a holder that a request is about. */
-function isMeant({ owner }: LockRef): (entry: Entry) => boolean {
-  if (owner === null) return ({ token }) => token !== undefined;
-  if (typeof owner === "bigint") return ({ token }) => token !== undefined && BigInt(token) === owner;
-  return (entry) => entry.owner === owner;
-}
-
-/** Whether an entry was released by an owner before its least time. */
-function isKept(owner: string, now: number): (entry: Entry) => boolean {
-  return (entry) => entry.owner === keptOwner(owner) && isLive(entry, now);
 }
 
 /** Serves the names that have a queue, or holders that admit others. All but `preview` run in a write transaction. */

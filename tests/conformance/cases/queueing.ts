@@ -212,6 +212,55 @@ export const queueing: readonly Case[] = [
     assert.equal((await forever).lockedUntil, null);
   }),
 
+  withQueue("a granted lock lasts as long as was asked for, however the request is repeated", async (fixture) => {
+    const { backend, another } = fixture;
+    for (const [index, other] of [await another(), await another()].entries()) {
+      const requestFor = (name: string) => ({
+        ...{ name, owner: `${name}${index}`, lockedBy: "host", lockProcess: null, metadata: null, limit: 1 },
+        ...{ duration: 600e6, window: 60e6 },
+      });
+      const waits = requestFor("a");
+      const holder = await getLock("a", { backend });
+      assert.equal((await other.acquire([waits]))[0].granted, false);
+      await holder.unlock();
+      const repeats = index === 0 ? other : await another(); // one that has not seen the name is as good
+      const [answer] = await repeats.acquire(index === 0 ? [waits, requestFor("b")] : [waits]);
+      assert(answer.granted);
+      assert(answer.row.lockedUntil! - answer.row.now > 590e6);
+      assert((await listLocks({ backend, names: ["a"] }))[0].expiresIn! > 590);
+      assert.deepEqual(await repeats.release([waits]), [true]);
+    }
+  }),
+
+  withQueue("what a waiter says of itself is kept when a release grants it the lock", async ({ backend, another }) => {
+    const waiters = [await another(), await another(), await another()];
+    const said = "\"a\\\\b\\\" 'c' \n\u2028 é😀 %_${d}";
+    const metadata = JSON.stringify({ [said]: [said, null, 1.5e300, true, {}] });
+    const own = { lockedBy: said, lockProcess: 4711, metadata };
+    const requests = waiters.map((_, index) => {
+      return { name: said, owner: `w${index}`, ...own, limit: 1, duration: 60e6, window: 60e6 };
+    });
+    const holder = await getLock(said, { backend });
+    for (const [index, waiter] of waiters.entries()) {
+      const [answer] = await waiter.acquire([requests[index]]);
+      assert.equal(!answer.granted && answer.position, index + 1);
+    }
+    await holder.unlock();
+    for (const [index, waiter] of waiters.entries()) {
+      const [answer] = await waiter.acquire([requests[index]]);
+      assert(answer.granted);
+      const [listed] = await backend.list({ names: [said] });
+      for (const row of [answer.row, listed]) {
+        const { lockedBy, lockProcess } = row;
+        assert.deepEqual({ lockedBy, lockProcess, metadata: JSON.parse(row.metadata!) }, {
+          ...own,
+          metadata: JSON.parse(metadata),
+        });
+      }
+      assert.deepEqual(await waiter.release([requests[index]]), [true]);
+    }
+  }),
+
   withQueue("wanted aborts when another client waits", async ({ backend, another }) => {
     const other = await another();
     const lock = await getLock("a", { backend });

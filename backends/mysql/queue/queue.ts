@@ -1,0 +1,194 @@
+import type {
+  AcquireAnswer,
+  AcquireRequest,
+  LockRef,
+  LockRow,
+  NextHolder,
+  OwnedLock,
+  RenewRequest,
+} from "../../../core/backend.ts";
+import { grantedRow } from "../../../core/util/requests.ts";
+import type { LivenessLock } from "../../sessions/liveness.ts";
+import {
+  changeOwner,
+  type Entry,
+  entryOf,
+  extend,
+  isKept,
+  isLive,
+  isMeant,
+  join,
+  leave,
+  type Line,
+  retire,
+} from "../../shared/line.ts";
+import { busyAnswer, rowOf, waitersIn } from "../../shared/line_answers.ts";
+import type { LockedRows } from "../rows/guard.ts";
+import type { LockTable } from "../rows/lock_table.ts";
+import { LineStore, LOST_SESSION, type Sending } from "./line_store.ts";
+import { SeenNames } from "./seen_names.ts";
+import type { StoredLine } from "./stored_line.ts";
+
+/**
+ * Serves the names that have a queue, or holders that admit others: reads the row, computes what becomes of the line,
+ * and stores it unless the row has changed meanwhile.
+ */
+export class Queue {
+  readonly #table: LockTable;
+  readonly #lines: LineStore;
+  /** What was last read of names. */
+  readonly seen = new SeenNames();
+
+  constructor(table: LockTable, lockedRows: LockedRows, isHybrid: boolean) {
+    this.#table = table;
+    this.#lines = new LineStore(table, lockedRows, isHybrid, (name, line) => this.seen.note(name, line));
+  }
+
+  /** Acquires the name, or stands in its line if the request has a window. */
+  async acquire(sending: Sending, request: AcquireRequest): Promise<AcquireAnswer | typeof LOST_SESSION> {
+    const { name, owner, window, repeated = false } = request;
+    const { liveness } = sending;
+    const carrier = liveness && { liveness: liveness.key, session: liveness.session.id };
+    const isStale = (entry: Entry) => entry.owner === owner && (entry.liveness ?? undefined) !== liveness?.key;
+    const busy = ({ line, now }: StoredLine) => this.#answer(request, line, undefined, now);
+    const mayWait = window !== undefined || repeated;
+    const confirmed = await this.#confirm(sending, request);
+    if (confirmed) return confirmed;
+    if (window !== undefined && !request.steal && !repeated && !this.seen.isWaiting(request)) {
+      // Where that is not possible, the line is not changed, and what is read of it tells why.
+      await this.#lines.write(
+        sending,
+        name,
+        (noWait) => this.#table.sql.append(request, entryOf(request, 0, carrier), noWait),
+      );
+    }
+    const answer = await this.#lines.change(sending, name, ({ line, now }) => {
+      const own = line.entries.some(isStale) // what an ended session of this process carried is lost
+        ? { token: line.token, entries: line.entries.filter((entry) => !isStale(entry)) }
+        : line;
+      const joined = join(own, request, now, carrier);
+      const answer = this.#answer(request, joined.line, joined.mine, now, liveness);
+      return { line: joined.line === own ? line : joined.line, result: answer };
+    }, mayWait ? undefined : busy);
+    if (answer !== LOST_SESSION) this.seen.noteAnswer(request, answer);
+    return answer;
+  }
+
+  /** Extends what a look has found granted, with one statement; returns nothing when that is gone, or not short. */
+  async #confirm(sending: Sending, request: AcquireRequest): Promise<AcquireAnswer | undefined> {
+    const grant = this.seen.grantOf(request);
+    if (grant === undefined) return undefined;
+    const { name, limit } = request;
+    const { liveness } = sending;
+    const written = await this.#lines.write(
+      sending,
+      name,
+      (noWait) => this.#table.sql.confirm(request, noWait, liveness),
+    );
+    if (!written?.affectedRows) return undefined;
+    const { token, createdAt, waiters } = grant;
+    const granted = grantedRow(request, token, Number(written.insertId), liveness?.session.id);
+    const row = { ...granted, createdAt, limit, waiters };
+    const answer: AcquireAnswer = { granted: true, row, ...(liveness ? { session: liveness.session } : {}) };
+    this.seen.noteAnswer(request, answer);
+    return answer;
+  }
+
+  #answer(
+    { name }: AcquireRequest,
+    line: Line,
+    mine: Entry | undefined,
+    now: number,
+    liveness?: LivenessLock,
+  ): AcquireAnswer {
+    const waiters = waitersIn(line, now);
+    if (mine?.token !== undefined) {
+      const row = toRow(name, mine, waiters, now);
+      return liveness ? { granted: true, row, session: liveness.session } : { granted: true, row };
+    }
+    const live = line.entries.filter((entry) => isLive(entry, now));
+    const holders = live.filter(({ token }) => token !== undefined);
+    return busyAnswer(holders, waiters, name, now, mine && live.indexOf(mine) - holders.length + 1);
+  }
+
+  /**
+   * Removes holders, or a waiter by its owner; returns whether a holder was removed that was live. One whose session has
+   * ended is removed, too: to clients in `lease` mode it still counts.
+   */
+  async release(sending: Sending, target: LockRef): Promise<boolean> {
+    const { owner, keep } = target;
+    if (keep === undefined && await this.#handOff(sending, target)) return true;
+    const isGone = isMeant(target);
+    const released = await this.#lines.change(sending, target.name, ({ line, dead, now }) => {
+      const gone = line.entries.filter((entry) => isLive(entry, now) && isGone(entry));
+      if (gone.length === 0 && !dead.some(isGone)) {
+        return { line, result: keep !== undefined && line.entries.some(isKept(String(owner), now)) };
+      }
+      const left = keep === undefined ? leave(line, now, isGone) : retire(line, now, isGone, keep);
+      return { line: left, result: gone.some(({ token }) => token !== undefined) };
+    });
+    return released === true;
+  }
+
+  /** Gives an exclusive lock with a queue to the next waiter, without a look at the row before, if it wants the same. */
+  async #handOff(sending: Sending, { name, owner }: LockRef): Promise<boolean> {
+    if (typeof owner !== "string" || !this.seen.isQueued(name)) return false;
+    const written = await this.#lines.write(
+      sending,
+      name,
+      (noWait) => this.#table.sql.handOff({ name, owner }, noWait),
+    );
+    return (written?.affectedRows ?? 0) > 0;
+  }
+
+  /** Gives a holder's lock to another owner. */
+  async adopt(sending: Sending, { name, owner }: OwnedLock, next: NextHolder): Promise<void> {
+    await this.#lines.change(sending, name, ({ line, now }) => {
+      const isThere = line.entries.some((entry) => entry.owner === owner && isLive(entry, now));
+      return { line: isThere ? changeOwner(line, now, owner, next) : line, result: undefined };
+    });
+  }
+
+  /** Extends holders; returns the first of them. */
+  async renew(sending: Sending, request: RenewRequest): Promise<LockRow | undefined> {
+    const { name, from, add } = request;
+    const isOf = isMeant(request);
+    const isExtended = (entry: Entry) => isOf(entry) && entry.lockedBy !== "";
+    const wanted = ({ until }: Entry, now: number) => {
+      return add === null ? null : (from === "now" ? now : from === "expiry" ? until ?? 0 : from) + add;
+    };
+    const send: LockTable["run"] = (what, sql, repeats) => this.#table.renew(what, sql, repeats);
+    const row = await this.#lines.change({ ...sending, send }, name, ({ line, now }) => {
+      const extended = extend(line, now, isExtended, (entry) => wanted(entry, now));
+      const isMine = (entry: Entry) => entry.token !== undefined && isLive(entry, now) && isExtended(entry);
+      const mine = extended.entries.find(isMine);
+      if (mine === undefined) return { line, result: undefined };
+      return { line: extended, result: toRow(name, mine, waitersIn(extended, now), now) };
+    });
+    return row === LOST_SESSION ? undefined : row;
+  }
+
+  /** Removes the holders of a name, or those that have expired, and serves its waiters; returns how many. */
+  async clean(sending: Sending, name: string, scope: "expired" | "all"): Promise<number> {
+    const cleaned = await this.#lines.change(sending, name, ({ line, dead, now }) => {
+      const isGone = (entry: Entry) => entry.token !== undefined && (scope === "all" || !isLive(entry, now));
+      const gone = line.entries.filter(isGone).length + dead.filter(({ token }) => token !== undefined).length;
+      const isWhole = gone === 0 && dead.length === 0 && line.entries.every((entry) => isLive(entry, now));
+      return { line: isWhole ? line : leave(line, now, isGone), result: gone };
+    });
+    return cleaned === LOST_SESSION ? 0 : cleaned;
+  }
+
+  /** Whether a name has neither holders nor waiters once those that have expired are removed. */
+  async isEmpty(sending: Sending, name: string): Promise<boolean> {
+    await this.clean(sending, name, "expired");
+    const { line, now } = await this.#lines.read(sending, name);
+    return !line.entries.some((entry) => isLive(entry, now));
+  }
+}
+
+/** Converts a holder to the core's form. */
+function toRow(name: string, entry: Entry, waiters: number, now: number): LockRow {
+  const row = rowOf(name, entry, waiters, now);
+  return entry.session ? { ...row, session: entry.session } : row;
+}

@@ -1,0 +1,56 @@
+/** What only the queue of this engine does: what becomes of waiters whose session or backend has ended. */
+import { getLock, listLocks, tryLock } from "@lockmgr/lockmgr";
+import { mysqlBackend } from "@lockmgr/lockmgr/mysql";
+import assert from "node:assert/strict";
+import { createConnection, createPool } from "mysql2/promise";
+import { onEach, until } from "./flavors.ts";
+
+onEach("hybrid: what was granted to a session that has ended is no lock of the next session", async (place) => {
+  const backend = await place.backend({ mode: "hybrid" });
+  const other = await place.backend({ mode: "hybrid" });
+  const holder = await getLock("a", { backend });
+  const waiting = getLock("a", { backend: other, wait: 30 });
+  await until("it waits", async () => (await listLocks({ backend }))[0].waiters === 1);
+  const [{ line }] = await place.ask("SELECT line FROM lockmgr_locks WHERE name = 'a'");
+  const [{ liveness, session }] = JSON.parse(String(line));
+  // Another connection keeps the session's liveness lock, as the server itself does for an instant after its end.
+  await using late = await createConnection(place.url);
+  const kept = late.query("SELECT GET_LOCK(?, 30)", [liveness]);
+  const queued = "SELECT 1 FROM information_schema.processlist WHERE state = 'User lock'";
+  await until("the key is asked for", async () => (await place.ask(queued)).length === 1);
+  await place.ask(`KILL ${session}`);
+  await kept;
+  await holder.unlock();
+  const lock = await waiting;
+  await late.query("SELECT RELEASE_LOCK(?)", [liveness]);
+  assert.equal(await tryLock("a", { backend }), undefined);
+  assert.equal(await lock.verify(), true);
+});
+
+/** A statement of a pool's connection. */
+type Query = (options: { sql: string }, callback: (error: unknown, result: unknown) => void) => unknown;
+
+onEach("a disposal removes a waiter from the queue whose request was not answered", async (place) => {
+  const backend = await place.backend();
+  const pool = createPool({ uri: place.url });
+  await using _ = { [Symbol.asyncDispose]: () => pool.end() };
+  let isEntered: (() => void) | undefined;
+  const entered = new Promise<void>((resolve) => isEntered = resolve);
+  pool.pool.on("connection", (connection: { query: Query }) => {
+    const query = connection.query.bind(connection);
+    connection.query = (options, callback) =>
+      query(
+        options,
+        (error, result) => options.sql.includes("JSON_ARRAY_APPEND") ? isEntered!() : callback(error, result),
+      );
+  });
+  const other = await mysqlBackend(pool);
+  const holder = await getLock("a", { backend });
+  const waiting = assert.rejects(getLock("a", { backend: other, wait: 30 }), /disposed of/);
+  await entered;
+  assert.equal((await listLocks({ backend }))[0].waiters, 1);
+  await other[Symbol.asyncDispose]();
+  await waiting;
+  assert.equal((await listLocks({ backend }))[0].waiters, 0);
+  assert.equal(await holder.unlock(), true);
+});
