@@ -7,8 +7,8 @@ import { type Entry, hasToExtend, isPlain, isUnconfirmed, SHARED_LIMIT } from ".
 import { busyAnswer, rowOf } from "../../shared/line_answers.ts";
 import { isRowLocked } from "../errors.ts";
 import type { RowSender } from "../rows/row_sender.ts";
-import { BUSY, type Parameters, renewParameters, type Row, textOf, toLockRow } from "../rows/rows.ts";
 import type { Statements } from "../rows/statements.ts";
+import { BUSY, type Parameters, renewParameters, type Row, textOf, toLockRow } from "../rows/rows.ts";
 import { grantsChannel } from "../wakeup/listener.ts";
 import type { Waiters } from "../wakeup/waiters.ts";
 
@@ -20,7 +20,6 @@ const MAX_REMEMBERED = 16_384;
 /** Serves the names that have a queue, or holders that admit others. */
 export class Queue {
   readonly #sender: RowSender;
-  readonly #sql: Statements;
   readonly #liveness: Liveness | undefined;
   /** Absent where this process cannot be notified of its grants. */
   readonly #waiters: Waiters | undefined;
@@ -31,9 +30,8 @@ export class Queue {
   /** The owners that were granted a lock of a name with a queue. */
   readonly #queued = new LruMap<string, true>(MAX_REMEMBERED);
 
-  constructor(sender: RowSender, sql: Statements, liveness: Liveness | undefined, waiters: Waiters | undefined) {
+  constructor(sender: RowSender, liveness: Liveness | undefined, waiters: Waiters | undefined) {
     this.#sender = sender;
-    this.#sql = sql;
     this.#liveness = liveness;
     this.#waiters = waiters;
   }
@@ -57,7 +55,7 @@ export class Queue {
   async isEmpty(name: string): Promise<boolean> {
     await this.clean(name, "expired");
     const what = () => `acquire lock ${JSON.stringify(name)}`;
-    const [row] = await this.#sender.send(what, this.#sql.look, [name, "", "1"]);
+    const [row] = await this.#sender.send(what, "look", [name, "", "1"]);
     return row.entries === null && row.waiters === "0";
   }
 
@@ -92,7 +90,7 @@ export class Queue {
     this.#notified.delete(owner);
     if (liveness?.session.ended || (this.#liveness && !liveness)) return undefined;
     const renewal: RenewRequest = { name, owner, from: "now", add: duration };
-    const first = await this.#send(request, this.#sql.renew, renewParameters(renewal));
+    const first = await this.#send(request, "renew", renewParameters(renewal));
     if (first === "locked") return BUSY;
     const row = first ? toLockRow(first) : await this.renew(renewal, this.#sender);
     return row && this.#granted(owner, row, liveness);
@@ -112,7 +110,11 @@ export class Queue {
   async #look(request: AcquireRequest): Promise<AcquireAnswer | undefined> {
     const { name, owner, limit, window } = request;
     const what = () => `acquire ${namesOf([request])}`;
-    const [row] = await this.#sender.send(what, this.#sql.look, [name, owner, String(Math.min(limit, SHARED_LIMIT))]);
+    const [row] = await this.#sender.send(what, "look", [
+      name,
+      owner,
+      String(Math.min(limit, SHARED_LIMIT)),
+    ]);
     const mine = entriesIn(row).find((entry) => entry.owner === owner);
     if (mine === undefined) return window === undefined && row.admits === "false" ? busy(request, row) : undefined;
     const place = this.#places.get(owner);
@@ -127,7 +129,7 @@ export class Queue {
   async #append(request: AcquireRequest): Promise<AcquireAnswer | undefined> {
     const { name, owner, duration, lockedBy, lockProcess, metadata, window } = request;
     const liveness = await this.#liveness?.lock();
-    const row = await this.#send(request, this.#sql.append, [
+    const row = await this.#send(request, "append", [
       ...[name, owner, textOf(duration), lockedBy, textOf(lockProcess), metadata, String(window)],
       ...[liveness?.key ?? null, liveness?.session.id ?? null, ...this.#listening()],
     ]);
@@ -142,7 +144,7 @@ export class Queue {
     const { name, owner, duration, limit, lockedBy, lockProcess, metadata, window, steal } = request;
     const what = () => `acquire ${namesOf([request])}`;
     const liveness = await this.#liveness?.lock();
-    const row = await this.#send(request, this.#sql.join, [
+    const row = await this.#send(request, "join", [
       ...[name, owner, textOf(duration), String(Math.min(limit, SHARED_LIMIT)), lockedBy, textOf(lockProcess)],
       ...[metadata, textOf(window ?? null), String(steal === true), liveness?.key ?? null],
       ...[liveness?.session.id ?? null, ...(window === undefined ? [null, "false"] : this.#listening())],
@@ -150,7 +152,7 @@ export class Queue {
     if (row === "locked") return BUSY;
     if (row === undefined) return undefined;
     if (row.present === "0") {
-      await this.#sender.send(what, this.#sql.insertFree, [name]);
+      await this.#sender.send(what, "insertFree", [name]);
       return undefined;
     }
     const mine = entriesIn(row).find((entry) => entry.owner === owner);
@@ -163,7 +165,11 @@ export class Queue {
   }
 
   /** Sends a statement about one request; a row that stays locked is busy, unless an earlier request may have locked it. */
-  async #send(request: AcquireRequest, statement: string, parameters: Parameters): Promise<Row | "locked" | undefined> {
+  async #send(
+    request: AcquireRequest,
+    statement: keyof Statements,
+    parameters: Parameters,
+  ): Promise<Row | "locked" | undefined> {
     try {
       return (await this.#sender.send(() => `acquire ${namesOf([request])}`, statement, parameters, [request]))[0];
     } catch (error) {
@@ -182,7 +188,7 @@ export class Queue {
     const { name, owner } = request;
     if ((mine.liveness ?? undefined) !== liveness?.key) { // of a session that has ended: free once the server sees that
       this.#forget(owner);
-      await this.#sender.send(() => `acquire ${namesOf([request])}`, this.#sql.leave, [name, owner], [request]);
+      await this.#sender.send(() => `acquire ${namesOf([request])}`, "leave", [name, owner], [request]);
       return undefined;
     }
     if (mine.token === undefined) {
@@ -208,27 +214,25 @@ export class Queue {
     const { name, owner } = target;
     const what = () => `release ${namesOf([target])}`;
     if (typeof owner === "string") {
-      const handed = this.#places.has(owner)
-        ? []
-        : await this.#sender.send(what, this.#sql.handOff, [name, owner], [target]);
+      const handed = this.#places.has(owner) ? [] : await this.#sender.send(what, "handOff", [name, owner], [target]);
       if (handed.length > 0) return true;
       this.#forget(owner);
     }
-    const [row] = await this.#sender.send(what, this.#sql.leave, [name, ownerText(owner)], [target]);
+    const [row] = await this.#sender.send(what, "leave", [name, ownerText(owner)], [target]);
     return row !== undefined && Number(row.released) > 0;
   }
 
   /** Removes the holders of a name, or those that have expired, and serves the waiters; returns how many. */
   async clean(name: string, scope: "expired" | "all"): Promise<number> {
     const what = () => `clean up lock ${JSON.stringify(name)}`;
-    const [row] = await this.#sender.send(what, this.#sql.leave, [name, scope === "all" ? null : ""]);
+    const [row] = await this.#sender.send(what, "leave", [name, scope === "all" ? null : ""]);
     return Number(row?.cleaned ?? 0);
   }
 
   /** Extends holders beyond the first; returns the first of them. */
   async renew(request: RenewRequest, sender: RowSender): Promise<LockRow | undefined> {
     const parameters = renewParameters(request);
-    const [row] = await sender.send(() => `renew ${namesOf([request])}`, this.#sql.extend, parameters);
+    const [row] = await sender.send(() => `renew ${namesOf([request])}`, "extend", parameters);
     return row && rowOf(request.name, JSON.parse(row.entry!), Number(row.waiters), Number(row.now));
   }
 }

@@ -7,6 +7,7 @@ import type { Liveness, LivenessLock } from "../../sessions/liveness.ts";
 import { isPlain } from "../../shared/line.ts";
 import type { Queue } from "../queue/queue.ts";
 import type { RowSender } from "./row_sender.ts";
+import type { Statements } from "./statements.ts";
 import {
   acquireAnswers,
   acquireParameters,
@@ -17,7 +18,6 @@ import {
   type Row,
   toLockRow,
 } from "./rows.ts";
-import type { Statements } from "./statements.ts";
 
 /** How often a name is tried that is neither acquired nor seen held, because it changes hands meanwhile. */
 const MAX_ATTEMPTS = 10;
@@ -29,7 +29,6 @@ const MAX_HINTS = 4_096;
 /** Acquires names by their rows. */
 export class Acquirer {
   readonly #sender: RowSender;
-  readonly #sql: Statements;
   readonly #queue: Queue;
   readonly #liveness: Liveness | undefined;
   /**
@@ -39,9 +38,8 @@ export class Acquirer {
   readonly #hints = new LruMap<string, "held" | "released" | "ours" | "queued">(MAX_HINTS);
 
   /** @param liveness The session that keeps the liveness lock of hybrid locks. */
-  constructor(sender: RowSender, sql: Statements, queue: Queue, liveness?: Liveness) {
+  constructor(sender: RowSender, queue: Queue, liveness?: Liveness) {
     this.#sender = sender;
-    this.#sql = sql;
     this.#queue = queue;
     this.#liveness = liveness;
   }
@@ -79,7 +77,7 @@ export class Acquirer {
   async #acquireReleased(requests: readonly AcquireRequest[]): Promise<AcquireAnswer[] | undefined> {
     if (!areAlike(requests) || !requests.every(({ name }) => this.#hints.get(name) === "released")) return undefined;
     const liveness = await this.#liveness?.lock();
-    const rows = await this.#send(requests, this.#sql.acquireReleased, alikeParameters(requests), liveness);
+    const rows = await this.#send(requests, "acquireReleased", alikeParameters(requests), liveness);
     for (const { name } of requests) this.#hints.set(name, "ours");
     return rows && allAcquired(rows[0], requests, liveness);
   }
@@ -94,7 +92,7 @@ export class Acquirer {
     if (!isPlain(request) || this.#isForQueueAtFirst(request)) return await this.#enqueue(request);
     if (this.#hints.get(name) === "held") {
       const what = () => `acquire ${namesOf([request])}`;
-      const [row] = await this.#sender.send(what, this.#sql.selectHolder, [name, owner]);
+      const [row] = await this.#sender.send(what, "selectHolder", [name, owner]);
       if (row?.queued === "true") return await this.#enqueue(request);
       if (row) return { granted: false, holder: toLockRow(row) };
       this.#hints.delete(name);
@@ -124,8 +122,7 @@ export class Acquirer {
     let lostSessions = 0;
     for (let attempt = 0; open.length > 0 && attempt < MAX_ATTEMPTS; attempt++) {
       const liveness = await this.#liveness?.lock();
-      const { acquire, acquireEach, acquireAll } = this.#sql;
-      const statement = open.length === 1 ? acquire : allOrNothing ? acquireAll : acquireEach;
+      const statement = open.length === 1 ? "acquire" : allOrNothing ? "acquireAll" : "acquireEach";
       const rows = await this.#send(open, statement, acquireParameters(open), liveness);
       if (rows === undefined) return undefined;
       const found = acquireAnswers(rows, open, liveness);
@@ -153,8 +150,7 @@ export class Acquirer {
 
   /** Whether the server of the rows has the session of the liveness lock; a session that it lacks is ended. */
   async #isAlive(requests: readonly AcquireRequest[], { key, session }: LivenessLock): Promise<boolean> {
-    const statement = "SELECT pg_try_advisory_xact_lock_shared($1::text::bigint)::text AS gone";
-    const [row] = await this.#sender.send(() => `acquire ${namesOf(requests)}`, statement, [key]);
+    const [row] = await this.#sender.send(() => `acquire ${namesOf(requests)}`, "isGone", [key]);
     if (row.gone === "true") session.end(new BackendError("Cannot go on: the server has no such session"));
     return session.ended === undefined;
   }
@@ -165,7 +161,7 @@ export class Acquirer {
    */
   async #send(
     requests: readonly AcquireRequest[],
-    statement: string,
+    statement: keyof Statements,
     parameters: Parameters,
     liveness: LivenessLock | undefined,
   ): Promise<readonly Row[] | undefined> {
@@ -174,7 +170,7 @@ export class Acquirer {
       return await this.#sender.send(() => `acquire ${namesOf(requests)}`, statement, all, requests);
     } catch (error) {
       // several names that are acquired each by itself are tried one by one after this
-      const last = statement === this.#sql.acquire || statement === this.#sql.acquireAll;
+      const last = statement === "acquire" || statement === "acquireAll";
       const repeated = last && requests.some(({ repeated }) => repeated);
       if (isRowLocked((error as Error).cause) && !repeated) return undefined;
       throw error;

@@ -8,7 +8,6 @@ import type { Queue } from "../queue/queue.ts";
 import type { RowSender } from "./row_sender.ts";
 import { refArrays } from "./rows.ts";
 import { textOf } from "./rows.ts";
-import type { Statements } from "./statements.ts";
 
 /** How long the request for a locked row is repeated (ms), and the pauses between tries. */
 const LOCKED_ROW_MS = 5_000;
@@ -55,47 +54,44 @@ async function whenUnlocked<T>(sender: RowSender, send: () => Promise<T>): Promi
 /** Gives a live lock to another owner, with `keep` (µs) until so long after its grant; returns whether it did. */
 export async function changeOwner(
   sender: RowSender,
-  sql: Statements,
   what: () => string,
   { name, owner }: OwnedLock,
   next: NextHolder,
   keep: number | null = null,
 ): Promise<boolean> {
   const parameters = [name, owner, next.owner, next.lockedBy, textOf(next.lockProcess), textOf(keep)];
-  const send = () => sender.send(what, sql.changeOwner, parameters, [{ name }]);
+  const send = () => sender.send(what, "changeOwner", parameters, [{ name }]);
   return (await whenUnlocked(sender, send)).length > 0;
 }
 
 /** Releases a lock whose name stays unavailable until `keep` after its acquisition. */
 export async function releaseKeeping(
   sender: RowSender,
-  sql: Statements,
   queue: Queue,
   { name, owner, keep }: OwnedLock,
 ): Promise<boolean> {
   const targets = [{ name, owner }];
   const what = () => `release ${namesOf(targets)}`;
   const noHolder = { owner: keptOwner(owner), lockedBy: "", lockProcess: null };
-  const send = (from: string) => changeOwner(sender, sql, what, { name, owner: from }, noHolder, keep);
-  if (await send(owner) || await releaseOne(sender, sql, queue, targets[0])) return true;
+  const send = (from: string) => changeOwner(sender, what, { name, owner: from }, noHolder, keep);
+  if (await send(owner) || await releaseOne(sender, queue, targets[0])) return true;
   return await send(noHolder.owner); // the first of two requests took effect
 }
 
 /** Releases locks; returns of each whether it was held. One lock whose row is locked is tried again for some seconds. */
 export async function release(
   sender: RowSender,
-  sql: Statements,
   queue: Queue,
   targets: readonly LockRef[],
 ): Promise<boolean[]> {
   const what = () => `release ${namesOf(targets)}`;
-  if (targets.length === 1) return [await releaseOne(sender, sql, queue, targets[0])];
-  const [row] = await sender.send(what, sql.releaseEach, refArrays(targets), targets);
+  if (targets.length === 1) return [await releaseOne(sender, queue, targets[0])];
+  const [row] = await sender.send(what, "releaseEach", refArrays(targets), targets);
   const released = Array.from(row.released!, (digit) => digit === "1");
   const others = targets.filter((_, index) => !released[index]);
   if (others.length === 0) return released;
   const names = JSON.stringify(others.map(({ name }) => name));
-  const queued = new Set((await sender.send(what, sql.selectQueued, [names])).map(({ name }) => name));
+  const queued = new Set((await sender.send(what, "selectQueued", [names])).map(({ name }) => name));
   return await Promise.all(
     targets.map((target, index) => released[index] || (queued.has(target.name) && leave(sender, queue, target))),
   );
@@ -106,24 +102,24 @@ async function leave(sender: RowSender, queue: Queue, target: LockRef): Promise<
   return await whenUnlocked(sender, () => queue.release(target));
 }
 
-async function releaseOne(sender: RowSender, sql: Statements, queue: Queue, target: LockRef): Promise<boolean> {
+async function releaseOne(sender: RowSender, queue: Queue, target: LockRef): Promise<boolean> {
   if (queue.mayHave(target)) return await leave(sender, queue, target);
-  return await releasePlain(sender, sql, target) || await leave(sender, queue, target);
+  return await releasePlain(sender, target) || await leave(sender, queue, target);
 }
 
 /** Releases a lock that no client waits for. */
-async function releasePlain(sender: RowSender, sql: Statements, target: LockRef): Promise<boolean> {
+async function releasePlain(sender: RowSender, target: LockRef): Promise<boolean> {
   const targets = [target];
   const what = () => `release ${namesOf(targets)}`;
   const { name } = target;
   const whose = ownerText(target.owner);
   try {
-    const [row] = await sender.send(what, sql.release, [name, whose], targets);
+    const [row] = await sender.send(what, "release", [name, whose], targets);
     return row?.held === "true";
   } catch (error) {
     if (!isRowLocked((error as Error).cause)) throw error;
     return await retryWhileLocked(sender, error as Error, async () => {
-      const [row] = await sender.send(what, sql.releaseUnlocked, [name, whose], targets);
+      const [row] = await sender.send(what, "releaseUnlocked", [name, whose], targets);
       if (row.released === "true") return { answer: true };
       return row.locked === "true" ? undefined : { answer: false };
     });

@@ -4,17 +4,16 @@ import { isRowLocked } from "../errors.ts";
 import { retryWhileLocked } from "./release.ts";
 import type { Queue } from "../queue/queue.ts";
 import type { RowSender } from "./row_sender.ts";
-import { inOrderOf, refArrays, renewArrays, renewParameters } from "./rows.ts";
 import type { Statements } from "./statements.ts";
+import { inOrderOf, refArrays, renewArrays, renewParameters } from "./rows.ts";
 
 /** Extends each lock that is live: the first holders of their names, and then the others. */
 export async function renew(
   sender: RowSender,
-  sql: Statements,
   queue: Queue,
   requests: readonly RenewRequest[],
 ): Promise<(LockRow | undefined)[]> {
-  const first = await renewFirst(sender, sql, requests);
+  const first = await renewFirst(sender, requests);
   return await Promise.all(requests.map(async (request, index) => {
     const row = first[index];
     if (row && !(request.owner === null && row.waiters !== undefined)) return row;
@@ -29,22 +28,21 @@ export async function renew(
  */
 async function renewFirst(
   sender: RowSender,
-  sql: Statements,
   requests: readonly RenewRequest[],
 ): Promise<(LockRow | undefined)[]> {
-  const send = (statement: string, parameters: (string | null)[]) =>
+  const send = (statement: keyof Statements, parameters: (string | null)[]) =>
     sender.send(() => `renew ${namesOf(requests)}`, statement, parameters);
   const one = requests.length === 1;
   try {
     const parameters = one ? renewParameters(requests[0]) : renewArrays(requests);
-    return inOrderOf(requests, await send(one ? sql.renew : sql.renewEach, parameters));
+    return inOrderOf(requests, await send(one ? "renew" : "renewEach", parameters));
   } catch (error) {
     if (!isRowLocked((error as Error).cause)) throw error;
     const attempt = async () => {
-      const renewed = inOrderOf(requests, await send(sql.renewUnlocked, renewArrays(requests)));
+      const renewed = inOrderOf(requests, await send("renewUnlocked", renewArrays(requests)));
       const left = requests.filter((_request, index) => renewed[index] === undefined);
       if (left.length === 0) return { renewed, locked: [] };
-      const locked = inOrderOf(requests, await send(sql.listOwned, refArrays(left)));
+      const locked = inOrderOf(requests, await send("listOwned", refArrays(left)));
       return { renewed, locked };
     };
     if (one) {

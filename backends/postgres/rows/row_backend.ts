@@ -68,7 +68,6 @@ export class RowBackend implements Backend {
   readonly keeping = true;
   readonly watch: Backend["watch"];
   readonly #parts: RowBackendParts;
-  readonly #sql: Statements;
   readonly #sender: RowSender;
   readonly #renewals: RowSender;
   readonly #locks: Locks;
@@ -80,9 +79,8 @@ export class RowBackend implements Backend {
     const { client, renewals, restore, waiters, liveness } = parts;
     this.mode = parts.mode;
     this.#parts = parts;
-    this.#sql = parts.statements;
-    this.#sender = new RowSender(client, restore, this.#closing.signal);
-    this.#renewals = new RowSender(renewals, restore, this.#closing.signal);
+    this.#sender = new RowSender(client, parts.statements, restore, this.#closing.signal);
+    this.#renewals = new RowSender(renewals, parts.statements, restore, this.#closing.signal);
     this.#locks = this.#makeLocks(liveness);
     this.#leases = liveness ? this.#makeLocks() : this.#locks;
     const both = [this.#locks, this.#leases];
@@ -108,53 +106,47 @@ export class RowBackend implements Backend {
   }
 
   renew(requests: readonly RenewRequest[]): Promise<(LockRow | undefined)[]> {
-    return renew(this.#renewals, this.#sql, this.#locks.queue, requests);
+    return renew(this.#renewals, this.#locks.queue, requests);
   }
 
   async release(targets: readonly LockRef[]): Promise<boolean[]> {
     return await inParts(targets, async (plain) => {
-      const released = await release(this.#sender, this.#sql, this.#locks.queue, plain);
+      const released = await release(this.#sender, this.#locks.queue, plain);
       plain.forEach(({ name }, index) => released[index] && this.#locks.acquirer.noteReleased(name));
       return released;
     }, (keeping) => {
       const { queue } = this.#leases;
-      return Promise.all(keeping.map((lock) => releaseKeeping(this.#sender, this.#sql, queue, lock as OwnedLock)));
+      return Promise.all(keeping.map((lock) => releaseKeeping(this.#sender, queue, lock as OwnedLock)));
     });
   }
 
   async adopt(lock: OwnedLock, next: NextHolder): Promise<void> {
-    await changeOwner(this.#sender, this.#sql, () => `adopt ${namesOf([lock])}`, lock, next);
+    await changeOwner(this.#sender, () => `adopt ${namesOf([lock])}`, lock, next);
   }
 
   async list({ names, prefix = "", includeExpired = false }: ListFilter): Promise<LockRow[]> {
-    const rows = names
-      ? await this.#sender.send(() => "list locks", this.#sql.listNames, [
-        JSON.stringify(names),
-        String(includeExpired),
-      ])
-      : await this.#sender.send(() => "list locks", this.#sql.list, [prefix, String(includeExpired)]);
+    const wanted = [names ? JSON.stringify(names) : prefix, String(includeExpired)];
+    const rows = await this.#sender.send(() => "list locks", names ? "listNames" : "list", wanted);
     return rows.flatMap((row) => toLockRows(row, includeExpired));
   }
 
   async clean(scope: "expired" | "all"): Promise<number> {
-    const [what, statement] = scope === "all"
-      ? ["remove every lock", this.#sql.cleanAll]
-      : ["clean up expired locks", this.#sql.cleanExpired];
-    const [row] = await this.#sender.send(() => what, statement, []);
+    const what = () => scope === "all" ? "remove every lock" : "clean up expired locks";
+    const [row] = await this.#sender.send(what, scope === "all" ? "cleanAll" : "cleanExpired", []);
     let cleaned = Number(row.cleaned);
-    for (const { name } of await this.#sender.send(() => what, this.#sql.selectQueues, [])) {
+    for (const { name } of await this.#sender.send(what, "selectQueues", [])) {
       cleaned += await this.#locks.queue.clean(name!, scope);
     }
     return cleaned;
   }
 
   #makeLocks(liveness?: Liveness): Locks {
-    const queue = new Queue(this.#sender, this.#sql, liveness, this.#parts.waiters);
-    return { queue, acquirer: new Acquirer(this.#sender, this.#sql, queue, liveness) };
+    const queue = new Queue(this.#sender, liveness, this.#parts.waiters);
+    return { queue, acquirer: new Acquirer(this.#sender, queue, liveness) };
   }
 
   guard({ name, owner }: OwnedLock, client: unknown): Promise<boolean> {
-    return guardOn(client, `guard lock ${JSON.stringify(name)}`, this.#sql.guard, [name, owner]);
+    return guardOn(client, `guard lock ${JSON.stringify(name)}`, this.#parts.statements.guard, [name, owner]);
   }
 
   observe(names: readonly string[]): Promise<LockActivity[]> {

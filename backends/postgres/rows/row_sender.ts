@@ -3,6 +3,7 @@ import type { About } from "../connection/abandoned.ts";
 import type { Client } from "../connection/client.ts";
 import { isConflict, isMissing, translate } from "../errors.ts";
 import type { Row } from "./rows.ts";
+import type { Statements } from "./statements.ts";
 
 /** How often a statement is repeated after a conflict with another transaction, and the longest pause before that. */
 const MAX_CONFLICTS = 30;
@@ -11,6 +12,7 @@ const MAX_PAUSE_MS = 20;
 /** Sends the statements of one table: again after a conflict, and once more after the table was created again. */
 export class RowSender {
   readonly #client: Client;
+  readonly #statements: Statements;
   readonly #restore: () => Promise<void>;
   readonly #closing: AbortSignal;
 
@@ -18,8 +20,9 @@ export class RowSender {
    * @param restore Creates the table again after it was dropped.
    * @param closing Ends the pauses.
    */
-  constructor(client: Client, restore: () => Promise<void>, closing: AbortSignal) {
+  constructor(client: Client, statements: Statements, restore: () => Promise<void>, closing: AbortSignal) {
     this.#client = client;
+    this.#statements = statements;
     this.#restore = restore;
     this.#closing = closing;
   }
@@ -42,13 +45,13 @@ export class RowSender {
    */
   async send(
     what: () => string,
-    statement: string,
+    statement: keyof Statements,
     parameters: (string | null)[],
     about?: About,
   ): Promise<readonly Row[]> {
     for (let conflicts = 0, restored = false;;) {
       try {
-        return await this.#client.send(statement, parameters, about);
+        return await this.#client.send(this.#statements[statement], parameters, about);
       } catch (error) {
         if (isConflict(error) && conflicts++ < MAX_CONFLICTS) {
           await this.pause(Math.random() * Math.min(conflicts, MAX_PAUSE_MS));

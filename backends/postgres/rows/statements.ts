@@ -171,6 +171,8 @@ export function statementsFor(table: string) {
     acquireAll: acquireSeveral(target, true),
     acquireReleased: acquireReleased(target),
     ...queueStatements(target, namespace),
+    /** Whether a session has ended, by the key of its liveness lock. `(key)` */
+    isGone: "SELECT pg_try_advisory_xact_lock_shared($1::text::bigint)::text AS gone",
     /** The row with a queue, or the live one of another owner. `(name, owner)` */
     selectHolder: `
       SELECT ${columns("l", "clock_timestamp()")}, ${READ_ONLY}
