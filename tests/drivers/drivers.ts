@@ -39,6 +39,19 @@ export const drivers: readonly Driver[] = [
     },
   },
   {
+    name: "node:sqlite before Node 22.16, which does not tell of transactions",
+    async open(path) {
+      const { DatabaseSync } = await import("node:sqlite");
+      const database = new DatabaseSync(path);
+      database.exec("PRAGMA journal_mode = WAL");
+      return {
+        exec: (sql) => database.exec(sql),
+        prepare: (sql) => database.prepare(sql),
+        close: () => database.close(),
+      } as SqliteDatabase;
+    },
+  },
+  {
     name: "a stand-in for @db/sqlite",
     open(path) {
       const database = dbSqlite(path);

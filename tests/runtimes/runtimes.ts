@@ -49,10 +49,13 @@ function bun(): Runtime {
   };
 }
 
-/** The oldest Node that is served, to the patch; the long-term one, the current one, and Bun. */
+/** The oldest line of Node that is served, the long-term one, the current one, and Bun. */
 export const runtimes: readonly Runtime[] = [
-  node("Node 22", "22.13.0", false),
+  node("Node 22", "22", false),
   node("Node 24", "24", true),
   node("Node current", "latest", false),
   bun(),
 ];
+
+/** The oldest Node that is served: without types stripped and `using` by itself, so it runs programs and not the tests. */
+export const oldestNode: Runtime = node("Node 22.13", "22.13.0", false);

@@ -61,13 +61,16 @@ export function isDatabase(value: unknown): value is SqliteDatabase {
   return typeof exec === "function" && typeof prepare === "function";
 }
 
-/** Whether a transaction is open on the handle; `undefined` when the driver has no such property. */
+/** Whether a transaction is open on the handle; `undefined` when it was closed: the next statement reports that. */
 export function inTransaction(database: SqliteDatabase): boolean | undefined {
   try {
     const { isTransaction, inTransaction } = database as { isTransaction?: boolean; inTransaction?: boolean };
-    return isTransaction ?? inTransaction;
-  } catch {
-    return undefined; // it was closed: the next statement reports that
+    const known = isTransaction ?? inTransaction;
+    if (known !== undefined) return known;
+    database.exec("BEGIN; COMMIT"); // node:sqlite has no such property before Node 22.16
+    return false;
+  } catch (error) {
+    return /within a transaction/.test(String(error)) || undefined;
   }
 }
 
