@@ -13,27 +13,28 @@ import { createHash } from "node:crypto";
 
 const ANSWER_WITHIN_MS = 2_000; // a node that has not answered by then counts as down
 const END_WITHIN_MS = 500; // a disposal aborts what is still under way then
-const OVERDUE_US = 100_000; // when to ask again for a holder that has expired
+const RETRY_US = 100_000; // when to ask again for a holder that has expired
 const PERMANENT_S = 9_000_000_000; // etcd's longest lease, for a lock that never expires
+const MOST_READS = 128; // in one transaction, by etcd's default settings
 /** Codes of gRPC. Cancelled, deadline exceeded, too many requests, internal and unavailable may have taken effect. */
 const UNKNOWN_OUTCOME = [1, 4, 8, 13, 14];
 const [NOT_FOUND, FAILED_PRECONDITION] = [5, 9];
 
 /** A key's value; its `writer` wrote it at its monotonic time `writtenAt` (ms), `updatedAt` by the first writer's clock. */
-type Value = Readonly<{ row: Omit<LockRow, "token" | "now">; owner: string; writer: string; writtenAt: number }>;
+type Value = Readonly<{ row: Omit<LockRow, "token">; owner: string; writer: string; writtenAt: number }>;
 /** A key, and what the gateway answers. */
 type Pair = Readonly<Record<"value" | "lease" | "create_revision" | "mod_revision", string>>;
 interface Answer extends Partial<Record<"kvs" | "prev_kvs", Pair[]> & Record<"TTL" | "grantedTTL", string>> {
+  readonly responses?: readonly { readonly response_range: Pick<Answer, "kvs"> }[];
   readonly succeeded?: boolean;
   readonly header: { readonly revision: string };
 }
 /** A lock that was read at the client's monotonic time (ms) that is the row's `now`. */
 type Held = Readonly<{ pair: Pair; value: Value; row: LockRow; readAt: number }>;
 
+const base64 = (text: string) => Buffer.from(text).toString("base64");
 /** In the order of etcd's keys, which are bytes of UTF-8. */
 const byCodePoint = (one: string, other: string) => Buffer.compare(Buffer.from(one), Buffer.from(other));
-
-const base64 = (text: string) => Buffer.from(text).toString("base64");
 
 /** The lease of an acquisition: revoking it ends every request of that owner that is still under way. */
 const leaseOf = ({ name, owner }: { name: string; owner: string }) =>
@@ -45,9 +46,12 @@ async function all<T>(promises: readonly Promise<T>[]): Promise<T[]> {
   return await Promise.all(promises);
 }
 
+/** Whether it is the lock of this owner, or with this token; of any for `null`. */
+const isOf = (held: Held | undefined, { owner }: LockRef): held is Held =>
+  held !== undefined && [null, held.row.token, held.value.owner].includes(owner);
+
 /** A holder that has expired is looked at again soon: etcd has not ended its lease yet. */
-const holderOf = (row?: LockRow) =>
-  row && { ...row, now: Math.min(row.now, (row.lockedUntil ?? Infinity) - OVERDUE_US) };
+const holderOf = (row?: LockRow) => row && { ...row, now: Math.min(row.now, (row.lockedUntil ?? Infinity) - RETRY_US) };
 
 class EtcdBackend implements Backend {
   readonly engine = "etcd";
@@ -59,52 +63,48 @@ class EtcdBackend implements Backend {
   #ended: BackendError | undefined;
 
   constructor(nodes: string[], prefix: string) {
-    this.#nodes = nodes;
-    this.#prefix = prefix;
+    [this.#nodes, this.#prefix] = [nodes, prefix];
   }
 
   async acquire(requests: readonly AcquireRequest[], { allOrNothing = false } = {}): Promise<AcquireAnswer[]> {
-    const groups = allOrNothing ? [requests] : requests.map((request) => [request]);
-    return (await all(groups.map((group) => this.#acquire(group)))).flat();
+    const before = await this.#read(requests);
+    if (allOrNothing) return await this.#acquire(requests, before);
+    return (await all(requests.map((request, index) => this.#acquire([request], [before[index]])))).flat();
   }
 
   /** Acquires every name or none, by one transaction. */
-  async #acquire(requests: readonly AcquireRequest[]): Promise<AcquireAnswer[]> {
-    const read = () => all(requests.map(({ name }) => this.#read(name)));
+  async #acquire(requests: readonly AcquireRequest[], before: readonly (Held | undefined)[]): Promise<AcquireAnswer[]> {
     const isOwn = (held: Held | undefined, index: number) => held?.value.owner === requests[index].owner;
     const answer = (held: readonly (Held | undefined)[]): AcquireAnswer[] =>
       held.every(isOwn)
         ? held.map((each) => ({ granted: true, row: each!.row }))
         : held.map((each, index) => ({ granted: false, holder: isOwn(each, index) ? undefined : holderOf(each?.row) }));
-    const before = await read();
     const stale = requests.filter(({ repeated }, index) => repeated && !isOwn(before[index], index));
     await all(stale.map((request) => this.#revoke(leaseOf(request))));
     if (before.every(isOwn) || before.some((held, index) => held && !isOwn(held, index))) return answer(before);
     const [now, writtenAt] = [Math.round(Date.now() * 1e3), performance.now()];
-    const writes = requests.map(({ name, owner, duration, lockedBy, lockProcess, metadata }) => {
+    const puts = requests.map(({ name, owner, duration, lockedBy, lockProcess, metadata }) => {
       const lockedUntil = duration === null ? null : now + duration;
-      const row = { name, lockedBy, lockProcess, metadata, lockedUntil, createdAt: now, updatedAt: now };
+      const row = { name, lockedBy, lockProcess, metadata, lockedUntil, createdAt: now, updatedAt: now, now };
       return { lease: leaseOf({ name, owner }), value: { row, owner, writer: this.#id, writtenAt } };
     });
-    const free = writes.filter((_, index) => before[index] === undefined);
+    const free = puts.filter((_, index) => before[index] === undefined);
     const revision = await this.#write(requests.map(({ name }, index) => [name, before[index]?.pair]), free);
-    if (revision !== undefined) {
-      const granted = { token: BigInt(revision), now };
-      return writes.map(({ value }, at) => ({ granted: true, row: before[at]?.row ?? { ...value.row, ...granted } }));
-    }
-    const after = await read(); // another client was faster; or a first attempt took effect, and its answer was lost
+    const token = revision && BigInt(revision);
+    if (token) return puts.map(({ value }, at) => ({ granted: true, row: before[at]?.row ?? { ...value.row, token } }));
+    const after = await this.#read(requests); // another client was faster; or this one was, and its answer was lost
     if (!after.every(isOwn)) await all(free.map(({ lease }) => this.#revoke(lease)));
     return answer(after);
   }
 
-  renew(requests: readonly RenewRequest[]): Promise<(LockRow | undefined)[]> {
-    return all(requests.map((request) => this.#renew(request)));
+  async renew(requests: readonly RenewRequest[]): Promise<(LockRow | undefined)[]> {
+    const present = await this.#read(requests);
+    return await all(requests.map((request, index) => this.#renew(request, present[index])));
   }
 
-  async #renew({ name, owner, from, add }: RenewRequest): Promise<LockRow | undefined> {
-    const held = await this.#read(name, owner);
-    if (held === undefined) return undefined;
-    const { row, value, pair, readAt } = held;
+  async #renew(request: RenewRequest, held: Held | undefined): Promise<LockRow | undefined> {
+    if (!isOf(held, request)) return undefined;
+    const [{ name, from, add }, { row, value, pair, readAt }] = [request, held];
     if (row.lockedUntil === null) return row;
     const start = from === "now" ? row.now : from === "expiry" ? row.lockedUntil : from;
     const lockedUntil = add === null ? null : start + add;
@@ -112,38 +112,37 @@ class EtcdBackend implements Backend {
     const lease = leaseOf({ name, owner: crypto.randomUUID() });
     const next = { row: { ...value.row, lockedUntil, updatedAt: row.now }, writer: this.#id, writtenAt: readAt };
     const revision = await this.#write([[name, pair]], [{ lease, value: { ...value, ...next } }]);
-    const after = revision === undefined ? await this.#read(name) : undefined;
+    const [after] = revision === undefined ? await this.#read([request]) : [];
     if (after?.pair.lease === lease) return after.row; // a first attempt took effect, and its answer was lost
     this.#revoke(revision === undefined ? lease : pair.lease).catch(() => {});
-    if (revision === undefined) return await this.#renew({ name, owner, from, add }); // it changed meanwhile
+    if (revision === undefined) return await this.#renew(request, after); // it changed meanwhile
     return { ...row, lockedUntil, updatedAt: row.now };
   }
 
-  release(locks: readonly LockRef[]): Promise<boolean[]> {
-    return all(locks.map((lock) => this.#release(lock)));
+  async release(locks: readonly LockRef[]): Promise<boolean[]> {
+    const present = await this.#read(locks);
+    return await all(locks.map((lock, index) => this.#release(lock, present[index])));
   }
 
-  async #release(lock: LockRef): Promise<boolean> {
-    const held = await this.#read(lock.name, lock.owner);
-    if (held === undefined) return false;
+  async #release(lock: LockRef, held: Held | undefined): Promise<boolean> {
+    if (!isOf(held, lock)) return false;
     const deletion = { request_delete_range: { key: this.#key(lock.name) } };
     const revision = await this.#transact([[lock.name, held.pair]], [deletion], false);
-    if (revision === undefined) return await this.#release(lock); // it was renewed meanwhile
+    if (revision === undefined) return (await this.release([lock]))[0]; // it was renewed meanwhile
     this.#revoke(held.pair.lease).catch(() => {});
     return true;
   }
 
   async list({ names, prefix = "" }: ListFilter): Promise<LockRow[]> {
     const wanted = names && [...new Set(names)].filter((name) => name.startsWith(prefix)).sort(byCodePoint);
-    if (wanted) return (await all(wanted.map((name) => this.#read(name)))).flatMap((held) => held?.row ?? []);
+    if (wanted) return (await this.#read(wanted.map((name) => ({ name })))).flatMap((held) => held?.row ?? []);
     const { kvs = [] } = await this.#ask("kv/range", this.#range(prefix));
     return (await all(kvs.map((pair) => this.#held(pair)))).map(({ row }) => row);
   }
 
   async clean(scope: "expired" | "all"): Promise<number> {
     if (scope === "expired") return 0; // etcd removes them by itself
-    const body = { ...this.#range(""), prev_kv: true };
-    const { prev_kvs = [] } = await this.#ask("kv/deleterange", body, false);
+    const { prev_kvs = [] } = await this.#ask("kv/deleterange", { ...this.#range(""), prev_kv: true }, false);
     for (const { lease } of prev_kvs) this.#revoke(lease).catch(() => {});
     return prev_kvs.length;
   }
@@ -168,11 +167,13 @@ class EtcdBackend implements Backend {
     return { key: this.#key(prefix), range_end: end.toString("base64") };
   }
 
-  /** Reads a lock: of this owner, or with this token; of any for `null`. */
-  async #read(name: string, owner: LockRef["owner"] = null): Promise<Held | undefined> {
-    const { kvs } = await this.#ask("kv/range", { key: this.#key(name) });
-    const held = kvs && await this.#held(kvs[0]);
-    return owner === null || [held?.row.token, held?.value.owner].includes(owner) ? held : undefined;
+  /** Reads what is held of the names, in one request for many. */
+  async #read(locks: readonly { readonly name: string }[]): Promise<(Held | undefined)[]> {
+    const [first, rest] = [locks.slice(0, MOST_READS), locks.slice(MOST_READS)];
+    if (rest.length > 0) return [...await this.#read(first), ...await this.#read(rest)];
+    const success = first.map(({ name }) => ({ request_range: { key: this.#key(name) } }));
+    const { responses = [] } = await this.#ask("kv/txn", { success });
+    return await all(responses.map(async ({ response_range: { kvs } }) => kvs && await this.#held(kvs[0])));
   }
 
   /** Reads how old a lease is: this client's own by its clock, another's by etcd's whole seconds, rounded up. */
@@ -208,9 +209,7 @@ class EtcdBackend implements Backend {
   }
 
   /** Revokes a lease. Without a key, it may as well expire. */
-  readonly #revoke = async (lease: string): Promise<void> => {
-    await this.#ask("lease/revoke", { ID: lease }, true, NOT_FOUND);
-  };
+  readonly #revoke = (lease: string) => this.#ask("lease/revoke", { ID: lease }, true, NOT_FOUND);
 
   /** Asks one node, and if it is down the next; a request that must not be repeated only one. */
   async #ask(path: string, body: unknown, repeatable = true, harmless?: number): Promise<Answer> {
