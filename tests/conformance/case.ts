@@ -18,12 +18,24 @@ export interface Subject {
   open(): Promise<Fixture>;
 }
 
+/** What a backend may do beyond the least. */
+export type Capability = "queueing" | "keeping" | "adopting";
+
+/** Returns what a backend does beyond the least. */
+export function capabilitiesOf(
+  { mode, queueing = false, keeping = false, adopt }: Backend,
+): Record<Capability, boolean> {
+  return { queueing, keeping, adopting: mode === "lease" && adopt !== undefined };
+}
+
 /** One promise, checked on one fixture. */
 export interface Case {
   /** What holds, as a sentence. */
   readonly name: string;
   /** Whether it needs rows (`lease` and `hybrid`), or holds in every mode. */
   readonly rows: boolean;
+  /** What else it needs of the backend. @default nothing */
+  readonly needs?: Capability;
   /** Checks it; rejects when it is broken. */
   readonly run: (fixture: Fixture, subject: Subject) => Promise<void>;
 }
@@ -40,9 +52,17 @@ export function withRows(name: string, run: Case["run"]): Case {
 
 /** A case of the backends that keep a queue. */
 export function withQueue(name: string, run: Case["run"]): Case {
-  return withRows(name, async (fixture, subject) => {
-    if (fixture.backend.queueing) await run(fixture, subject);
-  });
+  return { ...withRows(name, run), needs: "queueing" };
+}
+
+/** A case of the backends that serve `holdAtLeast`. */
+export function withKeeping(name: string, run: Case["run"]): Case {
+  return { ...withRows(name, run), needs: "keeping" };
+}
+
+/** A case of the backends whose locks can be handed over to another process. */
+export function withAdoption(name: string, run: Case["run"]): Case {
+  return { ...withRows(name, run), needs: "adopting" };
 }
 
 /** Resolves when the signal aborts, with its reason. */
@@ -77,6 +97,12 @@ export function deferred<T = void>(): { promise: Promise<T>; resolve: (value: T)
   let resolve!: (value: T) => void;
   const promise = new Promise<T>((done) => resolve = done);
   return { promise, resolve };
+}
+
+/** Returns a promise that the case awaits later. Rejected before that, it is no unhandled rejection, which ends runners. */
+export function later<T>(promise: Promise<T>): Promise<T> {
+  promise.catch(() => {});
+  return promise;
 }
 
 /** Lets everything that is ready run. */

@@ -5,9 +5,10 @@ import { test } from "../harness.ts";
 import { type Database, engines, registrations } from "./backends.ts";
 
 for (const { name: backend, mode, create } of registrations) {
+  const rows = mode !== "session";
   let database: Database; // each case has one of its own
   conformance({
-    supports: { mode },
+    supports: { mode, queueing: rows, keeping: rows, adopting: mode === "lease" },
     open: () => database.open(),
     test: (name, body) =>
       test(`${backend}: ${name}`, async () => {

@@ -1,5 +1,5 @@
 import type { Backend, Mode } from "@lockmgr/lockmgr";
-import type { Case, Fixture } from "./case.ts";
+import { capabilitiesOf, type Case, type Fixture } from "./case.ts";
 import { checkMembers } from "./members.ts";
 import { acquiring } from "./cases/acquiring.ts";
 import { adopting } from "./cases/adopting.ts";
@@ -47,6 +47,15 @@ const CASES: readonly Case[] = [
   ...watching,
 ];
 
+/** What `supports` may have, by type. */
+const SUPPORTS = {
+  mode: "string",
+  expiredRows: "boolean",
+  queueing: "boolean",
+  keeping: "boolean",
+  adopting: "boolean",
+};
+
 /** A case that takes longer hangs (ms): the longest takes seconds, and not every runner has a limit. */
 const LONGEST_CASE_MS = 120_000;
 
@@ -57,7 +66,7 @@ const LONGEST_CASE_MS = 120_000;
  * ```ts
  * import type { Supports } from "@lockmgr/lockmgr/conformance";
  *
- * const supports: Supports = { mode: "lease", expiredRows: false }; // a store that deletes what has expired
+ * const supports: Supports = { mode: "lease", expiredRows: false, queueing: false, keeping: false, adopting: false };
  * console.log(supports);
  * ```
  */
@@ -69,6 +78,16 @@ export interface Supports {
    * expired locks by itself. @default true
    */
   readonly expiredRows?: boolean;
+  /**
+   * Whether the backend has `queueing`. `false` leaves out the cases about the order between clients, `shared`, `limit`,
+   * `steal`, `waiters` and `wanted`. Without this option and the next two, those cases are there, and pass without a look
+   * where the backend cannot do it.
+   */
+  readonly queueing?: boolean;
+  /** Whether the backend has `keeping`. `false` leaves out the cases about `holdAtLeast`. */
+  readonly keeping?: boolean;
+  /** Whether the backend has `adopt`. `false` leaves out the cases about `detach` and `adoptLock`. */
+  readonly adopting?: boolean;
 }
 
 /**
@@ -122,13 +141,17 @@ export function conformance(options: ConformanceOptions): void {
   const what = "register the conformance suite";
   checkMembers(what, options, { test: "function", open: "function", supports: "object" });
   const { test, open, supports = {} } = options;
-  checkMembers(what, supports, { mode: "string", expiredRows: "boolean" });
+  checkMembers(what, supports, SUPPORTS);
   if (test === undefined || open === undefined) throw new TypeError(`Cannot ${what}: want \`test\` and \`open\``);
   const { mode = "lease", expiredRows = true } = supports;
-  const openFixture = () => startFixture(open, mode);
-  for (const { name, rows, run } of CASES) {
-    if (rows && mode === "session") continue;
-    const check = () => runCase(openFixture, (fixture) => run(fixture, { mode, expiredRows, open: openFixture }));
+  const openFixture = () => startFixture(open, { ...supports, mode });
+  for (const { name, rows, needs, run } of CASES) {
+    if (rows && mode === "session" || needs && supports[needs] === false) continue;
+    const check = () =>
+      runCase(openFixture, async (fixture) => {
+        if (needs && !capabilitiesOf(fixture.backend)[needs]) return;
+        await run(fixture, { mode, expiredRows, open: openFixture });
+      });
     test(name, () => check().catch((error) => Promise.reject(brokenPromise(name, error))));
   }
 }
@@ -160,7 +183,7 @@ async function withLimit(run: Promise<void>): Promise<void> {
 }
 
 /** Opens the first client of a store and removes what an earlier case has left in it. */
-async function startFixture(open: () => Backend | Promise<Backend>, mode: Mode): Promise<Fixture> {
+async function startFixture(open: () => Backend | Promise<Backend>, supports: Supports): Promise<Fixture> {
   const opened: Backend[] = [];
   const another = async () => {
     const backend = await open();
@@ -172,11 +195,20 @@ async function startFixture(open: () => Backend | Promise<Backend>, mode: Mode):
     for (const each of opened.reverse()) await each[Symbol.asyncDispose]();
   };
   try {
-    if (backend.mode !== mode) throw new Error(`the backend's mode is "${backend.mode}", \`supports\` has "${mode}"`);
-    if (mode !== "session") await backend.clean("all");
+    checkSupports(backend, supports);
+    if (backend.mode !== "session") await backend.clean("all");
   } catch (error) {
     await dispose();
     throw error;
   }
   return { backend, another, [Symbol.asyncDispose]: dispose };
+}
+
+/** Refuses a backend that is another than `supports` says: its cases would be the wrong ones. */
+function checkSupports(backend: Backend, supports: Supports): void {
+  const actual = { mode: backend.mode, ...capabilitiesOf(backend) };
+  for (const key of Object.keys(actual) as (keyof typeof actual)[]) {
+    const [is, has] = [actual[key], supports[key] ?? actual[key]].map((value) => JSON.stringify(value));
+    if (is !== has) throw new Error(`the backend's ${key} is ${is}, \`supports\` has ${has}`);
+  }
 }

@@ -16,7 +16,7 @@ const PROMISE = "a stale handle neither releases nor renews the next holder's lo
 const FILES = {
   "deno.json": '{ "nodeModulesDir": "manual" }',
   "sound.test.mjs": `
-    conformance({ test, open: () => connect("sqlite:sound.db") });`,
+    conformance({ test, open: () => connect("sqlite:sound.db"), supports: { queueing: true } });`,
   "broken.test.mjs": `
     const only = (name, body) => name === ${JSON.stringify(PROMISE)} && test(name, body);
     const open = async () => {

@@ -9,5 +9,5 @@ const cluster = await EtcdCluster.start();
 conformance({
   test: (name, body) => test(`etcd: ${name}`, body),
   open: () => connect(cluster.url),
-  supports: { mode: "lease", expiredRows: false },
+  supports: { mode: "lease", expiredRows: false, queueing: false, keeping: false, adopting: false },
 });

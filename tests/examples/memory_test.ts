@@ -4,4 +4,8 @@ import { test } from "../harness.ts";
 
 const store = new MemoryStore();
 
-conformance({ test: (name, body) => test(`memory: ${name}`, body), open: () => memoryBackend(store) });
+conformance({
+  test: (name, body) => test(`memory: ${name}`, body),
+  open: () => memoryBackend(store),
+  supports: { mode: "lease", queueing: false, keeping: false, adopting: false },
+});

@@ -3,11 +3,18 @@
  *
  * @module
  */
-import { type AcquireAnswer, type Backend, BackendError, type LockRow } from "@lockmgr/lockmgr";
+import {
+  type AcquireAnswer,
+  type Backend,
+  BackendError,
+  closeLocks,
+  type LockRef,
+  type LockRow,
+} from "@lockmgr/lockmgr";
 
 /** A backend that passes everything on, but for what is given. */
 function around(real: Backend, lies: Partial<Backend>): Backend {
-  return {
+  const backend: Backend = {
     engine: real.engine,
     mode: real.mode,
     queueing: real.queueing,
@@ -17,9 +24,10 @@ function around(real: Backend, lies: Partial<Backend>): Backend {
     list: (filter) => real.list(filter),
     clean: (scope) => real.clean(scope),
     watch: real.watch && ((name, wake) => real.watch!(name, wake)),
-    [Symbol.asyncDispose]: () => real[Symbol.asyncDispose](),
+    [Symbol.asyncDispose]: () => closeLocks(backend, async () => await real[Symbol.asyncDispose]()),
     ...lies,
   };
+  return backend;
 }
 
 /** The row of an answer, altered. */
@@ -35,21 +43,19 @@ export function honest(real: Backend): Backend {
 /** Once a lease has lapsed, it grants the name to the next two who ask. */
 export function grantsTwiceAfterExpiry(real: Backend): Backend {
   let lapsesAt = Infinity;
-  const told = new Set<bigint>();
+  const owners = new Set<LockRef["owner"]>();
   return around(real, {
     async acquire(requests, options) {
       const answers = await real.acquire(requests, options);
-      return answers.map((answer, index) => {
-        const row = answer.granted ? answer.row : answer.holder!;
-        if (answer.granted) told.add(row.token);
-        if (answer.granted || row.createdAt < lapsesAt || !told.has(row.token)) {
-          if (answer.granted && lapsesAt === Infinity) lapsesAt = row.lockedUntil!;
-          return answer;
-        }
-        const { name, lockedBy } = requests[index];
-        return { granted: true, row: { ...row, name, lockedBy, token: row.token + 1n } };
+      return answers.map((answer, index): AcquireAnswer => {
+        if (answer.granted && lapsesAt === Infinity) lapsesAt = answer.row.lockedUntil!;
+        if (answer.granted || answer.holder!.createdAt < lapsesAt) return answer;
+        const { name, owner, lockedBy } = requests[index];
+        owners.add(owner);
+        return { granted: true, row: { ...answer.holder!, name, lockedBy, token: answer.holder!.token + 1n } };
       });
     },
+    release: async (locks) => (await real.release(locks)).map((done, index) => done || owners.has(locks[index].owner)),
   });
 }
 

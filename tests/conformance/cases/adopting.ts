@@ -13,14 +13,7 @@ import {
   withLock,
 } from "@lockmgr/lockmgr";
 import assert from "node:assert/strict";
-import { always, type Case, withRows } from "../case.ts";
-
-/** A case of the backends that can give a lock to another owner. */
-function withAdoption(name: string, run: Case["run"]): Case {
-  return withRows(name, async (fixture, subject) => {
-    if (subject.mode === "lease" && fixture.backend.adopt) await run(fixture, subject);
-  });
-}
+import { always, type Case, withAdoption } from "../case.ts";
 
 /** Checks that a detached lock's handle has no right any more, and tells the text to no reader of a log. */
 async function assertEnded(lock: Lock, text: string): Promise<void> {

@@ -10,7 +10,7 @@ import {
   withLock,
 } from "@lockmgr/lockmgr";
 import assert from "node:assert/strict";
-import { always, type Case, deferred, turn, withRows } from "../case.ts";
+import { always, type Case, deferred, later, turn, withRows } from "../case.ts";
 
 /** How many random moments are tried. */
 const DISPOSALS = 20;
@@ -91,8 +91,8 @@ export const closing: readonly Case[] = [
       const mgr = await LockMgr.acquire("two", { backend });
       const [third] = mode === "session" ? [] : (await setLock("three", { backend, expires: null })).locks;
       const { signal } = lock;
-      const waiting = getLock("one", { backend, wait: 30 });
-      const refused = assert.rejects(waiting, BackendError);
+      const waiting = later(getLock("one", { backend, wait: 30 }));
+      const refused = later(assert.rejects(waiting, BackendError));
       await Promise.all([backend[Symbol.asyncDispose](), backend[Symbol.asyncDispose]()]);
       await refused;
       await free(fixture.backend, "after a disposal");
@@ -132,12 +132,12 @@ export const closing: readonly Case[] = [
     const backend = await fixture.another();
     const entered = deferred();
     const disposed = deferred();
-    const result = withLock("one", { backend, wait: 5 }, async (lock) => {
+    const result = later(withLock("one", { backend, wait: 5 }, async (lock) => {
       const { signal } = lock;
       entered.resolve();
       await disposed.promise;
       return [signal.aborted, lock.held];
-    });
+    }));
     await entered.promise;
     await backend[Symbol.asyncDispose]();
     await free(fixture.backend, "while the body still runs");

@@ -1,6 +1,6 @@
 import { getLock, isLocked, Locked, LockLost, tryLock, unlock, withLock } from "@lockmgr/lockmgr";
 import assert from "node:assert/strict";
-import { aborted, always, type Case, deferred, RENEWED, renewedTwice, turn, withRows } from "../case.ts";
+import { aborted, always, type Case, deferred, later, RENEWED, renewedTwice, turn, withRows } from "../case.ts";
 
 /** Runs `body` while the wall clock of this process is wrong by hours and jumps. */
 async function withWrongClock(body: () => Promise<void>): Promise<void> {
@@ -161,10 +161,10 @@ export const holding: readonly Case[] = [
 
   withRows("withLock throws LockLost when the lease expires while its body runs", async ({ backend }) => {
     const gate = deferred();
-    const run = withLock("a", { backend, expires: 0.1, autoRenew: false }, async (lock) => {
+    const run = later(withLock("a", { backend, expires: 0.1, autoRenew: false }, async (lock) => {
       await aborted(lock.signal);
       gate.resolve();
-    });
+    }));
     await gate.promise;
     await assert.rejects(run, LockLost);
   }),

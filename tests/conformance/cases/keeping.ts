@@ -17,14 +17,7 @@ import {
   unlock,
 } from "@lockmgr/lockmgr";
 import assert from "node:assert/strict";
-import { type Case, withRows } from "../case.ts";
-
-/** A case of the backends that serve `holdAtLeast`. */
-function withKeeping(name: string, run: Case["run"]): Case {
-  return withRows(name, async (fixture, subject) => {
-    if (fixture.backend.keeping) await run(fixture, subject);
-  });
-}
+import { type Case, withKeeping } from "../case.ts";
 
 /** Checks that a released lock's name is held by nobody until `seconds` after it was acquired. */
 async function assertKept(backend: Backend, lock: Lock, seconds: number): Promise<void> {

@@ -1,6 +1,6 @@
 import { getLock, getLocks, isLocked, lead, type Lock, LockLost, tryLock, unlock } from "@lockmgr/lockmgr";
 import assert from "node:assert/strict";
-import { aborted, always, type Case, deferred, RENEWED, renewedTwice, withRows } from "../case.ts";
+import { aborted, always, type Case, deferred, later, RENEWED, renewedTwice, withRows } from "../case.ts";
 
 /** `lead`: leader election. */
 export const leading: readonly Case[] = [
@@ -8,16 +8,16 @@ export const leading: readonly Case[] = [
     const { backend, another } = fixture;
     const other = await another();
     const [elected, resign] = [deferred<Lock>(), deferred()];
-    const first = lead("a", { backend, lockedBy: "host-a" }, async (lock) => {
+    const first = later(lead("a", { backend, lockedBy: "host-a" }, async (lock) => {
       elected.resolve(lock);
       await resign.promise;
-    });
+    }));
     const lock = await elected.promise;
     assert.deepEqual([lock.held, lock.lockedBy, lock.expiresIn === null], [true, "host-a", backend.mode === "session"]);
     if (backend.mode !== "session") assert(lock.expiresIn! <= 30);
     assert.equal(await tryLock("a", { backend: other }), undefined);
     let second = false;
-    const next = lead("a", { backend: other }, () => void (second = true));
+    const next = later(lead("a", { backend: other }, () => void (second = true)));
     resign.resolve();
     await Promise.all([first, next]);
     assert(second && !lock.held && !lock.signal.aborted);
@@ -28,13 +28,13 @@ export const leading: readonly Case[] = [
     const controller = new AbortController();
     const { signal } = controller;
     const elected = deferred();
-    const leader = lead("a", { backend, signal }, async () => {
+    const leader = later(lead("a", { backend, signal }, async () => {
       elected.resolve();
       throw await aborted(signal);
-    });
+    }));
     await elected.promise;
     const never = () => assert.fail("elected");
-    const candidate = lead("a", { backend: await another(), signal }, never);
+    const candidate = later(lead("a", { backend: await another(), signal }, never));
     controller.abort(new Error("the process ends"));
     await Promise.all([leader, candidate, lead("b", { backend, signal }, never)]);
     await using _free = await getLocks(["a", "b"], { backend, wait: 30 });

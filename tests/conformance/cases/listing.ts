@@ -10,7 +10,7 @@ import {
   UnsupportedError,
 } from "@lockmgr/lockmgr";
 import assert from "node:assert/strict";
-import { always, type Case, turn, withRows } from "../case.ts";
+import { always, type Case, later, turn, withRows } from "../case.ts";
 
 /** Takes a name, and comes back when its lease has run out by the server's clock. */
 async function lapsed(name: string, options: { backend: Backend }) {
@@ -97,7 +97,7 @@ export const listing: readonly Case[] = [
     assert.deepEqual(held.holders.map(({ session }) => session), mode === "lease" ? [] : [lock.session]);
     for (const { client } of held.holders) assert.notEqual(client, "");
     const waits = held.waiters !== undefined && backend.watch !== undefined;
-    const waiting = getLock("ä 'b'", { backend: await another(), wait: 30 });
+    const waiting = later(getLock("ä 'b'", { backend: await another(), wait: 30 }));
     while (waits && (await seen()).waiters!.length === 0) await turn();
     assert.equal((await seen()).waiters?.length, held.waiters && (waits ? 1 : 0));
     await lock.unlock();

@@ -10,7 +10,7 @@ import {
   unlock,
 } from "@lockmgr/lockmgr";
 import assert from "node:assert/strict";
-import { aborted, always, type Case, RENEWED, renewedTwice, withRows } from "../case.ts";
+import { aborted, always, type Case, later, RENEWED, renewedTwice, withRows } from "../case.ts";
 
 /** `LockMgr`: a scope that releases all it still holds. */
 export const managing: readonly Case[] = [
@@ -182,7 +182,7 @@ export const managing: readonly Case[] = [
   always("disposal is idempotent, and a lock granted after it is released", async ({ backend }) => {
     const mgr = await LockMgr.acquire("a", { backend });
     const holder = await getLock("late", { backend });
-    const late = mgr.lock("late", { wait: 10 });
+    const late = later(mgr.lock("late", { wait: 10 }));
     await mgr[Symbol.asyncDispose]();
     await mgr[Symbol.asyncDispose]();
     await holder.unlock();

@@ -11,13 +11,18 @@ import {
   withLock,
 } from "@lockmgr/lockmgr";
 import assert from "node:assert/strict";
-import { aborted, always, type Case, turn, withQueue } from "../case.ts";
+import { aborted, always, type Case, later, turn, withQueue } from "../case.ts";
 
-/** Resolves when so many clients wait for the name. */
-async function waitersOf(backend: Backend, name: string, count: number): Promise<void> {
+/** A waiter that gives up leaves long before its time in the queue is over (ms), which is 15 s. */
+const LEAVES_WITHIN_MS = 5_000;
+
+/** Resolves when so many clients wait for the name; rejects after `within` (ms). */
+async function waitersOf(backend: Backend, name: string, count: number, within = Infinity): Promise<void> {
+  const from = performance.now();
   for (;;) {
     const [record] = await listLocks({ backend, names: [name] });
     if (record?.waiters === count) return;
+    if (performance.now() - from > within) throw new Error(`${record?.waiters} clients wait after ${within} ms`);
     await new Promise((resolve) => setTimeout(resolve, 2));
   }
 }
@@ -30,7 +35,7 @@ async function queueUp(
 ): Promise<Promise<Lock>[]> {
   const waiting: Promise<Lock>[] = [];
   for (const [index, backend] of backends.entries()) {
-    waiting.push(getLock(name, { backend, wait: 60, ...options[index] }));
+    waiting.push(later(getLock(name, { backend, wait: 60, ...options[index] })));
     await waitersOf(backend, name, index + 1);
   }
   return waiting;
@@ -103,7 +108,7 @@ export const queueing: readonly Case[] = [
     const holder = await getLock("a", { backend });
     const [waiter] = await queueUp([other], "a", []);
     let waits = true;
-    const loop = (async () => {
+    const loop = later((async () => {
       const overtook: Lock[] = [];
       while (waits) {
         const lock = await tryLock("a", { backend });
@@ -111,7 +116,7 @@ export const queueing: readonly Case[] = [
         else await lock?.unlock();
       }
       return overtook;
-    })();
+    })());
     await holder.unlock();
     const lock = await waiter;
     waits = false;
@@ -140,19 +145,19 @@ export const queueing: readonly Case[] = [
     const [one, two, three] = [await another(), await another(), await another()];
     const holder = await getLock("a", { backend });
     const controller = new AbortController();
-    const abandoned = getLock("a", { backend: one, wait: 60, signal: controller.signal });
+    const abandoned = later(getLock("a", { backend: one, wait: 60, signal: controller.signal }));
     await waitersOf(backend, "a", 1);
     await assert.rejects(getLock("a", { backend: two, wait: 0.05 }), LockTimeout);
-    await waitersOf(backend, "a", 1);
-    const ended = assert.rejects(getLock("a", { backend: two, wait: 60 }), { name: "BackendError" });
+    await waitersOf(backend, "a", 1, LEAVES_WITHIN_MS);
+    const ended = later(assert.rejects(getLock("a", { backend: two, wait: 60 }), { name: "BackendError" }));
     await waitersOf(backend, "a", 2);
-    const waiting = getLock("a", { backend: three, wait: 60 });
+    const waiting = later(getLock("a", { backend: three, wait: 60 }));
     await waitersOf(backend, "a", 3);
     controller.abort(new Error("enough"));
     await assert.rejects(abandoned, /enough/);
     await two[Symbol.asyncDispose]();
     await ended;
-    await waitersOf(backend, "a", 1);
+    await waitersOf(backend, "a", 1, LEAVES_WITHIN_MS);
     await holder.unlock();
     await (await waiting).unlock();
     assert.deepEqual(await listLocks({ backend, includeExpired: true }), []);
@@ -168,9 +173,9 @@ export const queueing: readonly Case[] = [
         () => {},
       );
       await waitersOf(backend, "a", 1);
-      const waiting = getLock("a", { backend: two, wait: 60 });
+      const waiting = later(getLock("a", { backend: two, wait: 60 }));
       await waitersOf(backend, "a", 2);
-      const released = holder.unlock();
+      const released = later(holder.unlock());
       controller.abort();
       await Promise.all([released, gone]);
       const from = performance.now();
@@ -184,7 +189,7 @@ export const queueing: readonly Case[] = [
     const holder = await getLock("a", { backend });
     const dead = { owner: "dead", lockedBy: "dead", lockProcess: null, metadata: null };
     await backend.acquire([{ name: "a", ...dead, duration: 60e6, limit: 1, window: 60e6 }]);
-    const waiting = getLock("a", { backend: other, wait: 60 });
+    const waiting = later(getLock("a", { backend: other, wait: 60 }));
     await waitersOf(backend, "a", 2);
     await holder.unlock();
     const from = performance.now();
@@ -201,7 +206,7 @@ export const queueing: readonly Case[] = [
     const other = await another();
     const holder = await getLock("a", { backend });
     const [waiting] = await queueUp([other], "a", []);
-    const forever = getLock("b", { backend: other, wait: 60, expires: null });
+    const forever = later(getLock("b", { backend: other, wait: 60, expires: null }));
     const first = await getLock("b", { backend }).catch(() => undefined);
     await first?.unlock();
     await holder.unlock();

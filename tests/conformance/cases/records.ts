@@ -11,7 +11,7 @@ import {
   UnsupportedError,
 } from "@lockmgr/lockmgr";
 import assert from "node:assert/strict";
-import { aborted, always, type Case, withQueue, withRows } from "../case.ts";
+import { aborted, always, type Case, later, withQueue, withRows } from "../case.ts";
 
 /** Records as arguments: they mean one acquisition, never the next holder's. */
 export const records: readonly Case[] = [
@@ -51,7 +51,7 @@ export const records: readonly Case[] = [
     const { backend, another } = fixture;
     const lock = await getLock("a", { backend });
     const { signal } = lock;
-    const waiting = getLock("a", { backend: await another(), wait: 30 });
+    const waiting = later(getLock("a", { backend: await another(), wait: 30 }));
     const [record] = await listLocks({ backend });
     assert.equal(await unlock(record, { backend }), true);
     assert(await aborted(signal) instanceof LockLost);

@@ -1,6 +1,6 @@
 import { getLock, getLocks, isLocked, Locked, LockLost, LockTimeout, tryLock, unlock } from "@lockmgr/lockmgr";
 import assert from "node:assert/strict";
-import { aborted, always, type Case, RENEWED, renewedTwice, withRows } from "../case.ts";
+import { aborted, always, type Case, later, RENEWED, renewedTwice, withRows } from "../case.ts";
 
 /** `getLocks`: all names or none. */
 export const several: readonly Case[] = [
@@ -38,7 +38,7 @@ export const several: readonly Case[] = [
   always("a caller that waits for several names gets them when the last is free", async ({ backend, another }) => {
     const other = await another();
     const [last, first] = [await getLock("z", { backend: other }), await getLock("a", { backend: other })];
-    const waiting = getLocks(["z", "m", "a"], { backend, wait: 30 });
+    const waiting = later(getLocks(["z", "m", "a"], { backend, wait: 30 }));
     await first.unlock();
     while (await isLocked("m", { backend: other }) === false); // it keeps what it has, and waits for the last one
     await last.unlock();
@@ -49,7 +49,7 @@ export const several: readonly Case[] = [
   always("names are acquired in the order of their code points", async ({ backend, another }) => {
     const other = await another();
     const last = await getLock("🔒", { backend: other });
-    const waiting = getLocks(["🔒", "\uffee"], { backend, wait: 30 });
+    const waiting = later(getLocks(["🔒", "\uffee"], { backend, wait: 30 }));
     while (await isLocked("\uffee", { backend: other }) === false);
     await last.unlock();
     await using _set = await waiting;
@@ -59,7 +59,7 @@ export const several: readonly Case[] = [
     const other = await another();
     await using _held = await getLock("z", { backend: other });
     const controller = new AbortController();
-    const waiting = getLocks(["a", "z"], { backend, wait: Infinity, signal: controller.signal });
+    const waiting = later(getLocks(["a", "z"], { backend, wait: Infinity, signal: controller.signal }));
     while (await isLocked("a", { backend: other }) === false);
     const reason = new Error("enough");
     controller.abort(reason);
@@ -71,7 +71,7 @@ export const several: readonly Case[] = [
   withRows("what is held while waiting for another name does not expire", async ({ backend, another }) => {
     const other = await another();
     const last = await getLock("z", { backend: other });
-    const waiting = getLocks(["a", "z"], { backend, wait: 30, expires: RENEWED });
+    const waiting = later(getLocks(["a", "z"], { backend, wait: 30, expires: RENEWED }));
     while (await isLocked("a", { backend: other }) === false);
     await renewedTwice(other, "a");
     await last.unlock();
@@ -83,7 +83,7 @@ export const several: readonly Case[] = [
   withRows("a lock that is lost while waiting for another name ends the wait", async ({ backend, another }) => {
     const other = await another();
     await using _held = await getLock("z", { backend: other });
-    const waiting = getLocks(["a", "b", "z"], { backend, wait: Infinity, expires: RENEWED });
+    const waiting = later(getLocks(["a", "b", "z"], { backend, wait: Infinity, expires: RENEWED }));
     while (await isLocked("b", { backend: other }) === false);
     await unlock("a", { backend: other });
     await assert.rejects(waiting, (error) => error instanceof LockLost && error.lockName === "a");

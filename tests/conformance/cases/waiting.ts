@@ -1,12 +1,12 @@
 import { getLock, isLocked, type Lock, Locked, LockTimeout, tryLock, unlock } from "@lockmgr/lockmgr";
 import assert from "node:assert/strict";
-import { always, type Case, turn, withRows } from "../case.ts";
+import { always, type Case, later, turn, withRows } from "../case.ts";
 
 /** Waiting for a name. */
 export const waiting: readonly Case[] = [
   always("a waiter acquires the lock when another backend releases it", async ({ backend, another }) => {
     const lock = await getLock("a", { backend: await another() });
-    const waiter = getLock("a", { backend, wait: 10 });
+    const waiter = later(getLock("a", { backend, wait: 10 }));
     await turn();
     const releasedAt = performance.now();
     await lock.unlock();
@@ -18,14 +18,14 @@ export const waiting: readonly Case[] = [
   always("waiters of one process are served in order", async ({ backend }) => {
     const first = await getLock("a", { backend });
     const order: number[] = [];
-    const waiters = Array.from({ length: 10 }, async (_, index) => {
+    const waiters = later(Promise.all(Array.from({ length: 10 }, async (_, index) => {
       const lock = await getLock("a", { backend, wait: 20 });
       order.push(index);
       await lock.unlock();
-    });
+    })));
     await turn();
     await first.unlock();
-    await Promise.all(waiters);
+    await waiters;
     assert.deepEqual(order, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
   }),
 
@@ -33,7 +33,7 @@ export const waiting: readonly Case[] = [
     const other = await another();
     const holder = await getLock("a", { backend: other });
     let served: Lock | undefined;
-    const waiter = getLock("a", { backend, wait: 20 }).then((lock) => served = lock);
+    const waiter = later(getLock("a", { backend, wait: 20 }).then((lock) => served = lock));
     await turn();
     assert.equal(await tryLock("a", { backend }), undefined);
     const tries: Promise<Lock | undefined>[] = [];
@@ -64,7 +64,7 @@ export const waiting: readonly Case[] = [
 
   always("a waiter behind the head of the queue gives up in time", async ({ backend }) => {
     const holder = await getLock("a", { backend });
-    const patient = getLock("a", { backend, wait: 20 });
+    const patient = later(getLock("a", { backend, wait: 20 }));
     await assert.rejects(getLock("a", { backend, wait: 0.05 }), LockTimeout);
     await holder.unlock();
     assert((await patient).held);
@@ -80,7 +80,7 @@ export const waiting: readonly Case[] = [
   withRows("a waiter acquires a lock that is released by force", async ({ backend, another }) => {
     const other = await another();
     await getLock("a", { backend: other, expires: 0 });
-    const waiter = getLock("a", { backend, wait: Infinity });
+    const waiter = later(getLock("a", { backend, wait: Infinity }));
     await turn();
     await unlock("a", { backend: other });
     assert((await waiter).held);
@@ -90,8 +90,8 @@ export const waiting: readonly Case[] = [
     const reason = new Error("enough");
     const holder = await getLock("a", { backend });
     const controller = new AbortController();
-    const waiter = getLock("a", { backend, wait: Infinity, signal: controller.signal });
-    const behind = getLock("a", { backend, wait: 20 });
+    const waiter = later(getLock("a", { backend, wait: Infinity, signal: controller.signal }));
+    const behind = later(getLock("a", { backend, wait: 20 }));
     await turn();
     controller.abort(reason);
     await assert.rejects(waiter, (error) => error === reason);
@@ -105,7 +105,7 @@ export const waiting: readonly Case[] = [
     const other = await another();
     for (let round = 0; round < 5; round++) {
       const controller = new AbortController();
-      const attempt = getLock("a", { backend, signal: controller.signal, wait: 5 });
+      const attempt = later(getLock("a", { backend, signal: controller.signal, wait: 5 }));
       controller.abort(new Error("enough"));
       await assert.rejects(attempt, /enough/);
       const next = await getLock("a", { backend: other, wait: 10 });

@@ -9,7 +9,7 @@ import {
   type WatchOptions,
 } from "@lockmgr/lockmgr";
 import assert from "node:assert/strict";
-import { always, type Case, withQueue, withRows } from "../case.ts";
+import { always, type Case, later, withQueue, withRows } from "../case.ts";
 
 /** Iterates over changes by hand. */
 function watch(options: WatchOptions) {
@@ -58,7 +58,7 @@ export const watching: readonly Case[] = [
     await using prefixed = watch({ backend: other, prefix: "a" });
     const both = (isSuch: (change: LockChange) => boolean) =>
       Promise.all([named, prefixed].map(({ until }) => until(isSuch)));
-    const acquired = both(({ holders }) => holders.length === 1);
+    const acquired = later(both(({ holders }) => holders.length === 1));
     const lock = await getLock("a", { backend, expires: 60 });
     for (const { holders: [record] } of await acquired) assert.equal(record.token, lock.token);
     await lock.renew({ expires: 120 });
@@ -75,7 +75,7 @@ export const watching: readonly Case[] = [
     const other = await another();
     const lock = await getLock("a", { backend });
     await using changes = watch({ backend, names: ["a"] });
-    const waiting = getLock("a", { backend: other, wait: 60 });
+    const waiting = later(getLock("a", { backend: other, wait: 60 }));
     assert.equal((await changes.until(({ waiters }) => waiters > 0)).waiters, 1);
     await lock.unlock();
     const next = await waiting;
@@ -88,14 +88,14 @@ export const watching: readonly Case[] = [
     const controller = new AbortController();
     const aborted = watch({ backend, names: ["a"], signal: controller.signal });
     await aborted.until(Boolean);
-    const waiting = aborted.changes.next();
+    const waiting = later(aborted.changes.next());
     controller.abort(new Error("enough"));
     assert.deepEqual(await waiting, { done: true, value: undefined });
     for await (const _ of watchLocks({ backend, names: ["a"], signal: controller.signal })) assert.fail("a change");
 
     const returned = watch({ backend, names: ["a"], interval: 3_600 });
     await returned.until(Boolean);
-    const never = returned.changes.next();
+    const never = later(returned.changes.next());
     assert.equal((await returned.changes.return!()).done, true);
     assert.equal((await never).done, true);
     assert.equal((await returned.changes.next()).done, true);
@@ -103,7 +103,7 @@ export const watching: readonly Case[] = [
     const other = await another();
     const cut = watch({ backend: other, names: ["a"], interval: 3_600 });
     await cut.until(Boolean);
-    const failing = assert.rejects(cut.changes.next(), BackendError);
+    const failing = later(assert.rejects(cut.changes.next(), BackendError));
     await other[Symbol.asyncDispose]();
     await failing;
   }),
