@@ -36,3 +36,17 @@ for (const mode of ["lease", "hybrid"] as const) {
     }
   });
 }
+
+onEach("guard: a function whose rows come nested or without values is refused by that", async (place) => {
+  await using backend = await place.backend({ mode: "lease" });
+  const lock = await getLock("a", { backend });
+  for (const options of [{ nestTables: true }, { typeCast: (_: unknown, next: () => void) => void next() }]) {
+    const connection = await mysql.createConnection({ uri: place.url, ...options } as mysql.ConnectionOptions);
+    await connection.beginTransaction();
+    const guarded = lock.guard((text, parameters) => connection.query(text, parameters)).then(() => "guarded", String);
+    assert.match(await guarded, /the function answered a row with/);
+    await connection.rollback();
+    await connection.end();
+    assert(lock.held);
+  }
+});

@@ -4,7 +4,7 @@
  * @module
  */
 import { getLock, isLocked, listLocks, setLock, tryLock } from "@lockmgr/lockmgr";
-import { postgresBackend, type PostgresExecutor } from "@lockmgr/lockmgr/postgres";
+import { advisoryLock, postgresBackend, type PostgresExecutor } from "@lockmgr/lockmgr/postgres";
 import assert from "node:assert/strict";
 import pg from "pg";
 import postgres from "postgres";
@@ -91,8 +91,14 @@ test('rowMode "array" is refused at the first statement', async () => {
   }, { rowMode: "array" });
 });
 
+/** Makes a "sql" that transforms names or values. */
+function transforming(transform: object): postgres.Sql {
+  return postgres(server.url, { max_lifetime: null, max: 2, onnotice: () => {}, transform: transform as never });
+}
+
 for (
   const [name, transform] of Object.entries({
+    camel: postgres.camel,
     pascal: postgres.pascal,
     kebab: postgres.kebab,
     "undefined for null": { undefined: null, value: { from: (value: unknown) => value ?? undefined } },
@@ -100,12 +106,33 @@ for (
   })
 ) {
   test(`lease: a "sql" of postgres.js with transform ${name}`, async () => {
-    const sql = postgres(server.url, { max_lifetime: null, max: 2, onnotice: () => {}, transform: transform as never });
+    const sql = transforming(transform);
     const table = freshTable();
     await everyAnswer(() => postgresBackend(sql, { table }));
     await sql.end();
   });
+
+  test(`advisoryLock: in a transaction of postgres.js with transform ${name}, free and waited for`, async () => {
+    const sql = transforming(transform);
+    const free = await sql.begin((tx) => advisoryLock(tx, name, { wait: false }));
+    assert(free.acquired);
+    const held = await advisoryLock(sql, name);
+    await sql.begin(async (tx) => {
+      await assert.rejects(advisoryLock(tx, name, { timeout: 0.01 }), { name: "LockTimeout" });
+      const [waited] = await Promise.all([advisoryLock(tx, name), held.release()]);
+      assert(waited.acquired);
+      const [[limit]] = await tx`SELECT current_setting('lock_timeout')`.values();
+      assert.equal(limit, "0");
+    });
+    await sql.end();
+  });
 }
+
+test("advisoryLock: a transaction that loses every value is refused", async () => {
+  const sql = transforming({ value: { from: () => undefined } });
+  await assert.rejects(sql.begin((tx) => advisoryLock(tx, "lost")), { name: "TypeError", message: /keeps values/ });
+  await sql.end();
+});
 
 test("guard takes a function whose answers are pairs of rows and a count", async () => {
   const client = new pg.Client({ connectionString: server.url });

@@ -5,7 +5,7 @@
  * @module
  */
 import { isInTransaction } from "../errors.ts";
-import { rowsIn } from "./row_shapes.ts";
+import { answerOf, withoutValue } from "./row_shapes.ts";
 import type { Server } from "./server.ts";
 
 /** Sends one statement through the caller's function. */
@@ -19,8 +19,12 @@ const SAME_ISOLATION = "SET @@transaction_isolation = @@SESSION.transaction_isol
 /** Whether a transaction is open. */
 export async function hasOpenTransaction({ kind }: Pick<Server, "kind">, execute: Execute): Promise<boolean> {
   if (kind === "mariadb") {
-    const [row] = rowsIn("look for an open transaction", await execute(IN_TRANSACTION));
-    return Number(Object.values(row)[0]) === 1;
+    const what = "look for an open transaction";
+    const { rows: [[open] = []] } = answerOf(what, await execute(IN_TRANSACTION), false);
+    if (open !== "0" && open !== "1") {
+      throw withoutValue(what);
+    }
+    return open === "1";
   }
   try {
     await execute(SAME_ISOLATION);

@@ -32,6 +32,11 @@ function refused(what: string, why: string, wanted: string): TypeError {
   return new TypeError(`Cannot ${what}: the function answered ${why}; want a promise of ${wanted}`);
 }
 
+/** Returns the error for a row in which the driver, such as by a type cast of the caller's, has left nothing. */
+export function withoutValue(what: string): TypeError {
+  return refused(what, "a row without its value", "rows with the values as the driver sends them");
+}
+
 /**
  * Returns the rows of an answer: an array, an object with `rows`, or the rows with their fields or metadata.
  *

@@ -8,7 +8,7 @@ import { hasMethods, refuseBuilder, refuseClosed } from "../../../core/options/r
 import { type Entry, isLive } from "../../shared/line.ts";
 import { hasOpenTransaction } from "../connection/caller_transaction.ts";
 import { connectionBehind, type MysqlFunction, send } from "../connection/driver.ts";
-import { answerOf } from "../connection/row_shapes.ts";
+import { answerOf, withoutValue } from "../connection/row_shapes.ts";
 import type { Server } from "../connection/server.ts";
 import { driverErrorIn, translate } from "../errors.ts";
 import type { Statements } from "./statements.ts";
@@ -57,6 +57,7 @@ type Read = (sql: string) => Promise<readonly (string | null)[] | undefined>;
 async function isHeld({ name, owner }: OwnedLock, sql: Statements, read: Read): Promise<boolean> {
   const [first, line, now] = await read(sql.guard({ name, owner })) ?? [];
   if (first === owner) return true;
+  if (now === null) throw withoutValue(`guard lock ${JSON.stringify(name)}`);
   const others: Entry[] = JSON.parse(line ?? "[]");
   const entry = others.find((entry) => entry.owner === owner && entry.token !== undefined);
   if (entry === undefined || !isLive(entry, Number(now))) return false;

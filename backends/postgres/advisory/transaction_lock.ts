@@ -4,17 +4,21 @@
  * @module
  */
 import { sendStatement, type Transaction } from "../connection/driver.ts";
+import { rowsOf } from "../connection/row_shapes.ts";
 import { isRowLocked } from "../errors.ts";
 import { type AdvisoryKey, keyArguments, keyParameters } from "./key.ts";
 import { type Acquired, cancellable, lockTimeoutOf, noticeDeath, type Wait } from "./waiting.ts";
 
-/** Sets the limit of the wait, and the caller's own limits aside; returns them. `(lock_timeout)` */
+/**
+ * Sets the limit of the wait, and the caller's own limits aside; returns them, under names of one word, which drivers
+ * transform by their case alone. `(lock_timeout)`
+ */
 const SET = `
   SELECT own.*, set_config('lock_timeout', $1::text, true), set_config('statement_timeout', '0', true), ${
   noticeDeath(true)
 }
-  FROM (SELECT current_setting('lock_timeout') AS lock_timeout, current_setting('statement_timeout') AS statement_timeout,
-    current_setting('client_connection_check_interval', true) AS check_interval OFFSET 0) AS own`;
+  FROM (SELECT current_setting('lock_timeout') AS locking, current_setting('statement_timeout') AS statement,
+    current_setting('client_connection_check_interval', true) AS checking OFFSET 0) AS own`;
 
 /** Sets the caller's limits again. `(lock_timeout, statement_timeout, client_connection_check_interval)` */
 const RESTORE = `
@@ -34,16 +38,19 @@ export async function acquireInTransaction(
 ): Promise<Acquired | undefined> {
   const call = `advisory_xact_lock${shared ? "_shared" : ""}(${keyArguments(key)})::text AS acquired`;
   const acquired = { release: () => Promise.resolve(false) };
-  const [row] = await sendStatement(transaction, `${prefix}SELECT pg_try_${call}`, keyParameters(key), false);
+  const [row] = rowsOf(await sendStatement(transaction, `${prefix}SELECT pg_try_${call}`, keyParameters(key), false));
   if (row.acquired === "true") return acquired;
+  if (row.acquired !== "false") {
+    throw new TypeError('Cannot read the answer to an advisory lock: want a "sql" that keeps values');
+  }
   const limit = lockTimeoutOf(wait);
   if (limit === undefined) return undefined;
   try {
     await transaction.savepoint(async (sql) => {
-      const [own] = await sendStatement(sql, SET, [limit], false);
+      const [own] = rowsOf(await sendStatement(sql, SET, [limit], false));
       await cancellable(sendStatement(sql, `${prefix}SELECT pg_${call}`, keyParameters(key), false), wait.ending);
       wait.ending.throwIfAborted(); // the roll-back to the savepoint releases what was granted
-      await sendStatement(sql, RESTORE, [own.lock_timeout, own.statement_timeout, own.check_interval], false);
+      await sendStatement(sql, RESTORE, [own.locking, own.statement, own.checking], false);
     });
     return acquired;
   } catch (error) {
