@@ -8,21 +8,8 @@ import type {
   RenewRequest,
 } from "../../../core/backend.ts";
 import { grantedRow } from "../../../core/util/requests.ts";
-import type { LivenessLock } from "../../sessions/liveness.ts";
-import {
-  changeOwner,
-  type Entry,
-  entryOf,
-  extend,
-  isKept,
-  isLive,
-  isMeant,
-  join,
-  leave,
-  type Line,
-  retire,
-} from "../../shared/line.ts";
-import { busyAnswer, rowOf, waitersIn } from "../../shared/line_answers.ts";
+import { changeOwner, type Entry, entryOf, isKept, isLive, isMeant, join, leave, retire } from "../../shared/line.ts";
+import { answerTo, renewal } from "../../shared/line_answers.ts";
 import type { LockedRows } from "../rows/guard.ts";
 import type { LockTable } from "../rows/lock_table.ts";
 import { LineStore, LOST_SESSION, type Sending } from "./line_store.ts";
@@ -50,7 +37,7 @@ export class Queue {
     const { liveness } = sending;
     const carrier = liveness && { liveness: liveness.key, session: liveness.session.id };
     const isStale = (entry: Entry) => entry.owner === owner && (entry.liveness ?? undefined) !== liveness?.key;
-    const busy = ({ line, now }: StoredLine) => this.#answer(request, line, undefined, now);
+    const busy = ({ line, now }: StoredLine) => answerTo(request, line, undefined, now);
     const mayWait = window !== undefined || repeated;
     const confirmed = await this.#confirm(sending, request);
     if (confirmed) return confirmed;
@@ -67,7 +54,7 @@ export class Queue {
         ? { token: line.token, entries: line.entries.filter((entry) => !isStale(entry)) }
         : line;
       const joined = join(own, request, now, carrier);
-      const answer = this.#answer(request, joined.line, joined.mine, now, liveness);
+      const answer = answerTo(request, joined.line, joined.mine, now, liveness?.session);
       return { line: joined.line === own ? line : joined.line, result: answer };
     }, mayWait ? undefined : busy);
     if (answer !== LOST_SESSION) this.seen.noteAnswer(request, answer);
@@ -92,23 +79,6 @@ export class Queue {
     const answer: AcquireAnswer = { granted: true, row, ...(liveness ? { session: liveness.session } : {}) };
     this.seen.noteAnswer(request, answer);
     return answer;
-  }
-
-  #answer(
-    { name }: AcquireRequest,
-    line: Line,
-    mine: Entry | undefined,
-    now: number,
-    liveness?: LivenessLock,
-  ): AcquireAnswer {
-    const waiters = waitersIn(line, now);
-    if (mine?.token !== undefined) {
-      const row = toRow(name, mine, waiters, now);
-      return liveness ? { granted: true, row, session: liveness.session } : { granted: true, row };
-    }
-    const live = line.entries.filter((entry) => isLive(entry, now));
-    const holders = live.filter(({ token }) => token !== undefined);
-    return busyAnswer(holders, waiters, name, now, mine && live.indexOf(mine) - holders.length + 1);
   }
 
   /**
@@ -151,19 +121,10 @@ export class Queue {
 
   /** Extends holders; returns the first of them. */
   async renew(sending: Sending, request: RenewRequest): Promise<LockRow | undefined> {
-    const { name, from, add } = request;
-    const isOf = isMeant(request);
-    const isExtended = (entry: Entry) => isOf(entry) && entry.lockedBy !== "";
-    const wanted = ({ until }: Entry, now: number) => {
-      return add === null ? null : (from === "now" ? now : from === "expiry" ? until ?? 0 : from) + add;
-    };
     const send: LockTable["run"] = (what, sql, repeats) => this.#table.renew(what, sql, repeats);
-    const row = await this.#lines.change({ ...sending, send }, name, ({ line, now }) => {
-      const extended = extend(line, now, isExtended, (entry) => wanted(entry, now));
-      const isMine = (entry: Entry) => entry.token !== undefined && isLive(entry, now) && isExtended(entry);
-      const mine = extended.entries.find(isMine);
-      if (mine === undefined) return { line, result: undefined };
-      return { line: extended, result: toRow(name, mine, waitersIn(extended, now), now) };
+    const row = await this.#lines.change({ ...sending, send }, request.name, ({ line, now }) => {
+      const renewed = renewal(line, request, now);
+      return { line: renewed.line, result: renewed.row };
     });
     return row === LOST_SESSION ? undefined : row;
   }
@@ -185,10 +146,4 @@ export class Queue {
     const { line, now } = await this.#lines.read(sending, name);
     return !line.entries.some((entry) => isLive(entry, now));
   }
-}
-
-/** Converts a holder to the core's form. */
-function toRow(name: string, entry: Entry, waiters: number, now: number): LockRow {
-  const row = rowOf(name, entry, waiters, now);
-  return entry.session ? { ...row, session: entry.session } : row;
 }

@@ -10,19 +10,8 @@ import type {
 import type { Connection } from "../connection/connection.ts";
 import type { SqliteRow } from "../rows/rows.ts";
 import type { Statements } from "../rows/statements.ts";
-import {
-  changeOwner,
-  type Entry,
-  extend,
-  isKept,
-  isLive,
-  isMeant,
-  join,
-  leave,
-  type Line,
-  retire,
-} from "../../shared/line.ts";
-import { busyAnswer, rowOf, waitersIn } from "../../shared/line_answers.ts";
+import { changeOwner, isKept, isLive, isMeant, join, leave, type Line, retire } from "../../shared/line.ts";
+import { answerTo, renewal } from "../../shared/line_answers.ts";
 import { lineOf, valuesOf } from "./stored_line.ts";
 
 /** A line as it was read, and the clock of the read. */
@@ -53,7 +42,7 @@ export class Queue {
   preview(request: AcquireRequest): Preview {
     const { line, now } = this.#read(request.name);
     const joined = join(line, request, now);
-    const answer = joined.line === line ? this.#answer(request, joined.mine, line, now) : undefined;
+    const answer = joined.line === line ? answerTo(request, line, joined.mine, now, this.#connection.file) : undefined;
     return { answer, grants: joined.grants };
   }
 
@@ -62,7 +51,7 @@ export class Queue {
     const { line, now } = this.#read(request.name);
     const joined = join(line, request, now);
     if (joined.line !== line) this.#store(request.name, joined.line, now);
-    return this.#answer(request, joined.mine, joined.line, now);
+    return answerTo(request, joined.line, joined.mine, now, this.#connection.file);
   }
 
   /**
@@ -91,18 +80,10 @@ export class Queue {
 
   /** Extends holders; returns the first of them. */
   renew(request: RenewRequest): LockRow | undefined {
-    const { name, from, add } = request;
-    const { line, now } = this.#read(name);
-    const isOf = isMeant(request);
-    const isExtended = (entry: Entry) => isOf(entry) && entry.lockedBy !== "";
-    const extended = extend(line, now, isExtended, ({ until }) => {
-      if (add === null) return null;
-      return (from === "now" ? now : from === "expiry" ? until ?? 0 : from) + add;
-    });
-    const mine = extended.entries.find((entry) => entry.token !== undefined && isLive(entry, now) && isExtended(entry));
-    if (mine === undefined) return undefined;
-    this.#store(name, extended, now);
-    return rowOf(name, mine, waitersIn(extended, now), now);
+    const { line, now } = this.#read(request.name);
+    const { line: extended, row } = renewal(line, request, now);
+    if (row) this.#store(request.name, extended, now);
+    return row;
   }
 
   /** Removes the holders of all names with a queue, or those that have expired, and serves their waiters. */
@@ -117,17 +98,6 @@ export class Queue {
       cleaned += gone.length;
     }
     return cleaned;
-  }
-
-  #answer(request: AcquireRequest, mine: Entry | undefined, line: Line, now: number): AcquireAnswer {
-    const { name } = request;
-    const waiters = waitersIn(line, now);
-    if (mine?.token !== undefined) {
-      return { granted: true, row: rowOf(name, mine, waiters, now), session: this.#connection.file };
-    }
-    const live = line.entries.filter((entry) => isLive(entry, now));
-    const holders = live.filter(({ token }) => token !== undefined);
-    return busyAnswer(holders, waiters, name, now, mine && live.indexOf(mine) - holders.length + 1);
   }
 
   #read(name: string): Read {

@@ -51,7 +51,8 @@ export const queueing: readonly Case[] = [
     assert(one.token < two.token && two.token < three.token);
     assert.deepEqual([one.limit, two.limit], [Infinity, Infinity]);
     assert.equal(await tryLock("a", { backend }), undefined);
-    assert.deepEqual((await listLocks({ backend })).map(({ token }) => token), [one.token, two.token, three.token]);
+    const listed = (await listLocks({ backend })).map(({ token, session }) => [token, session]);
+    assert.deepEqual(listed, [one, two, three].map(({ token, session }) => [token, session]));
     assert.equal(await one.unlock(), true);
     assert.equal(await one.unlock(), false);
     assert.equal(await two.verify(), true);
