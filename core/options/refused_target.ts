@@ -128,7 +128,8 @@ export function refusePath(text: string, known: readonly string[]): void {
   const scheme = /^[a-z][a-z0-9+.-]+:(?=\/\/)/i.exec(text)?.[0].toLowerCase();
   if (scheme !== undefined) {
     throw new TypeError(
-      `Cannot connect by ${JSON.stringify(scheme)}: want one of ${known.join(" ")}, or the path of an SQLite file`,
+      `Cannot connect by ${JSON.stringify(scheme)}: want one of ${known.join(" ")}, or the path of an SQLite file; ` +
+        "registerEngine adds others",
     );
   }
   refuseDisguise(text);

@@ -77,7 +77,7 @@ test("targets: what is no target is a TypeError that says what to pass", async (
     ["[object Object]", /turned into a text/],
     ["null", /turned into a text/],
     ["undefined", /turned into a text/],
-    ["redis://h/1", /Cannot connect by "redis:"/],
+    ["redis://h/1", /Cannot connect by "redis:": want one of .*; registerEngine adds others$/],
     ["http://h/1", /Cannot connect by "http:"/],
     ["host=h dbname=d", /list of keywords/],
     ["host = h", /list of keywords/],
