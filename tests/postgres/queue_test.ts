@@ -1,5 +1,6 @@
 /** What only the queue of this engine does: it sees that the process of a waiter has disconnected, or its session ended. */
 import { connect, getLock, listLocks, tryLock } from "@lockmgr/lockmgr";
+import { postgresBackend } from "@lockmgr/lockmgr/postgres";
 import assert from "node:assert/strict";
 import { test } from "../harness.ts";
 import { administrator, freshTable, server, until } from "./server.ts";
@@ -57,4 +58,22 @@ test("hybrid: what was granted to a session that has ended is no lock of the nex
   } finally {
     late.release();
   }
+});
+
+test("a shared holder renews while the holder before it releases", async () => {
+  const table = freshTable();
+  await using sql = administrator();
+  await using other = await connect(server.url, { table });
+  let between: (() => Promise<unknown>) | undefined;
+  await using backend = await postgresBackend(async (text, parameters) => {
+    const rows = await sql.unsafe(text, parameters as string[]);
+    if (text.includes("UPDATE")) await [between, between = undefined][0]?.();
+    return rows;
+  }, { table });
+  const first = await getLock("a", { backend: other, shared: true });
+  const second = await getLock("a", { backend, shared: true });
+  between = () => first.unlock(); // after the statement for the first holders, which `second` is from then on
+  await second.renew({ expires: 900 });
+  assert(second.expiresIn! > 800);
+  assert.equal(await second.unlock(), true);
 });

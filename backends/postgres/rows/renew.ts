@@ -18,7 +18,8 @@ export async function renew(
     const row = first[index];
     if (row && !(request.owner === null && row.waiters !== undefined)) return row;
     const other = await queue.renew(request, sender);
-    return row ?? other;
+    // it may have come to be the first meanwhile
+    return row ?? other ?? (await renewFirst(sender, [request]))[0];
   }));
 }
 
