@@ -51,7 +51,11 @@ async function work(): Promise<void> {
   await hold(lock, random.between(0, 20));
   if (random.next() < 0.2) await hand.verify(lock);
   if (rows && random.next() < 0.2) await hand.renew(lock, lease() * 2);
-  await hand.release(lock);
+  const adopts = config.mode === "lease" && backend!.adopt && random.next() < 0.3;
+  const held = adopts ? await hand.handOver(lock, lease() * 2) : lock;
+  if (held === undefined) return;
+  await hold(held, random.between(0, 5));
+  await hand.release(held);
 }
 
 /** Stays until the lease is over, and then does what a stale holder should not. */

@@ -4,6 +4,7 @@
  * @module
  */
 import {
+  adoptLock,
   type Backend,
   cleanLocks,
   listLocks,
@@ -136,10 +137,17 @@ export class Recorder {
     const at = sharedClock();
     const { held } = lock;
     this.#sink({ kind: "hold began", at, worker, name, token, held, listening: listen });
-    if (!listen) return;
+    if (listen) this.#listen(lock);
+  }
+
+  #listen(lock: Lock): void {
+    const { worker } = this;
+    const { name, token } = { name: lock.name, token: String(lock.token) };
     const tell = () => {
       const reason = String(lock.signal.reason?.message);
-      this.#sink({ kind: "loss told", at: sharedClock(), worker, name, token, reason });
+      if (!reason.endsWith("it was detached")) {
+        this.#sink({ kind: "loss told", at: sharedClock(), worker, name, token, reason });
+      }
     };
     if (lock.signal.aborted) tell();
     else lock.signal.addEventListener("abort", tell, { once: true });
@@ -171,6 +179,19 @@ export class Recorder {
       await lock.renew({ expires });
       return [{ outcome: "done" }, true];
     }) ?? false;
+  }
+
+  /** Detaches a lock and adopts it, as a renewal by another handle of the same acquisition. */
+  async handOver(lock: Lock, expires: number): Promise<Lock | undefined> {
+    const { name, token } = { name: lock.name, token: String(lock.token) };
+    const at = sharedClock();
+    const adopted = await this.#operation({ verb: "renew", names: [name], token, expires }, async () => {
+      const adopted = await adoptLock(lock.detach(), { backend: this.backend, expires, lockedBy: lock.lockedBy });
+      this.#listen(adopted);
+      return [{ outcome: "done" }, adopted];
+    });
+    if (adopted === undefined) this.#sink({ kind: "hold ended", at, worker: this.worker, name, token });
+    return adopted;
   }
 
   /** Asks the server about a lock. */
