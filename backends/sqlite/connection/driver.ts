@@ -92,7 +92,7 @@ async function openDbSqlite(path: string): Promise<SqliteDatabase> {
   for (const specifier of ["@db/sqlite", "jsr:@db/sqlite@^0.13.0"]) {
     let Database;
     try {
-      ({ Database } = await import(specifier));
+      ({ Database } = await import(/* webpackIgnore: true */ specifier)); // else a warning at each build
     } catch (error) {
       failures.push(error);
       continue;
