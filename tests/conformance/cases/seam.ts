@@ -44,10 +44,27 @@ export const seam: readonly Case[] = [
     for (const names of [["own", "busy"], ["busy", "own"]]) {
       const answers = await backend.acquire(names.map((name) => ask(name, 600)), { allOrNothing: true });
       assert.deepEqual(answers.map(({ granted }) => granted), [false, false]);
+      assert.deepEqual(answers[names.indexOf("own")], { granted: false, holder: undefined });
       const [after] = await backend.list({ names: ["own"] });
       assert.deepEqual({ ...after, now: 0 }, { ...before, now: 0 });
     }
     assert.deepEqual(await backend.release([{ name: "own", owner: "a" }]), [true]);
+  }),
+
+  always("an owner stands in no answer", async ({ backend }, { mode }) => {
+    const owner = "4b0c7f3e-owner";
+    const show = (answer: unknown) =>
+      JSON.stringify(
+        answer,
+        (key, value) => key === "session" ? undefined : typeof value === "bigint" ? `${value}` : value,
+      );
+    const answers: unknown[] = [
+      await backend.acquire([{ ...request("a", owner), lockedBy: "host" }]),
+      await backend.list({}),
+    ];
+    answers.push(await backend.acquire([request("a", "another")]));
+    if (mode !== "session") answers.push(await backend.renew([{ name: "a", owner, from: "now", add: 60e6 }]));
+    for (const answer of answers) assert(!show(answer).includes(owner), `the owner stands in ${show(answer)}`);
   }),
 
   always("allOrNothing: a repeated request finds what it was granted", async ({ backend }) => {
