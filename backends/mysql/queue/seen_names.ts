@@ -2,7 +2,7 @@ import type { AcquireAnswer, AcquireRequest } from "../../../core/backend.ts";
 import { LruMap } from "../../../core/util/lru_map.ts";
 import { type Entry, isLive, type Line } from "../../shared/line.ts";
 import { waitersIn } from "../../shared/line_answers.ts";
-import type { Looked } from "../wakeup/polling.ts";
+import type { Looked } from "../wakeup/waiters.ts";
 
 /** How many names are remembered. */
 const SIZE = 16_384;

@@ -18,7 +18,7 @@ import { within } from "../connection/abandoned.ts";
 import type { Connector } from "../connection/connector.ts";
 import { diagnose } from "../diagnose.ts";
 import type { Liveness } from "../../sessions/liveness.ts";
-import { type Looked, Polling } from "../wakeup/polling.ts";
+import { type Looked, Waiters } from "../wakeup/waiters.ts";
 import { Acquisitions, type UnderWay } from "./acquire.ts";
 import { Queue } from "../queue/queue.ts";
 import { othersOf } from "../queue/stored_line.ts";
@@ -56,7 +56,7 @@ export class RowBackend implements Backend {
   readonly #leases: Acquisitions;
   readonly #renewals: Renewals;
   readonly #queue: Queue;
-  readonly #polling: Polling;
+  readonly #waiters: Waiters;
 
   constructor(connector: Connector, liveness?: Liveness) {
     this.mode = liveness ? "hybrid" : "lease";
@@ -80,7 +80,7 @@ export class RowBackend implements Backend {
     this.#acquisitions = acquisitions(liveness);
     this.#leases = liveness ? acquisitions() : this.#acquisitions;
     this.#renewals = new Renewals(table, hints, lockedRows, queue);
-    this.#polling = new Polling((names) => this.#look(names));
+    this.#waiters = new Waiters((names) => this.#look(names));
   }
 
   /** Checks that the server is reachable and suitable, and creates the table. */
@@ -149,7 +149,7 @@ export class RowBackend implements Backend {
 
   async watch(name: string, wake: () => void): Promise<Disposable> {
     await this.#table.ready(`wait for lock ${JSON.stringify(name)}`);
-    return this.#polling.add(name, wake);
+    return this.#waiters.add(name, wake);
   }
 
   async #look(names: string[]): Promise<Map<string, Looked>> {
@@ -193,7 +193,7 @@ export class RowBackend implements Backend {
     const underWay = [...new Set([this.#acquisitions, this.#leases])].flatMap(({ underWay }) => underWay);
     const closed = this.#table.close();
     this.#connector.close();
-    const polled = this.#polling.close();
+    const polled = this.#waiters.close();
     const limit = Math.max(UNDO_LEAST_MS, deadline - monotonic());
     await within(limit, Promise.allSettled([this.#undo(underWay), closed, polled])); // what is not undone by then expires
     this.#connector.abandoned.stop();

@@ -11,7 +11,7 @@ import { diagnose } from "../diagnose.ts";
 import { isLockWaitTimeout, isMissingTable, translate } from "../errors.ts";
 import { holdersOfSessionLocks, observations } from "../rows/lock_activity.ts";
 import { confirm, INCARNATION, livenessKey, selectOrphaned, shortenOrphaned } from "../rows/liveness.ts";
-import { type Looked, Polling } from "../wakeup/polling.ts";
+import { type Looked, Waiters } from "../wakeup/waiters.ts";
 import { MysqlSession } from "./session.ts";
 import { sessionKey } from "./session_keys.ts";
 import { acquireEach, areFree, CLOCK_NOW, DONE, NOT_DONE, releaseEach } from "./session_statements.ts";
@@ -36,7 +36,7 @@ export class MysqlSessionEngine implements SessionEngine<MysqlSession> {
   readonly translate = translate;
   readonly #connector: Connector;
   readonly #tokens = new WeakMap<MysqlSession, TokenSource>();
-  readonly #polling = new Polling((names) => this.#whichHeld(names));
+  readonly #waiters = new Waiters((names) => this.#whichHeld(names));
 
   constructor(connector: Connector) {
     this.#connector = connector;
@@ -111,7 +111,7 @@ export class MysqlSessionEngine implements SessionEngine<MysqlSession> {
   }
 
   watch(name: string, wake: () => void): Promise<Disposable> {
-    return Promise.resolve(this.#polling.add(name, wake));
+    return Promise.resolve(this.#waiters.add(name, wake));
   }
 
   async #whichHeld(names: string[]): Promise<Map<string, Looked>> {
@@ -136,7 +136,7 @@ export class MysqlSessionEngine implements SessionEngine<MysqlSession> {
 
   async close(): Promise<void> {
     this.#connector.close();
-    this.#polling.close();
+    this.#waiters.close();
     const { abandoned } = this.#connector;
     await abandoned.settled(CLOSE_MS);
     abandoned.stop();

@@ -6,7 +6,7 @@ import type { Liveness, LivenessLock } from "../../sessions/liveness.ts";
 import { type Entry, hasToExtend, isPlain, isUnconfirmed, SHARED_LIMIT } from "../../shared/line.ts";
 import { busyAnswer, rowOf } from "../../shared/line_answers.ts";
 import { isRowLocked } from "../errors.ts";
-import type { RowSender } from "../rows/row_sender.ts";
+import type { LockTable } from "../rows/lock_table.ts";
 import type { Statements } from "../rows/statements.ts";
 import { BUSY, type Parameters, renewParameters, type Row, textOf, toLockRow } from "../rows/rows.ts";
 import { grantsChannel } from "../wakeup/listener.ts";
@@ -19,7 +19,7 @@ const MAX_REMEMBERED = 16_384;
 
 /** Serves the names that have a queue, or holders that admit others. */
 export class Queue {
-  readonly #sender: RowSender;
+  readonly #table: LockTable;
   readonly #liveness: Liveness | undefined;
   /** Absent where this process cannot be notified of its grants. */
   readonly #waiters: Waiters | undefined;
@@ -30,8 +30,8 @@ export class Queue {
   /** The owners that were granted a lock of a name with a queue. */
   readonly #queued = new LruMap<string, true>(MAX_REMEMBERED);
 
-  constructor(sender: RowSender, liveness: Liveness | undefined, waiters: Waiters | undefined) {
-    this.#sender = sender;
+  constructor(table: LockTable, liveness: Liveness | undefined, waiters: Waiters | undefined) {
+    this.#table = table;
     this.#liveness = liveness;
     this.#waiters = waiters;
   }
@@ -55,7 +55,7 @@ export class Queue {
   async isEmpty(name: string): Promise<boolean> {
     await this.clean(name, "expired");
     const what = () => `acquire lock ${JSON.stringify(name)}`;
-    const [row] = await this.#sender.send(what, "look", [name, "", "1"]);
+    const [row] = await this.#table.send(what, "look", [name, "", "1"]);
     return row.entries === null && row.waiters === "0";
   }
 
@@ -92,7 +92,7 @@ export class Queue {
     const renewal: RenewRequest = { name, owner, from: "now", add: duration };
     const first = await this.#send(request, "renew", renewParameters(renewal));
     if (first === "locked") return BUSY;
-    const row = first ? toLockRow(first) : await this.renew(renewal, this.#sender);
+    const row = first ? toLockRow(first) : await this.renew(renewal, this.#table);
     return row && this.#granted(owner, row, liveness);
   }
 
@@ -110,7 +110,7 @@ export class Queue {
   async #look(request: AcquireRequest): Promise<AcquireAnswer | undefined> {
     const { name, owner, limit, window } = request;
     const what = () => `acquire ${namesOf([request])}`;
-    const [row] = await this.#sender.send(what, "look", [
+    const [row] = await this.#table.send(what, "look", [
       name,
       owner,
       String(Math.min(limit, SHARED_LIMIT)),
@@ -152,13 +152,13 @@ export class Queue {
     if (row === "locked") return BUSY;
     if (row === undefined) return undefined;
     if (row.present === "0") {
-      await this.#sender.send(what, "insertFree", [name]);
+      await this.#table.send(what, "insertFree", [name]);
       return undefined;
     }
     const mine = entriesIn(row).find((entry) => entry.owner === owner);
     if (mine) return await this.#answer(request, row, mine, liveness);
     if (liveness && row.entries !== null) { // the server did not find the session
-      await this.#sender.pause(1);
+      await this.#table.pause(1);
       return undefined;
     }
     return await this.#look(request);
@@ -171,7 +171,7 @@ export class Queue {
     parameters: Parameters,
   ): Promise<Row | "locked" | undefined> {
     try {
-      return (await this.#sender.send(() => `acquire ${namesOf([request])}`, statement, parameters, [request]))[0];
+      return (await this.#table.send(() => `acquire ${namesOf([request])}`, statement, parameters, [request]))[0];
     } catch (error) {
       if (request.repeated || !isRowLocked((error as Error).cause)) throw error;
       return "locked";
@@ -188,7 +188,7 @@ export class Queue {
     const { name, owner } = request;
     if ((mine.liveness ?? undefined) !== liveness?.key) { // of a session that has ended: free once the server sees that
       this.#forget(owner);
-      await this.#sender.send(() => `acquire ${namesOf([request])}`, "leave", [name, owner], [request]);
+      await this.#table.send(() => `acquire ${namesOf([request])}`, "leave", [name, owner], [request]);
       return undefined;
     }
     if (mine.token === undefined) {
@@ -214,25 +214,25 @@ export class Queue {
     const { name, owner } = target;
     const what = () => `release ${namesOf([target])}`;
     if (typeof owner === "string") {
-      const handed = this.#places.has(owner) ? [] : await this.#sender.send(what, "handOff", [name, owner], [target]);
+      const handed = this.#places.has(owner) ? [] : await this.#table.send(what, "handOff", [name, owner], [target]);
       if (handed.length > 0) return true;
       this.#forget(owner);
     }
-    const [row] = await this.#sender.send(what, "leave", [name, ownerText(owner)], [target]);
+    const [row] = await this.#table.send(what, "leave", [name, ownerText(owner)], [target]);
     return row !== undefined && Number(row.released) > 0;
   }
 
   /** Removes the holders of a name, or those that have expired, and serves the waiters; returns how many. */
   async clean(name: string, scope: "expired" | "all"): Promise<number> {
     const what = () => `clean up lock ${JSON.stringify(name)}`;
-    const [row] = await this.#sender.send(what, "leave", [name, scope === "all" ? null : ""]);
+    const [row] = await this.#table.send(what, "leave", [name, scope === "all" ? null : ""]);
     return Number(row?.cleaned ?? 0);
   }
 
   /** Extends holders beyond the first; returns the first of them. */
-  async renew(request: RenewRequest, sender: RowSender): Promise<LockRow | undefined> {
+  async renew(request: RenewRequest, table: LockTable): Promise<LockRow | undefined> {
     const parameters = renewParameters(request);
-    const [row] = await sender.send(() => `renew ${namesOf([request])}`, "extend", parameters);
+    const [row] = await table.send(() => `renew ${namesOf([request])}`, "extend", parameters);
     return row && rowOf(request.name, JSON.parse(row.entry!), Number(row.waiters), Number(row.now));
   }
 }

@@ -6,7 +6,7 @@ import { isRowLocked } from "../errors.ts";
 import type { Liveness, LivenessLock } from "../../sessions/liveness.ts";
 import { isPlain } from "../../shared/line.ts";
 import type { Queue } from "../queue/queue.ts";
-import type { RowSender } from "./row_sender.ts";
+import type { LockTable } from "./lock_table.ts";
 import type { Statements } from "./statements.ts";
 import {
   acquireAnswers,
@@ -28,7 +28,7 @@ const MAX_HINTS = 4_096;
 
 /** Acquires names by their rows. */
 export class Acquirer {
-  readonly #sender: RowSender;
+  readonly #table: LockTable;
   readonly #queue: Queue;
   readonly #liveness: Liveness | undefined;
   /**
@@ -38,8 +38,8 @@ export class Acquirer {
   readonly #hints = new LruMap<string, "held" | "released" | "ours" | "queued">(MAX_HINTS);
 
   /** @param liveness The session that keeps the liveness lock of hybrid locks. */
-  constructor(sender: RowSender, queue: Queue, liveness?: Liveness) {
-    this.#sender = sender;
+  constructor(table: LockTable, queue: Queue, liveness?: Liveness) {
+    this.#table = table;
     this.#queue = queue;
     this.#liveness = liveness;
   }
@@ -92,7 +92,7 @@ export class Acquirer {
     if (!isPlain(request) || this.#isForQueueAtFirst(request)) return await this.#enqueue(request);
     if (this.#hints.get(name) === "held") {
       const what = () => `acquire ${namesOf([request])}`;
-      const [row] = await this.#sender.send(what, "selectHolder", [name, owner]);
+      const [row] = await this.#table.send(what, "selectHolder", [name, owner]);
       if (row?.queued === "true") return await this.#enqueue(request);
       if (row) return { granted: false, holder: toLockRow(row) };
       this.#hints.delete(name);
@@ -133,7 +133,7 @@ export class Acquirer {
         found.set(name!, BUSY);
       }
       if (liveness && found.size === 0 && !await this.#isAlive(open, liveness)) {
-        if (lostSessions++ > 0) this.#sender.discard(); // a new session and the rows are on different servers
+        if (lostSessions++ > 0) this.#table.discard(); // a new session and the rows are on different servers
         if (lostSessions > MAX_SESSIONS) throw lostSession(open);
         continue;
       }
@@ -143,14 +143,14 @@ export class Acquirer {
       }
       if (answers.size === requests.length || (allOrNothing && found.size > 0)) break;
       open = open.filter(({ name }) => !answers.has(name));
-      if (liveness?.session.ended === undefined && attempt > 1) await this.#sender.pause(attempt * Math.random());
+      if (liveness?.session.ended === undefined && attempt > 1) await this.#table.pause(attempt * Math.random());
     }
     return requests.map(({ name }) => answers.get(name) ?? BUSY);
   }
 
   /** Whether the server of the rows has the session of the liveness lock; a session that it lacks is ended. */
   async #isAlive(requests: readonly AcquireRequest[], { key, session }: LivenessLock): Promise<boolean> {
-    const [row] = await this.#sender.send(() => `acquire ${namesOf(requests)}`, "isGone", [key]);
+    const [row] = await this.#table.send(() => `acquire ${namesOf(requests)}`, "isGone", [key]);
     if (row.gone === "true") session.end(new BackendError("Cannot go on: the server has no such session"));
     return session.ended === undefined;
   }
@@ -167,7 +167,7 @@ export class Acquirer {
   ): Promise<readonly Row[] | undefined> {
     const all = [...parameters, liveness?.key ?? null, liveness?.session.id ?? null];
     try {
-      return await this.#sender.send(() => `acquire ${namesOf(requests)}`, statement, all, requests);
+      return await this.#table.send(() => `acquire ${namesOf(requests)}`, statement, all, requests);
     } catch (error) {
       // several names that are acquired each by itself are tried one by one after this
       const last = statement === "acquire" || statement === "acquireAll";

@@ -1,25 +1,25 @@
 import type { LockRow, RenewRequest } from "../../../core/backend.ts";
 import { namesOf } from "../../../core/util/requests.ts";
 import { isRowLocked } from "../errors.ts";
-import { retryWhileLocked } from "./release.ts";
+import { retryWhileLocked } from "./locked_rows.ts";
 import type { Queue } from "../queue/queue.ts";
-import type { RowSender } from "./row_sender.ts";
+import type { LockTable } from "./lock_table.ts";
 import type { Statements } from "./statements.ts";
 import { inOrderOf, refArrays, renewArrays, renewParameters } from "./rows.ts";
 
 /** Extends each lock that is live: the first holders of their names, and then the others. */
 export async function renew(
-  sender: RowSender,
+  table: LockTable,
   queue: Queue,
   requests: readonly RenewRequest[],
 ): Promise<(LockRow | undefined)[]> {
-  const first = await renewFirst(sender, requests);
+  const first = await renewFirst(table, requests);
   return await Promise.all(requests.map(async (request, index) => {
     const row = first[index];
     if (row && !(request.owner === null && row.waiters !== undefined)) return row;
-    const other = await queue.renew(request, sender);
+    const other = await queue.renew(request, table);
     // it may have come to be the first meanwhile
-    return row ?? other ?? (await renewFirst(sender, [request]))[0];
+    return row ?? other ?? (await renewFirst(table, [request]))[0];
   }));
 }
 
@@ -28,11 +28,11 @@ export async function renew(
  * not extended, with its present expiry. One alone is tried again for some seconds.
  */
 async function renewFirst(
-  sender: RowSender,
+  table: LockTable,
   requests: readonly RenewRequest[],
 ): Promise<(LockRow | undefined)[]> {
   const send = (statement: keyof Statements, parameters: (string | null)[]) =>
-    sender.send(() => `renew ${namesOf(requests)}`, statement, parameters);
+    table.send(() => `renew ${namesOf(requests)}`, statement, parameters);
   const one = requests.length === 1;
   try {
     const parameters = one ? renewParameters(requests[0]) : renewArrays(requests);
@@ -47,7 +47,7 @@ async function renewFirst(
       return { renewed, locked };
     };
     if (one) {
-      return await retryWhileLocked(sender, error as Error, async () => {
+      return await retryWhileLocked(table, error as Error, async () => {
         const { renewed, locked: [locked] } = await attempt();
         return locked ? undefined : { answer: renewed };
       });

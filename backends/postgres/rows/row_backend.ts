@@ -28,7 +28,7 @@ import { lockActivity } from "./lock_activity.ts";
 import { namespaceOf } from "../schema.ts";
 import { changeOwner, release, releaseKeeping } from "./release.ts";
 import { renew } from "./renew.ts";
-import { RowSender } from "./row_sender.ts";
+import { LockTable } from "./lock_table.ts";
 import { toLockRows } from "./rows.ts";
 import type { Statements } from "./statements.ts";
 
@@ -68,8 +68,8 @@ export class RowBackend implements Backend {
   readonly keeping = true;
   readonly watch: Backend["watch"];
   readonly #parts: RowBackendParts;
-  readonly #sender: RowSender;
-  readonly #renewals: RowSender;
+  readonly #table: LockTable;
+  readonly #renewals: LockTable;
   readonly #locks: Locks;
   /** Locks that are to outlive their holders' sessions. */
   readonly #leases: Locks;
@@ -79,8 +79,8 @@ export class RowBackend implements Backend {
     const { client, renewals, restore, waiters, liveness } = parts;
     this.mode = parts.mode;
     this.#parts = parts;
-    this.#sender = new RowSender(client, parts.statements, restore, this.#closing.signal);
-    this.#renewals = new RowSender(renewals, parts.statements, restore, this.#closing.signal);
+    this.#table = new LockTable(client, parts.statements, restore, this.#closing.signal);
+    this.#renewals = new LockTable(renewals, parts.statements, restore, this.#closing.signal);
     this.#locks = this.#makeLocks(liveness);
     this.#leases = liveness ? this.#makeLocks() : this.#locks;
     const both = [this.#locks, this.#leases];
@@ -111,38 +111,38 @@ export class RowBackend implements Backend {
 
   async release(targets: readonly LockRef[]): Promise<boolean[]> {
     return await inParts(targets, async (plain) => {
-      const released = await release(this.#sender, this.#locks.queue, plain);
+      const released = await release(this.#table, this.#locks.queue, plain);
       plain.forEach(({ name }, index) => released[index] && this.#locks.acquirer.noteReleased(name));
       return released;
     }, (keeping) => {
       const { queue } = this.#leases;
-      return Promise.all(keeping.map((lock) => releaseKeeping(this.#sender, queue, lock as OwnedLock)));
+      return Promise.all(keeping.map((lock) => releaseKeeping(this.#table, queue, lock as OwnedLock)));
     });
   }
 
   async adopt(lock: OwnedLock, next: NextHolder): Promise<void> {
-    await changeOwner(this.#sender, () => `adopt ${namesOf([lock])}`, lock, next);
+    await changeOwner(this.#table, () => `adopt ${namesOf([lock])}`, lock, next);
   }
 
   async list({ names, prefix = "", includeExpired = false }: ListFilter): Promise<LockRow[]> {
     const wanted = [names ? JSON.stringify(names) : prefix, String(includeExpired)];
-    const rows = await this.#sender.send(() => "list locks", names ? "listNames" : "list", wanted);
+    const rows = await this.#table.send(() => "list locks", names ? "listNames" : "list", wanted);
     return rows.flatMap((row) => toLockRows(row, includeExpired));
   }
 
   async clean(scope: "expired" | "all"): Promise<number> {
     const what = () => scope === "all" ? "remove every lock" : "clean up expired locks";
-    const [row] = await this.#sender.send(what, scope === "all" ? "cleanAll" : "cleanExpired", []);
+    const [row] = await this.#table.send(what, scope === "all" ? "cleanAll" : "cleanExpired", []);
     let cleaned = Number(row.cleaned);
-    for (const { name } of await this.#sender.send(what, "selectQueues", [])) {
+    for (const { name } of await this.#table.send(what, "selectQueues", [])) {
       cleaned += await this.#locks.queue.clean(name!, scope);
     }
     return cleaned;
   }
 
   #makeLocks(liveness?: Liveness): Locks {
-    const queue = new Queue(this.#sender, liveness, this.#parts.waiters);
-    return { queue, acquirer: new Acquirer(this.#sender, queue, liveness) };
+    const queue = new Queue(this.#table, liveness, this.#parts.waiters);
+    return { queue, acquirer: new Acquirer(this.#table, queue, liveness) };
   }
 
   guard({ name, owner }: OwnedLock, client: unknown): Promise<boolean> {

@@ -10,7 +10,7 @@ const MAX_CONFLICTS = 30;
 const MAX_PAUSE_MS = 20;
 
 /** Sends the statements of one table: again after a conflict, and once more after the table was created again. */
-export class RowSender {
+export class LockTable {
   readonly #client: Client;
   readonly #statements: Statements;
   readonly #restore: () => Promise<void>;

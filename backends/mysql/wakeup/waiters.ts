@@ -37,7 +37,7 @@ interface Awaited {
  * Wakes the waiters of this process: one statement for all their names, repeated with short pauses. A release leaves no
  * other trace on these servers than the row itself.
  */
-export class Polling {
+export class Waiters {
   readonly #look: (names: string[]) => Promise<Map<string, Looked>>;
   readonly #awaited = new Map<string, Awaited>();
   #timer: Timer | undefined;
