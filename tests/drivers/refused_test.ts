@@ -1,3 +1,4 @@
+import { connect, getLock } from "@lockmgr/lockmgr";
 import { mysqlBackend } from "@lockmgr/lockmgr/mysql";
 import { postgresBackend } from "@lockmgr/lockmgr/postgres";
 import { sqliteBackend } from "@lockmgr/lockmgr/sqlite";
@@ -16,6 +17,28 @@ const ORMS: Readonly<Record<string, object>> = {
   Prisma: { $queryRawUnsafe: called, $transaction: called },
   MikroORM: { getMetadata: called, isConnected: called, connect: called },
 };
+
+/** What the transactions of ORMs have, and what to pass in their place. */
+const TRANSACTIONS: readonly [object, RegExp][] = [
+  [
+    Object.assign(() => called(), { raw: called, queryBuilder: called, commit: called, rollback: called }),
+    /Knex; want await trx\.client\.acquireConnection\(\)$/,
+  ],
+  [{ executeQuery: called, selectFrom: called }, /Kysely; want \(text, parameters\) => trx\.executeQuery/],
+  [{ commit: called, rollback: called, afterCommit: called }, /Sequelize; want transaction\.connection$/],
+  [{ select: called, insert: called, transaction: called, rollback: called }, /Drizzle; want tx\.session\.client$/],
+  [{ $queryRawUnsafe: called }, /Prisma; want \(text, parameters\) => tx\.\$queryRawUnsafe/],
+  [Promise.resolve({}), /a promise; want what it resolves to/],
+];
+
+test("an ORM's transaction in the place of its connection is refused by name, with what to pass", async () => {
+  await using backend = await connect("sqlite::memory:");
+  await using lock = await getLock("a", { backend });
+  for (const [transaction, message] of TRANSACTIONS) {
+    await assert.rejects(lock.guard(transaction), { name: "TypeError", message });
+  }
+  assert(lock.held);
+});
 
 test("an ORM in the place of a database is refused by name, with what to pass", async () => {
   for (const [name, orm] of Object.entries(ORMS)) {
