@@ -6,10 +6,13 @@ import { inSchema } from "../../core/options/settings.ts";
 import { isBunSql, refuseOrm } from "../../core/options/refused_client.ts";
 import { AbandonedConnections, type GuardedSource } from "./connection/abandoned.ts";
 import { registerOrigin } from "./advisory/sessions.ts";
-import { type Client, ExternalExecutor, ExternalSql, OwnPool, RenewalPool } from "./connection/client.ts";
+import type { Client } from "./connection/client.ts";
 import { isInstance, isSql, type PostgresExecutor, type PostgresSql, sourceOf } from "./connection/driver.ts";
 import { sourceOfPool } from "./connection/pg_connection.ts";
+import { ExternalFunction } from "./connection/external_function.ts";
 import { ExternalPool } from "./connection/external_pool.ts";
+import { ExternalSql } from "./connection/external_sql.ts";
+import { OwnPool, RenewalPool } from "./connection/own_pool.ts";
 import { checkPgPool, isPgClient, isPgPool, type PostgresPool } from "./connection/pg_driver.ts";
 import { Liveness } from "../sessions/liveness.ts";
 import { SessionBackend } from "../sessions/session_backend.ts";
@@ -158,14 +161,14 @@ async function reachExternal(target: unknown, options: ResolvedOptions): Promise
       `Cannot use "${options.mode}" mode through a function: it needs connections of its own; want a URL, or "lease" mode`,
     );
   }
-  const client = new ExternalExecutor(target as PostgresExecutor);
+  const client = new ExternalFunction(target as PostgresExecutor);
   return { client, renewals: client };
 }
 
 async function build(reach: Reach, options: ResolvedOptions): Promise<Backend> {
   const { client, renewals, source } = reach;
   const { mode, table, migrate, sessionTimeout } = options;
-  if (client instanceof ExternalExecutor && !migrate) return rowBackend(reach, options, table); // needs no statement
+  if (client instanceof ExternalFunction && !migrate) return rowBackend(reach, options, table); // needs no statement
   const server = await ensureSchema(client, table, mode === "session" ? "sequence" : "table", migrate);
   if (server.replica && source && source.hosts.count > 1) {
     throw new BackendError("Cannot connect to PostgreSQL: none of the hosts is the primary", { retryable: true });

@@ -23,7 +23,7 @@ const WORDS: readonly (readonly [word: RegExp, instead: string])[] = [
   [/\b(?:vouch(?:er|ers|es|ed)?)\b/i, "liveness lock, livenessKey"],
   [/\bwishes\b/i, "parameters"],
   [/\b(?:peek|glance)\b/i, "selectHolder, exists"],
-  [/\b(?:Borrowed|Executing|LentSource)\b/, "ExternalSql, ExternalExecutor, ExternalPool"],
+  [/\b(?:Borrowed|Executing|LentSource)\b/, "ExternalSql, ExternalFunction, ExternalPool"],
   [/\bfarewells?\b/i, "fatal error"],
   [/\bannouncing\b/i, "registration of a waiter"],
   [/\b(?:carriers|roomy)\b/i, "session pool, withCapacity"],

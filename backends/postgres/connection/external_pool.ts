@@ -2,8 +2,9 @@ import { InProgress } from "../../../core/util/in_progress.ts";
 import type { About, GuardedSource } from "./abandoned.ts";
 import { AnswerTimeout, answerWithin } from "./answer_timeout.ts";
 import { OutsideTransactions } from "./caller_transaction.ts";
-import { abandon, type Client, OwnPool, SEND } from "./client.ts";
+import { abandon, type Client, SEND } from "./client.ts";
 import type { SqlResult } from "./driver.ts";
+import { OwnPool } from "./own_pool.ts";
 import { coded, type PgClient, type PgPool, sendOn } from "./pg_driver.ts";
 import { isBroken, isNotPrimary, requirePrimary } from "../errors.ts";
 
