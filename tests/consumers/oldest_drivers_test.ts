@@ -1,5 +1,6 @@
 /**
- * A program with the oldest drivers that the package asks for, on the oldest Node that it asks for, and on Bun.
+ * A program with the oldest drivers that the package asks for, on the oldest Node that it asks for, and on Bun; their
+ * types fit.
  *
  * @module
  */
@@ -16,6 +17,7 @@ import { startMariadb } from "../servers/mariadb.ts";
 import { startMysql } from "../servers/mysql.ts";
 import { PostgresServer } from "../servers/postgres.ts";
 import { installedPackage } from "../package/installed.ts";
+import { runTool } from "./projects.ts";
 
 /** Tries each way to reach a server in each mode: a contended wait, and the guard inside and outside a transaction. */
 const PROGRAM = `
@@ -115,6 +117,36 @@ for (const url of process.argv.slice(2)) {
 console.log(ways);
 `;
 
+/** What each driver's own types must fit. */
+const TYPES = `
+import type { Lock } from "@lockmgr/lockmgr";
+import { mysqlBackend } from "@lockmgr/lockmgr/mysql";
+import { advisoryLock, postgresBackend } from "@lockmgr/lockmgr/postgres";
+import callbacks from "mysql2";
+import mysql from "mysql2/promise";
+import pg from "pg";
+import postgres from "postgres";
+
+export async function all(lock: Lock): Promise<void> {
+  const pool = mysql.createPool("mysql://h/d");
+  const sql = postgres("postgres://h/d");
+  const pgPool = new pg.Pool();
+  await mysqlBackend(pool, { mode: "hybrid" });
+  await mysqlBackend(callbacks.createPool("mysql://h/d"));
+  await mysqlBackend((text, parameters) => pool.query(text, parameters));
+  await postgresBackend(sql);
+  await postgresBackend(pgPool);
+  await postgresBackend((text, parameters) => pgPool.query(text, parameters));
+  await postgresBackend((text, parameters) => sql.unsafe(text, parameters));
+  await sql.begin((transaction) => lock.guard(transaction));
+  await sql.begin((transaction) => advisoryLock(transaction, 1n));
+  for (const client of [sql, pgPool, await pgPool.connect()]) await advisoryLock(client, "report");
+  await lock.guard(await pgPool.connect());
+  await lock.guard(await pool.getConnection());
+}
+`;
+const TSC = ["--noEmit", "--strict", "--target", "es2022", "--module", "nodenext", "--skipLibCheck", "--types", "node"];
+
 /** The oldest Node that the package asks for, and Bun. */
 const OLDEST = [oldestNode, runtimes.find(({ kind }) => kind === "bun")!];
 
@@ -129,10 +161,14 @@ test("the oldest versions of drivers that the package asks for work in every mod
     const dependencies = {
       "@lockmgr/lockmgr": `file:${join(process.cwd(), "lockmgr.tgz")}`,
       ...Object.fromEntries(oldest),
+      "@types/pg": Object.fromEntries(oldest).pg,
+      "@types/node": "^22.0.0",
     };
     await writeFile(join(directory, "package.json"), JSON.stringify({ private: true, type: "module", dependencies }));
     await writeFile(join(directory, "program.js"), PROGRAM);
+    await writeFile(join(directory, "types.ts"), TYPES);
     await npmInstall(directory);
+    await runTool(directory, "typescript-7.0", [...TSC, "types.ts"]);
     await using postgres = await PostgresServer.start();
     await using mysql = await startMysql();
     await using mariadb = await startMariadb();

@@ -23,8 +23,6 @@ import type { DriverOptions, Query, Sender, SqlResult, Transaction } from "./dri
 export interface PostgresPool {
   /** Takes a client out of the pool. */
   connect(): Promise<object>;
-  /** The options that it was made with. */
-  readonly options: object;
   /** How many clients it has. */
   readonly totalCount: number;
   /** How many of them are idle. */
@@ -44,16 +42,10 @@ export interface PostgresPool {
  * ```
  */
 export interface PostgresClient {
-  /** The user that it connects as. */
-  readonly user?: string;
-  /** The database that it connects to. */
-  readonly database?: string;
-  /** Its host. */
-  readonly host: string;
-  /** Its port. */
-  readonly port: number;
   /** Sends a statement. */
   query(statement: never): unknown;
+  /** Quotes a name. */
+  escapeIdentifier(name: string): string;
 }
 
 /** The socket of a client. */
