@@ -11,10 +11,11 @@ const MARGIN_MAX_MS = 1_000;
 /**
  * Returns the monotonic time (ms) from which the time left in an answer counts: when the answered request was sent. If
  * an earlier request of the same owner was granted, the lease is older than this answer, but it lasts its whole duration
- * from when the first request was sent.
+ * from when the first request was sent. One that another client's release has granted for a short time does not.
  */
 export function leaseStart(request: AcquireRequest, row: LockRow, firstAskedAt: number, askedAt: number): number {
   if (request.duration === null || row.lockedUntil === null) return askedAt;
+  if (row.lockedUntil - row.createdAt < request.duration) return askedAt;
   return Math.max(askedAt, firstAskedAt + (request.duration - (row.lockedUntil - row.now)) / 1e3);
 }
 

@@ -167,8 +167,7 @@ export class WaitQueue implements NameQueue {
 
   #onGrant(head: Waiter, { row, session }: AcquireAnswer & { granted: true }, askedAt: number): void {
     const { request } = head;
-    // In a queue the grant may be much younger than the first request.
-    const start = request.window !== undefined ? askedAt : leaseStart(request, row, head.firstAskedAt!, askedAt);
+    const start = leaseStart(request, row, head.firstAskedAt!, askedAt);
     this.#fairness?.noteGrant(row.token);
     if (head.gone) this.#undo(request, false);
     else {

@@ -121,3 +121,12 @@ test("faultyBackend: a lock adopted in a lost answer is found again, or released
   assert(next.token > adopted.token);
   await assert.rejects(adoptLock(again, { backend }), LockNotFound);
 });
+
+test("faultyBackend: a lease that is found again lasts from its first request on, also for a caller that waits", async () => {
+  await using fixture = await faulty();
+  const { backend, state } = fixture;
+  state.script = ({ verb, number }) =>
+    verb !== "acquire" ? undefined : number === 1 ? { loseAnswer: true } : { delay: 0.8 };
+  const lock = await getLock("a", { backend, expires: 1.5, wait: 60 });
+  assert.equal(lock.held, true); // not only for what is left at the answer, counted from before the delay
+});
