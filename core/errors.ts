@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { escapeInvisible } from "./events/invisible.ts";
 import type { LockRecord } from "./lock/lock_record.ts";
 
 /** Marks errors, also those of another copy of this package. */
@@ -29,9 +30,9 @@ export class LockError extends Error {
   /** A stable code for programs. */
   readonly code: string = "LOCK";
 
-  /** Makes an error with a message and the error that caused it. */
+  /** Makes an error with the error that caused it. Invisible characters of the message are escaped; line ends stay. */
   constructor(message: string, options?: ErrorOptions) {
-    super(message, options);
+    super(message.split("\n").map((line) => escapeInvisible(line)).join("\n"), options);
     this.name = classes.get(new.target)?.name ?? new.target.name;
   }
 
@@ -51,7 +52,7 @@ function heldBy(holder: LockRecord | undefined): string {
   if (holder.lockedBy === "") return `kept until ${holder.lockedUntil?.toISOString()} after its release (holdAtLeast)`;
   const pid = holder.lockProcess === null ? "" : ` (pid ${holder.lockProcess})`;
   const expiry = holder.lockedUntil === null ? "with no expiry" : `until ${holder.lockedUntil.toISOString()}`;
-  return `held by "${holder.lockedBy}"${pid} ${expiry}`;
+  return `held by ${JSON.stringify(holder.lockedBy)}${pid} ${expiry}`;
 }
 
 /**

@@ -6,8 +6,9 @@
 const INVISIBLE = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]|(?![\ufe00-\ufe0f])\p{Default_Ignorable_Code_Point}/gu;
 
 /**
- * Escapes the characters of a text that a terminal obeys or does not show, as the lines of `printEvents` and the command
- * line do with names: control, bidirectional and zero-width characters, line separators, and letters without ink.
+ * Escapes the characters of a text that a terminal obeys or does not show, as the lines of `printEvents`, the messages of
+ * errors and the command line do: control, bidirectional and zero-width characters, line separators, and letters without
+ * ink.
  *
  * @example
  * ```ts
@@ -23,6 +24,11 @@ const INVISIBLE = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]|(?![\ufe00-\ufe0f])\p{Defaul
  */
 export function escapeInvisible(text: string, escape: (character: string) => string = asJson): string {
   return text.replace(INVISIBLE, (character) => escape(character));
+}
+
+/** Returns a text in quotes, for a message: without invisible characters, in JSON. */
+export function quoted(text: string): string {
+  return escapeInvisible(JSON.stringify(text));
 }
 
 function asJson(character: string): string {

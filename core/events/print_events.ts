@@ -1,5 +1,5 @@
 import { builtin, grantedEnvironment } from "../util/runtime.ts";
-import { escapeInvisible } from "./invisible.ts";
+import { escapeInvisible, quoted } from "./invisible.ts";
 import type { LockLoss, LockTrace } from "./events.ts";
 
 /** What is used of `node:diagnostics_channel`. */
@@ -59,10 +59,6 @@ export function printEvents(write: (line: string) => void = (line) => console.er
 /** Prints events if the environment asks for it and the program does not do so already. */
 export function printIfAsked(): void {
   if (printers === 0 && grantedEnvironment("LOCKMGR_DEBUG") === "1") printEvents();
-}
-
-function quoted(name: string): string {
-  return escapeInvisible(JSON.stringify(name));
 }
 
 function subjectOf({ engine, mode, name }: LockTrace): string {

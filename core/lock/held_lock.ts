@@ -2,6 +2,7 @@ import type { Backend, LockRow, OwnedLock, RenewRequest, SessionHandle } from ".
 import { LockLost } from "../errors.ts";
 import { isLossObserved, publishLoss, traced } from "../events/channels.ts";
 import type { LockTrace } from "../events/events.ts";
+import { quoted } from "../events/invisible.ts";
 import type { Grant } from "../grant.ts";
 import { monotonic } from "../util/runtime.ts";
 import { type BackendState, stateOf } from "../wait/backend_state.ts";
@@ -107,7 +108,7 @@ export class HeldLock implements Renewable {
 
   #noteWaiters(): void {
     if (this.known.row.waiters) {
-      this.#wanted?.abort(new Error(`Another client waits for lock ${JSON.stringify(this.claim.name)}`));
+      this.#wanted?.abort(new Error(`Another client waits for lock ${quoted(this.claim.name)}`));
     }
   }
 

@@ -1,5 +1,6 @@
 import type { Backend, GuardClient } from "../backend.ts";
 import { Locked, LockLost, UnsupportedError } from "../errors.ts";
+import { quoted } from "../events/invisible.ts";
 import type { Grant } from "../grant.ts";
 import { checkVerbOptions } from "../options/known_options.ts";
 import {
@@ -285,5 +286,5 @@ export function isHandle(value: unknown): value is Lock {
 /** Refuses a backend that was passed beside a handle and is not the handle's own, with a `TypeError`. */
 export function requireOwnBackend(lock: Lock, { backend }: { readonly backend?: Backend }): void {
   if (backend === undefined || backend === lock.backend) return;
-  throw new TypeError(`Cannot use another backend for lock ${JSON.stringify(lock.name)}: want the one that granted it`);
+  throw new TypeError(`Cannot use another backend for lock ${quoted(lock.name)}: want the one that granted it`);
 }

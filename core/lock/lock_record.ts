@@ -1,4 +1,5 @@
 import type { Json, LockRow } from "../backend.ts";
+import { escapeInvisible } from "../events/invisible.ts";
 import { monotonic } from "../util/runtime.ts";
 
 /** Microseconds since 1970 as Python prints a UTC time: `2019-11-22 02:01:55.439390+00:00`. */
@@ -7,9 +8,9 @@ function formatMicroseconds(time: number): string {
   return `${seconds}.${String(time % 1e6).padStart(6, "0")}+00:00`;
 }
 
-/** A text between single quotes, as Python's `repr` writes it. */
+/** A text between single quotes, as Python's `repr` writes it, without invisible characters. */
 function quote(text: string): string {
-  return `'${text.replaceAll("\\", "\\\\").replaceAll("'", "\\'")}'`;
+  return `'${escapeInvisible(text.replaceAll("\\", "\\\\").replaceAll("'", "\\'"))}'`;
 }
 
 /** How much two clocks may drift apart during an interval: a share of it, at most so many milliseconds. */

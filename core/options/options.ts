@@ -5,6 +5,7 @@
  */
 import type { Backend, LockRef, RenewRequest } from "../backend.ts";
 import { UnsupportedError } from "../errors.ts";
+import { quoted } from "../events/invisible.ts";
 import type { HolderOptions, LockOptions, RenewOptions } from "./option_types.ts";
 import { hostname } from "../util/runtime.ts";
 
@@ -33,9 +34,9 @@ export function checkText(what: string, text: unknown): asserts text is string {
   if (codePoints(text, MAX_NAME_LENGTH) > MAX_NAME_LENGTH) {
     throw new RangeError(`Cannot use a ${what} of over ${MAX_NAME_LENGTH} characters: want 1 to ${MAX_NAME_LENGTH}`);
   }
-  if (text.includes("\0")) throw new TypeError(`Cannot use ${what} ${JSON.stringify(text)}: it contains NUL`);
+  if (text.includes("\0")) throw new TypeError(`Cannot use ${what} ${quoted(text)}: it contains NUL`);
   if (!text.isWellFormed()) {
-    throw new TypeError(`Cannot use ${what} ${JSON.stringify(text)}: it contains a lone surrogate`);
+    throw new TypeError(`Cannot use ${what} ${quoted(text)}: it contains a lone surrogate`);
   }
 }
 
@@ -63,7 +64,7 @@ export function lockRefOf(lock: unknown): LockRef {
   const { name, token } = lock as { readonly name?: unknown; readonly token?: unknown };
   checkName(name);
   if (typeof token === "bigint") return { name, owner: token };
-  throw new TypeError(`Cannot use a token of type ${typeof token} for lock ${JSON.stringify(name)}: want a bigint`);
+  throw new TypeError(`Cannot use a token of type ${typeof token} for lock ${quoted(name)}: want a bigint`);
 }
 
 /** The default of `expires`: ten minutes, as in django-lockmgr. */
@@ -203,8 +204,10 @@ export function durationFor(backend: Backend, options: ResolvedLockOptions): num
   if (!backend.queueing && (options.limit !== 1 || options.steal)) {
     const what = options.steal ? "steal" : options.limit === Infinity ? "share" : "limit the holders of";
     const keeper = options.limit === Infinity ? ', or advisoryLock of "@lockmgr/lockmgr/postgres"' : "";
-    const advice = backend.mode === "session" ? `: use "lease" or "hybrid" mode${keeper}` : ", which keeps no queue";
-    throw new UnsupportedError(`Cannot ${what} locks on ${backend.engine} in "${backend.mode}" mode${advice}`);
+    const advice = backend.mode === "session"
+      ? `want "lease" or "hybrid" mode${keeper}`
+      : "this backend keeps no queue; want an exclusive lock";
+    throw new UnsupportedError(`Cannot ${what} locks on ${backend.engine} in "${backend.mode}" mode: ${advice}`);
   }
   const { keep = 0 } = options;
   if (keep > 0 && !backend.keeping) {

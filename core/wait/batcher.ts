@@ -1,4 +1,5 @@
 import { BackendError } from "../errors.ts";
+import { quoted } from "../events/invisible.ts";
 import { byCodePoint } from "../util/order.ts";
 import { isRetryable } from "../util/retry.ts";
 import { defer, monotonic, startTimer, type Timer } from "../util/runtime.ts";
@@ -195,6 +196,6 @@ export class RequestBatcher<Request extends Named, Answer> {
 
 /** The error of another request, as a sentence about this one's lock. */
 function sameErrorFor(name: string, { name: other, error }: { name: string; error: BackendError }): BackendError {
-  const message = error.message.replace(JSON.stringify(other), () => JSON.stringify(name));
+  const message = error.message.replace(quoted(other), () => quoted(name));
   return new BackendError(message, { cause: error.cause, retryable: error.retryable });
 }

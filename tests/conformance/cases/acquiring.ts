@@ -201,7 +201,9 @@ export const acquiring: readonly Case[] = [
   }),
 
   always("what the mode does not support is refused", async ({ backend }, { mode }) => {
-    if (!backend.queueing) await assert.rejects(getLock("a", { backend, shared: true }), UnsupportedError);
+    for (const options of backend.queueing ? [] : [{ shared: true }, { limit: 2 }, { steal: true }]) {
+      await assert.rejects(tryLock("a", { backend, wait: 60, ...options }), UnsupportedError);
+    }
     if (mode !== "session") return;
     await assert.rejects(getLock("a", { backend, expires: 5 }), UnsupportedError);
     await assert.rejects(getLock("a", { backend, metadata: 1 }), UnsupportedError);
