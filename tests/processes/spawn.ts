@@ -49,6 +49,13 @@ export function start(file: string, args: string[]): Worker {
   return talkingTo(launch(file, args), file);
 }
 
+/** Starts a program several times. Disposal ends all of them; Node 22 has no `AsyncDisposableStack`. */
+export function startEach(file: string, parameters: readonly string[][]): Worker[] & AsyncDisposable {
+  const workers = parameters.map((args) => start(file, args));
+  const dispose = async () => void await Promise.all(workers.map((worker) => worker[Symbol.asyncDispose]()));
+  return Object.assign(workers, { [Symbol.asyncDispose]: dispose });
+}
+
 /** A program that was started with pipes for what it says and is told. */
 export function talkingTo(child: ChildProcess, file: string): Worker {
   const lines = createInterface({ input: child.stdout! })[Symbol.asyncIterator]();

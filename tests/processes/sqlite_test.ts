@@ -4,7 +4,7 @@ import { readFile } from "node:fs/promises";
 import process from "node:process";
 import { test } from "../harness.ts";
 import { place } from "../sqlite/place.ts";
-import { run, start } from "./spawn.ts";
+import { run, start, startEach } from "./spawn.ts";
 
 /** What the waiter says when it has the lock. */
 interface Answer {
@@ -68,11 +68,9 @@ test("processes: a holder that was stopped past its lease knows that it lost it"
 test("processes: of ten hosts whose clocks are off, one runs each job of a crontab", async () => {
   await using somewhere = await place();
   await using backend = await connect(somewhere.path);
-  await using hosts = new AsyncDisposableStack();
   const offsets = Array.from({ length: 10 }, (_, index) => (index - 5) * 3600e3);
-  const workers = offsets.map((offset) =>
-    hosts.use(start("tests/processes/cron_host.ts", [somewhere.path, `${offset}`]))
-  );
+  const parameters = offsets.map((offset) => [somewhere.path, `${offset}`]);
+  await using workers = startEach("tests/processes/cron_host.ts", parameters);
   await Promise.all(workers.map((worker) => worker.next()));
   for (let night = 0; night < 2; night++) {
     const ran: boolean[] = [];
@@ -94,10 +92,8 @@ test("processes: of ten hosts whose clocks are off, one runs each job of a cront
 test("processes: one of several processes adopts a lock, and none after one that was killed meanwhile", async () => {
   await using somewhere = await place();
   await using backend = await connect(somewhere.path);
-  await using workers = new AsyncDisposableStack();
-  const adopters = ["one", "two", "three"].map((name) =>
-    workers.use(start("tests/processes/adopter.ts", [somewhere.path, name]))
-  );
+  const parameters = ["one", "two", "three"].map((name) => [somewhere.path, name]);
+  await using adopters = startEach("tests/processes/adopter.ts", parameters);
   await Promise.all(adopters.map((adopter) => adopter.next()));
   for (let round = 0; round < 20; round++) {
     const lock = await getLock("a", { backend });
