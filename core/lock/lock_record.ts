@@ -176,7 +176,8 @@ export class LockRecord {
     const { limit, waiters } = this;
     const times = { lockedUntil, createdAt, updatedAt };
     const fields = { name, lockedBy, lockProcess, ...times, token, metadata, session, limit, waiters };
-    return inspect === undefined ? fields : `${this.constructor.name} ${inspect(fields, options)}`;
+    const kind = "held" in this ? "Lock" : "LockRecord"; // a minifier changes the names of the classes
+    return inspect === undefined ? fields : `${kind} ${inspect(fields, options)}`;
   }
 }
 

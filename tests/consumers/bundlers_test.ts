@@ -1,6 +1,6 @@
 /**
  * A program that says only `connect(url)`, made one file by a bundler: the engine and its driver are in it. One is
- * minified, where errors keep their names.
+ * minified, where errors and locks keep their names.
  *
  * @module
  */
@@ -18,13 +18,14 @@ import { makeProject, runTool } from "./projects.ts";
 const FILES = {
   "program.js": `
     import { connect, getLock } from "@lockmgr/lockmgr";
+    import { inspect } from "node:util";
     const name = "jobs of " + process.pid; // bundles run at the same time
     async function main() {
       for (const url of process.argv.slice(2)) {
         const backend = await connect(url);
         const lock = await getLock(name, { backend });
         const error = await getLock(name, { backend }).catch((error) => error);
-        console.log(backend.engine, error.name, await lock.verify(), await lock.unlock());
+        console.log(backend.engine, inspect(lock).split(" ")[0], error.name, await lock.verify(), await lock.unlock());
         await backend[Symbol.asyncDispose]();
       }
     }
@@ -63,7 +64,11 @@ test("bundles of a program that only connects work on every engine", async () =>
       const file = join(away, "out", bundle.split(" ")[0]);
       const { code, stdout, output } = await command(process.execPath, ["--no-warnings", file, ...urls]);
       assert.equal(code, 0, `${bundle}: ${output}`);
-      assert.equal(stdout, "sqlite Locked true true\npostgres Locked true true\nmysql Locked true true\n", bundle);
+      assert.equal(
+        stdout,
+        ["sqlite", "postgres", "mysql"].map((engine) => `${engine} Lock Locked true true\n`).join(""),
+        bundle,
+      );
     } finally {
       await rm(away, { recursive: true });
     }
