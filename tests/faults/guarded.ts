@@ -34,18 +34,21 @@ async function connectMysql(target: string): Promise<Client> {
 export async function whileGuarded(target: string, lock: Lock, work: () => Promise<void>): Promise<void> {
   let client: Client | undefined;
   let worked = false;
-  const timer = setTimeout(() => client?.destroy(), LONGEST);
+  let timer: ReturnType<typeof setTimeout>;
+  const silence = new Promise<never>((_, reject) => timer = setTimeout(reject, LONGEST));
+  silence.catch(() => {});
+  const answered = <T>(answer: Promise<T>) => Promise.race([answer, silence]); // `destroy` of mysql2 ends no query
   try {
     client = await (target.startsWith("postgres") ? connectPostgres : connectMysql)(target);
-    await client.query("BEGIN");
-    await lock.guard(client);
+    await answered(client.query("BEGIN"));
+    await answered(lock.guard(client));
     worked = true;
     await work();
-    await client.query("COMMIT");
+    await answered(client.query("COMMIT"));
   } catch { // the lock was lost, or the connection
     if (!worked) await work();
   } finally {
-    clearTimeout(timer);
+    clearTimeout(timer!);
     client?.destroy();
   }
 }
