@@ -152,12 +152,12 @@ export class LineStore {
     name: string,
     statement: (noWait?: NoWait) => string | undefined,
   ): Promise<Answer | undefined> {
-    const noWait = this.#lockedRows.noWaitFor(sending.server, [{ name }]);
+    const noWait = this.#lockedRows.noWaitFor(sending.server, [{ name }], true);
     const sql = statement(noWait);
     if (sql === undefined) return undefined;
     const send = () => this.#send(sending, sql, isPassingConflict);
     try {
-      return await (noWait ? send() : this.#lockedRows.waiting(send));
+      return await this.#lockedRows.counted(noWait, send);
     } catch (error) {
       if (!isRowLocked(error)) throw error;
       this.#lockedRows.note([{ name }]);

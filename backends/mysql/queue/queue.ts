@@ -87,7 +87,6 @@ export class Queue {
    */
   async release(sending: Sending, target: LockRef): Promise<boolean> {
     const { owner, keep } = target;
-    if (keep === undefined && await this.#handOff(sending, target)) return true;
     const isGone = isMeant(target);
     const released = await this.#lines.change(sending, target.name, ({ line, dead, now }) => {
       const gone = line.entries.filter((entry) => isLive(entry, now) && isGone(entry));
@@ -101,8 +100,8 @@ export class Queue {
   }
 
   /** Gives an exclusive lock with a queue to the next waiter, without a look at the row before, if it wants the same. */
-  async #handOff(sending: Sending, { name, owner }: LockRef): Promise<boolean> {
-    if (typeof owner !== "string" || !this.seen.isQueued(name)) return false;
+  async handOff(sending: Sending, { name, owner }: LockRef): Promise<boolean> {
+    if (typeof owner !== "string") return false;
     const written = await this.#lines.write(
       sending,
       name,

@@ -1,4 +1,4 @@
-import type { AcquireAnswer, AcquireRequest } from "../../../core/backend.ts";
+import type { AcquireAnswer, AcquireRequest, LockRef } from "../../../core/backend.ts";
 import { LruMap } from "../../../core/util/lru_map.ts";
 import { type Entry, isLive, type Line } from "../../shared/line.ts";
 import { waitersIn } from "../../shared/line_answers.ts";
@@ -42,7 +42,7 @@ export class SeenNames {
   }
 
   /** Whether a request was last seen waiting. */
-  isWaiting({ name, owner }: AcquireRequest): boolean {
+  isWaiting({ name, owner }: LockRef): boolean {
     return this.#seen.get(name)?.waiter === owner;
   }
 
@@ -61,7 +61,7 @@ export class SeenNames {
     if (owner === seen.waiter) {
       const waiters = waitersIn({ token: 0, entries: rest }, Number(now));
       const grant = live ? { token: BigInt(firstToken!), createdAt: Number(createdAt), waiters } : undefined;
-      this.#seen.set(name!, { ...seen, token: token!, queued: line !== null, grant });
+      this.#seen.set(name!, { ...seen, token: token!, queued: true, grant });
       return { isDue: true, position: 1 };
     }
     if (token === seen.token && live) return { isDue: false, position: seen.position };

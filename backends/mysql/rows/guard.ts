@@ -43,16 +43,26 @@ export class LockedRows {
     for (const { name } of targets) this.#seen.set(name, monotonic());
   }
 
-  /** Returns how a statement on these names avoids a wait; `undefined` when it may wait. */
-  noWaitFor(server: Server, targets: readonly { readonly name: string }[]): NoWait | undefined {
+  /**
+   * Returns how a statement on these names avoids a wait; `undefined` when it may wait.
+   *
+   * @param briefly Whether to wait for other clients' short changes also where not to wait costs nothing.
+   */
+  noWaitFor(
+    server: Server,
+    targets: readonly { readonly name: string }[],
+    briefly = false,
+  ): NoWait | undefined {
     const noWait = noWaitOn(server);
-    if (noWait !== "skip" || this.#waiting >= this.#most) return noWait;
+    if (noWait === undefined || (noWait === "fail" && !briefly) || this.#waiting >= this.#most) return noWait;
     const since = monotonic() - REMEMBERED_MS;
-    return targets.some(({ name }) => (this.#seen.get(name) ?? -Infinity) > since) ? noWait : undefined;
+    const isSeen = targets.some(({ name }) => (this.#seen.get(name) ?? -Infinity) > since);
+    return isSeen ? noWait : noWait === "fail" ? "briefly" : undefined;
   }
 
-  /** Counts a statement that may wait while it is under way. */
-  async waiting<T>(work: () => Promise<T>): Promise<T> {
+  /** Sends a statement, and counts it while it is under way if it may wait. */
+  async counted<T>(noWait: NoWait | undefined, work: () => Promise<T>): Promise<T> {
+    if (noWait === "fail" || noWait === "skip") return await work();
     this.#waiting++;
     try {
       return await work();

@@ -38,11 +38,17 @@ export class Releases {
     return await Promise.all(targets.map((target) => freed.has(target as OwnedLock) || this.one(what, target, server)));
   }
 
-  /** Releases one: by its queue if it is known to have one, is to be kept, or is not held without. */
+  /** Releases one: with one statement if it is held alone, or has an exclusive lock with a queue. */
   async one(what: string, target: LockRef, server: Server): Promise<boolean> {
     const sending = { what, server };
-    const isPlain = target.keep === undefined && !this.#queue.seen.isQueued(target.name);
-    const freed = (isPlain && await this.#releasePlain(what, target, server)) ||
+    const { seen } = this.#queue;
+    const attempts = [
+      () => this.#releasePlain(what, target, server),
+      () => this.#queue.handOff(sending, target),
+    ];
+    if (seen.isQueued(target.name)) attempts.reverse();
+    const isWhole = target.keep !== undefined || seen.isWaiting(target);
+    const freed = (!isWhole && (await attempts[0]() || await attempts[1]())) ||
       await this.#queue.release(sending, target);
     if (typeof target.owner === "string") this.#hints.forget(target as OwnedLock);
     return freed;
@@ -51,9 +57,9 @@ export class Releases {
   /** Whether it was held without a queue, and is released. */
   async #releasePlain(what: string, target: LockRef, server: Server): Promise<boolean> {
     return await retryWhileLocked(this.#table, what, async () => {
-      const noWait = this.#lockedRows.noWaitFor(server, [target]);
+      const noWait = this.#lockedRows.noWaitFor(server, [target], true);
       const send = () => this.#table.run(what, this.#table.sql.release(target, noWait), isPassingConflict);
-      const { affectedRows } = await (noWait ? send() : this.#lockedRows.waiting(send)).catch((error) => {
+      const { affectedRows } = await this.#lockedRows.counted(noWait, send).catch((error) => {
         if (isRowLocked(error)) this.#lockedRows.note([target]);
         throw error;
       });
@@ -70,7 +76,7 @@ export class Releases {
         const keep = affectedRows === claims.length;
         return { keep, result: keep };
       }, isPassingConflict);
-    const isWhole = await (noWait ? send() : this.#lockedRows.waiting(send)).catch((error) => {
+    const isWhole = await this.#lockedRows.counted(noWait, send).catch((error) => {
       if (!isRowLocked(error)) throw error;
       this.#lockedRows.note(claims);
       return false;

@@ -78,7 +78,7 @@ export class Renewals {
     // MySQL guarantees no order of assignments in the form that skips locked rows: the clock in the outcome would be wrong.
     if (noWait === "skip") return await this.#renewUnlocked(what, request);
     const sql = this.#table.sql.renew(request, noWait);
-    const { insertId: outcome } = await this.#lockedRows.waiting(() => this.#table.renew(what, sql));
+    const { insertId: outcome } = await this.#lockedRows.counted(noWait, () => this.#table.renew(what, sql));
     if (outcome === 0n) return undefined;
     const { name, owner } = request;
     const granted = typeof owner === "string" ? this.#hints.granted({ name, owner }) : undefined;

@@ -1,9 +1,11 @@
 import { monotonic, startTimer, type Timer } from "../../../core/util/runtime.ts";
 
-/** Pauses between looks at a name (ms): a share of the time since it last changed hands, within these bounds. */
+/** Pauses between looks at a name (ms): a share of the time since it last changed hands, by place, within these bounds. */
 const LOOK_SHORTEST_MS = 1;
 const LOOK_LONGEST_MS = 25;
 const PAUSE_SHARE = 1 / 16;
+/** How much longer the pause may be for each waiter before this one (ms): a hundred look 130 times a second. */
+const LOOK_LONGER_MS = 50;
 /** A waiter behind others looks again after this share of the time until they are expected to be served. */
 const QUEUE_SHARE = 1 / 2;
 /** A turn counts as no longer than this (ms): a look that came late took a part of it. */
@@ -110,8 +112,11 @@ export class Waiters {
     }
     awaited.position = position;
     const served = (position - 1) * Math.min(awaited.perTurn, LONGEST_TURN_MS) * QUEUE_SHARE;
-    const pause = Math.max(served, (now - awaited.changedAt) * PAUSE_SHARE, LOOK_SHORTEST_MS);
-    this.#lookAfter(awaited, looked ? Math.min(pause, LOOK_LONGEST_MS * position) : LOOK_FAILED_MS);
+    const pause = Math.max(served, (now - awaited.changedAt) * PAUSE_SHARE * position, LOOK_SHORTEST_MS);
+    this.#lookAfter(
+      awaited,
+      looked ? Math.min(pause, LOOK_LONGEST_MS + LOOK_LONGER_MS * (position - 1)) : LOOK_FAILED_MS,
+    );
     if (isDue) wakeAll(awaited); // after a failed look the next attempt reports why
   }
 }
