@@ -55,8 +55,8 @@ function opened(): Channels | null {
   return channels === undefined ? channels = open() : channels;
 }
 
-/** Whether a verb's channel has subscribers. */
-function isTraced(verb: Verb): boolean {
+/** Whether a verb's channel has subscribers. Callers in the way of each pair ask first: the closure costs a tenth of it. */
+export function isTraced(verb: Verb): boolean {
   const found = opened()?.[verb];
   if (!found) return false;
   return found.start.hasSubscribers || found.end.hasSubscribers || found.asyncStart.hasSubscribers ||

@@ -1,6 +1,6 @@
 import type { Backend, LockRow, OwnedLock, RenewRequest, SessionHandle } from "../backend.ts";
 import { LockLost } from "../errors.ts";
-import { isLossObserved, publishLoss, traced } from "../events/channels.ts";
+import { isLossObserved, isTraced, publishLoss, traced } from "../events/channels.ts";
 import type { LockTrace } from "../events/events.ts";
 import { quoted } from "../events/invisible.ts";
 import type { Grant } from "../grant.ts";
@@ -227,6 +227,7 @@ export class HeldLock implements Renewable {
     if (this.#watched || this.#session) this.#checkExpiry(); // a loss before the release is signalled
     if (this.#status === "held") this.#status = "releasing";
     this.#stopWatching();
+    if (!isTraced("release")) return this.#releasing = this.#sendRelease();
     return this.#releasing = this.#traced("release", (event) => this.#sendRelease(event));
   }
 

@@ -1,5 +1,5 @@
 import type { AcquireAnswer, AcquireRequest, Backend } from "../backend.ts";
-import { traced, traceEach } from "../events/channels.ts";
+import { isTraced, traced, traceEach } from "../events/channels.ts";
 import type { LockTrace } from "../events/events.ts";
 import type { Grant, Outcome } from "../grant.ts";
 import { leaseStart } from "../lock/lease.ts";
@@ -33,14 +33,13 @@ function requestFor(
 
 /** Acquires one name for one caller, after the callers of this process that came before and wait for it. */
 export function acquire(backend: Backend, name: string, options: ResolvedLockOptions): Promise<Outcome> {
-  return traced("acquire", backend, name, (event) => {
-    const sent = acquireOne(backend, name, options);
-    return event === undefined ? sent : sent.then((outcome) => {
-      const { granted, batch, contended } = outcome;
-      const token = granted ? outcome.grant.row.token : undefined;
-      Object.assign(event, { outcome: granted ? "granted" : "busy", batch, contended, token });
-      return outcome;
-    });
+  if (!isTraced("acquire")) return acquireOne(backend, name, options);
+  return traced("acquire", backend, name, async (event) => {
+    const outcome = await acquireOne(backend, name, options);
+    const { granted, batch, contended } = outcome;
+    const token = granted ? outcome.grant.row.token : undefined;
+    Object.assign(event!, { outcome: granted ? "granted" : "busy", batch, contended, token });
+    return outcome;
   });
 }
 
