@@ -7,7 +7,7 @@ import type { Diagnostic, Mode } from "../../core/backend.ts";
 import type { Connection } from "./connection/connection.ts";
 import type { Connector } from "./connection/connector.ts";
 import { clusterOf, confirmsCommits, describe, QUESTIONS, readOnlyBy, type Server } from "./connection/server.ts";
-import { quoted } from "./connection/sql.ts";
+import { quoted } from "./connection/inline_parameters.ts";
 import { isDenied, isMissingTable, translate } from "./errors.ts";
 import { SESSIONS_END } from "../sessions/session_engine.ts";
 import { columnsOf, findTable, tokenTable } from "./schema.ts";

@@ -5,7 +5,7 @@
  */
 import { BackendError } from "../../core/errors.ts";
 import { lackOf } from "../shared/table_columns.ts";
-import { bytes, EVERY_ROW, quoted } from "./connection/sql.ts";
+import { bytes, EVERY_ROW, quoted } from "./connection/inline_parameters.ts";
 
 /** The columns that the statements use. */
 const COLUMNS = [

@@ -6,7 +6,7 @@
 import type { Mode } from "../../../core/backend.ts";
 import { BackendError, UnsupportedError } from "../../../core/errors.ts";
 import type { Answer } from "./row_shapes.ts";
-import { fromHexadecimal } from "./sql.ts";
+import { fromHexadecimal } from "./inline_parameters.ts";
 
 /** What is known of a server. */
 export interface Server {

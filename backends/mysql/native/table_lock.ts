@@ -5,7 +5,7 @@ import { warn } from "../../../core/util/runtime.ts";
 import type { Connection } from "../connection/connection.ts";
 import { type Connector, connectorOf } from "../connection/connector.ts";
 import { READ_ONLY } from "../connection/server.ts";
-import { identifier } from "../connection/sql.ts";
+import { identifier } from "../connection/inline_parameters.ts";
 import { isLockWaitTimeout, notPrimary, translate } from "../errors.ts";
 
 /**

@@ -4,7 +4,7 @@ import { checkOptions, type KnownOptions } from "../../../core/options/known_opt
 import { warn } from "../../../core/util/runtime.ts";
 import { type Connector, connectorOf } from "../connection/connector.ts";
 import { whyNoSessions } from "../connection/server.ts";
-import { text } from "../connection/sql.ts";
+import { text } from "../connection/inline_parameters.ts";
 import { isDenied, isInterruption, isMissingView, translate } from "../errors.ts";
 import { MysqlSession } from "../session/session.ts";
 

@@ -10,7 +10,7 @@ import type {
 import { grantedRow } from "../../../core/util/requests.ts";
 import { changeOwner, type Entry, entryOf, isKept, isLive, isMeant, join, leave, retire } from "../../shared/line.ts";
 import { answerTo, renewal } from "../../shared/line_answers.ts";
-import type { LockedRows } from "../rows/guard.ts";
+import type { LockedRows } from "../rows/locked_rows.ts";
 import type { LockTable } from "../rows/lock_table.ts";
 import { LineStore, LOST_SESSION, type Sending } from "./line_store.ts";
 import { SeenNames } from "./seen_names.ts";

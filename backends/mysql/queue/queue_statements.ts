@@ -8,7 +8,7 @@ import type { AcquireRequest, OwnedLock } from "../../../core/backend.ts";
 import type { LivenessLock } from "../../sessions/liveness.ts";
 import { type Entry, GRACE_US, type Line } from "../../shared/line.ts";
 import { READ_ONLY } from "../connection/server.ts";
-import { bytes, EVERY_ROW, integer, list, text } from "../connection/sql.ts";
+import { bytes, EVERY_ROW, integer, list, text } from "../connection/inline_parameters.ts";
 import { AcquireStatements, type NoWait } from "../rows/acquire_statements.ts";
 import { isDead } from "../rows/liveness.ts";
 import { belongsTo, CLOCK, COLUMNS, FREE, UNRELEASED } from "../rows/rows.ts";

@@ -6,7 +6,7 @@ import { isPlain, isUnconfirmed } from "../../shared/line.ts";
 import { LOST_SESSION } from "../queue/line_store.ts";
 import { acquireAll, type AcquisitionParts, type Attempt, ownersOf } from "./acquire_all.ts";
 import { HELD, isSessionAlive, SESSION_GONE } from "./acquire_statements.ts";
-import { isPassingConflict, isRowLocked } from "./guard.ts";
+import { isPassingConflict, isRowLocked } from "./locked_rows.ts";
 import type { LockTable } from "./lock_table.ts";
 import type { NameHints } from "./name_hints.ts";
 import { chunks, type OwnedRow, sorted } from "./rows.ts";
@@ -21,7 +21,7 @@ export interface UnderWay {
 }
 
 /** Acquires locks: one in a statement, several in a batch or in a transaction. */
-export class Acquisitions {
+export class Acquirer {
   readonly #parts: AcquisitionParts;
   readonly #table: LockTable;
   readonly #hints: NameHints;

@@ -8,7 +8,7 @@
 import type { AcquireRequest } from "../../../core/backend.ts";
 import type { LivenessLock } from "../../sessions/liveness.ts";
 import { READ_ONLY } from "../connection/server.ts";
-import { bytes, integer, list, quoted, text } from "../connection/sql.ts";
+import { bytes, integer, list, quoted, text } from "../connection/inline_parameters.ts";
 import { isDead, isUnused } from "./liveness.ts";
 import { CLOCK } from "./rows.ts";
 

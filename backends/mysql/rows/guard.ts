@@ -1,111 +1,72 @@
 /**
- * Rows that a transaction has locked, as `guard` does. No statement of another request waits for them: the shortest wait
- * of the servers is a second, and the connection is blocked meanwhile.
+ * Guards the caller's transaction: the lock's row stays locked until it ends.
  *
  * @module
  */
-import { BackendError } from "../../../core/errors.ts";
-import { Backoff } from "../../../core/util/backoff.ts";
-import { LruMap } from "../../../core/util/lru_map.ts";
-import { monotonic } from "../../../core/util/runtime.ts";
-import { clusterOf, type Server } from "../connection/server.ts";
-import { isConflict, isLockWaitTimeout } from "../errors.ts";
-import type { NoWait } from "./acquire_statements.ts";
-import type { LockTable } from "./lock_table.ts";
+import type { OwnedLock } from "../../../core/backend.ts";
+import { hasMethods, refuseBuilder, refuseClosed } from "../../../core/options/refused_client.ts";
+import { type Entry, isLive } from "../../shared/line.ts";
+import { hasOpenTransaction } from "../connection/caller_transaction.ts";
+import { connectionBehind, type MysqlFunction, send } from "../connection/driver.ts";
+import { answerOf, withoutValue } from "../connection/row_shapes.ts";
+import type { Server } from "../connection/server.ts";
+import { driverErrorIn, translate } from "../errors.ts";
+import type { Statements } from "./statements.ts";
 
-function noWaitOn(server: Server): NoWait | undefined {
-  const cluster = clusterOf(server);
-  if (cluster && !/galera|wsrep/i.test(cluster)) return undefined; // Vitess and TiDB
-  if (server.kind === "mariadb") return "fail";
-  return parseInt(server.version) >= 8 && !server.logsStatements ? "skip" : undefined;
-}
-
-/** Pauses between attempts on a locked row, and how long it is tried (ms). */
-const LOCKED_PAUSE = { first: 5, longest: 100, jitter: 1 };
-const LOCKED_FOR_MS = 4_000;
-/** How long (ms) a row that was seen locked is treated as one. */
-const REMEMBERED_MS = 10_000;
-const SIZE = 4_096;
-
-/** The rows that were lately seen locked by transactions, and how many statements may be waiting for one. */
-export class LockedRows {
-  readonly #seen = new LruMap<string, number>(SIZE);
-  readonly #most: number;
-  #waiting = 0;
-
-  /** @param connections How many connections there may be: statements on half of them may wait for rows. */
-  constructor(connections: number) {
-    this.#most = Math.floor(connections / 2);
-  }
-
-  /** Remembers that a transaction may have locked the rows of these names. */
-  note(targets: readonly { readonly name: string }[]): void {
-    for (const { name } of targets) this.#seen.set(name, monotonic());
-  }
-
-  /**
-   * Returns how a statement on these names avoids a wait; `undefined` when it may wait.
-   *
-   * @param briefly Whether to wait for other clients' short changes also where not to wait costs nothing.
-   */
-  noWaitFor(
-    server: Server,
-    targets: readonly { readonly name: string }[],
-    briefly = false,
-  ): NoWait | undefined {
-    const noWait = noWaitOn(server);
-    if (noWait === undefined || (noWait === "fail" && !briefly) || this.#waiting >= this.#most) return noWait;
-    const since = monotonic() - REMEMBERED_MS;
-    const isSeen = targets.some(({ name }) => (this.#seen.get(name) ?? -Infinity) > since);
-    return isSeen ? noWait : noWait === "fail" ? "briefly" : undefined;
-  }
-
-  /** Sends a statement, and counts it while it is under way if it may wait. */
-  async counted<T>(noWait: NoWait | undefined, work: () => Promise<T>): Promise<T> {
-    if (noWait === "fail" || noWait === "skip") return await work();
-    this.#waiting++;
-    try {
-      return await work();
-    } finally {
-      this.#waiting--;
-    }
-  }
-}
-
-/** Whether an error says that a transaction keeps the row locked. */
-export function isRowLocked(error: unknown): boolean {
-  return error instanceof BackendError && isLockWaitTimeout(error.cause);
-}
-
-/** Whether to send a statement again at once: not for a locked row, which would block the connection. */
-export function isPassingConflict(error: unknown): boolean {
-  return isConflict(error) && !isLockWaitTimeout(error);
-}
+const WANTED = "want the mysql2 connection of the open transaction, or a function (text, parameters) => Promise<rows>";
 
 /**
- * Repeats an attempt, with pauses, while a transaction keeps the row locked.
+ * Whether an acquisition is live; then its row is locked until the caller's transaction ends.
  *
- * @param attempt Returns its result, or nothing when the row was locked.
- * @throws {BackendError} When the row stays locked.
+ * @param sql The statements for the table, with its database.
+ * @throws {TypeError} When `client` is no connection with an open transaction.
  */
-export async function retryWhileLocked<T>(
-  table: LockTable,
-  what: string,
-  attempt: () => Promise<{ readonly result: T } | undefined>,
-): Promise<T> {
-  const startedAt = monotonic();
-  for (const backoff = new Backoff(LOCKED_PAUSE);;) {
-    let failure: unknown;
-    const done = await attempt().catch((error) => {
-      if (!isRowLocked(error)) throw error;
-      failure = error;
-      return undefined;
-    });
-    if (done) return done.result;
-    if (monotonic() - startedAt > LOCKED_FOR_MS) {
-      throw failure ??
-        new BackendError(`Cannot ${what}: another transaction keeps the row locked`, { retryable: true });
+export async function guard(server: Server, claim: OwnedLock, client: unknown, sql: Statements): Promise<boolean> {
+  const what = `guard lock ${JSON.stringify(claim.name)}`;
+  const refusal = refuseBuilder(what, client);
+  if (refusal) throw refusal;
+  try {
+    const execute = senderOf(client);
+    if (execute) {
+      const isLive = await isHeld(claim, sql, async (text) => answerOf(what, await execute(text), false).rows[0]);
+      if (!await hasOpenTransaction(server, execute)) throw refuseClosed(what, "what was passed");
+      return isLive;
     }
-    await table.pause(what, backoff.next());
+    const connection = connectionBehind(client);
+    if (!connection) throw new TypeError(`Cannot ${what}: ${WANTED}`);
+    const isLive = await isHeld(claim, sql, async (text) => (await send(connection, text)).rows[0]);
+    const { inTransaction } = await send(connection, "DO 0"); // an answer with rows has no status
+    if (!inTransaction) throw refuseClosed(what, "the connection");
+    return isLive;
+  } catch (error) {
+    throw translate(what, driverErrorIn(error) ?? error);
   }
+}
+
+/** Returns what sends through a function or a client that answers with promises; `undefined` for one of mysql2. */
+function senderOf(client: unknown): ((sql: string) => PromiseLike<unknown>) | undefined {
+  if (isMariadb(client)) return (sql) => client.query({ sql });
+  if (hasMethods(client, ["unsafe"])) return (sql) => (client as { unsafe: MysqlFunction }).unsafe(sql, []); // Bun's
+  return typeof client === "function" ? (sql) => (client as MysqlFunction)(sql, []) : undefined;
+}
+
+/** Reads one row. */
+type Read = (sql: string) => Promise<readonly (string | null)[] | undefined>;
+
+/** Whether an acquisition is live, in the columns of its row or in the line. */
+async function isHeld({ name, owner }: OwnedLock, sql: Statements, read: Read): Promise<boolean> {
+  const [first, line, now] = await read(sql.guard({ name, owner })) ?? [];
+  if (first === owner) return true;
+  if (now === null) throw withoutValue(`guard lock ${JSON.stringify(name)}`);
+  const others: Entry[] = JSON.parse(line ?? "[]");
+  const entry = others.find((entry) => entry.owner === owner && entry.token !== undefined);
+  if (entry === undefined || !isLive(entry, Number(now))) return false;
+  const [isDead] = sql.isHybrid && entry.liveness ? await read(sql.selectDead([entry.liveness])) ?? [] : [];
+  return isDead !== "1";
+}
+
+/** Whether a value is a connection of the package `mariadb`, whose promise API takes no callback. */
+function isMariadb(client: unknown): client is { query(options: { sql: string }): PromiseLike<unknown> } {
+  const { query, isValid } = (client ?? {}) as { query?: unknown; isValid?: unknown };
+  return typeof query === "function" && typeof isValid === "function";
 }

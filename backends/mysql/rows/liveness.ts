@@ -7,7 +7,7 @@
  * @module
  */
 import { randomId } from "../../../core/util/runtime.ts";
-import { bytes, EVERY_ROW, list, quoted, text } from "../connection/sql.ts";
+import { bytes, EVERY_ROW, list, quoted, text } from "../connection/inline_parameters.ts";
 import { CLOCK, UNRELEASED } from "./rows.ts";
 
 /**

@@ -6,7 +6,7 @@
  */
 import type { LockActivity } from "../../../core/backend.ts";
 import { UNRELEASED } from "./rows.ts";
-import { bytes, EVERY_ROW, list, quoted } from "../connection/sql.ts";
+import { bytes, EVERY_ROW, list, quoted } from "../connection/inline_parameters.ts";
 
 /** Joins the connections to `held (name, id)`. The process list exists with and without the performance schema. */
 function connectionsOf(held: string): string {

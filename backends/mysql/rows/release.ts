@@ -2,14 +2,14 @@ import type { LockRef, OwnedLock } from "../../../core/backend.ts";
 import { namesOf } from "../../../core/util/requests.ts";
 import type { Server } from "../connection/server.ts";
 import type { Queue } from "../queue/queue.ts";
-import { isPassingConflict, isRowLocked, type LockedRows, retryWhileLocked } from "./guard.ts";
+import { isPassingConflict, isRowLocked, type LockedRows, retryWhileLocked } from "./locked_rows.ts";
 import type { LockTable } from "./lock_table.ts";
 import type { NameHints } from "./name_hints.ts";
 import { chunks, sorted } from "./rows.ts";
 import type { UnknownRequests } from "./unknown_requests.ts";
 
 /** Releases locks: one in a statement, several in a batch. */
-export class Releases {
+export class Releaser {
   readonly #table: LockTable;
   readonly #hints: NameHints;
   readonly #lockedRows: LockedRows;

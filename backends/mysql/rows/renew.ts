@@ -2,7 +2,7 @@ import type { LockRow, RenewRequest } from "../../../core/backend.ts";
 import { namesOf } from "../../../core/util/requests.ts";
 import type { Server } from "../connection/server.ts";
 import { type NoWait, READ_THE_ROW } from "./acquire_statements.ts";
-import { isPassingConflict, isRowLocked, type LockedRows, retryWhileLocked } from "./guard.ts";
+import { isPassingConflict, isRowLocked, type LockedRows, retryWhileLocked } from "./locked_rows.ts";
 import type { LockTable } from "./lock_table.ts";
 import type { Queue } from "../queue/queue.ts";
 import type { NameHints } from "./name_hints.ts";

@@ -19,15 +19,15 @@ import type { Connector } from "../connection/connector.ts";
 import { diagnose } from "../diagnose.ts";
 import type { Liveness } from "../../sessions/liveness.ts";
 import { type Looked, Waiters } from "../wakeup/waiters.ts";
-import { Acquisitions, type UnderWay } from "./acquire.ts";
+import { Acquirer, type UnderWay } from "./acquire.ts";
 import { Queue } from "../queue/queue.ts";
 import { othersOf } from "../queue/stored_line.ts";
-import { LockedRows } from "./guard.ts";
-import { guard } from "./guard_client.ts";
+import { LockedRows } from "./locked_rows.ts";
+import { guard } from "./guard.ts";
 import { holdersOfRows, observations } from "./lock_activity.ts";
 import { LockTable } from "./lock_table.ts";
 import { NameHints } from "./name_hints.ts";
-import { Releases } from "./release.ts";
+import { Releaser } from "./release.ts";
 import { Renewals } from "./renew.ts";
 import { chunks, sorted, toOwnedRow } from "./rows.ts";
 import { Statements } from "./statements.ts";
@@ -50,10 +50,10 @@ export class RowBackend implements Backend {
   readonly #table: LockTable;
   readonly #hints = new NameHints();
   readonly #lockedRows: LockedRows;
-  readonly #releases: Releases;
-  readonly #acquisitions: Acquisitions;
+  readonly #releases: Releaser;
+  readonly #acquisitions: Acquirer;
   /** The same for locks that are to outlive their holders' sessions. */
-  readonly #leases: Acquisitions;
+  readonly #leases: Acquirer;
   readonly #renewals: Renewals;
   readonly #queue: Queue;
   readonly #waiters: Waiters;
@@ -73,9 +73,9 @@ export class RowBackend implements Backend {
       return await this.#releases.one(what, { name: claim.name, owner: claim.owner }, await table.ready(what));
     });
     const queue = this.#queue = new Queue(table, lockedRows, liveness !== undefined);
-    this.#releases = new Releases(table, hints, lockedRows, queue, unknown);
+    this.#releases = new Releaser(table, hints, lockedRows, queue, unknown);
     const acquisitions = (liveness?: Liveness) => {
-      return new Acquisitions({ table, hints, queue, liveness, unknown, isExternal });
+      return new Acquirer({ table, hints, queue, liveness, unknown, isExternal });
     };
     this.#acquisitions = acquisitions(liveness);
     this.#leases = liveness ? acquisitions() : this.#acquisitions;

@@ -6,7 +6,7 @@
 import type { LockRef, LockRow } from "../../../core/backend.ts";
 import type { Entry } from "../../shared/line.ts";
 import { limitOf, queueIn } from "../../shared/line_answers.ts";
-import { bytes, hexadecimal, integer } from "../connection/sql.ts";
+import { bytes, hexadecimal, integer } from "../connection/inline_parameters.ts";
 
 /** The server's clock at the start of the statement, whatever the session's time zone: early, which errs on the safe side. */
 export const CLOCK = "TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6))";

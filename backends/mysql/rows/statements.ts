@@ -1,6 +1,6 @@
 import type { LockRef, OwnedLock, RenewRequest } from "../../../core/backend.ts";
 import { READ_ONLY } from "../connection/server.ts";
-import { bytes, EVERY_ROW, integer, list, text } from "../connection/sql.ts";
+import { bytes, EVERY_ROW, integer, list, text } from "../connection/inline_parameters.ts";
 import { QueueStatements } from "../queue/queue_statements.ts";
 import { type NoWait, READ_THE_ROW } from "./acquire_statements.ts";
 import { belongsTo, CLOCK, COLUMNS, FREE, UNRELEASED } from "./rows.ts";

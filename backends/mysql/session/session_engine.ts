@@ -6,7 +6,7 @@ import { SessionPool } from "../../sessions/session_pool.ts";
 import { type Connector, GONE_MS } from "../connection/connector.ts";
 import type { Answer } from "../connection/row_shapes.ts";
 import { confirmsCommits, type Server } from "../connection/server.ts";
-import { bytes } from "../connection/sql.ts";
+import { bytes } from "../connection/inline_parameters.ts";
 import { diagnose } from "../diagnose.ts";
 import { isLockWaitTimeout, isMissingTable, translate } from "../errors.ts";
 import { holdersOfSessionLocks, observations } from "../rows/lock_activity.ts";

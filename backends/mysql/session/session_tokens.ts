@@ -5,7 +5,7 @@ import { tokenSchema, tokenTable } from "../schema.ts";
 import type { MysqlSession } from "./session.ts";
 import { areFree, CLOCK_NOW, DONE } from "./session_statements.ts";
 import type { Answer } from "../connection/row_shapes.ts";
-import { quoted } from "../connection/sql.ts";
+import { quoted } from "../connection/inline_parameters.ts";
 
 /** How many tokens are reserved at once. As many microseconds are a second: the clock seldom falls behind the tokens. */
 const RESERVED_TOKENS = 1n << 20n;
