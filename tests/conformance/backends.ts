@@ -81,7 +81,10 @@ const dbSqliteHandles: Registration = {
 /** Bun has no `node:sqlite`, which the stand-in for that driver is made of. */
 const drivers = "Bun" in globalThis ? [] : [dbSqliteHandles];
 
-/** Another server or its settings make no difference to the runtime: they are tested on Deno alone. */
+/**
+ * Another server, a pooler or settings make no difference to the runtime: they are tested on Deno alone. Pools of the
+ * caller's are tried in short on every runtime (`tests/orms/`).
+ */
 const onDeno = "Deno" in globalThis;
 
 /** Each fixture on one server has a table, and with it keys and a sequence, of its own. */
@@ -225,16 +228,16 @@ export const engines: Readonly<Record<string, () => Promise<Registration[]>>> = 
 
   async postgres() {
     const installed = await PostgresServer.start();
-    const pooled = await PgBouncer.start(installed.port);
     const always = [
       ...MODES.map((mode) => postgres("postgres", mode, installed.url)),
       ...PG_MODES.map((mode) => nodePostgres(mode, installed.url)),
-      postgres("pgbouncer", "lease", pooled.url),
     ];
     if (!onDeno) return always;
+    const pooled = await PgBouncer.start(installed.port);
     const newest = await PostgresServer.start({ version: "newest" });
     return [
       ...always,
+      postgres("pgbouncer", "lease", pooled.url),
       ...MODES.map((mode) => postgres("postgres newest", mode, newest.url)),
       oddPostgres(installed.url),
     ];
@@ -244,8 +247,7 @@ export const engines: Readonly<Record<string, () => Promise<Registration[]>>> = 
     const servers = { mysql: await startMysql(), mariadb: await startMariadb() };
     return Object.entries(servers).flatMap(([flavor, server]) => [
       ...MODES.map((mode) => mysql(flavor, server, mode)),
-      mysqlPool(flavor, server),
-      ...onDeno ? [mysqlPool(flavor, server, true)] : [],
+      ...onDeno ? [mysqlPool(flavor, server), mysqlPool(flavor, server, true)] : [],
       ...onDeno && flavor === "mysql" ? [mysqlFunction(server)] : [],
     ]);
   },
