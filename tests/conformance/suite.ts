@@ -113,7 +113,7 @@ export interface ConformanceOptions {
 }
 
 /**
- * Registers the conformance suite for a backend: about 170 tests, each named for the promise that it checks. A test that
+ * Registers the conformance suite for a backend: about 190 tests, each named for the promise that it checks. A test that
  * fails says which promise the backend breaks.
  *
  * The tests share the store, so they must run one after the other, as these runners do by default. Before each test all

@@ -93,6 +93,6 @@ test("the conformance suite passes over SQLite with the runners of other project
     const run = await prepare(`sound ${name}`, runners[name]);
     const { code, output } = await run("sound.test.mjs");
     assert.equal(code, 0, `${name}: ${output}`);
-    assert.match(output, /\b1[3-9]\d passed/, name);
+    assert.match(output, /\b(?:1[5-9]|2\d)\d passed/, name);
   }));
 });
