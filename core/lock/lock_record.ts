@@ -8,7 +8,7 @@ function formatMicroseconds(time: number): string {
   return `${seconds}.${String(time % 1e6).padStart(6, "0")}+00:00`;
 }
 
-/** A text between single quotes, as Python's `repr` writes it, without invisible characters. */
+/** A text between single quotes, as Python writes it, with invisible characters as in JSON. */
 function quote(text: string): string {
   return `'${escapeInvisible(text.replaceAll("\\", "\\\\").replaceAll("'", "\\'"))}'`;
 }

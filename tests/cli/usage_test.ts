@@ -121,7 +121,7 @@ test("a name with control characters cannot play with the terminal", async () =>
   const name = "a\x1b[2Jb\nc";
   await place.run(["set_lock", name]);
   const { stdout } = await place.run(["list_locks"]);
-  assert.match(stdout, /name='a\\x1b\[2Jb\\x0ac'/);
+  assert.match(stdout, /name='a\\u001b\[2Jb\\u000ac'/);
   assert.equal((await place.json(["list"]))[0].name, name);
 });
 

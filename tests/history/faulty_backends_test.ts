@@ -102,13 +102,17 @@ async function alone(a: Recorder, b: Recorder): Promise<void> {
   if (lock) await a.release(lock);
 }
 
+async function isQueued({ queued }: Recorder): Promise<void> {
+  while (queued.size === 0) await sleep(0.002);
+}
+
 /** One waits, and another asks later. */
 async function queue(a: Recorder, b: Recorder, c: Recorder): Promise<void> {
   const first = (await a.acquire("x", { expires: 60 }))!;
   const second = b.acquire("x", { expires: 60, wait: 5 });
-  await waiters(a.backend, 1);
+  await isQueued(b);
   const third = c.acquire("x", { expires: 60, wait: 5 });
-  await waiters(a.backend, 2);
+  await isQueued(c);
   await a.release(first);
   await Promise.all([[b, second] as const, [c, third] as const].map(async ([hand, waiting]) => {
     const lock = await waiting;

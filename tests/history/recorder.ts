@@ -52,6 +52,8 @@ export class Recorder {
   /** The worker's name, as in the history. */
   readonly worker: string;
   readonly backend: Backend;
+  /** The acquisitions (`lockedBy`) that have waited in the database's queue. */
+  readonly queued = new Set<string>();
   readonly #sink: Sink;
   readonly #first: number;
   #operations: number;
@@ -70,14 +72,13 @@ export class Recorder {
   #noteQueued(): void {
     const { worker, backend } = this;
     const acquire = backend.acquire.bind(backend);
-    const queued = new Set<string>();
     backend.acquire = async (requests, options) => {
       const answers = await acquire(requests, options);
       for (const [index, { lockedBy }] of requests.entries()) {
         const answer = answers[index];
-        if (answer.granted || answer.position === undefined || queued.has(lockedBy)) continue;
+        if (answer.granted || answer.position === undefined || this.queued.has(lockedBy)) continue;
         if (!lockedBy.startsWith(`${worker}/`)) continue; // tests may share one backend
-        queued.add(lockedBy);
+        this.queued.add(lockedBy);
         this.#sink({ kind: "queued", at: sharedClock(), worker, lockedBy });
       }
       return answers;
