@@ -1,5 +1,5 @@
 /** What only the queue of this engine does: what becomes of waiters whose session or backend has ended. */
-import { getLock, listLocks, tryLock } from "@lockmgr/lockmgr";
+import { cleanLocks, getLock, getLocks, isLocked, listLocks, tryLock } from "@lockmgr/lockmgr";
 import { mysqlBackend } from "@lockmgr/lockmgr/mysql";
 import assert from "node:assert/strict";
 import { createConnection, createPool } from "mysql2/promise";
@@ -53,4 +53,22 @@ onEach("a disposal removes a waiter from the queue whose request was not answere
   await waiting;
   assert.equal((await listLocks({ backend }))[0].waiters, 0);
   assert.equal(await holder.unlock(), true);
+});
+
+onEach("a locked row with a queue is held by another for getLocks, and waited for by cleanLocks", async (place) => {
+  const [backend, other] = [await place.backend(), await place.backend()];
+  const holder = await getLock("a", { backend });
+  const waiting = getLock("a", { backend: other, wait: 30 });
+  waiting.catch(() => {});
+  await until("it waits", async () => (await listLocks({ backend }))[0].waiters === 1);
+  await using transaction = await createConnection(place.url);
+  await transaction.query("BEGIN");
+  await transaction.query("SELECT 1 FROM lockmgr_locks WHERE name = 'a' FOR UPDATE");
+  await assert.rejects(getLocks(["a", "b"], { backend }), { name: "Locked" });
+  assert.equal(await isLocked("b", { backend }), false);
+  const cleaning = cleanLocks({ backend });
+  await transaction.query("COMMIT");
+  assert.equal(await cleaning, 0);
+  await holder.unlock();
+  await (await waiting).unlock();
 });

@@ -1,5 +1,5 @@
 /** What only the queue of this engine does: it sees that the process of a waiter has disconnected, or its session ended. */
-import { connect, getLock, listLocks, tryLock } from "@lockmgr/lockmgr";
+import { cleanLocks, connect, getLock, getLocks, isLocked, listLocks, tryLock } from "@lockmgr/lockmgr";
 import { postgresBackend } from "@lockmgr/lockmgr/postgres";
 import assert from "node:assert/strict";
 import { test } from "../harness.ts";
@@ -76,4 +76,30 @@ test("a shared holder renews while the holder before it releases", async () => {
   await second.renew({ expires: 900 });
   assert(second.expiresIn! > 800);
   assert.equal(await second.unlock(), true);
+});
+
+test("a locked row with a queue is held by another for getLocks, and waited for by cleanLocks", async () => {
+  const table = freshTable();
+  await using sql = administrator();
+  await using backend = await connect(server.url, { table });
+  await using other = await connect(server.url, { table });
+  const holder = await getLock("a", { backend });
+  const waiting = getLock("a", { backend: other, wait: 30 });
+  waiting.catch(() => {});
+  await until("it waits", async () => (await listLocks({ backend }))[0].waiters === 1);
+  const isRefused = "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%' || $1 || '%'";
+  let cleaning: Promise<number> | undefined;
+  await sql.begin(async (transaction) => {
+    await transaction.unsafe(`SELECT FROM ${table} WHERE name = 'a' FOR UPDATE`);
+    await assert.rejects(getLocks(["a", "b"], { backend }), { name: "Locked" });
+    assert.equal(await isLocked("b", { backend }), false);
+    cleaning = cleanLocks({ backend });
+    cleaning.catch(() => {});
+    const isAsking = async () => (await sql.unsafe(isRefused, [table])).length > 0;
+    await until("it asks for the row", isAsking);
+    await until("it was refused", async () => !await isAsking());
+  });
+  assert.equal(await cleaning, 0);
+  await holder.unlock();
+  await (await waiting).unlock();
 });

@@ -7,6 +7,7 @@ import { type Entry, hasToExtend, isPlain, isUnconfirmed, SHARED_LIMIT } from ".
 import { busyAnswer, rowOf } from "../../shared/line_answers.ts";
 import { isRowLocked } from "../errors.ts";
 import type { LockTable } from "../rows/lock_table.ts";
+import { whenUnlocked } from "../rows/locked_rows.ts";
 import type { Statements } from "../rows/statements.ts";
 import { BUSY, type Parameters, renewParameters, type Row, textOf, toLockRow } from "../rows/rows.ts";
 import { grantsChannel } from "../wakeup/listener.ts";
@@ -51,11 +52,10 @@ export class Queue {
     return typeof owner !== "string" || this.#queued.has(owner) || this.#places.has(owner);
   }
 
-  /** Removes what has expired; returns whether the name has neither holders nor waiters then. */
-  async isEmpty(name: string): Promise<boolean> {
-    await this.clean(name, "expired");
-    const what = () => `acquire lock ${JSON.stringify(name)}`;
-    const [row] = await this.#table.send(what, "look", [name, "", "1"]);
+  /** Removes what has expired; returns whether the name of a request has neither holders nor waiters then. */
+  async isEmpty(request: AcquireRequest): Promise<boolean> {
+    if (await this.#send(request, "leave", [request.name, ""]) === "locked") return false;
+    const [row] = await this.#table.send(() => `acquire ${namesOf([request])}`, "look", [request.name, "", "1"]);
     return row.entries === null && row.waiters === "0";
   }
 
@@ -188,8 +188,7 @@ export class Queue {
     const { name, owner } = request;
     if ((mine.liveness ?? undefined) !== liveness?.key) { // of a session that has ended: free once the server sees that
       this.#forget(owner);
-      await this.#table.send(() => `acquire ${namesOf([request])}`, "leave", [name, owner], [request]);
-      return undefined;
+      return await this.#send(request, "leave", [name, owner]) === "locked" ? BUSY : undefined;
     }
     if (mine.token === undefined) {
       this.#places.set(owner, { liveness });
@@ -225,7 +224,8 @@ export class Queue {
   /** Removes the holders of a name, or those that have expired, and serves the waiters; returns how many. */
   async clean(name: string, scope: "expired" | "all"): Promise<number> {
     const what = () => `clean up lock ${JSON.stringify(name)}`;
-    const [row] = await this.#table.send(what, "leave", [name, scope === "all" ? null : ""]);
+    const whose = scope === "all" ? null : "";
+    const [row] = await whenUnlocked(this.#table, () => this.#table.send(what, "leave", [name, whose]));
     return Number(row?.cleaned ?? 0);
   }
 

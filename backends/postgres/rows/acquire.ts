@@ -129,7 +129,8 @@ export class Acquirer {
       for (const { name, queued } of rows) {
         if (queued !== "true") continue;
         this.#hints.set(name!, "queued");
-        if (allOrNothing && await this.#queue.isEmpty(name!)) continue; // its holders have expired
+        const request = open.find((each) => each.name === name)!;
+        if (allOrNothing && await this.#queue.isEmpty(request)) continue; // its holders have expired
         found.set(name!, BUSY);
       }
       if (liveness && found.size === 0 && !await this.#isAlive(open, liveness)) {
