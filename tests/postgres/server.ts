@@ -10,8 +10,8 @@ import { PostgresServer } from "../servers/postgres.ts";
 export const server: PostgresServer = await PostgresServer.start();
 
 /** A client of the superuser, closed on disposal. */
-export function administrator(url: string = server.url): postgres.Sql & AsyncDisposable {
-  const sql = postgres(url, { max_lifetime: null, onnotice: () => {}, max: 3 });
+export function administrator(url: string = server.url, prepare = true): postgres.Sql & AsyncDisposable {
+  const sql = postgres(url, { max_lifetime: null, onnotice: () => {}, max: 3, prepare });
   return Object.assign(sql, { [Symbol.asyncDispose]: () => sql.end({ timeout: 1 }) });
 }
 
