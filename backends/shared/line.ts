@@ -141,14 +141,6 @@ export function join(line: Line, request: AcquireRequest, now: number, carrier?:
   return { line: entries !== live || grants ? served : line, mine, grants };
 }
 
-/** Removes entries, and gives the lock to the waiters whose turn it is. */
-export function leave(line: Line, now: number, leaves: (entry: Entry) => boolean): Line {
-  return grant(
-    { token: line.token, entries: line.entries.filter((entry) => isLive(entry, now) && !leaves(entry)) },
-    now,
-  );
-}
-
 /** The owner of an entry that a holder has released before its least time: one that no client has. */
 export function keptOwner(owner: string): string {
   return `~${owner.slice(1)}`;
@@ -159,27 +151,27 @@ export function isKept(owner: string, now: number): (entry: Entry) => boolean {
   return (entry) => entry.owner === keptOwner(owner) && isLive(entry, now);
 }
 
-/** The same, but until `keep` (µs) after its grant a holder's entry stays, held by nobody. */
-export function retire(line: Line, now: number, leaves: (entry: Entry) => boolean, keep: number): Line {
-  const entries = line.entries.map((entry): Entry => {
-    const until = (entry.since ?? -Infinity) + keep;
-    if (until <= now || !isLive(entry, now) || !leaves(entry)) return entry;
-    const noHolder = { lockedBy: "", lockProcess: null, metadata: null };
-    return { ...entry, ...noHolder, owner: keptOwner(entry.owner), until, updated: now };
+/**
+ * Removes entries, and gives the lock to the waiters whose turn it is. With `keep`, a holder's entry stays until so many
+ * microseconds after its grant, held by nobody.
+ */
+export function leave(line: Line, now: number, leaves: (entry: Entry) => boolean, keep?: number): Line {
+  const entries = line.entries.flatMap((entry): Entry[] => {
+    if (!isLive(entry, now)) return [];
+    if (!leaves(entry)) return [entry];
+    const until = keep === undefined ? -Infinity : (entry.since ?? -Infinity) + keep;
+    const noHolder = { owner: keptOwner(entry.owner), lockedBy: "", lockProcess: null, metadata: null };
+    return until > now ? [{ ...entry, ...noHolder, until, updated: now }] : [];
   });
-  return leave({ token: line.token, entries }, now, leaves);
+  return grant({ token: line.token, entries }, now);
 }
 
-/** Gives a live holder's entry to another owner. */
-export function changeOwner({ token, entries }: Line, now: number, owner: string, next: NextHolder): Line {
-  return {
-    token,
-    entries: entries.map((entry) => {
-      return entry.owner === owner && entry.token !== undefined && isLive(entry, now)
-        ? { ...entry, ...next, updated: now }
-        : entry;
-    }),
-  };
+/** Gives a live holder's entry to another owner; returns the same line if it is not there. */
+export function changeOwner(line: Line, now: number, owner: string, next: NextHolder): Line {
+  const mine = line.entries.find((entry) => entry.owner === owner && entry.token !== undefined && isLive(entry, now));
+  if (mine === undefined) return line;
+  const entries = line.entries.map((entry) => entry === mine ? { ...mine, ...next, updated: now } : entry);
+  return { token: line.token, entries };
 }
 
 /** Extends the live holders among some entries, never shortening a lease. */

@@ -8,7 +8,7 @@ import type {
   RenewRequest,
 } from "../../../core/backend.ts";
 import { grantedRow } from "../../../core/util/requests.ts";
-import { changeOwner, type Entry, entryOf, isKept, isLive, isMeant, join, leave, retire } from "../../shared/line.ts";
+import { changeOwner, type Entry, entryOf, isKept, isLive, isMeant, join, leave } from "../../shared/line.ts";
 import { answerTo, renewal } from "../../shared/line_answers.ts";
 import type { LockedRows } from "../rows/locked_rows.ts";
 import type { LockTable } from "../rows/lock_table.ts";
@@ -93,8 +93,7 @@ export class Queue {
       if (gone.length === 0 && !dead.some(isGone)) {
         return { line, result: keep !== undefined && line.entries.some(isKept(String(owner), now)) };
       }
-      const left = keep === undefined ? leave(line, now, isGone) : retire(line, now, isGone, keep);
-      return { line: left, result: gone.some(({ token }) => token !== undefined) };
+      return { line: leave(line, now, isGone, keep), result: gone.some(({ token }) => token !== undefined) };
     });
     return released === true;
   }
@@ -113,8 +112,7 @@ export class Queue {
   /** Gives a holder's lock to another owner. */
   async adopt(sending: Sending, { name, owner }: OwnedLock, next: NextHolder): Promise<void> {
     await this.#lines.change(sending, name, ({ line, now }) => {
-      const isThere = line.entries.some((entry) => entry.owner === owner && isLive(entry, now));
-      return { line: isThere ? changeOwner(line, now, owner, next) : line, result: undefined };
+      return { line: changeOwner(line, now, owner, next), result: undefined };
     });
   }
 

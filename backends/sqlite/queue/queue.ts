@@ -10,7 +10,7 @@ import type {
 import type { Connection } from "../connection/connection.ts";
 import type { SqliteRow } from "../rows/rows.ts";
 import type { Statements } from "../rows/statements.ts";
-import { changeOwner, isKept, isLive, isMeant, join, leave, type Line, retire } from "../../shared/line.ts";
+import { changeOwner, isKept, isLive, isMeant, join, leave, type Line } from "../../shared/line.ts";
 import { answerTo, renewal } from "../../shared/line_answers.ts";
 import { lineOf, valuesOf } from "./stored_line.ts";
 
@@ -65,17 +65,15 @@ export class Queue {
     const { owner, keep } = target;
     if (gone.length === 0) return keep !== undefined && line.entries.some(isKept(String(owner), now));
     if (gone.some(({ until }) => (until ?? Infinity) - now > most)) return undefined;
-    const left = keep === undefined ? leave(line, now, isGone) : retire(line, now, isGone, keep);
-    this.#store(target.name, left, now);
+    this.#store(target.name, leave(line, now, isGone, keep), now);
     return gone.some(({ token }) => token !== undefined);
   }
 
   /** Gives a holder's lock to another owner. */
   adopt({ name, owner }: OwnedLock, next: NextHolder): void {
     const { line, now } = this.#read(name);
-    if (line.entries.some((entry) => entry.owner === owner)) {
-      this.#store(name, changeOwner(line, now, owner, next), now);
-    }
+    const changed = changeOwner(line, now, owner, next);
+    if (changed !== line) this.#store(name, changed, now);
   }
 
   /** Extends holders; returns the first of them. */
