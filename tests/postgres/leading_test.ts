@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import process from "node:process";
 import { test } from "../harness.ts";
-import { start, type Worker } from "../processes/spawn.ts";
+import { start, startEach, type Worker } from "../processes/spawn.ts";
 import { freshTable, server, until } from "./server.ts";
 
 /** From when a process led; until when it held the lock as far as it knew, if it could still say so (ms). */
@@ -13,10 +13,8 @@ interface Term {
   until?: number;
 }
 
-/** Starts a candidate, and adds its terms to those of all. */
-async function nominate(url: string, terms: Term[], workers: Worker[]): Promise<void> {
-  const worker = start("tests/processes/leader.ts", [url]);
-  workers.push(worker);
+/** Adds the terms of a candidate to those of all, until it ends. */
+async function record(worker: Worker, terms: Term[]): Promise<void> {
   for (;;) {
     const said = await worker.next<Term>().catch(() => undefined); // it has ended
     if (said === undefined) return;
@@ -27,16 +25,11 @@ async function nominate(url: string, terms: Term[], workers: Worker[]): Promise<
 }
 
 test("hybrid: leaders that are killed, stopped or resign are replaced, and no two lead at once", async () => {
-  const url = `${server.url}?lockmgr_mode=hybrid&lockmgr_table=${freshTable()}`;
+  const file = "tests/processes/leader.ts";
+  const parameters = [`${server.url}?lockmgr_mode=hybrid&lockmgr_table=${freshTable()}`];
   const terms: Term[] = [];
-  const workers: Worker[] = [];
-  const join = () => void nominate(url, terms, workers);
-  await using _ = {
-    [Symbol.asyncDispose]: async () => {
-      await Promise.all(workers.map((worker) => worker[Symbol.asyncDispose]()));
-    },
-  };
-  for (let candidate = 0; candidate < 3; candidate++) join();
+  await using workers = startEach(file, [parameters, parameters, parameters]);
+  for (const worker of workers) void record(worker, terms);
   for (const end of ["SIGKILL", "resign", "SIGKILL", "SIGSTOP", "resign", "SIGKILL"] as const) {
     await until("one leads", () => terms.length > 0, 30);
     const led = terms.length;
@@ -45,7 +38,11 @@ test("hybrid: leaders that are killed, stopped or resign are replaced, and no tw
     else process.kill(term.worker.child.pid!, end);
     await until(`another leads after ${end}`, () => terms.length > led, 30);
     if (end === "SIGSTOP") process.kill(term.worker.child.pid!, "SIGCONT");
-    else join();
+    else {
+      const candidate = start(file, parameters);
+      workers.push(candidate);
+      void record(candidate, terms);
+    }
     if (end !== "SIGKILL") {
       await until("the last leader says that it leads no more", () => term.until !== undefined, 30);
     }
