@@ -93,10 +93,9 @@ export class RowBackend implements Backend {
     requests: readonly AcquireRequest[],
     { allOrNothing = false }: { readonly allOrNothing?: boolean } = {},
   ): Promise<AcquireAnswer[]> {
-    const [plain, keeping] = [this.#acquisitions, this.#leases].map((each) => (some: readonly AcquireRequest[]) =>
-      each.acquire(some, allOrNothing)
-    );
-    return inParts(requests, plain, keeping);
+    return inParts(requests, (plain) => this.#acquisitions.acquire(plain, allOrNothing), (keeping) => {
+      return this.#leases.acquire(keeping, allOrNothing);
+    });
   }
 
   renew(requests: readonly RenewRequest[]): Promise<(LockRow | undefined)[]> {
