@@ -30,11 +30,14 @@ async function findRunner(): Promise<Runner> {
 
 const runner = await findRunner();
 
+/** How often each test runs in a row: `LOCKMGR_TEST_REPEAT=200` shows how rarely it fails. */
+const repeat = Number(process.env.LOCKMGR_TEST_REPEAT ?? 1);
+
 /** Registers a test with the runner of the runtime at hand. */
 export const test: Register = (name, run) =>
   void runner(name, async () => {
     try {
-      await run();
+      for (let round = 0; round < repeat; round++) await run();
     } catch (error) { // of a test that failed and could not clean up either the first error counts; reports do not show it
       throw (error as { suppressed?: unknown } | undefined)?.suppressed ?? error;
     }
