@@ -6,7 +6,7 @@ import { test } from "../harness.ts";
 import { startGaleraCluster } from "../servers/galera.ts";
 import { ask } from "../servers/mysql_database.ts";
 import type { MysqlServer } from "../servers/mysql_server.ts";
-import { underWork } from "./workload.ts";
+import { nodesFailUnderWork } from "./node_faults.ts";
 
 /** Clients of two nodes, one of which has a clock that is 5 s ahead: later holders are told from earlier ones. */
 async function workOnClocksApart(exact: MysqlServer, ahead: MysqlServer): Promise<void> {
@@ -25,20 +25,14 @@ async function workOnClocksApart(exact: MysqlServer, ahead: MysqlServer): Promis
   assert.deepEqual([await early.verify(), await early.unlock(), await late.verify()], [false, false, true]);
 }
 
-test("galera: clients at work on three nodes, of which one is killed, and on two whose clocks differ", async () => {
+test("galera: clients of three nodes wait while a node stands still, is cut off or killed", async () => {
   await using cluster = await startGaleraCluster(["--sysdate-is-now"]);
-  const { nodes } = cluster;
-  const { verdict } = await underWork({
-    urls: nodes.map(({ url }) => url), // all nodes are written to
-    options: { table: "locks", answerTimeout: 2 },
-    expires: 3,
-    seed: 1,
-    fail: async (grants) => {
-      for (let round = 0; round < 2; round++) await grants.again(0, 1, 2);
-      await nodes[2].kill();
-      await grants.again(0, 1);
-    },
-  });
+  const { verdict, errors } = await nodesFailUnderWork(cluster, [
+    { fault: "SIGSTOP", node: 0, lasts: 500 },
+    { fault: "partition", node: 1, lasts: 500 },
+    { fault: "SIGKILL", node: 2, lasts: Infinity },
+  ], 1);
   assert.equal(verdict.offences.length, 0, report(verdict));
-  await workOnClocksApart(nodes[0], nodes[1]);
+  assert.deepEqual([...errors], [], "a caller who waits is told of none");
+  await workOnClocksApart(cluster.nodes[0], cluster.nodes[1]);
 });

@@ -37,7 +37,7 @@ export interface Grants {
 export interface Outcome {
   /** What was broken. */
   readonly verdict: Verdict;
-  /** Errors that were told to callers who would have waited, by their words. */
+  /** Errors that were told to callers who waited for the lock, by their words. */
   readonly errors: ReadonlyMap<string, number>;
 }
 
@@ -48,6 +48,8 @@ const NAME = "first";
 const WAIT = 30;
 const HOLD_MS = 120;
 const PATIENCE_MS = 60_000;
+/** Why the clients end. */
+const OVER = new Aborted("it is over");
 
 const sleep = (milliseconds: number) => new Promise<void>((resolve) => setTimeout(resolve, milliseconds));
 
@@ -110,7 +112,7 @@ export async function underWork({ urls, options, expires, seed, fail }: Workload
     await grants.again(...urls.keys());
     await fail(grants);
   } finally {
-    over.abort(new Aborted("it is over"));
+    over.abort(OVER);
     await Promise.all(working);
     await Promise.all(clients.map(({ hand }) => close(hand.backend)));
   }
@@ -130,8 +132,11 @@ async function close(backend: Backend): Promise<void> {
 
 function errorsIn(history: readonly HistoryEvent[]): Map<string, number> {
   const errors = new Map<string, number>();
+  const waits = new Set<string>();
   for (const event of history) {
-    if (event.kind !== "completed" || event.outcome !== "unknown") continue;
+    if (event.kind === "invoked" && event.verb === "acquire") waits.add(`${event.worker} ${event.id}`);
+    if (event.kind !== "completed" || event.outcome !== "unknown" || event.error === OVER.message) continue;
+    if (!waits.has(`${event.worker} ${event.id}`)) continue;
     const words = String(event.error).replace(/"[^"]*"/g, "…").slice(0, 120);
     errors.set(words, (errors.get(words) ?? 0) + 1);
   }

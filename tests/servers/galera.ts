@@ -20,7 +20,7 @@ async function settingsOf(port: number, others: readonly number[], further: read
   return [
     "--wsrep-on=ON",
     `--wsrep-provider=${join(prefix, "usr/lib/galera/libgalera_smm.so")}`,
-    `--wsrep-cluster-address=gcomm://${others.map((port) => `127.0.0.1:${port}`).join(",")}`,
+    `--wsrep-cluster-address=${addressOf(others)}`,
     `--wsrep-node-address=127.0.0.1:${port}`,
     `--wsrep-provider-options=${provider};gcache.size=16M`,
     "--binlog-format=ROW",
@@ -33,6 +33,8 @@ async function settingsOf(port: number, others: readonly number[], further: read
 export async function startGalera(): Promise<MysqlServer> {
   return await startMariadb({ settings: await settingsOf(await freePort(), [], []) });
 }
+
+const addressOf = (ports: readonly number[]) => `gcomm://${ports.map((port) => `127.0.0.1:${port}`).join(",")}`;
 
 /** The state of a node, as it says; empty while it takes no questions. */
 async function stateOf({ url }: MysqlServer): Promise<Record<string, string>> {
@@ -53,6 +55,8 @@ export async function isSynced(node: MysqlServer, size: number): Promise<void> {
 /** A Galera cluster. */
 export interface GaleraCluster extends AsyncDisposable {
   readonly nodes: readonly MysqlServer[];
+  /** Starts a node that was killed, as Debian's `galera_recovery` does: it joins the others from where it had come to. */
+  revive(index: number): Promise<void>;
 }
 
 /**
@@ -64,19 +68,25 @@ export async function startGaleraCluster(further: readonly string[] = []): Promi
   process.env.PATH = `${dirname(fileURLToPath(import.meta.url))}:${process.env.PATH}`; // the servers run the state transfer
   const ports = [await freePort(), await freePort(), await freePort()];
   const nodes: MysqlServer[] = [];
-  const cluster = {
+  const cluster: GaleraCluster = {
     nodes,
+    async revive(index) {
+      const written = await nodes[index].output("--wsrep-recover");
+      const [, position] = /Recovered position: *(\S+)/.exec(written) ?? [];
+      await nodes[index].start(`--wsrep-cluster-address=${addressOf(ports)}`, `--wsrep-start-position=${position}`);
+    },
     [Symbol.asyncDispose]: async () => void await Promise.all(nodes.map((node) => node.stop())),
   };
   try {
-    nodes.push(await startMariadb({ settings: await settingsOf(ports[0], [], further) }));
+    const all = ["--wsrep-sst-method=handoff", ...further];
+    nodes.push(await startMariadb({ settings: await settingsOf(ports[0], [], all) }));
     await isSynced(nodes[0], 1);
     await nodes[0].halt(); // it writes down which state of the cluster its data is
     const data = join(nodes[0].directory, "first");
     await cp(join(nodes[0].directory, "data"), data, { recursive: true });
     await nodes[0].start();
     for (const port of ports.slice(1)) {
-      const settings = await settingsOf(port, ports, ["--wsrep-sst-method=handoff", ...further]);
+      const settings = await settingsOf(port, ports, all);
       nodes.push(await startMariadb({ settings, data }));
       await isSynced(nodes.at(-1)!, nodes.length);
     }

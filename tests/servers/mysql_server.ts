@@ -111,8 +111,27 @@ export class MysqlServer implements AsyncDisposable {
     return this.#child!.pid!;
   }
 
-  /** Starts it on the data it has, after `halt` or `kill`. */
-  async start(): Promise<void> {
+  /** Starts it on the data it has, after `halt` or `kill`; `further` parameters are for this once. */
+  async start(...further: string[]): Promise<void> {
+    const child = this.#spawn(further);
+    this.#child = child;
+    await this.#watcher?.stop();
+    this.#watcher = whenOrphaned(`kill -KILL ${child.pid}; rm -rf '${this.directory}'`);
+    await ready(child);
+    child.unref();
+    (child.stderr as unknown as { unref?(): void }).unref?.();
+  }
+
+  /** Runs the program with further parameters on the data to its end, and answers what it wrote. */
+  async output(...further: string[]): Promise<string> {
+    const child = this.#spawn(further);
+    let written = "";
+    child.stderr!.setEncoding("utf8").on("data", (chunk: string) => written += chunk);
+    await new Promise((resolve) => child.once("close", resolve));
+    return written;
+  }
+
+  #spawn(further: readonly string[]): ChildProcess {
     const [command, ...first] = this.#command;
     const at = (file: string) => join(this.directory, file);
     const own = [
@@ -122,13 +141,7 @@ export class MysqlServer implements AsyncDisposable {
       `--pid-file=${at("pid")}`,
       `--tmpdir=${at("tmp")}`, // a MariaDB that starts deletes the temporary tables of all that share it: they crash
     ];
-    const child = spawn(command, [...first, ...asThisUser(), ...own], { stdio: ["ignore", "ignore", "pipe"] });
-    this.#child = child;
-    await this.#watcher?.stop();
-    this.#watcher = whenOrphaned(`kill -KILL ${child.pid}; rm -rf '${this.directory}'`);
-    await ready(child);
-    child.unref();
-    (child.stderr as unknown as { unref?(): void }).unref?.();
+    return spawn(command, [...first, ...asThisUser(), ...own, ...further], { stdio: ["ignore", "ignore", "pipe"] });
   }
 
   /** Stops it in good order, keeping its data. */
