@@ -151,18 +151,20 @@ function hasMethod(value: unknown, name: string): boolean {
 }
 
 function typeOf(value: unknown): string {
-  return value === null ? "null" : Array.isArray(value) ? "array" : value instanceof Promise ? "promise" : typeof value;
+  if (typeof value !== "object") return typeof value;
+  return Object.prototype.toString.call(value).slice("[object ".length, -1).toLowerCase(); // "null", "array", "promise", …
 }
 
-/** Refuses what is no object where options belong, such as `60` for `{ expires: 60 }`. */
+/** Refuses what is no object of options, such as `60` for `{ expires: 60 }`, a `Date`, or the promise of options. */
 export function requireObject(
   where: string,
   options: unknown,
   known: Readonly<Record<string, string>>,
 ): asserts options is object | undefined {
   if (options === undefined) return;
-  if (typeof options !== "object" || options === null || Array.isArray(options)) {
-    const kind = typeOf(options);
+  const kind = typeOf(options);
+  const holdsNothing = Object.keys(options ?? {}).length === 0; // otherwise the names tell
+  if (typeof options !== "object" || options === null || kind === "array" || (kind !== "object" && holdsNothing)) {
     const names = Object.keys(known);
     const wanted = listed(names.find((name) => known[name] === kind) ?? names[0], names);
     throw new TypeError(`Cannot use this ${kind} as the options ${where}: want an object with ${wanted}`);

@@ -104,7 +104,7 @@ export interface LeadOptions extends Pick<LockOptions, "backend" | "lockedBy" | 
 }
 
 /**
- * Options of `renewLock` and `Lock.renew`.
+ * Options of `renewLock` and `Lock.renew`. `lockedBy` and `lockProcess` name the holder of a lock that `create` acquires.
  *
  * @example
  * ```ts

@@ -43,10 +43,23 @@ const SETTINGS = {
   migrate: { matches: /^(?:true|false)$/, wanted: "true or false" },
 } as const;
 
+const NUMBER = { matches: /^\d{1,9}(\.\d{1,9})?$/, wanted: "a number" };
+
 /** The settings as options. */
 export const SETTING_OPTIONS: KnownOptions<BackendSettings> = { mode: "string", table: "string", migrate: "boolean" };
 
 const NAMES = Object.keys(SETTINGS) as (keyof typeof SETTINGS)[];
+
+/** The options of an engine that are numbers: a URL may have them, too, and the engine checks their range. */
+interface EngineNumbers {
+  maxConnections?: number;
+  sessionTimeout?: number;
+  answerTimeout?: number;
+  busyTimeout?: number;
+}
+
+/** What the `lockmgr_` parameters of a URL say. */
+export type UrlSettings = BackendSettings & EngineNumbers;
 
 /** The settings as parameters of a URL. */
 export const SETTING_PARAMETERS: readonly string[] = NAMES.map((name) => `lockmgr_${name}`);
@@ -72,23 +85,29 @@ export function resolveSettings(settings: BackendSettings): ResolvedSettings {
  * Takes lockmgr's own parameters out of those of a URL and returns them as settings; the rest is the engine's. Errors
  * show no value: it may be a secret in the wrong place.
  *
+ * @param numbers Which options with numbers the engine has.
  * @throws {TypeError} For an unknown parameter that begins with `lockmgr`, or an invalid value.
  */
-export function takeSettings(parameters: Map<string, string>): BackendSettings {
-  const settings: Record<string, string | boolean> = {};
+export function takeSettings(
+  parameters: Map<string, string>,
+  numbers: readonly (keyof EngineNumbers)[],
+): UrlSettings {
+  const settings: Record<string, string | boolean | number> = {};
+  const names = [...NAMES, ...numbers];
   for (const [key, value] of parameters) {
     if (!/^lockmgr/i.test(key)) continue;
-    const name = NAMES.find((name) => key === `lockmgr_${name}`);
+    const name = names.find((name) => key === `lockmgr_${name}`);
     if (name === undefined) {
-      const wanted = nearestOf(key, SETTING_PARAMETERS);
+      const wanted = nearestOf(key, names.map((name) => `lockmgr_${name}`));
       throw new TypeError(`Cannot use URL parameter ${JSON.stringify(key)}: want ${wanted}`);
     }
-    const { matches, wanted } = SETTINGS[name];
+    const isNumber = !(name in SETTINGS);
+    const { matches, wanted } = isNumber ? NUMBER : SETTINGS[name as keyof typeof SETTINGS];
     if (!matches.test(value)) throw new TypeError(`Cannot use URL parameter "${key}": want ${wanted}`);
-    settings[name] = name === "migrate" ? value === "true" : value;
+    settings[name] = isNumber ? Number(value) : name === "migrate" ? value === "true" : value;
     parameters.delete(key);
   }
-  return settings as BackendSettings;
+  return settings as UrlSettings;
 }
 
 /** Returns the table with a schema, unless it has one. */

@@ -6,7 +6,7 @@
  */
 import { decode, refuseDisguise, refusePath, refuseValue } from "./refused_target.ts";
 import { isWindows } from "../util/runtime.ts";
-import { type BackendSettings, takeSettings } from "./settings.ts";
+import { takeSettings, type UrlSettings } from "./settings.ts";
 
 /** A host: a name, an IP address, or the directory of a Unix socket. */
 export interface Host {
@@ -23,7 +23,7 @@ interface Common {
   /** The target without surrounding whitespace. It may have a password: it is never shown. */
   readonly text: string;
   /** The values of its `lockmgr_` parameters. */
-  readonly settings: BackendSettings;
+  readonly settings: UrlSettings;
   /** The other parameters, decoded, by their names as written. */
   readonly parameters: ReadonlyMap<string, string>;
 }
@@ -169,7 +169,8 @@ function parseFileUrl(text: string, scheme: string): FileTarget {
   if (path === "") throw refused("it has no path", "want sqlite:PATH or sqlite::memory:");
   refuseDisguise(path);
   const parameters = parametersOf(query);
-  return { kind: "file", scheme: PATH_SCHEME, text, path, settings: takeSettings(parameters), parameters };
+  const settings = takeSettings(parameters, ["busyTimeout"]);
+  return { kind: "file", scheme: PATH_SCHEME, text, path, settings, parameters };
 }
 
 /** `SCHEME://USER:PASSWORD@HOST:PORT/DATABASE?…`. The platform's own parser differs between runtimes and schemes. */
@@ -193,7 +194,7 @@ function parseServerUrl(text: string, scheme: string): ServerTarget {
     password: colon < 0 ? undefined : decode(userinfo.slice(colon + 1)) || undefined,
     hosts: parseHosts(authority.slice(at + 1)),
     database: decode(path) || undefined,
-    settings: takeSettings(parameters),
+    settings: takeSettings(parameters, ["maxConnections", "sessionTimeout", "answerTimeout"]),
     parameters,
   };
 }

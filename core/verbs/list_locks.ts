@@ -1,7 +1,7 @@
 import type { Backend, ListFilter } from "../backend.ts";
 import { backendOf } from "../connect.ts";
 import { checkVerbOptions } from "../options/known_options.ts";
-import { checkName, type ListOptions } from "../options/options.ts";
+import { checkName, checkText, type ListOptions } from "../options/options.ts";
 import { LockRecord } from "../lock/lock_record.ts";
 import { retryOnce } from "../util/retry.ts";
 import { monotonic } from "../util/runtime.ts";
@@ -27,7 +27,7 @@ import { monotonic } from "../util/runtime.ts";
  *
  * @param options Which ones, and the backend.
  * @throws {BackendError} When the database could not answer.
- * @throws {TypeError | RangeError} For a prefix that is not a string, or names that are not a list of lock names.
+ * @throws {TypeError | RangeError} For a prefix that begins no lock name, or names that are not a list of lock names.
  */
 export async function listLocks(options: ListOptions = {}): Promise<LockRecord[]> {
   checkVerbOptions("listLocks", options);
@@ -38,10 +38,10 @@ export async function listLocks(options: ListOptions = {}): Promise<LockRecord[]
 /**
  * Checks which locks a caller means.
  *
- * @throws {TypeError | RangeError} For a prefix that is not a string, or names that are not a list of lock names.
+ * @throws {TypeError | RangeError} For a prefix that begins no lock name, or names that are not a list of lock names.
  */
 export function resolveFilter({ names, prefix = "" }: Pick<ListOptions, "names" | "prefix">): ListFilter {
-  if (typeof prefix !== "string") throw new TypeError(`Cannot use prefix of type ${typeof prefix}: want a string`);
+  if (prefix !== "") checkText("prefix", prefix);
   if (names !== undefined && !Array.isArray(names)) {
     throw new TypeError(`Cannot use names of type ${typeof names}: want an array of strings`);
   }

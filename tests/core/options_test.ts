@@ -1,5 +1,16 @@
 // deno-lint-ignore-file no-explicit-any -- what plain JavaScript may pass
-import { BackendError, connect, printEvents, registerEngine, schemaOf } from "@lockmgr/lockmgr";
+import {
+  BackendError,
+  cleanLocks,
+  connect,
+  getLock,
+  listLocks,
+  printEvents,
+  registerEngine,
+  schemaOf,
+  setLock,
+  watchLocks,
+} from "@lockmgr/lockmgr";
 import { conformance, faultyBackend } from "@lockmgr/lockmgr/conformance";
 import { mysqlBackend, TableLock, UserLock } from "@lockmgr/lockmgr/mysql";
 import { advisoryLock, postgresBackend } from "@lockmgr/lockmgr/postgres";
@@ -70,6 +81,12 @@ test("options: what is no object is refused, and not shown", async () => {
     [() => faultyBackend({} as any, () => undefined), /want what "await connect\(…\)" returns$/],
     [() => faultyBackend({ acquire() {} } as any, { refuse: true } as any), /want a function as script$/],
     [() => new TableLock(["a"] as any), /with "acquireTimeout", or another of read, write, backend/],
+    [() => getLock("a", new Date() as any), /this date as the options of getLock/],
+    [() => setLock("a", Promise.resolve({ expires: 5 }) as any), /this promise as the options of setLock/],
+    [() => cleanLocks(new Map() as any), /this map as the options of cleanLocks/],
+    [() => mysqlBackend(MYSQL, new Set() as any), /this set as the options on MySQL/],
+    [() => listLocks({ prefix: "a\0" }), /^Cannot use prefix "a\\u0000": it contains NUL$/],
+    [() => watchLocks({ prefix: "\ud800" })[Symbol.asyncIterator]().next(), /lone surrogate$/],
   ];
   for (const [call, says] of calls) {
     await assert.rejects(async () => await call("secret-word"), (error: Error) => {
@@ -101,6 +118,25 @@ test("options: a misspelt parameter of a URL is refused with the nearest known o
       return name === "TypeError" && !message.includes("secret-word");
     });
   }
+});
+
+test("options: a URL may have an engine's numbers, which are checked as the options are", async () => {
+  const wrong: [target: string, says: RegExp][] = [
+    [`${POSTGRES}?lockmgr_maxConnections=0`, /Cannot use maxConnections 0: /],
+    [`${POSTGRES}?lockmgr_sessionTimeout=0.1`, /Cannot use sessionTimeout 0.1: /],
+    [`${MYSQL}?lockmgr_answerTimeout=0`, /Cannot use answerTimeout 0: /],
+    [
+      `${MYSQL}?lockmgr_maxConnections=secret-word`,
+      /Cannot use URL parameter "lockmgr_maxConnections": want a number$/,
+    ],
+    [`${MYSQL}?lockmgr_max_connections=5`, /want "lockmgr_maxConnections"/],
+    ["sqlite::memory:?lockmgr_busyTimeout=1e9", /want a number$/],
+    ["sqlite::memory:?lockmgr_maxConnections=5", /Cannot use URL parameter "lockmgr_maxConnections": want "/],
+  ];
+  for (const [target, says] of wrong) await assert.rejects(connect(target), says);
+  await using _backend = await connect("sqlite::memory:?lockmgr_busyTimeout=1.5");
+  await assert.rejects(connect(`${POSTGRES}?lockmgr_maxConnections=5&lockmgr_answerTimeout=2`), BackendError);
+  await assert.rejects(connect(`${MYSQL}?lockmgr_sessionTimeout=30`, { sessionTimeout: 0 }), /sessionTimeout 0:/);
 });
 
 test("options: those of a driver and of a third party's engine are not refused", async () => {
