@@ -2,10 +2,10 @@ import { monotonic, startTimer, type Timer } from "../../../core/util/runtime.ts
 
 /** Pauses between looks at a name (ms): a share of the time since it last changed hands, by place, within these bounds. */
 const LOOK_SHORTEST_MS = 1;
-const LOOK_LONGEST_MS = 25;
+const LOOK_LONGEST_MS = 21;
 const PAUSE_SHARE = 1 / 16;
 /** How much longer the pause may be for each waiter before this one (ms): a hundred look 130 times a second. */
-const LOOK_LONGER_MS = 50;
+const LOOK_LONGER_MS = 58;
 /** A waiter behind others looks again after this share of the time until they are expected to be served. */
 const QUEUE_SHARE = 1 / 2;
 /** A turn counts as no longer than this (ms): a look that came late took a part of it. */
@@ -76,8 +76,9 @@ export class Waiters {
     await this.#looking;
   }
 
-  #lookAfter(awaited: Awaited, pause: number): void {
-    awaited.dueAt = monotonic() + pause * (0.75 + Math.random() / 2);
+  /** @param from When the pause began (ms, monotonic). */
+  #lookAfter(awaited: Awaited, pause: number, from: number = monotonic()): void {
+    awaited.dueAt = Math.max(from + pause * (0.75 + Math.random() / 2), monotonic() + LOOK_SHORTEST_MS);
   }
 
   /** Starts the timer for the name that is due first. It keeps the process alive for the waiters. */
@@ -94,14 +95,15 @@ export class Waiters {
   }
 
   async #lookNow(): Promise<void> {
-    const now = monotonic() + BATCH_WINDOW_MS;
-    const names = [...this.#awaited].filter(([, { dueAt }]) => dueAt <= now).map(([name]) => name);
+    const lookedAt = monotonic();
+    const due = lookedAt + BATCH_WINDOW_MS;
+    const names = [...this.#awaited].filter(([, { dueAt }]) => dueAt <= due).map(([name]) => name);
     const looked = names.length === 0 ? undefined : await this.#look(names).catch(() => undefined);
-    for (const name of names) this.#note(name, looked);
+    for (const name of names) this.#note(name, looked, lookedAt);
   }
 
   /** @param looked `undefined` when the look failed. */
-  #note(name: string, looked: Map<string, Looked> | undefined): void {
+  #note(name: string, looked: Map<string, Looked> | undefined, lookedAt: number): void {
     const awaited = this.#awaited.get(name);
     if (!awaited) return;
     const { isDue, position } = looked?.get(name) ?? { isDue: true, position: 1 };
@@ -116,6 +118,7 @@ export class Waiters {
     this.#lookAfter(
       awaited,
       looked ? Math.min(pause, LOOK_LONGEST_MS + LOOK_LONGER_MS * (position - 1)) : LOOK_FAILED_MS,
+      position === 1 ? lookedAt : now, // the head of the queue does not wait for the answer in addition
     );
     if (isDue) wakeAll(awaited); // after a failed look the next attempt reports why
   }
