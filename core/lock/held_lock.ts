@@ -43,6 +43,8 @@ export class HeldLock implements Renewable {
   #stopListening: (() => void) | undefined;
   /** Whether a renewal that was to make the lock permanent had no answer. */
   #maybePermanent = false;
+  /** Whether a release had no answer: it is repeated in the background, and may have taken effect. */
+  #maybeReleased = false;
 
   constructor(grant: Grant, known: Known, renewBy: number | undefined) {
     this.backend = grant.backend;
@@ -117,10 +119,6 @@ export class HeldLock implements Renewable {
     this.#watched = true;
     track(this);
     this.#stopListening = this.#session?.onEnd(() => this.#checkExpiry());
-  }
-
-  get releasing(): Promise<boolean> | undefined {
-    return this.#releasing;
   }
 
   /** Lets the release free the name at once. */
@@ -227,8 +225,8 @@ export class HeldLock implements Renewable {
     if (this.#watched || this.#session) this.#checkExpiry(); // a loss before the release is signalled
     if (this.#status === "held") this.#status = "releasing";
     this.#stopWatching();
-    if (!isTraced("release")) return this.#releasing = this.#sendRelease();
-    return this.#releasing = this.#traced("release", (event) => this.#sendRelease(event));
+    const send = (event?: LockTrace) => this.#state.track(this.#sendRelease(event)); // a disposal waits for it
+    return this.#releasing = isTraced("release") ? this.#traced("release", send) : send();
   }
 
   async #sendRelease(event?: LockTrace): Promise<boolean> {
@@ -236,13 +234,18 @@ export class HeldLock implements Renewable {
       const { answer, repeated, batch } = await this.#state.release.send(this.claim);
       // Gone when asked again while the lease runs: the first request took effect, and only its answer was lost. With a
       // session that has ended it may have been gone before, and another client may hold the name.
-      const released = answer ||
-        (repeated && this.#status === "releasing" && monotonic() < this.deadline && !this.#session?.ended);
+      const released = answer || ((repeated || this.#maybeReleased) && this.#status === "releasing" &&
+        monotonic() < this.deadline && !this.#session?.ended);
       if (event) Object.assign(event, { outcome: released ? "released" : "gone", batch });
       if (!released) this.lose("it was gone when it was to be released");
       else if (this.#status === "releasing") this.#status = "released";
       if (released) this.#state.queues.get(this.claim.name)?.noteRelease();
       return released;
+    } catch (error) {
+      this.#maybeReleased = true;
+      const left = Math.max(this.deadline - monotonic(), 0) * 1e3;
+      this.#state.undo.add(this.claim, left === Infinity ? null : left, false);
+      throw error;
     } finally {
       this.#releasing = undefined;
     }

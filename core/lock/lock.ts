@@ -145,8 +145,8 @@ export class Lock extends LockRecord implements AsyncDisposable {
    * Releases the lock if this handle still holds it; it never releases another client's lock.
    *
    * @returns `true` if it did, `false` if the lock was already gone.
-   * @throws {BackendError} When the database could not answer; the lock is then released or expires, and the call may
-   * be repeated.
+   * @throws {BackendError} When the database could not answer; this process goes on trying to release the lock until it
+   * would expire, for ten minutes at most, and the call may be repeated.
    */
   unlock(): Promise<boolean> {
     return this.#held.release();
@@ -263,7 +263,7 @@ export class Lock extends LockRecord implements AsyncDisposable {
 
   /**
    * Releases the lock, once; afterwards it does nothing. It never throws, because that would hide the error of the block
-   * that it ends: a release that fails becomes a warning of the process, and the lock expires.
+   * that it ends: a release that fails becomes a warning of the process, which goes on trying.
    */
   async [Symbol.asyncDispose](): Promise<void> {
     try {

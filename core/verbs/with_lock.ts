@@ -41,7 +41,8 @@ export type LockBody<T> = (lock: Lock) => T | Promise<T>;
  * @returns What the body returned.
  * @throws {Locked} When the name is held; the body did not run.
  * @throws {LockLost} When the lock was lost while the body ran, even though it returned.
- * @throws {BackendError} When the lock could not be acquired (the body did not run) or released (it expires).
+ * @throws {BackendError} When the lock could not be acquired (the body did not run) or released (this
+ * process goes on trying).
  */
 export function withLock<T>(name: string, body: LockBody<T>): Promise<T>;
 /** As above, with options; `autoRenew` is `true` by default. */

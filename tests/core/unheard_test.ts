@@ -7,6 +7,7 @@ import {
   connect,
   getLock,
   isLocked,
+  type Lock,
   Locked,
   LockMgr,
   LockTimeout,
@@ -134,6 +135,63 @@ test("setLock: a disposal while it renews held names releases the names that it 
   await disposal;
   assert.equal(await isLocked("free", { backend: real }), false);
   assert.equal(await isLocked("held", { backend: real }), true);
+});
+
+/** Every way to release a lock. */
+const RELEASES: Record<string, (lock: Lock) => Promise<unknown>> = {
+  unlock: (lock) => assert.rejects(lock.unlock(), BackendError),
+  "the end of a block": (lock) => lock[Symbol.asyncDispose](),
+};
+
+for (const [how, release] of Object.entries(RELEASES)) {
+  for (const expires of [600, null]) {
+    unheardTest(`a release that failed is repeated: ${how}, expires ${expires}`, async ({ backend, faults }) => {
+      const lock = await getLock("a", { backend, expires });
+      faults.release.push(...ALWAYS);
+      await release(lock);
+      assert.equal(await isLocked("a", { backend }), true);
+      faults.release.length = 0;
+      await free(backend, "a");
+      assert.equal(await lock.unlock(), true); // its own requests released it
+      assert.equal(lock.signal.aborted, false);
+      const next = await getLock("a", { backend });
+      assert.equal(await lock.unlock(), false);
+      assert.equal(await next.verify(), true);
+    });
+
+    test(`unheard: a disposal repeats a release that failed: ${how}, expires ${expires}`, async () => {
+      await using real = await connect("sqlite::memory:");
+      const { backend, faults } = faulty(real);
+      const lock = await getLock("a", { backend, expires });
+      faults.release.push(...ALWAYS);
+      await release(lock);
+      assert.equal(await isLocked("a", { backend: real }), true);
+      faults.release.length = 0;
+      await closeLocks(backend, () => Promise.resolve());
+      assert.equal(await isLocked("a", { backend: real }), false);
+    });
+  }
+}
+
+test("unheard: a disposal waits for a release in flight, and repeats it if it fails", async () => {
+  for (const fails of [false, true]) {
+    await using real = await connect("sqlite::memory:");
+    const { backend, holdUp, refuse } = gated(real);
+    const lock = await getLock("a", { backend, expires: null });
+    const held = holdUp("release");
+    const releasing = lock.unlock().catch((error) => error);
+    const pass = await held;
+    const disposal = closeLocks(backend, () => Promise.resolve());
+    let failures = fails ? 2 : 0;
+    refuse.release = () => {
+      if (failures-- > 0) throw new BackendError("Cannot release lock: connection reset", { retryable: true });
+    };
+    setTimeout(pass, 20);
+    await disposal;
+    assert.equal(await isLocked("a", { backend: real }), false);
+    const outcome = await releasing;
+    assert(fails ? outcome instanceof BackendError : outcome === true, String(outcome));
+  }
 });
 
 unheardTest("a give-back is repeated until it is answered", async ({ backend, faults }) => {
