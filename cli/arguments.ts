@@ -30,6 +30,13 @@ export function wholeNumber(text: string): number {
   return value;
 }
 
+/** A number of holders. */
+export function holders(text: string): number {
+  const value = wholeNumber(text);
+  if (value < 1 || value > 999_999_999) throw new InvalidArgumentError("Want a whole number from 1 to 999999999.");
+  return value;
+}
+
 /** A fencing token. */
 export function fencingToken(text: string): bigint {
   if (!/^\d+$/.test(text)) throw new InvalidArgumentError('Want a token as "lockmgr show" prints it, in digits.');

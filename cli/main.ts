@@ -169,8 +169,6 @@ const OTHER_WORDS: Readonly<Record<string, string>> = {
   info: "show",
   extend: "renew",
   "--timeout": "--wait, the time to wait as of flock, or --lease",
-  "-s": "-x: sharing a lock is not for the command line yet",
-  "--shared": "--exclusive: sharing a lock is not for the command line yet",
 };
 
 function otherWordFor(message: string): string | undefined {

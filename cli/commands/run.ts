@@ -26,6 +26,7 @@ executed, 127 there is no such command.`,
       "lockmgr run nightly -n --hold-at-least 120 -- ./report.sh",
       "once a night on hosts whose clocks differ by up to 2 min",
     ],
+    ["lockmgr run encode --limit 4 -- ./encode.sh", "at most four at a time, on all hosts together"],
     ["lockmgr run migrate -w 300 -- npm run migrate", "wait up to five minutes for another migration"],
     ["lockmgr run feed --shell -- 'fetch | load'", "a line for the shell"],
   ],
@@ -37,6 +38,9 @@ executed, 127 there is no such command.`,
     requireCommand("run", words);
     if (flags.nonblock && flags.wait !== undefined) {
       throw new UsageError("Cannot use --nonblock with --wait: one waits, the other does not");
+    }
+    if (flags.shared && flags.limit !== undefined) {
+      throw new UsageError("Cannot use --shared with --limit: want one of them");
     }
     context.stopping.listenForCommand();
     const backend = await context.open();

@@ -1,5 +1,5 @@
 import { type Command, Option } from "commander";
-import { exitCode, seconds, someText } from "../arguments.ts";
+import { exitCode, holders, seconds, someText } from "../arguments.ts";
 import { EXIT } from "../exit_codes.ts";
 import { UsageError } from "../failures.ts";
 
@@ -21,6 +21,8 @@ export function defineRun(command: Command): Command {
       new Option("-E, --conflict-exit-code <code>", "exit code when the lock is busy; with -n, silently")
         .argParser(exitCode).default(EXIT.busy),
     )
+    .addOption(new Option("-s, --shared", "hold it beside others that share it (a reader)"))
+    .addOption(new Option("--limit <number>", "hold it beside others, at most so many at a time").argParser(holders))
     .addOption(
       new Option(
         "--hold-at-least <seconds>",

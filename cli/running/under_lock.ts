@@ -33,7 +33,9 @@ export async function takeLock(
       autoRenew: true,
       lockedBy: flags.lockedBy,
       lockProcess: process.pid,
-      ...(flags.holdAtLeast === undefined ? {} : { holdAtLeast: flags.holdAtLeast }),
+      shared: flags.shared,
+      limit: flags.limit,
+      holdAtLeast: flags.holdAtLeast,
     });
     if (stopping.by === undefined) return lock;
     await stopping.outcomeOf(lock[Symbol.asyncDispose](), RELEASE_GRACE);

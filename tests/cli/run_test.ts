@@ -23,6 +23,22 @@ onEach(targets, "run holds the lock while its command runs, and releases it afte
   assert.deepEqual(await place.json(["list"]), []);
 });
 
+onEach([sqlite], "run --shared and --limit hold a lock beside others", async (place) => {
+  for (const [name, flags, limit] of [["read", ["-s"], null], ["slots", ["--limit", "2"], 2]] as const) {
+    const running = ["one", "two"].map(() => place.start(["run", name, ...flags, "--", "sh", "-c", "echo on; cat"]));
+    for (const each of running) await each.says(/on/);
+    const held = await place.json(["list"]);
+    assert.deepEqual(held.map((lock: { limit: number | null }) => lock.limit), [limit, limit]);
+    const more = limit === null ? ["run", name, "-n"] : ["run", name, "-n", ...flags];
+    assert.equal((await place.run([...more, "--", "true"])).code, 2);
+    for (const each of running) each.process.stdin.end();
+    for (const each of running) assert.equal((await each.ended).code, 0);
+  }
+  for (const flags of [["-s", "--limit", "2"], ["--limit", "0"], ["--limit", "1.5"]]) {
+    assert.equal((await place.run(["run", "job", ...flags, "--", "true"])).code, 64, String(flags));
+  }
+});
+
 onEach([sqlite], "run --hold-at-least keeps the name after its command, held by nobody", async (place) => {
   const words = ["run", "job", "-n", "--hold-at-least", "60", "--", "echo", "fired"];
   assert.equal((await place.run(words)).stdout, "fired\n");
