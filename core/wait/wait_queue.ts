@@ -6,7 +6,7 @@ import { LockRecord } from "../lock/lock_record.ts";
 import { Backoff } from "../util/backoff.ts";
 import { claimOf } from "../util/requests.ts";
 import { isBackendError, isRetryable } from "../util/retry.ts";
-import { monotonic, sleep } from "../util/runtime.ts";
+import { defer, monotonic, sleep } from "../util/runtime.ts";
 import { type BackendState, type NameQueue, stateOf } from "./backend_state.ts";
 import type { Answered } from "./batcher.ts";
 import { FairnessYield } from "./fairness_yield.ts";
@@ -41,6 +41,8 @@ export class WaitQueue implements NameQueue {
   /** Whether the name may have become free since the last try. */
   #notified = false;
   #wakeup: Wakeup | undefined;
+  /** Whether the last waiter that was granted the lock had to queue in the database: the next one may, too. */
+  #wasQueued = false;
   /** The waiter whose request is in flight. */
   #asking: Waiter | undefined;
   /** Whether the database has answered who holds the name, and the error of the last try if that failed. */
@@ -102,6 +104,10 @@ export class WaitQueue implements NameQueue {
   /** Serves the waiters until none is left. Nothing is awaited between an answer and the look at who is next. */
   async #run(): Promise<void> {
     this.#notified = true;
+    if (this.#wasQueued && this.#waiters[0].waits) {
+      // Listening first saves the request that would ask what happened between an answer and the listening.
+      await Promise.race([this.#listen(), new Promise<void>(defer)]);
+    }
     for (let head = this.#waiters[0]; head !== undefined; head = this.#waiters[0]) {
       if (!this.#isTimeToTry(head)) {
         await this.#pause(head);
@@ -134,17 +140,17 @@ export class WaitQueue implements NameQueue {
 
   /** Waits for a reason to try again: a notification, the holder's expiry, the head's deadline, or a poll. */
   async #pause(head: Waiter): Promise<void> {
-    const wakeup = this.#wakeup ??= this.#listen();
+    if (!this.#wakeup) this.#listen();
     const left = this.#yieldUntil(head) - monotonic();
     if (left > 0) return await sleep(left);
     if (this.#notified) return; // the other processes' turn has just ended
-    if (await wakeup.wait(Math.min(this.#retryAt, head.deadline))) this.#notified = true;
+    if (await this.#wakeup!.wait(Math.min(this.#retryAt, head.deadline))) this.#notified = true;
   }
 
-  #listen(): Wakeup {
-    const wakeup = new Wakeup(this.#backend, () => this.wake());
-    wakeup.watch([this.#name]);
-    return wakeup;
+  /** Resolves when the backend reports releases of the name. */
+  #listen(): Promise<unknown> {
+    this.#wakeup = new Wakeup(this.#backend, () => this.wake());
+    return this.#wakeup.watch([this.#name]);
   }
 
   #startAttempt(head: Waiter): AcquireRequest {
@@ -169,6 +175,7 @@ export class WaitQueue implements NameQueue {
     const { request } = head;
     const start = leaseStart(request, row, head.firstAskedAt!, askedAt);
     this.#fairness?.noteGrant(row.token);
+    this.#wasQueued = head.queued;
     if (head.gone) this.#undo(request, false);
     else {
       this.#remove(head);
@@ -264,7 +271,7 @@ export class WaitQueue implements NameQueue {
     );
   }
 
-  /** Forgets everything but the competitors. */
+  /** Forgets everything but whether other processes compete. */
   #reset(): void {
     this.#wakeup?.close();
     this.#wakeup =

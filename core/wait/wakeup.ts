@@ -22,26 +22,25 @@ export class Wakeup {
 
   /**
    * Asks the backend to report changes of these names, and no longer of others. A backend that cannot listen is no error:
-   * the next try shows a broken server.
+   * the next try shows a broken server. Resolves when it reports the changes of all names.
    */
-  watch(names: Iterable<string>): void {
+  watch(names: Iterable<string>): Promise<unknown> {
     const wanted = new Set(names);
     for (const [name, { watch }] of this.#watches) {
       if (wanted.delete(name)) continue;
       this.#watches.delete(name);
       watch?.[Symbol.dispose]();
     }
-    for (const name of wanted) this.#subscribe(name);
+    return Promise.all([...wanted].map((name) => this.#subscribe(name)));
   }
 
-  #subscribe(name: string): void {
+  async #subscribe(name: string): Promise<void> {
     const subscription: { watch?: Disposable } = {};
     this.#watches.set(name, subscription);
-    this.#backend.watch?.(name, this.#wake).then((watch) => {
-      if (this.#watches.get(name) !== subscription) return watch[Symbol.dispose]();
-      subscription.watch = watch;
-      this.#wake();
-    }, () => {});
+    const watch = await this.#backend.watch?.(name, this.#wake).catch(() => undefined);
+    if (this.#watches.get(name) !== subscription) return watch?.[Symbol.dispose]();
+    subscription.watch = watch;
+    if (watch) this.#wake();
   }
 
   /** Ends a pause. */

@@ -3,11 +3,22 @@
  *
  * @module
  */
-import { type Backend, cleanLocks, connect, getLock, type Lock, resetLocks, setLock, unlock } from "@lockmgr/lockmgr";
+import {
+  type Backend,
+  cleanLocks,
+  connect,
+  getLock,
+  listLocks,
+  type Lock,
+  resetLocks,
+  setLock,
+  unlock,
+} from "@lockmgr/lockmgr";
 import { sqliteBackend, type SqliteDatabase } from "@lockmgr/lockmgr/sqlite";
 import assert from "node:assert/strict";
 import { DatabaseSync } from "node:sqlite";
-import { test } from "../harness.ts";
+import { gated } from "../core/gated.ts";
+import { test } from "../core/wrapping.ts";
 import { place } from "./place.ts";
 
 /** What frees the name "jobs", of which `lock` is the handle. */
@@ -71,4 +82,20 @@ test("sqlite: what a program deletes through its own handle ends a wait", async 
   const since = performance.now();
   await waiting;
   assert(performance.now() - since < 5_000);
+});
+
+test("sqlite: a client that had to queue for a name queues again with one request", async () => {
+  await using somewhere = await place();
+  await using other = await connect(somewhere.path);
+  await using real = await connect(somewhere.path);
+  const { backend, sent } = gated(real);
+  for (const most of [3, 2]) { // the last one confirms the grant
+    sent.acquire.length = 0;
+    const held = await getLock("jobs", { backend: other });
+    const waiting = getLock("jobs", { backend, wait: 60 });
+    while ((await listLocks({ backend: other }))[0].waiters === 0);
+    await held.unlock();
+    await (await waiting).unlock();
+    assert(sent.acquire.length <= most, `${sent.acquire.length} requests`);
+  }
 });
