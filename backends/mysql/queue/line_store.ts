@@ -152,15 +152,13 @@ export class LineStore {
     name: string,
     statement: (noWait?: NoWait) => string | undefined,
   ): Promise<Answer | undefined> {
-    const noWait = this.#lockedRows.noWaitFor(sending.server, [{ name }], true);
-    const sql = statement(noWait);
-    if (sql === undefined) return undefined;
-    const send = () => this.#send(sending, sql, isPassingConflict);
     try {
-      return await this.#lockedRows.counted(noWait, send);
+      return await this.#lockedRows.send(sending.server, [{ name }], async (noWait) => {
+        const sql = statement(noWait);
+        return sql === undefined ? undefined : await this.#send(sending, sql, isPassingConflict);
+      }, true);
     } catch (error) {
       if (!isRowLocked(error)) throw error;
-      this.#lockedRows.note([{ name }]);
       return undefined;
     }
   }

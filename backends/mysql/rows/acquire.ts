@@ -1,18 +1,30 @@
 import type { AcquireAnswer, AcquireRequest } from "../../../core/backend.ts";
 import { BackendError } from "../../../core/errors.ts";
 import { grantedRow, namesOf } from "../../../core/util/requests.ts";
-import type { LivenessLock } from "../../sessions/liveness.ts";
+import type { Liveness, LivenessLock } from "../../sessions/liveness.ts";
 import { isPlain, isUnconfirmed } from "../../shared/line.ts";
-import { LOST_SESSION } from "../queue/line_store.ts";
-import { acquireAll, type AcquisitionParts, type Attempt, ownersOf } from "./acquire_all.ts";
+import { isOneHeld } from "../errors.ts";
+import { LOST_SESSION, type Sending } from "../queue/line_store.ts";
+import type { Queue } from "../queue/queue.ts";
 import { HELD, isSessionAlive, SESSION_GONE } from "./acquire_statements.ts";
 import { isPassingConflict, isRowLocked } from "./locked_rows.ts";
 import type { LockTable } from "./lock_table.ts";
 import type { NameHints } from "./name_hints.ts";
 import { chunks, type OwnedRow, sorted } from "./rows.ts";
+import type { UnknownRequests } from "./unknown_requests.ts";
 
 /** How often a name is tried that is neither free nor held when looked at: it changes hands meanwhile. */
 const ROUNDS = 5;
+
+/** What acquisitions need of their backend. */
+interface AcquirerParts {
+  readonly table: LockTable;
+  readonly hints: NameHints;
+  readonly queue: Queue;
+  readonly unknown: UnknownRequests;
+  /** The liveness lock, in `hybrid` mode. */
+  readonly liveness: Liveness | undefined;
+}
 
 /** Requests that are not answered yet. */
 export interface UnderWay {
@@ -20,14 +32,14 @@ export interface UnderWay {
   readonly outcome: Promise<AcquireAnswer[]>;
 }
 
-/** Acquires locks: one in a statement, several in a batch or in a transaction. */
+/** Acquires locks: one in a statement, several in a batch. */
 export class Acquirer {
-  readonly #parts: AcquisitionParts;
+  readonly #parts: AcquirerParts;
   readonly #table: LockTable;
   readonly #hints: NameHints;
   readonly #underWay = new Set<UnderWay>();
 
-  constructor(parts: AcquisitionParts) {
+  constructor(parts: AcquirerParts) {
     this.#parts = parts;
     this.#table = parts.table;
     this.#hints = parts.hints;
@@ -62,10 +74,10 @@ export class Acquirer {
   async #acquire(what: string, requests: readonly AcquireRequest[], allOrNothing: boolean): Promise<AcquireAnswer[]> {
     const server = await this.#table.ready(what);
     for (let round = 0; round < ROUNDS; round++) {
-      const attempt = { what, server, liveness: await this.#parts.liveness?.lock() };
+      const sending = { what, server, liveness: await this.#parts.liveness?.lock() };
       const answers = requests.length === 1
-        ? await this.#acquireOne(attempt, requests[0])
-        : await this.#acquireSeveral(attempt, requests, allOrNothing);
+        ? await this.#acquireOne(sending, requests[0])
+        : await this.#acquireSeveral(sending, requests, allOrNothing);
       if (answers !== undefined) return answers;
       // A new session that does not exist there either is on another server than the rows: the address has moved.
       if (round > 0) this.#table.discard();
@@ -75,36 +87,66 @@ export class Acquirer {
 
   /** Returns nothing when the session of the liveness lock has ended, or the row names an earlier one. */
   async #acquireSeveral(
-    attempt: Attempt,
+    sending: Sending,
     requests: readonly AcquireRequest[],
     allOrNothing: boolean,
   ): Promise<AcquireAnswer[] | undefined> {
-    const { liveness } = attempt;
+    const { liveness } = sending;
     const ordered = sorted(requests);
-    if (!allOrNothing && !requests.every(isPlain)) return await this.#acquireSingly(attempt, requests);
+    if (!allOrNothing && !requests.every(isPlain)) return await this.#acquireSingly(sending, requests);
     const live = allOrNothing
-      ? await acquireAll(this.#parts, attempt, ordered)
-      : (await Promise.all(chunks(ordered).map((some) => this.#acquireEach(attempt, some)))).flat();
+      ? await this.#acquireAll(sending, ordered)
+      : (await Promise.all(chunks(ordered).map((some) => this.#acquireEach(sending, some)))).flat();
     const rows = new Map(live.map((owned) => [owned.row.name, owned]));
     // A name without a row is free again, or it was not acquired because the session has ended.
-    if (liveness && requests.some(({ name }) => !rows.has(name)) && !await this.#isAlive(attempt, liveness)) {
+    if (liveness && requests.some(({ name }) => !rows.has(name)) && !await this.#isAlive(sending, liveness)) {
       return undefined;
     }
-    const answers = requests.map((request) => this.#answer(attempt, request, rows.get(request.name)));
+    const answers = requests.map((request) => this.#answer(sending, request, rows.get(request.name)));
     if (!answers.every((answer) => answer !== undefined)) return undefined;
-    if (!allOrNothing) return await this.#enqueueRefused(attempt, requests, answers);
+    if (!allOrNothing) return await this.#enqueueRefused(sending, requests, answers);
     if (answers.every(({ granted }) => granted)) return answers;
     return answers.map((answer) => answer.granted ? { granted: false, holder: undefined } : answer);
   }
 
-  async #acquireSingly(attempt: Attempt, requests: readonly AcquireRequest[]): Promise<AcquireAnswer[] | undefined> {
-    const answers = await Promise.all(requests.map((request) => this.#acquireOne(attempt, request)));
+  /** Acquires all names, or none. Returns the live rows. */
+  async #acquireAll(sending: Sending, requests: AcquireRequest[]): Promise<OwnedRow[]> {
+    const isOurs = isOneOf(requests);
+    const before = await this.#table.liveRows(sending.what, requests.map(({ name }) => name));
+    if (requests.length === 0 || !before.every(isOurs)) return before;
+    const live = await this.#acquireTogether(sending, requests);
+    if (live.length === requests.length || !live.every(isOurs)) return live;
+    const acquired = new Set(live.map(({ row }) => row.name));
+    const others = requests.filter(({ name }) => !acquired.has(name)); // held a moment ago, or with a queue
+    const areEmpty = await Promise.all(others.map(({ name }) => this.#parts.queue.isEmpty(sending, name)));
+    return areEmpty.every(Boolean) ? await this.#acquireTogether(sending, requests) : live;
+  }
+
+  /** Acquires all names in one statement, which fails if one of them is held. */
+  async #acquireTogether(sending: Sending, requests: AcquireRequest[]): Promise<OwnedRow[]> {
+    const { what, liveness } = sending;
+    try {
+      await this.#table.run(what, this.#table.sql.acquire(requests, false, liveness, true));
+    } catch (error) {
+      if (!isOneHeld(error)) throw error;
+      return await this.#table.liveRows(what, requests.map(({ name }) => name));
+    }
+    const rows = await this.#table.acquiredRows(what, requests);
+    // Some have expired, and others took them.
+    if (!rows.every(isOneOf(requests))) {
+      for (const request of requests) await this.#parts.queue.release(sending, request);
+    }
+    return rows;
+  }
+
+  async #acquireSingly(sending: Sending, requests: readonly AcquireRequest[]): Promise<AcquireAnswer[] | undefined> {
+    const answers = await Promise.all(requests.map((request) => this.#acquireOne(sending, request)));
     return answers.every((answer) => answer !== undefined) ? answers.flat() : undefined;
   }
 
   /** Lets the requests that wait stand in line or confirm, and decides where a name has no live holder but a queue. */
   async #enqueueRefused(
-    attempt: Attempt,
+    sending: Sending,
     requests: readonly AcquireRequest[],
     answers: readonly AcquireAnswer[],
   ): Promise<AcquireAnswer[] | undefined> {
@@ -113,21 +155,21 @@ export class Acquirer {
       const isFinal = answer.granted
         ? !isToConfirm(request, answer)
         : request.window === undefined && answer.holder !== undefined;
-      return isFinal ? answer : this.#enqueue(attempt, request);
+      return isFinal ? answer : this.#enqueue(sending, request);
     }));
     return all.every((answer) => answer !== undefined) ? all : undefined;
   }
 
   /** Acquires a name by its queue; returns nothing when the session of the liveness lock has ended. */
-  async #enqueue(attempt: Attempt, request: AcquireRequest): Promise<AcquireAnswer | undefined> {
-    const answer = await this.#parts.queue.acquire(attempt, request);
-    if (answer === LOST_SESSION) endLost(attempt.liveness!);
+  async #enqueue(sending: Sending, request: AcquireRequest): Promise<AcquireAnswer | undefined> {
+    const answer = await this.#parts.queue.acquire(sending, request);
+    if (answer === LOST_SESSION) endLost(sending.liveness!);
     else if (!answer.granted) this.#hints.noteContended(request.name);
     return answer === LOST_SESSION ? undefined : answer;
   }
 
   /** Whether the session exists at the server; otherwise it is ended here as well. */
-  async #isAlive({ what }: Attempt, liveness: LivenessLock): Promise<boolean> {
+  async #isAlive({ what }: Sending, liveness: LivenessLock): Promise<boolean> {
     const { rows: [[isAlive]] } = await this.#table.run(what, `SELECT ${isSessionAlive(liveness)}`);
     if (isAlive !== "1") endLost(liveness);
     return isAlive === "1";
@@ -137,44 +179,44 @@ export class Acquirer {
    * One statement for a free name; a held one is looked at in its queue, and at once if it was held the last time.
    * Returns nothing when the session of the liveness lock has ended, or the row names an earlier one.
    */
-  async #acquireOne(attempt: Attempt, request: AcquireRequest): Promise<[AcquireAnswer] | undefined> {
+  async #acquireOne(sending: Sending, request: AcquireRequest): Promise<[AcquireAnswer] | undefined> {
     const { name } = request;
     if (!isPlain(request) || this.#hints.isContended(name)) {
-      const answer = await this.#enqueue(attempt, request);
+      const answer = await this.#enqueue(sending, request);
       if (answer?.granted && answer.row.waiters === 0) this.#hints.noteFree(name);
       return answer && [answer];
     }
-    const outcome = await this.#try(attempt, request);
+    const outcome = await this.#try(sending, request);
     if (outcome === SESSION_GONE) {
-      endLost(attempt.liveness!);
+      endLost(sending.liveness!);
       return undefined;
     }
     // An error of the server is the same when the whole table is locked: then perhaps no client holds the name, and this fails.
     if (outcome === undefined || outcome === HELD) {
-      const answer = await this.#enqueue(attempt, request);
+      const answer = await this.#enqueue(sending, request);
       return answer && [answer];
     }
-    const granted = outcome > SESSION_GONE ? ownedRow(attempt, request, outcome) : undefined;
-    const answer = this.#answer(attempt, request, granted ?? await this.#table.liveRow(attempt.what, name));
-    const decided = answer && isToConfirm(request, answer) ? await this.#enqueue(attempt, request) : answer;
+    const granted = outcome > SESSION_GONE ? ownedRow(sending, request, outcome) : undefined;
+    const answer = this.#answer(sending, request, granted ?? await this.#table.liveRow(sending.what, name));
+    const decided = answer && isToConfirm(request, answer) ? await this.#enqueue(sending, request) : answer;
     return decided && [decided];
   }
 
   /** Returns the outcome of a statement; nothing when a transaction keeps the row locked. */
-  async #try(attempt: Attempt, request: AcquireRequest): Promise<bigint | undefined> {
-    const { liveness } = attempt;
+  async #try(sending: Sending, request: AcquireRequest): Promise<bigint | undefined> {
+    const { liveness } = sending;
     if (this.#hints.hasRow(request.name)) {
-      const outcome = await this.#send(attempt, request, this.#table.sql.reacquire(request, liveness));
+      const outcome = await this.#send(sending, request, this.#table.sql.reacquire(request, liveness));
       if (outcome !== 0n) return outcome;
       this.#hints.noteRowless(request.name);
     }
-    const sql = this.#table.sql.acquire([request], this.#mayGuard(attempt), liveness);
-    const outcome = await this.#send(attempt, request, sql);
+    const sql = this.#table.sql.acquire([request], this.#mayGuard(sending), liveness);
+    const outcome = await this.#send(sending, request, sql);
     return outcome === 0n ? HELD : outcome;
   }
 
   /** @returns Nothing when a transaction keeps the row locked, unless that may be an earlier request of the same owner. */
-  async #send({ what }: Attempt, { repeated }: AcquireRequest, sql: string): Promise<bigint | undefined> {
+  async #send({ what }: Sending, { repeated }: AcquireRequest, sql: string): Promise<bigint | undefined> {
     try {
       return (await this.#table.run(what, sql, isPassingConflict)).insertId;
     } catch (error) {
@@ -184,28 +226,26 @@ export class Acquirer {
   }
 
   /** Whether losers may be spared the row lock: only where a subquery takes no locks. */
-  #mayGuard({ server }: Attempt): boolean {
-    if (!this.#parts.isExternal) return server.readCommitted;
-    return server.isolation === "READ-COMMITTED" || server.kind === "mariadb";
+  #mayGuard({ server }: Sending): boolean {
+    return server.isolation === "READ-COMMITTED" || (server.kind === "mariadb" && server.readCommitted);
   }
 
   /** Acquires the names that are free, in one statement if all have rows. Returns the live rows. */
-  async #acquireEach(attempt: Attempt, requests: AcquireRequest[]): Promise<OwnedRow[]> {
-    const { what, liveness } = attempt;
+  async #acquireEach(sending: Sending, requests: AcquireRequest[]): Promise<OwnedRow[]> {
+    const { what, liveness } = sending;
     const { sql } = this.#table;
     const names = requests.map(({ name }) => name);
     const isContended = names.some((name) => this.#hints.isContended(name));
     if (!isContended && names.every((name) => this.#hints.hasRow(name))) {
       const { affectedRows, insertId } = await this.#table.run(what, sql.reacquireAll(requests, liveness));
-      if (affectedRows === names.length) return requests.map((request) => ownedRow(attempt, request, insertId));
-    } else if (!isContended && this.#mayGuard(attempt)) {
+      if (affectedRows === names.length) return requests.map((request) => ownedRow(sending, request, insertId));
+    } else if (!isContended && this.#mayGuard(sending)) {
       await this.#table.run(what, sql.acquire(requests, true, liveness));
       return await this.#table.acquiredRows(what, requests);
     }
     const before = await this.#table.liveRows(what, names);
-    const owners = ownersOf(requests);
-    const ofOthers = before.filter(({ row, owner }) => owners.get(row.name) !== owner);
-    const held = new Set(ofOthers.map(({ row }) => row.name));
+    const isOurs = isOneOf(requests);
+    const held = new Set(before.filter((owned) => !isOurs(owned)).map(({ row }) => row.name));
     const free = requests.filter(({ name }) => !held.has(name));
     if (free.length === 0) return before;
     for (const { name } of free) this.#hints.noteFree(name);
@@ -214,7 +254,7 @@ export class Acquirer {
   }
 
   /** The answer that a live row means; none when it is the request's own and names a session that may have ended. */
-  #answer({ liveness }: Attempt, request: AcquireRequest, owned: OwnedRow | undefined): AcquireAnswer | undefined {
+  #answer({ liveness }: Sending, request: AcquireRequest, owned: OwnedRow | undefined): AcquireAnswer | undefined {
     if (owned?.owner !== request.owner) {
       if (owned) this.#hints.noteContended(request.name);
       return { granted: false, holder: owned?.row };
@@ -223,6 +263,12 @@ export class Acquirer {
     this.#hints.noteGranted(request.owner, owned.row);
     return { granted: true, row: owned.row, ...(liveness ? { session: liveness.session } : {}) };
   }
+}
+
+/** Tells which rows are of these requests. */
+function isOneOf(requests: readonly AcquireRequest[]): (owned: OwnedRow) => boolean {
+  const owners = new Map(requests.map(({ name, owner }) => [name, owner]));
+  return ({ row, owner }) => owners.get(row.name) === owner;
 }
 
 /** Whether a lock was granted to a waiter by another client's release, for the grace only. */
@@ -238,7 +284,7 @@ function endLost({ session }: LivenessLock): void {
 }
 
 /** The row that a statement has just written: its token is the server's clock. */
-function ownedRow({ liveness }: Attempt, request: AcquireRequest, token: bigint): OwnedRow {
+function ownedRow({ liveness }: Sending, request: AcquireRequest, token: bigint): OwnedRow {
   const row = grantedRow(request, token, Number(token), liveness?.session.id);
   return { owner: request.owner, row, session: liveness?.key ?? null };
 }

@@ -73,23 +73,15 @@ export class LockTable {
     }, pool);
   }
 
-  /** Sends several statements as one transaction. `work` returns whether to commit, and the result. */
-  transaction<T>(
-    what: string,
-    work: (send: Send) => Promise<{ keep: boolean; result: T }>,
-    repeats: Repeats = isConflict,
-  ): Promise<T> {
+  /** Sends one statement that has to change `count` rows, or else none; returns whether it did. */
+  changeAll(what: string, sql: string, count: number, repeats: Repeats): Promise<boolean> {
     const chain = this.#own ? "" : NO_CHAIN;
     return this.#attempt(what, repeats, async (send) => {
       await send("START TRANSACTION");
       try {
-        const { keep, result } = await work(async (sql) => {
-          const answer = await send(sql);
-          if (answer.insertId === REFUSED) throw notPrimary();
-          return answer;
-        });
-        await send(`${keep ? "COMMIT" : "ROLLBACK"}${chain}`);
-        return result;
+        const { affectedRows } = await send(sql);
+        await send(`${affectedRows === count ? "COMMIT" : "ROLLBACK"}${chain}`);
+        return affectedRows === count;
       } catch (error) {
         if (!endsConnection(error)) await send(`ROLLBACK${chain}`).catch(() => {});
         throw error; // the first error, not that of the rollback

@@ -44,31 +44,40 @@ export class LockedRows {
   }
 
   /**
-   * Returns how a statement on these names avoids a wait; `undefined` when it may wait.
+   * Runs `work`, a statement on these names that avoids a wait in the way it is told; without one it may wait. It is
+   * counted meanwhile, and rows that it finds locked are remembered.
    *
    * @param briefly Whether to wait for other clients' short changes also where not to wait costs nothing.
    */
-  noWaitFor(
+  async send<T>(
     server: Server,
     targets: readonly { readonly name: string }[],
+    work: (noWait: NoWait | undefined) => Promise<T>,
     briefly = false,
+  ): Promise<T> {
+    const noWait = this.#noWaitFor(server, targets, briefly);
+    const mayWait = noWait === undefined || noWait === "briefly";
+    if (mayWait) this.#waiting++;
+    try {
+      return await work(noWait);
+    } catch (error) {
+      if (isRowLocked(error)) this.note(targets);
+      throw error;
+    } finally {
+      if (mayWait) this.#waiting--;
+    }
+  }
+
+  #noWaitFor(
+    server: Server,
+    targets: readonly { readonly name: string }[],
+    briefly: boolean,
   ): NoWait | undefined {
     const noWait = noWaitOn(server);
     if (noWait === undefined || (noWait === "fail" && !briefly) || this.#waiting >= this.#most) return noWait;
     const since = monotonic() - REMEMBERED_MS;
     const isSeen = targets.some(({ name }) => (this.#seen.get(name) ?? -Infinity) > since);
     return isSeen ? noWait : noWait === "fail" ? "briefly" : undefined;
-  }
-
-  /** Sends a statement, and counts it while it is under way if it may wait. */
-  async counted<T>(noWait: NoWait | undefined, work: () => Promise<T>): Promise<T> {
-    if (noWait === "fail" || noWait === "skip") return await work();
-    this.#waiting++;
-    try {
-      return await work();
-    } finally {
-      this.#waiting--;
-    }
   }
 }
 

@@ -2,6 +2,7 @@ import type { LockRef, OwnedLock } from "../../../core/backend.ts";
 import { namesOf } from "../../../core/util/requests.ts";
 import type { Server } from "../connection/server.ts";
 import type { Queue } from "../queue/queue.ts";
+import type { NoWait } from "./acquire_statements.ts";
 import { isPassingConflict, isRowLocked, type LockedRows, retryWhileLocked } from "./locked_rows.ts";
 import type { LockTable } from "./lock_table.ts";
 import type { NameHints } from "./name_hints.ts";
@@ -56,29 +57,19 @@ export class Releaser {
 
   /** Whether it was held without a queue, and is released. */
   async #releasePlain(what: string, target: LockRef, server: Server): Promise<boolean> {
+    const send = (noWait?: NoWait) => this.#table.run(what, this.#table.sql.release(target, noWait), isPassingConflict);
     return await retryWhileLocked(this.#table, what, async () => {
-      const noWait = this.#lockedRows.noWaitFor(server, [target], true);
-      const send = () => this.#table.run(what, this.#table.sql.release(target, noWait), isPassingConflict);
-      const { affectedRows } = await this.#lockedRows.counted(noWait, send).catch((error) => {
-        if (isRowLocked(error)) this.#lockedRows.note([target]);
-        throw error;
-      });
+      const { affectedRows } = await this.#lockedRows.send(server, [target], send, true);
       return { result: affectedRows > 0 };
     });
   }
 
-  /** Releases all in one statement, or none when one of them was gone: the count does not tell which. */
+  /** Releases all, or none when one of them was gone: the count does not tell which. */
   async #releaseAll(what: string, claims: readonly OwnedLock[], server: Server): Promise<boolean> {
-    const noWait = this.#lockedRows.noWaitFor(server, claims);
-    const send = () =>
-      this.#table.transaction(what, async (send) => {
-        const { affectedRows } = await send(this.#table.sql.releaseAll(claims, noWait));
-        const keep = affectedRows === claims.length;
-        return { keep, result: keep };
-      }, isPassingConflict);
-    const isWhole = await this.#lockedRows.counted(noWait, send).catch((error) => {
+    const send = (noWait?: NoWait) =>
+      this.#table.changeAll(what, this.#table.sql.releaseAll(claims, noWait), claims.length, isPassingConflict);
+    const isWhole = await this.#lockedRows.send(server, claims, send).catch((error) => {
       if (!isRowLocked(error)) throw error;
-      this.#lockedRows.note(claims);
       return false;
     });
     if (isWhole) { for (const claim of claims) this.#hints.forget(claim); }

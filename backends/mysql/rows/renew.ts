@@ -50,7 +50,7 @@ export class Renewals {
     const alike = Map.groupBy(sorted(requests), ({ from, add }) => `${from} ${add}`);
     const rows = new Map<string, OwnedRow>();
     for (const batch of [...alike.values()].flatMap(chunks)) {
-      await this.#renewAll(what, batch, this.#lockedRows.noWaitFor(server, batch));
+      await this.#renewAll(what, batch, server);
       for (const owned of await this.#table.liveRows(what, batch.map(({ name }) => name))) {
         rows.set(owned.row.name, owned);
       }
@@ -62,23 +62,25 @@ export class Renewals {
    * Extends several. A lock whose row a transaction keeps locked is not extended, and does not delay the others: its
    * answer shows the time left, and the holder renews again in time.
    */
-  async #renewAll(what: string, requests: readonly RenewRequest[], noWait: NoWait | undefined): Promise<void> {
+  async #renewAll(what: string, requests: readonly RenewRequest[], server: Server): Promise<void> {
+    const send = (noWait?: NoWait) =>
+      this.#table.renew(what, this.#table.sql.renewAll(requests, noWait), isPassingConflict);
     try {
-      await this.#table.renew(what, this.#table.sql.renewAll(requests, noWait), isPassingConflict);
+      await this.#lockedRows.send(server, requests, send);
     } catch (error) {
       if (!isRowLocked(error)) throw error;
-      this.#lockedRows.note(requests);
       if (requests.length === 1) return;
-      for (const request of requests) await this.#renewAll(what, [request], noWait);
+      for (const request of requests) await this.#renewAll(what, [request], server);
     }
   }
 
   async #renewOne(what: string, request: RenewRequest, server: Server): Promise<LockRow | undefined> {
-    const noWait = this.#lockedRows.noWaitFor(server, [request]);
     // MySQL guarantees no order of assignments in the form that skips locked rows: the clock in the outcome would be wrong.
-    if (noWait === "skip") return await this.#renewUnlocked(what, request);
-    const sql = this.#table.sql.renew(request, noWait);
-    const { insertId: outcome } = await this.#lockedRows.counted(noWait, () => this.#table.renew(what, sql));
+    const answer = await this.#lockedRows.send(server, [request], async (noWait) => {
+      return noWait === "skip" ? undefined : await this.#table.renew(what, this.#table.sql.renew(request, noWait));
+    });
+    if (answer === undefined) return await this.#renewUnlocked(what, request);
+    const { insertId: outcome } = answer;
     if (outcome === 0n) return undefined;
     const { name, owner } = request;
     const granted = typeof owner === "string" ? this.#hints.granted({ name, owner }) : undefined;

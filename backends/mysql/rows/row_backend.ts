@@ -75,7 +75,7 @@ export class RowBackend implements Backend {
     const queue = this.#queue = new Queue(table, lockedRows, liveness !== undefined);
     this.#releases = new Releaser(table, hints, lockedRows, queue, unknown);
     const acquisitions = (liveness?: Liveness) => {
-      return new Acquirer({ table, hints, queue, liveness, unknown, isExternal });
+      return new Acquirer({ table, hints, queue, liveness, unknown });
     };
     this.#acquisitions = acquisitions(liveness);
     this.#leases = liveness ? acquisitions() : this.#acquisitions;
