@@ -54,9 +54,9 @@ export function isConflict(error: unknown): boolean {
   return ["40001", "40P01", "22012"].includes(codeOf(error));
 }
 
-/** Whether another transaction had the row locked for longer than the statement's lock timeout. */
+/** Whether another transaction had the row locked for longer than the statement's lock timeout; also once translated. */
 export function isRowLocked(error: unknown): boolean {
-  return codeOf(error) === "55P03";
+  return codeOf(error instanceof BackendError ? error.cause : error) === "55P03";
 }
 
 /** Whether a table or sequence does not exist, or was dropped. */

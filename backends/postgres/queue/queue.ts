@@ -7,7 +7,6 @@ import { type Entry, hasToExtend, isPlain, isUnconfirmed, SHARED_LIMIT } from ".
 import { busyAnswer, rowOf } from "../../shared/line_answers.ts";
 import { isRowLocked } from "../errors.ts";
 import type { LockTable } from "../rows/lock_table.ts";
-import { whenUnlocked } from "../rows/locked_rows.ts";
 import type { Statements } from "../rows/statements.ts";
 import { BUSY, type Parameters, renewParameters, type Row, textOf, toLockRow } from "../rows/rows.ts";
 import { grantsChannel } from "../wakeup/listener.ts";
@@ -35,6 +34,11 @@ export class Queue {
     this.#table = table;
     this.#liveness = liveness;
     this.#waiters = waiters;
+  }
+
+  /** Keeps the liveness lock of a request; nothing does of one that is to outlive its holder's session. */
+  livenessFor({ keep }: AcquireRequest): Liveness | undefined {
+    return keep === undefined ? this.#liveness : undefined;
   }
 
   /** Notes that another client's release has granted a name to a waiter of this process. */
@@ -88,7 +92,7 @@ export class Queue {
     const { owner, name, duration } = request;
     const liveness = this.#places.get(owner)?.liveness;
     this.#notified.delete(owner);
-    if (liveness?.session.ended || (this.#liveness && !liveness)) return undefined;
+    if (liveness?.session.ended || (this.livenessFor(request) && !liveness)) return undefined;
     const renewal: RenewRequest = { name, owner, from: "now", add: duration };
     const first = await this.#send(request, "renew", renewParameters(renewal));
     if (first === "locked") return BUSY;
@@ -119,7 +123,7 @@ export class Queue {
     if (mine === undefined) return window === undefined && row.admits === "false" ? busy(request, row) : undefined;
     const place = this.#places.get(owner);
     if (mine.token !== undefined) {
-      return place || !this.#liveness ? await this.#answer(request, row, mine, place?.liveness) : undefined;
+      return place || !this.livenessFor(request) ? await this.#answer(request, row, mine, place?.liveness) : undefined;
     }
     if (row.due === "true" || hasToExtend(mine, request, Number(row.now))) return undefined;
     return await this.#answer(request, row, mine, place?.liveness);
@@ -128,7 +132,7 @@ export class Queue {
   /** Enters the queue of a name with one exclusive holder; returns `undefined` when it is not like that. */
   async #append(request: AcquireRequest): Promise<AcquireAnswer | undefined> {
     const { name, owner, duration, lockedBy, lockProcess, metadata, window } = request;
-    const liveness = await this.#liveness?.lock();
+    const liveness = await this.livenessFor(request)?.lock();
     const row = await this.#send(request, "append", [
       ...[name, owner, textOf(duration), lockedBy, textOf(lockProcess), metadata, String(window)],
       ...[liveness?.key ?? null, liveness?.session.id ?? null, ...this.#listening()],
@@ -143,7 +147,7 @@ export class Queue {
   async #join(request: AcquireRequest): Promise<AcquireAnswer | undefined> {
     const { name, owner, duration, limit, lockedBy, lockProcess, metadata, window, steal } = request;
     const what = () => `acquire ${namesOf([request])}`;
-    const liveness = await this.#liveness?.lock();
+    const liveness = await this.livenessFor(request)?.lock();
     const row = await this.#send(request, "join", [
       ...[name, owner, textOf(duration), String(Math.min(limit, SHARED_LIMIT)), lockedBy, textOf(lockProcess)],
       ...[metadata, textOf(window ?? null), String(steal === true), liveness?.key ?? null],
@@ -173,7 +177,7 @@ export class Queue {
     try {
       return (await this.#table.send(() => `acquire ${namesOf([request])}`, statement, parameters, [request]))[0];
     } catch (error) {
-      if (request.repeated || !isRowLocked((error as Error).cause)) throw error;
+      if (request.repeated || !isRowLocked(error)) throw error;
       return "locked";
     }
   }
@@ -225,7 +229,7 @@ export class Queue {
   async clean(name: string, scope: "expired" | "all"): Promise<number> {
     const what = () => `clean up lock ${JSON.stringify(name)}`;
     const whose = scope === "all" ? null : "";
-    const [row] = await whenUnlocked(this.#table, () => this.#table.send(what, "leave", [name, whose]));
+    const [row] = await this.#table.whenUnlocked(() => this.#table.send(what, "leave", [name, whose]));
     return Number(row?.cleaned ?? 0);
   }
 

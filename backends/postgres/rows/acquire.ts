@@ -3,7 +3,7 @@ import { BackendError } from "../../../core/errors.ts";
 import { LruMap } from "../../../core/util/lru_map.ts";
 import { areAlike, namesOf } from "../../../core/util/requests.ts";
 import { isRowLocked } from "../errors.ts";
-import type { Liveness, LivenessLock } from "../../sessions/liveness.ts";
+import type { LivenessLock } from "../../sessions/liveness.ts";
 import { isPlain } from "../../shared/line.ts";
 import type { Queue } from "../queue/queue.ts";
 import type { LockTable } from "./lock_table.ts";
@@ -30,18 +30,15 @@ const MAX_HINTS = 4_096;
 export class Acquirer {
   readonly #table: LockTable;
   readonly #queue: Queue;
-  readonly #liveness: Liveness | undefined;
   /**
    * How names were seen last. To read the row of a held one first takes half the time of a failed attempt; those that
    * this process has released are acquired without a look. Where a queue was seen, the name is tried there at first.
    */
   readonly #hints = new LruMap<string, "held" | "released" | "ours" | "queued">(MAX_HINTS);
 
-  /** @param liveness The session that keeps the liveness lock of hybrid locks. */
-  constructor(table: LockTable, queue: Queue, liveness?: Liveness) {
+  constructor(table: LockTable, queue: Queue) {
     this.#table = table;
     this.#queue = queue;
-    this.#liveness = liveness;
   }
 
   /** Notes that a name may be free by now. */
@@ -56,14 +53,16 @@ export class Acquirer {
 
   /** Acquires each name that is free. */
   async acquireEach(requests: readonly AcquireRequest[]): Promise<AcquireAnswer[]> {
-    if (requests.length === 1) return [await this.#acquireOne(requests[0])];
-    if (!requests.every(isPlain)) {
-      return await Promise.all(requests.map((one) => this.#acquireOne(one)));
-    }
+    if (requests.length < 2) return await Promise.all(requests.map((one) => this.#acquireOne(one)));
+    const liveness = this.#queue.livenessFor(requests[0]);
+    const batch = requests.filter((each) => isPlain(each) && this.#queue.livenessFor(each) === liveness);
     // when a row is locked by another transaction, as guard does, the other names are acquired all the same
-    const answers = await this.#acquireReleased(requests) ?? await this.#acquire(requests, false);
-    return await Promise.all(requests.map((request, index) => {
-      const answer = answers?.[index];
+    const answers = batch.length < 2
+      ? undefined
+      : await this.#acquireReleased(batch) ?? await this.#acquire(batch, false);
+    const answered = new Map(batch.map((request, index) => [request, answers?.[index]]));
+    return await Promise.all(requests.map((request) => {
+      const answer = answered.get(request);
       return answer && (answer.granted || !this.#isForQueue(request)) ? answer : this.#acquireOne(request);
     }));
   }
@@ -76,7 +75,7 @@ export class Acquirer {
   /** Acquires names that this process has released; returns `undefined` when not all of them are still free. */
   async #acquireReleased(requests: readonly AcquireRequest[]): Promise<AcquireAnswer[] | undefined> {
     if (!areAlike(requests) || !requests.every(({ name }) => this.#hints.get(name) === "released")) return undefined;
-    const liveness = await this.#liveness?.lock();
+    const liveness = await this.#queue.livenessFor(requests[0])?.lock();
     const rows = await this.#send(requests, "acquireReleased", alikeParameters(requests), liveness);
     for (const { name } of requests) this.#hints.set(name, "ours");
     return rows && allAcquired(rows[0], requests, liveness);
@@ -88,9 +87,11 @@ export class Acquirer {
   }
 
   async #acquireOne(request: AcquireRequest): Promise<AcquireAnswer> {
-    const { name, owner } = request;
-    if (!isPlain(request) || this.#isForQueueAtFirst(request)) return await this.#enqueue(request);
-    if (this.#hints.get(name) === "held") {
+    const { name, owner, window } = request;
+    const hint = this.#hints.get(name);
+    const isWaiter = window !== undefined && (hint === "held" || this.#queue.has(owner));
+    if (isWaiter || hint === "queued" || !isPlain(request)) return await this.#enqueue(request);
+    if (hint === "held") {
       const what = () => `acquire ${namesOf([request])}`;
       const [row] = await this.#table.send(what, "selectHolder", [name, owner]);
       if (row?.queued === "true") return await this.#enqueue(request);
@@ -99,12 +100,6 @@ export class Acquirer {
     }
     const answer = (await this.#acquire([request], false))?.[0] ?? BUSY;
     return answer.granted || !this.#isForQueue(request) ? answer : await this.#enqueue(request);
-  }
-
-  /** Whether a name is tried in its queue without a look whether it is free. */
-  #isForQueueAtFirst({ name, owner, window }: AcquireRequest): boolean {
-    const hint = this.#hints.get(name);
-    return hint === "queued" || (window !== undefined && (hint === "held" || this.#queue.has(owner)));
   }
 
   async #enqueue(request: AcquireRequest): Promise<AcquireAnswer> {
@@ -121,7 +116,7 @@ export class Acquirer {
     let open = requests;
     let lostSessions = 0;
     for (let attempt = 0; open.length > 0 && attempt < MAX_ATTEMPTS; attempt++) {
-      const liveness = await this.#liveness?.lock();
+      const liveness = await this.#queue.livenessFor(open.find(({ keep }) => keep) ?? open[0])?.lock();
       const statement = open.length === 1 ? "acquire" : allOrNothing ? "acquireAll" : "acquireEach";
       const rows = await this.#send(open, statement, acquireParameters(open), liveness);
       if (rows === undefined) return undefined;
@@ -173,7 +168,7 @@ export class Acquirer {
       // several names that are acquired each by itself are tried one by one after this
       const last = statement === "acquire" || statement === "acquireAll";
       const repeated = last && requests.some(({ repeated }) => repeated);
-      if (isRowLocked((error as Error).cause) && !repeated) return undefined;
+      if (isRowLocked(error) && !repeated) return undefined;
       throw error;
     }
   }

@@ -1,7 +1,6 @@
 import type { LockRow, RenewRequest } from "../../../core/backend.ts";
 import { namesOf } from "../../../core/util/requests.ts";
 import { isRowLocked } from "../errors.ts";
-import { retryWhileLocked } from "./locked_rows.ts";
 import type { Queue } from "../queue/queue.ts";
 import type { LockTable } from "./lock_table.ts";
 import type { Statements } from "./statements.ts";
@@ -33,26 +32,16 @@ async function renewFirst(
 ): Promise<(LockRow | undefined)[]> {
   const send = (statement: keyof Statements, parameters: (string | null)[]) =>
     table.send(() => `renew ${namesOf(requests)}`, statement, parameters);
-  const one = requests.length === 1;
-  try {
-    const parameters = one ? renewParameters(requests[0]) : renewArrays(requests);
-    return inOrderOf(requests, await send(one ? "renew" : "renewEach", parameters));
-  } catch (error) {
-    if (!isRowLocked((error as Error).cause)) throw error;
-    const attempt = async () => {
-      const renewed = inOrderOf(requests, await send("renewUnlocked", renewArrays(requests)));
-      const left = requests.filter((_request, index) => renewed[index] === undefined);
-      if (left.length === 0) return { renewed, locked: [] };
-      const locked = inOrderOf(requests, await send("listOwned", refArrays(left)));
-      return { renewed, locked };
-    };
-    if (one) {
-      return await retryWhileLocked(table, error as Error, async () => {
-        const { renewed, locked: [locked] } = await attempt();
-        return locked ? undefined : { answer: renewed };
-      });
-    }
-    const { renewed, locked } = await attempt();
-    return renewed.map((row, index) => row ?? locked[index]);
+  if (requests.length === 1) {
+    return inOrderOf(requests, await table.whenUnlocked(() => send("renew", renewParameters(requests[0]))));
   }
+  try {
+    return inOrderOf(requests, await send("renewEach", renewArrays(requests)));
+  } catch (error) {
+    if (!isRowLocked(error)) throw error;
+  }
+  const renewed = inOrderOf(requests, await send("renewUnlocked", renewArrays(requests)));
+  const left = requests.filter((_request, index) => renewed[index] === undefined);
+  const locked = inOrderOf(requests, left.length > 0 ? await send("listOwned", refArrays(left)) : []);
+  return renewed.map((row, index) => row ?? locked[index]);
 }

@@ -13,7 +13,7 @@ import type {
   RenewRequest,
 } from "../../../core/backend.ts";
 import { BackendError } from "../../../core/errors.ts";
-import { inParts, namesOf } from "../../../core/util/requests.ts";
+import { namesOf } from "../../../core/util/requests.ts";
 import { closeLocks } from "../../../core/wait/close_locks.ts";
 import { closeAdvisorySessions } from "../advisory/sessions.ts";
 import type { AbandonedConnections } from "../connection/abandoned.ts";
@@ -26,7 +26,7 @@ import { Acquirer } from "./acquire.ts";
 import { guardOn } from "./guard.ts";
 import { lockActivity } from "./lock_activity.ts";
 import { namespaceOf } from "../schema.ts";
-import { changeOwner, release, releaseKeeping } from "./release.ts";
+import { changeOwner, release } from "./release.ts";
 import { renew } from "./renew.ts";
 import { LockTable } from "./lock_table.ts";
 import { toLockRows } from "./rows.ts";
@@ -54,12 +54,6 @@ export interface RowBackendParts {
   readonly restore: () => Promise<void>;
 }
 
-/** What acquires locks of one kind. */
-interface Locks {
-  readonly queue: Queue;
-  readonly acquirer: Acquirer;
-}
-
 /** Locks as rows of a table: leases, and hybrid locks, whose rows name a liveness lock. */
 export class RowBackend implements Backend {
   readonly engine = "postgres";
@@ -70,9 +64,8 @@ export class RowBackend implements Backend {
   readonly #parts: RowBackendParts;
   readonly #table: LockTable;
   readonly #renewals: LockTable;
-  readonly #locks: Locks;
-  /** Locks that are to outlive their holders' sessions. */
-  readonly #leases: Locks;
+  readonly #queue: Queue;
+  readonly #acquirer: Acquirer;
   readonly #closing = new AbortController();
 
   constructor(parts: RowBackendParts) {
@@ -81,12 +74,10 @@ export class RowBackend implements Backend {
     this.#parts = parts;
     this.#table = new LockTable(client, parts.statements, restore, this.#closing.signal);
     this.#renewals = new LockTable(renewals, parts.statements, restore, this.#closing.signal);
-    this.#locks = this.#makeLocks(liveness);
-    this.#leases = liveness ? this.#makeLocks() : this.#locks;
-    const both = [this.#locks, this.#leases];
-    waiters?.onGrant(namespaceOf(parts.table), ({ owner }) => both.forEach(({ queue }) => queue.noteGrant(owner)));
-    const noteFree = (name: string) => both.forEach(({ acquirer }) => acquirer.noteFree(name));
-    this.watch = waiters && ((name, wake) => waiters.add(name, () => (noteFree(name), wake())));
+    const queue = this.#queue = new Queue(this.#table, liveness, waiters);
+    const acquirer = this.#acquirer = new Acquirer(this.#table, queue);
+    waiters?.onGrant(namespaceOf(parts.table), ({ owner }) => queue.noteGrant(owner));
+    this.watch = waiters && ((name, wake) => waiters.add(name, () => (acquirer.noteFree(name), wake())));
   }
 
   async acquire(
@@ -96,28 +87,17 @@ export class RowBackend implements Backend {
     if (this.#closing.signal.aborted) {
       throw new BackendError(`Cannot acquire ${namesOf(requests)}: the backend was disposed of`);
     }
-    if (allOrNothing) {
-      const { acquirer } = requests.some(({ keep }) => keep !== undefined) ? this.#leases : this.#locks;
-      return await acquirer.acquireAll(requests);
-    }
-    return await inParts(requests, (plain) => this.#locks.acquirer.acquireEach(plain), (keeping) => {
-      return this.#leases.acquirer.acquireEach(keeping);
-    });
+    return await (allOrNothing ? this.#acquirer.acquireAll(requests) : this.#acquirer.acquireEach(requests));
   }
 
   renew(requests: readonly RenewRequest[]): Promise<(LockRow | undefined)[]> {
-    return renew(this.#renewals, this.#locks.queue, requests);
+    return renew(this.#renewals, this.#queue, requests);
   }
 
   async release(targets: readonly LockRef[]): Promise<boolean[]> {
-    return await inParts(targets, async (plain) => {
-      const released = await release(this.#table, this.#locks.queue, plain);
-      plain.forEach(({ name }, index) => released[index] && this.#locks.acquirer.noteReleased(name));
-      return released;
-    }, (keeping) => {
-      const { queue } = this.#leases;
-      return Promise.all(keeping.map((lock) => releaseKeeping(this.#table, queue, lock as OwnedLock)));
-    });
+    const released = await release(this.#table, this.#queue, targets);
+    targets.forEach(({ name, keep }, index) => released[index] && !keep && this.#acquirer.noteReleased(name));
+    return released;
   }
 
   async adopt(lock: OwnedLock, next: NextHolder): Promise<void> {
@@ -135,14 +115,9 @@ export class RowBackend implements Backend {
     const [row] = await this.#table.send(what, scope === "all" ? "cleanAll" : "cleanExpired", []);
     let cleaned = Number(row.cleaned);
     for (const { name } of await this.#table.send(what, "selectQueues", [])) {
-      cleaned += await this.#locks.queue.clean(name!, scope);
+      cleaned += await this.#queue.clean(name!, scope);
     }
     return cleaned;
-  }
-
-  #makeLocks(liveness?: Liveness): Locks {
-    const queue = new Queue(this.#table, liveness, this.#parts.waiters);
-    return { queue, acquirer: new Acquirer(this.#table, queue, liveness) };
   }
 
   guard({ name, owner }: OwnedLock, client: unknown): Promise<boolean> {

@@ -79,22 +79,6 @@ function release(target: string): string {
     RETURNING l.name, (l.session_pid IS NULL)::text AS held, ${commit(expiresSoon("l"))}`;
 }
 
-/** Releases a lock unless its row is locked; `locked` says whether it is. `(name, whose)` */
-function releaseUnlocked(target: string): string {
-  return `
-    WITH ${settings(lockTimeout(RETRIED_LOCK_TIMEOUT))},
-    unlocked AS MATERIALIZED (SELECT l.name FROM settings, ${target} AS l WHERE ${OF_OWNER} FOR UPDATE OF l SKIP LOCKED),
-    released AS (
-      UPDATE ${target} AS l SET ${released()} FROM unlocked
-      WHERE l.name = unlocked.name AND ${OF_OWNER} AND l.line IS NULL AND ${current("l")}
-      RETURNING l.name, ${WAS_HELD}, ${commit(expiresSoon("l"))})
-    SELECT (EXISTS (SELECT FROM released WHERE held))::text AS released,
-      (NOT EXISTS (SELECT FROM released)
-        AND EXISTS (SELECT FROM ${target} AS l WHERE ${OF_OWNER} AND l.line IS NULL AND ${
-    current("l")
-  }))::text AS locked`;
-}
-
 /**
  * Releases several locks without queues; the answer is a text with a digit at the place of each request. It is an upsert
  * because that finds each row by the primary key, and in one order for all statements: a join that was planned while the
@@ -182,7 +166,6 @@ export function statementsFor(table: string) {
     /** Extends the locks whose rows are not locked. */
     renewUnlocked: renew(target, true, true),
     release: release(target),
-    releaseUnlocked: releaseUnlocked(target),
     releaseEach: releaseSeveral(target),
     guard: guard(target),
     /** Rows by names: live ones, or also expired ones. `(JSON array, include expired)` */
