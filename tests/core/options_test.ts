@@ -63,6 +63,7 @@ test("options: what is no object is refused, and not shown", async () => {
     [() => advisoryLock({} as any, "a", true as any), /with "shared", or another of timeout, signal, wait/],
     [() => advisoryLock({} as any, "a", 5 as any), /with "timeout"/],
     [() => new UserLock("a", 2 as any), /with "acquireTimeout"/],
+    [() => new UserLock("\ud800", { acquireTimeout: 2 } as any), /^Cannot use this as a name: .* lone surrogates$/],
     [() => UserLock.heldWithPrefix("a", "b" as any), /with "backend"/],
     [() => advisoryLock({} as any, "a", { wait: 5 } as any), /^Cannot use wait of type number: want a boolean$/],
     [() => connect(POSTGRES, { migrate: "no" } as any), /^Cannot use migrate of type string: want a boolean$/],

@@ -237,8 +237,8 @@ export class UserLock implements AsyncDisposable {
  * @throws {TypeError | RangeError} For an invalid name or time.
  */
 function checkUserLock(name: unknown, acquireTimeout: unknown): void {
-  if (typeof name !== "string" || name.includes("\0")) {
-    throw new TypeError("Cannot use this as a name: want a string");
+  if (typeof name !== "string" || name.includes("\0") || !name.isWellFormed()) {
+    throw new TypeError("Cannot use this as a name: want a string without NUL and lone surrogates");
   }
   if (name === "") throw new RangeError("Cannot use an empty name: want at least one character");
   if (typeof acquireTimeout !== "number") throw new TypeError("Cannot use this acquireTimeout: want seconds");
