@@ -44,6 +44,10 @@ const REASONS: Record<number, { reason?: string; transient?: boolean }> = {
   3057: { reason: "the server does not take this name for a lock" },
   4163: { reason: "the name is too long for this server" },
   4031: { reason: "the server ended the idle connection", transient: true },
+  2003: { reason: "the proxy cannot reach the server", transient: true }, // MySQL Router
+  2006: { reason: "the proxy lost its connection to the server", transient: true },
+  2013: { reason: "the proxy lost its connection to the server", transient: true }, // ProxySQL
+  9001: { reason: "the proxy cannot reach the server", transient: true }, // ProxySQL
 };
 
 /** Codes of the driver and the operating system for a connection that was lost or refused. */
@@ -83,9 +87,12 @@ export function otherServer(): Error {
   return Object.assign(new Error("another server answers on the connection"), { code: "PROTOCOL_CONNECTION_LOST" });
 }
 
+/** Numbers of clients' errors, which a proxy sends when it has lost the server. */
+const PROXY_LOST_SERVER = [2003, 2006, 2013];
+
 /** Whether the error came from the server: then the statement has ended. */
 export function isFromServer(error: unknown): boolean {
-  return numberOf(error) >= 1_000;
+  return numberOf(error) >= 1_000 && !PROXY_LOST_SERVER.includes(numberOf(error));
 }
 
 /** Where ORMs keep the error of the driver. */
@@ -137,7 +144,7 @@ export function isMissingView(error: unknown): boolean {
 /** Whether the connection can no longer be used after this error. */
 export function endsConnection(error: unknown): boolean {
   const { code = "", message = "" } = (error ?? {}) as DriverError;
-  return CONNECTION_CODES.test(code) || [1053, 1152, 1927, 4031].includes(numberOf(error)) ||
+  return CONNECTION_CODES.test(code) || [1053, 1152, 1927, 4031, ...PROXY_LOST_SERVER].includes(numberOf(error)) ||
     isNotPrimary(error) || /closed state|connection is (closed|lost)/i.test(message);
 }
 

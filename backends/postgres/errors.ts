@@ -15,7 +15,7 @@ export function codeOf(error: unknown): string {
 /** Codes after which the connection is useless; the statement may or may not have taken effect. */
 const BROKEN = /^(08...|25006|57P0[1-5]|CONNECTION_\w+|CONNECT_TIMEOUT|E(?!RR_)[A-Z_]+)$/;
 /** Codes of errors that may pass when the statement is repeated: conflicts, time limits, too many connections. */
-const PASSING = /^(40001|40P01|55P03|57014|53...|25P03|57P05)$/;
+const PASSING = /^(40001|40P01|55P03|57014|53...|25P0[34])$/;
 
 /**
  * Throws when an answer says that its server takes no writes (column `read_only`). The answer then says nothing about

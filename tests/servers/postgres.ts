@@ -158,6 +158,11 @@ export class PostgresServer implements AsyncDisposable {
     return replica;
   }
 
+  /** Has it take writes, where it was in recovery. */
+  async promote(): Promise<void> {
+    await this.#control("promote");
+  }
+
   /** Stops it and starts it again, ending every connection in good order. */
   async restart(): Promise<void> {
     await this.#control("restart", "-m", "fast", "-l", join(this.#directory, "server.log"));
