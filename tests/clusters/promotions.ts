@@ -6,6 +6,7 @@
  */
 import { Proxy } from "../faults/proxy.ts";
 import type { Flavor } from "../mysql/flavors.ts";
+import type { MysqlServer } from "../servers/mysql_server.ts";
 import { PostgresServer } from "../servers/postgres.ts";
 import type { Failure } from "./failures.ts";
 import { MysqlPair } from "./mysql_pair.ts";
@@ -18,9 +19,9 @@ const SESSION_TIMEOUT = 2;
 /** How much longer the name may be held after a promotion (s). */
 const ALLOWANCE = 2;
 
-/** One promotion. */
+/** One promotion, or one restart. */
 export interface Promotion {
-  readonly failure: Failure;
+  readonly failure: Failure | "restart";
   readonly mode: "lease" | "hybrid";
   readonly seed: number;
 }
@@ -38,7 +39,40 @@ export interface Pair extends AsyncDisposable {
   /** The ports of the primary and of the standby. */
   readonly ports: readonly [number, number];
   urlOf(port: number): string;
-  promote(failure: Failure): Promise<void>;
+  promote(failure: Failure | "restart"): Promise<void>;
+  /** Whether a promotion may lose the last commits: then two clients may hold one name. */
+  readonly loses?: boolean;
+}
+
+/** One server as a pair: it crashes and starts again, in its own place. */
+async function restarting(
+  start: () => Promise<PostgresServer | MysqlServer>,
+  urlOf: Pair["urlOf"],
+): Promise<Pair> {
+  const server = await start();
+  return {
+    ports: [server.port, server.port],
+    urlOf,
+    promote: async () => {
+      await ("crash" in server ? server.crash() : server.kill());
+      await server.start();
+    },
+    [Symbol.asyncDispose]: () => server.stop(),
+  };
+}
+
+/** The addresses of the servers. */
+export const postgresUrl: Pair["urlOf"] = (port) => `postgres://postgres@127.0.0.1:${port}/postgres`;
+export const mysqlUrl: Pair["urlOf"] = (port) => `mysql://tester:secret-word@127.0.0.1:${port}/test`;
+
+/** Starts a PostgreSQL that is restarted. */
+export function postgresRestarting(): Promise<Pair> {
+  return restarting(() => PostgresServer.start(), postgresUrl);
+}
+
+/** Starts a MySQL or MariaDB that is restarted. */
+export function mysqlRestarting(flavor: Flavor): Promise<Pair> {
+  return restarting(() => flavor.start(), mysqlUrl);
 }
 
 /** Starts a PostgreSQL primary with its standby. */
@@ -46,8 +80,9 @@ export async function postgresPair(synchronous = true): Promise<Pair> {
   const pair = await PostgresPair.of(await PostgresServer.start(), synchronous);
   return {
     ports: [pair.primary.port, pair.standby.port],
-    urlOf: (port) => `postgres://postgres@127.0.0.1:${port}/postgres`,
-    promote: (failure) => pair.promote(failure),
+    urlOf: postgresUrl,
+    promote: (failure) => pair.promote(failure as Failure),
+    loses: !synchronous,
     [Symbol.asyncDispose]: () => pair[Symbol.asyncDispose](),
   };
 }
@@ -57,8 +92,9 @@ export async function mysqlPair(flavor: Flavor, synchronous = true): Promise<Pai
   const pair = await MysqlPair.start(flavor, synchronous);
   return {
     ports: [pair.primary.port, pair.replica.port],
-    urlOf: (port) => `mysql://tester:secret-word@127.0.0.1:${port}/test`,
-    promote: (failure) => pair.promote(failure),
+    urlOf: mysqlUrl,
+    promote: (failure) => pair.promote(failure as Failure),
+    loses: !synchronous,
     [Symbol.asyncDispose]: () => pair[Symbol.asyncDispose](),
   };
 }
@@ -74,9 +110,10 @@ export async function promoteUnderWork(pair: Pair, { failure, mode, seed }: Prom
     options: { mode, table: "locks", sessionTimeout: SESSION_TIMEOUT, answerTimeout: 2 },
     expires: mode === "lease" ? LEASE : 600,
     seed,
+    exclusive: !pair.loses,
     fail: async (grants) => {
       await grants.keep(2);
-      if (failure === "crash") staying.strand();
+      if (failure === "crash" || failure === "restart") staying.strand();
       await pair.promote(failure);
       address.to = standby;
       address.cut();

@@ -16,9 +16,13 @@ export interface Workload {
   readonly urls: readonly string[];
   /** How each connects. */
   readonly options: ConnectOptions;
-  /** How long a lock lasts (s). */
-  readonly expires: number;
+  /** How long a lock lasts (s); `undefined` in `session` mode. */
+  readonly expires?: number;
   readonly seed: number;
+  /** Whether no two clients may hold the name at once, whatever fails. @default true */
+  readonly exclusive?: boolean;
+  /** How long (ms) after the next grant a holder may be told. @default 0 */
+  readonly telling?: number;
   /** What fails. It begins when every client has held a lock, and ends when it needs no more of their work. */
   fail(grants: Grants): Promise<unknown>;
 }
@@ -42,7 +46,9 @@ export interface Outcome {
 }
 
 /** The rules that hold whatever fails. A name may stay held, or be busy for a reason that no client knows. */
-const RULES = ["exclusion", "rising tokens", "no foreign harm", "loss told"];
+const RULES = ["rising tokens", "no foreign harm"];
+/** Those that hold where no confirmed commit is lost. */
+const EXCLUSIVE_RULES = ["exclusion", "loss told"];
 const NAME = "first";
 /** How long a client waits for the name (s), and holds it (ms). */
 const WAIT = 30;
@@ -64,7 +70,7 @@ interface Client {
 }
 
 /** Takes and holds the name until it is over. */
-async function work(client: Client, expires: number, over: AbortSignal): Promise<void> {
+async function work(client: Client, expires: number | undefined, over: AbortSignal): Promise<void> {
   const { hand, random } = client;
   while (!over.aborted) {
     const lock = await hand.acquire(NAME, { expires, wait: WAIT, autoRenew: true, signal: over });
@@ -81,7 +87,8 @@ async function work(client: Client, expires: number, over: AbortSignal): Promise
 }
 
 /** Runs the clients until what fails has failed, and checks their history. */
-export async function underWork({ urls, options, expires, seed, fail }: Workload): Promise<Outcome> {
+export async function underWork({ exclusive = true, telling = 0, ...workload }: Workload): Promise<Outcome> {
+  const { urls, options, expires, seed, fail } = workload;
   const history: HistoryEvent[] = [];
   const sink = (event: HistoryEvent) => void history.push(event);
   const over = new AbortController();
@@ -116,8 +123,9 @@ export async function underWork({ urls, options, expires, seed, fail }: Workload
     await Promise.all(working);
     await Promise.all(clients.map(({ hand }) => close(hand.backend)));
   }
-  const verdict = check(history, { sessions: options.mode === "hybrid" });
-  const offences = verdict.offences.filter(({ rule }) => RULES.includes(rule));
+  const verdict = check(history, { sessions: options.mode !== undefined && options.mode !== "lease", telling });
+  const rules = exclusive ? [...RULES, ...EXCLUSIVE_RULES] : RULES;
+  const offences = verdict.offences.filter(({ rule }) => rules.includes(rule));
   return { verdict: { ...verdict, offences }, errors: errorsIn(history) };
 }
 

@@ -1,0 +1,74 @@
+import { connect, getLock, LockLost } from "@lockmgr/lockmgr";
+import assert from "node:assert/strict";
+import { aborted } from "../conformance/case.ts";
+import { report } from "../history/checker.ts";
+import { test } from "../harness.ts";
+import { flavors } from "../mysql/flavors.ts";
+import { freshTable, server } from "../postgres/server.ts";
+import { startHaproxy } from "../servers/haproxy.ts";
+import { mysqlUrl, postgresUrl } from "./promotions.ts";
+import { pgbouncerUnderWork } from "./proxied.ts";
+
+const ENGINES = [
+  { port: server.port, urlOf: postgresUrl },
+  ...flavors.map(({ shared }) => ({ port: shared.port, urlOf: mysqlUrl })),
+];
+/** After how many seconds without a byte HAProxy ends a connection. */
+const IDLE = 1;
+
+/** Runs something on every engine in every mode at the same time. */
+async function onAll(modes: readonly ("lease" | "session" | "hybrid")[], run: Run): Promise<void> {
+  await Promise.all(ENGINES.map(async ({ port, urlOf }) => {
+    await using proxy = await startHaproxy(port, IDLE);
+    const table = freshTable();
+    await Promise.all(modes.map((mode) => run({ mode, table, direct: urlOf(port), proxied: urlOf(proxy.port) })));
+  }));
+}
+
+/** What runs, with the addresses of a server and of the proxy before it. */
+type Run = (place: {
+  readonly mode: "lease" | "session" | "hybrid";
+  readonly table: string;
+  readonly direct: string;
+  readonly proxied: string;
+}) => Promise<void>;
+
+test("haproxy: a lock outlives the idle timeout by its renewals or heartbeats, and so does a waiter", async () => {
+  await onAll(["lease", "session", "hybrid"], async ({ mode, table, proxied }) => {
+    const options = { mode, table, ...mode === "lease" ? {} : { sessionTimeout: 2 } }; // heartbeats come in its thirds
+    await using holder = await connect(proxied, options);
+    await using other = await connect(proxied, options);
+    const lock = await getLock(mode, { backend: holder, autoRenew: true, ...mode === "session" ? {} : { expires: 3 } });
+    const waiting = getLock(mode, { backend: other, wait: 20 });
+    await new Promise((resolve) => setTimeout(resolve, 2.5 * IDLE * 1e3)); // nothing else is sent meanwhile
+    assert.equal(lock.held, true, mode);
+    assert.equal(await lock.verify(), true, mode);
+    assert.equal(await lock.unlock(), true, mode);
+    await (await waiting).unlock();
+  });
+});
+
+test("haproxy: a holder whose heartbeats are too rare is told when the proxy ends its session", async () => {
+  await onAll(["session", "hybrid"], async ({ mode, table, direct, proxied }) => {
+    await using holder = await connect(proxied, { mode, table });
+    await using other = await connect(direct, { mode, table });
+    const lock = await getLock(mode, { backend: holder });
+    const told = aborted(lock.signal).then((reason) => ({ reason, at: performance.now() }));
+    const next = await getLock(mode, { backend: other, wait: 20 });
+    const grantedAt = performance.now();
+    const { reason, at } = await told;
+    assert(reason instanceof LockLost);
+    assert(at - grantedAt <= 50, `${mode}: told ${at - grantedAt} ms after the next grant`);
+    assert(next.token > lock.token);
+    await next.unlock();
+  });
+});
+
+for (const mode of ["lease", "hybrid"] as const) {
+  test(`pgbouncer: ${mode}: clients wait while it is restarted${mode === "lease" ? " or paused" : ""}`, async () => {
+    const disturbances = mode === "lease" ? ["pause", "restart"] as const : ["restart"] as const;
+    const { verdict, errors } = await pgbouncerUnderWork(server.port, mode, disturbances, 1);
+    assert.equal(verdict.offences.length, 0, report(verdict));
+    assert.deepEqual([...errors], [], "a caller who waits is told of none");
+  });
+}
