@@ -12,7 +12,7 @@ import { sourceOfPool } from "./connection/pg_connection.ts";
 import { ExternalFunction } from "./connection/external_function.ts";
 import { ExternalPool } from "./connection/external_pool.ts";
 import { ExternalSql } from "./connection/external_sql.ts";
-import { OwnPool, RenewalPool } from "./connection/own_pool.ts";
+import { OwnPool } from "./connection/own_pool.ts";
 import { checkPgPool, isPgClient, isPgPool, type PostgresPool } from "./connection/pg_driver.ts";
 import { Liveness } from "../sessions/liveness.ts";
 import { SessionBackend } from "../sessions/session_backend.ts";
@@ -115,7 +115,7 @@ async function reachUrl({ target, address }: ReturnType<typeof parseUrl>, option
   });
   source.abandoned = new AbandonedConnections(source);
   const client = new OwnPool(source, options.maxConnections, options.answerTimeout);
-  return { client, renewals: new RenewalPool(client, new OwnPool(source, 1, options.answerTimeout)), source };
+  return { client, renewals: new OwnPool(source, 1, options.answerTimeout, client), source };
 }
 
 /** Reaches a server through what the caller has. */

@@ -6,7 +6,7 @@
 import { checkOptions, type KnownOptions } from "../../core/options/known_options.ts";
 import { type BackendSettings, resolveSettings, SETTING_OPTIONS } from "../../core/options/settings.ts";
 import { parseTargetOf, type ServerTarget } from "../../core/options/target.ts";
-import { DEFAULT_ANSWER_TIMEOUT } from "./connection/answer_timeout.ts";
+import { DEFAULT_ANSWER_TIMEOUT } from "./connection/client.ts";
 import { type Address, addressOf } from "./url_parameters.ts";
 
 /**

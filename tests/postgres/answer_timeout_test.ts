@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { answerWithin } from "../../backends/postgres/connection/answer_timeout.ts";
+import { answerWithin } from "../../backends/postgres/connection/client.ts";
 import { test } from "../harness.ts";
 
 test("answer timeout: a missing answer is a retryable error, other outcomes are unchanged", async () => {

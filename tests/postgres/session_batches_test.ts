@@ -1,6 +1,6 @@
 import { type AcquireRequest, connect, getLock, type Lock, tryLock } from "@lockmgr/lockmgr";
 import assert from "node:assert/strict";
-import { sessionKey, sessionKeyOf } from "../../backends/postgres/session/session_keys.ts";
+import { sessionKey, sessionKeyOf } from "../../backends/postgres/keys.ts";
 import { test } from "../harness.ts";
 import { administrator, freshTable, server, until } from "./server.ts";
 

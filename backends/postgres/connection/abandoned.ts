@@ -3,7 +3,8 @@ import { Backoff } from "../../../core/util/backoff.ts";
 import { withDeadline } from "../../../core/util/deadline.ts";
 import { namesOf } from "../../../core/util/requests.ts";
 import { monotonic, sleep } from "../../../core/util/runtime.ts";
-import { answerWithin } from "./answer_timeout.ts";
+import { isBroken, isEndedByServer, isNotPrimary } from "../errors.ts";
+import { type About, AnswerTimeout, answerWithin } from "./client.ts";
 import { endInstance, isQueued, type Opened, type Query, sendStatement, type Source } from "./driver.ts";
 
 /** How long a statement waits for the end of an earlier one that was given up, and disposal for all of them (ms). */
@@ -27,9 +28,6 @@ function signal(how: "pg_terminate_backend" | "pg_cancel_backend"): string {
   WHERE a.pid = $1::text::integer AND a.pid <> pg_backend_pid() AND a.usename = session_user
     AND a.application_name = current_setting('application_name')`;
 }
-
-/** Locks that a statement is about. */
-export type About = readonly { readonly name: string }[];
 
 /** A source of connections that may be given up. */
 export interface GuardedSource extends Source {
@@ -68,8 +66,22 @@ export class AbandonedConnections {
     return this.#left.size > 0;
   }
 
+  /**
+   * Makes sure that a statement without an answer does not take effect later.
+   *
+   * @param error Why there is none.
+   * @param query The statement, where its connection is the caller's and stays.
+   */
+  giveUp(pid: string, about: About, error: unknown, query?: Query): void {
+    if (isNotPrimary(error)) return; // it was answered
+    const late = error instanceof AnswerTimeout;
+    if (isEndedByServer(error)) this.#noteEnded(pid);
+    else if (late && query) this.#cancel(pid, about, query);
+    else if (late || isBroken(error)) this.add(pid, about);
+  }
+
   /** Notes that the server has ended a connection. */
-  noteEnded(pid: string): void {
+  #noteEnded(pid: string): void {
     if (this.#ended.size === MAX_ENDED) this.#ended.clear();
     this.#ended.add(pid);
   }
@@ -80,7 +92,7 @@ export class AbandonedConnections {
   }
 
   /** Cancels a statement on a connection that stays. */
-  cancel(pid: string, about: About, query: Query): void {
+  #cancel(pid: string, about: About, query: Query): void {
     const statement = { query, settled: false };
     const settle = () => void (statement.settled = true);
     query.then(settle, settle);

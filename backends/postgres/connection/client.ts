@@ -1,16 +1,15 @@
-import { isBroken, isEndedByServer, isNotPrimary } from "../errors.ts";
-import type { AbandonedConnections, About } from "./abandoned.ts";
-import { AnswerTimeout } from "./answer_timeout.ts";
-import type { Query, SqlResult } from "./driver.ts";
+import { BackendError } from "../../../core/errors.ts";
+import { withDeadline } from "../../../core/util/deadline.ts";
+import type { SqlResult } from "./driver.ts";
+
+/** Locks that a statement is about. */
+export type About = readonly { readonly name: string }[];
 
 /** Sends statements. */
 export interface Client {
   /** Whether statements may be prepared at the server: only once it is known that no proxy is in between. */
   prepare: boolean;
-  /**
-   * Sends one statement with text parameters, once no statement that was given up before can take effect on the locks
-   * that it is about.
-   */
+  /** Sends one statement with text parameters. */
   send(text: string, parameters?: (string | null)[], about?: About): Promise<SqlResult>;
   /** Replaces connections of our own, since they may not lead to the primary. */
   discard?(): void;
@@ -21,21 +20,23 @@ export interface Client {
 /** What fails when the backend is disposed of meanwhile. */
 export const SEND = "send a statement";
 
+/** Seconds to wait for an answer. */
+export const DEFAULT_ANSWER_TIMEOUT = 15;
+
+/** The error of an answer that did not come in time. */
+export class AnswerTimeout extends BackendError {
+  override name = "BackendError";
+}
+
 /**
- * Makes sure that a statement without an answer does not take effect later.
+ * Waits for an answer.
  *
- * @param query The statement, where its connection is the caller's and stays.
+ * @param late Called when there is none in time.
+ * @throws {BackendError} When there is none in time.
  */
-export function abandon(
-  abandoned: AbandonedConnections | undefined,
-  pid: string,
-  about: About,
-  error: unknown,
-  query?: Query,
-): void {
-  if (isNotPrimary(error)) return; // it was answered
-  const late = error instanceof AnswerTimeout;
-  if (isEndedByServer(error)) abandoned?.noteEnded(pid);
-  else if (late && query) abandoned?.cancel(pid, about, query);
-  else if (late || isBroken(error)) abandoned?.add(pid, about);
+export function answerWithin<T>(seconds: number, answer: PromiseLike<T>, late?: () => void): Promise<T> {
+  return withDeadline(seconds * 1e3, answer, () => {
+    late?.();
+    throw new AnswerTimeout(`Cannot get an answer of PostgreSQL within ${seconds} s`, { retryable: true });
+  });
 }

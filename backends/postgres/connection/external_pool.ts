@@ -1,8 +1,7 @@
 import { InProgress } from "../../../core/util/in_progress.ts";
-import type { About, GuardedSource } from "./abandoned.ts";
-import { AnswerTimeout, answerWithin } from "./answer_timeout.ts";
+import type { GuardedSource } from "./abandoned.ts";
 import { OutsideTransactions } from "./caller_transaction.ts";
-import { abandon, type Client, SEND } from "./client.ts";
+import { type About, AnswerTimeout, answerWithin, type Client, SEND } from "./client.ts";
 import type { SqlResult } from "./driver.ts";
 import { OwnPool } from "./own_pool.ts";
 import { coded, type PgClient, type PgPool, sendOn } from "./pg_driver.ts";
@@ -20,6 +19,7 @@ const listening = new WeakSet<PgPool>();
  * connection of our own is used: one of them may be waiting for the very lock that is asked for.
  */
 export class ExternalPool implements Client {
+  prepare = false;
   readonly #pool: PgPool;
   readonly #source: GuardedSource;
   readonly #answerTimeout: number;
@@ -36,19 +36,12 @@ export class ExternalPool implements Client {
     listening.add(pool);
   }
 
-  get prepare(): boolean {
-    return this.#own.prepare;
-  }
-
-  set prepare(prepare: boolean) {
-    this.#own.prepare = prepare;
-  }
-
   async send(text: string, parameters: (string | null)[] = [], about: About = []): Promise<SqlResult> {
-    const { abandoned } = this.#source;
-    if (abandoned?.any) await abandoned.settled(about);
     const { idleCount, totalCount, options } = this.#pool;
-    if (idleCount === 0 && totalCount >= Number(options.max)) return await this.#own.send(text, parameters, about);
+    if (idleCount === 0 && totalCount >= Number(options.max)) {
+      this.#own.prepare = this.prepare;
+      return await this.#own.send(text, parameters, about);
+    }
     const sender = new OutsideTransactions((text, parameters) => this.#run(text, parameters, about));
     return requirePrimary(await sender.send(text, parameters) as SqlResult);
   }
@@ -65,7 +58,7 @@ export class ExternalPool implements Client {
       return rows;
     } catch (error) {
       useless = error instanceof AnswerTimeout || isBroken(error) || isNotPrimary(error);
-      if (this.prepare) abandon(this.#source.abandoned, String(client.processID), about, error);
+      if (this.prepare) this.#source.abandoned?.giveUp(String(client.processID), about, error);
       throw error;
     } finally {
       client.release(useless);

@@ -1,8 +1,7 @@
 import { InProgress } from "../../../core/util/in_progress.ts";
 import { requirePrimary } from "../errors.ts";
-import type { AbandonedConnections, About } from "./abandoned.ts";
-import { answerWithin, DEFAULT_ANSWER_TIMEOUT } from "./answer_timeout.ts";
-import { abandon, type Client, SEND } from "./client.ts";
+import type { AbandonedConnections } from "./abandoned.ts";
+import { type About, answerWithin, type Client, DEFAULT_ANSWER_TIMEOUT, SEND } from "./client.ts";
 import { type Instance, mayPrepare, processIdOf, type Query, sendStatement, type SqlResult } from "./driver.ts";
 import { rowsOf } from "./row_shapes.ts";
 
@@ -21,7 +20,6 @@ export class ExternalSql implements Client {
   }
 
   async send(text: string, parameters: (string | null)[] = [], about: About = []): Promise<SqlResult> {
-    if (this.#abandoned?.any) await this.#abandoned.settled(about);
     let query: Query | undefined;
     let answer: SqlResult;
     try {
@@ -29,7 +27,7 @@ export class ExternalSql implements Client {
       answer = await answerWithin(this.#answerTimeout, this.#inProgress.run(SEND, send));
     } catch (error) {
       const pid = this.prepare ? processIdOf(query) : undefined; // a pooler's is not the server's
-      if (pid) abandon(this.#abandoned, pid, about, error, query);
+      if (pid) this.#abandoned?.giveUp(pid, about, error, query);
       throw error;
     }
     const rows = requirePrimary(rowsOf(answer)); // undoes the program's own transformations of names and values

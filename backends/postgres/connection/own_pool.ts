@@ -1,8 +1,7 @@
 import { BackendError } from "../../../core/errors.ts";
 import { isBroken, requirePrimary } from "../errors.ts";
-import type { About, GuardedSource } from "./abandoned.ts";
-import { answerWithin, DEFAULT_ANSWER_TIMEOUT } from "./answer_timeout.ts";
-import { abandon, type Client, SEND } from "./client.ts";
+import type { GuardedSource } from "./abandoned.ts";
+import { type About, answerWithin, type Client, DEFAULT_ANSWER_TIMEOUT, SEND } from "./client.ts";
 import { endInstance, type Opened, processIdOf, type Query, sendStatement, type SqlResult } from "./driver.ts";
 
 /** Seconds for statements in progress when their connections are closed. */
@@ -18,21 +17,23 @@ export class OwnPool implements Client {
   readonly #source: GuardedSource;
   readonly #connections: number;
   readonly #answerTimeout: number;
+  readonly #shared: OwnPool | undefined;
   readonly #ending = new Set<Promise<void>>();
   #current: Opened | undefined;
   #closed = false;
   #inProgress = 0;
 
-  constructor(source: GuardedSource, connections: number, answerTimeout = DEFAULT_ANSWER_TIMEOUT) {
+  /** @param shared A pool that is used instead while it is idle: what is sent here then waits for nothing. */
+  constructor(source: GuardedSource, connections: number, answerTimeout = DEFAULT_ANSWER_TIMEOUT, shared?: OwnPool) {
     this.#source = source;
     this.#connections = connections;
     this.#answerTimeout = answerTimeout;
+    this.#shared = shared;
   }
 
   async send(text: string, parameters: (string | null)[] = [], about: About = []): Promise<SqlResult> {
     if (this.#closed) throw new BackendError(`Cannot ${SEND}: the backend was disposed of`);
-    const { abandoned } = this.#source;
-    if (abandoned?.any) await abandoned.settled(about);
+    if (this.#shared && this.#shared.#inProgress === 0) return await this.#shared.send(text, parameters, about);
     const current = this.#current ??= this.#open();
     current.sockets.ref();
     this.#inProgress++;
@@ -43,17 +44,12 @@ export class OwnPool implements Client {
     } catch (error) {
       if (isBroken(error)) this.#replace(current, LAST_ANSWERS);
       const pid = this.prepare ? processIdOf(query) : undefined; // a pooler's is not the server's
-      if (pid) abandon(abandoned, pid, about, error);
+      if (pid) this.#source.abandoned?.giveUp(pid, about, error);
       throw current.explain(error);
     } finally {
       this.#inProgress--;
       current.sockets.unref();
     }
-  }
-
-  /** Whether no statement is in progress. */
-  get idle(): boolean {
-    return this.#inProgress === 0;
   }
 
   discard(): void {
@@ -80,36 +76,5 @@ export class OwnPool implements Client {
     this.#closed = true;
     this.discard();
     await Promise.all(this.#ending);
-  }
-}
-
-/** Renewals: through the pool while it is idle, else through a connection of their own, where they wait for nothing. */
-export class RenewalPool implements Client {
-  readonly #pool: OwnPool;
-  readonly #own: OwnPool;
-
-  constructor(pool: OwnPool, own: OwnPool) {
-    this.#pool = pool;
-    this.#own = own;
-  }
-
-  get prepare(): boolean {
-    return this.#own.prepare;
-  }
-
-  set prepare(prepare: boolean) {
-    this.#own.prepare = prepare;
-  }
-
-  send(text: string, parameters?: (string | null)[], about?: About): Promise<SqlResult> {
-    return (this.#pool.idle ? this.#pool : this.#own).send(text, parameters, about);
-  }
-
-  discard(): void {
-    this.#own.discard();
-  }
-
-  close(): Promise<void> {
-    return this.#own.close();
   }
 }

@@ -1,9 +1,9 @@
 import type { LockActivity, ServerConnection } from "../../../core/backend.ts";
 import type { Client } from "../connection/client.ts";
 import { translate } from "../errors.ts";
-import { listeningKey, waitingForKey } from "../keys.ts";
+import { listeningKey, sessionKeyOf } from "../keys.ts";
 import { namespaceOf, quoted } from "../schema.ts";
-import { sessionKeyOf } from "../session/session_keys.ts";
+import { waitingForKey } from "../wakeup/registration.ts";
 import type { Row } from "./rows.ts";
 
 /** SQL for the keys of a session lock: whether it is the holder's or a waiter's, the mode of its lock, and the key. */

@@ -1,7 +1,7 @@
 import { Backoff } from "../../../core/util/backoff.ts";
 import { monotonic, sleep } from "../../../core/util/runtime.ts";
-import type { About } from "../connection/abandoned.ts";
-import type { Client } from "../connection/client.ts";
+import type { AbandonedConnections } from "../connection/abandoned.ts";
+import type { About, Client } from "../connection/client.ts";
 import { isConflict, isMissing, isRowLocked, translate } from "../errors.ts";
 import type { Row } from "./rows.ts";
 import type { Statements } from "./statements.ts";
@@ -14,21 +14,26 @@ const MAX_PAUSE_MS = 20;
 const LOCKED_ROW_MS = 5_000;
 const LOCKED_ROW_PAUSES = { first: 5, longest: 100, factor: 1.5, jitter: 0.5 };
 
+/** What a table is reached through. */
+export interface TableParts {
+  /** The SQL for the table. */
+  readonly statements: Statements;
+  /** Ends at the server what was given up. */
+  readonly abandoned?: AbandonedConnections | undefined;
+  /** Creates the table again after it was dropped. */
+  readonly restore: () => Promise<void>;
+}
+
 /** Sends the statements of one table: again after a conflict, and once more after the table was created again. */
 export class LockTable {
   readonly #client: Client;
-  readonly #statements: Statements;
-  readonly #restore: () => Promise<void>;
+  readonly #parts: TableParts;
   readonly #closing: AbortSignal;
 
-  /**
-   * @param restore Creates the table again after it was dropped.
-   * @param closing Ends the pauses.
-   */
-  constructor(client: Client, statements: Statements, restore: () => Promise<void>, closing: AbortSignal) {
+  /** @param closing Ends the pauses. */
+  constructor(client: Client, parts: TableParts, closing: AbortSignal) {
     this.#client = client;
-    this.#statements = statements;
-    this.#restore = restore;
+    this.#parts = parts;
     this.#closing = closing;
   }
 
@@ -68,15 +73,17 @@ export class LockTable {
     parameters: (string | null)[],
     about?: About,
   ): Promise<readonly Row[]> {
+    const { statements, abandoned, restore } = this.#parts;
     for (let conflicts = 0, restored = false;;) {
       try {
-        return await this.#client.send(this.#statements[statement], parameters, about);
+        if (about && abandoned?.any) await abandoned.settled(about);
+        return await this.#client.send(statements[statement], parameters, about);
       } catch (error) {
         if (isConflict(error) && conflicts++ < MAX_CONFLICTS) {
           await this.pause(Math.random() * Math.min(conflicts, MAX_PAUSE_MS));
         } else if (isMissing(error) && !restored) {
           restored = true;
-          await this.#restore();
+          await restore();
         } else throw translate(what(), error);
       }
     }

@@ -16,7 +16,6 @@ import { BackendError } from "../../../core/errors.ts";
 import { namesOf } from "../../../core/util/requests.ts";
 import { closeLocks } from "../../../core/wait/close_locks.ts";
 import { closeAdvisorySessions } from "../advisory/sessions.ts";
-import type { AbandonedConnections } from "../connection/abandoned.ts";
 import type { Client } from "../connection/client.ts";
 import { diagnose } from "../diagnose.ts";
 import type { Liveness } from "../../sessions/liveness.ts";
@@ -28,12 +27,11 @@ import { lockActivity } from "./lock_activity.ts";
 import { namespaceOf } from "../schema.ts";
 import { changeOwner, release } from "./release.ts";
 import { renew } from "./renew.ts";
-import { LockTable } from "./lock_table.ts";
+import { LockTable, type TableParts } from "./lock_table.ts";
 import { toLockRows } from "./rows.ts";
-import type { Statements } from "./statements.ts";
 
 /** What a row backend is made of. */
-export interface RowBackendParts {
+export interface RowBackendParts extends TableParts {
   /** How it keeps its locks. */
   readonly mode: Mode;
   /** The table. */
@@ -42,16 +40,10 @@ export interface RowBackendParts {
   readonly client: Client;
   /** Sends renewals, which wait for no other statement. */
   readonly renewals: Client;
-  /** The SQL for the table. */
-  readonly statements: Statements;
   /** Wakes waiters, where the server can notify. */
   readonly waiters?: Waiters;
   /** Keeps the liveness lock of hybrid locks. */
   readonly liveness?: Liveness;
-  /** Ends at the server what was given up. */
-  readonly abandoned?: AbandonedConnections | undefined;
-  /** Creates the table again after it was dropped. */
-  readonly restore: () => Promise<void>;
 }
 
 /** Locks as rows of a table: leases, and hybrid locks, whose rows name a liveness lock. */
@@ -69,11 +61,11 @@ export class RowBackend implements Backend {
   readonly #closing = new AbortController();
 
   constructor(parts: RowBackendParts) {
-    const { client, renewals, restore, waiters, liveness } = parts;
+    const { client, renewals, waiters, liveness } = parts;
     this.mode = parts.mode;
     this.#parts = parts;
-    this.#table = new LockTable(client, parts.statements, restore, this.#closing.signal);
-    this.#renewals = new LockTable(renewals, parts.statements, restore, this.#closing.signal);
+    this.#table = new LockTable(client, parts, this.#closing.signal);
+    this.#renewals = new LockTable(renewals, parts, this.#closing.signal);
     const queue = this.#queue = new Queue(this.#table, liveness, waiters);
     const acquirer = this.#acquirer = new Acquirer(this.#table, queue);
     waiters?.onGrant(namespaceOf(parts.table), ({ owner }) => queue.noteGrant(owner));

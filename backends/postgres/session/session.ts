@@ -2,7 +2,7 @@ import { BackendError } from "../../../core/errors.ts";
 import { monotonic } from "../../../core/util/runtime.ts";
 import { Session } from "../../sessions/session.ts";
 import type { GuardedSource } from "../connection/abandoned.ts";
-import { answerWithin } from "../connection/answer_timeout.ts";
+import { answerWithin } from "../connection/client.ts";
 import {
   endInstance,
   type Opened,

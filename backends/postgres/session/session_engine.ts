@@ -10,11 +10,11 @@ import { codeOf, isMissing, translate } from "../errors.ts";
 import { acquireLivenessLock, shortenForeignLeases } from "../rows/liveness.ts";
 import { lockActivity } from "../rows/lock_activity.ts";
 import { arrayOf, toLockRow } from "../rows/rows.ts";
+import { sessionKey } from "../keys.ts";
 import { namespaceOf } from "../schema.ts";
-import { registrationForSessions } from "../wakeup/registration.ts";
+import { register } from "../wakeup/registration.ts";
 import { pauseOf, Waiters } from "../wakeup/waiters.ts";
 import { openSession, type PostgresSession } from "./session.ts";
-import { sessionKey } from "./session_keys.ts";
 import { DONE, type SessionStatements, sessionStatementsFor } from "./session_statements.ts";
 
 /**
@@ -50,10 +50,9 @@ export class PostgresSessionEngine implements SessionEngine<PostgresSession> {
     this.#parts = parts;
     this.#sql = sessionStatementsFor(parts.table);
     this.pool = new SessionPool(LIMITS, (_what, signal) => this.#open(signal));
-    const registration = registrationForSessions(namespaceOf(parts.table));
     // only an acquisition shows whether a key is free, and that is the waiter's own next try
     const look = (names: readonly string[]) => Promise.resolve({ free: names, again: pauseOf(true) });
-    this.#waiters = new Waiters(parts.source, parts.timeout, look, registration);
+    this.#waiters = new Waiters(parts.source, parts.timeout, look, register(namespaceOf(parts.table)));
   }
 
   settled(): Promise<boolean> | undefined {

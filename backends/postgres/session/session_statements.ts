@@ -5,11 +5,10 @@
  *
  * @module
  */
-import { waitingForAny } from "../wakeup/registration.ts";
+import { notifyIfAwaited, notifyOfMany, waitingForKey } from "../wakeup/registration.ts";
 import { DURABLE, microseconds, READ_ONLY } from "../rows/fragments.ts";
-import { keyOf, literal, notifyIfAwaited, notifyOfMany, waitingForKey } from "../keys.ts";
+import { keyOf, literal, sessionKeyOf } from "../keys.ts";
 import { namespaceOf, quoted, sequenceOf } from "../schema.ts";
-import { sessionKeyOf } from "./session_keys.ts";
 
 /** The character of a key that was acquired or released. */
 export const DONE = "1";
@@ -69,7 +68,7 @@ export function sessionStatementsFor(table: string): SessionStatements {
     // mostly no client waits: one key tells, where a test of each key is a third of the statement
     releaseEach: `
       SELECT freed, ${
-      notifyOfMany(waitingForAny(namespace), "length(freed)", `SELECT count(${notify}) FROM ${KEYS}`)
+      notifyOfMany(namespace, "length(freed)", `SELECT count(${notify}) FROM ${KEYS}`)
     } AS notified, ${READ_ONLY}
       FROM (SELECT string_agg(CASE WHEN pg_advisory_unlock(key) THEN '${DONE}' ELSE '0' END, '') AS freed
         FROM ${KEYS}) AS release`,

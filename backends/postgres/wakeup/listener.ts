@@ -3,9 +3,9 @@ import { Backoff } from "../../../core/util/backoff.ts";
 import { once } from "../../../core/util/once.ts";
 import { randomId, startTimer, type Timer } from "../../../core/util/runtime.ts";
 import type { Source } from "../connection/driver.ts";
-import { CHANNEL, listeningKey, literal } from "../keys.ts";
+import { listeningKey, literal } from "../keys.ts";
 import { openSession, type PostgresSession } from "../session/session.ts";
-import { UNREGISTER } from "./registration.ts";
+import { CHANNEL, UNREGISTER } from "./registration.ts";
 
 /** Pauses before the connection is opened again. */
 const RECONNECT = { first: 50, longest: 2_000 };
