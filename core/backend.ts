@@ -253,7 +253,7 @@ export interface Backend extends AsyncDisposable {
   readonly keeping?: boolean;
   /**
    * Makes one atomic attempt for each request, without waiting. With `allOrNothing`, either every name is granted or
-   * nothing changes; then the free names are answered as not granted, without a holder.
+   * nothing changes; then the free names are answered as not granted, without a holder. Such requests are exclusive.
    */
   acquire(requests: readonly AcquireRequest[], options?: { readonly allOrNothing?: boolean }): Promise<AcquireAnswer[]>;
   /** Extends each live lock; answers `undefined` for one that is gone. */

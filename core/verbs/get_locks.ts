@@ -107,8 +107,8 @@ async function settled<T>(all: readonly Promise<T>[]): Promise<T[]> {
 
 /**
  * Acquires several names: all of them, or none. Two callers never deadlock, in whatever order they give their names.
- * While every name is free, that is one statement. Otherwise a caller that waits acquires the names one after the other
- * in one order for all callers, and keeps those that it has until the last one is free or the wait is over.
+ * Exclusive locks of free names are one statement. Otherwise a caller acquires the names one after the other, in one
+ * order for all callers, and keeps those that it has until the last one is free or the wait is over.
  *
  * @example
  * ```ts
@@ -138,14 +138,23 @@ export async function getLocks(names: readonly string[], options: LockOptions = 
   const unique = [...new Set(names)];
   if (unique.length === 0) return new LockSet([]);
   const ordered = unique.toSorted(byCodePoint); // one order for all clients: no deadlock
-  const { grants, busy, askedAt } = await acquireSeveral(backend, ordered, resolved, true);
-  let locks = grants.map((grant) => new Lock(grant, renewalOf(backend, resolved)));
-  if (busy.length > 0) {
-    const holder = busy.find((answer) => answer.holder)?.holder;
-    if (resolved.wait === 0 && holder) throw new Locked(holder.name, new LockRecord(holder, askedAt));
-    locks = await acquireInTurn(backend, ordered, options, resolved, deadline);
-  }
+  const locks = await acquireTogether(backend, ordered, resolved) ??
+    await acquireInTurn(backend, ordered, options, resolved, deadline);
   return new LockSet(unique.map((name) => locks.find((lock) => lock.name === name)!));
+}
+
+/** Acquires all names in one request, which is exclusive; returns `undefined` when they have to be acquired in turn. */
+async function acquireTogether(
+  backend: Backend,
+  names: readonly string[],
+  options: ResolvedLockOptions,
+): Promise<Lock[] | undefined> {
+  if (options.limit !== 1 || options.steal) return undefined;
+  const { grants, busy, askedAt } = await acquireSeveral(backend, names, options, true);
+  if (busy.length === 0) return grants.map((grant) => new Lock(grant, renewalOf(backend, options)));
+  const holder = busy.find((answer) => answer.holder)?.holder;
+  if (options.wait === 0 && holder) throw new Locked(holder.name, new LockRecord(holder, askedAt));
+  return undefined;
 }
 
 /** Acquires one name after the other until the deadline (ms, monotonic), and keeps those that it has meanwhile. */

@@ -1,6 +1,16 @@
-import { getLock, getLocks, isLocked, Locked, LockLost, LockTimeout, tryLock, unlock } from "@lockmgr/lockmgr";
+import {
+  getLock,
+  getLocks,
+  isLocked,
+  listLocks,
+  Locked,
+  LockLost,
+  LockTimeout,
+  tryLock,
+  unlock,
+} from "@lockmgr/lockmgr";
 import assert from "node:assert/strict";
-import { aborted, always, type Case, later, RENEWED, renewedTwice, withRows } from "../case.ts";
+import { aborted, always, type Case, later, RENEWED, renewedTwice, withQueue, withRows } from "../case.ts";
 
 /** `getLocks`: all names or none. */
 export const several: readonly Case[] = [
@@ -44,6 +54,26 @@ export const several: readonly Case[] = [
     await last.unlock();
     await using set = await waiting;
     assert.deepEqual([set.held, set.locks.length], [true, 3]);
+  }),
+
+  withQueue("several names are shared, counted or stolen as one name is", async ({ backend, another }) => {
+    const other = await another();
+    for (const names of [["a"], ["b", "a"]]) {
+      for (const [options, limit] of [[{ shared: true }, Infinity], [{ limit: 2, metadata: [1] }, 2]] as const) {
+        await using one = await getLocks(names, { backend, expires: 60, ...options });
+        await using two = await getLocks(names, { backend: other, wait: 5, ...options });
+        for (const lock of [...one.locks, ...two.locks]) {
+          assert.deepEqual([lock.limit, lock.metadata], [limit, limit === 2 ? [1] : null]);
+        }
+        assert.deepEqual((await listLocks({ backend, names: ["a"] })).map((lock) => lock.limit), [limit, limit]);
+        await assert.rejects(getLocks([...names, "c"], { backend: other }), Locked);
+        if (limit === 2) await assert.rejects(getLocks(["A", ...names], { backend, ...options }), Locked);
+        assert.deepEqual([await isLocked("A", { backend }), await isLocked("c", { backend })], [false, false]);
+        await using thief = await getLocks(names, { backend, steal: true });
+        assert.deepEqual([thief.held, thief.locks[0].limit], [true, 1]);
+        for (const lock of [...one.locks, ...two.locks]) assert.equal(await lock.verify(), false);
+      }
+    }
   }),
 
   always("names are acquired in the order of their code points", async ({ backend, another }) => {
