@@ -38,7 +38,7 @@ export interface Fault {
 const sleep = (milliseconds: number) => new Promise<void>((resolve) => setTimeout(resolve, milliseconds));
 
 /** Kills a holder or a waiter, whatever it does, and starts another. */
-const killed: Fault = {
+export const killed: Fault = {
   name: "SIGKILL",
   async strike({ workers, random }) {
     await sleep(random.between(50, 400));

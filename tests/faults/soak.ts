@@ -1,6 +1,6 @@
 /**
  * Everything that can go wrong, mixed, for as long as wanted: `deno task soak --minutes 10 --engine sqlite --seed 7`, or
- * with `--cluster` promotions of standbys under work.
+ * with `--cluster` promotions of standbys under work, or with `--crowd` many callers that are killed and give up.
  * Ends with 1 as soon as a promise was broken, and says how to repeat the run.
  *
  * @module
@@ -9,7 +9,7 @@ import process from "node:process";
 import { parseArgs } from "node:util";
 import { report } from "../history/checker.ts";
 import { engines, type Environment, examples } from "./environments.ts";
-import { agree, concerns, type Fault, faults } from "./faults.ts";
+import { agree, concerns, type Fault, faults, killed } from "./faults.ts";
 import { type Random, seeded } from "./random.ts";
 import { mayMount } from "./small_disk.ts";
 import { trial } from "./trial.ts";
@@ -17,18 +17,32 @@ import { trial } from "./trial.ts";
 /** How long one trial of the mix lasts, in seconds, and how many processes work at it. */
 const TRIAL = 10;
 const WORKERS = 5;
+/** The same of a crowd. */
+const CROWD = { seconds: 120, count: 8, callers: 16 };
+/** Leaves a crowd time to queue (ms). */
+const BETWEEN_KILLS = { least: 500, most: 2_500 };
 
 const { values } = parseArgs({
   options: {
     minutes: { type: "string", default: "10" },
     engine: { type: "string" },
     cluster: { type: "boolean" },
+    crowd: { type: "boolean" },
     seed: { type: "string", default: String(Math.floor(Math.random() * 2 ** 31)) },
   },
 });
 
+const seldomKilled: Fault = {
+  ...killed,
+  async strike(scene) {
+    await new Promise((resolve) => setTimeout(resolve, scene.random.between(BETWEEN_KILLS.least, BETWEEN_KILLS.most)));
+    await killed.strike!(scene);
+  },
+};
+
 /** One to three faults at once. */
 function mix(environment: Environment, random: Random, disks: boolean): Fault[] {
+  if (values.crowd) return [seldomKilled];
   const possible = faults.filter((fault) => concerns(fault, environment) && (fault.needs !== "disk" || disks));
   const count = random.pick([1, 2, 3]);
   for (;;) {
@@ -49,8 +63,7 @@ async function soak(here: readonly Environment[], seed: number, until: number): 
     const what = `${environment.name}: ${chosen.map(({ name }) => name).join(" + ")}`;
     const { verdict, breakages, strikes, kept } = await trial(environment, chosen, {
       seed: trialSeed,
-      seconds: TRIAL,
-      count: WORKERS,
+      ...(values.crowd ? CROWD : { seconds: TRIAL, count: WORKERS }),
     });
     console.log(`${what}: ${strikes} strikes, ${report(verdict)}`);
     if (kept) {
@@ -75,13 +88,13 @@ async function soaking(): Promise<(seed: number, until: number) => Promise<boole
   const here: Environment[] = [];
   for (const engine of chosen ?? Object.keys(engines)) {
     const start = { ...engines, ...examples }[engine];
-    if (start) here.push(...await start());
+    if (start) here.push(...(await start()).filter(({ mode }) => !values.crowd || mode !== "session"));
   }
   return here.length === 0 ? refuse() : (seed, until) => soak(here, seed, until);
 }
 
 function refuse(): never {
-  const wanted = "want --minutes N [--engine X] [--seed S] [--cluster]";
+  const wanted = "want --minutes N [--engine X] [--seed S] [--cluster] [--crowd]";
   console.error(`Cannot soak with ${process.argv.slice(2).join(" ")}: ${wanted}`);
   process.exit(64);
 }

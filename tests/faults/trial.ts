@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { connect, getLock, listLocks, type Mode } from "@lockmgr/lockmgr";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -23,6 +24,8 @@ export interface TrialOptions {
   readonly seconds: number;
   /** How many processes work at once. @default 4 */
   readonly count?: number;
+  /** How many callers each process has, which only acquire and give up. @default 1, which does everything */
+  readonly callers?: number;
   /** Whether each fault happens once, one after the other, instead of all of them all the time. @default false */
   readonly inTurn?: boolean;
 }
@@ -46,6 +49,8 @@ const SHORTEST = 0.2;
 const PATIENCE = { long: 3, brief: 1 };
 /** All is calm after the faults in turn for so long (ms), and until a lock is acquired, which is waited for so long. */
 const CALM = { least: 500, most: 15_000 };
+/** Until when the last request for a name must be served, behind waiters that were killed (s). */
+const LAST_SERVED = 30;
 /** Until when the server must have seen that connections have ended (ms). */
 const FAREWELL = 10_000;
 
@@ -121,14 +126,24 @@ async function connectionsLeft(fixture: Fixture): Promise<string | undefined> {
   return left > 0 ? `the server still has ${left} connections of workers that have ended` : undefined;
 }
 
+/** Waits until every name has been served, and returns what is in the table then. */
+async function rowsLeft({ target, options }: Fixture, mode: Mode, names: readonly string[]): Promise<string[]> {
+  await using backend = await connect(target, { ...options, mode });
+  const last = await Promise.all(names.map((name) => getLock(name, { backend, wait: LAST_SERVED })));
+  for (const lock of last) await lock.unlock();
+  const left = await listLocks({ backend, includeExpired: true });
+  return left.map(({ name, waiters }) => `"${name}" is left with ${waiters} waiters`);
+}
+
 /** Holds a trial with faults. */
 export async function trial(
   environment: Environment,
   faults: readonly Fault[],
   options: TrialOptions,
 ): Promise<Result> {
-  const { seed, seconds, count = 4, inTurn = false } = options;
+  const { seed, seconds, count = 4, callers, inTurn = false } = options;
   const random = seeded(seed);
+  const names = ["first", "Zweite", "третья"];
   const directory = await mkdtemp(join(tmpdir(), "lockmgr-history-"));
   await using fixture = await environment.open(faults.some(({ needs }) => needs === "disk"));
   const proxied = faults.some(({ needs }) => needs === "proxy");
@@ -139,7 +154,8 @@ export async function trial(
     target: proxy ? fixture.server!.targetAt(proxy.port) : fixture.target,
     options: fixture.options,
     mode,
-    names: ["first", "Zweite", "третья"],
+    callers,
+    names,
     shortest,
     patience: inTurn ? PATIENCE.brief : PATIENCE.long,
   };
@@ -150,7 +166,8 @@ export async function trial(
   const { strikes, calmFrom } = await work(scene, faults, options);
   const stayed = await connectionsLeft(fixture);
   const verdict = check(await workers.history(), { waiting: 2, sessions: mode !== "lease", ...tolerance });
-  const breakages = [...workers.breakages, ...stayed ? [stayed] : []];
+  const rows = callers ? await rowsLeft(fixture, mode, names) : [];
+  const breakages = [...workers.breakages, ...stayed ? [stayed] : [], ...rows];
   const good = verdict.offences.length === 0 && breakages.length === 0;
   if (good) await rm(directory, { recursive: true });
   const recovered = verdict.seen.beginnings.filter((at) => at > calmFrom).length;

@@ -127,7 +127,7 @@ async function takeForGood(): Promise<void> {
 async function abort(): Promise<void> {
   const controller = new AbortController();
   const timer = setTimeout(() => controller.abort(new Aborted("aborted")), random.between(0, 30));
-  const wish = { expires: rows ? lease() : undefined, wait: random.between(0, config.patience) };
+  const wish = { expires: rows ? lease() : undefined, wait: random.between(0, config.patience), ...sharing() };
   const lock = await hand.acquire(name(), { ...wish, signal: controller.signal });
   clearTimeout(timer);
   if (lock) await hand.release(lock);
@@ -204,7 +204,11 @@ const hand = new Recorder(config.worker, backend, sink);
       ...config.blocks ? [block, block, block] : [],
     ]
     : [work, work, work, work, work, takeOwn, abort, leave, tidy];
-  while (performance.now() < endsAt && !existsSync(config.over)) await random.pick(acts)();
+  const chosen = config.callers ? [work, work, work, abort] : acts;
+  const call = async () => {
+    while (performance.now() < endsAt && !existsSync(config.over)) await random.pick(chosen)();
+  };
+  await Promise.all(Array.from({ length: config.callers ?? 1 }, call));
 }
 await hand.close();
 const connections = () => isEtcd ? [] : connectionsOfOurs(); // `fetch` keeps its connections for a while

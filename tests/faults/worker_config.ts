@@ -19,6 +19,8 @@ export interface WorkerConfig {
   readonly patience: number;
   /** The shortest lease that it asks for, in seconds. */
   readonly shortest: number;
+  /** How many callers work at once, which only acquire and give up. @default 1, which does everything */
+  readonly callers?: number;
   /** Whether its wall clock is hours off and jumps. */
   readonly wildClock?: boolean;
   /** Whether it is killed at times between a release and its answer. */
