@@ -27,6 +27,7 @@ const EMBEDDED = { LOCKMGR_TEST_ENGINES: "sqlite" };
 const PACKAGED = ["tests/package", "tests/consumers"];
 /** Files that run from the package too where servers do: a server's own locks and queue, on the runtime's own sockets. */
 const SERVER_LOCKS = [
+  "tests/faults/verbs_test.ts",
   "tests/postgres/advisory_test.ts",
   "tests/postgres/advisory_waiting_test.ts",
   "tests/mysql/user_lock_test.ts",

@@ -92,9 +92,9 @@ export class HeldLock implements Renewable {
 
   /** Aborts when the lock is lost. Made on first use: a lock without listeners needs no timer. */
   get signal(): AbortSignal {
+    this.#checkExpiry(); // the event loop may not have run since the lease expired
     if (this.#controller === undefined) {
       this.#controller = new AbortController();
-      this.#checkExpiry();
       if (this.#loss) this.#controller.abort(this.#loss);
       else this.#watch();
     }

@@ -60,7 +60,8 @@ export class LockSet implements AsyncDisposable {
 
   /** Aborts with a `LockLost` when any of the locks is lost. */
   get signal(): AbortSignal {
-    return this.#signal ??= AbortSignal.any(this.locks.map(({ signal }) => signal));
+    const signals = this.locks.map(({ signal }) => signal); // each looks whether its lease has expired
+    return this.#signal ??= AbortSignal.any(signals);
   }
 
   /**

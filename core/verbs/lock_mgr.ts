@@ -94,6 +94,7 @@ export class LockMgr implements AsyncDisposable {
       this.#lost = new AbortController();
       for (const lock of this.#locks) this.#listen(lock);
     }
+    for (const { signal } of this.#locks) void signal; // each looks whether its lease has expired
     return this.#lost.signal;
   }
 

@@ -1,5 +1,15 @@
 /** What a handle knows of its lock, how early it gives it up, and what becomes of it when the program drops it. */
-import { type Backend, connect, getLock, Lock, LockLost, LockMgr, renewLock, tryLock } from "@lockmgr/lockmgr";
+import {
+  type Backend,
+  connect,
+  getLock,
+  getLocks,
+  Lock,
+  LockLost,
+  LockMgr,
+  renewLock,
+  tryLock,
+} from "@lockmgr/lockmgr";
 import assert from "node:assert/strict";
 import process from "node:process";
 import { setFlagsFromString } from "node:v8";
@@ -86,6 +96,16 @@ test("handle: a lease is given up 1 % before it expires, at least 5 ms and at mo
     assert.equal(held(margin * 0.9), false, `${seconds} s are believed too long`);
     assert.equal(held(margin * 1.1 + 50), true, `${seconds} s are given up too early`);
   }
+});
+
+test("handle: a signal that is read after the event loop was blocked past the lease has aborted", async () => {
+  await using backend = await connect("sqlite::memory:");
+  const lock = await getLock("a", { backend, expires: 0.05 });
+  const set = await getLocks(["b"], { backend, expires: 0.05 });
+  const mgr = await LockMgr.acquire("c", { backend, expires: 0.05 });
+  const signals = [lock.signal, set.signal, mgr.signal];
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 60);
+  for (const { signal } of [lock, set, mgr]) assert(signal.aborted && signals.includes(signal));
 });
 
 test("handle: a lock shorter than the margin is never believed to be held", async () => {
