@@ -18,7 +18,7 @@ import type { WorkerConfig } from "./worker_config.ts";
 const root = fileURLToPath(new URL("../../", import.meta.url));
 
 /** How much longer than its work a worker may take to start and to end before it counts as hanging (ms). */
-const PATIENCE = 30_000;
+const PATIENCE = 60_000;
 
 /** One worker process. */
 interface Member {
@@ -28,6 +28,16 @@ interface Member {
   /** Whether the tests have killed it: then it may end badly. */
   killed: boolean;
   stopped: boolean;
+}
+
+/** Sends a signal to a worker, which may have ended by itself. */
+function signal({ child }: Member, name: NodeJS.Signals): void {
+  if (child.exitCode !== null) return;
+  try {
+    process.kill(child.pid!, name); // the method of a child that had a signal already does nothing on Deno
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "ESRCH") throw error;
+  }
 }
 
 /** What is common to all workers of a trial. */
@@ -95,7 +105,7 @@ export class Workers implements AsyncDisposable {
     child.stderr!.on("data", (chunk) => said += chunk);
     const hung = setTimeout(() => {
       this.breakages.push(`${name} hangs\n${said}`);
-      process.kill(child.pid!, "SIGKILL");
+      signal(member, "SIGKILL");
     }, Math.min(this.#seconds * 1e3, this.left) + PATIENCE);
     const ended = once(child, "close").then(([code, signal]) => {
       clearTimeout(hung);
@@ -120,19 +130,18 @@ export class Workers implements AsyncDisposable {
   /** Kills one on the spot. */
   kill(member: Member): Promise<void> {
     member.killed = true;
-    process.kill(member.child.pid!, "SIGKILL"); // the method of a child that had a signal already does nothing on Deno
+    signal(member, "SIGKILL");
     return member.ended;
   }
 
   /** Stops one for a while. */
   async stop(member: Member, milliseconds: number): Promise<void> {
-    const send = (signal: NodeJS.Signals) => member.child.exitCode ?? process.kill(member.child.pid!, signal);
     member.stopped = true;
     const from = sharedClock();
-    send("SIGSTOP");
+    signal(member, "SIGSTOP");
     await new Promise((resolve) => setTimeout(resolve, milliseconds));
     this.note({ kind: "stalled", from, at: sharedClock(), worker: member.name }); // it may be killed before it can
-    send("SIGCONT");
+    signal(member, "SIGCONT");
     member.stopped = false;
   }
 
