@@ -12,8 +12,11 @@ export function codeOf(error: unknown): string {
   return typeof code === "string" ? code : "";
 }
 
-/** Codes after which the connection is useless; the statement may or may not have taken effect. */
-const BROKEN = /^(08...|25006|57P0[1-5]|CONNECTION_\w+|CONNECT_TIMEOUT|E(?!RR_)[A-Z_]+)$/;
+/**
+ * Codes after which the connection is useless; the statement may or may not have taken effect. Where its prepared
+ * statements have changed (26000, 42P05), a proxy has gone on with another connection, and the session's locks are gone.
+ */
+const BROKEN = /^(08...|25006|26000|42P05|57P0[1-5]|CONNECTION_\w+|CONNECT_TIMEOUT|E(?!RR_)[A-Z_]+)$/;
 /** Codes of errors that may pass when the statement is repeated: conflicts, time limits, too many connections. */
 const PASSING = /^(40001|40P01|55P03|57014|53...|25P0[34])$/;
 
