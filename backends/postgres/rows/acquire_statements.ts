@@ -30,7 +30,7 @@ const CLOCK = `(SELECT now, ${microseconds("now")} AS microseconds FROM clock_ti
       OFFSET 0) AS clock`;
 
 /** A name that was free for less than this is acquired often, and stays in the index of held names. */
-const OFTEN = "10 seconds";
+const FREQUENT_INTERVAL = "10 seconds";
 
 /** Whether a row has a queue, or is the live one of another owner. */
 export function isUnavailable(row: string, owner: string): string {
@@ -63,7 +63,7 @@ function acquired(target: string, condition = "true", look = true): string {
         locked_by = excluded.locked_by, lock_process = excluded.lock_process, locked_until = excluded.locked_until,
         created_at = excluded.created_at, updated_at = excluded.updated_at, metadata = excluded.metadata,
         liveness = excluded.liveness, session_pid = excluded.session_pid,
-        listed = true, frequent = l.updated_at > excluded.updated_at - interval '${OFTEN}'
+        listed = true, frequent = l.updated_at > excluded.updated_at - interval '${FREQUENT_INTERVAL}'
       WHERE l.line IS NULL AND (l.owner = excluded.owner OR NOT ${live("l")})
       RETURNING l.name, l.token, l.created_at)`;
 }
