@@ -36,9 +36,8 @@ async function acquireLock(name: string, options: LockOptions): Promise<{ lock?:
   checkName(name);
   const resolved = resolveLockOptions(options);
   const startedAt = monotonic();
-  const given = givenBackend(options);
-  const backend = given ?? await openBackend(options, resolved);
-  const wait = given ? resolved.wait : Math.max(resolved.wait - (monotonic() - startedAt) / 1e3, 0);
+  const backend = givenBackend(options) ?? await openBackend(options, resolved);
+  const wait = Math.max(resolved.wait - (monotonic() - startedAt) / 1e3, 0);
   const outcome = await acquire(backend, name, { ...resolved, wait });
   return outcome.granted ? { lock: new Lock(outcome.grant, renewalOf(backend, resolved)) } : { holder: outcome.holder };
 }

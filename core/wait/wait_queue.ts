@@ -34,7 +34,7 @@ export class WaitQueue implements NameQueue {
   readonly #name: string;
   /** Only where the backend keeps no queue, whose order it approximates. */
   readonly #fairness: FairnessYield | undefined;
-  readonly #outage = new Backoff(OUTAGE);
+  #outage: Backoff | undefined;
   #waiters: Waiter[] = [];
   /** Resolves when no waiter is left; `undefined` while there is none. */
   #loop: Promise<void> | undefined;
@@ -165,8 +165,7 @@ export class WaitQueue implements NameQueue {
     head.unanswered ||= repeated;
     this.#batch = batch;
     this.#answered = true;
-    this.#failure = undefined;
-    this.#outage.reset();
+    this.#failure = this.#outage = undefined;
     if (answer.granted) this.#onGrant(head, answer, askedAt);
     else this.#onBusy(head, answer, askedAt);
   }
@@ -214,7 +213,7 @@ export class WaitQueue implements NameQueue {
       this.#fail(waiter, error);
     }
     if (gone && head.unanswered) this.#undo(head.request, true);
-    if (this.#waiters[0] === head) this.#retryAt = now + this.#outage.next();
+    if (this.#waiters[0] === head) this.#retryAt = now + (this.#outage ??= new Backoff(OUTAGE)).next();
     else this.#notified = true;
   }
 
@@ -278,10 +277,10 @@ export class WaitQueue implements NameQueue {
       this.#loop =
       this.#holder =
       this.#failure =
+      this.#outage =
         undefined;
     this.#answered = false;
     this.#retryAt = Infinity;
-    this.#outage.reset();
   }
 }
 

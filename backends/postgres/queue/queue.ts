@@ -5,9 +5,7 @@ import { namesOf, ownerText } from "../../../core/util/requests.ts";
 import type { Liveness, LivenessLock } from "../../sessions/liveness.ts";
 import { type Entry, hasToExtend, isPlain, isUnconfirmed, SHARED_LIMIT } from "../../shared/line.ts";
 import { busyAnswer, rowOf } from "../../shared/line_answers.ts";
-import { isRowLocked } from "../errors.ts";
 import type { LockTable } from "../rows/lock_table.ts";
-import type { Statements } from "../rows/statements.ts";
 import { BUSY, type Parameters, renewParameters, type Row, textOf, toLockRow } from "../rows/rows.ts";
 import { grantsChannel } from "../wakeup/listener.ts";
 import type { Waiters } from "../wakeup/waiters.ts";
@@ -58,7 +56,7 @@ export class Queue {
 
   /** Removes what has expired; returns whether the name of a request has neither holders nor waiters then. */
   async isEmpty(request: AcquireRequest): Promise<boolean> {
-    if (await this.#send(request, "leave", [request.name, ""]) === "locked") return false;
+    if (await this.#table.attempt([request], "leave", [request.name, ""]) === undefined) return false;
     const [row] = await this.#table.send(() => `acquire ${namesOf([request])}`, "look", [request.name, "", "1"]);
     return row.entries === null && row.waiters === "0";
   }
@@ -94,9 +92,9 @@ export class Queue {
     this.#notified.delete(owner);
     if (liveness?.session.ended || (this.livenessFor(request) && !liveness)) return undefined;
     const renewal: RenewRequest = { name, owner, from: "now", add: duration };
-    const first = await this.#send(request, "renew", renewParameters(renewal));
-    if (first === "locked") return BUSY;
-    const row = first ? toLockRow(first) : await this.renew(renewal, this.#table);
+    const rows = await this.#table.attempt([request], "renew", renewParameters(renewal));
+    if (rows === undefined) return BUSY;
+    const row = rows.length > 0 ? toLockRow(rows[0]) : await this.renew(renewal, this.#table);
     return row && this.#granted(owner, row, liveness);
   }
 
@@ -133,11 +131,12 @@ export class Queue {
   async #append(request: AcquireRequest): Promise<AcquireAnswer | undefined> {
     const { name, owner, duration, lockedBy, lockProcess, metadata, window } = request;
     const liveness = await this.livenessFor(request)?.lock();
-    const row = await this.#send(request, "append", [
+    const rows = await this.#table.attempt([request], "append", [
       ...[name, owner, textOf(duration), lockedBy, textOf(lockProcess), metadata, String(window)],
       ...[liveness?.key ?? null, liveness?.session.id ?? null, ...this.#listening()],
     ]);
-    if (row === "locked") return BUSY;
+    if (rows === undefined) return BUSY;
+    const [row] = rows;
     if (row === undefined) return undefined;
     this.#places.set(owner, { liveness });
     return { granted: false, holder: toLockRow(row), position: Number(row.position) };
@@ -148,12 +147,13 @@ export class Queue {
     const { name, owner, duration, limit, lockedBy, lockProcess, metadata, window, steal } = request;
     const what = () => `acquire ${namesOf([request])}`;
     const liveness = await this.livenessFor(request)?.lock();
-    const row = await this.#send(request, "join", [
+    const rows = await this.#table.attempt([request], "join", [
       ...[name, owner, textOf(duration), String(Math.min(limit, SHARED_LIMIT)), lockedBy, textOf(lockProcess)],
       ...[metadata, textOf(window ?? null), String(steal === true), liveness?.key ?? null],
       ...[liveness?.session.id ?? null, ...(window === undefined ? [null, "false"] : this.#listening())],
     ]);
-    if (row === "locked") return BUSY;
+    if (rows === undefined) return BUSY;
+    const [row] = rows;
     if (row === undefined) return undefined;
     if (row.present === "0") {
       await this.#table.send(what, "insertFree", [name]);
@@ -168,20 +168,6 @@ export class Queue {
     return await this.#look(request);
   }
 
-  /** Sends a statement about one request; a row that stays locked is busy, unless an earlier request may have locked it. */
-  async #send(
-    request: AcquireRequest,
-    statement: keyof Statements,
-    parameters: Parameters,
-  ): Promise<Row | "locked" | undefined> {
-    try {
-      return (await this.#table.send(() => `acquire ${namesOf([request])}`, statement, parameters, [request]))[0];
-    } catch (error) {
-      if (request.repeated || !isRowLocked(error)) throw error;
-      return "locked";
-    }
-  }
-
   /** The answer to a request that holds the lock or waits for it; `undefined` when it has lapsed meanwhile. */
   async #answer(
     request: AcquireRequest,
@@ -192,7 +178,7 @@ export class Queue {
     const { name, owner } = request;
     if ((mine.liveness ?? undefined) !== liveness?.key) { // of a session that has ended: free once the server sees that
       this.#forget(owner);
-      return await this.#send(request, "leave", [name, owner]) === "locked" ? BUSY : undefined;
+      return await this.#table.attempt([request], "leave", [name, owner]) ? undefined : BUSY;
     }
     if (mine.token === undefined) {
       this.#places.set(owner, { liveness });

@@ -2,22 +2,11 @@ import type { AcquireAnswer, AcquireRequest } from "../../../core/backend.ts";
 import { BackendError } from "../../../core/errors.ts";
 import { LruMap } from "../../../core/util/lru_map.ts";
 import { areAlike, namesOf } from "../../../core/util/requests.ts";
-import { isRowLocked } from "../errors.ts";
 import type { LivenessLock } from "../../sessions/liveness.ts";
 import { isPlain } from "../../shared/line.ts";
 import type { Queue } from "../queue/queue.ts";
 import type { LockTable } from "./lock_table.ts";
-import type { Statements } from "./statements.ts";
-import {
-  acquireAnswers,
-  acquireParameters,
-  alikeParameters,
-  allAcquired,
-  BUSY,
-  type Parameters,
-  type Row,
-  toLockRow,
-} from "./rows.ts";
+import { acquireAnswers, acquireParameters, alikeParameters, allAcquired, BUSY, toLockRow } from "./rows.ts";
 
 /** How often a name is tried that is neither acquired nor seen held, because it changes hands meanwhile. */
 const MAX_ATTEMPTS = 10;
@@ -34,7 +23,7 @@ export class Acquirer {
    * How names were seen last. To read the row of a held one first takes half the time of a failed attempt; those that
    * this process has released are acquired without a look. Where a queue was seen, the name is tried there at first.
    */
-  readonly #hints = new LruMap<string, "held" | "released" | "ours" | "queued">(MAX_HINTS);
+  readonly #hints = new LruMap<string, "held" | "released" | "queued">(MAX_HINTS);
 
   constructor(table: LockTable, queue: Queue) {
     this.#table = table;
@@ -51,11 +40,18 @@ export class Acquirer {
     if (this.#hints.get(name) !== "queued") this.#hints.set(name, "released");
   }
 
+  #note(name: string, hint: "held" | "queued" | undefined): void {
+    if (hint) this.#hints.set(name, hint);
+    else this.#hints.delete(name);
+  }
+
   /** Acquires each name that is free. */
   async acquireEach(requests: readonly AcquireRequest[]): Promise<AcquireAnswer[]> {
     if (requests.length < 2) return await Promise.all(requests.map((one) => this.#acquireOne(one)));
     const liveness = this.#queue.livenessFor(requests[0]);
-    const batch = requests.filter((each) => isPlain(each) && this.#queue.livenessFor(each) === liveness);
+    const batch = requests.filter((each) => {
+      return isPlain(each) && !each.repeated && this.#queue.livenessFor(each) === liveness;
+    });
     // when a row is locked by another transaction, as guard does, the other names are acquired all the same
     const answers = batch.length < 2
       ? undefined
@@ -76,8 +72,8 @@ export class Acquirer {
   async #acquireReleased(requests: readonly AcquireRequest[]): Promise<AcquireAnswer[] | undefined> {
     if (!areAlike(requests) || !requests.every(({ name }) => this.#hints.get(name) === "released")) return undefined;
     const liveness = await this.#queue.livenessFor(requests[0])?.lock();
-    const rows = await this.#send(requests, "acquireReleased", alikeParameters(requests), liveness);
-    for (const { name } of requests) this.#hints.set(name, "ours");
+    const rows = await this.#table.attempt(requests, "acquireReleased", alikeParameters(requests, liveness));
+    for (const { name } of requests) this.#hints.delete(name);
     return rows && allAcquired(rows[0], requests, liveness);
   }
 
@@ -106,7 +102,7 @@ export class Acquirer {
     const answer = await this.#queue.acquire(request);
     const { waiters = 0, limit = 1 } = answer.granted ? answer.row : answer.holder ?? {};
     const queued = waiters > 0 || limit > 1 || (!answer.granted && answer.position !== undefined);
-    this.#hints.set(request.name, queued ? "queued" : answer.granted ? "ours" : "held");
+    this.#note(request.name, queued ? "queued" : answer.granted ? undefined : "held");
     return answer;
   }
 
@@ -118,7 +114,7 @@ export class Acquirer {
     for (let attempt = 0; open.length > 0 && attempt < MAX_ATTEMPTS; attempt++) {
       const liveness = await this.#queue.livenessFor(open.find(({ keep }) => keep) ?? open[0])?.lock();
       const statement = open.length === 1 ? "acquire" : allOrNothing ? "acquireAll" : "acquireEach";
-      const rows = await this.#send(open, statement, acquireParameters(open), liveness);
+      const rows = await this.#table.attempt(open, statement, acquireParameters(open, liveness));
       if (rows === undefined) return undefined;
       const found = acquireAnswers(rows, open, liveness);
       for (const { name, queued } of rows) {
@@ -135,7 +131,7 @@ export class Acquirer {
       }
       for (const [name, answer] of found) {
         answers.set(name, answer);
-        if (answer !== BUSY) this.#hints.set(name, answer.granted ? "ours" : "held");
+        if (answer !== BUSY) this.#note(name, answer.granted ? undefined : "held");
       }
       if (answers.size === requests.length || (allOrNothing && found.size > 0)) break;
       open = open.filter(({ name }) => !answers.has(name));
@@ -149,28 +145,6 @@ export class Acquirer {
     const [row] = await this.#table.send(() => `acquire ${namesOf(requests)}`, "isGone", [key]);
     if (row.gone === "true") session.end(new BackendError("Cannot go on: the server has no such session"));
     return session.ended === undefined;
-  }
-
-  /**
-   * Sends one statement; returns `undefined` when it waited too long for a locked row. That means busy, unless an earlier
-   * request of the same owner may be what has locked the row.
-   */
-  async #send(
-    requests: readonly AcquireRequest[],
-    statement: keyof Statements,
-    parameters: Parameters,
-    liveness: LivenessLock | undefined,
-  ): Promise<readonly Row[] | undefined> {
-    const all = [...parameters, liveness?.key ?? null, liveness?.session.id ?? null];
-    try {
-      return await this.#table.send(() => `acquire ${namesOf(requests)}`, statement, all, requests);
-    } catch (error) {
-      // several names that are acquired each by itself are tried one by one after this
-      const last = statement === "acquire" || statement === "acquireAll";
-      const repeated = last && requests.some(({ repeated }) => repeated);
-      if (isRowLocked(error) && !repeated) return undefined;
-      throw error;
-    }
   }
 }
 

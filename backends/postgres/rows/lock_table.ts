@@ -1,9 +1,11 @@
+import type { AcquireRequest } from "../../../core/backend.ts";
 import { Backoff } from "../../../core/util/backoff.ts";
+import { namesOf } from "../../../core/util/requests.ts";
 import { monotonic, sleep } from "../../../core/util/runtime.ts";
 import type { AbandonedConnections } from "../connection/abandoned.ts";
 import type { About, Client } from "../connection/client.ts";
 import { isConflict, isMissing, isRowLocked, translate } from "../errors.ts";
-import type { Row } from "./rows.ts";
+import type { Parameters, Row } from "./rows.ts";
 import type { Statements } from "./statements.ts";
 
 /** How often a statement is repeated after a conflict with another transaction, and the longest pause before that. */
@@ -47,6 +49,23 @@ export class LockTable {
     this.#client.discard?.();
   }
 
+  /**
+   * Sends a statement that acquires; returns `undefined` when it waited too long for a locked row. That means busy, unless
+   * an earlier request of the same owner may be what has locked the row.
+   */
+  async attempt(
+    requests: readonly AcquireRequest[],
+    statement: keyof Statements,
+    parameters: Parameters,
+  ): Promise<readonly Row[] | undefined> {
+    try {
+      return await this.send(() => `acquire ${namesOf(requests)}`, statement, parameters, requests);
+    } catch (error) {
+      if (!isRowLocked(error) || requests.some(({ repeated }) => repeated)) throw error;
+      return undefined;
+    }
+  }
+
   /** Repeats a request while its row is locked, holding no connection between tries. */
   async whenUnlocked<T>(request: () => Promise<T>): Promise<T> {
     const until = monotonic() + LOCKED_ROW_MS;
@@ -70,7 +89,7 @@ export class LockTable {
   async send(
     what: () => string,
     statement: keyof Statements,
-    parameters: (string | null)[],
+    parameters: Parameters,
     about?: About,
   ): Promise<readonly Row[]> {
     const { statements, abandoned, restore } = this.#parts;

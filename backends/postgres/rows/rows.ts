@@ -45,15 +45,15 @@ function arraysOf(rows: readonly Parameters[]): string[] {
 }
 
 /** The parameters of acquisitions: one for each field, or an array for each field of several. */
-export function acquireParameters(requests: readonly AcquireRequest[]): Parameters {
+export function acquireParameters(requests: readonly AcquireRequest[], liveness: LivenessLock | undefined): Parameters {
   const rows = requests.map(({ name, owner, duration, lockedBy, lockProcess, metadata }) => //
   [name, owner, textOf(duration), lockedBy, textOf(lockProcess), metadata]);
-  return rows.length === 1 ? rows[0] : arraysOf(rows);
+  return [...rows.length === 1 ? rows[0] : arraysOf(rows), liveness?.key ?? null, liveness?.session.id ?? null];
 }
 
 /** The parameters of acquisitions that differ only in name and owner. */
-export function alikeParameters(requests: readonly AcquireRequest[]): Parameters {
-  return [...refArrays(requests), ...acquireParameters([requests[0]]).slice(2)];
+export function alikeParameters(requests: readonly AcquireRequest[], liveness: LivenessLock | undefined): Parameters {
+  return [...refArrays(requests), ...acquireParameters([requests[0]], liveness).slice(2)];
 }
 
 /** The parameters of one renewal. */
