@@ -31,12 +31,12 @@ export class Releaser {
       }
     }
     const short = await this.#connection.write(what, "NORMAL", () => {
-      return targets.map((target) => this.#release(this.#sql.releaseShort, target, SHORT_LEASE_US));
+      return targets.map((target) => this.#release(target, SHORT_LEASE_US));
     });
     const others = targets.filter((_, index) => short[index] === undefined);
     if (others.length === 0) return short as boolean[];
     const durably = await this.#connection.write(what, "FULL", () => {
-      return others.map((target) => this.#release(this.#sql.release, target));
+      return others.map((target) => this.#release(target));
     });
     const rest = durably.values();
     return short.map((released) => released ?? rest.next().value!);
@@ -46,9 +46,9 @@ export class Releaser {
    * Releases one lock. Leases with at most `most` left need not reach the disk: a power failure that undoes the release
    * leaves a lock that expires soon, and with it undoes what was granted to a waiter, who has not confirmed it.
    */
-  #release(sql: string, target: LockRef, most?: number): boolean | undefined {
+  #release(target: LockRef, most = Infinity): boolean | undefined {
     if (target.keep !== undefined) return this.#queue.release(target, most);
-    const freed = this.#connection.run(sql, target.name, ownerText(target.owner)) > 0;
+    const freed = this.#connection.run(this.#sql.release, target.name, ownerText(target.owner), most) > 0;
     if (freed) this.#freed(target.name);
     return freed || this.#queue.release(target, most);
   }

@@ -40,90 +40,61 @@ export const SHORT_LEASE_US = 900e6;
 const CHUNK_SIZES = [32, 8, 1];
 
 /** The statements for one table, with their parameters. */
-export interface Statements {
-  /** The row of a name, of NULLs if there is none, and the clock. `(name)` */
-  readonly selectLine: string;
-  /**
-   * The time (µs) until the first holder's lease expires, and how many entries are before a waiter in the line, `NULL` if
-   * it waits no more. `(owner, name)`
-   */
-  readonly selectTurn: string;
-  /** The names that have a line. */
-  readonly selectQueues: string;
-  /** Stores a line. `(values of stored_line.ts)` */
-  readonly storeLine: string;
-  /** Stores an empty line. `(token, now, now, name)` */
-  readonly free: string;
-  /** The next token of a free name, and the clock; no row while the name is held or waited for. `(name)` */
-  readonly selectNext: string;
-  /** The same of many names in one row: JSON of pairs, index and token of each free name, and the clock. `(JSON)` */
-  readonly selectFree: string;
-  readonly now: string;
-  /**
-   * Takes names that were free in this transaction.
-   * `(name, owner, token, locked_by, lock_process, locked_until, now, now, metadata, …)`
-   */
-  insert(count: number): string;
-  /** Extends the live lock of an only holder, never shortening it. `(name, whose, from, add or NULL)` */
-  readonly renew: string;
-  /** Releases a live lock without a line, keeping its row. `(name, whose)` */
-  readonly release: string;
-  /** The same for a lease that has at most `SHORT_LEASE_US` left. `(name, whose)` */
-  readonly releaseShort: string;
-  /** The same for many such leases. `(now, now, now, latest expiry, name, …, owner, …)` */
-  releaseMany(count: number): string;
-  /** Keeps a live lock's row from changing until the caller's transaction ends. `(name, owner, owner)` */
-  readonly guard: string;
-  /** Rows by names, without such whose only holder has expired, unless asked for. `(include expired, JSON array)` */
-  readonly listNames: string;
-  /** The same by prefix. `(include expired, prefix)` */
-  readonly list: string;
-  /** Releases expired locks without a line, or all of these. `(all)` */
-  readonly clean: string;
-  /** Deletes rows that have been free for a day, longer than any statement waits, so that no token repeats. */
-  readonly sweep: string;
-}
-
-/** Statements that acquire. */
-function acquiring(table: string): Pick<Statements, "selectNext" | "selectFree" | "now" | "insert"> {
-  return {
-    selectNext: `
-      SELECT CAST(coalesce(max(token + 1, now), now) AS TEXT) AS token, CAST(now AS TEXT) AS now
-      FROM ${CLOCK} LEFT JOIN ${table} ON name = ? WHERE NOT (${LIVE}) AND line IS NULL`,
-    // Without `'' ||` the result has the subtype of JSON, and @db/sqlite parses such a column.
-    selectFree: `
-      WITH clock AS MATERIALIZED ${CLOCK}
-      SELECT '' || json_group_array(json_array(param.key, CAST(coalesce(max(token + 1, now), now) AS TEXT)))
-          FILTER (WHERE NOT (${LIVE}) AND line IS NULL) AS tokens, CAST(now AS TEXT) AS now
-      FROM json_each(?) AS param JOIN clock LEFT JOIN ${table} ON name = param.value`,
-    now: `SELECT CAST(now AS TEXT) AS now FROM ${CLOCK}`,
-    insert: forEachSize((count) => `
-      INSERT INTO ${table} (${COLUMNS.join(", ")})
-      VALUES ${repeat(count, "(?, ?, ?, ?, ?, ?, ?, ?, ?)")} ON CONFLICT (name) DO UPDATE SET ${replaced(COLUMNS)}`),
-  };
-}
+export type Statements = ReturnType<typeof statementsFor>;
 
 /** The assignments of an upsert. */
 function replaced(columns: readonly string[]): string {
   return columns.slice(1).map((column) => `${column} = excluded.${column}`).join(", ");
 }
 
+/** Statements that acquire. */
+function acquiring(table: string) {
+  return {
+    /** The next token of a free name, and the clock; no row while the name is held or waited for. `(name)` */
+    selectNext: `
+      SELECT CAST(coalesce(max(token + 1, now), now) AS TEXT) AS token, CAST(now AS TEXT) AS now
+      FROM ${CLOCK} LEFT JOIN ${table} ON name = ? WHERE NOT (${LIVE}) AND line IS NULL`,
+    /**
+     * The same of many names in one row: JSON of pairs, index and token of each free name, and the clock. `(JSON)`
+     * Without `'' ||` the result has the subtype of JSON, and @db/sqlite parses such a column.
+     */
+    selectFree: `
+      WITH clock AS MATERIALIZED ${CLOCK}
+      SELECT '' || json_group_array(json_array(param.key, CAST(coalesce(max(token + 1, now), now) AS TEXT)))
+          FILTER (WHERE NOT (${LIVE}) AND line IS NULL) AS tokens, CAST(now AS TEXT) AS now
+      FROM json_each(?) AS param JOIN clock LEFT JOIN ${table} ON name = param.value`,
+    /**
+     * Takes names that were free in this transaction.
+     * `(name, owner, token, locked_by, lock_process, locked_until, now, now, metadata, …)`
+     */
+    insert: forEachSize((count) => `
+      INSERT INTO ${table} (${COLUMNS.join(", ")})
+      VALUES ${repeat(count, "(?, ?, ?, ?, ?, ?, ?, ?, ?)")} ON CONFLICT (name) DO UPDATE SET ${replaced(COLUMNS)}`),
+  };
+}
+
 /** Statements about lines. */
-function queueing(
-  table: string,
-): Pick<Statements, "selectLine" | "selectTurn" | "selectQueues" | "storeLine" | "free"> {
+function queueing(table: string) {
   const columns = [...COLUMNS, ...Object.keys(QUEUE_COLUMNS)];
   return {
+    /** The row of a name, of NULLs if there is none, and the clock. `(name)` */
     selectLine: `SELECT ${ROW} FROM ${CLOCK} LEFT JOIN ${table} ON name = ?`,
+    /**
+     * The time (µs) until the first holder's lease expires, and how many entries are before a waiter in the line, `NULL`
+     * if it waits no more. `(owner, name)`
+     */
     selectTurn: `
       SELECT CAST(locked_until - now AS TEXT) AS "left", CAST((
           SELECT key FROM json_each(line) WHERE value ->> 'owner' = ? AND value ->> 'token' IS NULL
         ) AS TEXT) AS ahead
       FROM ${table}, ${CLOCK} WHERE name = ? AND ${LIVE}`,
+    /** The names that have a line. */
     selectQueues: `SELECT name AS name FROM ${table} WHERE owner IS NOT NULL AND line IS NOT NULL`,
+    /** Stores a line. `(values of stored_line.ts)` */
     storeLine: `
       INSERT INTO ${table} (${columns.join(", ")}) VALUES (${repeat(columns.length)})
       ON CONFLICT (name) DO UPDATE SET ${replaced(columns)}`,
+    /** Stores an empty line. `(token, now, now, name)` */
     free: `
       UPDATE ${table} SET owner = NULL, token = ?, locked_until = ?, updated_at = ?,
         slots = NULL, first_token = NULL, line_owner = NULL, line = NULL
@@ -132,12 +103,14 @@ function queueing(
 }
 
 /** Statements that release. */
-function releasing(table: string): Pick<Statements, "release" | "releaseShort" | "releaseMany"> {
-  const update = `UPDATE ${table} SET owner = NULL, locked_until = ${NOW}, updated_at = ${NOW}
-      WHERE name = ? AND line IS NULL AND ${isOf("?")}`;
+function releasing(table: string) {
   return {
-    release: `${update} AND (locked_until IS NULL OR locked_until > ${NOW})`,
-    releaseShort: `${update} AND locked_until - ${NOW} BETWEEN 1 AND ${SHORT_LEASE_US}`,
+    /** Releases a live lock without a line that has at most so much time left (µs), keeping its row. `(name, whose, most)` */
+    release: `
+      UPDATE ${table} SET owner = NULL, locked_until = ${NOW}, updated_at = ${NOW}
+      WHERE name = ? AND line IS NULL AND ${isOf("?")} AND coalesce(locked_until - ${NOW}, 9e999) BETWEEN 1 AND ?`,
+    now: `SELECT CAST(now AS TEXT) AS now FROM ${CLOCK}`,
+    /** The same for many such leases. `(now, now, now, latest expiry, name, …, owner, …)` */
     releaseMany: forEachSize((count) => `
       UPDATE ${table} SET owner = NULL, locked_until = ?, updated_at = ?
       WHERE locked_until > ? AND locked_until <= ? AND line IS NULL AND name IN (${repeat(count)}) AND owner IN (${
@@ -147,12 +120,13 @@ function releasing(table: string): Pick<Statements, "release" | "releaseShort" |
 }
 
 /** Writes the statements for a table. */
-export function statementsFor(name: string): Statements {
+export function statementsFor(name: string) {
   const table = quoted(name);
   return {
     ...acquiring(table),
     ...queueing(table),
     ...releasing(table),
+    /** Extends the live lock of an only holder, never shortening it. `(name, whose, from, add or NULL)` */
     renew: `
       WITH params (wanted, whose, start, more) AS (VALUES (?, ?, ?, CAST(? AS INTEGER)))
       UPDATE ${table} SET
@@ -163,29 +137,34 @@ export function statementsFor(name: string): Statements {
       WHERE name = wanted AND line IS NULL AND ${isOf("whose")} AND locked_by <> ''
         AND (locked_until IS NULL OR locked_until > now)
       RETURNING ${ROW.replace("CAST(now AS TEXT)", "CAST(updated_at AS TEXT)")}`, // `now` is out of scope there
+    /** Keeps a live lock's row from changing until the caller's transaction ends. `(name, owner, owner)` */
     guard: `
       UPDATE ${table} SET owner = owner WHERE name = ? AND (
         owner = ? AND (locked_until IS NULL OR locked_until > ${NOW})
         OR EXISTS (SELECT 1 FROM json_each(line) WHERE value ->> 'owner' = ? AND value ->> 'token' IS NOT NULL
           AND (value ->> 'until' IS NULL OR value ->> 'until' > ${NOW})))
       RETURNING name`,
-    listNames: `
-      WITH params (expired, wanted) AS (VALUES (?, ?))
-      SELECT ${ROW} FROM ${table}, params, ${CLOCK}
-      WHERE name IN (SELECT value FROM json_each(wanted)) AND owner IS NOT NULL
-        AND (expired = 1 OR line IS NOT NULL OR locked_until IS NULL OR locked_until > now)
-      ORDER BY name`,
-    list: `
-      WITH params (expired, prefix) AS (VALUES (?, ?))
-      SELECT ${ROW} FROM ${table}, params, ${CLOCK}
-      WHERE owner IS NOT NULL AND name >= prefix AND substr(name, 1, length(prefix)) = prefix
-        AND (expired = 1 OR line IS NOT NULL OR locked_until IS NULL OR locked_until > now)
-      ORDER BY name`,
+    /** Rows by names, without such whose only holder has expired, unless asked for. `(include expired, JSON array)` */
+    listNames: listing(table, "name IN (SELECT value FROM json_each(wanted))"),
+    /** The same by prefix. `(include expired, prefix)` */
+    list: listing(table, "name >= wanted AND substr(name, 1, length(wanted)) = wanted"),
+    /** Releases expired locks without a line, or all of these. `(all)` */
     clean: `
       UPDATE ${table} SET owner = NULL, updated_at = ${NOW}
       WHERE owner IS NOT NULL AND line IS NULL AND (? = 1 OR locked_until <= ${NOW})`,
+    /** Deletes rows that have been free for a day, longer than any statement waits, so that no token repeats. */
     sweep: `DELETE FROM ${table} WHERE owner IS NULL AND updated_at < ${NOW} - 86400 * 1000000`,
   };
+}
+
+/** Selects rows that meet a condition on the parameter `wanted`. */
+function listing(table: string, condition: string): string {
+  return `
+      WITH params (expired, wanted) AS (VALUES (?, ?))
+      SELECT ${ROW} FROM ${table}, params, ${CLOCK}
+      WHERE owner IS NOT NULL AND ${condition}
+        AND (expired = 1 OR line IS NOT NULL OR locked_until IS NULL OR locked_until > now)
+      ORDER BY name`;
 }
 
 /** Repeats a parameter, or a row of them. */
