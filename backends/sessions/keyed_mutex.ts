@@ -1,3 +1,5 @@
+import { inParts } from "../../core/util/requests.ts";
+
 /** One statement at a time for each name: the server would grant a lock twice to the same connection. */
 export class KeyedMutex {
   /** Sets of names, each with the end of its work. A map of single names would spend a batch's time on deletions. */
@@ -18,19 +20,15 @@ export class KeyedMutex {
     work: (requests: readonly Request[]) => Promise<readonly Result[]>,
   ): Promise<Result[]> {
     const names = new Set<string>();
-    const isLater = requests.map(({ name }) => {
-      const later = names.has(name) || this.#over(name) !== undefined;
+    const isLater = ({ name }: Request) => {
+      const isRepeated = names.has(name);
       names.add(name);
-      return later;
+      return isRepeated || this.#over(name) !== undefined;
+    };
+    const start = (now: readonly Request[]) => this.#start(new Set(now.map(({ name }) => name)), () => work(now));
+    return await inParts(requests, isLater, start, (later) => {
+      return Promise.all(later.map(async (one) => (await this.run(one.name, () => work([one])))[0]));
     });
-    const now = isLater.includes(true) ? requests.filter((_, index) => !isLater[index]) : requests;
-    const together = now.length === 0 ? [] : this.#start(new Set(now.map(({ name }) => name)), () => work(now));
-    const others = requests.filter((_, index) => isLater[index]).map(async (request) => {
-      return (await this.run(request.name, () => work([request])))[0];
-    });
-    const [results, rest] = await Promise.all([together, Promise.all(others)]);
-    const [next, nextLater] = [results.values(), rest.values()];
-    return isLater.map((later) => (later ? nextLater : next).next().value!);
   }
 
   #over(name: string): Promise<unknown> | undefined {

@@ -21,18 +21,20 @@ export function claimOf({ name, owner, keep }: AcquireRequest): OwnedLock {
   return keep === undefined ? { name, owner } : { name, owner, keep };
 }
 
-/** Sends requests without and with `keep` apart; returns the answers in the order of the requests. */
-export async function inParts<T extends { readonly keep?: number }, R>(
-  requests: readonly T[],
-  sendPlain: (requests: readonly T[]) => Promise<R[]>,
-  sendKeeping: (requests: readonly T[]) => Promise<R[]>,
-): Promise<R[]> {
-  const keeping = requests.filter(({ keep }) => keep !== undefined);
-  if (keeping.length === 0) return await sendPlain(requests);
-  const plain = requests.filter(({ keep }) => keep === undefined);
-  const [some, others] = await Promise.all([plain.length > 0 ? sendPlain(plain) : [], sendKeeping(keeping)]);
-  const [plainAnswers, keepingAnswers] = [some.values(), others.values()];
-  return requests.map(({ keep }) => (keep === undefined ? plainAnswers : keepingAnswers).next().value!);
+/** Sends some requests and the others apart; returns the answers in the order of the requests. */
+export async function inParts<Request, Answer>(
+  requests: readonly Request[],
+  isOther: (request: Request) => boolean,
+  sendSome: (requests: readonly Request[]) => Promise<readonly Answer[]>,
+  sendOthers: (requests: readonly Request[]) => Promise<readonly Answer[]>,
+): Promise<Answer[]> {
+  const areOthers = requests.map(isOther);
+  if (!areOthers.includes(true)) return [...await sendSome(requests)];
+  const some = requests.filter((_, index) => !areOthers[index]);
+  const others = requests.filter((_, index) => areOthers[index]);
+  const answers = await Promise.all([some.length > 0 ? sendSome(some) : [], sendOthers(others)]);
+  const [next, nextOther] = answers.map((list) => list.values());
+  return areOthers.map((isOther) => (isOther ? nextOther : next).next().value!);
 }
 
 /** Whether all requests are equal except for their names and owners. */

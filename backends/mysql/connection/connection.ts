@@ -37,10 +37,11 @@ export interface Abandonable {
 /** A statement without an answer yet. */
 interface PendingQuery {
   readonly reject: (reason: unknown) => void;
-  /** When its answer is late, on the monotonic clock (ms). */
-  deadline: number;
-  /** The same as a duration (ms). */
+  /** How long its answer may take (ms). */
   readonly timeout: number;
+  /** When its answer is late, on the monotonic clock (ms). */
+  readonly deadline: number;
+  timer?: Timer | undefined;
 }
 
 /**
@@ -54,8 +55,6 @@ export class Connection implements SessionHandle {
   readonly #answerTimeout: number;
   readonly #listeners = new Set<() => void>();
   readonly #pending = new Set<PendingQuery>();
-  #timer: Timer | undefined;
-  #checkAt = Infinity;
   #ended: Error | undefined;
   #isInDoubt = false;
   #isInterrupted = false;
@@ -118,10 +117,10 @@ export class Connection implements SessionHandle {
   #request<T>(request: () => Promise<T>, timeout: number): Promise<T> {
     if (this.#ended) return Promise.reject(this.#lost());
     return new Promise<T>((resolve, reject) => {
-      const pending = { reject, deadline: monotonic() + timeout, timeout };
+      const pending: PendingQuery = { reject, timeout, deadline: monotonic() + timeout };
       if (this.#pending.size === 0) setKeepAlive(this.#driver, true);
       this.#pending.add(pending);
-      this.#scheduleCheck(pending.deadline);
+      if (timeout < Infinity) this.#limit(pending, timeout);
       request().then((answer) => {
         this.#answered(pending);
         resolve(answer);
@@ -137,37 +136,24 @@ export class Connection implements SessionHandle {
   }
 
   #answered(pending: PendingQuery): void {
+    pending.timer?.stop();
     if (!this.#pending.delete(pending)) return;
     if (this.#pending.size === 0) setKeepAlive(this.#driver, false);
     // KILL QUERY may arrive after the statement that it was meant for, and would interrupt the next one.
     if (this.#isInterrupted) this.end(late(pending.timeout));
   }
 
-  /** One timer for all statements, which keeps running after an answer: to restart it for each costs more than the rest. */
-  #scheduleCheck(at: number): void {
-    if (at >= this.#checkAt || at === Infinity) return;
-    this.#timer?.stop();
-    this.#checkAt = at;
-    this.#timer = startTimer(at - monotonic(), () => {
-      this.#checkAt = Infinity;
-      afterReads(() => this.#checkDeadlines());
-    }, false); // the socket keeps the process alive
+  /** Interrupts a statement, or ends the connection, if there is no answer within so many milliseconds. */
+  #limit(pending: PendingQuery, milliseconds: number): void {
+    pending.timer = startTimer(milliseconds, () => afterReads(() => this.#onLate(pending)), false); // the socket keeps the process alive
   }
 
-  #checkDeadlines(): void {
-    if (this.#ended) return;
-    const now = monotonic();
-    let next = Infinity;
-    for (const pending of this.#pending) {
-      if (pending.deadline <= now) {
-        if (!this.interrupt || this.#isInterrupted) return this.end(late(pending.timeout));
-        this.#isInterrupted = true;
-        this.interrupt().catch(() => {}); // then there is no answer, and the connection ends
-        pending.deadline = now + INTERRUPTED_MS;
-      }
-      next = Math.min(next, pending.deadline);
-    }
-    this.#scheduleCheck(next);
+  #onLate(pending: PendingQuery): void {
+    if (!this.#pending.has(pending)) return;
+    if (!this.interrupt || this.#isInterrupted) return this.end(late(pending.timeout));
+    this.#isInterrupted = true;
+    this.interrupt().catch(() => {}); // then there is no answer, and the connection ends
+    this.#limit(pending, INTERRUPTED_MS);
   }
 
   #lost(): Error {
@@ -179,9 +165,9 @@ export class Connection implements SessionHandle {
     if (this.#ended) return;
     this.#ended = reason;
     this.#isInDoubt ||= this.#pending.size > 0 || (this.carriesLocks && !orderly);
-    this.#timer?.stop();
     this.#driver.destroy();
-    for (const { reject, deadline, timeout } of this.#pending) {
+    for (const { reject, deadline, timeout, timer } of this.#pending) {
+      timer?.stop();
       reject(this.#isInterrupted || deadline <= monotonic() ? late(timeout) : this.#lost());
     }
     this.#pending.clear();

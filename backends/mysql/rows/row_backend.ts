@@ -93,7 +93,8 @@ export class RowBackend implements Backend {
     requests: readonly AcquireRequest[],
     { allOrNothing = false }: { readonly allOrNothing?: boolean } = {},
   ): Promise<AcquireAnswer[]> {
-    return inParts(requests, (plain) => this.#acquisitions.acquire(plain, allOrNothing), (keeping) => {
+    const isKeeping = ({ keep }: AcquireRequest) => keep !== undefined;
+    return inParts(requests, isKeeping, (plain) => this.#acquisitions.acquire(plain, allOrNothing), (keeping) => {
       return this.#leases.acquire(keeping, allOrNothing);
     });
   }
