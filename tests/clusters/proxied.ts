@@ -35,7 +35,7 @@ export async function pgbouncerUnderWork(
   await using pooler = await PgBouncer.start(port, { mode: pooling, poolSize: 40 });
   return await underWork({
     urls: [pooler.url, pooler.url, pooler.url],
-    options: { mode, table: `through_pgbouncer_${seed}`, answerTimeout: 2 },
+    options: { mode, table: `through_pgbouncer_${mode}_${seed}`, answerTimeout: 2 },
     expires: mode === "lease" ? 3 : 600,
     seed,
     telling: mode === "lease" ? 0 : TELLING_MS,

@@ -33,7 +33,8 @@ type Run = (place: {
   readonly proxied: string;
 }) => Promise<void>;
 
-test("haproxy: a lock outlives the idle timeout by its renewals or heartbeats, and so does a waiter", async () => {
+/** A lock outlives the idle timeout by its renewals or heartbeats, and so does a waiter. */
+async function outlive(): Promise<void> {
   await onAll(["lease", "session", "hybrid"], async ({ mode, table, proxied }) => {
     const options = { mode, table, ...mode === "lease" ? {} : { sessionTimeout: 2 } }; // heartbeats come in its thirds
     await using holder = await connect(proxied, options);
@@ -46,9 +47,10 @@ test("haproxy: a lock outlives the idle timeout by its renewals or heartbeats, a
     assert.equal(await lock.unlock(), true, mode);
     await (await waiting).unlock();
   });
-});
+}
 
-test("haproxy: a holder whose heartbeats are too rare is told when the proxy ends its session", async () => {
+/** A holder whose heartbeats are too rare is told when the proxy ends its session. */
+async function areTold(): Promise<void> {
   await onAll(["session", "hybrid"], async ({ mode, table, direct, proxied }) => {
     await using holder = await connect(proxied, { mode, table });
     await using other = await connect(direct, { mode, table });
@@ -62,13 +64,17 @@ test("haproxy: a holder whose heartbeats are too rare is told when the proxy end
     assert(next.token > lock.token);
     await next.unlock();
   });
+}
+
+test("haproxy: a lock outlives the idle timeout by heartbeats in time; without them its holder is told", async () => {
+  await Promise.all([outlive(), areTold()]);
 });
 
-for (const mode of ["lease", "hybrid"] as const) {
-  test(`pgbouncer: ${mode}: clients wait while it is restarted${mode === "lease" ? " or paused" : ""}`, async () => {
+test("pgbouncer: clients wait while it is restarted or paused", async () => {
+  await Promise.all((["lease", "hybrid"] as const).map(async (mode) => {
     const disturbances = mode === "lease" ? ["pause", "restart"] as const : ["restart"] as const;
     const { verdict, errors } = await pgbouncerUnderWork(server.port, mode, disturbances, 1);
     assert.equal(verdict.offences.length, 0, report(verdict));
     assert.deepEqual([...errors], [], "a caller who waits is told of none");
-  });
-}
+  }));
+});
