@@ -1,5 +1,5 @@
 import type { OwnedLock } from "../backend.ts";
-import { isRetryable } from "../util/retry.ts";
+import { isBackendError, isRetryable } from "../util/retry.ts";
 import { monotonic, startTimer, type Timer } from "../util/runtime.ts";
 
 /** Pauses between tries (ms), doubling: after an error, and after an answer that the lock is not there. */
@@ -10,6 +10,8 @@ const RECHECK_FIRST_MS = 500;
 const LATE_EFFECT_MS = 60_000;
 /** How long a release is tried (ms) for locks that last longer or never expire. */
 const TRY_FOR_MS = 600_000;
+/** How often a release is tried that the database refuses while its backend is disposed of. */
+const REFUSALS = 3;
 /** Locks that are followed at a time; each further one is released once, and expires if that fails. */
 const LIMIT = 1_000;
 
@@ -89,7 +91,9 @@ export class Undo {
         pause = RECHECK_FIRST_MS * 2 ** unwanted.tries;
       }
     } catch (error) {
-      if (isRetryable(error)) pause = Math.min(RETRY_FIRST_MS * 2 ** unwanted.tries, RETRY_LONGEST_MS);
+      // What is refused now, as on a full disk, may succeed soon; a disposal does not wait for that long.
+      const mayPass = isBackendError(error) && (!this.#settled || unwanted.tries < REFUSALS);
+      if (mayPass || isRetryable(error)) pause = Math.min(RETRY_FIRST_MS * 2 ** unwanted.tries, RETRY_LONGEST_MS);
     }
     unwanted.asking = false;
     unwanted.tries++;

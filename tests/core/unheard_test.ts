@@ -194,6 +194,26 @@ test("unheard: a disposal waits for a release in flight, and repeats it if it fa
   }
 });
 
+unheardTest("a release that the database refused is tried again", async ({ backend, faults }) => {
+  let full = true;
+  const refusing = around(backend, {
+    release: (...parameters: Parameters<Backend["release"]>) =>
+      full ? Promise.reject(new BackendError("Cannot release lock: the disk is full")) : backend.release(...parameters),
+  });
+  const lock = await getLock("a", { backend: refusing, expires: null });
+  await assert.rejects(lock.unlock(), /the disk is full/);
+  faults.acquire.push("lose the answer", "lose the answer");
+  await assert.rejects(getLock("b", { backend: refusing }), BackendError);
+  full = false;
+  await Promise.all([free(backend, "a"), free(backend, "b")]);
+  await getLock("c", { backend: refusing, expires: null });
+  full = true;
+  const disposal = closeLocks(refusing, () => Promise.resolve());
+  full = false; // after the first try
+  await disposal;
+  assert.equal(await isLocked("c", { backend }), false);
+});
+
 unheardTest("a give-back is repeated until it is answered", async ({ backend, faults }) => {
   faults.acquire.push("lose the answer", "lose the answer");
   faults.release.push("lose the request", "lose the request", "lose the request", "lose the request");

@@ -216,6 +216,29 @@ test("checker: a name is busy while the server waits with the commit of a reques
   assert.deepEqual(offences(1e6).map(({ rule }) => rule), ["busy for no reason"]);
 });
 
+test("checker: a name is busy while a waiter that was told an error may be granted it, not longer", () => {
+  const offences = (askedAt: number, wait?: number) =>
+    check([
+      {
+        kind: "invoked",
+        at: 0,
+        worker: "a",
+        id: 1,
+        verb: "acquire",
+        names: ["x"],
+        expires: 0.1,
+        wait,
+        lockedBy: "a/1",
+      },
+      { kind: "completed", at: 1e3, worker: "a", id: 1, outcome: "unknown", error: "the disk is full" },
+      { kind: "invoked", at: askedAt, worker: "b", id: 1, verb: "acquire", names: ["x"], lockedBy: "b/1" },
+      { kind: "completed", at: askedAt + 1e3, worker: "b", id: 1, outcome: "not done" },
+    ]).offences.map(({ rule }) => rule);
+  assert.deepEqual(offences(1e6, 5), []);
+  assert.deepEqual(offences(1e6), ["busy for no reason"]);
+  assert.deepEqual(offences(2e6, 5), ["busy for no reason"]);
+});
+
 test("checker: an answer may come when its lease is lost already, and is told at once", () => {
   const offences = (told: number) =>
     check([

@@ -1,3 +1,4 @@
+import { GRACE_US } from "../../../backends/shared/line.ts";
 import type { Offence, Rule } from "../checker.ts";
 import type { Disturbed } from "../events.ts";
 import type { Operation, Reading } from "../reading.ts";
@@ -42,7 +43,9 @@ function claims(reading: Reading, kept: number): Map<string, OwnedLock[]> {
     if (verb !== "acquire" && verb !== "set") continue;
     const open = answer === undefined || answer.outcome === "unknown";
     for (const name of names) {
-      const at = open ? lapse(operation, underWayUntil(completedAt, reading)) + kept : completedAt;
+      // A waiter that was told an error may be granted the name before it is removed from the queue.
+      const grace = open && operation.wait ? GRACE_US : 0;
+      const at = open ? lapse(operation, underWayUntil(completedAt, reading)) + kept + grace : completedAt;
       add(name, { from: invokedAt, at, of: operation });
     }
   }
