@@ -5,11 +5,10 @@
  * @module
  */
 import { BackendError } from "../../../core/errors.ts";
-import type { Rotation } from "../../../core/util/rotation.ts";
+import { Rotation } from "../../../core/util/rotation.ts";
 import { hostname } from "../../../core/util/runtime.ts";
 import type { Row } from "../rows/rows.ts";
 import { isNotPrimary } from "../errors.ts";
-import { hostsOf } from "./hosts.ts";
 import { inlineParameters } from "./inline_parameters.ts";
 import { Sockets } from "./sockets.ts";
 
@@ -91,11 +90,7 @@ export type Query = PromiseLike<SqlResult> & {
 /** A transaction, a reserved connection or an instance, with the answers as they are. */
 export interface Sender {
   /** Sends a statement as it is. */
-  unsafe(
-    text: string,
-    parameters?: (string | null)[],
-    options?: { prepare?: boolean; simple?: boolean },
-  ): Query;
+  unsafe(...statement: Parameters<PostgresTransaction["unsafe"]>): Query;
 }
 
 /** A transaction: it goes on when what was sent behind a savepoint fails. */
@@ -245,6 +240,18 @@ async function load(): Promise<(options: DriverOptions) => Instance> {
 /** Whether a connection without TLS is an error, as the driver's options have it. */
 function requiresTls(ssl: unknown): boolean {
   return Boolean(ssl) && !["prefer", "allow"].includes(ssl as string);
+}
+
+/**
+ * Returns the hosts of the driver's options, of which one is used at a time. The driver's own choice cannot be used: it
+ * takes a standby for `read-write`, and asks the hosts in turn without a pause while none is a primary.
+ */
+function hostsOf({ host, port }: DriverOptions): Rotation<DriverOptions> {
+  if (!Array.isArray(host) || host.length <= 1) return new Rotation([{}]); // there is no choice
+  const ports = Array.isArray(port) ? port : [port];
+  return new Rotation(host.map((name, index) => {
+    return { host: [name], port: [ports[index] ?? ports[0]], target_session_attrs: undefined };
+  }));
 }
 
 /** Loads the driver for options of our own or of another instance; `further` ones win. */

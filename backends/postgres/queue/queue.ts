@@ -35,7 +35,7 @@ export class Queue {
   }
 
   /** Keeps the liveness lock of a request; nothing does of one that is to outlive its holder's session. */
-  livenessFor({ keep }: AcquireRequest): Liveness | undefined {
+  livenessFor({ keep }: { readonly keep?: number | undefined }): Liveness | undefined {
     return keep === undefined ? this.#liveness : undefined;
   }
 

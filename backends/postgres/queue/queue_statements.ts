@@ -19,7 +19,7 @@ import {
   SOON_MINUTES,
 } from "../rows/fragments.ts";
 import { live } from "../rows/liveness.ts";
-import { columns } from "../rows/columns.ts";
+import { columns } from "../rows/rows.ts";
 import { entriesOf, grantTime, isLiveEntry, RANKED, served, timeOf, written } from "./fragments.ts";
 
 /** Whose entry a request is about: an owner, `#` and a token, or NULL for any holder. */

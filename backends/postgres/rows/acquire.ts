@@ -2,7 +2,7 @@ import type { AcquireAnswer, AcquireRequest } from "../../../core/backend.ts";
 import { BackendError } from "../../../core/errors.ts";
 import { LruMap } from "../../../core/util/lru_map.ts";
 import { areAlike, namesOf } from "../../../core/util/requests.ts";
-import type { LivenessLock } from "../../sessions/liveness.ts";
+import type { Liveness, LivenessLock } from "../../sessions/liveness.ts";
 import { isPlain } from "../../shared/line.ts";
 import type { Queue } from "../queue/queue.ts";
 import type { LockTable } from "./lock_table.ts";
@@ -47,15 +47,16 @@ export class Acquirer {
 
   /** Acquires each name that is free. */
   async acquireEach(requests: readonly AcquireRequest[]): Promise<AcquireAnswer[]> {
-    if (requests.length < 2) return await Promise.all(requests.map((one) => this.#acquireOne(one)));
-    const liveness = this.#queue.livenessFor(requests[0]);
+    const [first] = requests;
+    if (requests.length < 2) return first ? [await this.#acquireOne(first)] : [];
+    const liveness = this.#queue.livenessFor(first);
     const batch = requests.filter((each) => {
       return isPlain(each) && !each.repeated && this.#queue.livenessFor(each) === liveness;
     });
     // when a row is locked by another transaction, as guard does, the other names are acquired all the same
     const answers = batch.length < 2
       ? undefined
-      : await this.#acquireReleased(batch) ?? await this.#acquire(batch, false);
+      : await this.#acquireReleased(batch, liveness) ?? await this.#acquire(batch, liveness);
     const answered = new Map(batch.map((request, index) => [request, answers?.[index]]));
     return await Promise.all(requests.map((request) => {
       const answer = answered.get(request);
@@ -69,9 +70,12 @@ export class Acquirer {
   }
 
   /** Acquires names that this process has released; returns `undefined` when not all of them are still free. */
-  async #acquireReleased(requests: readonly AcquireRequest[]): Promise<AcquireAnswer[] | undefined> {
+  async #acquireReleased(
+    requests: readonly AcquireRequest[],
+    carrier: Liveness | undefined,
+  ): Promise<AcquireAnswer[] | undefined> {
     if (!areAlike(requests) || !requests.every(({ name }) => this.#hints.get(name) === "released")) return undefined;
-    const liveness = await this.#queue.livenessFor(requests[0])?.lock();
+    const liveness = await carrier?.lock();
     const rows = await this.#table.attempt(requests, "acquireReleased", alikeParameters(requests, liveness));
     for (const { name } of requests) this.#hints.delete(name);
     return rows && allAcquired(rows[0], requests, liveness);
@@ -79,7 +83,8 @@ export class Acquirer {
 
   /** Acquires all names or none. */
   async acquireAll(requests: readonly AcquireRequest[]): Promise<AcquireAnswer[]> {
-    return await this.#acquire(requests, true) ?? requests.map(() => BUSY);
+    const liveness = this.#queue.livenessFor({ keep: requests.find(({ keep }) => keep)?.keep });
+    return await this.#acquire(requests, liveness, true) ?? requests.map(() => BUSY);
   }
 
   async #acquireOne(request: AcquireRequest): Promise<AcquireAnswer> {
@@ -94,7 +99,7 @@ export class Acquirer {
       if (row) return { granted: false, holder: toLockRow(row) };
       this.#hints.delete(name);
     }
-    const answer = (await this.#acquire([request], false))?.[0] ?? BUSY;
+    const answer = (await this.#acquire([request], this.#queue.livenessFor(request)))?.[0] ?? BUSY;
     return answer.granted || !this.#isForQueue(request) ? answer : await this.#enqueue(request);
   }
 
@@ -107,12 +112,16 @@ export class Acquirer {
   }
 
   /** Tries until each name was acquired or seen held; returns `undefined` when a row stayed locked. */
-  async #acquire(requests: readonly AcquireRequest[], allOrNothing: boolean): Promise<AcquireAnswer[] | undefined> {
+  async #acquire(
+    requests: readonly AcquireRequest[],
+    carrier: Liveness | undefined,
+    allOrNothing = false,
+  ): Promise<AcquireAnswer[] | undefined> {
     const answers = new Map<string, AcquireAnswer>();
     let open = requests;
     let lostSessions = 0;
     for (let attempt = 0; open.length > 0 && attempt < MAX_ATTEMPTS; attempt++) {
-      const liveness = await this.#queue.livenessFor(open.find(({ keep }) => keep) ?? open[0])?.lock();
+      const liveness = await carrier?.lock();
       const statement = open.length === 1 ? "acquire" : allOrNothing ? "acquireAll" : "acquireEach";
       const rows = await this.#table.attempt(open, statement, acquireParameters(open, liveness));
       if (rows === undefined) return undefined;

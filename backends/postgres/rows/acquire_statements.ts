@@ -8,9 +8,9 @@
  *
  * @module
  */
-import { columns } from "./columns.ts";
 import { ACQUIRE_LOCK_TIMEOUT, DURABLE, IN_ORDER, lockTimeout, microseconds, requests, settings } from "./fragments.ts";
 import { live } from "./liveness.ts";
+import { columns } from "./rows.ts";
 
 const SETTINGS = settings(lockTimeout(ACQUIRE_LOCK_TIMEOUT), DURABLE);
 

@@ -69,13 +69,14 @@ export class LockTable {
   /** Repeats a request while its row is locked, holding no connection between tries. */
   async whenUnlocked<T>(request: () => Promise<T>): Promise<T> {
     const until = monotonic() + LOCKED_ROW_MS;
-    const backoff = new Backoff(LOCKED_ROW_PAUSES);
+    let backoff: Backoff | undefined;
     for (;;) {
       try {
         return await request();
       } catch (error) {
         if (!isRowLocked(error) || monotonic() >= until) throw error;
       }
+      backoff ??= new Backoff(LOCKED_ROW_PAUSES);
       await this.pause(backoff.next());
     }
   }

@@ -33,8 +33,9 @@ export async function release(
   queue: Queue,
   targets: readonly LockRef[],
 ): Promise<boolean[]> {
+  if (targets.length === 1) return [await releaseOne(table, queue, targets[0])];
   const batch = targets.filter(({ keep }) => keep === undefined);
-  if (batch.length < 2) return await Promise.all(targets.map((target) => releaseOne(table, queue, target)));
+  if (batch.length === 0) return await Promise.all(targets.map((target) => releaseOne(table, queue, target)));
   const what = () => `release ${namesOf(batch)}`;
   const [row] = await table.send(what, "releaseEach", refArrays(batch), batch);
   const left = batch.filter((_, index) => row.released![index] !== "1");
@@ -50,14 +51,10 @@ export async function release(
 
 async function releaseOne(table: LockTable, queue: Queue, target: LockRef): Promise<boolean> {
   if (target.keep !== undefined) return await releaseKeeping(table, queue, target as OwnedLock);
-  return await table.whenUnlocked(async () => {
-    return (!queue.mayHave(target) && await releasePlain(table, target)) || await queue.release(target);
-  });
-}
-
-/** Releases a lock that no client waits for. */
-async function releasePlain(table: LockTable, target: LockRef): Promise<boolean> {
   const what = () => `release ${namesOf([target])}`;
-  const [row] = await table.send(what, "release", [target.name, ownerText(target.owner)], [target]);
-  return row?.held === "true";
+  return await table.whenUnlocked(async () => {
+    if (queue.mayHave(target)) return await queue.release(target);
+    const [row] = await table.send(what, "release", [target.name, ownerText(target.owner)], [target]);
+    return row?.held === "true" || await queue.release(target);
+  });
 }

@@ -7,7 +7,6 @@ import { isLiveEntry, othersOf } from "../queue/fragments.ts";
 import { queueStatements } from "../queue/queue_statements.ts";
 import { namespaceOf, quoted } from "../schema.ts";
 import { acquireOne, acquireReleased, acquireSeveral, isUnavailable } from "./acquire_statements.ts";
-import { columns } from "./columns.ts";
 import {
   CLEAN_LOCK_TIMEOUT,
   commit,
@@ -22,6 +21,7 @@ import {
   SOON_MINUTES,
 } from "./fragments.ts";
 import { current, live, renewable } from "./liveness.ts";
+import { columns } from "./rows.ts";
 
 /** Whose lock a request is about: an owner, `#` and a token, or NULL for any holder. */
 function isOf(whose: string): string {

@@ -115,7 +115,7 @@ export const options: readonly Case[] = [
     const signal = new AbortController();
     const mgr = new LockMgr("a", own);
     const flag = /^Cannot use \w+ of type (string|number|null): want a boolean$/;
-    const wanted = /^Cannot use signal of type object: want an AbortSignal$/;
+    const wanted = /^Cannot use signal of type abortcontroller: want an AbortSignal$/;
     const place = /^Cannot use a value of type \w+ as the backend: want what "await connect\(…\)" returns$/;
     const calls: [call: (options: any) => unknown, options: object, says: RegExp][] = [
       [(options) => getLock("a", options), { ...own, autoRenew: "no" }, flag],
