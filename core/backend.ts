@@ -109,7 +109,7 @@ export type AcquireAnswer =
     readonly granted: false;
     /** Of several holders the one whose lease ends first. */
     readonly holder: LockRow | undefined;
-    /** The request's place in the queue, 1 for the next; absent if it is not there. */
+    /** The request's place in the queue, 1 for the next. It is absent if the request has not entered the queue. */
     readonly position?: number;
   };
 

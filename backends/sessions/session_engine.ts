@@ -46,6 +46,6 @@ export interface SessionEngine<S extends Session> {
   observe(names: readonly string[]): Promise<LockActivity[]>;
   /** See {@linkcode Backend.diagnose}. */
   diagnose(): Promise<Diagnostic[]>;
-  /** Closes what else was opened for the backend; its sessions are being closed meanwhile. */
+  /** Closes the other connections that were opened for the backend, while `pool` closes the sessions. */
   close(backend: Backend): Promise<void>;
 }

@@ -87,7 +87,10 @@ export function isMeant({ owner }: LockRef): (entry: Entry) => boolean {
   return (entry) => entry.owner === owner;
 }
 
-/** Gives a token to each entry that has come to hold the lock: to `owner` for its duration, to others for the grace. */
+/**
+ * Gives a token to each entry that has come to hold the lock: to `owner` for its duration, to others for the grace. The
+ * clock is in the token because it stays when the row, which has the last token, is cleaned away.
+ */
 function grant({ token, entries }: Line, now: number, owner?: string): Line {
   let room = Infinity;
   const served = entries.map((entry, index): Entry => {

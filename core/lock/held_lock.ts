@@ -9,10 +9,7 @@ import { type BackendState, stateOf } from "../wait/backend_state.ts";
 import type { Answered } from "../wait/batcher.ts";
 import { localDeadline } from "./lease.ts";
 import type { Known } from "./lock_record.ts";
-import { type Renewable, track, untrack } from "./renewer.ts";
-
-/** After an answer that came late in a lease, the next renewal comes after this share of the interval at the earliest. */
-const MIN_PAUSE_SHARE = 0.25;
+import { nextRenewal, type Renewable, renewalInterval, track, untrack } from "./renewer.ts";
 
 /** The losses that the program caused: no failure, and no reason to undo what was done under the lock. */
 const intended = new WeakSet<LockLost>();
@@ -56,7 +53,7 @@ export class HeldLock implements Renewable {
     this.#state.addHeld(this);
     if (this.#state.ended) this.#endTooLate();
     else if (renewBy !== undefined) {
-      this.renewAt = grant.askedAt + this.renewEvery;
+      this.renewAt = grant.askedAt + renewalInterval(this);
       track(this);
     }
     if (isLossObserved()) this.#watch();
@@ -68,11 +65,6 @@ export class HeldLock implements Renewable {
 
   get renewBy(): number | undefined {
     return this.#renewBy;
-  }
-
-  /** A third of the lease: two renewals may fail before it expires. */
-  get renewEvery(): number {
-    return this.#renewBy! / 3e3;
   }
 
   get deadline(): number {
@@ -165,17 +157,8 @@ export class HeldLock implements Renewable {
     if (this.#status !== "held") return;
     this.known.learn(row, askedAt);
     this.#noteWaiters();
-    if (this.#renewBy !== undefined) this.renewAt = Math.min(this.renewAt, this.#nextRenewal(askedAt));
+    if (this.#renewBy !== undefined) this.renewAt = Math.min(this.renewAt, nextRenewal(this, askedAt));
     if (this.#watched || this.#renewBy !== undefined) track(this);
-  }
-
-  /**
-   * Returns when to renew next: while two thirds of a lease are left by its row. An answer that gave no more time, such
-   * as that of `refresh`, must not postpone the renewal.
-   */
-  #nextRenewal(askedAt: number): number {
-    const due = Math.min(askedAt + this.renewEvery, this.deadline - 2 * this.renewEvery);
-    return Math.max(due, monotonic() + this.renewEvery * MIN_PAUSE_SHARE);
   }
 
   lose(reason: string, cause?: unknown): void {

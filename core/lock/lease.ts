@@ -1,12 +1,15 @@
 import type { AcquireRequest, LockRow } from "../backend.ts";
 
-/**
- * This process gives a lease up earlier than the server, by a margin: a share of the time left, for clocks that drift; at
- * least what a timer is late on a busy machine; and at most a second.
- */
-const MARGIN_SHARE = 0.01;
-const MARGIN_MIN_MS = 5;
-const MARGIN_MAX_MS = 1_000;
+/** The safety margin: how far two clocks may drift apart during an interval, as a share of it, and at most. */
+const DRIFT_SHARE = 0.01;
+const DRIFT_MAX_MS = 1_000;
+/** How late (ms) a timer is on a busy machine. */
+const TIMER_LATE_MS = 5;
+
+/** Returns how far (ms) the clocks of this process and of the server may drift apart during an interval (ms). */
+export function driftDuring(interval: number): number {
+  return Math.min(interval * DRIFT_SHARE, DRIFT_MAX_MS);
+}
 
 /**
  * Returns the monotonic time (ms) from which the time left in an answer counts: when the answered request was sent. If
@@ -21,10 +24,11 @@ export function leaseStart(request: AcquireRequest, row: LockRow, firstAskedAt: 
 
 /**
  * Returns the monotonic time (ms) from which this process must not act as the holder, given when its newest answer was
- * asked for. It never passes the server's expiry, because the server read its clock after the request was sent.
+ * asked for. It never passes the server's expiry, because the server read its clock after the request was sent. A
+ * safety margin is subtracted, for clocks that drift and timers that are late.
  */
 export function localDeadline(row: LockRow, askedAt: number): number {
   if (row.lockedUntil === null) return Infinity;
   const left = (row.lockedUntil - row.now) / 1e3;
-  return askedAt + left - Math.min(Math.max(left * MARGIN_SHARE, MARGIN_MIN_MS), MARGIN_MAX_MS);
+  return askedAt + left - Math.max(driftDuring(left), TIMER_LATE_MS);
 }

@@ -1,6 +1,7 @@
 import type { Json, LockRow } from "../backend.ts";
 import { escapeInvisible } from "../events/invisible.ts";
 import { monotonic } from "../util/runtime.ts";
+import { driftDuring } from "./lease.ts";
 
 /** Microseconds since 1970 as Python prints a UTC time: `2019-11-22 02:01:55.439390+00:00`. */
 function formatMicroseconds(time: number): string {
@@ -12,10 +13,6 @@ function formatMicroseconds(time: number): string {
 function quote(text: string): string {
   return `'${escapeInvisible(text.replaceAll("\\", "\\\\").replaceAll("'", "\\'"))}'`;
 }
-
-/** How much two clocks may drift apart during an interval: a share of it, at most so many milliseconds. */
-const DRIFT_SHARE = 0.01;
-const DRIFT_MAX_MS = 1_000;
 
 /**
  * What this process knows of one acquisition: the newest answer of the database, and a monotonic time (ms) before the
@@ -39,7 +36,7 @@ export class Known {
   learn(row: LockRow, askedAt: number): void {
     if ((row.lockedUntil ?? Infinity) < (this.row.lockedUntil ?? Infinity)) return;
     const passed = Math.max((row.now - this.row.now) / 1e3, 0);
-    const carriedOn = this.askedAt + passed - Math.min(passed * DRIFT_SHARE, DRIFT_MAX_MS);
+    const carriedOn = this.askedAt + passed - driftDuring(passed);
     this.askedAt = Math.min(Math.max(askedAt, carriedOn), monotonic());
     this.row = row;
   }

@@ -9,6 +9,10 @@ import { monotonic, startTimer, type Timer } from "../util/runtime.ts";
 import type { Held } from "../wait/backend_state.ts";
 import type { Answered } from "../wait/batcher.ts";
 
+/** The interval between renewals, as a share of the lease: two renewals may fail before it expires. */
+const INTERVAL_SHARE = 1 / 3;
+/** After an answer that came late in a lease, the next renewal waits for at least this share of the interval. */
+const MIN_PAUSE_SHARE = 0.25;
 /** Renewals that are due within this share of their interval are sent with one that is due now. */
 const EARLY_SHARE = 0.1;
 
@@ -23,8 +27,6 @@ export interface Renewable extends Held {
   readonly deadline: number;
   /** Microseconds of each renewal; `undefined` without renewal. */
   readonly renewBy: number | undefined;
-  /** The interval between renewals. */
-  readonly renewEvery: number;
   /** When to renew next. */
   renewAt: number;
   /** Asks for more time, in one batch with others that ask at the same moment (`together`). */
@@ -36,6 +38,21 @@ export interface Renewable extends Held {
 const tracked = new Set<Renewable>();
 let timer: Timer | undefined;
 let timerAt = Infinity;
+
+/** Returns the interval (ms) between the renewals of a lock. */
+export function renewalInterval({ renewBy }: Pick<Renewable, "renewBy">): number {
+  return renewBy! * INTERVAL_SHARE / 1e3;
+}
+
+/**
+ * Returns when to renew after an answer: one interval after its lease began. An answer that gave no more time, such as
+ * that of `refresh`, must not postpone the renewal.
+ */
+export function nextRenewal(lock: Renewable, askedAt: number): number {
+  const interval = renewalInterval(lock);
+  const due = Math.min(askedAt, lock.deadline - lock.renewBy! / 1e3) + interval;
+  return Math.max(due, monotonic() + interval * MIN_PAUSE_SHARE);
+}
 
 /** Tracks a lock from now on, or takes notice of its new times. */
 export function track(lock: Renewable): void {
@@ -72,7 +89,7 @@ function tick(): void {
   const due: Renewable[] = [];
   for (const lock of tracked) {
     if (!lock.held) continue;
-    if (lock.renewAt - (lock.renewBy ? lock.renewEvery * EARLY_SHARE : 0) > now) continue;
+    if (lock.renewAt - (lock.renewBy ? renewalInterval(lock) * EARLY_SHARE : 0) > now) continue;
     lock.renewAt = Infinity; // until the answer is there
     due.push(lock);
   }
@@ -93,7 +110,7 @@ async function renew(lock: Renewable, together: boolean): Promise<void> {
     else lock.lose("the database says that it is gone");
   } catch {
     if (!tracked.has(lock)) return;
-    lock.renewAt = monotonic() + Math.min(lock.renewEvery * RETRY_SHARE, RETRY_MAX_MS);
+    lock.renewAt = monotonic() + Math.min(renewalInterval(lock) * RETRY_SHARE, RETRY_MAX_MS);
     track(lock);
   }
 }

@@ -63,5 +63,5 @@ async function releaseAll(state: BackendState, reason: BackendError): Promise<vo
   }
   await Promise.allSettled(inFlight);
   await new Promise<void>((resolve) => defer(resolve)); // grants that have not reached their callers yet
-  await state.undo.settle();
+  await state.undo.finish();
 }

@@ -29,14 +29,14 @@ interface Unwanted {
 
 /**
  * Releases what was granted, or may have been, to callers who were told something else, and what their releases without
- * an answer may have left. A release is repeated until it is answered; after an answer that the lock is not there, for as long as the request may still take effect; at most
- * for as long as the lock lasts.
+ * an answer may have left. A release is repeated until it is answered; after an answer that the lock is not there, for
+ * as long as the request may still take effect; at most for as long as the lock lasts.
  */
 export class Undo {
   readonly #release: (lock: OwnedLock) => Promise<boolean>;
   readonly #released: (name: string) => void;
   readonly #unwanted = new Set<Unwanted>();
-  #settled: (() => void) | undefined;
+  #onFinished: (() => void) | undefined;
   #stopped = false;
 
   /** @param released Called when a name has become free. */
@@ -62,14 +62,14 @@ export class Undo {
   }
 
   /**
-   * Tries everything that is left at once, and resolves when all of it is answered. What has not taken effect by then
-   * never will: its connections are about to be closed.
+   * Tries everything that is left at once, and resolves when all of it is answered: `stop` ends that. What has not
+   * taken effect by then never will: its connections are about to be closed.
    */
-  settle(): Promise<void> {
-    const settled = new Promise<void>((resolve) => this.#settled = resolve);
+  finish(): Promise<void> {
+    const finished = new Promise<void>((resolve) => this.#onFinished = resolve);
     for (const unwanted of this.#unwanted) if (!unwanted.asking) this.#try(unwanted);
     this.#check();
-    return settled;
+    return finished;
   }
 
   /** Gives up on what is left and on what is added later, and returns how much is left. */
@@ -87,7 +87,7 @@ export class Undo {
     try {
       const released = await this.#release(unwanted.lock);
       if (released) this.#released(unwanted.lock.name);
-      else if (unwanted.unanswered && !this.#settled && monotonic() - unwanted.since < LATE_EFFECT_MS) {
+      else if (unwanted.unanswered && !this.#onFinished && monotonic() - unwanted.since < LATE_EFFECT_MS) {
         pause = RECHECK_FIRST_MS * 2 ** unwanted.tries;
       }
     } catch (error) {
@@ -101,8 +101,8 @@ export class Undo {
     if (pause === undefined || unwanted.tries === Infinity || monotonic() + pause > unwanted.until) {
       return this.#forget(unwanted);
     }
-    const delay = this.#settled ? Math.min(pause, RETRY_FIRST_MS) : pause;
-    unwanted.timer = startTimer(delay, () => this.#try(unwanted), this.#settled !== undefined);
+    const delay = this.#onFinished ? Math.min(pause, RETRY_FIRST_MS) : pause;
+    unwanted.timer = startTimer(delay, () => this.#try(unwanted), this.#onFinished !== undefined);
   }
 
   #forget(unwanted: Unwanted): void {
@@ -112,6 +112,6 @@ export class Undo {
   }
 
   #check(): void {
-    if (this.#unwanted.size === 0) this.#settled?.();
+    if (this.#unwanted.size === 0) this.#onFinished?.();
   }
 }

@@ -47,7 +47,8 @@ export class LockedRows {
    * Runs `work`, a statement on these names that avoids a wait in the way it is told; without one it may wait. It is
    * counted meanwhile, and rows that it finds locked are remembered.
    *
-   * @param briefly Whether to wait for other clients' short changes also where not to wait costs nothing.
+   * @param briefly On MariaDB: waits up to a second instead of failing at once, unless a transaction was seen to lock
+   * the rows: the changes of other clients are short.
    */
   async send<T>(
     server: Server,

@@ -123,7 +123,7 @@ export class Listener {
     if (register === undefined) return;
     for (let attempt = 0; attempt < REGISTRATION_ATTEMPTS && subscription.keys === undefined; attempt++) {
       const [row] = await session.send(register, [subscription.name]);
-      if (row.registered === null) continue;
+      if (row.registered === null) continue; // a release is being committed
       const keys = { key: row.key!, any: row.any_key! };
       // the waiter may have left meanwhile, or was registered twice
       if (!this.#subscriptions.has(subscription) || subscription.keys) return await this.#unregister(session, keys);

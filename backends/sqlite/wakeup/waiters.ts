@@ -38,7 +38,7 @@ interface Watched {
   owner: string | undefined;
   /** Its place, as last read. */
   ahead: number;
-  /** When (ms, monotonic) the first holder's lease expires. */
+  /** When (ms, monotonic) the first holder's lease expires: the database is then asked without a commit, too. */
   expiresAt: number;
   /** Until when (ms, monotonic) the pauses between polls are brief. */
   eagerUntil: number;
@@ -88,8 +88,8 @@ export class Waiters {
     watched.owner = answer.granted || answer.position === undefined ? undefined : owner;
     if (answer.granted || answer.position === undefined) return;
     const { lockedUntil = null, now = 0 } = answer.holder ?? {};
-    this.#place(watched, answer.position - 1);
-    watched.expiresAt = lockedUntil === null ? Infinity : monotonic() + (lockedUntil - now) / 1e3;
+    const left = lockedUntil === null ? Infinity : (lockedUntil - now) / 1e3;
+    this.#noteTurn(watched, { ahead: answer.position - 1, left });
   }
 
   /** Wakes the waiters whose turn has come: nothing else reports what this connection has released by name. */
@@ -149,15 +149,15 @@ export class Waiters {
 
   #isTurn(name: string, watched: Watched): boolean {
     const turn = watched.owner === undefined ? undefined : this.#polls.turn(name, watched.owner);
-    if (turn) this.#place(watched, turn.ahead);
-    else watched.eagerUntil = -Infinity;
-    watched.expiresAt = monotonic() + (turn?.left ?? Infinity);
+    if (turn) this.#noteTurn(watched, turn);
+    else Object.assign(watched, { expiresAt: Infinity, eagerUntil: -Infinity });
     return turn === undefined;
   }
 
-  #place(watched: Watched, ahead: number): void {
+  #noteTurn(watched: Watched, { ahead, left }: Turn): void {
     const isNext = ahead === 0 && watched.ahead > 0;
     watched.ahead = ahead;
+    watched.expiresAt = monotonic() + left;
     if (!isNext) return;
     watched.eagerUntil = monotonic() + EAGER_MS;
     if (this.#timer === undefined) return;
