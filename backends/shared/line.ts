@@ -76,7 +76,7 @@ export function isUnconfirmed({ until, since }: Pick<Entry, "until" | "since">, 
 }
 
 /** Whether a waiter's repeated request has to extend its window. */
-export function hasToExtend({ until }: Entry, { window }: AcquireRequest, now: number): boolean {
+export function hasToExtend({ until }: Pick<Entry, "until">, { window }: AcquireRequest, now: number): boolean {
   return window !== undefined && until !== null && until - now < window * EXTEND_SHARE;
 }
 

@@ -274,3 +274,25 @@ onEach("no row is acquired for a session that has ended before its end was notic
   const rows = await place.ask("SELECT name FROM lockmgr_locks WHERE NOT locked_until <=> 0");
   assert.deepEqual(rows, []);
 });
+
+onEach("waiters of many clients stay in a queue with two statements each", async (place) => {
+  const holder = await place.backend();
+  await getLock("a", { backend: holder });
+  const others = await Promise.all(Array.from({ length: 8 }, () => place.backend()));
+  const common = { name: "a", duration: 60e6, lockedBy: "host-b", lockProcess: null, metadata: null, limit: 1 };
+  const owners = others.map(() => crypto.randomUUID());
+  for (const [index, owner] of owners.entries()) {
+    const [answer] = await others[index].acquire([{ ...common, owner, window: 60e6 }]);
+    assert(!answer.granted && answer.position === index + 1);
+  }
+  const extending = await statements(place, async () => {
+    await Promise.all(
+      others.map((other, index) => other.acquire([{ ...common, owner: owners[index], window: 900e6 }])),
+    );
+  });
+  const [{ line, now }] = await place.ask("SELECT line, UNIX_TIMESTAMP() AS now FROM lockmgr_locks WHERE name = 'a'");
+  const entries: { owner: string; until: number }[] = JSON.parse(String(line));
+  assert.deepEqual(entries.map(({ owner }) => owner), owners);
+  for (const { until } of entries) assert(until / 1e6 - Number(now) > 600);
+  assert.equal(extending, 2 * others.length);
+});

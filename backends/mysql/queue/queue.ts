@@ -41,13 +41,16 @@ export class Queue {
     const mayWait = window !== undefined || repeated;
     const confirmed = await this.#confirm(sending, request);
     if (confirmed) return confirmed;
-    if (window !== undefined && !request.steal && !repeated && !this.seen.isWaiting(request)) {
+    if (window !== undefined && !request.steal && !repeated) {
+      const isWaiting = this.seen.isWaiting(request);
       // Where that is not possible, the line is not changed, and what is read of it tells why.
-      await this.#lines.write(
-        sending,
-        name,
-        (noWait) => this.#table.sql.append(request, entryOf(request, 0, carrier), noWait),
-      );
+      if (!isWaiting || this.seen.hasToExtend(request)) {
+        await this.#lines.write(sending, name, (noWait) => {
+          return isWaiting
+            ? this.#table.sql.stay(request, noWait)
+            : this.#table.sql.append(request, entryOf(request, 0, carrier), noWait);
+        });
+      }
     }
     const answer = await this.#lines.change(sending, name, ({ line, now }) => {
       const own = line.entries.some(isStale) // what an ended session of this process carried is lost

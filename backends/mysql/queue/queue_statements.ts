@@ -66,9 +66,21 @@ export class QueueStatements extends AcquireStatements {
     const changes = `first_token = COALESCE(first_token, token), line_owner = owner,
         line = JSON_ARRAY_APPEND(COALESCE(line, '[]'), '$', ${added})`;
     const isWaiting = `IFNULL(line LIKE ${text(`%"${entry.owner}"%`)}, FALSE)`;
-    const condition = `name = ${bytes(name)} AND ${UNRELEASED} AND ${this.isLive(CLOCK)} AND slots IS NULL
-        AND owner <> ${bytes(entry.owner)} AND NOT (${isWaiting}) AND ${this.mayGrant(undefined)}`;
+    const condition = `${this.#isExclusive(name)} AND owner <> ${bytes(entry.owner)} AND NOT (${isWaiting})`;
     return this.update(this.byName, changes, condition, noWait);
+  }
+
+  /** Extends the window of a waiter in such a line. */
+  stay({ name, owner, window }: AcquireRequest, noWait?: NoWait): string {
+    const found = `JSON_UNQUOTE(JSON_SEARCH(line, 'one', ${text(owner)}, NULL, '$[*].owner'))`;
+    const changes = `line = JSON_SET(line, REPLACE(${found}, 'owner', 'until'), ${CLOCK} + ${integer(window!)})`;
+    return this.update(this.byName, changes, `${this.#isExclusive(name)} AND ${found} IS NOT NULL`, noWait);
+  }
+
+  /** Whether the first holder of a name is live and exclusive, and the others in its line wait. */
+  #isExclusive(name: string): string {
+    return `name = ${bytes(name)} AND ${UNRELEASED} AND ${this.isLive(CLOCK)} AND slots IS NULL
+        AND ${this.mayGrant(undefined)}`;
   }
 
   /**

@@ -1,6 +1,7 @@
 import type { AcquireAnswer, AcquireRequest, LockRef } from "../../../core/backend.ts";
 import { LruMap } from "../../../core/util/lru_map.ts";
-import { type Entry, isLive, type Line } from "../../shared/line.ts";
+import { monotonic } from "../../../core/util/runtime.ts";
+import { type Entry, hasToExtend, isLive, type Line } from "../../shared/line.ts";
 import { waitersIn } from "../../shared/line_answers.ts";
 import type { Looked } from "../wakeup/waiters.ts";
 
@@ -24,6 +25,8 @@ interface Seen {
   /** The owner of the waiter of this process, its place, and what it was granted as the first holder. */
   readonly waiter?: string | undefined;
   readonly position: number;
+  /** When its window ends (µs, monotonic). */
+  readonly until: number;
   readonly grant?: SeenGrant | undefined;
 }
 
@@ -44,6 +47,15 @@ export class SeenNames {
   /** Whether a request was last seen waiting. */
   isWaiting({ name, owner }: LockRef): boolean {
     return this.#seen.get(name)?.waiter === owner;
+  }
+
+  /** Whether the window of a waiting request has to be extended, which is taken to happen then. */
+  hasToExtend(request: AcquireRequest): boolean {
+    const seen = this.#seen.get(request.name)!;
+    const now = monotonic() * 1e3;
+    if (!hasToExtend(seen, request, now)) return false;
+    this.#seen.set(request.name, { ...seen, until: now + request.window! });
+    return true;
   }
 
   /** What a waiter of this process was granted when its name was last looked at. */
@@ -73,14 +85,15 @@ export class SeenNames {
   /** Notes a line as it was read or stored. */
   note(name: string, { token, entries }: Line): void {
     const queued = entries.length > 1 || entries.some(({ limit }) => limit > 1);
-    this.#seen.set(name, { position: 1, ...this.#seen.get(name), token: String(token), queued });
+    this.#seen.set(name, { position: 1, until: 0, ...this.#seen.get(name), token: String(token), queued });
   }
 
   /** Notes whether a request of this process waits. */
-  noteAnswer({ name, owner }: AcquireRequest, answer: AcquireAnswer): void {
+  noteAnswer({ name, owner, window = 0 }: AcquireRequest, answer: AcquireAnswer): void {
     const position = answer.granted ? undefined : answer.position;
     const seen = this.#seen.get(name)!;
-    if (position !== undefined) this.#seen.set(name, { ...seen, waiter: owner, position, grant: undefined });
+    const until = seen.waiter === owner ? seen.until : monotonic() * 1e3 + window;
+    if (position !== undefined) this.#seen.set(name, { ...seen, waiter: owner, position, until, grant: undefined });
     else if (seen.waiter === owner) this.#seen.set(name, { ...seen, waiter: undefined, grant: undefined });
   }
 }
