@@ -203,6 +203,27 @@ test("checker: a session lock whose caller was told an error may be listed until
   assert.deepEqual(offences(100).map(({ rule }) => rule), ["held by no client"]);
 });
 
+test("checker: a name may be granted to a waiter whose process has died, until it leaves the queue", () => {
+  const offences = (seconds: number, died: boolean) => {
+    const listed = [{ name: "x", token: "1", lockedBy: "a/1", left: 0.2, limit: 1 }];
+    const at = seconds * 1e6;
+    const history: HistoryEvent[] = [
+      {
+        ...{ kind: "invoked", at: 0, worker: "a", id: 1, verb: "acquire", names: ["x"], lockedBy: "a/1" },
+        ...{ wait: 5, expires: 0.5 },
+      },
+      { kind: "completed", at: 1e3, worker: "a", id: 1, outcome: "unknown", error: "the disk is full" },
+      { kind: "invoked", at, worker: "b", id: 1, verb: "list", names: [], lockedBy: "b/1" },
+      { kind: "completed", at: at + 1e3, worker: "b", id: 1, outcome: "done", listed },
+    ];
+    if (died) history.push({ kind: "ended", at: 2e3, worker: "a" });
+    return check(history).offences.map(({ rule }) => rule);
+  };
+  assert.deepEqual(offences(13, true), []);
+  assert.deepEqual(offences(13, false), ["held by no client"]);
+  assert.deepEqual(offences(30, true), ["held by no client"]);
+});
+
 test("checker: a name is busy while the server waits with the commit of a request that was given up, not longer", () => {
   const offences = (lateUntil: number) =>
     check([

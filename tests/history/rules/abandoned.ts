@@ -10,12 +10,14 @@ const CONFIRMATION = 60;
 const DURABLE = 900;
 /** A request that is under way when its caller is told goes on for so long at most (s), and is undone then. */
 const ANSWER = 4;
+/** A waiter whose process has died stays in the queue for so long at most (s), and may be granted the name until then. */
+const WINDOW = 15;
 /** What the clocks of a listing and of a request may be apart (s): the time that an answer takes. */
 const ROUNDING = 2;
 
 /** How long the lock of a caller who was told an error may last, counted from that error (s). */
-function longest({ expires }: Operation): number {
-  return (expires ?? CONFIRMATION) + ANSWER + ROUNDING;
+function longest({ expires, wait = 0, worker }: Operation, ends: Reading["ends"]): number {
+  return (expires ?? CONFIRMATION) + ANSWER + ROUNDING + (wait > 0 && ends.has(worker) ? WINDOW : 0);
 }
 
 /** Whether the tests were in the way of the database at some time from the one moment to the other. */
@@ -37,7 +39,7 @@ function reasonAgainst(
   listing: Operation,
   { name, token, left: seconds }: Listed,
   origin: Operation,
-  { holds }: Reading,
+  { holds, ends }: Reading,
   closed: readonly Closed[],
   isDisturbed: Disturbances,
 ): string | undefined {
@@ -47,7 +49,7 @@ function reasonAgainst(
   // A session lock has no expiry: it is listed until the release that follows the error has its answer.
   const left = origin.expires === undefined ? 0 : seconds ?? Infinity;
   const lasts = left + listing.invokedAt / 1e6;
-  if (origin.answer?.outcome === "unknown" && !isAway && lasts > origin.completedAt / 1e6 + longest(origin)) {
+  if (origin.answer?.outcome === "unknown" && !isAway && lasts > origin.completedAt / 1e6 + longest(origin, ends)) {
     return `${seconds === null ? "never expires" : `lasts ${seconds} s more`}, although its caller was told an error`;
   }
   const hold = holds.find((hold) => hold.name === name && String(hold.token) === token);
