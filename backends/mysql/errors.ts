@@ -121,6 +121,16 @@ export function isOneHeld(error: unknown): boolean {
   return error instanceof BackendError && numberOf(error.cause) === 1242;
 }
 
+/** Whether an error says that a transaction keeps the row locked. */
+export function isRowLocked(error: unknown): boolean {
+  return error instanceof BackendError && isLockWaitTimeout(error.cause);
+}
+
+/** Whether to send a statement again at once: not for a locked row, which would block the connection. */
+export function isPassingConflict(error: unknown): boolean {
+  return isConflict(error) && !isLockWaitTimeout(error);
+}
+
 /** Whether the statement was rolled back because of another transaction: it may be repeated. */
 export function isConflict(error: unknown): boolean {
   return [1020, 1205, 1213].includes(numberOf(error));

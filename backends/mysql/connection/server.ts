@@ -144,9 +144,6 @@ export function requireServer(server: Server, mode: Mode, table: string): void {
   const reason = mode === "lease" ? undefined : whyNoSessions(server);
   if (reason) throw new UnsupportedError(`Cannot use "${mode}" mode on this server: ${reason}; want "lease"`);
   requireRowsInLog(server, mode);
-  if (server.variables.get("sql_mode")?.includes("SIMULTANEOUS_ASSIGNMENT")) {
-    throw new UnsupportedError("Cannot use this server with sql_mode SIMULTANEOUS_ASSIGNMENT: want it left out");
-  }
   const charset = server.variables.get("character_set_connection") ?? "";
   if (/^(?:ucs2|utf16|utf32|swe7)/.test(charset)) {
     throw new UnsupportedError(`Cannot use connections with character_set_connection ${charset}: want utf8mb4`);

@@ -6,8 +6,9 @@ import type { LivenessLock } from "../../sessions/liveness.ts";
 import type { Entry, Line } from "../../shared/line.ts";
 import type { Answer } from "../connection/row_shapes.ts";
 import type { Server } from "../connection/server.ts";
+import { isPassingConflict, isRowLocked } from "../errors.ts";
 import { type NoWait, SESSION_GONE } from "../rows/acquire_statements.ts";
-import { isPassingConflict, isRowLocked, type LockedRows } from "../rows/locked_rows.ts";
+import type { LockedRows } from "../rows/locked_rows.ts";
 import type { LockTable, Repeats } from "../rows/lock_table.ts";
 import { isUnchanged, NO_ROW, type StoredLine, storedLineOf } from "./stored_line.ts";
 

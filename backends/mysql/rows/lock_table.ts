@@ -10,7 +10,15 @@ import { ExternalPool } from "../connection/external_pool.ts";
 import { type ConnectionPool, OwnPool, type Send } from "../connection/own_pool.ts";
 import type { Server } from "../connection/server.ts";
 import { inspect, requireAutocommit } from "../connection/settings.ts";
-import { endsConnection, isConflict, isMissingTable, isNotPrimary, notPrimary, translate } from "../errors.ts";
+import {
+  endsConnection,
+  isConflict,
+  isMissingTable,
+  isNotPrimary,
+  isRowLocked,
+  notPrimary,
+  translate,
+} from "../errors.ts";
 import { columnsOf, findTable, lockSchema, upgrade } from "../schema.ts";
 import { REFUSED } from "./acquire_statements.ts";
 import { chunks, type OwnedRow, toOwnedRow } from "./rows.ts";
@@ -19,6 +27,9 @@ import { Statements } from "./statements.ts";
 /** Pauses after a conflict with another transaction (ms), and how long such statements are repeated (ms). */
 const CONFLICT_PAUSE = { first: 1, longest: 50, jitter: 1 };
 const CONFLICTS_FOR_MS = 4_000;
+/** Pauses between attempts on a locked row, and how long it is tried (ms). */
+const LOCKED_PAUSE = { first: 5, longest: 100, jitter: 1 };
+const LOCKED_FOR_MS = 4_000;
 /** Connections that are opened for renewals when all others are in use. */
 const RENEWAL_CONNECTIONS = 2;
 /** Prevents a new transaction where `completion_type` is CHAIN. */
@@ -131,9 +142,30 @@ export class LockTable {
     this.#connector.doubt();
   }
 
-  /** Waits so many milliseconds before another attempt; ends with the backend. */
-  pause(what: string, milliseconds: number): Promise<void> {
-    return this.#connector.pause(what, milliseconds);
+  /**
+   * Repeats a request, with pauses, while a transaction keeps its row locked.
+   *
+   * @param request Returns nothing when it has left the row out.
+   * @throws {BackendError} When the row stays locked.
+   */
+  async whenUnlocked<T>(what: string, request: () => Promise<T | undefined>): Promise<T> {
+    const until = monotonic() + LOCKED_FOR_MS;
+    const backoff = new Backoff(LOCKED_PAUSE);
+    for (;;) {
+      let failure: unknown;
+      try {
+        const result = await request();
+        if (result !== undefined) return result;
+      } catch (error) {
+        if (!isRowLocked(error)) throw error;
+        failure = error;
+      }
+      if (monotonic() > until) {
+        throw failure ??
+          new BackendError(`Cannot ${what}: another transaction keeps the row locked`, { retryable: true });
+      }
+      await this.#connector.pause(what, backoff.next());
+    }
   }
 
   /** Discards the present connections. Returns how many may be left. */

@@ -4,14 +4,11 @@
  *
  * @module
  */
-import { BackendError } from "../../../core/errors.ts";
-import { Backoff } from "../../../core/util/backoff.ts";
 import { LruMap } from "../../../core/util/lru_map.ts";
 import { monotonic } from "../../../core/util/runtime.ts";
 import { clusterOf, type Server } from "../connection/server.ts";
-import { isConflict, isLockWaitTimeout } from "../errors.ts";
+import { isRowLocked } from "../errors.ts";
 import type { NoWait } from "./acquire_statements.ts";
-import type { LockTable } from "./lock_table.ts";
 
 function noWaitOn(server: Server): NoWait | undefined {
   const cluster = clusterOf(server);
@@ -20,9 +17,6 @@ function noWaitOn(server: Server): NoWait | undefined {
   return parseInt(server.version) >= 8 && !server.logsStatements ? "skip" : undefined;
 }
 
-/** Pauses between attempts on a locked row, and how long it is tried (ms). */
-const LOCKED_PAUSE = { first: 5, longest: 100, jitter: 1 };
-const LOCKED_FOR_MS = 4_000;
 /** How long (ms) a row that was seen locked is treated as one. */
 const REMEMBERED_MS = 10_000;
 const SIZE = 4_096;
@@ -79,43 +73,5 @@ export class LockedRows {
     const since = monotonic() - REMEMBERED_MS;
     const isSeen = targets.some(({ name }) => (this.#seen.get(name) ?? -Infinity) > since);
     return isSeen ? noWait : noWait === "fail" ? "briefly" : undefined;
-  }
-}
-
-/** Whether an error says that a transaction keeps the row locked. */
-export function isRowLocked(error: unknown): boolean {
-  return error instanceof BackendError && isLockWaitTimeout(error.cause);
-}
-
-/** Whether to send a statement again at once: not for a locked row, which would block the connection. */
-export function isPassingConflict(error: unknown): boolean {
-  return isConflict(error) && !isLockWaitTimeout(error);
-}
-
-/**
- * Repeats an attempt, with pauses, while a transaction keeps the row locked.
- *
- * @param attempt Returns its result, or nothing when the row was locked.
- * @throws {BackendError} When the row stays locked.
- */
-export async function retryWhileLocked<T>(
-  table: LockTable,
-  what: string,
-  attempt: () => Promise<{ readonly result: T } | undefined>,
-): Promise<T> {
-  const startedAt = monotonic();
-  for (const backoff = new Backoff(LOCKED_PAUSE);;) {
-    let failure: unknown;
-    const done = await attempt().catch((error) => {
-      if (!isRowLocked(error)) throw error;
-      failure = error;
-      return undefined;
-    });
-    if (done) return done.result;
-    if (monotonic() - startedAt > LOCKED_FOR_MS) {
-      throw failure ??
-        new BackendError(`Cannot ${what}: another transaction keeps the row locked`, { retryable: true });
-    }
-    await table.pause(what, backoff.next());
   }
 }

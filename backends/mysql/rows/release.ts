@@ -1,9 +1,10 @@
 import type { LockRef, OwnedLock } from "../../../core/backend.ts";
 import { namesOf } from "../../../core/util/requests.ts";
 import type { Server } from "../connection/server.ts";
+import { isPassingConflict, isRowLocked } from "../errors.ts";
 import type { Queue } from "../queue/queue.ts";
 import type { NoWait } from "./acquire_statements.ts";
-import { isPassingConflict, isRowLocked, type LockedRows, retryWhileLocked } from "./locked_rows.ts";
+import type { LockedRows } from "./locked_rows.ts";
 import type { LockTable } from "./lock_table.ts";
 import type { NameHints } from "./name_hints.ts";
 import { chunks, sorted } from "./rows.ts";
@@ -58,9 +59,8 @@ export class Releaser {
   /** Whether it was held without a queue, and is released. */
   async #releasePlain(what: string, target: LockRef, server: Server): Promise<boolean> {
     const send = (noWait?: NoWait) => this.#table.run(what, this.#table.sql.release(target, noWait), isPassingConflict);
-    return await retryWhileLocked(this.#table, what, async () => {
-      const { affectedRows } = await this.#lockedRows.send(server, [target], send, true);
-      return { result: affectedRows > 0 };
+    return await this.#table.whenUnlocked(what, async () => {
+      return (await this.#lockedRows.send(server, [target], send, true)).affectedRows > 0;
     });
   }
 

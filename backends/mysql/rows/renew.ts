@@ -1,8 +1,9 @@
 import type { LockRow, RenewRequest } from "../../../core/backend.ts";
 import { namesOf } from "../../../core/util/requests.ts";
 import type { Server } from "../connection/server.ts";
+import { isPassingConflict, isRowLocked } from "../errors.ts";
 import { type NoWait, READ_THE_ROW } from "./acquire_statements.ts";
-import { isPassingConflict, isRowLocked, type LockedRows, retryWhileLocked } from "./locked_rows.ts";
+import type { LockedRows } from "./locked_rows.ts";
 import type { LockTable } from "./lock_table.ts";
 import type { Queue } from "../queue/queue.ts";
 import type { NameHints } from "./name_hints.ts";
@@ -94,13 +95,13 @@ export class Renewals {
   }
 
   async #renewUnlocked(what: string, request: RenewRequest): Promise<LockRow | undefined> {
-    return await retryWhileLocked(this.#table, what, async () => {
-      const sql = this.#table.sql.renewAll([request], "skip");
+    const sql = this.#table.sql.renewAll([request], "skip");
+    const { owned } = await this.#table.whenUnlocked(what, async () => {
       const { affectedRows } = await this.#table.renew(what, sql, isPassingConflict);
       const owned = await this.#table.liveRow(what, request.name);
-      const isOver = affectedRows > 0 || !owned || !isHeld(request, owned);
-      return isOver ? { result: this.#renewed(request, owned) } : undefined;
+      return affectedRows > 0 || !owned || !isHeld(request, owned) ? { owned } : undefined;
     });
+    return this.#renewed(request, owned);
   }
 
   /** The row after a renewal; `undefined` when it is gone or of another acquisition. */

@@ -13,8 +13,7 @@ import { holdersOfSessionLocks, observations } from "../rows/lock_activity.ts";
 import { confirm, INCARNATION, livenessKey, selectOrphaned, shortenOrphaned } from "../rows/liveness.ts";
 import { type Looked, Waiters } from "../wakeup/waiters.ts";
 import { MysqlSession } from "./session.ts";
-import { sessionKey } from "./session_keys.ts";
-import { acquireEach, areFree, CLOCK_NOW, DONE, NOT_DONE, releaseEach } from "./session_statements.ts";
+import { acquireEach, areFree, CLOCK_NOW, DONE, NOT_DONE, releaseEach, sessionKey } from "./session_statements.ts";
 import { openTokens, type TokenSource } from "./session_tokens.ts";
 
 /**
