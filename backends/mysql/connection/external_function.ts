@@ -1,11 +1,12 @@
 import { InProgress } from "../../../core/util/in_progress.ts";
+import { once } from "../../../core/util/once.ts";
 import { driverErrorIn } from "../errors.ts";
 import { hasOpenTransaction } from "./caller_transaction.ts";
 import type { MysqlFunction } from "./driver.ts";
 import type { ConnectionPool, Send } from "./own_pool.ts";
 import { type Answer, answerOf } from "./row_shapes.ts";
 import type { Server } from "./server.ts";
-import { inspect, requireAutocommit, requireDefaults, requireSettings } from "./settings.ts";
+import { requireAutocommit, requireDefaults, requireSettings } from "./settings.ts";
 
 /** Statements that are answered with rows. */
 const READS = /^\s*(SELECT|SHOW)\b/;
@@ -16,7 +17,10 @@ const READS = /^\s*(SELECT|SHOW)\b/;
  */
 export class ExternalFunction implements ConnectionPool {
   readonly #execute: MysqlFunction;
-  #server: Promise<Server> | undefined;
+  readonly #server = once(async (what: string, ask: Send): Promise<Server> => {
+    await requireDefaults(what, ask);
+    return await requireSettings(what, ask);
+  });
   readonly #inProgress = new InProgress();
 
   constructor(execute: MysqlFunction) {
@@ -28,7 +32,7 @@ export class ExternalFunction implements ConnectionPool {
     const execute = (sql: string) => this.#run(what, sql);
     const ask: Send = async (sql) => answerOf(what, await execute(sql), !READS.test(sql));
     return await work(async (sql): Promise<Answer> => {
-      const server = await (this.#server ??= this.#inspect(what, ask));
+      const server = await this.#server(what, ask);
       requireAutocommit(what, { inTransaction: await hasOpenTransaction(server, execute), autocommit: true });
       return await ask(sql);
     });
@@ -42,20 +46,9 @@ export class ExternalFunction implements ConnectionPool {
     }
   }
 
-  async #inspect(what: string, ask: Send): Promise<Server> {
-    try {
-      await requireDefaults(what, ask);
-      await requireSettings(what, ask);
-      return await inspect(ask);
-    } catch (error) {
-      this.#server = undefined;
-      throw error;
-    }
-  }
-
   /** The next statement may be answered by another server. */
   discard(): number {
-    this.#server = undefined;
+    this.#server.clear();
     return 0;
   }
 

@@ -48,11 +48,11 @@ export async function inspect(send: Send): Promise<Server> {
 }
 
 /**
- * Refuses a caller's connection on which a statement would fail, or mean something else.
+ * Refuses a caller's connection on which a statement would fail, or mean something else. Returns what the server is.
  *
  * @throws {UnsupportedError} With the name of the setting.
  */
-export async function requireSettings(what: string, send: Send): Promise<void> {
+export async function requireSettings(what: string, send: Send): Promise<Server> {
   const refuse = (setting: string, wanted: string) => {
     throw new UnsupportedError(`Cannot ${what} on the caller's connections: they have ${setting}; want ${wanted}`);
   };
@@ -73,6 +73,7 @@ export async function requireSettings(what: string, send: Send): Promise<void> {
   if (Math.abs(Number(difference)) > CLOCK_DIFFERENCE_SECONDS) {
     refuse('a clock of their own, set by "timestamp"', "SET timestamp = DEFAULT");
   }
+  return server;
 }
 
 /**
