@@ -38,13 +38,13 @@ export async function release(
   if (batch.length === 0) return await Promise.all(targets.map((target) => releaseOne(table, queue, target)));
   const what = () => `release ${namesOf(batch)}`;
   const [row] = await table.send(what, "releaseEach", refArrays(batch), batch);
-  const left = batch.filter((_, index) => row.released![index] !== "1");
-  const names = JSON.stringify(left.map(({ name }) => name));
-  const queued = left.length > 0 ? await table.send(what, "selectQueued", [names]) : [];
+  const left = new Set(batch.filter((_, index) => row.released![index] !== "1"));
+  const names = JSON.stringify([...left].map(({ name }) => name));
+  const queued = left.size > 0 ? await table.send(what, "selectQueued", [names]) : [];
   const others = new Set(queued.map(({ name }) => name));
   return await Promise.all(targets.map((target) => {
     if (target.keep !== undefined) return releaseOne(table, queue, target);
-    if (!left.includes(target)) return true;
+    if (!left.has(target)) return true;
     return others.has(target.name) && table.whenUnlocked(() => queue.release(target));
   }));
 }
