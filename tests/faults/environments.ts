@@ -81,6 +81,7 @@ const sqlite: Environment = {
   name: "sqlite lease",
   mode: "lease",
   served: false,
+  tolerance: { blocking: true }, // one client writes at a time
   async open(small = false) {
     const directory = await mkdtemp(join(tmpdir(), "lockmgr-"));
     const disk = small ? await smallDisk(directory) : undefined;

@@ -56,6 +56,8 @@ export interface Tolerance {
   readonly overdue?: number;
   /** Whether a lock may also end with the connection that kept it. @default false */
   readonly sessions?: boolean;
+  /** Whether a client that stands still may keep all others from writing. @default false */
+  readonly blocking?: boolean;
 }
 
 /** A rule: all the ways in which a history breaks it. */
@@ -90,7 +92,7 @@ export interface Verdict {
 /** Tries a history. */
 export function check(history: readonly HistoryEvent[], tolerance: Tolerance = {}): Verdict {
   const reading = read(history);
-  const all = { telling: 50, waiting: 3, lateness: 2, overdue: 0, sessions: false, ...tolerance };
+  const all = { telling: 50, waiting: 3, lateness: 2, overdue: 0, sessions: false, blocking: false, ...tolerance };
   const { holds, operations } = reading;
   const losses = holds.filter(({ told }) => told).length;
   return {

@@ -304,3 +304,18 @@ test("checker: a waiter loses its place with its session, and not to a disturban
   assert.deepEqual(offences(true), []);
   assert.deepEqual(offences(false), ["first come"]);
 });
+
+test("checker: a waiter may be overtaken while another client stands still, where one at a time writes", () => {
+  const offences = (until: number, blocking: boolean) =>
+    check([
+      { kind: "invoked", at: 0, worker: "a", id: 1, verb: "acquire", names: ["x"], expires: 0.2, lockedBy: "a/1" },
+      { kind: "queued", at: 1, worker: "a", lockedBy: "a/1" },
+      { kind: "invoked", at: 2, worker: "b", id: 1, verb: "acquire", names: ["x"], expires: 0.2, lockedBy: "b/1" },
+      { kind: "stalled", from: 1e5, at: until, worker: "c" },
+      { kind: "completed", at: 6e5, worker: "b", id: 1, outcome: "done", granted: [{ name: "x", token: "1" }] },
+      { kind: "completed", at: 9e5, worker: "a", id: 1, outcome: "done", granted: [{ name: "x", token: "2" }] },
+    ], { blocking }).offences.map(({ rule }) => rule).filter((rule) => rule === "first come");
+  assert.deepEqual(offences(4e5, true), []);
+  assert.deepEqual(offences(4e5, false), ["first come"]);
+  assert.deepEqual(offences(1.5e5, true), ["first come"]);
+});

@@ -1,4 +1,5 @@
 import type { Offence, Rule } from "../checker.ts";
+import type { Stalled } from "../events.ts";
 import { overlap, stallsOf } from "../reading.ts";
 import { tellOperation, when } from "../telling.ts";
 
@@ -10,12 +11,14 @@ const ABSENT = 1e6;
 const ABSENT_SHARE = 0.5;
 
 /** A client that asked for a name after another was in its queue was granted it later. */
-export const overtaking: Rule = (reading, { sessions }) => {
+export const overtaking: Rule = (reading, { sessions, blocking }) => {
   const { operations, events } = reading;
   const queuedAt = new Map<string, number>();
   for (const event of events) if (event.kind === "queued") queuedAt.set(event.lockedBy, event.at);
   const disturbed = events.filter((event) => event.kind === "disturbed");
   const stalls = stallsOf(reading);
+  // A client that stands still may keep the write lock, also for what it does after its callers were told.
+  const blocked = blocking ? events.filter((event): event is Stalled => event.kind === "stalled") : [];
   const grants = operations.flatMap((operation) =>
     operation.verb === "acquire" || operation.verb === "set"
       ? (operation.answer?.granted ?? []).map(({ name, token }) => ({ name, token: BigInt(token), operation }))
@@ -29,7 +32,9 @@ export const overtaking: Rule = (reading, { sessions }) => {
       // A waiter whose session may have ended has lost its place with it.
       if (sessions && overlap(since, operation.completedAt, disturbed) > 0) return [];
       const absent = overlap(since, operation.completedAt, [...disturbed, ...stalls(operation.worker)]);
-      if (absent > Math.min(ABSENT, (operation.expires ?? Infinity) * 1e6 * ABSENT_SHARE)) return [];
+      const most = Math.min(ABSENT, (operation.expires ?? Infinity) * 1e6 * ABSENT_SHARE);
+      if (absent > most) return [];
+      if (blocked.some((stall) => overlap(since, operation.completedAt, [stall]) > most)) return [];
       for (const other of late) {
         if (other.operation.invokedAt <= since) break;
         if (other.token > token) continue;
