@@ -4,6 +4,7 @@ import { isLossObserved, isTraced, publishLoss, traced } from "../events/channel
 import type { LockTrace } from "../events/events.ts";
 import { quoted } from "../events/invisible.ts";
 import type { Grant } from "../grant.ts";
+import { withDeadline } from "../util/deadline.ts";
 import { monotonic } from "../util/runtime.ts";
 import { type BackendState, stateOf } from "../wait/backend_state.ts";
 import type { Answered } from "../wait/batcher.ts";
@@ -11,6 +12,8 @@ import { localDeadline } from "./lease.ts";
 import type { Known } from "./lock_record.ts";
 import { nextRenewal, type Renewable, renewalInterval, track, untrack } from "./renewer.ts";
 
+/** How long (ms) a release waits until the next waiter has joined the queue: before that others could overtake it. */
+const JOINING_MS = 250;
 /** The losses that the program caused: no failure, and no reason to undo what was done under the lock. */
 const intended = new WeakSet<LockLost>();
 
@@ -213,6 +216,8 @@ export class HeldLock implements Renewable {
   }
 
   async #sendRelease(event?: LockTrace): Promise<boolean> {
+    const joining = this.#state.queues.get(this.claim.name)?.joining;
+    if (joining) await withDeadline(JOINING_MS, joining).catch(() => {}); // its waiter is told of a failure
     try {
       const { answer, repeated, batch } = await this.#state.release.send(this.claim);
       // Gone when asked again while the lease runs: the first request took effect, and only its answer was lost. With a

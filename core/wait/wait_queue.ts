@@ -29,6 +29,7 @@ const REPEAT_SHARE = 1 / 3;
  * queue is kept, because it knows whether other processes compete for the name.
  */
 export class WaitQueue implements NameQueue {
+  joining: Promise<unknown> | undefined;
   readonly #backend: Backend;
   readonly #state: BackendState;
   readonly #name: string;
@@ -115,11 +116,13 @@ export class WaitQueue implements NameQueue {
       }
       const request = this.#startAttempt(head);
       try {
-        const answered = await this.#state.acquire.send(request, false, () => !head.gone);
-        this.#asking = undefined;
+        const sent = this.#state.acquire.send(request, false, () => !head.gone);
+        if (this.#backend.queueing && head.waits && !head.queued && !this.#holder?.waiters) this.joining = sent;
+        const answered = await sent;
+        this.#asking = this.joining = undefined;
         this.#onAnswer(head, answered);
       } catch (error) {
-        this.#asking = undefined;
+        this.#asking = this.joining = undefined;
         this.#onFailure(head, error);
       }
     }

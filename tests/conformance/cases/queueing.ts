@@ -125,6 +125,26 @@ export const queueing: readonly Case[] = [
     assert(lock.held);
   }),
 
+  withQueue("a loop of attempts gets no name between the waiters of one client", async ({ backend, another }) => {
+    const other = await another();
+    const holder = await getLock("a", { backend });
+    let left = 10;
+    const hold = async () => {
+      const lock = await getLock("a", { backend: other, wait: 60 });
+      left--;
+      await lock.unlock(); // at once: the next waiter has hardly heard that it is the head
+    };
+    const waiters = Array.from({ length: left }, () => later(hold()));
+    await waitersOf(backend, "a", 1);
+    await holder.unlock();
+    while (left > 0) {
+      const lock = await tryLock("a", { backend });
+      assert(lock === undefined || left === 0, `overtook ${left} waiters`);
+      await lock?.unlock();
+    }
+    await Promise.all(waiters);
+  }),
+
   withQueue("readers at the head are granted together, and wait behind a writer", async ({ backend, another }) => {
     const others = [await another(), await another(), await another(), await another()];
     const holder = await getLock("a", { backend });
