@@ -92,8 +92,8 @@ export class Undo {
       }
     } catch (error) {
       // What is refused now, as on a full disk, may succeed soon; a disposal does not wait for that long.
-      const mayPass = isBackendError(error) && (!this.#onFinished || unwanted.tries < REFUSALS);
-      if (mayPass || isRetryable(error)) pause = Math.min(RETRY_FIRST_MS * 2 ** unwanted.tries, RETRY_LONGEST_MS);
+      const isPassing = isBackendError(error) && (!this.#onFinished || unwanted.tries < REFUSALS);
+      if (isPassing || isRetryable(error)) pause = Math.min(RETRY_FIRST_MS * 2 ** unwanted.tries, RETRY_LONGEST_MS);
     }
     unwanted.asking = false;
     unwanted.tries++;

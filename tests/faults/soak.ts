@@ -1,6 +1,6 @@
 /**
  * Everything that can go wrong, mixed, for as long as wanted: `deno task soak --minutes 10 --engine sqlite --seed 7`, or
- * with `--cluster` promotions of standbys under work, or with `--crowd` many callers that are killed and give up.
+ * with `--cluster` promotions of standbys under work, or with `--callers` many callers that are killed and give up.
  * Ends with 1 as soon as a promise was broken, and says how to repeat the run.
  *
  * @module
@@ -17,9 +17,9 @@ import { trial } from "./trial.ts";
 /** How long one trial of the mix lasts, in seconds, and how many processes work at it. */
 const TRIAL = 10;
 const WORKERS = 5;
-/** The same of a crowd. */
-const CROWD = { seconds: 120, count: 8, callers: 16 };
-/** Leaves a crowd time to queue (ms). */
+/** The same with many callers. */
+const MANY_CALLERS = { seconds: 120, count: 8, callers: 16 };
+/** Leaves many callers time to queue (ms). */
 const BETWEEN_KILLS = { least: 500, most: 2_500 };
 
 const { values } = parseArgs({
@@ -27,7 +27,7 @@ const { values } = parseArgs({
     minutes: { type: "string", default: "10" },
     engine: { type: "string" },
     cluster: { type: "boolean" },
-    crowd: { type: "boolean" },
+    callers: { type: "boolean" },
     seed: { type: "string", default: String(Math.floor(Math.random() * 2 ** 31)) },
   },
 });
@@ -42,7 +42,7 @@ const seldomKilled: Fault = {
 
 /** One to three faults at once. */
 function mix(environment: Environment, random: Random, disks: boolean): Fault[] {
-  if (values.crowd) return [seldomKilled];
+  if (values.callers) return [seldomKilled];
   const possible = faults.filter((fault) => concerns(fault, environment) && (fault.needs !== "disk" || disks));
   const count = random.pick([1, 2, 3]);
   for (;;) {
@@ -63,7 +63,7 @@ async function soak(here: readonly Environment[], seed: number, until: number): 
     const what = `${environment.name}: ${chosen.map(({ name }) => name).join(" + ")}`;
     const { verdict, breakages, strikes, kept } = await trial(environment, chosen, {
       seed: trialSeed,
-      ...(values.crowd ? CROWD : { seconds: TRIAL, count: WORKERS }),
+      ...(values.callers ? MANY_CALLERS : { seconds: TRIAL, count: WORKERS }),
     });
     console.log(`${what}: ${strikes} strikes, ${report(verdict)}`);
     if (kept) {
@@ -88,13 +88,13 @@ async function soaking(): Promise<(seed: number, until: number) => Promise<boole
   const here: Environment[] = [];
   for (const engine of chosen ?? Object.keys(engines)) {
     const start = { ...engines, ...examples }[engine];
-    if (start) here.push(...(await start()).filter(({ mode }) => !values.crowd || mode !== "session"));
+    if (start) here.push(...(await start()).filter(({ mode }) => !values.callers || mode !== "session"));
   }
   return here.length === 0 ? refuse() : (seed, until) => soak(here, seed, until);
 }
 
 function refuse(): never {
-  const wanted = "want --minutes N [--engine X] [--seed S] [--cluster] [--crowd]";
+  const wanted = "want --minutes N [--engine X] [--seed S] [--cluster] [--callers]";
   console.error(`Cannot soak with ${process.argv.slice(2).join(" ")}: ${wanted}`);
   process.exit(64);
 }
