@@ -120,9 +120,12 @@ const EPISODES: Episodes = {
   ),
 };
 
+/** Their names. */
+export const CLUSTERS: readonly string[] = Object.keys(EPISODES);
+
 /** Has clusters fail until the time is over; returns whether every promise held. */
 export async function soakClusters(
-  kinds: readonly string[] = Object.keys(EPISODES),
+  kinds: readonly string[] = CLUSTERS,
   seed: number,
   until: number,
 ): Promise<boolean> {

@@ -82,7 +82,8 @@ async function soak(here: readonly Environment[], seed: number, until: number): 
 async function soaking(): Promise<(seed: number, until: number) => Promise<boolean>> {
   const chosen = values.engine?.split(",");
   if (values.cluster) {
-    const { soakClusters } = await import("../clusters/soak.ts");
+    const { CLUSTERS, soakClusters } = await import("../clusters/soak.ts");
+    if (chosen?.some((kind) => !CLUSTERS.includes(kind))) refuse(CLUSTERS.join(","));
     return (seed, until) => soakClusters(chosen, seed, until);
   }
   const here: Environment[] = [];
@@ -93,8 +94,8 @@ async function soaking(): Promise<(seed: number, until: number) => Promise<boole
   return here.length === 0 ? refuse() : (seed, until) => soak(here, seed, until);
 }
 
-function refuse(): never {
-  const wanted = "want --minutes N [--engine X] [--seed S] [--cluster] [--callers]";
+function refuse(known = "X"): never {
+  const wanted = `want --minutes N [--engine ${known}] [--seed S] [--cluster] [--callers]`;
   console.error(`Cannot soak with ${process.argv.slice(2).join(" ")}: ${wanted}`);
   process.exit(64);
 }
