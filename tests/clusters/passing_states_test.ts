@@ -51,6 +51,8 @@ const MYSQL: readonly (readonly [code: number, message: string])[] = [
 /** A server that refuses to write, as long as it is told to, with an error of its own. */
 interface Refusing {
   readonly backend: Backend;
+  /** The lock. */
+  readonly name: string;
   refuse(): Promise<unknown>;
   relent(): Promise<unknown>;
 }
@@ -68,16 +70,16 @@ function countFailures(backend: Backend): { count: number } {
 }
 
 /** A caller who waits gets the lock once the server writes again; one who does not is told that it may try again. */
-async function livesThrough(what: string, { backend, refuse, relent }: Refusing): Promise<void> {
-  await (await getLock("a", { backend })).unlock();
+async function livesThrough(what: string, { backend, name, refuse, relent }: Refusing): Promise<void> {
+  await (await getLock(name, { backend })).unlock();
   await refuse();
-  await assert.rejects(tryLock("a", { backend }), (error) => {
+  await assert.rejects(tryLock(name, { backend }), (error) => {
     assert(error instanceof BackendError, `${what}: ${error}`);
     assert.equal(error.retryable, true, `${what}: ${error.message}`);
     return true;
   });
   const failures = countFailures(backend);
-  const waiting = getLock("a", { backend, wait: 30 });
+  const waiting = getLock(name, { backend, wait: 30 });
   const refused = until(`${what}: the waiter is refused`, () => failures.count > 2, 20);
   await Promise.race([refused, waiting.then(() => assert.fail(`${what}: granted`))]);
   await relent();
@@ -94,6 +96,7 @@ test("postgres: a waiter lives through every state that passes", async () => {
       END $$`);
     await livesThrough(`${code} ${message}`, {
       backend,
+      name: "a",
       refuse: () =>
         sql.unsafe(`CREATE TRIGGER refuse BEFORE INSERT OR UPDATE ON ${table}
         FOR EACH ROW EXECUTE FUNCTION ${table}_refuse()`),
@@ -134,18 +137,27 @@ test("postgres: a waiter lives through a server that shuts down, and comes back 
 for (const flavor of flavors) {
   test(`${flavor.name}: a waiter lives through every state that passes`, async () => {
     await using place = await placeOn(flavor.shared, flavor);
+    const first = await place.backend({ table: "locks" });
+    await (await getLock("first", { backend: first })).unlock();
+    const trigger = (event: string) => `
+      CREATE TRIGGER refuse_${event} BEFORE ${event} ON locks FOR EACH ROW BEGIN
+        DECLARE number INT;
+        DECLARE words VARCHAR(128);
+        SELECT code, message INTO number, words FROM refusals WHERE name = NEW.name;
+        IF number IS NOT NULL THEN SIGNAL SQLSTATE 'HY000' SET MYSQL_ERRNO = number, MESSAGE_TEXT = words; END IF;
+      END`;
+    await place.ask(
+      "CREATE TABLE refusals (name VARBINARY(255) PRIMARY KEY, code INT, message VARCHAR(128))",
+      trigger("INSERT"),
+      trigger("UPDATE"),
+    );
     await Promise.all(MYSQL.map(async ([code, message], index) => {
-      const table = `locks_${index}`;
-      const backend = await place.backend({ table });
-      const events = ["INSERT", "UPDATE"] as const;
+      const name = `name ${index}`;
       await livesThrough(`${code} ${message}`, {
-        backend,
-        refuse: () =>
-          place.ask(...events.map((event) =>
-            `CREATE TRIGGER ${event}_${index} BEFORE ${event} ON ${table} FOR EACH ROW
-              SIGNAL SQLSTATE 'HY000' SET MYSQL_ERRNO = ${code}, MESSAGE_TEXT = "${message}"`
-          )),
-        relent: () => place.ask(...events.map((event) => `DROP TRIGGER ${event}_${index}`)),
+        backend: await place.backend({ table: "locks" }),
+        name,
+        refuse: () => place.ask(`INSERT INTO refusals VALUES ('${name}', ${code}, "${message}")`),
+        relent: () => place.ask(`DELETE FROM refusals WHERE name = '${name}'`),
       });
     }));
   });
