@@ -39,11 +39,13 @@ interface Held<S> {
 
 /** Waits for all outcomes; then throws the first error, if there is one, after `onError`. */
 async function all<T>(outcomes: readonly Promise<T>[], onError?: () => Promise<unknown>): Promise<T[]> {
-  const settled = await Promise.allSettled(outcomes);
-  const failed = settled.find((outcome) => outcome.status === "rejected");
-  if (failed === undefined) return settled.map((outcome) => (outcome as PromiseFulfilledResult<T>).value);
-  await onError?.();
-  throw failed.reason;
+  await Promise.allSettled(outcomes);
+  try {
+    return await Promise.all(outcomes);
+  } catch (error) {
+    await onError?.();
+    throw error;
+  }
 }
 
 /**

@@ -38,24 +38,22 @@ export const NOT_DONE = "0";
 /** The letter where the server answers NULL. */
 const UNKNOWN = "?";
 
-/** Calls a function of the server for each key, in this order; its result is the key's letter. */
-function letters(keys: readonly string[], functionOf: (literal: string) => string): string {
-  return `CONCAT(${keys.map((key) => `IFNULL(${functionOf(`'${key}'`)}, '${UNKNOWN}')`).join(", ")})`;
+/** Evaluates an expression for each key, in this order; its result is the key's letter. `KEY` stands for the key. */
+function letters(keys: readonly string[], expression: string): string {
+  return `CONCAT(${keys.map((key) => `IFNULL(${expression.replace("KEY", `'${key}'`)}, '${UNKNOWN}')`).join(", ")})`;
 }
 
 /** Acquires each key that is free, then reads the clock and draws a number above all before: columns are computed in order. */
 export function acquireEach(keys: readonly string[]): string {
-  return `SELECT ${
-    letters(keys, (literal) => `GET_LOCK(${literal}, 0)`)
-  } AS got, ${CLOCK_NOW} AS clock, UUID_SHORT() AS drawn`;
+  return `SELECT ${letters(keys, "GET_LOCK(KEY, 0)")} AS got, ${CLOCK_NOW} AS clock, UUID_SHORT() AS drawn`;
 }
 
 /** Releases each key that the connection holds. */
 export function releaseEach(keys: readonly string[]): string {
-  return `SELECT ${letters(keys, (literal) => `RELEASE_LOCK(${literal})`)} AS freed`;
+  return `SELECT ${letters(keys, "RELEASE_LOCK(KEY)")} AS freed`;
 }
 
 /** Tells which keys are free: {@linkcode DONE} for each of them. */
 export function areFree(keys: readonly string[]): string {
-  return `SELECT ${letters(keys, (literal) => `ISNULL(IS_USED_LOCK(${literal}))`)} AS free`;
+  return `SELECT ${letters(keys, "ISNULL(IS_USED_LOCK(KEY))")} AS free`;
 }
