@@ -1,14 +1,10 @@
 import type { AcquireAnswer, AcquireRequest, LockRow } from "../../../core/backend.ts";
 import { BackendError } from "../../../core/errors.ts";
 import { grantedRow } from "../../../core/util/requests.ts";
-import { LruMap } from "../../../core/util/lru_map.ts";
 import { isPlain } from "../../shared/line.ts";
 import type { Connection } from "../connection/connection.ts";
 import type { Queue } from "../queue/queue.ts";
 import { inChunks, type Statements } from "./statements.ts";
-
-/** Names that are remembered to be free: forgetting one costs its next acquisition one more read. */
-const REMEMBERED_NAMES = 16_384;
 
 /** The names that are free, and the clock. */
 interface FreeNames {
@@ -31,7 +27,6 @@ export class Acquirer {
   readonly #connection: Connection;
   readonly #sql: Statements;
   readonly #queue: Queue;
-  readonly #expected = new LruMap<string, true>(REMEMBERED_NAMES);
 
   constructor(connection: Connection, sql: Statements, queue: Queue) {
     this.#connection = connection;
@@ -41,37 +36,19 @@ export class Acquirer {
 
   /** Acquires what is free, or all or nothing. A failed attempt writes nothing. */
   async acquire(what: string, requests: readonly AcquireRequest[], allOrNothing: boolean): Promise<AcquireAnswer[]> {
-    if (!this.#areExpected(requests)) {
-      const { known, grants } = await this.#connection.attempt(what, () => this.#precheck(requests, allOrNothing));
-      if (known) return known;
-      if (!grants) {
-        // A crash may forget that a client waits, but not a grant: that is written again, durably.
-        const enqueue = () => requests.map((request) => this.#queue.acquire(request));
-        const areQueued = (answers: AcquireAnswer[]) => answers.every(({ granted }) => !granted);
-        const answers = await this.#connection.write(what, "NORMAL", enqueue, areQueued);
-        if (areQueued(answers)) return answers;
-      }
+    const { known, grants } = await this.#connection.attempt(what, () => this.#precheck(requests, allOrNothing));
+    if (known) return known;
+    if (!grants) {
+      // A crash may forget that a client waits, but not a grant: that is written again, durably.
+      const enqueue = () => requests.map((request) => this.#queue.acquire(request));
+      const areQueued = (answers: AcquireAnswer[]) => answers.every(({ granted }) => !granted);
+      const answers = await this.#connection.write(what, "NORMAL", enqueue, areQueued);
+      if (areQueued(answers)) return answers;
     }
-    const answers = await this.#connection.write(what, "FULL", () => {
+    return await this.#connection.write(what, "FULL", () => {
       if (allOrNothing) return this.#acquireAll(requests);
       return requests.length > 1 ? this.#acquireMany(requests) : [this.#acquireOne(requests[0])];
     });
-    for (const { name } of requests) this.#expected.delete(name); // a poll may have seen the same grant meanwhile
-    return answers;
-  }
-
-  /** Remembers that a name was released, or granted to a waiter here: its next acquisition begins without a read. */
-  expectGrant(name: string): void {
-    this.#expected.set(name, true);
-  }
-
-  #areExpected(requests: readonly AcquireRequest[]): boolean {
-    let all = true;
-    for (const { name } of requests) {
-      if (this.#expected.has(name)) this.#expected.delete(name);
-      else all = false;
-    }
-    return all;
   }
 
   /** Returns the answers, if they need no write, and whether a lock may be granted. */
@@ -118,8 +95,7 @@ export class Acquirer {
   }
 
   /**
-   * Acquires many names with one read and few writes, since a call into SQLite costs as much as its work: 2.7 µs a name
-   * for read, acquisition and release, instead of 8.6.
+   * Acquires many names with one read and few writes, since a call into SQLite costs as much as its work.
    */
   #acquireMany(requests: readonly AcquireRequest[]): AcquireAnswer[] {
     if (!requests.every(isPlain) || new Set(requests.map(({ name }) => name)).size < requests.length) {

@@ -52,8 +52,8 @@ export class RowBackend implements Backend {
     this.#migrate = migrate;
     this.#sql = statementsFor(table);
     this.#queue = new Queue(connection, this.#sql);
-    const acquirer = this.#acquirer = new Acquirer(connection, this.#sql, this.#queue);
-    this.#releaser = new Releaser(connection, this.#sql, this.#queue, (name) => acquirer.expectGrant(name));
+    this.#acquirer = new Acquirer(connection, this.#sql, this.#queue);
+    this.#releaser = new Releaser(connection, this.#sql, this.#queue);
     this.#waiters = new Waiters({
       changed: () => this.#changed(),
       turn: (name, owner) => this.#turn(name, owner),
@@ -201,7 +201,6 @@ export class RowBackend implements Backend {
       | { left: string | null; ahead: string | null }
       | undefined
       | null;
-    if (row?.ahead === null) this.#acquirer.expectGrant(name);
     if (!row || row.ahead === null) return undefined;
     return { ahead: Number(row.ahead), left: row.left === null ? Infinity : Number(row.left) / 1e3 };
   }

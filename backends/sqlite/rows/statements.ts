@@ -109,13 +109,6 @@ function releasing(table: string) {
     release: `
       UPDATE ${table} SET owner = NULL, locked_until = ${NOW}, updated_at = ${NOW}
       WHERE name = ? AND line IS NULL AND ${isOf("?")} AND coalesce(locked_until - ${NOW}, 9e999) BETWEEN 1 AND ?`,
-    now: `SELECT CAST(now AS TEXT) AS now FROM ${CLOCK}`,
-    /** The same for many such leases. `(now, now, now, latest expiry, name, …, owner, …)` */
-    releaseMany: forEachSize((count) => `
-      UPDATE ${table} SET owner = NULL, locked_until = ?, updated_at = ?
-      WHERE locked_until > ? AND locked_until <= ? AND line IS NULL AND name IN (${repeat(count)}) AND owner IN (${
-      repeat(count)
-    })`),
   };
 }
 
