@@ -25,7 +25,7 @@ export const QUEUE_COLUMNS: Readonly<Record<string, string>> = {
   slots: "INTEGER",
   first_token: "INTEGER",
   line_owner: "TEXT",
-  line: "TEXT CHECK (line IS NULL OR line_owner IS owner)",
+  line: "TEXT CHECK (line IS NULL OR owner IS NULL OR line_owner IS owner)",
 };
 
 /** A checked table name between the quotes of SQL. */

@@ -34,8 +34,14 @@ test("sqlite: a table of the version before queues is upgraded, and its locks st
   assert.deepEqual([first, second], [undefined, undefined]);
   const [record] = await listLocks({ backend: one });
   assert.deepEqual([record.token, record.limit, record.waiters], [5n, 1, 0]);
-  assert.equal(old.prepare(OLD_RELEASE).run("held", "old").changes, 1);
-  assert((await getLock("held", { backend: strict })).token > 5n);
+  const waiting = getLock("held", { backend: two, wait: 30 });
+  while ((await listLocks({ backend: one }))[0].waiters === 0);
+  assert.equal(old.prepare(OLD_RELEASE).run("held", "old").changes, 1); // a client of that version releases it
+  assert.throws(() => old.prepare(OLD_ACQUIRE).run("older", "held"), /CHECK constraint failed/);
+  const lock = await waiting;
+  assert(lock.token > 5n);
+  assert.equal(await lock.unlock(), true);
+  assert((await getLock("held", { backend: strict })).token > lock.token);
 });
 
 test("sqlite: `schema` prints what upgrades a table of the version before queues", async () => {
