@@ -10,8 +10,6 @@ const RECHECK_FIRST_MS = 500;
 const LATE_EFFECT_MS = 60_000;
 /** How long a release is tried (ms) for locks that last longer or never expire. */
 const TRY_FOR_MS = 600_000;
-/** How often a release is tried that the database refuses while its backend is disposed of. */
-const REFUSALS = 3;
 /** Locks that are followed at a time; each further one is released once, and expires if that fails. */
 const LIMIT = 1_000;
 
@@ -91,9 +89,9 @@ export class Undo {
         pause = RECHECK_FIRST_MS * 2 ** unwanted.tries;
       }
     } catch (error) {
-      // What is refused now, as on a full disk, may succeed soon; a disposal does not wait for that long.
-      const isPassing = isBackendError(error) && (!this.#onFinished || unwanted.tries < REFUSALS);
-      if (isPassing || isRetryable(error)) pause = Math.min(RETRY_FIRST_MS * 2 ** unwanted.tries, RETRY_LONGEST_MS);
+      // What is refused now, as on a full disk, may succeed later; a disposal does not wait for that.
+      const isPassing = isRetryable(error) || (isBackendError(error) && !this.#onFinished);
+      if (isPassing) pause = Math.min(RETRY_FIRST_MS * 2 ** unwanted.tries, RETRY_LONGEST_MS);
     }
     unwanted.asking = false;
     unwanted.tries++;
