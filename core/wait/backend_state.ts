@@ -14,7 +14,7 @@ const SWEEP_AFTER = 1_024;
 export interface NameQueue {
   /** Whether there are waiters, or a request is in flight. */
   readonly running: boolean;
-  /** The request by which the next waiter joins the database's queue, which is empty, while that is in flight. */
+  /** The request by which the next waiter joins the database's queue, while it is in flight. */
   readonly joining: Promise<unknown> | undefined;
   /**
    * Adds a waiter until the deadline (ms, monotonic; `-Infinity` for one attempt), and returns its outcome. `onPending`

@@ -117,7 +117,7 @@ export class WaitQueue implements NameQueue {
       const request = this.#startAttempt(head);
       try {
         const sent = this.#state.acquire.send(request, false, () => !head.gone);
-        if (this.#backend.queueing && head.waits && !head.queued && !this.#holder?.waiters) this.joining = sent;
+        if (this.#backend.queueing && head.waits && !head.queued) this.joining = sent;
         const answered = await sent;
         this.#asking = this.joining = undefined;
         this.#onAnswer(head, answered);

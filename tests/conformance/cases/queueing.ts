@@ -125,6 +125,24 @@ export const queueing: readonly Case[] = [
     assert(lock.held);
   }),
 
+  withQueue("clients with several waiters take turns, whose holders release at once", async ({ backend, another }) => {
+    const holder = await getLock("a", { backend });
+    const clients = [await another(), await another()];
+    const served: number[] = [];
+    const hold = async (index: number) => {
+      const lock = await getLock("a", { backend: clients[index % 2], wait: 60 });
+      served.push(index);
+      await lock.unlock();
+    };
+    const waiters = [later(hold(0))];
+    await waitersOf(backend, "a", 1);
+    for (const index of [1, 2, 3, 4, 5]) waiters.push(later(hold(index)));
+    await waitersOf(backend, "a", 2);
+    await holder.unlock();
+    await Promise.all(waiters);
+    assert.deepEqual(served, [0, 1, 2, 3, 4, 5]);
+  }),
+
   withQueue("a loop of attempts gets no name between the waiters of one client", async ({ backend, another }) => {
     const other = await another();
     const holder = await getLock("a", { backend });
