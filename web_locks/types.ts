@@ -154,7 +154,8 @@ export interface LockManager {
    * otherwise, though `callback` goes on.
    * @throws {DOMException} `NotSupportedError` for a name or options that the standard refuses.
    * @throws {TypeError} For an argument that cannot be converted.
-   * @throws {BackendError} When the database could not answer.
+   * @throws {BackendError} When the database refuses. While it does not answer, a request waits, unless `ifAvailable` or
+   * `steal` is set.
    * @throws {UnsupportedError} For `"shared"` and `steal` on a backend without a queue.
    */
   request<T>(name: string, callback: LockGrantedCallback<T>): Promise<Awaited<T>>;

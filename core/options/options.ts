@@ -51,6 +51,19 @@ export function checkName(name: unknown): asserts name is string {
 }
 
 /**
+ * Checks a list of names.
+ *
+ * @returns A copy, since the caller may change the list before it is used.
+ * @throws {TypeError | RangeError} For what is no array of names.
+ */
+export function checkNames(names: unknown): string[] {
+  if (!Array.isArray(names)) throw new TypeError(`Cannot use names of type ${typeof names}: want an array of names`);
+  const copy = [...names]; // what an array leaves out is `undefined` here
+  copy.forEach(checkName);
+  return copy;
+}
+
+/**
  * Returns which lock a caller means: by a record, or its name and token, that acquisition; by name the lock of any
  * holder.
  *

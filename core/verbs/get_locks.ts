@@ -4,13 +4,14 @@ import { dropMinimum, Lock, stopRenewing } from "../lock/lock.ts";
 import { LockRecord } from "../lock/lock_record.ts";
 import { checkVerbOptions } from "../options/known_options.ts";
 import {
-  checkName,
+  checkNames,
   type LockOptions,
   type RenewOptions,
   type ResolvedLockOptions,
   resolveLockOptions,
 } from "../options/options.ts";
 import { byCodePoint } from "../util/order.ts";
+import { isRetryable } from "../util/retry.ts";
 import { monotonic } from "../util/runtime.ts";
 import { acquireSeveral, renewalOf } from "../wait/acquire.ts";
 import { getLock, openBackend } from "./get_lock.ts";
@@ -108,8 +109,8 @@ async function settled<T>(all: readonly Promise<T>[]): Promise<T[]> {
 
 /**
  * Acquires several names: all of them, or none. Two callers never deadlock, in whatever order they give their names.
- * Exclusive locks of free names are one statement. Otherwise a caller acquires the names one after the other, in one
- * order for all callers, and keeps those that it has until the last one is free or the wait is over.
+ * Exclusive locks of free names are one statement. Otherwise a caller acquires the names in one order for all callers,
+ * exclusive ones as many at a time as are free, and keeps those that it has until the last is free or the wait is over.
  *
  * @example
  * ```ts
@@ -130,50 +131,65 @@ async function settled<T>(all: readonly Promise<T>[]): Promise<T[]> {
  */
 export async function getLocks(names: readonly string[], options: LockOptions = {}): Promise<LockSet> {
   checkVerbOptions("getLocks", options);
-  if (!Array.isArray(names)) throw new TypeError(`Cannot lock names of type ${typeof names}: want an array of names`);
-  names.forEach((name) => checkName(name));
+  const unique = [...new Set(checkNames(names))];
   const resolved = resolveLockOptions(options);
   const deadline = monotonic() + resolved.wait * 1e3;
   const backend = await openBackend(options, resolved);
   resolved.signal?.throwIfAborted();
-  const unique = [...new Set(names)];
   if (unique.length === 0) return new LockSet([]);
   const ordered = unique.toSorted(byCodePoint); // one order for all clients: no deadlock
-  const locks = await acquireTogether(backend, ordered, resolved) ??
-    await acquireInTurn(backend, ordered, options, resolved, deadline);
-  return new LockSet(unique.map((name) => locks.find((lock) => lock.name === name)!));
+  const { locks, held } = await acquireTogether(backend, ordered, resolved);
+  if (held && resolved.wait === 0) throw new Locked(held.name, held);
+  if (locks.length === 0) locks.push(...await acquireInTurn(backend, ordered, options, resolved, deadline, held));
+  const byName = new Map(locks.map((lock) => [lock.name, lock]));
+  return new LockSet(unique.map((name) => byName.get(name)!));
 }
 
-/** Acquires all names in one request, which is exclusive; returns `undefined` when they have to be acquired in turn. */
+/** Acquires all names or none in one request, which is exclusive. Returns the record of the first that is held, as well. */
 async function acquireTogether(
   backend: Backend,
   names: readonly string[],
   options: ResolvedLockOptions,
-): Promise<Lock[] | undefined> {
-  if (options.limit !== 1 || options.steal) return undefined;
-  const { grants, busy, askedAt } = await acquireSeveral(backend, names, options, true);
-  if (busy.length === 0) return grants.map((grant) => new Lock(grant, renewalOf(backend, options)));
+): Promise<{ locks: Lock[]; held?: LockRecord }> {
+  if (options.limit !== 1 || options.steal || names.length === 0) return { locks: [] };
+  const several = await acquireSeveral(backend, names, options, true).catch((error) => {
+    if (options.wait === 0 || !isRetryable(error)) throw error;
+  });
+  if (several === undefined) return { locks: [] }; // the wait for a name waits out an outage, too
+  const { grants, busy, askedAt } = several;
+  const locks = grants.map((grant) => new Lock(grant, renewalOf(backend, options)));
   const holder = busy.find((answer) => answer.holder)?.holder;
-  if (options.wait === 0 && holder) throw new Locked(holder.name, new LockRecord(holder, askedAt));
-  return undefined;
+  return holder ? { locks, held: new LockRecord(holder, askedAt) } : { locks };
 }
 
-/** Acquires one name after the other until the deadline (ms, monotonic), and keeps those that it has meanwhile. */
+/**
+ * Acquires names in their order until the deadline (ms, monotonic), and keeps those that it has meanwhile: those before
+ * the first that is held in one request, then that one as soon as it is free, then the rest in the same way.
+ */
 async function acquireInTurn(
   backend: Backend,
   names: readonly string[],
   options: LockOptions,
-  { wait, signal, autoRenew }: ResolvedLockOptions,
+  resolved: ResolvedLockOptions,
   deadline: number,
+  firstHeld: LockRecord | undefined,
 ): Promise<Lock[]> {
+  const { wait, signal, autoRenew } = resolved;
   const locks: Lock[] = [];
+  const ended = () => AbortSignal.any([...(signal ? [signal] : []), ...locks.map((lock) => lock.signal)]);
+  const addTogether = async (some: readonly string[]) => {
+    const together = await acquireTogether(backend, some, { ...resolved, autoRenew: true });
+    locks.push(...together.locks);
+    return together.held;
+  };
   try {
-    for (const name of names) {
-      const signals = [...(signal ? [signal] : []), ...locks.map((lock) => lock.signal)];
+    for (let held = firstHeld; locks.length < names.length; held = await addTogether(names.slice(locks.length))) {
+      await addTogether(names.slice(locks.length, held ? names.indexOf(held.name) : 0));
       const left = Math.max((deadline - monotonic()) / 1e3, 0);
-      const each = { ...options, backend, wait: left, autoRenew: true, signal: AbortSignal.any(signals) };
-      locks.push(await getLock(name, each));
+      const each = { ...options, backend, wait: left, autoRenew: true, signal: ended() };
+      locks.push(await getLock(names[locks.length], each));
     }
+    ended().throwIfAborted();
     if (!autoRenew) locks.forEach(stopRenewing);
     if (backend.mode !== "session") await new LockSet(locks).renew({ expires: options.expires });
     return locks;

@@ -1,7 +1,7 @@
 import type { Backend, ListFilter } from "../backend.ts";
 import { backendOf } from "../connect.ts";
 import { checkVerbOptions } from "../options/known_options.ts";
-import { checkName, checkText, type ListOptions } from "../options/options.ts";
+import { checkNames, checkText, type ListOptions } from "../options/options.ts";
 import { LockRecord } from "../lock/lock_record.ts";
 import { retryOnce } from "../util/retry.ts";
 import { monotonic } from "../util/runtime.ts";
@@ -42,11 +42,7 @@ export async function listLocks(options: ListOptions = {}): Promise<LockRecord[]
  */
 export function resolveFilter({ names, prefix = "" }: Pick<ListOptions, "names" | "prefix">): ListFilter {
   if (prefix !== "") checkText("prefix", prefix);
-  if (names !== undefined && !Array.isArray(names)) {
-    throw new TypeError(`Cannot use names of type ${typeof names}: want an array of strings`);
-  }
-  names?.forEach((name) => checkName(name));
-  if (names) return { names: [...new Set(names)].filter((name) => name.startsWith(prefix)) };
+  if (names !== undefined) return { names: [...new Set(checkNames(names))].filter((name) => name.startsWith(prefix)) };
   return prefix === "" ? {} : { prefix };
 }
 

@@ -8,7 +8,7 @@ import type { Grant } from "../grant.ts";
 import { Lock } from "../lock/lock.ts";
 import { checkVerbOptions } from "../options/known_options.ts";
 import {
-  checkName,
+  checkNames,
   extension,
   requireRows,
   type ResolvedLockOptions,
@@ -130,11 +130,7 @@ export async function setLock(
     throw new TypeError("Cannot use a name as the options of setLock: want several names as one array, then options");
   }
   checkVerbOptions("setLock", options);
-  if (typeof names !== "string" && !Array.isArray(names)) {
-    throw new TypeError(`Cannot lock names of type ${typeof names}: want a name, or an array of names`);
-  }
-  const given = typeof names === "string" ? [names] : [...names];
-  given.forEach((name) => checkName(name));
+  const given = checkNames(typeof names === "string" ? [names] : names);
   const { expires, lockedBy, lockProcess, metadata } = options;
   const resolved = resolveLockOptions({ expires, lockedBy, lockProcess, metadata });
   const backend = await backendOf(options);

@@ -3,6 +3,7 @@ import {
   BackendError,
   connect,
   getLock,
+  getLocks,
   type Lock,
   Locked,
   LockTimeout,
@@ -272,4 +273,27 @@ test("batching: locks that are kept alive are renewed in one request, and one th
     await Promise.all(locks.map((lock) => lock.unlock()));
   }
   assert.deepEqual(sent, [[...NAMES].sort()]);
+});
+
+test("batching: of a hundred names of which two are held, those between them are acquired in one request", async () => {
+  await using real = await connect("sqlite::memory:");
+  const requests: number[] = [];
+  const acquire = real.acquire.bind(real);
+  real.acquire = (some, options) => {
+    requests.push(some.length);
+    return acquire(some, options);
+  };
+  const names = Array.from({ length: 100 }, (_, index) => `n${String(index).padStart(2, "0")}`);
+  const held = [await getLock("n30", { backend: real }), await getLock("n60", { backend: real })];
+  const waiting = getLocks(names, { backend: real, wait: 30 });
+  for (const lock of held) {
+    while ((await real.list({ names: [lock.name] }))[0].waiters !== 1) {
+      await new Promise((resolve) => setTimeout(resolve, 1));
+    }
+    await lock.unlock();
+  }
+  const set = await waiting;
+  assert.deepEqual([set.held, set.locks.map(({ name }) => name)], [true, names]);
+  assert.deepEqual(requests.filter((count) => count > 1), [100, 30, 69, 29, 39]);
+  assert.equal(await set.unlock(), true);
 });

@@ -2,6 +2,7 @@ import {
   BackendError,
   connect,
   getLock,
+  getLocks,
   isLocked,
   LockLost,
   LockMgr,
@@ -271,3 +272,19 @@ faultTest(
     assert(left.every((name) => name === "c"), String(left)); // whose release is repeated by now or soon
   },
 );
+
+test("faults: getLocks that waits outlives an outage, and leaves nothing held of requests without an answer", async () => {
+  await using real = await connect("sqlite::memory:");
+  const { backend, faults } = faulty(real);
+  const held = await getLock("b", { backend: real });
+  faults.acquire.push("lose the request", "lose the answer", "lose the request", "lose the answer");
+  const waiting = getLocks(["c", "a", "b"], { backend, wait: 60 });
+  await held.unlock();
+  const set = await waiting;
+  assert.equal(set.held, true);
+  assert.equal(await set.unlock(), true);
+  faults.acquire.push("lose the request", "lose the answer"); // it is repeated once
+  await assert.rejects(getLocks(["a", "b"], { backend }), BackendError);
+  await using again = await getLocks(["a", "b", "c"], { backend: real, wait: 60 });
+  assert.equal(again.held, true);
+});

@@ -32,6 +32,19 @@ export const several: readonly Case[] = [
     assert.equal((await getLocks([], { backend })).held, true);
   }),
 
+  always("the names are those that were given when getLocks was called", async ({ backend }) => {
+    const names = ["a", "b"];
+    const waiting = getLocks(names, { backend });
+    names.splice(0, 1, "");
+    await using set = await waiting;
+    assert.deepEqual(set.locks.map(({ name }) => name), ["a", "b"]);
+    const sparse = ["a"];
+    sparse[2] = "c";
+    for (const wrong of [sparse, [null], "a", new Set(["a"])] as unknown as string[][]) {
+      await assert.rejects(getLocks(wrong, { backend }), { name: "TypeError", message: /^Cannot use .*: want / });
+    }
+  }),
+
   always("of several names none is held if one is", async ({ backend, another }) => {
     await using held = await getLock("b", { backend: await another(), lockedBy: "host-b" });
     const isBusy = (error: unknown) => error instanceof Locked && error.lockName === "b";
@@ -115,6 +128,8 @@ export const several: readonly Case[] = [
     await using _held = await getLock("z", { backend: other });
     const waiting = later(getLocks(["a", "b", "z"], { backend, wait: Infinity, expires: RENEWED }));
     while (await isLocked("b", { backend: other }) === false);
+    // a request that has not been answered takes the name again
+    while (backend.queueing && (await listLocks({ backend: other, names: ["z"] }))[0].waiters === 0);
     await unlock("a", { backend: other });
     await assert.rejects(waiting, (error) => error instanceof LockLost && error.lockName === "a");
     await using _freed = await getLock("b", { backend: other, wait: 30 });
