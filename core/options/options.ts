@@ -56,8 +56,8 @@ export function checkName(name: unknown): asserts name is string {
  * @returns A copy, since the caller may change the list before it is used.
  * @throws {TypeError | RangeError} For what is no array of names.
  */
-export function checkNames(names: unknown): string[] {
-  if (!Array.isArray(names)) throw new TypeError(`Cannot use names of type ${typeof names}: want an array of names`);
+export function checkNames(names: unknown, wanted = "an array of names"): string[] {
+  if (!Array.isArray(names)) throw new TypeError(`Cannot use names of type ${typeof names}: want ${wanted}`);
   const copy = [...names]; // what an array leaves out is `undefined` here
   copy.forEach(checkName);
   return copy;

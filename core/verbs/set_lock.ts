@@ -130,7 +130,7 @@ export async function setLock(
     throw new TypeError("Cannot use a name as the options of setLock: want several names as one array, then options");
   }
   checkVerbOptions("setLock", options);
-  const given = checkNames(typeof names === "string" ? [names] : names);
+  const given = checkNames(typeof names === "string" ? [names] : names, "a name, or an array of names");
   const { expires, lockedBy, lockProcess, metadata } = options;
   const resolved = resolveLockOptions({ expires, lockedBy, lockProcess, metadata });
   const backend = await backendOf(options);
