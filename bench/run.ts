@@ -20,6 +20,7 @@ import type { Section, Subject } from "./section.ts";
 import { startEnvironment } from "./servers.ts";
 import { callers } from "./subjects/callers.ts";
 import { counters } from "./subjects/counters.ts";
+import { distance } from "./subjects/distance.ts";
 import { growth } from "./subjects/growth.ts";
 import { handoff } from "./subjects/handoff.ts";
 import { held } from "./subjects/held.ts";
@@ -27,9 +28,22 @@ import { pairs } from "./subjects/pairs.ts";
 import { race } from "./subjects/race.ts";
 import { runtimes } from "./subjects/runtimes.ts";
 import { startup } from "./subjects/startup.ts";
+import { waiting } from "./subjects/waiting.ts";
 
 /** In the order of the page. */
-const subjects: readonly Subject[] = [pairs, callers, handoff, race, growth, held, runtimes, startup, counters];
+const subjects: readonly Subject[] = [
+  pairs,
+  callers,
+  handoff,
+  waiting,
+  distance,
+  race,
+  growth,
+  held,
+  runtimes,
+  startup,
+  counters,
+];
 
 /** What was asked for. */
 interface Wishes {

@@ -44,6 +44,13 @@ export interface Target {
   readonly met: boolean;
 }
 
+/** A column of the table at the top of the page: one thing that users want to know. */
+export interface Short {
+  readonly question: string;
+  /** By the label of what gives the locks. */
+  readonly answers: Readonly<Record<string, string>>;
+}
+
 /** A chapter of the page. */
 export interface Section {
   readonly title: string;
@@ -51,6 +58,7 @@ export interface Section {
   readonly tables: readonly Table[];
   readonly plots: readonly Plot[];
   readonly targets: readonly Target[];
+  readonly short?: Short;
 }
 
 /** Something that is measured. `Raw` is what is kept of a run, as JSON. */

@@ -23,6 +23,7 @@ const MYSQL_SETTINGS = [
   "--innodb-buffer-pool-size=512M",
   "--log-bin",
   "--server-id=1",
+  "--max-connections=500",
 ];
 const POSTGRES_SETTINGS = {
   fsync: "on",
@@ -30,6 +31,7 @@ const POSTGRES_SETTINGS = {
   shared_buffers: "512MB",
   max_wal_size: "4GB",
   max_locks_per_transaction: "128",
+  max_connections: "500",
 };
 const MARIADB_LOG = "--innodb-log-file-size=512M";
 const MYSQL_LOG = "--innodb-redo-log-capacity=512M";

@@ -9,18 +9,22 @@ import { createInterface } from "node:readline";
 import { type CrowdOrder, Crowds } from "./measures/crowd.ts";
 import { race, type RaceOrder } from "./measures/race.ts";
 import { type TurnOrder, Turns } from "./measures/turns.ts";
+import { Waiting, type WaitOrder } from "./measures/waiting.ts";
 
 /** What a worker can be told to do. */
 export type Order =
   | { readonly do: "turn"; readonly with: TurnOrder }
   | { readonly do: "crowd"; readonly with: CrowdOrder }
-  | { readonly do: "race"; readonly with: RaceOrder };
+  | { readonly do: "race"; readonly with: RaceOrder }
+  | { readonly do: "wait"; readonly with: WaitOrder };
 
 const crowds = new Crowds();
 const turns = new Turns();
+const waiting = new Waiting();
 
 function obey(order: Order): Promise<unknown> {
   if (order.do === "turn") return turns.take(order.with);
+  if (order.do === "wait") return waiting.measure(order.with);
   return order.do === "crowd" ? crowds.measure(order.with) : race(order.with);
 }
 
@@ -35,3 +39,4 @@ for await (const line of createInterface({ input: process.stdin })) {
 }
 await crowds.close();
 await turns.close();
+await waiting.close();

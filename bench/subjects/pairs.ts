@@ -23,6 +23,11 @@ export function kindOf(label: string): Kind {
   return /^(PostgreSQL|MySQL|MariaDB|SQLite) /.test(label) ? "ours" : "rival";
 }
 
+/** Whether a label is of locks as users get them, and not of a part of them. */
+export function isOffered(label: string): boolean {
+  return (kindOf(label) === "ours" && !label.includes(",")) || label === "redlock";
+}
+
 function targetsOf(raw: Raw): Target[] {
   const there = engines.filter((engine) => raw[`${labels[engine]} lease`] !== undefined);
   const [upsert, lease] = [
@@ -111,6 +116,12 @@ function describe(raw: Raw): Section {
       ),
     }],
     targets: targetsOf(raw),
+    short: {
+      question: "acquire and release",
+      answers: Object.fromEntries(
+        bars.filter(({ label }) => isOffered(label)).map(({ label, median }) => [label, `${figure(median / 1e3)} ms`]),
+      ),
+    },
   };
 }
 
