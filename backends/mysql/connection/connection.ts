@@ -150,6 +150,8 @@ export class Connection implements SessionHandle {
 
   #onLate(pending: PendingQuery): void {
     if (!this.#pending.has(pending)) return;
+    const left = pending.deadline - monotonic();
+    if (left > 0) return this.#limit(pending, left); // Node's timers fire up to a millisecond early
     if (!this.interrupt || this.#isInterrupted) return this.end(late(pending.timeout));
     this.#isInterrupted = true;
     this.interrupt().catch(() => {}); // then there is no answer, and the connection ends
