@@ -59,7 +59,6 @@ function inShort(sections: readonly Section[], folder: string): string[] {
     "measured, and what it depends on.",
     markdown({ head, rows }),
     ...picture.map(({ name, title }) => `![${title}](${folder}/${name}.svg)`),
-    "## How it was measured",
   ];
 }
 
@@ -83,6 +82,7 @@ export async function writeReport(path: string, machine: Machine, sections: read
   const text = [
     "# Performance",
     ...inShort(sections, folder),
+    "## How it was measured",
     ...INTRODUCTION,
     markdown({ head: ["what", "where this was measured"], rows: Object.entries(machine).map((row) => row) }),
     "## Targets",

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { setTimeout as delay } from "node:timers/promises";
 import { sharedClock } from "../../tests/history/clock.ts";
 import { closeAll, type Contestant, modesOf, openOurs } from "../contestants.ts";
 import { openBareLock } from "../floors.ts";
@@ -26,8 +27,6 @@ export interface CrowdOrder {
 
 /** One hold: which waiter, from when, until its release was called, and until that was answered (µs). */
 export type Hold = [waiter: number, from: number, until: number, answered: number];
-
-const delay = (milliseconds: number) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 
 /** Everything that can wait, on what is there. */
 async function openEverything(places: Places): Promise<Contestant[]> {

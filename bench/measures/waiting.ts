@@ -23,11 +23,11 @@ export interface Used {
   readonly memory: number;
 }
 
-/** MiB of this process's own memory, without what it shares with others of its program; `NaN` where nobody tells. */
+/** MiB of this process's own memory, without what it shares with others of its program; `NaN` where the system does not say. */
 async function ownMemory(): Promise<number> {
   const text = await readFile("/proc/self/smaps_rollup", "utf8").catch(() => "");
-  const [, private_] = /Private_Dirty:\s+(\d+) kB/.exec(text) ?? [];
-  return private_ === undefined ? NaN : Number(private_) / 1024;
+  const [, size] = /Private_Dirty:\s+(\d+) kB/.exec(text) ?? [];
+  return size === undefined ? NaN : Number(size) / 1024;
 }
 
 /** The wait of this process. */

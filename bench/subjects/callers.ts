@@ -10,7 +10,7 @@ import { engines, labels } from "../places.ts";
 import { atLeast, figure, type Section, spread, subject, type Target } from "../section.ts";
 import type { Quartiles } from "../statistics.ts";
 import { here } from "../workers.ts";
-import { isOffered, kindOf } from "./pairs.ts";
+import { answersOf, kindOf } from "./pairs.ts";
 
 /** Pairs a second by number of callers and candidate. */
 type Raw = Record<string, Record<string, Quartiles>>;
@@ -110,10 +110,7 @@ function describe(raw: Raw): Section {
     targets: raw["256"] ? targetsOf(raw["256"]) : [],
     short: {
       question: "pairs a second, 256 callers",
-      answers: Object.fromEntries(
-        Object.entries(raw["256"] ?? {}).filter(([label]) => isOffered(label))
-          .map(([label, { median }]) => [label, figure(median)]),
-      ),
+      answers: answersOf(raw["256"] ?? {}, ({ median }) => figure(median)),
     },
   };
 }

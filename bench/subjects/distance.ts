@@ -3,9 +3,9 @@
  *
  * @module
  */
+import { setTimeout as delay } from "node:timers/promises";
 import { type Backend, connect, getLock, getLocks, tryLock } from "../../mod.ts";
 import { Proxy } from "../../tests/faults/proxy.ts";
-import { sharedClock } from "../../tests/history/clock.ts";
 import { modesOf } from "../contestants.ts";
 import { openFloor } from "../floors.ts";
 import { type Engine, enginesOf, labels, type Places } from "../places.ts";
@@ -38,15 +38,16 @@ async function taken(action: () => Promise<unknown>): Promise<number> {
 /** Milliseconds from the call of a release until a waiter of another client has the lock. */
 async function handOver(backend: Backend, other: Backend): Promise<number> {
   const holder = await getLock("handed", { backend });
-  const ending = new AbortController();
-  const next = getLock("handed", { backend: other, wait: Infinity, signal: ending.signal })
-    .then((lock) => ({ lock, at: sharedClock() }));
-  await new Promise((resolve) => setTimeout(resolve, 15 * DELAY)); // it listens, and is in the queue
-  const from = sharedClock();
-  await holder.unlock();
-  const { lock, at } = await next;
-  await lock.unlock();
-  return (at - from) / 1e3;
+  const next = getLock("handed", { backend: other, wait: Infinity });
+  await delay(15 * DELAY); // it listens, and is in the queue
+  let released;
+  const time = await taken(() => {
+    released = holder.unlock();
+    return next;
+  });
+  await released;
+  await (await next).unlock();
+  return time;
 }
 
 /** What is measured of a backend; `other` is another client's. */
@@ -102,7 +103,7 @@ export const distance = subject<Raw>({
   },
   describe(raw) {
     const tripsOf = (label: string, action: string) => raw[label][action].median / raw[label][ROUND_TRIP].median;
-    const labels = Object.keys(raw);
+    const ours = Object.keys(raw);
     return {
       title: "A server far away",
       text: [
@@ -112,14 +113,14 @@ export const distance = subject<Raw>({
       ],
       tables: [{
         head: ["round trips", ...ACTIONS, "ms each"],
-        rows: labels.map((label) => [
+        rows: ours.map((label) => [
           label,
           ...ACTIONS.map((action) => figure(tripsOf(label, action))),
           figure(raw[label][ROUND_TRIP].median),
         ]),
       }],
       plots: [],
-      targets: labels.flatMap((label) => [
+      targets: ours.flatMap((label) => [
         atMost(7, `${label}, far away: acquire, in round trips`, 1.1, tripsOf(label, "acquire")),
         atMost(7, `${label}, far away: release, in round trips`, 1.1, tripsOf(label, "release")),
         ...label.endsWith("session")

@@ -9,7 +9,7 @@ import type { Places } from "../places.ts";
 import { atLeast, atMost, type Bar, figure, type Section, spread, subject, type Target } from "../section.ts";
 import { fairness, quantile, type Quartiles, quartiles } from "../statistics.ts";
 import { here, startWorker, type Worker } from "../workers.ts";
-import { isOffered, kindOf } from "./pairs.ts";
+import { answersOf, kindOf } from "./pairs.ts";
 
 const PROCESSES = 8;
 /** Waiters in each process, in the loop and in the line. */
@@ -218,11 +218,7 @@ function describe(raw: Raw): Section {
     targets: targetsOf(raw),
     short: {
       question: "until the next waiter runs",
-      answers: Object.fromEntries(
-        Object.entries(raw).filter(([label]) => isOffered(label)).map((
-          [label, came],
-        ) => [label, `${leftOver(came)} ms`]),
-      ),
+      answers: answersOf(raw, (came) => `${leftOver(came)} ms`),
     },
   };
 }

@@ -23,9 +23,12 @@ export function kindOf(label: string): Kind {
   return /^(PostgreSQL|MySQL|MariaDB|SQLite) /.test(label) ? "ours" : "rival";
 }
 
-/** Whether a label is of locks as users get them, and not of a part of them. */
-export function isOffered(label: string): boolean {
-  return (kindOf(label) === "ours" && !label.includes(",")) || label === "redlock";
+/** What is said in short of each kind of lock as users get it, and of redlock. */
+export function answersOf<T>(raw: Readonly<Record<string, T>>, say: (figures: T) => string): Record<string, string> {
+  const isOffered = (label: string) => (kindOf(label) === "ours" && !label.includes(",")) || label === "redlock";
+  return Object.fromEntries(
+    Object.entries(raw).filter(([label]) => isOffered(label)).map(([label, figures]) => [label, say(figures)]),
+  );
 }
 
 function targetsOf(raw: Raw): Target[] {
@@ -118,9 +121,7 @@ function describe(raw: Raw): Section {
     targets: targetsOf(raw),
     short: {
       question: "acquire and release",
-      answers: Object.fromEntries(
-        bars.filter(({ label }) => isOffered(label)).map(({ label, median }) => [label, `${figure(median / 1e3)} ms`]),
-      ),
+      answers: answersOf(raw, ({ median }) => `${figure(median / 1e3)} ms`),
     },
   };
 }

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { setTimeout as delay } from "node:timers/promises";
 import { getLock, type Mode } from "../../mod.ts";
 import type { Used, WaitOrder } from "../measures/waiting.ts";
 import { open } from "../contestants.ts";
@@ -29,8 +30,6 @@ interface Came {
 
 /** By engine with mode; for one name, and for names of their own. */
 type Raw = Record<string, { one: Came; own: Came }>;
-
-const delay = (milliseconds: number) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 
 const modesOf = (engine: Engine): readonly Mode[] => engine === "postgres" ? ["lease", "hybrid"] : ["lease"];
 

@@ -1,4 +1,4 @@
-/** Uses each verb on names of its own, anew after each loss. Says what it holds, and until when it believed that it did. */
+/** Uses each verb on names of its own, and again after each loss. Says what it holds, and until when it believed that it did. */
 import {
   connect,
   type ConnectOptions,
