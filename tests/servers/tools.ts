@@ -129,7 +129,7 @@ export interface Watcher {
 
 /** Runs `cleanup` (shell) when this process has ended without having done so itself. */
 export function whenOrphaned(cleanup: string): Watcher {
-  const script = `while kill -0 ${process.pid} 2>/dev/null; do sleep 1; done; ${cleanup}`;
+  const script = `while kill -0 ${process.pid} 2>/dev/null; do sleep 5; done; ${cleanup}`;
   const child = spawn("sh", ["-c", script], { detached: true, stdio: "ignore" });
   child.unref();
   return {
