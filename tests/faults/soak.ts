@@ -1,6 +1,7 @@
 /**
  * Everything that can go wrong, mixed, for as long as wanted: `deno task soak --minutes 10 --engine sqlite --seed 7`, or
- * with `--cluster` promotions of standbys under work, or with `--callers` many callers that are killed and give up.
+ * with `--cluster` promotions of standbys under work, with `--callers` many callers that are killed and give up, or with
+ * `--endings` a thousand clients in each mode that end at random moments.
  * Ends with 1 as soon as a promise was broken, and says how to repeat the run.
  *
  * @module
@@ -28,6 +29,8 @@ const { values } = parseArgs({
     engine: { type: "string" },
     cluster: { type: "boolean" },
     callers: { type: "boolean" },
+    endings: { type: "boolean" },
+    count: { type: "string", default: "1000" },
     seed: { type: "string", default: String(Math.floor(Math.random() * 2 ** 31)) },
   },
 });
@@ -78,7 +81,7 @@ async function soak(here: readonly Environment[], seed: number, until: number): 
   return true;
 }
 
-/** What was wanted: single servers, or clusters of them. */
+/** What was wanted: single servers, clusters of them, or clients that end. */
 async function soaking(): Promise<(seed: number, until: number) => Promise<boolean>> {
   const chosen = values.engine?.split(",");
   if (values.cluster) {
@@ -88,21 +91,24 @@ async function soaking(): Promise<(seed: number, until: number) => Promise<boole
   }
   const here: Environment[] = [];
   for (const engine of chosen ?? Object.keys(engines)) {
-    const start = { ...engines, ...examples }[engine];
+    const start = { ...engines, ...values.endings ? {} : examples }[engine]; // the command line knows no examples
     if (start) here.push(...(await start()).filter(({ mode }) => !values.callers || mode !== "session"));
   }
-  return here.length === 0 ? refuse() : (seed, until) => soak(here, seed, until);
+  if (here.length === 0) refuse();
+  if (!values.endings) return (seed, until) => soak(here, seed, until);
+  const { soakEndings } = await import("./endings.ts");
+  return (seed) => soakEndings(here, seed, Number(values.count));
 }
 
 function refuse(known = "X"): never {
-  const wanted = `want --minutes N [--engine ${known}] [--seed S] [--cluster] [--callers]`;
+  const wanted = `want --minutes N [--engine ${known}] [--seed S] [--cluster] [--callers] [--endings [--count N]]`;
   console.error(`Cannot soak with ${process.argv.slice(2).join(" ")}: ${wanted}`);
   process.exit(64);
 }
 
 const seed = Number(values.seed);
 const minutes = Number(values.minutes);
-if (!Number.isSafeInteger(seed) || !(minutes > 0)) refuse();
+if (!Number.isSafeInteger(seed) || !(minutes > 0) || !(Number(values.count) > 0)) refuse();
 const run = await soaking();
 console.log(`--seed ${seed}`);
 process.exit(await run(seed, performance.now() + minutes * 60e3) ? 0 : 1); // servers end with this process
