@@ -83,7 +83,7 @@ async function confirmEach(
       const grant = grants[index];
       const { name } = grant.claim;
       try {
-        const { answer: row, askedAt } = await state.renew.send(request, requests.length > 1);
+        const { answer: row, askedAt } = await state.renew.send(request, requests.length > 1, () => !state.ended);
         if (row?.lockedUntil === null) done.set(grant, { ...grant, row, askedAt });
         else failure = { name, error: row === undefined ? undefined : rowIsLocked(name) };
       } catch (error) {

@@ -11,6 +11,9 @@ const OVERTAKE_AFTER_MS = 250;
 /** Requests of a failed batch that are repeated at the same time; after as many failures in a row the server is down. */
 const PARALLEL_REPEATS = 8;
 
+/** The error of a request that was not sent, because its caller left while it waited for its batch. */
+export const NOT_SENT: Error = new Error("The caller left before the request was sent");
+
 /** What a request must have. */
 interface Named {
   readonly name: string;
@@ -67,8 +70,9 @@ export class RequestBatcher<Request extends Named, Answer> {
   }
 
   /**
-   * Sends a request: at once, or in the next batch, as when others come at the same moment (`together`). It is repeated
-   * only while its caller waits for it: what is sent later could be granted after the caller was told an error.
+   * Sends a request: at once, or in the next batch, as when others come at the same moment (`together`). It is sent and
+   * repeated only while its caller waits for it: what is sent later could be granted after the caller was told an error.
+   * Rejects with `NOT_SENT` if the caller left before.
    */
   send(request: Request, together = false, isWanted = () => true): Promise<Answered<Answer>> {
     const alone = !together && this.#inFlight === 0 && !this.#flushing && !this.#lastWasBatch;
@@ -115,6 +119,7 @@ export class RequestBatcher<Request extends Named, Answer> {
   async #sendNext(): Promise<void> {
     this.#flushing = false;
     const batch = this.#takeBatch();
+    if (batch.length === 0) return;
     const number = this.#inFlight = ++this.#count;
     this.#lastWasBatch = batch.length > 1;
     this.#scheduleNext();
@@ -128,7 +133,8 @@ export class RequestBatcher<Request extends Named, Answer> {
     const later: PendingRequest<Request, Answer>[] = [];
     for (const pending of this.#waiting) {
       const { name } = pending.request;
-      if (batch.size < BATCH_LIMIT && !batch.has(name)) batch.set(name, pending);
+      if (!pending.isWanted()) pending.reject(NOT_SENT);
+      else if (batch.size < BATCH_LIMIT && !batch.has(name)) batch.set(name, pending);
       else later.push(pending);
     }
     this.#waiting = later;

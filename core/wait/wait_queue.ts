@@ -8,7 +8,7 @@ import { claimOf } from "../util/requests.ts";
 import { isBackendError, isRetryable } from "../util/retry.ts";
 import { defer, monotonic, sleep } from "../util/runtime.ts";
 import { type BackendState, type NameQueue, stateOf } from "./backend_state.ts";
-import type { Answered } from "./batcher.ts";
+import { type Answered, NOT_SENT } from "./batcher.ts";
 import { FairnessYield } from "./fairness_yield.ts";
 import { Waiter } from "./waiter.ts";
 import { Wakeup } from "./wakeup.ts";
@@ -207,6 +207,10 @@ export class WaitQueue implements NameQueue {
   }
 
   #onFailure(head: Waiter, error: unknown): void {
+    if (error === NOT_SENT) {
+      if (head.unanswered || head.queued) this.#undo(head.request, head.unanswered);
+      return this.wake();
+    }
     const now = monotonic();
     const passes = isRetryable(error);
     const { gone } = head;

@@ -96,6 +96,39 @@ for (const crowd of [1, 3]) {
   });
 }
 
+/** Three requests, of which the second and the third wait for the answer to the first. */
+async function threeRequests(signal?: AbortSignal) {
+  const real = await connect("sqlite::memory:");
+  const { backend, holdUp, sent } = gated(real);
+  const first = holdUp("acquire");
+  const callers = ["a", "b", "c"].map((name) => getLock(name, { backend, wait: 20, signal }));
+  const ended = Promise.allSettled(callers);
+  return { backend, sent, ended, pass: await first, [Symbol.asyncDispose]: () => real[Symbol.asyncDispose]() };
+}
+
+test("unheard: a request that waits for its batch is not sent after an abort", async () => {
+  const leaving = new AbortController();
+  await using requests = await threeRequests(leaving.signal);
+  const { backend, sent, ended, pass } = requests;
+  const staying = getLock("b", { backend, wait: 20 });
+  leaving.abort();
+  await ended;
+  pass();
+  await (await staying).unlock();
+  await closeLocks(backend, () => Promise.resolve());
+  assert.deepEqual(sent.acquire, [["a"], ["b"]]);
+});
+
+test("unheard: a request that waits for its batch is not sent after a disposal", async () => {
+  await using requests = await threeRequests();
+  const { backend, sent, ended, pass } = requests;
+  const disposal = closeLocks(backend, () => Promise.resolve());
+  await ended;
+  pass();
+  await disposal;
+  assert.deepEqual([sent.acquire, sent.release], [[["a"]], [["a"]]]);
+});
+
 unheardTest("a crowd whose batch had no answer repeats its requests as such", async ({ backend, faults }, requests) => {
   const crowd = Array.from({ length: 20 }, (_, index) => getLock(`crowd ${index}`, { backend }));
   faults.acquire.push("lose the answer"); // of the batch that follows the first of them
@@ -375,6 +408,28 @@ unheardTest("a handle that a lost answer made permanent is released when it is l
   await until(() => lock.signal.aborted);
   await free(backend, "a");
 });
+
+for (const how of ["by hand", "automatically"]) {
+  unheardTest(`a handle that is lost during a renewal ${how} is released`, async ({ backend, faults }) => {
+    const answer = Promise.withResolvers<void>();
+    const slow = around(backend, {
+      async renew(...parameters: Parameters<Backend["renew"]>) {
+        const rows = await backend.renew(parameters[0].map((request) => ({ ...request, add: 20e6 })));
+        await answer.promise;
+        return rows;
+      },
+    });
+    const lock = await getLock("a", { backend: slow, expires: 0.5, autoRenew: how === "automatically" });
+    const renewal = how === "automatically" ? undefined : lock.renew({ expires: 600 }).catch((error) => error);
+    await until(() => lock.signal.aborted);
+    const lostAt = performance.now();
+    await free(backend, "a");
+    assert(performance.now() - lostAt < 10_000, "it is free long before it expires");
+    answer.resolve();
+    if (renewal) assert.equal((await renewal).code, "LOCK_LOST");
+    assert.deepEqual(faults.release, []);
+  });
+}
 
 unheardTest("one that expires takes one statement, one that does not takes two", async ({ backend, asked }) => {
   await (await getLock("a", { backend })).unlock();
