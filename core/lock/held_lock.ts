@@ -41,8 +41,9 @@ export class HeldLock implements Renewable {
   #watched = false;
   #releasing: Promise<boolean> | undefined;
   #stopListening: (() => void) | undefined;
-  /** Whether a renewal that was to make the lock permanent had no answer. */
-  #maybePermanent = false;
+  /** How many renewals are under way, and whether one had no answer: each may extend the lease after this process lost it. */
+  #renewing = 0;
+  #maybeRenewed = false;
   /** Whether a release had no answer: it is repeated in the background, and may have taken effect. */
   #maybeReleased = false;
 
@@ -141,13 +142,16 @@ export class HeldLock implements Renewable {
 
   renew(request: RenewRequest, together = false): Promise<Answered<LockRow | undefined>> {
     return this.#traced("renew", async (event) => {
+      this.#renewing++;
       try {
         const answered = await this.#state.renew.send(request, together);
         if (event) Object.assign(event, { outcome: answered.answer ? "renewed" : "gone", batch: answered.batch });
         return answered;
       } catch (error) {
-        this.#maybePermanent ||= request.add === null;
+        this.#maybeRenewed = true;
         throw error;
+      } finally {
+        this.#renewing--;
       }
     });
   }
@@ -169,7 +173,7 @@ export class HeldLock implements Renewable {
     this.#status = "lost";
     this.#loss = new LockLost(this.claim.name, reason, cause === undefined ? undefined : { cause });
     this.#stopWatching();
-    if (this.#maybePermanent) this.#state.undo.add(this.claim, null, true);
+    if (this.#renewing > 0 || this.#maybeRenewed) this.#state.undo.add(this.claim, null, true);
     this.#controller?.abort(this.#loss);
     if (isLossObserved()) publishLoss(this.backend, this.claim.name, this.token, reason);
   }
