@@ -45,12 +45,15 @@ interface Call {
   readonly heeds: boolean;
   readonly outcome: Promise<unknown>;
   isOver: boolean;
+  result?: unknown;
 }
 
 /** What a client has under way. */
 export interface Client {
   /** The names that it wants and no other client does. */
   readonly names: readonly string[];
+  /** Those of locks that it lost before it ended, as a machine without time for it lets a short lease expire. */
+  expired(): string[];
   /** How many of its calls are under way. */
   underWay(): number;
   /** Ends the bodies that run under its locks. */
@@ -107,6 +110,11 @@ function release(result: unknown): Promise<unknown> {
   return Promise.resolve((result as Partial<Lock> | undefined)?.[Symbol.asyncDispose]?.());
 }
 
+/** Whether a call resolved with a lock whose lease has expired. */
+function hasExpired(result: unknown): boolean {
+  return /lease expired/.test(String((result as Partial<Lock> | undefined)?.signal?.reason));
+}
+
 /** Begins calls, of which none is awaited. */
 export function begin(backend: Backend, options: ClientOptions): Client {
   const { id, random } = options;
@@ -119,7 +127,7 @@ export function begin(backend: Backend, options: ClientOptions): Client {
       const names = [`${id} ${what}`, `${id} ${what} 2`];
       const started: Call = { names, heeds, outcome: call(names[0], names[1]), isOver: false };
       const done = () => started.isOver = true;
-      started.outcome.then(done, done);
+      started.outcome.then((result) => (started.result = result, done()), done);
       calls.push(started);
     }
   };
@@ -127,6 +135,7 @@ export function begin(backend: Backend, options: ClientOptions): Client {
   start(disposable(backend, options, body), false);
   return {
     names: calls.flatMap(({ names }) => names),
+    expired: () => calls.filter(({ result }) => hasExpired(result)).flatMap(({ names }) => names),
     underWay: () => calls.filter(({ isOver }) => !isOver).length,
     letGo: over.resolve,
     async aborted() {

@@ -137,8 +137,11 @@ async function endHere(scene: Scene, way: Way, id: string, random: Random): Prom
   await backend[Symbol.asyncDispose]();
   const took = performance.now() - (staysOpen ? disposedAt : from);
   if (took > ENDED_WITHIN_MS) offences.push(`the disposal of ${id} took ${took} ms`);
-  const first = await heldOf(scene, client.names);
+  const expired = new Set(client.expired());
+  const first = await heldOf(scene, client.names.filter((name) => !expired.has(name)));
   offences.push(...await describe(scene, first, `after a ${way} at ${pause} ms that took ${took} ms`));
+  const later = await heldOf(scene, [...expired], FREE_WITHIN);
+  offences.push(...await describe(scene, later, `${FREE_WITHIN} s after a ${way}`));
   client.letGo();
   await released;
   const last = await heldOf(scene, [awaited]);

@@ -319,3 +319,14 @@ test("checker: a waiter may be overtaken while another client stands still, wher
   assert.deepEqual(offences(4e5, false), ["first come"]);
   assert.deepEqual(offences(1.5e5, true), ["first come"]);
 });
+
+test("checker: a wait begins when its process runs, which a machine may delay", () => {
+  const offences = (from: number) =>
+    check([
+      { kind: "invoked", at: 1e6, worker: "a", id: 1, verb: "acquire", names: ["x"], wait: 1, lockedBy: "a/1" },
+      { kind: "stalled", from, at: from + 2e5, worker: "a" },
+      { kind: "completed", at: 4.15e6, worker: "a", id: 1, outcome: "unknown", error: "no answer" },
+    ]).offences.map(({ rule }) => rule);
+  assert.deepEqual(offences(1e6 + 40), []);
+  assert.deepEqual(offences(1e6 + 4e4), ["punctual"]);
+});
