@@ -330,3 +330,16 @@ test("checker: a wait begins when its process runs, which a machine may delay", 
   assert.deepEqual(offences(1e6 + 40), []);
   assert.deepEqual(offences(1e6 + 4e4), ["punctual"]);
 });
+
+test("checker: a name is busy while a waiter whose process has died is in the queue, not longer", () => {
+  const offences = (askedAt: number, wait?: number) =>
+    check([
+      { kind: "invoked", at: 0, worker: "a", id: 1, verb: "acquire", names: ["x"], expires: 1, wait, lockedBy: "a/1" },
+      { kind: "ended", at: 1e6, worker: "a" },
+      { kind: "invoked", at: askedAt, worker: "b", id: 1, verb: "acquire", names: ["x"], lockedBy: "b/1" },
+      { kind: "completed", at: askedAt + 5e5, worker: "b", id: 1, outcome: "not done" },
+    ]).offences.map(({ rule }) => rule);
+  assert.deepEqual(offences(13e6, 0.1), []);
+  assert.deepEqual(offences(13e6), ["busy for no reason"]);
+  assert.deepEqual(offences(20e6, 0.1), ["busy for no reason"]);
+});

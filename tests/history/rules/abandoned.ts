@@ -11,7 +11,7 @@ const DURABLE = 900;
 /** A request that is under way when its caller is told goes on for so long at most (s), and is undone then. */
 const ANSWER = 4;
 /** A waiter whose process has died stays in the queue for so long at most (s), and may be granted the name until then. */
-const WINDOW = 15;
+export const WINDOW = 15;
 /** What the clocks of a listing and of a request may be apart (s): the time that an answer takes. */
 const ROUNDING = 2;
 

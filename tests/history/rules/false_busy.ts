@@ -4,6 +4,7 @@ import type { Disturbed } from "../events.ts";
 import type { Operation, Reading } from "../reading.ts";
 import { lapse, releaseOf, spanOf } from "../spans.ts";
 import { tellOperation } from "../telling.ts";
+import { WINDOW } from "./abandoned.ts";
 
 /** A server may keep the session of a client that it does not hear any more for so long (µs): trials ask for 6 s. */
 const SESSION_KEPT = 8e6;
@@ -30,7 +31,7 @@ function underWayUntil(at: number, { events }: Reading): number {
 }
 
 /** Everything that may have kept a name from others, by name. */
-function claims(reading: Reading, kept: number): Map<string, OwnedLock[]> {
+function claims(reading: Reading, kept: number, lateness: number): Map<string, OwnedLock[]> {
   const { operations, holds, ends } = reading;
   const found = new Map<string, OwnedLock[]>();
   const add = (name: string, claim: OwnedLock) => {
@@ -43,8 +44,10 @@ function claims(reading: Reading, kept: number): Map<string, OwnedLock[]> {
     if (verb !== "acquire" && verb !== "set") continue;
     const open = answer === undefined || answer.outcome === "unknown";
     for (const name of names) {
-      // A waiter that was told an error may be granted the name before it is removed from the queue.
-      const grace = open && operation.wait ? GRACE_US : 0;
+      // A waiter that was told an error may be granted the name before it is removed from the queue, and one whose process
+      // has died before it was, until its place expires.
+      const died = (ends.get(operation.worker) ?? Infinity) - completedAt < lateness * 1e6;
+      const grace = open && operation.wait ? GRACE_US + (died ? WINDOW * 1e6 : 0) : 0;
       const at = open ? lapse(operation, underWayUntil(completedAt, reading)) + kept + grace : completedAt;
       add(name, { from: invokedAt, at, of: operation });
     }
@@ -59,8 +62,8 @@ function claims(reading: Reading, kept: number): Map<string, OwnedLock[]> {
 }
 
 /** A caller is told that a name is busy only while another client may hold it or asks for it. */
-export const falseBusy: Rule = (reading, { sessions, overdue }) => {
-  const byName = claims(reading, sessions ? SESSION_KEPT : overdue * 1e6);
+export const falseBusy: Rule = (reading, { sessions, overdue, lateness }) => {
+  const byName = claims(reading, sessions ? SESSION_KEPT : overdue * 1e6, lateness);
   return reading.operations.flatMap((operation): Offence[] => {
     const { verb, names: [name], invokedAt, completedAt, answer } = operation;
     if (verb !== "acquire" || answer?.outcome !== "not done") return [];
