@@ -111,6 +111,11 @@ export type AcquireAnswer =
     readonly holder: LockRow | undefined;
     /** The request's place in the queue, 1 for the next. It is absent if the request has not entered the queue. */
     readonly position?: number;
+    /**
+     * Whether the place is kept without a repeated request, for as long as the name is watched: the backend calls `wake`
+     * when the request is to be repeated.
+     */
+    readonly kept?: boolean;
   };
 
 /**

@@ -14,6 +14,7 @@ import { ExternalPool } from "./connection/external_pool.ts";
 import { ExternalSql } from "./connection/external_sql.ts";
 import { OwnPool } from "./connection/own_pool.ts";
 import { checkPgPool, isPgClient, isPgPool, type PostgresPool } from "./connection/pg_driver.ts";
+import { monotonic } from "../../core/util/runtime.ts";
 import { Liveness } from "../sessions/liveness.ts";
 import { SessionBackend } from "../sessions/session_backend.ts";
 import {
@@ -24,6 +25,7 @@ import {
   resolveOptions,
 } from "./options.ts";
 import { schemaIn } from "./url_parameters.ts";
+import { ServerClock } from "./queue/server_clock.ts";
 import { RowBackend } from "./rows/row_backend.ts";
 import { printedSchema } from "./schema.ts";
 import { canListen, ensureSchema, requireSessions } from "./connection/server.ts";
@@ -195,6 +197,7 @@ function rowBackend(
   liveness?: Liveness,
 ): Backend {
   const statements = statementsFor(table);
+  const clock = new ServerClock();
   return new RowBackend({
     mode,
     table,
@@ -202,22 +205,32 @@ function rowBackend(
     renewals,
     abandoned: own?.abandoned,
     statements,
-    ...(source ? { waiters: new Waiters(source, sessionTimeout, poll(client, statements, liveness)) } : {}),
+    clock,
+    ...(source ? { waiters: new Waiters(source, sessionTimeout, poll(client, statements, clock, liveness)) } : {}),
     ...(liveness ? { liveness } : {}),
     restore: async () => void await ensureSchema(client, table, "table", migrate),
   });
 }
 
-/** Polls for awaited names with a holder that is gone, and for those that have changed hands. */
-function poll(client: Client, statements: Statements, liveness: Liveness | undefined): Look {
-  let before = new Map<string | null, string | null>();
-  return async (names) => {
+/**
+ * Polls for awaited names with a holder that is gone, and for those that have changed hands, unless this process waits
+ * in the queue of the name: then it is notified.
+ */
+function poll(client: Client, statements: Statements, clock: ServerClock, liveness: Liveness | undefined): Look {
+  let before = new Map<string | null, Row>();
+  return async (names, channel) => {
     await liveness?.lock(); // after a failover a new session shortens the leases that are waited for
-    const rows = await client.send(statements.poll, [JSON.stringify(names)]);
-    const hasChanged = ({ name, token }: Row) => before.has(name) && before.get(name) !== token;
+    const askedAt = monotonic();
+    const rows = await client.send(statements.poll, [JSON.stringify(names), channel ?? null]);
+    if (rows.length > 0) clock.note(askedAt, rows[0].now);
+    const hasChanged = ({ name, token, position }: Row) => {
+      const last = before.get(name);
+      return last !== undefined && position === null && (last.token !== token || last.position !== null);
+    };
     const free = rows.filter((row) => row.free === "true" || hasChanged(row)).map(({ name }) => name!);
-    before = new Map(rows.map(({ name, token }) => [name, token]));
-    return { free, again: pauseOf(rows.some(({ session }) => session === "true")) };
+    before = new Map(rows.map((row) => [row.name, row]));
+    const pauses = rows.map(({ session, position }) => pauseOf(session === "true", Number(position ?? 1)));
+    return { free, again: Math.min(...pauses) };
   };
 }
 

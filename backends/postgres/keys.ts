@@ -19,7 +19,7 @@ export function keyOf(namespace: string, name: string): string {
 }
 
 /**
- * SQL for the key that the process shares which listens on a channel. Only one server has to agree on it: its own hash is
+ * SQL for the key that the session has which listens on a channel. Only one server has to agree on it: its own hash is
  * enough.
  */
 export function listeningKey(channel: string): string {

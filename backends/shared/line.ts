@@ -27,6 +27,8 @@ export interface Entry {
   /** In `hybrid` mode: the key of the liveness lock, and the session that carries it. */
   readonly liveness?: string | null;
   readonly session?: string | null;
+  /** On PostgreSQL: the channel that a waiter listens on, whose session vouches for it. */
+  readonly listener?: string | null;
 }
 
 /** The session that carries a lock of `hybrid` mode. */

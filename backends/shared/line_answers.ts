@@ -13,6 +13,9 @@ import type {
 } from "../../core/backend.ts";
 import { type Entry, extend, isLive, isMeant, type Line, SHARED_LIMIT } from "./line.ts";
 
+/** The answer to a request that is not granted. */
+export type BusyAnswer = AcquireAnswer & { readonly granted: false };
+
 function waitingIn({ entries }: Line, now: number): Entry[] {
   return entries.filter((entry) => entry.token === undefined && isLive(entry, now));
 }
@@ -107,7 +110,7 @@ export function busyAnswer(
   name: string,
   now: number,
   position?: number,
-): AcquireAnswer {
+): BusyAnswer {
   const first = holders.reduce<Entry | undefined>(
     (first, entry) => (entry.until ?? Infinity) < (first?.until ?? Infinity) ? entry : first,
     holders[0],

@@ -21,6 +21,8 @@ const LAST_ANSWER_MS = 2_000;
 const AFTER_EXPIRY_MS = 1;
 /** Each waiter tries an expired lease so much later than the one before it in the database's queue (ms). */
 const AFTER_OTHERS_MS = 50;
+/** So many waiters whose places are kept try an expired lease by themselves; the others are woken when it is their turn. */
+const ALERT_WAITERS = 4;
 /** A waiter in the database's queue repeats its request at this share of its window: two may be lost. */
 const REPEAT_SHARE = 1 / 3;
 
@@ -191,7 +193,7 @@ export class WaitQueue implements NameQueue {
     for (const waiter of this.#waiters.filter(({ deadline }) => deadline <= now)) this.#giveUp(waiter);
   }
 
-  #onBusy(head: Waiter, { holder, position }: AcquireAnswer & { granted: false }, askedAt: number): void {
+  #onBusy(head: Waiter, { holder, position, kept }: AcquireAnswer & { granted: false }, askedAt: number): void {
     head.contended = true;
     for (const waiter of this.#waiters) waiter.notePending();
     head.queued ||= position !== undefined;
@@ -200,7 +202,8 @@ export class WaitQueue implements NameQueue {
     this.#noteHolder(holder, askedAt);
     if (position !== undefined) {
       const expiry = (holder ? this.#retryAt : askedAt + AFTER_OTHERS_MS) + (position - 1) * AFTER_OTHERS_MS;
-      this.#retryAt = Math.min(expiry, askedAt + head.request.window! / 1e3 * REPEAT_SHARE);
+      const repeat = kept ? Infinity : askedAt + head.request.window! / 1e3 * REPEAT_SHARE;
+      this.#retryAt = kept && position > ALERT_WAITERS ? Infinity : Math.min(expiry, repeat);
     }
     const now = monotonic();
     for (const waiter of this.#waiters.filter(({ asked, deadline }) => asked && deadline <= now)) this.#giveUp(waiter);

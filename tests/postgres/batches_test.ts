@@ -1,8 +1,7 @@
 import { type Backend, connect, getLock, listLocks, type Lock, tryLock } from "@lockmgr/lockmgr";
 import assert from "node:assert/strict";
-import { grantsChannel } from "../../backends/postgres/wakeup/listener.ts";
 import { test } from "../harness.ts";
-import { administrator, freshTable, server, until } from "./server.ts";
+import { administrator, channelOf, freshTable, server, until } from "./server.ts";
 
 const NAMES = Array.from({ length: 40 }, (_, index) => `lock ${String(index).padStart(2, "0")}`);
 
@@ -57,17 +56,13 @@ for (const mode of ["lease", "hybrid"] as const) {
     const table = freshTable();
     await using sql = administrator();
     const heard: string[] = [];
-    await sql.listen(grantsChannel(), (payload) => heard.push(payload));
     await using backend = await connect(server.url, { mode, table });
     await using other = await connect(server.url, { mode, table, sessionTimeout: 16 });
     const locks = await takeAll(backend);
     const waiting = [NAMES[5], NAMES[25]].map((name) => getLock(name, { backend: other, wait: 20 }));
-    await until("both wait in the queue, and are notified", async () => {
-      const [{ count }] = await sql`
-        SELECT count(*)::int FROM pg_locks WHERE locktype = 'advisory' AND mode = 'ShareLock' AND granted`;
-      const waiting = (await listLocks({ backend })).filter(({ waiters }) => waiters === 1);
-      return count === 1 && waiting.length === 2;
-    });
+    const channel = await channelOf(sql, table, NAMES[5]);
+    assert.equal(await channelOf(sql, table, NAMES[25]), channel);
+    await sql.listen(channel, (payload) => heard.push(payload));
     await giveBack(locks);
     const next = await Promise.all(waiting);
     await until("both notifications are heard", () => heard.length >= 2);
@@ -75,7 +70,7 @@ for (const mode of ["lease", "hybrid"] as const) {
     await giveBack(next);
     heard.length = 0;
     await giveBack(await takeAll(backend));
-    await sql.notify(grantsChannel(), JSON.stringify(["", "no waiter", ""]));
+    await sql.notify(channel, JSON.stringify(["", "no waiter", ""]));
     await until("the mark is heard", () => heard.length > 0);
     assert.deepEqual(heard.map((payload) => JSON.parse(payload)[1]), ["no waiter"]);
   });

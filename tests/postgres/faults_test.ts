@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { connect as dial, createServer, type Socket } from "node:net";
 import { aborted } from "../conformance/case.ts";
 import { test } from "../harness.ts";
-import { administrator, freshTable, server, until } from "./server.ts";
+import { administrator, freshTable, listeners, server, until } from "./server.ts";
 
 const MODES: Mode[] = ["lease", "hybrid", "session"];
 
@@ -242,7 +242,7 @@ test("a wait fails when its backend is closed", async () => {
     const waiting = getLock("a", { backend, wait: Infinity });
     await until("it waits", async () => {
       await using sql = administrator();
-      return (await sql`SELECT FROM pg_locks WHERE locktype = 'advisory' AND mode = 'ShareLock'`).length > 0;
+      return (await listeners(sql)).length > 0;
     });
     await Promise.all([assert.rejects(waiting, { name: "BackendError" }), backend[Symbol.asyncDispose]()]);
   }

@@ -1,15 +1,13 @@
 import { type Backend, connect, getLock, listLocks, type Mode } from "@lockmgr/lockmgr";
 import assert from "node:assert/strict";
 import { test } from "../harness.ts";
-import { administrator, freshTable, server, until } from "./server.ts";
+import { administrator, freshTable, listeners, server, until } from "./server.ts";
 
-/** The connections on which waiters are notified, and how many keys they share in the database of the others. */
-async function listeners(): Promise<{ pids: number[]; announced: number }> {
+/** The connections on which waiters are notified, and how many keys of waiters for session locks they share. */
+async function listening(): Promise<{ pids: number[]; announced: number }> {
   await using sql = administrator();
-  const rows = await sql`
-    SELECT pid, database = (SELECT oid FROM pg_database WHERE datname = current_database()) AS here
-    FROM pg_locks WHERE locktype = 'advisory' AND mode = 'ShareLock' AND granted`;
-  return { pids: [...new Set(rows.map(({ pid }) => pid))], announced: rows.filter(({ here }) => here).length };
+  const shared = await sql`SELECT FROM pg_locks WHERE locktype = 'advisory' AND mode = 'ShareLock' AND granted`;
+  return { pids: await listeners(sql), announced: shared.length };
 }
 
 /** A backend for which a client waits, and the lock that is in the way. */
@@ -39,23 +37,23 @@ test("one connection per database receives notifications until the last backend 
     const rows = await Promise.all(waits.slice(0, 2).map(({ other }) => listLocks({ backend: other })));
     return rows.every(([{ waiters }], index) => waiters === 2 - index);
   };
-  // the connection shares the key of its channel; a session lock is registered under its name and the key of all waiters
-  await until("all wait", async () => (await listeners()).announced === 3 && await queued());
-  assert.equal((await listeners()).pids.length, 1);
+  // a waiter for a session lock is registered under its name and the key of all waiters
+  await until("all wait", async () => (await listening()).announced === 2 && await queued());
+  assert.equal((await listening()).pids.length, 1);
   await using elsewhere = await connect(server.urlOf("template1"), { table });
   await using _held = await getLock("a", { backend: elsewhere });
   const controller = new AbortController();
   const apart = getLock("a", { backend: elsewhere, wait: 30, signal: controller.signal });
-  await until("the wait in another database is registered", async () => (await listeners()).pids.length === 2);
+  await until("the wait in another database is registered", async () => (await listening()).pids.length === 2);
   controller.abort();
   await assert.rejects(apart);
 
   await using sql = administrator();
-  const [listener] = (await listeners()).pids;
+  const [listener] = (await listening()).pids;
   await sql`SELECT pg_terminate_backend(${listener})`;
   await until("all wait again", async () => {
-    const { pids, announced } = await listeners();
-    return announced === 3 && !pids.includes(listener);
+    const { pids, announced } = await listening();
+    return announced === 2 && !pids.includes(listener);
   });
   for (const { held, next } of waits) {
     const releasedAt = performance.now();

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { aborted } from "../conformance/case.ts";
 import { test } from "../harness.ts";
 import { PostgresServer } from "../servers/postgres.ts";
-import { administrator, freshTable, until } from "./server.ts";
+import { administrator, freshTable, listeners, until } from "./server.ts";
 
 const MODES: Mode[] = ["lease", "hybrid", "session"];
 
@@ -17,7 +17,7 @@ for (const mode of MODES) {
     const waiting = getLock("a", { backend: other, wait: 60 });
     await until("it waits", async () => {
       await using sql = administrator(own.url);
-      return (await sql`SELECT FROM pg_locks WHERE locktype = 'advisory' AND mode = 'ShareLock'`).length > 0;
+      return (await listeners(sql)).length > 0;
     });
     await own.restart();
     if (mode === "lease") {

@@ -22,6 +22,25 @@ export function freshTable(): string {
   return `test_${tables++}`;
 }
 
+/** The connections on which waiters are notified of releases. */
+export async function listeners(sql: postgres.Sql): Promise<number[]> {
+  const rows = await sql`
+    SELECT pid FROM pg_stat_activity WHERE query LIKE 'SELECT pg_advisory_lock(hashtextextended(''lockmgr%'
+    UNION SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND mode = 'ShareLock' AND granted`;
+  return rows.map(({ pid }) => pid);
+}
+
+/** The channel on which the first waiter for a name listens, once it does. */
+export async function channelOf(sql: postgres.Sql, table: string, name: string): Promise<string> {
+  let channel: string | null | undefined;
+  await until("a waiter listens", async () => {
+    const [row] = await sql.unsafe(`SELECT line->0->>'listener' AS channel FROM ${table} WHERE name = $1`, [name]);
+    channel = row?.channel;
+    return channel != null;
+  });
+  return channel!;
+}
+
 /** Waits for something that will be so, looking often; says what when it never is. */
 export async function until(what: string, holds: () => boolean | Promise<boolean>, seconds = 10): Promise<void> {
   const deadline = performance.now() + seconds * 1e3;

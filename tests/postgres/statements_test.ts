@@ -1,8 +1,7 @@
 import { type Backend, connect, getLock, type Mode, tryLock } from "@lockmgr/lockmgr";
 import assert from "node:assert/strict";
-import { grantsChannel } from "../../backends/postgres/wakeup/listener.ts";
 import { test } from "../harness.ts";
-import { administrator, freshTable, server } from "./server.ts";
+import { administrator, channelOf, freshTable, server } from "./server.ts";
 
 const MODES: Mode[] = ["lease", "hybrid", "session"];
 
@@ -82,20 +81,20 @@ test("a release notifies the process alone whose waiter it grants the lock to", 
   await using sql = administrator();
   const heard: string[] = [];
   const nameOf = (payload: string) => JSON.parse(payload)[1];
-  await sql.listen(grantsChannel(), (payload) => heard.push(nameOf(payload)));
   const table = freshTable();
   await using backend = await connect(server.url, { table });
   await using other = await connect(server.url, { table });
+  const held = await getLock("awaited", { backend });
+  const waiting = getLock("awaited", { backend: other, wait: 10 });
+  const channel = await channelOf(sql, table, "awaited");
+  await sql.listen(channel, (payload) => heard.push(nameOf(payload)));
   const told = async (mark: string) => {
-    await sql.notify(grantsChannel(), JSON.stringify(["", mark, ""]));
+    await sql.notify(channel, JSON.stringify(["", mark, ""]));
     while (!heard.includes(mark)) await new Promise((resolve) => setTimeout(resolve, 1));
   };
   await (await getLock("quiet", { backend })).unlock();
   await told("no waiter");
   assert.deepEqual(heard, ["no waiter"]);
-  const held = await getLock("awaited", { backend });
-  const waiting = getLock("awaited", { backend: other, wait: 10 });
-  while ((await held.refresh(), held.waiters) === 0);
   await held.unlock();
   await (await waiting).unlock();
   await told("a waiter");

@@ -1,7 +1,7 @@
 import { connect, getLock, type Lock, type Mode, tryLock } from "@lockmgr/lockmgr";
 import assert from "node:assert/strict";
 import { test } from "../harness.ts";
-import { administrator, freshTable, server, until } from "./server.ts";
+import { administrator, freshTable, listeners, server, until } from "./server.ts";
 
 for (const mode of ["lease", "hybrid", "session"] satisfies Mode[]) {
   test(`${mode}: a backend survives the end of each of its connections and leaves none behind`, async () => {
@@ -16,10 +16,8 @@ for (const mode of ["lease", "hybrid", "session"] satisfies Mode[]) {
     const waiting = getLock("awaited", { backend, wait: 60 });
     let lock: Lock = await getLock("held", { backend });
     await until("a client waits", async () => {
-      const rows = await sql`
-        SELECT FROM pg_locks JOIN pg_stat_activity USING (pid)
-        WHERE locktype = 'advisory' AND mode = 'ShareLock' AND application_name = ${victim}`;
-      return rows.length > 0;
+      const pids = await connections();
+      return (await listeners(sql)).some((pid) => pids.includes(String(pid)));
     });
     const pids = await connections();
     // rows and listener; in hybrid mode also the session that vouches, in session mode the one with the lock

@@ -20,9 +20,18 @@ export function timeOf(microseconds: string): string {
   return `timestamptz 'epoch' + (${microseconds})::bigint * interval '1 microsecond'`;
 }
 
-/** SQL for how long a grant lasts (µs) that its waiter has not confirmed. */
+/**
+ * SQL for whether a session vouches for a waiter: it is skipped once that session has ended. A lock that does not expire
+ * is granted for the grace all the same.
+ */
+export function isVouched(entry: string): string {
+  return `(coalesce(${entry}->>'listener', ${entry}->>'liveness') IS NOT NULL AND ${entry}->>'duration' IS NOT NULL)`;
+}
+
+/** SQL for how long a waiter is granted the lock by the release of another client (µs). */
 export function grantTime(entry: string): string {
-  return `least((${entry}->>'duration')::bigint, ${GRACE_US})`;
+  return `CASE WHEN ${isVouched(entry)} THEN (${entry}->>'duration')::bigint
+      ELSE least((${entry}->>'duration')::bigint, ${GRACE_US}) END`;
 }
 
 /** SQL for the first holder in the columns of a row, as an entry. */
@@ -35,12 +44,12 @@ function firstEntry(row: string): string {
 }
 
 /**
- * SQL for whether an entry of `line` still counts. The key of the channel that a waiter listened on when it came can be
- * acquired exactly when its process has disconnected.
+ * SQL for whether an entry of `line` still counts. The key of the channel that a waiter listens on can be acquired
+ * exactly when its process has disconnected; two statements that look at the same time may both share it.
  */
 export function isLiveEntry(entry: string, now: string): string {
-  const listens = `CASE WHEN ${entry}->>'token' IS NULL AND (${entry}->>'listens')::boolean
-      THEN NOT pg_try_advisory_xact_lock(${listeningKey(`${entry}->>'channel'`)}) ELSE true END`;
+  const listens = `CASE WHEN ${entry}->>'token' IS NULL AND ${entry}->>'listener' IS NOT NULL
+      THEN NOT pg_try_advisory_xact_lock_shared(${listeningKey(`${entry}->>'listener'`)}) ELSE true END`;
   return `((${entry}->>'until' IS NULL OR (${entry}->>'until')::bigint > ${now})
       AND ${isAlive(`(${entry}->>'liveness')::bigint`)} AND ${listens})`;
 }
@@ -88,7 +97,7 @@ export const RANKED = `ranked AS (
 
 /**
  * CTEs `served`, the entries with a token for each that has come to hold the lock, and `line`, what to store. The
- * entry of this request is granted for its whole duration, others for the grace.
+ * entry of this request is granted for its whole duration, as are others for which a session vouches.
  */
 export function served(owner: string): string {
   return `${RANKED},

@@ -1,35 +1,39 @@
 import type { AcquireAnswer, AcquireRequest, LockRef, LockRow, RenewRequest } from "../../../core/backend.ts";
 import { BackendError } from "../../../core/errors.ts";
 import { LruMap } from "../../../core/util/lru_map.ts";
-import { namesOf, ownerText } from "../../../core/util/requests.ts";
+import { grantedRow, namesOf, ownerText } from "../../../core/util/requests.ts";
+import { monotonic } from "../../../core/util/runtime.ts";
 import type { Liveness, LivenessLock } from "../../sessions/liveness.ts";
 import { type Entry, hasToExtend, isPlain, isUnconfirmed, SHARED_LIMIT } from "../../shared/line.ts";
-import { busyAnswer, rowOf } from "../../shared/line_answers.ts";
+import { type BusyAnswer, busyAnswer, rowOf } from "../../shared/line_answers.ts";
 import type { LockTable } from "../rows/lock_table.ts";
-import { BUSY, type Parameters, renewParameters, type Row, textOf, toLockRow } from "../rows/rows.ts";
-import { grantsChannel } from "../wakeup/listener.ts";
-import type { Waiters } from "../wakeup/waiters.ts";
+import { BUSY, renewParameters, type Row, textOf, toLockRow } from "../rows/rows.ts";
+import type { Notice } from "../wakeup/listener.ts";
+import { pauseOf, type Waiters } from "../wakeup/waiters.ts";
+import type { ServerClock } from "./server_clock.ts";
 
 /** How often a request is sent whose liveness lock is gone, or whose row was deleted meanwhile. */
 const MAX_ATTEMPTS = 5;
-/** Waiters and holders that are remembered. */
+/** A waiter asks the server when more than this share of its lease may be over by the time that it hears of the grant. */
+const BELIEVED_SHARE = 0.1;
+/** Waiters that are remembered. */
 const MAX_REMEMBERED = 16_384;
 
 /** Serves the names that have a queue, or holders that admit others. */
 export class Queue {
   readonly #table: LockTable;
+  readonly #clock: ServerClock;
   readonly #liveness: Liveness | undefined;
   /** Absent where this process cannot be notified of its grants. */
   readonly #waiters: Waiters | undefined;
   /** The waiters of this process in the queue, with the sessions that carry their locks in `hybrid` mode. */
   readonly #places = new LruMap<string, { readonly liveness: LivenessLock | undefined }>(MAX_REMEMBERED);
-  /** The owners that a notification says were granted the lock. */
-  readonly #notified = new LruMap<string, true>(MAX_REMEMBERED);
-  /** The owners that were granted a lock of a name with a queue. */
-  readonly #queued = new LruMap<string, true>(MAX_REMEMBERED);
+  /** The grants that waiters of this process were told of. */
+  readonly #grants = new LruMap<string, Notice>(MAX_REMEMBERED);
 
-  constructor(table: LockTable, liveness: Liveness | undefined, waiters: Waiters | undefined) {
+  constructor(table: LockTable, clock: ServerClock, liveness: Liveness | undefined, waiters: Waiters | undefined) {
     this.#table = table;
+    this.#clock = clock;
     this.#liveness = liveness;
     this.#waiters = waiters;
   }
@@ -39,9 +43,10 @@ export class Queue {
     return keep === undefined ? this.#liveness : undefined;
   }
 
-  /** Notes that another client's release has granted a name to a waiter of this process. */
-  noteGrant(owner: string): void {
-    this.#notified.set(owner, true);
+  /** Notes what a waiter of this process is told. The next watches over the holder. */
+  note(notice: Notice): void {
+    if (notice.token === null) this.#waiters?.pollWithin(pauseOf(this.#liveness !== undefined));
+    else if (notice.token !== undefined) this.#grants.set(notice.owner, notice);
   }
 
   /** Whether this owner waits in the queue. */
@@ -49,9 +54,9 @@ export class Queue {
     return this.#places.has(owner);
   }
 
-  /** Whether an entry may be in a queue, so a release looks there at first. */
-  mayHave({ owner }: LockRef): boolean {
-    return typeof owner !== "string" || this.#queued.has(owner) || this.#places.has(owner);
+  /** Whether a release has to look at all entries of the name: at those of any owner, or for a waiter. */
+  concerns({ owner }: LockRef): boolean {
+    return typeof owner !== "string" || this.#places.has(owner);
   }
 
   /** Removes what has expired; returns whether the name of a request has neither holders nor waiters then. */
@@ -64,8 +69,12 @@ export class Queue {
   /** Acquires the name, or enters the queue if the request has a window. */
   async acquire(request: AcquireRequest): Promise<AcquireAnswer> {
     const { owner, window, steal } = request;
-    const confirmed = this.#notified.has(owner) ? await this.#confirm(request) : undefined;
-    if (confirmed) return confirmed;
+    const grant = this.#grants.get(owner);
+    if (grant) {
+      this.#grants.delete(owner);
+      const granted = this.#believe(request, grant) ?? await this.#confirm(request);
+      if (granted) return granted;
+    }
     if (!steal && (window === undefined || this.#places.has(owner))) {
       const answer = await this.#look(request);
       if (answer) return answer;
@@ -82,15 +91,37 @@ export class Queue {
     });
   }
 
+  /** The session that carries what an owner was granted; `undefined` when it has none, or `null` when it has ended. */
+  #carrierOf(request: AcquireRequest): LivenessLock | null | undefined {
+    const liveness = this.#places.get(request.owner)?.liveness;
+    return liveness?.session.ended || (this.livenessFor(request) && !liveness) ? null : liveness;
+  }
+
+  /**
+   * The answer when another client's release has granted the lock for its whole duration. It counts from the grant, by
+   * the latest that the server's clock may show. Returns `undefined` when the server has to be asked: the grant is for the
+   * grace alone, much of the lease may be over, or the server's clock was set.
+   */
+  #believe(request: AcquireRequest, { token, since, waiters }: Notice): AcquireAnswer | undefined {
+    const { owner, duration } = request;
+    const liveness = this.#carrierOf(request);
+    const now = this.#clock.latest();
+    const isVouched = token != null && since !== undefined && duration !== null && this.#places.has(owner);
+    if (!isVouched || liveness === null || now === undefined) return undefined;
+    if (now < since || now > since + duration * BELIEVED_SHARE) return undefined;
+    const granted = grantedRow(request, BigInt(token), since, liveness?.session.id);
+    const row = { ...granted, now, limit: request.limit, waiters: waiters ?? 0 };
+    return this.#granted(owner, row, liveness);
+  }
+
   /**
    * Extends a lock that another client's release has granted for the grace to its whole duration, durably: the grant need
    * not have reached the disk. Returns `undefined` when it is gone.
    */
   async #confirm(request: AcquireRequest): Promise<AcquireAnswer | undefined> {
     const { owner, name, duration } = request;
-    const liveness = this.#places.get(owner)?.liveness;
-    this.#notified.delete(owner);
-    if (liveness?.session.ended || (this.livenessFor(request) && !liveness)) return undefined;
+    const liveness = this.#carrierOf(request);
+    if (liveness === null) return undefined;
     const renewal: RenewRequest = { name, owner, from: "now", add: duration };
     const rows = await this.#table.attempt([request], "renew", renewParameters(renewal));
     if (rows === undefined) return BUSY;
@@ -98,32 +129,30 @@ export class Queue {
     return row && this.#granted(owner, row, liveness);
   }
 
-  /** Where this process is notified of its grants, and whether it listens there. */
-  #listening(): Parameters {
-    return this.#waiters ? [grantsChannel(), String(this.#waiters.isListening)] : [null, "false"];
-  }
-
   #forget(owner: string): void {
     this.#places.delete(owner);
-    this.#notified.delete(owner);
+    this.#grants.delete(owner);
   }
 
   /** The answer, if nothing has to be written for it. */
   async #look(request: AcquireRequest): Promise<AcquireAnswer | undefined> {
     const { name, owner, limit, window } = request;
     const what = () => `acquire ${namesOf([request])}`;
+    const askedAt = monotonic();
     const [row] = await this.#table.send(what, "look", [
       name,
       owner,
       String(Math.min(limit, SHARED_LIMIT)),
     ]);
+    this.#clock.note(askedAt, row.now);
     const mine = entriesIn(row).find((entry) => entry.owner === owner);
     if (mine === undefined) return window === undefined && row.admits === "false" ? busy(request, row) : undefined;
     const place = this.#places.get(owner);
     if (mine.token !== undefined) {
       return place || !this.livenessFor(request) ? await this.#answer(request, row, mine, place?.liveness) : undefined;
     }
-    if (row.due === "true" || hasToExtend(mine, request, Number(row.now))) return undefined;
+    const isKept = mine.listener === (this.#waiters?.channel ?? null);
+    if (row.due === "true" || !isKept || hasToExtend(mine, request, Number(row.now))) return undefined;
     return await this.#answer(request, row, mine, place?.liveness);
   }
 
@@ -131,15 +160,18 @@ export class Queue {
   async #append(request: AcquireRequest): Promise<AcquireAnswer | undefined> {
     const { name, owner, duration, lockedBy, lockProcess, metadata, window } = request;
     const liveness = await this.livenessFor(request)?.lock();
+    const listener = this.#waiters?.channel ?? null;
+    const askedAt = monotonic();
     const rows = await this.#table.attempt([request], "append", [
       ...[name, owner, textOf(duration), lockedBy, textOf(lockProcess), metadata, String(window)],
-      ...[liveness?.key ?? null, liveness?.session.id ?? null, ...this.#listening()],
+      ...[liveness?.key ?? null, liveness?.session.id ?? null, listener],
     ]);
     if (rows === undefined) return BUSY;
     const [row] = rows;
     if (row === undefined) return undefined;
+    this.#clock.note(askedAt, row.now);
     this.#places.set(owner, { liveness });
-    return { granted: false, holder: toLockRow(row), position: Number(row.position) };
+    return { granted: false, holder: toLockRow(row), position: Number(row.position), kept: listener !== null };
   }
 
   /** Sends the request; returns `undefined` when it has to be sent again. */
@@ -147,10 +179,12 @@ export class Queue {
     const { name, owner, duration, limit, lockedBy, lockProcess, metadata, window, steal } = request;
     const what = () => `acquire ${namesOf([request])}`;
     const liveness = await this.livenessFor(request)?.lock();
+    const listener = window === undefined ? null : this.#waiters?.channel ?? null;
+    const askedAt = monotonic();
     const rows = await this.#table.attempt([request], "join", [
       ...[name, owner, textOf(duration), String(Math.min(limit, SHARED_LIMIT)), lockedBy, textOf(lockProcess)],
       ...[metadata, textOf(window ?? null), String(steal === true), liveness?.key ?? null],
-      ...[liveness?.session.id ?? null, ...(window === undefined ? [null, "false"] : this.#listening())],
+      ...[liveness?.session.id ?? null, listener],
     ]);
     if (rows === undefined) return BUSY;
     const [row] = rows;
@@ -159,6 +193,7 @@ export class Queue {
       await this.#table.send(what, "insertFree", [name]);
       return undefined;
     }
+    this.#clock.note(askedAt, row.now);
     const mine = entriesIn(row).find((entry) => entry.owner === owner);
     if (mine) return await this.#answer(request, row, mine, liveness);
     if (liveness && row.entries !== null) { // the server did not find the session
@@ -182,7 +217,8 @@ export class Queue {
     }
     if (mine.token === undefined) {
       this.#places.set(owner, { liveness });
-      return busy(request, row, Number(row.position));
+      const isKept = mine.listener != null && mine.listener === this.#waiters?.channel;
+      return { ...busy(request, row, Number(row.position)), kept: isKept };
     }
     if (isUnconfirmed(mine, request)) {
       this.#places.set(owner, { liveness });
@@ -193,7 +229,6 @@ export class Queue {
 
   #granted(owner: string, row: LockRow, liveness?: LivenessLock): AcquireAnswer {
     this.#forget(owner);
-    this.#queued.set(owner, true);
     if (liveness === undefined) return { granted: true, row };
     return { granted: true, row: { ...row, session: liveness.session.id }, session: liveness.session };
   }
@@ -202,11 +237,7 @@ export class Queue {
   async release(target: LockRef): Promise<boolean> {
     const { name, owner } = target;
     const what = () => `release ${namesOf([target])}`;
-    if (typeof owner === "string") {
-      const handed = this.#places.has(owner) ? [] : await this.#table.send(what, "handOff", [name, owner], [target]);
-      if (handed.length > 0) return true;
-      this.#forget(owner);
-    }
+    if (typeof owner === "string") this.#forget(owner);
     const [row] = await this.#table.send(what, "leave", [name, ownerText(owner)], [target]);
     return row !== undefined && Number(row.released) > 0;
   }
@@ -231,7 +262,7 @@ function entriesIn({ entries }: Row): Entry[] {
   return entries === null ? [] : JSON.parse(entries);
 }
 
-function busy({ name }: AcquireRequest, row: Row, position?: number): AcquireAnswer {
+function busy({ name }: AcquireRequest, row: Row, position?: number): BusyAnswer {
   const holders = entriesIn(row).filter(({ token }) => token !== undefined);
   return busyAnswer(holders, Number(row.waiters), name, Number(row.now), position);
 }

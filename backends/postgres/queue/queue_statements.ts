@@ -20,7 +20,7 @@ import {
 } from "../rows/fragments.ts";
 import { live } from "../rows/liveness.ts";
 import { columns } from "../rows/rows.ts";
-import { entriesOf, grantTime, isLiveEntry, RANKED, served, timeOf, written } from "./fragments.ts";
+import { entriesOf, grantTime, isLiveEntry, isVouched, RANKED, served, timeOf, written } from "./fragments.ts";
 
 /** Whose entry a request is about: an owner, `#` and a token, or NULL for any holder. */
 const IS_MEANT = `coalesce(coalesce($2::text, CASE WHEN v->>'token' IS NOT NULL THEN v->>'owner' END)
@@ -30,21 +30,30 @@ const IS_MEANT = `coalesce(coalesce($2::text, CASE WHEN v->>'token' IS NOT NULL 
 const MAY_BE_MEANT = `(coalesce($2::text, '') = '' OR starts_with($2::text, '#') OR l.owner = $2::text
       OR l.line @> jsonb_build_array(jsonb_build_object('owner', $2::text)))`;
 
-/** SQL that notifies the process of a waiter of its grant. */
-function notice(namespace: string, entry: string): string {
-  return `pg_notify(${entry}->>'channel', json_build_array(${literal(namespace)}, $1::text, ${entry}->'owner')::text)`;
+/** SQL that sends the process of a waiter a `Notice` of `wakeup/listener.ts`, if it listens. */
+function notice(namespace: string, entry: string, ...grant: string[]): string {
+  const fields = [literal(namespace), "$1::text", `${entry}->'owner'`, ...grant];
+  return `CASE WHEN ${entry}->>'listener' IS NOT NULL
+      THEN pg_notify(${entry}->>'listener', json_build_array(${fields.join(", ")})::text)::text END`;
 }
 
-/** Notifies the process of each waiter that was granted the lock. */
+/** Notifies the process of each waiter that was granted the lock, and of the one that is the next then. */
 function notified(namespace: string, owner: string): string {
-  return `count(${notice(namespace, "v")}) FILTER (
-      WHERE fresh AND v->>'channel' IS NOT NULL AND v->>'owner' <> ${owner})::text AS notified`;
+  const waiting = "FROM served WHERE v->>'token' IS NULL";
+  const told = notice(namespace, "v", "(v->>'token')::bigint", "(v->>'since')::bigint", `(SELECT count(*) ${waiting})`);
+  return `count(${told}) FILTER (WHERE v->>'owner' <> ${owner} AND (fresh OR place = (SELECT min(place) ${waiting})))::text
+      AS notified`;
+}
+
+/** Whether a lock is granted to another client than `owner`, which relies on it as soon as it is notified. */
+function isRelied(owner: string): string {
+  return `bool_or(fresh AND v->>'owner' <> ${owner} AND ${isVouched("v")})`;
 }
 
 /**
- * The column `commit`, which lets the commit be confirmed before it reaches the disk unless `durably`. What is granted to
- * waiters need not reach it: each confirms its grant durably before it relies on it, and a commit reaches the disk after
- * those before it.
+ * The column `commit`, which lets the commit be confirmed before it reaches the disk unless `durably`. Where no session
+ * vouches for a waiter its grant need not reach it: it confirms the grant durably before it relies on it, and a commit
+ * reaches the disk after those before it.
  */
 function commitUnless(durably: string): string {
   return commit(`NOT coalesce(${durably}, false)`);
@@ -71,23 +80,23 @@ function look(target: string): string {
 
 /**
  * Acquires the name, or stands in its line, or stays there; without a window it writes nothing unless the lock is
- * granted. `(name, owner, duration, limit, holder, process, metadata, window, steal, liveness key, session pid, channel,
- * listens)`
+ * granted. The place of a waiter that listens is kept for as long as it does. `(name, owner, duration, limit, holder,
+ * process, metadata, window, steal, liveness key, session pid, listener)`
  */
 function join(target: string, namespace: string): string {
   const isMine = "v->>'owner' = $2::text";
-  const window = "clock.now + $8::text::bigint";
+  const window = "CASE WHEN $12::text IS NULL THEN clock.now + $8::text::bigint END";
   return `
     WITH ${settings(lockTimeout(ACQUIRE_LOCK_TIMEOUT))}, ${entriesOf(target, true)},
     kept AS (
       SELECT place, CASE WHEN ${isMine} AND v->>'token' IS NULL
-        THEN v || jsonb_build_object('until', ${window}) ELSE v END AS v
+        THEN v || jsonb_build_object('until', ${window}, 'listener', $12::text) ELSE v END AS v
       FROM entry, clock WHERE live AND NOT ($9::text = 'true' AND v->>'token' IS NOT NULL AND v->>'owner' <> $2::text)
       UNION ALL
       SELECT CASE $9::text WHEN 'true' THEN -1 ELSE 1000000000 END, jsonb_build_object('owner', $2::text,
         'limit', $4::text::int, 'duration', $3::text::bigint, 'until', ${window}, 'lockedBy', $5::text,
         'lockProcess', $6::text::bigint, 'metadata', $7::text, 'liveness', $10::text, 'session', $11::text::int,
-        'channel', $12::text, 'listens', $13::text)
+        'listener', $12::text)
       FROM clock WHERE NOT EXISTS (SELECT FROM entry WHERE live AND ${isMine})
         AND CASE WHEN $10::text IS NULL THEN true ELSE NOT pg_try_advisory_xact_lock_shared($10::text::bigint) END),
     ${served("$2::text")},
@@ -95,51 +104,58 @@ function join(target: string, namespace: string): string {
     written(target, `($8::text IS NOT NULL OR EXISTS (SELECT FROM served WHERE ${isMine} AND v->>'token' IS NOT NULL))`)
   }
     SELECT ${answer("$2::text")}, (SELECT count(*)::text FROM held) AS present,
-      ${commitUnless(`bool_or(${isMine} AND v->>'token' IS NOT NULL)`)}, ${notified(namespace, "$2::text")}
+      ${commitUnless(`bool_or(${isMine} AND v->>'token' IS NOT NULL) OR ${isRelied("$2::text")}`)},
+      ${notified(namespace, "$2::text")}
     FROM written, served, clock`;
 }
 
 /**
  * Enters the queue of a name with one exclusive holder: nothing else can change then. The commit may be lost in a crash,
  * and with it a place, not a lock. `(name, owner, duration, holder, process, metadata, window, liveness key, session pid,
- * channel, listens)`
+ * listener)`
  */
 function append(target: string): string {
   return `
     WITH ${settings(lockTimeout(ACQUIRE_LOCK_TIMEOUT), LAZY)}
     UPDATE ${target} AS l SET line_owner = l.owner, line = coalesce(l.line, '[]') || jsonb_build_object(
-      'owner', $2::text, 'limit', 1, 'duration', $3::text::bigint, 'until', now + $7::text::bigint, 'lockedBy', $4::text,
+      'owner', $2::text, 'limit', 1, 'duration', $3::text::bigint,
+      'until', CASE WHEN $10::text IS NULL THEN now + $7::text::bigint END, 'lockedBy', $4::text,
       'lockProcess', $5::text::bigint, 'metadata', $6::text, 'liveness', $8::text, 'session', $9::text::int,
-      'channel', $10::text, 'listens', $11::text)
+      'listener', $10::text)
     FROM settings, (SELECT ${microseconds("clock_timestamp()")} AS now OFFSET 0) AS clock
     WHERE l.name = $1::text AND l.slots IS NULL AND l.owner <> $2::text AND ${live("l")}
       AND NOT coalesce(l.line, '[]') @> jsonb_build_array(jsonb_build_object('owner', $2::text))
     RETURNING ${columns("l", "clock_timestamp()")}, jsonb_array_length(l.line)::text AS position`;
 }
 
-/** Releases an exclusive lock and grants it to an exclusive waiter at the head of the queue. `(name, owner)` */
-function handOff(target: string, namespace: string): string {
+/**
+ * Releases an exclusive lock: a row without a queue by `freed`, a query that frees it; else the lock is granted to an
+ * exclusive waiter at the head of the queue. `(name, owner)`
+ */
+export function release(target: string, namespace: string, freed: string): string {
   const until = `clock.now + ${grantTime("held.head")}`;
-  const notified = notice(namespace, "held.head");
+  const granted = notice(namespace, "held.head", "l.token", "clock.now", "coalesce(jsonb_array_length(l.line), 0)");
+  const next = notice(namespace, "held.rest->0", "NULL");
+  const lasts = `coalesce(held.locked_until > clock_timestamp() + interval '${SOON_MINUTES} minutes', true)`;
   return `
     WITH ${settings(lockTimeout(RETRIED_LOCK_TIMEOUT))},
+    freed AS (${freed}),
     held AS MATERIALIZED (
       SELECT l.name, l.locked_until, l.line->0 AS head, l.line - 0 AS rest FROM settings, ${target} AS l
-      WHERE l.name = $1::text AND l.owner = $2::text AND l.slots IS NULL AND l.line->0->>'token' IS NULL
-        AND l.line->0->>'limit' = '1'
+      WHERE NOT EXISTS (SELECT FROM freed) AND l.name = $1::text AND l.owner = $2::text AND l.slots IS NULL
+        AND l.line->0->>'token' IS NULL AND l.line->0->>'limit' = '1'
       FOR UPDATE OF l),
-    clock AS MATERIALIZED (SELECT ${microseconds("clock_timestamp()")} AS now FROM held)
-    UPDATE ${target} AS l SET owner = head->>'owner', token = greatest(l.token + 1, clock.now), first_token = NULL,
-      locked_by = head->>'lockedBy', lock_process = (head->>'lockProcess')::bigint, locked_until = ${timeOf(until)},
-      created_at = ${timeOf("clock.now")}, updated_at = ${timeOf("clock.now")}, metadata = (head->>'metadata')::json,
-      liveness = (head->>'liveness')::bigint, session_pid = (head->>'session')::int, listed = true,
-      line_owner = CASE WHEN rest <> '[]' THEN head->>'owner' END, line = nullif(rest, '[]')
-    FROM held, clock
-    WHERE l.name = held.name AND ${live("l")} AND ${isLiveEntry("held.head", "clock.now")}
-    RETURNING ${
-    commitUnless(`coalesce(held.locked_until > clock_timestamp() + interval '${SOON_MINUTES} minutes', true)`)
-  },
-      CASE WHEN head->>'channel' IS NOT NULL THEN ${notified}::text END AS notified`;
+    clock AS MATERIALIZED (SELECT ${microseconds("clock_timestamp()")} AS now FROM held),
+    handed AS (
+      UPDATE ${target} AS l SET owner = head->>'owner', token = greatest(l.token + 1, clock.now), first_token = NULL,
+        locked_by = head->>'lockedBy', lock_process = (head->>'lockProcess')::bigint, locked_until = ${timeOf(until)},
+        created_at = ${timeOf("clock.now")}, updated_at = ${timeOf("clock.now")}, metadata = (head->>'metadata')::json,
+        liveness = (head->>'liveness')::bigint, session_pid = (head->>'session')::int, listed = true,
+        line_owner = CASE WHEN rest <> '[]' THEN head->>'owner' END, line = nullif(rest, '[]')
+      FROM held, clock
+      WHERE l.name = held.name AND ${live("l")} AND ${isLiveEntry("held.head", "clock.now")}
+      RETURNING ${commitUnless(`${lasts} OR ${isVouched("held.head")}`)}, concat(${granted}, ${next}) AS notified)
+    SELECT held, commit, NULL AS notified FROM freed UNION ALL SELECT 'true', commit, notified FROM handed`;
 }
 
 /**
@@ -160,14 +176,14 @@ function leave(target: string, namespace: string): string {
   }, true)), false) AS durably
       FROM gone, clock WHERE v->>'token' IS NOT NULL)
     SELECT max(released)::text AS released, max(cleaned)::text AS cleaned,
-      ${commitUnless("bool_or(durably)")}, ${notified(namespace, "''")}
+      ${commitUnless(`bool_or(durably) OR ${isRelied("''")}`)}, ${notified(namespace, "''")}
     FROM written, removed LEFT JOIN served ON true
     HAVING count(*) > 0`;
 }
 
 /**
  * Gives a live lock to another owner. With `keep`, only until so many microseconds after it was granted, to none if that
- * time is over, and without metadata. The waiters are notified as if of a grant: they look, and see the new expiry.
+ * time is over, and without metadata. The waiters are notified: they look, and see the new expiry.
  * `(name, owner, next owner, holder, process, keep)`
  */
 function changeOwner(target: string, namespace: string): string {
@@ -194,8 +210,8 @@ function changeOwner(target: string, namespace: string): string {
       OR EXISTS (
         SELECT FROM jsonb_array_elements(l.line) AS e (v) WHERE v->>'owner' = $2::text AND v->>'token' IS NOT NULL
           AND ${isLiveEntry("v", now)} AND coalesce(${entryUntil} > ${now}, true)))
-    RETURNING l.name, (SELECT count(${notice(namespace, "v")})::text FROM jsonb_array_elements(l.line) AS e (v)
-      WHERE v->>'token' IS NULL AND v->>'channel' IS NOT NULL) AS notified`;
+    RETURNING l.name, (SELECT count(${notice(namespace, "v")})::text
+      FROM jsonb_array_elements(l.line) AS e (v) WHERE v->>'token' IS NULL) AS notified`;
 }
 
 /** Extends live holders beyond the first, and never shortens their leases. `(name, whose, start, added)` */
@@ -225,7 +241,6 @@ export function queueStatements(target: string, namespace: string) {
     look: look(target),
     join: join(target, namespace),
     append: append(target),
-    handOff: handOff(target, namespace),
     leave: leave(target, namespace),
     changeOwner: changeOwner(target, namespace),
     extend: extend(target),

@@ -18,14 +18,14 @@ function rowRoles(table: string): string {
   const line = `${row}, jsonb_array_elements(l.line) AS e (v) WHERE l.name = request.name AND v->>'token' IS`;
   return `SELECT true, 'ExclusiveLock', l.liveness ${row} WHERE l.name = request.name AND l.owner IS NOT NULL
       UNION ALL SELECT true, 'ExclusiveLock', (v->>'liveness')::bigint ${line} NOT NULL
-      UNION ALL SELECT false, 'ShareLock', ${listeningKey("v->>'channel'")} ${line} NULL`;
+      UNION ALL SELECT false, 'ExclusiveLock', ${listeningKey("v->>'listener'")} ${line} NULL`;
 }
 
 /**
  * Writes the query for the connections that hold names and wait for them. The holder of a hybrid lock has the liveness
- * lock of its row exclusively, while a statement that checks it shares it for an instant. Waiters share the waiting key
- * of a session lock, which a releaser has exclusively for an instant, or the key of the channel on which they are
- * notified. The address and the program of other roles are hidden from a role that is not in `pg_read_all_stats`.
+ * lock of its row exclusively, while a statement that checks it shares it for an instant, and so do waiters with the key
+ * of the channel on which they listen. They share the waiting key of a session lock, which a releaser has exclusively for
+ * an instant. The address and the program of other roles are hidden from a role that is not in `pg_read_all_stats`.
  * `(JSON array of names)`
  */
 function query(table: string, kind: "row" | "session"): string {

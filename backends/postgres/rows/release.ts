@@ -53,7 +53,7 @@ async function releaseOne(table: LockTable, queue: Queue, target: LockRef): Prom
   if (target.keep !== undefined) return await releaseKeeping(table, queue, target as OwnedLock);
   const what = () => `release ${namesOf([target])}`;
   return await table.whenUnlocked(async () => {
-    if (queue.mayHave(target)) return await queue.release(target);
+    if (queue.concerns(target)) return await queue.release(target);
     const [row] = await table.send(what, "release", [target.name, ownerText(target.owner)], [target]);
     return row?.held === "true" || await queue.release(target);
   });

@@ -20,6 +20,7 @@ import type { Client } from "../connection/client.ts";
 import { diagnose } from "../diagnose.ts";
 import type { Liveness } from "../../sessions/liveness.ts";
 import { Queue } from "../queue/queue.ts";
+import type { ServerClock } from "../queue/server_clock.ts";
 import type { Waiters } from "../wakeup/waiters.ts";
 import { Acquirer } from "./acquire.ts";
 import { guardOn } from "./guard.ts";
@@ -40,6 +41,8 @@ export interface RowBackendParts extends TableParts {
   readonly client: Client;
   /** Sends renewals, which wait for no other statement. */
   readonly renewals: Client;
+  /** The server's clock. */
+  readonly clock: ServerClock;
   /** Wakes waiters, where the server can notify. */
   readonly waiters?: Waiters;
   /** Keeps the liveness lock of hybrid locks. */
@@ -61,14 +64,14 @@ export class RowBackend implements Backend {
   readonly #closing = new AbortController();
 
   constructor(parts: RowBackendParts) {
-    const { client, renewals, waiters, liveness } = parts;
+    const { client, renewals, waiters, liveness, clock } = parts;
     this.mode = parts.mode;
     this.#parts = parts;
     this.#table = new LockTable(client, parts, this.#closing.signal);
     this.#renewals = new LockTable(renewals, parts, this.#closing.signal);
-    const queue = this.#queue = new Queue(this.#table, liveness, waiters);
+    const queue = this.#queue = new Queue(this.#table, clock, liveness, waiters);
     const acquirer = this.#acquirer = new Acquirer(this.#table, queue);
-    waiters?.onGrant(namespaceOf(parts.table), ({ owner }) => queue.noteGrant(owner));
+    waiters?.onNotice(namespaceOf(parts.table), (notice) => queue.note(notice));
     this.watch = waiters && ((name, wake) => waiters.add(name, () => (acquirer.noteFree(name), wake())));
   }
 

@@ -4,7 +4,7 @@
  * @module
  */
 import { isLiveEntry, othersOf } from "../queue/fragments.ts";
-import { queueStatements } from "../queue/queue_statements.ts";
+import { queueStatements, release } from "../queue/queue_statements.ts";
 import { namespaceOf, quoted } from "../schema.ts";
 import { acquireOne, acquireReleased, acquireSeveral, isUnavailable } from "./acquire_statements.ts";
 import {
@@ -70,13 +70,11 @@ function expiresSoon(row: string): string {
   return `coalesce(${row}.locked_until <= ${row}.updated_at + interval '${SOON_MINUTES} minutes', false)`;
 }
 
-/** Releases a lock without a queue, keeping its row. `held` says whether it was live. `(name, whose)` */
-function release(target: string): string {
-  return `
-    WITH ${settings(lockTimeout(RETRIED_LOCK_TIMEOUT))}
-    UPDATE ${target} AS l SET ${released()} FROM settings
-    WHERE ${OF_OWNER} AND l.line IS NULL AND ${current("l")}
-    RETURNING l.name, (l.session_pid IS NULL)::text AS held, ${commit(expiresSoon("l"))}`;
+/** Frees the row of a lock without a queue. `held` says whether it was live. `(name, whose)` */
+function freeOne(target: string): string {
+  return `UPDATE ${target} AS l SET ${released()} FROM settings
+      WHERE ${OF_OWNER} AND l.line IS NULL AND ${current("l")}
+      RETURNING (l.session_pid IS NULL)::text AS held, ${commit(expiresSoon("l"))}`;
 }
 
 /**
@@ -165,7 +163,7 @@ export function statementsFor(table: string) {
     renewEach: renew(target, true),
     /** Extends the locks whose rows are not locked. */
     renewUnlocked: renew(target, true, true),
-    release: release(target),
+    release: release(target, namespace, freeOne(target)),
     releaseEach: releaseSeveral(target),
     guard: guard(target),
     /** Rows by names: live ones, or also expired ones. `(JSON array, include expired)` */
@@ -181,11 +179,15 @@ export function statementsFor(table: string) {
     cleanExpired: clean(target, false),
     cleanAll: clean(target, true),
     /**
-     * Which of the names have a holder that is gone, or none, whether a session carries the first, and the highest token.
-     * `(JSON array)`
+     * Which of the names have a holder that is gone, or none, whether a session carries the first, the highest token, and
+     * the place in the queue of the waiter that listens on a channel. `(JSON array, channel)`
      */
     poll: `
       SELECT request.name, (held.liveness IS NOT NULL)::text AS session, held.token::text AS token, ${READ_ONLY},
+        ${microseconds("clock_timestamp()")}::text AS now, (
+          SELECT (min(place) FILTER (WHERE v->>'token' IS NULL AND v->>'listener' = $2::text)
+            - count(*) FILTER (WHERE v->>'token' IS NOT NULL))::text
+          FROM jsonb_array_elements(held.line) WITH ORDINALITY AS e (v, place)) AS position,
         (held.name IS NULL OR EXISTS (
           SELECT FROM jsonb_array_elements(held.line) AS e (v) WHERE v->>'token' IS NOT NULL
             AND NOT ${isLiveEntry("v", microseconds("clock_timestamp()"))}))::text AS free

@@ -34,7 +34,7 @@ const SET_UP = `
     set_config('statement_timeout', '0', false), set_config('lock_timeout', '0', false),
     set_config('default_transaction_isolation', 'read committed', false),
     CASE WHEN current_setting('server_version_num')::int >= 140000
-      THEN set_config('idle_session_timeout', $1, false) END AS idle,
+      THEN set_config('idle_session_timeout', $3, false) END AS idle,
     CASE WHEN current_setting('server_version_num')::int >= 170000
       THEN set_config('transaction_timeout', '0', false) END AS whole`;
 
@@ -139,13 +139,15 @@ export interface SessionOptions {
   readonly onNotify?: (channel: string, payload: string) => void;
   /** Ends the opening, for which a silent server has no time limit but ours. */
   readonly signal?: AbortSignal;
+  /** Seconds of silence after which the server ends it. @default the timeout */
+  readonly silence?: number;
 }
 
-/** Opens a session that the server ends after `timeout` seconds of silence. */
+/** Opens a session that the server ends after `timeout` seconds without a sign of the network, or of silence. */
 export async function openSession(
   source: GuardedSource,
   timeout: number,
-  { onNotify, signal }: SessionOptions = {},
+  { onNotify, signal, silence = timeout }: SessionOptions = {},
 ): Promise<PostgresSession> {
   let session: PostgresSession | undefined;
   let lost: BackendError | undefined;
@@ -164,12 +166,14 @@ export async function openSession(
     const sentAt = monotonic();
     const milliseconds = String(Math.ceil(timeout * 1e3));
     const seconds = String(Math.max(1, Math.ceil(timeout / 3)));
-    const setUp = sendStatement(instance.sql, SET_UP, [milliseconds, seconds], false);
+    const idle = String(Math.ceil(silence * 1e3));
+    const setUp = sendStatement(instance.sql, SET_UP, [milliseconds, seconds, idle], false);
     const result = await answerWithin(OPENING_TIMEOUT, setUp);
     const { pid, server } = result[0] as { pid: string; server: string };
     const direct = processIdOf(result) === pid;
     const carriesLocks = onNotify === undefined;
-    session = new PostgresSession({ source, instance, pid, server, direct, timeout, heardAt: sentAt, carriesLocks });
+    const parts = { source, instance, pid, server, direct, timeout: silence, heardAt: sentAt, carriesLocks };
+    session = new PostgresSession(parts);
     if (lost) session.end(lost);
     return session;
   } catch (error) {

@@ -11,27 +11,28 @@ import { CHANNEL, UNREGISTER } from "./registration.ts";
 const RECONNECT = { first: 50, longest: 2_000 };
 /** How long the connection stays open after the last waiter has left. */
 const IDLE_MS = 10_000;
+/**
+ * So many session timeouts of silence end the connection, which carries no locks: a hundred processes that wait send 4
+ * heartbeats a second instead of 20. A network that fails ends it after one.
+ */
+const SILENCE = 5;
 /** How often a registration is tried while a release of the name is being committed; then polling has to do. */
 const REGISTRATION_ATTEMPTS = 50;
 
-let channel: string | undefined;
-
-/**
- * Returns the channel on which this process is notified of locks that were granted to it. Made on first use: workers of
- * Cloudflare have no random numbers while a module is loaded.
- */
-export function grantsChannel(): string {
-  return channel ??= `${CHANNEL}_${randomId().replaceAll("-", "")}`;
-}
-
-/** A lock that the release of another client has granted. */
-export interface GrantNotice {
+/** What a waiter is told of its place in a queue. */
+export interface Notice {
   /** The namespace of the table. */
   readonly namespace: string;
   /** The name. */
   readonly name: string;
-  /** The owner of the request that waited. */
+  /** The owner of the request that waits. */
   readonly owner: string;
+  /** The token with which the lock was granted to it; `null` if it is the next, and absent if it had better look. */
+  readonly token?: number | null;
+  /** When it was granted, by the server's clock (µs). */
+  readonly since?: number;
+  /** How many wait behind it. */
+  readonly waiters?: number;
 }
 
 /** A waiter for one name. */
@@ -40,8 +41,8 @@ export interface Subscription {
   readonly name: string;
   /** SQL that registers the waiter (`registration.ts`), where releases notify the registered ones. */
   readonly register?: string;
-  /** Called when another client's release has granted a lock to this process. */
-  readonly onGrant?: (notice: GrantNotice) => void;
+  /** Called with what waiters of this process are told. */
+  readonly onNotice?: (notice: Notice) => void;
   /** Called when the name was released, and when a notification may have been missed. */
   readonly wake: () => void;
   /** The keys that the waiter is registered under at the server. */
@@ -60,7 +61,7 @@ export class Listener {
   readonly #closing = new AbortController();
   readonly #backoff = new Backoff(RECONNECT);
   readonly #session = once(() => this.#open());
-  #listening: PostgresSession | undefined;
+  #listening: { readonly session: PostgresSession; readonly channel: string } | undefined;
   #idleTimer: Timer | undefined;
   #reconnectTimer: Timer | undefined;
 
@@ -69,9 +70,10 @@ export class Listener {
     this.#timeout = timeout;
   }
 
-  /** Whether it is connected, and stays so for a while. */
-  get isListening(): boolean {
-    return this.#listening !== undefined && this.#listening.ended === undefined && this.#subscriptions.size > 0;
+  /** The channel for what waiters are told; `undefined` unless it is connected, and stays so for a while. */
+  get channel(): string | undefined {
+    const isUsed = this.#listening?.session.ended === undefined && this.#subscriptions.size > 0;
+    return isUsed ? this.#listening?.channel : undefined;
   }
 
   /** Wakes a waiter until `remove`. Resolves also when the connection fails; it is then opened again later. */
@@ -146,13 +148,15 @@ export class Listener {
   }
 
   async #open(): Promise<PostgresSession> {
-    const onNotify = (channel: string, payload: string) => this.#notified(channel, payload);
-    const session = await openSession(this.#source, this.#timeout, { onNotify, signal: this.#closing.signal });
+    const channel = `${CHANNEL}_${randomId().replaceAll("-", "")}`;
+    const onNotify = (to: string, payload: string) => to === CHANNEL ? this.#released(payload) : this.#tell(payload);
+    const options = { onNotify, signal: this.#closing.signal, silence: SILENCE * this.#timeout };
+    const session = await openSession(this.#source, this.#timeout, options);
     try {
       await session.send(`LISTEN ${CHANNEL}`, [], false);
-      await session.send(`LISTEN ${grantsChannel()}`, [], false);
-      await session.send(`SELECT pg_advisory_lock_shared(${listeningKey(literal(grantsChannel()))})::text`, [], false);
-      this.#listening = session;
+      await session.send(`LISTEN ${channel}`, [], false);
+      await session.send(`SELECT pg_advisory_lock(${listeningKey(literal(channel))})::text`, [], false);
+      this.#listening = { session, channel };
       return session;
     } catch (error) {
       await session.close();
@@ -179,16 +183,13 @@ export class Listener {
     this.#wakeAll(); // notifications were missed
   }
 
-  #notified(channel: string, payload: string): void {
-    if (channel === grantsChannel()) return this.#granted(payload);
-    if (channel !== CHANNEL) return;
-    const key = payload;
+  #released(key: string): void {
     for (const { keys, wake } of [...this.#subscriptions]) if (keys?.key === key || keys?.any === key) wake();
   }
 
-  #granted(payload: string): void {
-    const [namespace, name, owner] = JSON.parse(payload);
-    for (const { onGrant } of [...this.#subscriptions]) onGrant?.({ namespace, name, owner });
+  #tell(payload: string): void {
+    const [namespace, name, owner, token, since, waiters] = JSON.parse(payload);
+    for (const { onNotice } of [...this.#subscriptions]) onNotice?.({ namespace, name, owner, token, since, waiters });
   }
 
   #wakeAll(): void {

@@ -1,17 +1,30 @@
-import { startTimer, type Timer } from "../../../core/util/runtime.ts";
+import { monotonic, startTimer, type Timer } from "../../../core/util/runtime.ts";
 import type { Source } from "../connection/driver.ts";
-import { type GrantNotice, type Listener, listenerFor, type Subscription } from "./listener.ts";
+import { type Listener, listenerFor, type Notice, type Subscription } from "./listener.ts";
 
 /** Pauses between polls (ms): notifications may be missed, and no notification tells of a session that ended. */
 const POLL_MS = 1_000;
 const SESSION_POLL_MS = 50;
+/** The next in a queue polls after each pause, the second after two, and so on, each after so many at most. */
+const LONGEST_PAUSE = 60;
 
-/** A poll: the names that may be free by now, and the pause before the next poll (ms). */
-export type Look = (names: readonly string[]) => Promise<{ free: readonly string[]; again: number }>;
+/**
+ * A poll for the waiters that listen on a channel: the names that may be free by now, and the pause before the next
+ * poll (ms).
+ */
+export type Look = (
+  names: readonly string[],
+  channel: string | undefined,
+) => Promise<{ free: readonly string[]; again: number }>;
 
-/** Returns the pause between polls (ms); `session` where the end of a session frees a name. */
-export function pauseOf(session: boolean): number {
-  return session ? SESSION_POLL_MS : POLL_MS;
+/**
+ * Returns the pause between polls (ms).
+ *
+ * @param session Whether the end of a session frees the name.
+ * @param position The place in the queue of the name, if there is one: the first watches over the holder.
+ */
+export function pauseOf(session: boolean, position = 1): number {
+  return position > 1 ? POLL_MS * Math.min(position, LONGEST_PAUSE) : session ? SESSION_POLL_MS : POLL_MS;
 }
 
 /** The waiters of one backend: woken by the listener of this process, and by a poll now and then. */
@@ -21,8 +34,12 @@ export class Waiters {
   readonly #listener: Listener;
   readonly #release: () => Promise<void>;
   readonly #awaited = new Map<string, { readonly wakes: Set<() => void>; readonly subscription: Subscription }>();
-  #onGrant: ((notice: GrantNotice) => void) | undefined;
+  #onNotice: ((notice: Notice) => void) | undefined;
   #timer: Timer | undefined;
+  /** When the timer fires (ms, monotonic). */
+  #pollAt = Infinity;
+  /** The shortest pause that was asked for since the last poll (ms). */
+  #within = Infinity;
   #closed = false;
 
   /** @param register SQL that registers a waiter, where releases notify the registered ones. */
@@ -32,14 +49,20 @@ export class Waiters {
     ({ listener: this.#listener, release: this.#release } = listenerFor(source, timeout));
   }
 
-  /** Whether the process is connected to the channel of its grants. */
-  get isListening(): boolean {
-    return this.#listener.isListening;
+  /** The channel on which this process hears of its places in queues, while it listens. */
+  get channel(): string | undefined {
+    return this.#listener.channel;
   }
 
-  /** Calls `listener` for each lock of a table that another client's release has granted, before its waiter is woken. */
-  onGrant(namespace: string, listener: (notice: GrantNotice) => void): void {
-    this.#onGrant = (notice) => notice.namespace === namespace && listener(notice);
+  /** Calls `listener` with what waiters for a table's locks are told, before they are woken. */
+  onNotice(namespace: string, listener: (notice: Notice) => void): void {
+    this.#onNotice = (notice) => notice.namespace === namespace && listener(notice);
+  }
+
+  /** Polls after `pause` (ms), or earlier. */
+  pollWithin(pause: number): void {
+    this.#within = Math.min(this.#within, pause);
+    if (this.#timer && monotonic() + pause < this.#pollAt) this.#startTimer(pause);
   }
 
   /** Calls `wake` when the name may have become free, until disposal. */
@@ -47,7 +70,7 @@ export class Waiters {
     const awaited = this.#awaited.get(name) ?? this.#await(name);
     awaited.wakes.add(wake);
     if (!this.#closed) {
-      this.#timer ??= this.#startTimer(pauseOf(true));
+      if (!this.#timer) this.#startTimer(pauseOf(true));
       await this.#listener.add(awaited.subscription);
     }
     return {
@@ -61,12 +84,12 @@ export class Waiters {
   #await(name: string) {
     const wakes = new Set<() => void>();
     const wake = () => [...wakes].forEach((each) => each());
-    const onGrant = (notice: GrantNotice) => {
+    const onNotice = (notice: Notice) => {
       if (notice.name !== name) return;
-      this.#onGrant?.(notice);
-      wake();
+      this.#onNotice?.(notice);
+      if (notice.token !== null) wake();
     };
-    const how = this.#register === undefined ? { onGrant } : { register: this.#register };
+    const how = this.#register === undefined ? { onNotice } : { register: this.#register };
     const awaited = { wakes, subscription: { name, wake, ...how } };
     this.#awaited.set(name, awaited);
     return awaited;
@@ -91,17 +114,22 @@ export class Waiters {
     await this.#release();
   }
 
-  /** Keeps the process alive for its waiters. */
-  #startTimer(pause: number): Timer {
-    return startTimer(pause * (0.75 + Math.random() / 2), () => this.#poll(), true);
+  /** Polls after `pause` (ms), more or less. Keeps the process alive for its waiters. */
+  #startTimer(pause: number): void {
+    this.#timer?.stop();
+    const wait = pause * (0.75 + Math.random() / 2);
+    this.#pollAt = monotonic() + wait;
+    this.#timer = startTimer(wait, () => this.#poll(), true);
   }
 
   async #poll(): Promise<void> {
     const names = [...this.#awaited.keys()];
+    this.#within = Infinity;
     // after an error all are woken: their next attempts say what is wrong
-    const { free, again } = await this.#look(names).catch(() => ({ free: names, again: POLL_MS }));
+    const { free, again } = await this.#look(names, this.channel).catch(() => ({ free: names, again: POLL_MS }));
     for (const name of free) this.#awaited.get(name)?.subscription.wake();
     this.#timer?.stop(); // of a waiter that came meanwhile
-    this.#timer = this.#closed || this.#awaited.size === 0 ? undefined : this.#startTimer(again);
+    this.#timer = undefined;
+    if (!this.#closed && this.#awaited.size > 0) this.#startTimer(Math.min(again, this.#within));
   }
 }
