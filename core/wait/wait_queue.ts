@@ -95,7 +95,7 @@ export class WaitQueue implements NameQueue {
 
   noteRelease(): void {
     this.#fairness?.noteRelease();
-    this.wake();
+    if (!this.#waiters[0]?.kept) this.wake();
   }
 
   async close(reason: BackendError): Promise<void> {
@@ -193,10 +193,12 @@ export class WaitQueue implements NameQueue {
     for (const waiter of this.#waiters.filter(({ deadline }) => deadline <= now)) this.#giveUp(waiter);
   }
 
-  #onBusy(head: Waiter, { holder, position, kept }: AcquireAnswer & { granted: false }, askedAt: number): void {
+  #onBusy(head: Waiter, answer: AcquireAnswer & { granted: false }, askedAt: number): void {
+    const { holder, position, kept = false } = answer;
     head.contended = true;
     for (const waiter of this.#waiters) waiter.notePending();
     head.queued ||= position !== undefined;
+    head.kept = kept;
     if (head.gone && (head.unanswered || head.queued)) this.#undo(head.request, head.unanswered);
     if (holder) this.#fairness?.noteHolder(holder.token);
     this.#noteHolder(holder, askedAt);

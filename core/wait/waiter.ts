@@ -17,6 +17,8 @@ export class Waiter {
   unanswered = false;
   /** Whether it is in the database's queue. */
   queued = false;
+  /** Whether its place there is kept, and it is woken when it is granted the lock. */
+  kept = false;
   /** Whether the name was held, or others of this process waited for it. */
   contended = false;
   /** Whether it has its outcome. */
