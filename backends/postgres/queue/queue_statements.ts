@@ -18,7 +18,7 @@ import {
   settings,
   SOON_MINUTES,
 } from "../rows/fragments.ts";
-import { live } from "../rows/liveness.ts";
+import { isAlive, live } from "../rows/liveness.ts";
 import { columns } from "../rows/rows.ts";
 import { entriesOf, grantTime, isLiveEntry, isVouched, RANKED, served, timeOf, written } from "./fragments.ts";
 
@@ -86,18 +86,21 @@ function look(target: string): string {
 function join(target: string, namespace: string): string {
   const isMine = "v->>'owner' = $2::text";
   const window = "CASE WHEN $12::text IS NULL THEN clock.now + $8::text::bigint END";
+  // who asks has not gone with the connection that it listened on
+  const isHere = `(live OR (${isMine} AND v->>'token' IS NULL AND v->>'listener' IS NOT NULL
+        AND ${isAlive("(v->>'liveness')::bigint")}))`;
   return `
     WITH ${settings(lockTimeout(ACQUIRE_LOCK_TIMEOUT))}, ${entriesOf(target, true)},
     kept AS (
       SELECT place, CASE WHEN ${isMine} AND v->>'token' IS NULL
         THEN v || jsonb_build_object('until', ${window}, 'listener', $12::text) ELSE v END AS v
-      FROM entry, clock WHERE live AND NOT ($9::text = 'true' AND v->>'token' IS NOT NULL AND v->>'owner' <> $2::text)
+      FROM entry, clock WHERE ${isHere} AND NOT ($9::text = 'true' AND v->>'token' IS NOT NULL AND v->>'owner' <> $2::text)
       UNION ALL
       SELECT CASE $9::text WHEN 'true' THEN -1 ELSE 1000000000 END, jsonb_build_object('owner', $2::text,
         'limit', $4::text::int, 'duration', $3::text::bigint, 'until', ${window}, 'lockedBy', $5::text,
         'lockProcess', $6::text::bigint, 'metadata', $7::text, 'liveness', $10::text, 'session', $11::text::int,
         'listener', $12::text)
-      FROM clock WHERE NOT EXISTS (SELECT FROM entry WHERE live AND ${isMine})
+      FROM clock WHERE NOT EXISTS (SELECT FROM entry WHERE ${isHere} AND ${isMine})
         AND CASE WHEN $10::text IS NULL THEN true ELSE NOT pg_try_advisory_xact_lock_shared($10::text::bigint) END),
     ${served("$2::text")},
     ${

@@ -1,0 +1,122 @@
+/** How a release hands a lock over to a waiter that listens: by one durable statement, which the waiter believes. */
+import { connect, getLock, listLocks } from "@lockmgr/lockmgr";
+import assert from "node:assert/strict";
+import type postgres from "postgres";
+import { namespaceOf } from "../../backends/postgres/schema.ts";
+import { test } from "../harness.ts";
+import { administrator, channelOf, freshTable, listeners, server, until } from "./server.ts";
+
+/** How many statements about a table were sent, without the polls of waiters or with them alone. */
+async function sent(sql: postgres.Sql, table: string, polls = false): Promise<number> {
+  const [{ calls }] = await sql`
+    SELECT coalesce(sum(calls), 0)::int AS calls FROM pg_stat_statements
+    WHERE query LIKE ${`%${table}"%`} AND (query LIKE '%SELECT request.name, (held.liveness%') = ${polls}`;
+  return calls;
+}
+
+for (const mode of ["lease", "hybrid"] as const) {
+  test(`${mode}: a release hands the lock over by one durable statement, and the waiter sends none`, async () => {
+    await using sql = administrator();
+    await sql`CREATE EXTENSION IF NOT EXISTS pg_stat_statements`;
+    const table = freshTable();
+    await using backend = await connect(server.url, { mode, table });
+    await using other = await connect(server.url, { mode, table });
+    await sql.unsafe(`
+      CREATE TABLE ${table}_commits (value text);
+      CREATE FUNCTION ${table}_note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+        INSERT INTO ${table}_commits VALUES (current_setting('synchronous_commit')); RETURN NULL; END $$;
+      CREATE CONSTRAINT TRIGGER note AFTER UPDATE ON ${table} DEFERRABLE INITIALLY DEFERRED FOR EACH ROW
+        WHEN (OLD.owner <> NEW.owner) EXECUTE FUNCTION ${table}_note()`);
+    for (const shared of [false, true]) {
+      const name = shared ? "read" : "written";
+      const holder = await getLock(name, { backend });
+      const waiting = getLock(name, { backend: other, wait: 30, expires: 60, shared, metadata: { step: 1 } });
+      await channelOf(sql, table, name);
+      const before = await sent(sql, table);
+      await holder.unlock();
+      const lock = await waiting;
+      // shared locks take the statement for any queue, after the one for a single waiter found none
+      assert.equal(await sent(sql, table) - before, shared ? 2 : 1);
+      assert(lock.expiresIn! > 50, `${lock.expiresIn} s are left of the lease`);
+      assert(lock.token > holder.token);
+      assert.equal(await lock.verify(), true);
+      const [{ token, metadata, limit }] = await listLocks({ backend, names: [name] });
+      assert.deepEqual([token, metadata, limit], [lock.token, lock.metadata, lock.limit]);
+      await lock.unlock();
+    }
+    const values = await sql.unsafe(`SELECT value FROM ${table}_commits`);
+    assert.deepEqual(values.map(({ value }) => value), ["on", "on"]);
+  });
+}
+
+test("a waiter asks the server about a grant that its clock cannot judge", async () => {
+  await using sql = administrator();
+  const table = freshTable();
+  await using backend = await connect(server.url, { table });
+  await using other = await connect(server.url, { table });
+  const holder = await getLock("a", { backend });
+  const waiting = getLock("a", { backend: other, wait: 30, expires: 10 });
+  const channel = await channelOf(sql, table, "a");
+  const [{ owner }] = await sql.unsafe(`SELECT line->0->>'owner' AS owner FROM ${table}`);
+  const namespace = namespaceOf(`public.${table}`);
+  for (const offset of [-5e6, 5e6]) { // half of the lease seems to be over; the server's clock seems to have been set
+    const before = await sent(sql, table);
+    await sql`SELECT pg_notify(${channel}, json_build_array(${namespace}::text, 'a', ${owner}::text, 1,
+      (extract(epoch FROM clock_timestamp()) * 1000000)::bigint + ${offset}::bigint, 0)::text)`;
+    await until("it asks", async () => await sent(sql, table) - before >= 2); // to confirm it, and to find its place
+  }
+  assert.equal((await listLocks({ backend }))[0].token, holder.token);
+  await holder.unlock();
+  await (await waiting).unlock();
+});
+
+test("a waiter whose listening connection ends keeps its place", async () => {
+  await using sql = administrator();
+  const table = freshTable();
+  await using backend = await connect(server.url, { table });
+  await using first = await connect(server.url, { table, sessionTimeout: 16 }); // with a connection of its own
+  await using second = await connect(server.url, { table, sessionTimeout: 17 });
+  const holder = await getLock("a", { backend });
+  const order: string[] = [];
+  const wait = async (who: typeof first, name: string) => {
+    await using _lock = await getLock("a", { backend: who, wait: 30 });
+    order.push(name);
+  };
+  const waits = [wait(first, "first")];
+  const channel = await channelOf(sql, table, "a");
+  const [pid] = await listeners(sql);
+  waits.push(wait(second, "second"));
+  await until("both wait", async () => (await listLocks({ backend }))[0].waiters === 2);
+  await sql`SELECT pg_terminate_backend(${pid}::int)`;
+  await until("it listens again", async () => await channelOf(sql, table, "a") !== channel);
+  await holder.unlock();
+  await Promise.all(waits);
+  assert.deepEqual(order, ["first", "second"]);
+});
+
+test("waiters behind the first leave the server alone", async () => {
+  await using sql = administrator();
+  await sql`CREATE EXTENSION IF NOT EXISTS pg_stat_statements`;
+  const table = freshTable();
+  await using backend = await connect(server.url, { table });
+  const holder = await getLock("a", { backend });
+  await using stack = new AsyncDisposableStack();
+  const waits: Promise<void>[] = [];
+  for (let index = 0; index < 12; index++) { // each listens on a connection of its own, as each process does
+    const other = stack.use(await connect(server.url, { table, sessionTimeout: 20 + index }));
+    waits.push(getLock("a", { backend: other, wait: 30 }).then(async (lock) => void await lock.unlock()));
+    await until("it waits", async () => (await listLocks({ backend }))[0].waiters === index + 1);
+  }
+  const isKept =
+    `SELECT count(*)::int AS kept FROM ${table}, jsonb_array_elements(line) AS v WHERE v->>'listener' <> ''`;
+  await until("all listen", async () => (await sql.unsafe(isKept))[0].kept === waits.length);
+  await new Promise((resolve) => setTimeout(resolve, 1_000)); // the first polls find out the places
+  const before = [await sent(sql, table), await sent(sql, table, true)];
+  await new Promise((resolve) => setTimeout(resolve, 4_000));
+  const during = [await sent(sql, table) - before[0], await sent(sql, table, true) - before[1]];
+  assert.equal(during[0], 0, "statements beside the polls");
+  // 4 s of 1 + 1/2 + … + 1/12 = 3.1 a second, a quarter sooner or later; one a second of each would be 48
+  assert(during[1] <= 20, `${during[1]} polls`);
+  await holder.unlock();
+  await Promise.all(waits);
+});
