@@ -27,7 +27,7 @@ export interface Entry {
   /** In `hybrid` mode: the key of the liveness lock, and the session that carries it. */
   readonly liveness?: string | null;
   readonly session?: string | null;
-  /** On PostgreSQL: the channel that a waiter listens on, whose session vouches for it. */
+  /** On PostgreSQL: the channel that the process of a waiter listens on. */
   readonly listener?: string | null;
 }
 

@@ -11,10 +11,8 @@ import type {
   SessionHandle,
   WaiterRow,
 } from "../../core/backend.ts";
+import type { BusyAnswer } from "../../core/util/requests.ts";
 import { type Entry, extend, isLive, isMeant, type Line, SHARED_LIMIT } from "./line.ts";
-
-/** The answer to a request that is not granted. */
-export type BusyAnswer = AcquireAnswer & { readonly granted: false };
 
 function waitingIn({ entries }: Line, now: number): Entry[] {
   return entries.filter((entry) => entry.token === undefined && isLive(entry, now));

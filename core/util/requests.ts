@@ -3,7 +3,10 @@
  *
  * @module
  */
-import type { AcquireRequest, LockRef, LockRow, OwnedLock } from "../backend.ts";
+import type { AcquireAnswer, AcquireRequest, LockRef, LockRow, OwnedLock } from "../backend.ts";
+
+/** The answer to a request that is not granted. */
+export type BusyAnswer = AcquireAnswer & { readonly granted: false };
 
 /** Names the locks of a request for an error message: `lock "a"`, or `lock "a" and 2 more`. */
 export function namesOf(requests: readonly { readonly name: string }[]): string {

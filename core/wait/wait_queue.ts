@@ -4,7 +4,7 @@ import type { Outcome } from "../grant.ts";
 import { leaseStart } from "../lock/lease.ts";
 import { LockRecord } from "../lock/lock_record.ts";
 import { Backoff } from "../util/backoff.ts";
-import { claimOf } from "../util/requests.ts";
+import { type BusyAnswer, claimOf } from "../util/requests.ts";
 import { isBackendError, isRetryable } from "../util/retry.ts";
 import { defer, monotonic, sleep } from "../util/runtime.ts";
 import { type BackendState, type NameQueue, stateOf } from "./backend_state.ts";
@@ -193,8 +193,7 @@ export class WaitQueue implements NameQueue {
     for (const waiter of this.#waiters.filter(({ deadline }) => deadline <= now)) this.#giveUp(waiter);
   }
 
-  #onBusy(head: Waiter, answer: AcquireAnswer & { granted: false }, askedAt: number): void {
-    const { holder, position, kept = false } = answer;
+  #onBusy(head: Waiter, { holder, position, kept = false }: BusyAnswer, askedAt: number): void {
     head.contended = true;
     for (const waiter of this.#waiters) waiter.notePending();
     head.queued ||= position !== undefined;

@@ -21,16 +21,16 @@ export function timeOf(microseconds: string): string {
 }
 
 /**
- * SQL for whether a session vouches for a waiter: it is skipped once that session has ended. A lock that does not expire
- * is granted for the grace all the same.
+ * SQL for whether a waiter has a session, and so is skipped once it has died. A lock that does not expire is granted for
+ * the grace all the same.
  */
-export function isVouched(entry: string): string {
+export function hasSession(entry: string): string {
   return `(coalesce(${entry}->>'listener', ${entry}->>'liveness') IS NOT NULL AND ${entry}->>'duration' IS NOT NULL)`;
 }
 
 /** SQL for how long a waiter is granted the lock by the release of another client (µs). */
 export function grantTime(entry: string): string {
-  return `CASE WHEN ${isVouched(entry)} THEN (${entry}->>'duration')::bigint
+  return `CASE WHEN ${hasSession(entry)} THEN (${entry}->>'duration')::bigint
       ELSE least((${entry}->>'duration')::bigint, ${GRACE_US}) END`;
 }
 
@@ -97,7 +97,7 @@ export const RANKED = `ranked AS (
 
 /**
  * CTEs `served`, the entries with a token for each that has come to hold the lock, and `line`, what to store. The
- * entry of this request is granted for its whole duration, as are others for which a session vouches.
+ * entry of this request is granted for its whole duration, as are others that have a session.
  */
 export function served(owner: string): string {
   return `${RANKED},

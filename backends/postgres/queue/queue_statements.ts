@@ -20,7 +20,7 @@ import {
 } from "../rows/fragments.ts";
 import { isAlive, live } from "../rows/liveness.ts";
 import { columns } from "../rows/rows.ts";
-import { entriesOf, grantTime, isLiveEntry, isVouched, RANKED, served, timeOf, written } from "./fragments.ts";
+import { entriesOf, grantTime, hasSession, isLiveEntry, RANKED, served, timeOf, written } from "./fragments.ts";
 
 /** Whose entry a request is about: an owner, `#` and a token, or NULL for any holder. */
 const IS_MEANT = `coalesce(coalesce($2::text, CASE WHEN v->>'token' IS NOT NULL THEN v->>'owner' END)
@@ -47,12 +47,12 @@ function notified(namespace: string, owner: string): string {
 
 /** Whether a lock is granted to another client than `owner`, which relies on it as soon as it is notified. */
 function isRelied(owner: string): string {
-  return `bool_or(fresh AND v->>'owner' <> ${owner} AND ${isVouched("v")})`;
+  return `bool_or(fresh AND v->>'owner' <> ${owner} AND ${hasSession("v")})`;
 }
 
 /**
- * The column `commit`, which lets the commit be confirmed before it reaches the disk unless `durably`. Where no session
- * vouches for a waiter its grant need not reach it: it confirms the grant durably before it relies on it, and a commit
+ * The column `commit`, which lets the commit be confirmed before it reaches the disk unless `durably`. The grant of
+ * a waiter without a session need not reach it: the waiter confirms it durably before it relies on it, and a commit
  * reaches the disk after those before it.
  */
 function commitUnless(durably: string): string {
@@ -157,7 +157,7 @@ export function release(target: string, namespace: string, freed: string): strin
         line_owner = CASE WHEN rest <> '[]' THEN head->>'owner' END, line = nullif(rest, '[]')
       FROM held, clock
       WHERE l.name = held.name AND ${live("l")} AND ${isLiveEntry("held.head", "clock.now")}
-      RETURNING ${commitUnless(`${lasts} OR ${isVouched("held.head")}`)}, concat(${granted}, ${next}) AS notified)
+      RETURNING ${commitUnless(`${lasts} OR ${hasSession("held.head")}`)}, concat(${granted}, ${next}) AS notified)
     SELECT held, commit, NULL AS notified FROM freed UNION ALL SELECT 'true', commit, notified FROM handed`;
 }
 
