@@ -1,4 +1,4 @@
-import { type Backend, connect, getLock, listLocks, type Lock, tryLock } from "@lockmgr/lockmgr";
+import { type Backend, connect, getLock, type Lock, tryLock } from "@lockmgr/lockmgr";
 import assert from "node:assert/strict";
 import { test } from "../harness.ts";
 import { administrator, channelOf, freshTable, server, until } from "./server.ts";

@@ -25,7 +25,7 @@ export function timeOf(microseconds: string): string {
  * the grace all the same.
  */
 export function hasSession(entry: string): string {
-  return `(coalesce(${entry}->>'listener', ${entry}->>'liveness') IS NOT NULL AND ${entry}->>'duration' IS NOT NULL)`;
+  return `(${entry}->>'listener' IS NOT NULL AND ${entry}->>'duration' IS NOT NULL)`;
 }
 
 /** SQL for how long a waiter is granted the lock by the release of another client (µs). */

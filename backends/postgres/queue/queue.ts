@@ -151,7 +151,7 @@ export class Queue {
     if (mine.token !== undefined) {
       return place || !this.livenessFor(request) ? await this.#answer(request, row, mine, place?.liveness) : undefined;
     }
-    const isKept = mine.listener === (this.#waiters?.channel ?? null);
+    const isKept = mine.listener === (this.#waiters?.channelFor(name) ?? null);
     if (row.due === "true" || !isKept || hasToExtend(mine, request, Number(row.now))) return undefined;
     return await this.#answer(request, row, mine, place?.liveness);
   }
@@ -160,7 +160,7 @@ export class Queue {
   async #append(request: AcquireRequest): Promise<AcquireAnswer | undefined> {
     const { name, owner, duration, lockedBy, lockProcess, metadata, window } = request;
     const liveness = await this.livenessFor(request)?.lock();
-    const listener = this.#waiters?.channel ?? null;
+    const listener = this.#waiters?.channelFor(name) ?? null;
     const askedAt = monotonic();
     const rows = await this.#table.attempt([request], "append", [
       ...[name, owner, textOf(duration), lockedBy, textOf(lockProcess), metadata, String(window)],
@@ -179,7 +179,7 @@ export class Queue {
     const { name, owner, duration, limit, lockedBy, lockProcess, metadata, window, steal } = request;
     const what = () => `acquire ${namesOf([request])}`;
     const liveness = await this.livenessFor(request)?.lock();
-    const listener = window === undefined ? null : this.#waiters?.channel ?? null;
+    const listener = window === undefined ? null : this.#waiters?.channelFor(name) ?? null;
     const askedAt = monotonic();
     const rows = await this.#table.attempt([request], "join", [
       ...[name, owner, textOf(duration), String(Math.min(limit, SHARED_LIMIT)), lockedBy, textOf(lockProcess)],
@@ -217,7 +217,7 @@ export class Queue {
     }
     if (mine.token === undefined) {
       this.#places.set(owner, { liveness });
-      const isKept = mine.listener != null && mine.listener === this.#waiters?.channel;
+      const isKept = mine.listener != null && mine.listener === this.#waiters?.channelFor(name);
       return { ...busy(request, row, Number(row.position)), kept: isKept };
     }
     if (isUnconfirmed(mine, request)) {

@@ -49,9 +49,9 @@ export class Waiters {
     ({ listener: this.#listener, release: this.#release } = listenerFor(source, timeout));
   }
 
-  /** The channel on which this process hears of its places in queues, while it listens. */
-  get channel(): string | undefined {
-    return this.#listener.channel;
+  /** The channel on which this process hears of its place in the queue of an awaited name, while it listens. */
+  channelFor(name: string): string | undefined {
+    return this.#awaited.has(name) ? this.#listener.channel : undefined;
   }
 
   /** Calls `listener` with what waiters for a table's locks are told, before they are woken. */
@@ -126,7 +126,10 @@ export class Waiters {
     const names = [...this.#awaited.keys()];
     this.#within = Infinity;
     // after an error all are woken: their next attempts say what is wrong
-    const { free, again } = await this.#look(names, this.channel).catch(() => ({ free: names, again: POLL_MS }));
+    const { free, again } = await this.#look(names, this.#listener.channel).catch(() => ({
+      free: names,
+      again: POLL_MS,
+    }));
     for (const name of free) this.#awaited.get(name)?.subscription.wake();
     this.#timer?.stop(); // of a waiter that came meanwhile
     this.#timer = undefined;
