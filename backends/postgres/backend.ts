@@ -34,6 +34,9 @@ import type { Row } from "./rows/rows.ts";
 import { type Statements, statementsFor } from "./rows/statements.ts";
 import { type Look, pauseOf, Waiters } from "./wakeup/waiters.ts";
 
+/** The first waiter polls so long after the holder's lease has expired (ms). */
+const AFTER_EXPIRY_MS = 5;
+
 /** How a server is reached. */
 interface Reach {
   /** Sends statements. */
@@ -229,7 +232,10 @@ function poll(client: Client, statements: Statements, clock: ServerClock, livene
     };
     const free = rows.filter((row) => row.free === "true" || hasChanged(row)).map(({ name }) => name!);
     before = new Map(rows.map((row) => [row.name, row]));
-    const pauses = rows.map(({ session, position }) => pauseOf(session === "true", Number(position ?? 1)));
+    const pauses = rows.map(({ session, position, lasts }) => {
+      const pause = pauseOf(session === "true", Number(position ?? 1));
+      return position === "1" && lasts !== null ? Math.min(pause, Math.max(Number(lasts), 0) + AFTER_EXPIRY_MS) : pause;
+    });
     return { free, again: Math.min(...pauses) };
   };
 }

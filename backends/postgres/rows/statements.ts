@@ -179,12 +179,14 @@ export function statementsFor(table: string) {
     cleanExpired: clean(target, false),
     cleanAll: clean(target, true),
     /**
-     * Which of the names have a holder that is gone, or none, whether a session carries the first, the highest token, and
-     * the place in the queue of the waiter that listens on a channel. `(JSON array, channel)`
+     * Which of the names have a holder that is gone, or none, whether a session carries the first, for how many ms its
+     * lease lasts, the highest token, and the place in the queue of the waiter that listens on a channel.
+     * `(JSON array, channel)`
      */
     poll: `
       SELECT request.name, (held.liveness IS NOT NULL)::text AS session, held.token::text AS token, ${READ_ONLY},
-        ${microseconds("clock_timestamp()")}::text AS now, (
+        ${microseconds("clock_timestamp()")}::text AS now,
+        (extract(epoch FROM held.locked_until - clock_timestamp()) * 1000)::bigint::text AS lasts, (
           SELECT (min(place) FILTER (WHERE v->>'token' IS NULL AND v->>'listener' = $2::text)
             - count(*) FILTER (WHERE v->>'token' IS NOT NULL))::text
           FROM jsonb_array_elements(held.line) WITH ORDINALITY AS e (v, place)) AS position,

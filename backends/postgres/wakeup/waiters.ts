@@ -5,6 +5,8 @@ import { type Listener, listenerFor, type Notice, type Subscription } from "./li
 /** Pauses between polls (ms): notifications may be missed, and no notification tells of a session that ended. */
 const POLL_MS = 1_000;
 const SESSION_POLL_MS = 50;
+/** By how much a pause is shorter at random, so that processes which began together do not poll together. */
+const JITTER = 0.15;
 /** The next in a queue polls after each pause, the second after two, and so on, each after so many at most. */
 const LONGEST_PAUSE = 60;
 
@@ -114,10 +116,10 @@ export class Waiters {
     await this.#release();
   }
 
-  /** Polls after `pause` (ms), more or less. Keeps the process alive for its waiters. */
+  /** Polls after `pause` (ms), or a little earlier. Keeps the process alive for its waiters. */
   #startTimer(pause: number): void {
     this.#timer?.stop();
-    const wait = pause * (0.75 + Math.random() / 2);
+    const wait = pause * (1 - Math.random() * JITTER);
     this.#pollAt = monotonic() + wait;
     this.#timer = startTimer(wait, () => this.#poll(), true);
   }
