@@ -113,7 +113,7 @@ export type AcquireAnswer =
     readonly position?: number;
     /**
      * Whether the place is kept without a repeated request, for as long as the name is watched: the backend calls `wake`
-     * when the request is to be repeated.
+     * when the request is to be repeated, also when the holder's lease has expired.
      */
     readonly kept?: boolean;
   };

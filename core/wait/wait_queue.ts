@@ -21,8 +21,6 @@ const LAST_ANSWER_MS = 2_000;
 const AFTER_EXPIRY_MS = 1;
 /** Each waiter tries an expired lease so much later than the one before it in the database's queue (ms). */
 const AFTER_OTHERS_MS = 50;
-/** So many waiters whose places are kept try an expired lease by themselves; the others are woken when it is their turn. */
-const ALERT_WAITERS = 4;
 /** A waiter in the database's queue repeats its request at this share of its window: two may be lost. */
 const REPEAT_SHARE = 1 / 3;
 
@@ -201,10 +199,10 @@ export class WaitQueue implements NameQueue {
     if (head.gone && (head.unanswered || head.queued)) this.#undo(head.request, head.unanswered);
     if (holder) this.#fairness?.noteHolder(holder.token);
     this.#noteHolder(holder, askedAt);
-    if (position !== undefined) {
+    if (kept) this.#retryAt = Infinity;
+    else if (position !== undefined) {
       const expiry = (holder ? this.#retryAt : askedAt + AFTER_OTHERS_MS) + (position - 1) * AFTER_OTHERS_MS;
-      const repeat = kept ? Infinity : askedAt + head.request.window! / 1e3 * REPEAT_SHARE;
-      this.#retryAt = kept && position > ALERT_WAITERS ? Infinity : Math.min(expiry, repeat);
+      this.#retryAt = Math.min(expiry, askedAt + head.request.window! / 1e3 * REPEAT_SHARE);
     }
     const now = monotonic();
     for (const waiter of this.#waiters.filter(({ asked, deadline }) => asked && deadline <= now)) this.#giveUp(waiter);
@@ -274,11 +272,9 @@ export class WaitQueue implements NameQueue {
   }
 
   #noAnswer(): BackendError {
-    return new BackendError(
-      `Cannot acquire lock ${JSON.stringify(this.#name)}: the wait is over, and the database has not answered for ` +
-        `${LAST_ANSWER_MS / 1e3} s`,
-      { retryable: true },
-    );
+    const silence = `the database has not answered for ${LAST_ANSWER_MS / 1e3} s`;
+    const message = `Cannot acquire lock ${JSON.stringify(this.#name)}: the wait is over, and ${silence}`;
+    return new BackendError(message, { retryable: true });
   }
 
   /** Forgets everything but whether other processes compete. */
