@@ -21,17 +21,17 @@ export function timeOf(microseconds: string): string {
 }
 
 /**
- * SQL for whether a waiter has a session, and so is skipped once it has died. A lock that does not expire is granted for
- * the grace all the same.
+ * SQL for whether a release grants a waiter the lock for its whole duration, on which the waiter relies at once: it
+ * listens, so it is skipped once it has died, or the duration is no longer than the grace.
  */
-export function hasSession(entry: string): string {
-  return `(${entry}->>'listener' IS NOT NULL AND ${entry}->>'duration' IS NOT NULL)`;
+export function isWhole(entry: string): string {
+  const duration = `(${entry}->>'duration')::bigint`;
+  return `coalesce(${entry}->>'listener' IS NOT NULL AND ${duration} > 0 OR ${duration} <= ${GRACE_US}, false)`;
 }
 
 /** SQL for how long a waiter is granted the lock by the release of another client (µs). */
 export function grantTime(entry: string): string {
-  return `CASE WHEN ${hasSession(entry)} THEN (${entry}->>'duration')::bigint
-      ELSE least((${entry}->>'duration')::bigint, ${GRACE_US}) END`;
+  return `CASE WHEN ${isWhole(entry)} THEN (${entry}->>'duration')::bigint ELSE ${GRACE_US} END`;
 }
 
 /** SQL for the first holder in the columns of a row, as an entry. */
@@ -97,7 +97,7 @@ export const RANKED = `ranked AS (
 
 /**
  * CTEs `served`, the entries with a token for each that has come to hold the lock, and `line`, what to store. The
- * entry of this request is granted for its whole duration, as are others that have a session.
+ * entry of this request is granted for its whole duration, others as `grantTime` says.
  */
 export function served(owner: string): string {
   return `${RANKED},

@@ -20,7 +20,7 @@ import {
 } from "../rows/fragments.ts";
 import { isAlive, live } from "../rows/liveness.ts";
 import { columns } from "../rows/rows.ts";
-import { entriesOf, grantTime, hasSession, isLiveEntry, RANKED, served, timeOf, written } from "./fragments.ts";
+import { entriesOf, grantTime, isLiveEntry, isWhole, RANKED, served, timeOf, written } from "./fragments.ts";
 
 /** Whose entry a request is about: an owner, `#` and a token, or NULL for any holder. */
 const IS_MEANT = `coalesce(coalesce($2::text, CASE WHEN v->>'token' IS NOT NULL THEN v->>'owner' END)
@@ -47,13 +47,13 @@ function notified(namespace: string, owner: string): string {
 
 /** Whether a lock is granted to another client than `owner`, which relies on it as soon as it is notified. */
 function isRelied(owner: string): string {
-  return `bool_or(fresh AND v->>'owner' <> ${owner} AND ${hasSession("v")})`;
+  return `bool_or(fresh AND v->>'owner' <> ${owner} AND ${isWhole("v")})`;
 }
 
 /**
- * The column `commit`, which lets the commit be confirmed before it reaches the disk unless `durably`. The grant of
- * a waiter without a session need not reach it: the waiter confirms it durably before it relies on it, and a commit
- * reaches the disk after those before it.
+ * The column `commit`, which lets the commit be confirmed before it reaches the disk unless `durably`. A grant for
+ * the grace need not reach it: its waiter confirms it durably before it relies on it, and a commit reaches the disk after
+ * those before it.
  */
 function commitUnless(durably: string): string {
   return commit(`NOT coalesce(${durably}, false)`);
@@ -157,7 +157,7 @@ export function release(target: string, namespace: string, freed: string): strin
         line_owner = CASE WHEN rest <> '[]' THEN head->>'owner' END, line = nullif(rest, '[]')
       FROM held, clock
       WHERE l.name = held.name AND ${live("l")} AND ${isLiveEntry("held.head", "clock.now")}
-      RETURNING ${commitUnless(`${lasts} OR ${hasSession("held.head")}`)}, concat(${granted}, ${next}) AS notified)
+      RETURNING ${commitUnless(`${lasts} OR ${isWhole("held.head")}`)}, concat(${granted}, ${next}) AS notified)
     SELECT held, commit, NULL AS notified FROM freed UNION ALL SELECT 'true', commit, notified FROM handed`;
 }
 

@@ -14,6 +14,12 @@ async function sent(sql: postgres.Sql, table: string, polls = false): Promise<nu
   return calls;
 }
 
+/** The same after a moment. */
+async function settled(sql: postgres.Sql, table: string): Promise<number> {
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  return await sent(sql, table);
+}
+
 for (const mode of ["lease", "hybrid"] as const) {
   test(`${mode}: a release hands the lock over by one durable statement, and the waiter sends none`, async () => {
     await using sql = administrator();
@@ -32,7 +38,8 @@ for (const mode of ["lease", "hybrid"] as const) {
       const holder = await getLock(name, { backend });
       const waiting = getLock(name, { backend: other, wait: 30, expires: 60, shared, metadata: { step: 1 } });
       await channelOf(sql, table, name);
-      const before = await sent(sql, table);
+      let before = -1;
+      await until("it asks no more", async () => before === (before = await settled(sql, table)));
       await holder.unlock();
       const lock = await waiting;
       // shared locks take the statement for any queue, after the one for a single waiter found none
