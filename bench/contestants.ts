@@ -12,14 +12,24 @@ export const ONE_CONNECTION = "one statement each on one connection";
 /** Gives a lock back. */
 export type Release = () => unknown;
 
+/** How a name is held beside others; alone when nothing is said. */
+export interface Sharing {
+  /** Beside all other readers. */
+  readonly shared?: boolean;
+  /** Beside so many holders, itself included. */
+  readonly limit?: number;
+}
+
 /** Something that gives locks. */
 export interface Contestant extends AsyncDisposable {
   /** What people call it. */
   readonly label: string;
   /** Takes a name that is free. */
   take(name: string): Promise<Release>;
-  /** Waits for a name; a signal ends the wait. */
-  wait(name: string, signal: AbortSignal): Promise<Release>;
+  /** Waits for a name; a signal ends the wait. What cannot be shared is held alone. */
+  wait(name: string, signal: AbortSignal, sharing?: Sharing): Promise<Release>;
+  /** Tries a name once and answers whether it was free. */
+  tries?(name: string): Promise<boolean>;
 }
 
 /** One of ours. */
@@ -54,8 +64,8 @@ export async function openOurs(places: Places, engine: Engine, mode: Mode): Prom
       const lock = await getLock(name, { backend });
       return () => lock.unlock();
     },
-    wait: async (name, signal) => {
-      const lock = await getLock(name, { backend, wait: Infinity, signal });
+    wait: async (name, signal, sharing) => {
+      const lock = await getLock(name, { backend, wait: Infinity, signal, ...sharing });
       return () => lock.unlock();
     },
     [Symbol.asyncDispose]: () => backend[Symbol.asyncDispose](),

@@ -4,6 +4,7 @@
  * @module
  */
 import { modesOf, ONE_CONNECTION } from "./contestants.ts";
+import { WEB_LOCKS } from "./floors.ts";
 import { enginesOf, labels, type Places } from "./places.ts";
 import { inTurns, type Rounds } from "./rounds.ts";
 import { predecessors, startPredecessors } from "./predecessors.ts";
@@ -34,9 +35,12 @@ export function lone(places: Places, rivals: boolean): Candidate[] {
   });
   if (!rivals) return ours;
   const files = ["proper-lockfile", ...places.postgres ? ["advisory-lock"] : []];
+  const others = redis(places, "Redis round trip").concat(verrouOnPostgres(places), webLocks);
+  const failing = others.filter(({ group }) => group !== "Redis");
   return [
     ...ours,
-    ...redis(places, "Redis round trip"),
+    ...others,
+    ...failing.map(({ group, label }) => ({ group, label: `${label}, failed try` })),
     ...files.map((label) => ({ group: label, label })),
     ...predecessors(places).map((label) => ({ group: DJANGO, label })),
   ];
@@ -56,14 +60,22 @@ export function crowd(places: Places, rivals: boolean, single: boolean): Candida
       }),
     );
   });
-  return rivals ? [...ours, ...redis(places, "Redis, 2 round trips")] : ours;
+  if (!rivals) return ours;
+  return [...ours, ...redis(places, "Redis, 2 round trips"), ...verrouOnPostgres(places), ...webLocks];
+}
+
+/** The runtime's own locks. */
+export const webLocks: readonly Candidate[] = [{ group: WEB_LOCKS, label: WEB_LOCKS }];
+
+function verrouOnPostgres(places: Places): Candidate[] {
+  return places.postgres ? [{ group: "Verrou on PostgreSQL", label: "Verrou on PostgreSQL" }] : [];
 }
 
 function redis(places: Places, floor: string): Candidate[] {
   if (places.redis === undefined) return [];
   return [
     { group: "Redis", label: floor },
-    ...["redlock", "redis-semaphore"].map((label) => ({ group: label, label })),
+    ...["redlock", "redis-semaphore", "Verrou on Redis"].map((label) => ({ group: label, label })),
   ];
 }
 

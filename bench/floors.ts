@@ -1,13 +1,13 @@
 /**
- * What no lock on an engine can pass: the driver's bare round trip, one durable upsert, and the server's own lock with
- * a queue in each process.
+ * What no lock on an engine can pass: the driver's bare round trip, one durable upsert, the server's own lock with a
+ * queue in each process, and the runtime's own lock within one process.
  *
  * @module
  */
 import { createConnection } from "mysql2/promise";
 import postgres from "postgres";
 import { openDatabase } from "../backends/sqlite/connection/driver.ts";
-import type { Contestant, Release } from "./contestants.ts";
+import type { Contestant, Release, Sharing } from "./contestants.ts";
 import { type Engine, labels, type Places } from "./places.ts";
 
 /** The least that an engine does. */
@@ -67,21 +67,24 @@ export function openFloor(places: Places, engine: Engine): Promise<Floor> {
   return engine === "postgres" ? postgresFloor(places.postgres!) : mysqlFloor(places[engine]!);
 }
 
+/** The server's own lock in SQL; the second word is whether it is shared. */
+type Ask = (name: string, shared: boolean) => Promise<unknown>;
+
 /** The first in a process's own queue asks the server, as a program would that was written for this alone. */
-function queued(label: string, lock: (name: string) => Promise<unknown>, unlock: (name: string) => Promise<unknown>) {
+function queued(label: string, lock: Ask, unlock: Ask) {
   let last: Promise<void> = Promise.resolve();
-  const take = async (name: string): Promise<Release> => {
+  const take = async (name: string, _?: AbortSignal, { shared = false }: Sharing = {}): Promise<Release> => {
     const before = last;
     let next!: () => void;
     last = new Promise((resolve) => next = resolve);
     await before;
-    await lock(name);
+    await lock(name, shared);
     return async () => {
-      await unlock(name);
+      await unlock(name, shared);
       next();
     };
   };
-  return { label, take, wait: take };
+  return { label, take: (name: string) => take(name), wait: take };
 }
 
 /** The server's own lock, bare: one connection for each process. */
@@ -91,8 +94,14 @@ export async function openBareLock(places: Places, engine: Exclude<Engine, "sqli
     return {
       ...queued(
         "pg_advisory_lock, bare",
-        (name) => sql`SELECT pg_advisory_lock(hashtext(${name}))`,
-        (name) => sql`SELECT pg_advisory_unlock(hashtext(${name}))`,
+        (name, shared) =>
+          shared
+            ? sql`SELECT pg_advisory_lock_shared(hashtext(${name}))`
+            : sql`SELECT pg_advisory_lock(hashtext(${name}))`,
+        (name, shared) =>
+          shared
+            ? sql`SELECT pg_advisory_unlock_shared(hashtext(${name}))`
+            : sql`SELECT pg_advisory_unlock(hashtext(${name}))`,
       ),
       [Symbol.asyncDispose]: () => sql.end(),
     };
@@ -105,5 +114,35 @@ export async function openBareLock(places: Places, engine: Exclude<Engine, "sqli
       (name) => connection.execute("SELECT RELEASE_LOCK(?)", [name]),
     ),
     [Symbol.asyncDispose]: () => connection.end(),
+  };
+}
+
+/** The part of the runtime's Web Locks that is used here; Bun has none. */
+interface WebLocks {
+  request<T>(name: string, options: { ifAvailable?: boolean }, run: (lock: unknown) => T | Promise<T>): Promise<T>;
+}
+
+/** The runtime's own locks, which reach no other process. */
+export const WEB_LOCKS = "navigator.locks";
+
+/** Whether a runtime has them, by its name. */
+export function hasWebLocks(runtime: string): boolean {
+  return runtime !== "Bun";
+}
+
+/** Opens the runtime's own locks. */
+export function openWebLocks(): Contestant {
+  const { locks } = navigator as unknown as { locks: WebLocks };
+  const take = (name: string) =>
+    new Promise<Release>((resolve, reject) => {
+      const held = () => new Promise<void>((release) => resolve(release));
+      locks.request(name, {}, held).catch(reject);
+    });
+  return {
+    label: WEB_LOCKS,
+    take,
+    wait: take,
+    tries: (name) => locks.request(name, { ifAvailable: true }, (lock) => lock !== null),
+    [Symbol.asyncDispose]: () => Promise.resolve(),
   };
 }

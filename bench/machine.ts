@@ -37,8 +37,9 @@ async function redisVersion(url: string): Promise<string> {
 /** The versions of the npm packages that take part, as the lock file has them. */
 async function packages(): Promise<string> {
   const { specifiers } = JSON.parse(await readFile("deno.lock", "utf8")) as { specifiers: Record<string, string> };
-  const names = ["postgres", "mysql2", "ioredis", "redlock", "redis-semaphore", "proper-lockfile", "advisory-lock"];
-  return names.map((name) => {
+  const drivers = ["postgres", "mysql2", "ioredis", "pg", "kysely"];
+  const rivals = ["redlock", "redis-semaphore", "@verrou/core", "proper-lockfile", "advisory-lock"];
+  return [...drivers, ...rivals].map((name) => {
     const key = Object.keys(specifiers).find((specifier) => specifier.startsWith(`npm:${name}@`));
     return `${name} ${key ? specifiers[key].replace(/_.*/, "") : "?"}`;
   }).join(", ");

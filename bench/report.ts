@@ -7,7 +7,8 @@ import { mkdir, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import process from "node:process";
 import { command } from "../tests/runtimes/command.ts";
-import { figure, type Section, type Table, type Target } from "./section.ts";
+import { drawOverview } from "./overview.ts";
+import { figure, type Section, type Short, type Table, type Target } from "./section.ts";
 import { draw } from "./svg.ts";
 
 /** What a run was made on. */
@@ -47,18 +48,26 @@ function chapter({ title, text, tables, plots }: Section, folder: string): strin
   ];
 }
 
+/** The picture on the first screen. */
+const OVERVIEW = "overview";
+
+function shortsOf(sections: readonly Section[]): Short[] {
+  return sections.flatMap(({ short }) => short ?? []).filter(({ answers }) => Object.keys(answers).length > 0);
+}
+
 /** The first screen: what users want to know, for each kind of lock. */
-function inShort(sections: readonly Section[], folder: string): string[] {
-  const columns = sections.flatMap(({ short }) => short ?? []);
-  const labels = [...new Set(columns.flatMap(({ answers }) => Object.keys(answers)))];
-  const head = ["", ...columns.map(({ question }) => question)];
-  const rows = labels.map((label) => [label, ...columns.map(({ answers }) => answers[label] ?? "–")]);
-  const picture = sections.flatMap(({ plots }) => plots).slice(0, 1);
+function inShort(shorts: readonly Short[], folder: string): string[] {
+  const labels = [...new Set(shorts.flatMap(({ answers }) => Object.keys(answers)))];
+  const head = ["", ...shorts.map(({ question }) => question)];
+  const cell = ({ answers, unit }: Short, label: string) =>
+    Number.isFinite(answers[label]) ? figure(answers[label]) + unit : "–";
+  const rows = labels.map((label) => [label, ...shorts.map((short) => cell(short, label))]);
   return [
-    "What a lock costs where client and server share one machine of two cores; the rest of the page says how it was " +
-    "measured, and what it depends on.",
+    "What a lock costs where client and server share one machine of two cores: how long it takes, how many a second one " +
+    "process gets, how soon the next waiter runs, and what waiting costs the server. The rest of the page says how it " +
+    "was measured, and what it depends on.",
     markdown({ head, rows }),
-    ...picture.map(({ name, title }) => `![${title}](${folder}/${name}.svg)`),
+    `![What a lock costs](${folder}/${OVERVIEW}.svg)`,
   ];
 }
 
@@ -78,10 +87,11 @@ const INTRODUCTION = [
 export async function writeReport(path: string, machine: Machine, sections: readonly Section[]): Promise<void> {
   const folder = "performance";
   const targets = sections.flatMap(({ targets }) => targets);
+  const shorts = shortsOf(sections);
   const missed = targets.filter(({ met }) => !met).length;
   const text = [
     "# Performance",
-    ...inShort(sections, folder),
+    ...inShort(shorts, folder),
     "## How it was measured",
     ...INTRODUCTION,
     markdown({ head: ["what", "where this was measured"], rows: Object.entries(machine).map((row) => row) }),
@@ -93,6 +103,7 @@ export async function writeReport(path: string, machine: Machine, sections: read
   const beside = join(dirname(path), folder);
   await mkdir(beside, { recursive: true });
   await writeFile(path, `${text}\n`);
+  await writeFile(join(beside, `${OVERVIEW}.svg`), drawOverview(shorts));
   for (const plot of sections.flatMap(({ plots }) => plots)) {
     await writeFile(join(beside, `${plot.name}.svg`), draw(plot));
   }

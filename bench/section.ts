@@ -44,11 +44,15 @@ export interface Target {
   readonly met: boolean;
 }
 
-/** A column of the table at the top of the page: one thing that users want to know. */
+/** One thing that users want to know: a column of the table at the top of the page, and a part of its picture. */
 export interface Short {
   readonly question: string;
-  /** By the label of what gives the locks. */
-  readonly answers: Readonly<Record<string, string>>;
+  /** What is measured, and what is better. */
+  readonly axis: string;
+  /** Follows each figure of the table, such as ` ms`. */
+  readonly unit: string;
+  /** Figures by the label of what gives the locks. */
+  readonly answers: Readonly<Record<string, number>>;
 }
 
 /** A chapter of the page. */

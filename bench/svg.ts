@@ -6,7 +6,7 @@
 import { type Bar, figure, type Kind, type Plot } from "./section.ts";
 
 /** Colours that stand out from white and from black. */
-const COLOURS: Readonly<Record<Kind, string>> = {
+export const COLOURS: Readonly<Record<Kind, string>> = {
   ours: "#3b82f6",
   single: "#93a8c9",
   floor: "#8b8b8b",
@@ -19,12 +19,14 @@ const WORDS: Readonly<Record<Kind, string>> = {
   rival: "rival",
 };
 
-const WIDTH = 860;
+/** The width of every drawing. */
+export const WIDTH = 860;
 /** Where the bars begin and end. */
 const [LEFT, RIGHT] = [300, 770];
 const [TOP, ROW] = [86, 24];
 
-const STYLE = `
+/** The style of every drawing, for light and dark pages. */
+export const STYLE = `
   text { font: 13px system-ui, sans-serif; fill: #24292f }
   .small { font-size: 11px }
   .title { font-size: 16px; font-weight: 600 }
@@ -37,7 +39,8 @@ function escaped(text: string): string {
   return text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
 }
 
-function text(x: number, y: number, words: string, attributes = ""): string {
+/** A text, its baseline at `y`. */
+export function text(x: number, y: number, words: string, attributes = ""): string {
   return `<text x="${x.toFixed(1)}" y="${y.toFixed(1)}" ${attributes}>${escaped(words)}</text>`;
 }
 

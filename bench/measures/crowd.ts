@@ -5,7 +5,7 @@
  */
 import { setTimeout as delay } from "node:timers/promises";
 import { sharedClock } from "../../tests/history/clock.ts";
-import { closeAll, type Contestant, modesOf, openOurs } from "../contestants.ts";
+import { closeAll, type Contestant, modesOf, openOurs, type Sharing } from "../contestants.ts";
 import { openBareLock } from "../floors.ts";
 import { type Engine, enginesOf, type Places } from "../places.ts";
 
@@ -23,10 +23,14 @@ export interface CrowdOrder {
   readonly until?: number;
   /** How long a holder holds (ms): 0 gives the name back at once. */
   readonly hold: number;
+  /** The longest that a waiter waits before it wants the name again (ms): a random time up to it. */
+  readonly pause?: number;
+  /** Beside whom the name is held. */
+  readonly sharing?: Sharing;
 }
 
-/** One hold: which waiter, from when, until its release was called, and until that was answered (µs). */
-export type Hold = [waiter: number, from: number, until: number, answered: number];
+/** One hold: which waiter, from when, until its release was called, until that was answered, and since when it was wanted (µs). */
+export type Hold = [waiter: number, from: number, until: number, answered: number, asked: number];
 
 /** Everything that can wait, on what is there. */
 async function openEverything(places: Places): Promise<Contestant[]> {
@@ -35,11 +39,8 @@ async function openEverything(places: Places): Promise<Contestant[]> {
     if (engine !== "sqlite") all.push(await openBareLock(places, engine as Exclude<Engine, "sqlite">));
     for (const mode of modesOf(engine)) all.push(await openOurs(places, engine, mode));
   }
-  if (places.redis !== undefined) {
-    const { openRedisRivals } = await import("../rivals.ts");
-    all.push(...openRedisRivals(places.redis));
-  }
-  return all;
+  const { openWaitingRivals } = await import("../rivals.ts");
+  return [...all, ...await openWaitingRivals(places)];
 }
 
 /** The waiters of this process. */
@@ -59,7 +60,7 @@ export class Crowds {
     await delay(Math.max(0, (order.from - sharedClock()) / 1e3));
     const timer = order.until === undefined
       ? undefined
-      : setTimeout(() => ending.abort(), (order.until - sharedClock()) / 1e3);
+      : setTimeout(() => ending.abort(), Math.max(0, order.until - sharedClock()) / 1e3);
     const waiters = Array.from(
       { length: order.waiters },
       (_, waiter) => wait(contestant, waiter, order, ending.signal, holds),
@@ -77,11 +78,13 @@ export class Crowds {
 
 /** One waiter: takes the name again and again, or once. */
 async function wait(contestant: Contestant, waiter: number, order: CrowdOrder, signal: AbortSignal, holds: Hold[]) {
-  const { name, hold, until } = order;
+  const { name, hold, until, pause, sharing } = order;
   do {
+    if (pause !== undefined) await delay(Math.random() * pause);
+    const asked = sharedClock();
     let release;
     try {
-      release = await contestant.wait(name, signal);
+      release = await contestant.wait(name, signal, sharing);
     } catch (error) {
       if (signal.aborted) return;
       throw error;
@@ -90,6 +93,6 @@ async function wait(contestant: Contestant, waiter: number, order: CrowdOrder, s
     if (hold > 0) await delay(hold);
     const called = sharedClock();
     await release();
-    holds.push([waiter, from, called, sharedClock()]);
+    holds.push([waiter, from, called, sharedClock(), asked]);
   } while (until !== undefined && !signal.aborted);
 }

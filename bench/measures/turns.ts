@@ -6,18 +6,8 @@
  */
 import { stateOf } from "../../core/wait/backend_state.ts";
 import { type Backend, getLock, type Mode, tryLock } from "../../mod.ts";
-import {
-  closeAll,
-  type Contestant,
-  modesOf,
-  ONE_CONNECTION,
-  open,
-  openNarrow,
-  openOurs,
-  pair,
-  singlePair,
-} from "../contestants.ts";
-import { openFloor } from "../floors.ts";
+import { closeAll, modesOf, ONE_CONNECTION, open, openNarrow, openOurs, pair, singlePair } from "../contestants.ts";
+import { openFloor, openWebLocks, WEB_LOCKS } from "../floors.ts";
 import { type Engine, enginesOf, labels, type Places } from "../places.ts";
 import { throughput, timed } from "../rounds.ts";
 
@@ -87,23 +77,34 @@ async function ourWork(places: Places, engine: Engine, mode: Mode, opened: Async
   return work;
 }
 
-async function rivalWork(places: Places, group: string, opened: AsyncDisposable[]): Promise<Record<string, Work>> {
-  const { openRedisFloor, openRivals } = await import("../rivals.ts");
-  if (group === "Redis") {
-    const floor = openRedisFloor(places.redis!);
-    opened.push(floor);
-    return {
-      "Redis round trip": () => floor.ping(),
-      "Redis, 2 round trips": async () => {
-        await floor.ping();
-        await floor.ping();
-      },
-    };
-  }
-  const rivals: Contestant[] = openRivals(places);
-  opened.push(...rivals);
-  const rival = rivals.find(({ label }) => label === group)!;
-  return { [rival.label]: (caller) => pair(rival, `name ${caller}`) };
+async function redisFloor(places: Places, opened: AsyncDisposable[]): Promise<Record<string, Work>> {
+  const { openRedisFloor } = await import("../rivals.ts");
+  const floor = openRedisFloor(places.redis!);
+  opened.push(floor);
+  return {
+    "Redis round trip": () => floor.ping(),
+    "Redis, 2 round trips": async () => {
+      await floor.ping();
+      await floor.ping();
+    },
+  };
+}
+
+/** A rival, or the runtime's own lock: a pair, and a failed try where it has one. */
+async function otherWork(places: Places, group: string, opened: AsyncDisposable[]): Promise<Record<string, Work>> {
+  const other = group === WEB_LOCKS ? openWebLocks() : await (await import("../rivals.ts")).rivalsOn(places)[group]();
+  opened.push(other);
+  const { label } = other;
+  const work = { [label]: (caller: number) => pair(other, `name ${caller}`) };
+  if (other.tries === undefined) return work;
+  const busy = `busy ${crypto.randomUUID()}`;
+  await other.take(busy);
+  return {
+    ...work,
+    [`${label}, failed try`]: async () => {
+      if (await other.tries!(busy)) throw new Error("A name that is held was granted");
+    },
+  };
 }
 
 /** Everything that a group can do. */
@@ -113,7 +114,7 @@ async function workOf(places: Places, group: string, opened: AsyncDisposable[]):
     const mode = modesOf(engine).find((mode) => group === `${labels[engine]} ${mode}`);
     if (mode) return await ourWork(places, engine, mode, opened);
   }
-  return await rivalWork(places, group, opened);
+  return group === "Redis" ? await redisFloor(places, opened) : await otherWork(places, group, opened);
 }
 
 /** What is open in this process. */

@@ -18,14 +18,17 @@ const LIMITS = { postgres: 2.1, mysql: 2.5, mariadb: 2.5, sqlite: 2.2 };
 
 /** Whose candidate it is, by its label. */
 export function kindOf(label: string): Kind {
-  if (/round trip|durable upsert/.test(label)) return "floor";
+  if (/round trip|durable upsert|navigator\.locks/.test(label)) return "floor";
   if (/statements? (each|joined)/.test(label)) return "single";
   return /^(PostgreSQL|MySQL|MariaDB|SQLite) /.test(label) ? "ours" : "rival";
 }
 
-/** What is said in short of each kind of lock as users get it, and of redlock. */
-export function answersOf<T>(raw: Readonly<Record<string, T>>, say: (figures: T) => string): Record<string, string> {
-  const isOffered = (label: string) => (kindOf(label) === "ours" && !label.includes(",")) || label === "redlock";
+/** Rivals that are named at the top of the page. */
+const NAMED = ["redlock", "Verrou on PostgreSQL"];
+
+/** What is said in short of each kind of lock as users get it, and of two rivals. */
+export function answersOf<T>(raw: Readonly<Record<string, T>>, say: (figures: T) => number): Record<string, number> {
+  const isOffered = (label: string) => (kindOf(label) === "ours" && !label.includes(",")) || NAMED.includes(label);
   return Object.fromEntries(
     Object.entries(raw).filter(([label]) => isOffered(label)).map(([label, figures]) => [label, say(figures)]),
   );
@@ -37,7 +40,7 @@ function targetsOf(raw: Raw): Target[] {
     (label: string) => raw[`${label} durable upsert`],
     (label: string) => raw[`${label} lease`],
   ];
-  return there.flatMap((engine) => {
+  const ours = there.flatMap((engine) => {
     const label = labels[engine];
     const alone = raw[`${label} lease, one statement each`];
     return [
@@ -61,6 +64,7 @@ function targetsOf(raw: Raw): Target[] {
       ),
     ];
   });
+  return [...ours, ...againstVerrou(raw)];
 }
 
 /** The share of the bare statements' speed that remains with all of `getLock` and `unlock` around them. */
@@ -72,21 +76,42 @@ function whole(raw: Raw): string {
     `whole of \`getLock\` and \`unlock\`, with the lock object, keeps: ${shares.join(", ")}.`;
 }
 
-/** Which rivals take less time for one caller than ours: any than a lease, than a session lock those of its server. */
-function faster(raw: Raw): string {
-  const rivals = Object.keys(raw).filter((label) => kindOf(label) === "rival");
+/** What is measured of our locks beside those of others: the end of its label, and what it is called. */
+const ACTIONS = { "": "a pair", ", failed try": "a failed try" };
+
+/**
+ * Which rivals take less time for one caller than ours: a lease is compared with all that does not run on another
+ * engine, a session lock with what runs on its server.
+ */
+function faster(raw: Raw, action: keyof typeof ACTIONS): string {
+  const rivals = Object.keys(raw).filter((label) => kindOf(label) === "rival" && !label.includes(","))
+    .filter((rival) => raw[rival + action]);
+  const isElsewhere = (rival: string) => engines.some((engine) => rival.endsWith(` on ${labels[engine]}`));
   const sentences = engines.flatMap((engine) =>
     ["lease", "session"].flatMap((mode) => {
-      const [label, place] = [`${labels[engine]} ${mode}`, ` on ${labels[engine]}`];
-      if (raw[label] === undefined) return [];
-      const there = rivals.filter((rival) => rival.endsWith(place) || (mode === "lease" && !rival.includes(" on ")));
-      const winners = there.filter((rival) => raw[rival].median < raw[label].median);
-      const by = (rival: string) => `${rival} (${figure(raw[label].median / raw[rival].median)} x)`;
-      if (winners.length === 0) return [`No rival is faster than a ${label}.`];
+      const label = `${labels[engine]} ${mode}`;
+      const own = raw[label + action];
+      if (own === undefined) return [];
+      const there = rivals.filter((rival) =>
+        rival.endsWith(` on ${labels[engine]}`) || (mode === "lease" && !isElsewhere(rival))
+      );
+      const winners = there.filter((rival) => raw[rival + action].median < own.median);
+      if (winners.length === 0) return there.length === 0 ? [] : [`No rival is faster than a ${label}.`];
+      const by = (rival: string) => `${rival} (${figure(own.median / raw[rival + action].median)} x)`;
       return [`Faster than a ${label}: ${winners.map(by).join(", ")}.`];
     })
   );
-  return sentences.join(" ");
+  return `For ${ACTIONS[action]}: ${sentences.join(" ")}`;
+}
+
+/** How the two compare that keep a lock in a row of PostgreSQL. */
+function againstVerrou(raw: Raw): Target[] {
+  return Object.entries(ACTIONS).flatMap(([action, what]) => {
+    const [lease, verrou] = ["PostgreSQL lease", "Verrou on PostgreSQL"].map((label) => raw[label + action]);
+    return lease && verrou
+      ? [atMost(10, `PostgreSQL lease, ${what} against Verrou on PostgreSQL`, 1, timeRatio(lease, verrou))]
+      : [];
+  });
 }
 
 function describe(raw: Raw): Section {
@@ -100,14 +125,20 @@ function describe(raw: Raw): Section {
     title: "One caller",
     text: [
       "One caller acquires a free name and releases it, or fails because another client holds it. The rivals on Redis and on " +
-      "files are not durable: their locks are forgotten when Redis or the machine ends, and `redlock` and " +
-      "`proper-lockfile` give no fencing token. `advisory-lock` opens a connection for each lock. The server's own " +
-      "session locks cost one or two round trips and no commit.",
+      "files are not durable: their locks are forgotten when Redis or the machine ends. None of the rivals gives a " +
+      "fencing token. `advisory-lock` opens a connection for each lock. The server's own session locks cost one or two " +
+      "round trips and no commit. `navigator.locks` are the runtime's own, which reach no other process: a floor.",
       "The three predecessors run in Python with Django's own drivers, as their manuals describe: django-lockmgr deletes " +
       "expired locks, reads, inserts a row and deletes it; django-pglocks and django-mysql take the server's own lock, " +
       "through a driver in C and without a fencing token.",
       whole(raw),
-      faster(raw),
+      faster(raw, ""),
+      faster(raw, ", failed try"),
+      "Where a lease is behind, that is the disk: the server flushes its log before it answers an acquire and a release, " +
+      "while Redis answers from memory, and nothing flushes the directory that `proper-lockfile` makes. Where a session " +
+      "lock is behind, that is the driver in C and the token: the predecessors on the same server draw none. Verrou " +
+      "keeps a row as a lease does, and needs three statements for a pair, by the client's clock; a failed try is an " +
+      "insert that fails, which writes to the log, and an update.",
     ],
     tables: [{ head: ["one caller, Deno", "", "µs, median (quartiles)", "durable upserts"], rows }],
     plots: [{
@@ -121,7 +152,9 @@ function describe(raw: Raw): Section {
     targets: targetsOf(raw),
     short: {
       question: "acquire and release",
-      answers: answersOf(raw, ({ median }) => `${figure(median / 1e3)} ms`),
+      axis: "ms, one caller; less is better",
+      unit: " ms",
+      answers: answersOf(raw, ({ median }) => median / 1e3),
     },
   };
 }
@@ -129,7 +162,7 @@ function describe(raw: Raw): Section {
 export const pairs = subject<Raw>({
   name: "pairs",
   async measure({ places }, quick) {
-    const rounds = quick ? { rounds: 5, turn: 1, warmUp: 2 } : { rounds: 200, turn: 8, warmUp: 10 };
+    const rounds = quick ? { rounds: 5, turn: 1, warmUp: 2 } : { rounds: 160, turn: 8, warmUp: 10 };
     await using field = new Field(here, places);
     return await field.compare(lone(places, true), 1, rounds);
   },
