@@ -64,7 +64,8 @@ async function mysqlProbe(url: string, engine: Engine): Promise<Probe> {
         statements: status.filter(({ Variable_name }) => !looks.test(Variable_name))
           .reduce((sum, { Value }) => sum + Number(Value), 0),
         commits: events.filter(({ Event_type }) => Event_type === "Xid").length,
-        bytes: Number(/Log sequence number\s+(\d+)/.exec(Status)![1]) + Number(events.at(-1)?.End_log_pos ?? 0),
+        bytes: Number(/Log sequence number\s+(\d+)/.exec(Status)![1]) +
+          Number(events.at(-1)?.End_log_pos ?? start.Position),
       };
     },
     async connections() {

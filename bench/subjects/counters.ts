@@ -3,7 +3,8 @@
  *
  * @module
  */
-import { type Backend, getLock, type Mode, tryLock } from "../../mod.ts";
+import { setTimeout as delay } from "node:timers/promises";
+import { type Backend, getLock, listLocks, type Lock, type Mode, tryLock } from "../../mod.ts";
 import { modesOf, open } from "../contestants.ts";
 import { type Engine, enginesOf, labels, type Places } from "../places.ts";
 import { openProbe, type Probe } from "../probes.ts";
@@ -22,6 +23,8 @@ interface Came {
   readonly failed: Cost;
   /** Pairs of 256 callers that came together. */
   readonly crowd: Cost;
+  /** A turn of two clients that wait for each other; only where waiters stand in a queue. Its polls are not counted. */
+  readonly contended?: Omit<Cost, "statements">;
   /** Connections: of one caller, of 256, and of 64 who wait for one name. */
   readonly connections: readonly [one: number, many: number, waiting: number];
 }
@@ -70,6 +73,28 @@ async function whileWaiting(backend: Backend, probe: Probe, before: number): Pro
   return count;
 }
 
+/** Lets two clients hold a name in turn; each stands in the queue before the other releases it. Answers the last lock. */
+async function takeTurns(first: Lock, backends: readonly [Backend, Backend], times: number): Promise<Lock> {
+  let lock = first;
+  for (let time = 0; time < times; time++) {
+    const next = getLock(first.name, { backend: backends[time % 2], wait: Infinity });
+    while ((await listLocks({ backend: backends[0], names: [first.name] }))[0].waiters === 0) await delay(1);
+    await lock.unlock();
+    lock = await next;
+  }
+  return lock;
+}
+
+/** What a turn takes; one client holds the name before and after all turns. */
+async function costOfTurn(probe: Probe, one: Backend, other: Backend): Promise<Cost> {
+  let lock = await getLock("in turn", { backend: one });
+  const came = await cost(probe, TIMES, async () => {
+    lock = await takeTurns(lock, [other, one], TIMES);
+  });
+  await lock.unlock();
+  return came;
+}
+
 async function measureMode(places: Places, engine: Engine, mode: Mode): Promise<Came> {
   const path = `${places.directory}/counted.db`;
   const there = { ...places, ...engine === "sqlite" && { sqlite: path } };
@@ -86,13 +111,15 @@ async function measureMode(places: Places, engine: Engine, mode: Mode): Promise<
   const names = Array.from({ length: CROWD }, (_, index) => `counted ${index}`);
   const crowd = await cost(probe, CROWD, () => Promise.all(names.map((name) => take(name, backend))));
   counts.push(await probe.connections() - before);
+  const contended = mode === "session" ? undefined : await costOfTurn(probe, backend, other);
   const now = await probe.connections();
   await using waiting = await open(there, engine, mode);
   counts.push(await whileWaiting(waiting, probe, now));
-  return { pair, failed, crowd, connections: counts as unknown as Came["connections"] };
+  return { pair, failed, crowd, contended, connections: counts as unknown as Came["connections"] };
 }
 
 const cells = ({ statements, commits, bytes }: Cost) => [statements, commits, bytes].map(figure);
+const turnCells = (turn: Came["contended"]) => turn ? [turn.commits, turn.bytes].map(figure) : ["–", "–"];
 
 export const counters = subject<Raw>({
   name: "counters",
@@ -110,7 +137,9 @@ export const counters = subject<Raw>({
     text: [
       "Statements, transactions that wrote, and bytes of log (PostgreSQL's and SQLite's write-ahead log, InnoDB's redo " +
       "log with the binary log) per operation. Each is the minimum of several rounds, since servers also write for " +
-      `their own purposes. In a batch, ${CROWD} callers come at once.`,
+      `their own purposes. In a batch, ${CROWD} callers come at once. In a turn, the name goes from one client to ` +
+      "another, which stood in its queue before the release: its entry, the release that grants it the name, and its " +
+      "confirmation.",
     ],
     tables: [
       {
@@ -119,10 +148,12 @@ export const counters = subject<Raw>({
           ...["pair", "failed try", "pair in a batch"].flatMap((
             what,
           ) => [`${what}: statements`, "commits", "bytes"]),
+          "turn in a queue: commits",
+          "bytes",
         ],
         rows: Object.entries(raw).map((
-          [label, { pair, failed, crowd }],
-        ) => [label, ...cells(pair), ...cells(failed), ...cells(crowd)]),
+          [label, { pair, failed, crowd, contended }],
+        ) => [label, ...cells(pair), ...cells(failed), ...cells(crowd), ...turnCells(contended)]),
       },
       {
         head: ["connections of one process", "one caller", `${CROWD} callers`, `${WAITING} waiters on one name`],
