@@ -1,7 +1,7 @@
 /**
  * Measures lockmgr beside floors and rivals on private servers, and says which targets are met.
  *
- * `deno task bench` measures everything (under ten minutes) and writes `docs/performance.md` with its plots. Words
+ * `deno task bench` measures everything (under twenty minutes) and writes `docs/performance.md` with its plots. Words
  * choose parts and write nothing: `deno task bench pairs "256 callers"`. `--engines=sqlite,postgres` leaves the other
  * engines out, `--quick` only shows that all of it works, `--out=DIRECTORY` writes the page there, where the
  * figures of parts that were not chosen stay those of the last run. `--again` measures
@@ -19,14 +19,17 @@ import { type Machine, print, targetTable, writeReport } from "./report.ts";
 import type { Section, Subject } from "./section.ts";
 import { startEnvironment } from "./servers.ts";
 import { callers } from "./subjects/callers.ts";
+import { coldStart } from "./subjects/cold_start.ts";
 import { counters } from "./subjects/counters.ts";
 import { distance } from "./subjects/distance.ts";
 import { growth } from "./subjects/growth.ts";
 import { handoff } from "./subjects/handoff.ts";
 import { held } from "./subjects/held.ts";
+import { manyWaiters } from "./subjects/many_waiters.ts";
 import { pairs } from "./subjects/pairs.ts";
 import { race } from "./subjects/race.ts";
 import { runtimes } from "./subjects/runtimes.ts";
+import { sharing } from "./subjects/sharing.ts";
 import { startup } from "./subjects/startup.ts";
 import { waiting } from "./subjects/waiting.ts";
 
@@ -35,13 +38,16 @@ const subjects: readonly Subject[] = [
   pairs,
   callers,
   handoff,
+  sharing,
   waiting,
+  manyWaiters,
   distance,
   race,
   growth,
   held,
   runtimes,
   startup,
+  coldStart,
   counters,
 ];
 

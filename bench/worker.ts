@@ -7,6 +7,7 @@
 import process from "node:process";
 import { createInterface } from "node:readline";
 import { type CrowdOrder, Crowds } from "./measures/crowd.ts";
+import { type ManyOrder, ManyWaiters } from "./measures/many_waiters.ts";
 import { race, type RaceOrder } from "./measures/race.ts";
 import { type TurnOrder, Turns } from "./measures/turns.ts";
 import { Waiting, type WaitOrder } from "./measures/waiting.ts";
@@ -16,15 +17,18 @@ export type Order =
   | { readonly do: "turn"; readonly with: TurnOrder }
   | { readonly do: "crowd"; readonly with: CrowdOrder }
   | { readonly do: "race"; readonly with: RaceOrder }
-  | { readonly do: "wait"; readonly with: WaitOrder };
+  | { readonly do: "wait"; readonly with: WaitOrder }
+  | { readonly do: "many"; readonly with: ManyOrder };
 
 const crowds = new Crowds();
 const turns = new Turns();
 const waiting = new Waiting();
+const many = new ManyWaiters();
 
 function obey(order: Order): Promise<unknown> {
   if (order.do === "turn") return turns.take(order.with);
   if (order.do === "wait") return waiting.measure(order.with);
+  if (order.do === "many") return many.measure(order.with);
   return order.do === "crowd" ? crowds.measure(order.with) : race(order.with);
 }
 
@@ -40,3 +44,4 @@ for await (const line of createInterface({ input: process.stdin })) {
 await crowds.close();
 await turns.close();
 await waiting.close();
+await many.close();

@@ -24,7 +24,7 @@ export interface Used {
 }
 
 /** MiB of this process's own memory, without what it shares with others of its program; `NaN` where the system does not say. */
-async function ownMemory(): Promise<number> {
+export async function ownMemory(): Promise<number> {
   const text = await readFile("/proc/self/smaps_rollup", "utf8").catch(() => "");
   const [, size] = /Private_Dirty:\s+(\d+) kB/.exec(text) ?? [];
   return size === undefined ? NaN : Number(size) / 1024;
