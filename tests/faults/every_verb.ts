@@ -23,9 +23,13 @@ const say = (value: unknown) => console.log(JSON.stringify(value));
 
 /** Resolves when a lock is lost. */
 async function hold(verb: string, signal: AbortSignal, tokens: readonly bigint[], held: () => boolean): Promise<void> {
-  let until = clock();
+  const from = clock();
+  let until = held() ? from : undefined;
   say({ verb, tokens: tokens.map(String) });
-  const look = setInterval(() => until = held() ? clock() : until, 2);
+  const look = setInterval(() => {
+    const now = clock(); // read first: the process may be stopped before the next line
+    if (held()) until = now;
+  }, 2);
   const { code } = await aborted(signal) as { code: string };
   clearInterval(look);
   say({ verb, tokens: tokens.map(String), until, lost: code });

@@ -14,7 +14,10 @@ await lead("job", { backend, expires: 5, signal: resignation.signal }, async (lo
   let until = clock();
   say({ token, from: until });
   const ended = AbortSignal.any([lock.signal, resignation.signal]);
-  const look = setInterval(() => until = lock.held ? clock() : until, 2);
+  const look = setInterval(() => {
+    const now = clock(); // read first: the process may be stopped before the next line
+    if (lock.held) until = now;
+  }, 2);
   await new Promise((resolve) => ended.addEventListener("abort", resolve));
   clearInterval(look);
   say({ token, until });
