@@ -106,8 +106,8 @@ export class Queue {
     const { owner, duration } = request;
     const liveness = this.#carrierOf(request);
     const now = this.#clock.latest();
-    const isVouched = token != null && since !== undefined && duration !== null && this.#places.has(owner);
-    if (!isVouched || liveness === null || now === undefined) return undefined;
+    const isWhole = token != null && since !== undefined && duration !== null && this.#places.has(owner);
+    if (!isWhole || liveness === null || now === undefined) return undefined;
     if (now < since || now > since + duration * BELIEVED_SHARE) return undefined;
     const granted = grantedRow(request, BigInt(token), since, liveness?.session.id);
     const row = { ...granted, now, limit: request.limit, waiters: waiters ?? 0 };

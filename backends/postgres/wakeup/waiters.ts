@@ -72,7 +72,8 @@ export class Waiters {
     const awaited = this.#awaited.get(name) ?? this.#await(name);
     awaited.wakes.add(wake);
     if (!this.#closed) {
-      if (!this.#timer) this.#startTimer(pauseOf(true));
+      if (this.#timer) this.pollWithin(pauseOf(true)); // the others may be far behind in their queues
+      else this.#startTimer(pauseOf(true));
       await this.#listener.add(awaited.subscription);
     }
     return {
