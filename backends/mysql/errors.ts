@@ -121,9 +121,9 @@ export function isOneHeld(error: unknown): boolean {
   return error instanceof BackendError && numberOf(error.cause) === 1242;
 }
 
-/** Whether an error says that a transaction keeps the row locked. */
+/** Whether an error says that a transaction keeps the row locked; 3572 is that of a statement that does not wait. */
 export function isRowLocked(error: unknown): boolean {
-  return error instanceof BackendError && isLockWaitTimeout(error.cause);
+  return error instanceof BackendError && (isLockWaitTimeout(error.cause) || numberOf(error.cause) === 3572);
 }
 
 /** Whether to send a statement again at once: not for a locked row, which would block the connection. */

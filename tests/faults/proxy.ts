@@ -22,6 +22,8 @@ export class Proxy implements AsyncDisposable {
   delay = 0;
   /** What does not arrive. */
   swallow: "requests" | "answers" | undefined;
+  /** A request that contains this still arrives, and none after it. */
+  last: string | undefined;
   readonly #listener: Server;
   readonly #conversations = new Set<Conversation>();
 
@@ -73,6 +75,7 @@ export class Proxy implements AsyncDisposable {
 
   #pass(conversation: Conversation, what: "requests" | "answers", to: Socket, chunk: Uint8Array): void {
     if (conversation.stranded || this.swallow === what) return;
+    if (what === "requests" && this.last && new TextDecoder().decode(chunk).includes(this.last)) this.swallow = what;
     const write = () => {
       if (!to.destroyed && !conversation.stranded) to.write(chunk);
     };

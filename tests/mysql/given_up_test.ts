@@ -1,4 +1,4 @@
-import { BackendError, getLock, setLock, tryLock } from "@lockmgr/lockmgr";
+import { type AcquireRequest, BackendError, getLock, getLocks, setLock, tryLock } from "@lockmgr/lockmgr";
 import { mysqlBackend, TableLock, UserLock } from "@lockmgr/lockmgr/mysql";
 import assert from "node:assert/strict";
 import mysql from "mysql2/promise";
@@ -20,6 +20,12 @@ const ways: Record<string, (backend: Backend) => Promise<unknown>> = {
   setLock: (backend) => setLock(["a", "b"], { backend, expires: null }),
   "setLock with fail": (backend) => setLock(["a", "b"], { backend, expires: null, fail: true }),
 };
+
+/** A request of the seam of backends, which has its owner. */
+function requestFor(name: string): AcquireRequest {
+  const owner = `${name} of a test`;
+  return { name, owner, duration: 60e6, lockedBy: "host-a", lockProcess: 1, metadata: null, limit: 1 };
+}
 
 /** How many names are held. */
 async function held({ ask }: Place): Promise<number> {
@@ -163,4 +169,51 @@ onEach("a table lock is not granted after its wait was abandoned", async (place)
   await waiter;
   await until("it waits no longer", async () => await running(place) === 0, 2_000);
   await holder.release();
+});
+
+for (const mode of ["lease", "hybrid"] as const) {
+  onEach(
+    `${mode}: a client that is cut off while it releases several locks keeps none of their rows locked`,
+    async (place) => {
+      await using proxy = await Proxy.start(place.server.port);
+      const url = new URL(place.url);
+      url.port = String(proxy.port);
+      url.searchParams.set("ssl-mode", "DISABLED"); // the proxy reads along
+      await using backend = await mysqlBackend(url, { mode, answerTimeout: 1 });
+      const other = await place.backend({ mode });
+      const names = ["a", "b", "c"];
+      await using locks = await getLocks(names, { backend });
+      proxy.last = "owner IN ("; // of the first release alone there is nothing left to send
+      const released = locks.unlock().catch((error) => error);
+      await using _next = await getLocks(names, { backend: other, wait: 5 });
+      await released;
+    },
+  );
+}
+
+onEach("lease: several releases in one batch each tell whether their lock was still there", async (place) => {
+  const backend = await place.backend();
+  const names = ["a", "b", "c", "d"];
+  const stranger = await mysql.createConnection(place.url);
+  await using _ = { [Symbol.asyncDispose]: () => stranger.end() };
+  const spoilers: Record<string, readonly [boolean, ...string[]]> = {
+    "is whole": [true],
+    "has lost a row": [false, "DELETE FROM lockmgr_locks WHERE name = 'b'"],
+    "has lost a lock": [false, "UPDATE lockmgr_locks SET owner = 'another' WHERE name = 'b'"],
+    "has one that has expired": [false, "UPDATE lockmgr_locks SET locked_until = 1 WHERE name = 'b'"],
+    "has a locked row": [true, "START TRANSACTION", "SELECT 1 FROM lockmgr_locks WHERE name = 'b' FOR UPDATE"],
+  };
+  for (const [what, [isThere, ...statements]] of Object.entries(spoilers)) {
+    for (let round = 0; round < 2; round++) { // the second time a locked row is remembered
+      const answers = await backend.acquire(names.map((name) => requestFor(name)));
+      assert(answers.every(({ granted }) => granted), what);
+      for (const sql of statements) await stranger.query(sql);
+      const unlocked = setTimeout(() => stranger.query("COMMIT"), 200);
+      const released = await backend.release(names.map((name) => ({ name, owner: `${name} of a test` })));
+      clearTimeout(unlocked);
+      await stranger.query("COMMIT");
+      assert.deepEqual(released, [true, isThere, true, true], `${what}, round ${round}`);
+      await backend.clean("all");
+    }
+  }
 });

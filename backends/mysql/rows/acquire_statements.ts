@@ -107,14 +107,21 @@ export class AcquireStatements {
     return `${this.table} FORCE INDEX (listed)`;
   }
 
-  /** Changes rows, or only those that no transaction has locked; at most `limit`. */
-  protected update(rows: string, changes: string, condition: string, noWait: NoWait | undefined, limit = 1): string {
+  /** Changes rows, or only those that no transaction has locked; at most `limit`. With `NOWAIT` one that is locked is an error. */
+  protected update(
+    rows: string,
+    changes: string,
+    condition: string,
+    noWait: NoWait | undefined,
+    limit = 1,
+    ifLocked: "SKIP LOCKED" | "NOWAIT" = "SKIP LOCKED",
+  ): string {
     if (noWait !== "skip") {
       return `${noWait ? `SET STATEMENT innodb_lock_wait_timeout = ${noWait === "fail" ? 0 : 1} FOR` : ""}
       UPDATE ${rows} SET ${changes} WHERE ${condition}`;
     }
     return `
-      UPDATE (SELECT name AS unlocked_name FROM ${rows} WHERE ${condition} LIMIT ${limit} FOR UPDATE SKIP LOCKED)
+      UPDATE (SELECT name AS unlocked_name FROM ${rows} WHERE ${condition} LIMIT ${limit} FOR UPDATE ${ifLocked})
         AS unlocked JOIN ${this.table} ON name = unlocked_name
       SET ${changes}`;
   }

@@ -10,15 +10,7 @@ import { ExternalPool } from "../connection/external_pool.ts";
 import { type ConnectionPool, OwnPool, type Send } from "../connection/own_pool.ts";
 import type { Server } from "../connection/server.ts";
 import { inspect, requireAutocommit } from "../connection/settings.ts";
-import {
-  endsConnection,
-  isConflict,
-  isMissingTable,
-  isNotPrimary,
-  isRowLocked,
-  notPrimary,
-  translate,
-} from "../errors.ts";
+import { isConflict, isMissingTable, isNotPrimary, isRowLocked, notPrimary, translate } from "../errors.ts";
 import { columnsOf, findTable, lockSchema, upgrade } from "../schema.ts";
 import { REFUSED } from "./acquire_statements.ts";
 import { chunks, type OwnedRow, toOwnedRow } from "./rows.ts";
@@ -32,8 +24,6 @@ const LOCKED_PAUSE = { first: 5, longest: 100, jitter: 1 };
 const LOCKED_FOR_MS = 4_000;
 /** Connections that are opened for renewals when all others are in use. */
 const RENEWAL_CONNECTIONS = 2;
-/** Prevents a new transaction where `completion_type` is CHAIN. */
-const NO_CHAIN = " AND NO CHAIN NO RELEASE";
 
 /** Tells which errors a statement is repeated after. */
 export type Repeats = (error: unknown) => boolean;
@@ -60,11 +50,6 @@ export class LockTable {
     this.#renewalPool = this.#own ? new OwnPool(connector, RENEWAL_CONNECTIONS) : this.#pool;
   }
 
-  /** Whether several statements can be one transaction: not where each may take another connection. */
-  get hasTransactions(): boolean {
-    return this.#connector.target.execute === undefined;
-  }
-
   /** Sends one statement, which is a transaction of its own. */
   run(what: string, sql: string, repeats: Repeats = isConflict): Promise<Answer> {
     return this.#run(what, sql, repeats, this.#pool);
@@ -82,22 +67,6 @@ export class LockTable {
       if (answer.insertId === REFUSED) throw notPrimary();
       return answer;
     }, pool);
-  }
-
-  /** Sends one statement that has to change `count` rows, or else none; returns whether it did. */
-  changeAll(what: string, sql: string, count: number, repeats: Repeats): Promise<boolean> {
-    const chain = this.#own ? "" : NO_CHAIN;
-    return this.#attempt(what, repeats, async (send) => {
-      await send("START TRANSACTION");
-      try {
-        const { affectedRows } = await send(sql);
-        await send(`${affectedRows === count ? "COMMIT" : "ROLLBACK"}${chain}`);
-        return affectedRows === count;
-      } catch (error) {
-        if (!endsConnection(error)) await send(`ROLLBACK${chain}`).catch(() => {});
-        throw error; // the first error, not that of the rollback
-      }
-    });
   }
 
   async #attempt<T>(

@@ -1,7 +1,7 @@
 import type { LockRef, OwnedLock } from "../../../core/backend.ts";
 import { namesOf } from "../../../core/util/requests.ts";
 import type { Server } from "../connection/server.ts";
-import { isPassingConflict, isRowLocked } from "../errors.ts";
+import { isOneHeld, isPassingConflict, isRowLocked } from "../errors.ts";
 import type { Queue } from "../queue/queue.ts";
 import type { NoWait } from "./acquire_statements.ts";
 import type { LockedRows } from "./locked_rows.ts";
@@ -33,10 +33,9 @@ export class Releaser {
     await this.#unknown.settle(what, targets);
     const claims = targets.filter((target): target is OwnedLock => typeof target.owner === "string");
     const plain = claims.filter((claim) => claim.keep === undefined && !this.#queue.seen.isQueued(claim.name));
-    const isBatch = plain.length === targets.length && plain.length > 1 && this.#table.hasTransactions;
+    const isBatch = plain.length === targets.length && plain.length > 1;
     const batches = isBatch ? chunks(sorted(plain)) : [];
-    const isWhole = await Promise.all(batches.map((batch) => this.#releaseAll(what, batch, server)));
-    const freed = new Set(batches.filter((_, index) => isWhole[index]).flat());
+    const freed = new Set((await Promise.all(batches.map((batch) => this.#releaseAll(what, batch, server)))).flat());
     return await Promise.all(targets.map((target) => freed.has(target as OwnedLock) || this.one(what, target, server)));
   }
 
@@ -64,15 +63,24 @@ export class Releaser {
     });
   }
 
-  /** Releases all, or none when one of them was gone: the count does not tell which. */
-  async #releaseAll(what: string, claims: readonly OwnedLock[], server: Server): Promise<boolean> {
-    const send = (noWait?: NoWait) =>
-      this.#table.changeAll(what, this.#table.sql.releaseAll(claims, noWait), claims.length, isPassingConflict);
-    const isWhole = await this.#lockedRows.send(server, claims, send).catch((error) => {
-      if (!isRowLocked(error)) throw error;
-      return false;
+  /**
+   * Releases all, or none when the row of one says that it is gone; returns those that were released. In one statement:
+   * a client that is cut off, or stopped, in a transaction would keep the rows locked for hours.
+   */
+  async #releaseAll(what: string, claims: readonly OwnedLock[], server: Server): Promise<readonly OwnedLock[]> {
+    const { sql } = this.#table;
+    const send = (noWait?: NoWait) => this.#table.run(what, sql.releaseAll(claims, noWait), isPassingConflict);
+    const answer = await this.#lockedRows.send(server, claims, send).catch((error) => {
+      if (!isRowLocked(error) && !isOneHeld(error)) throw error;
     });
-    if (isWhole) { for (const claim of claims) this.#hints.forget(claim); }
-    return isWhole;
+    if (answer === undefined) return [];
+    let freed = claims;
+    if (answer.affectedRows < claims.length) { // rows were deleted
+      const { rows } = await this.#table.run(what, sql.selectNames(claims));
+      const there = new Set(rows.map(([name]) => name));
+      freed = claims.filter(({ name }) => there.has(name));
+    }
+    for (const claim of freed) this.#hints.forget(claim);
+    return freed;
   }
 }

@@ -16,6 +16,16 @@ function wantedExpiry({ from, add }: RenewRequest): string {
   return `${from === "now" ? CLOCK : from === "expiry" ? "locked_until" : integer(from)} + ${integer(add)}`;
 }
 
+/** The names of locks as a list. */
+function namesOf(claims: readonly OwnedLock[]): string {
+  return list(claims.map(({ name }) => name));
+}
+
+/** The owners of locks as a list. */
+function ownersOf(claims: readonly OwnedLock[]): string {
+  return list(claims.map(({ owner }) => owner));
+}
+
 function extended(request: RenewRequest): string {
   return request.add === null ? "NULL" : `GREATEST(locked_until, ${wantedExpiry(request)})`;
 }
@@ -57,20 +67,27 @@ export class Statements extends QueueStatements {
     return this.update(this.byName, FREE, `line IS NULL AND ${belongsTo(target)} AND ${this.isLive(CLOCK)}`, noWait);
   }
 
-  #releaseSeveral(claims: readonly OwnedLock[], condition: string, noWait?: NoWait): string {
-    const those = `name IN (${list(claims.map(({ name }) => name))})
-        AND owner IN (${list(claims.map(({ owner }) => owner))})`;
-    return this.update(this.byNames, FREE, `line IS NULL AND ${those} AND ${condition}`, noWait, claims.length);
-  }
-
-  /** Releases several live locks, each of one acquisition. */
+  /**
+   * Releases several live locks, each of one acquisition. It fails, with error 1242, and changes nothing when a row is
+   * there whose lock is another's, has ended, or has a queue; where rows are to be skipped that are locked, with 3572.
+   */
   releaseAll(claims: readonly OwnedLock[], noWait?: NoWait): string {
-    return this.#releaseSeveral(claims, this.isLive(CLOCK), noWait);
+    const isOurs = `line IS NULL AND owner IN (${ownersOf(claims)}) AND ${this.isLive(CLOCK)}`;
+    const fails = "(SELECT owner UNION ALL SELECT owner)"; // compared: MySQL computes no more than it has to
+    const condition = `name IN (${namesOf(claims)}) AND owner = IF(${isOurs}, owner, ${fails})`;
+    return this.update(this.byNames, FREE, condition, noWait, claims.length, "NOWAIT");
   }
 
   /** Frees the rows of several acquisitions, also of those whose session has ended. */
   undoAll(claims: readonly OwnedLock[]): string {
-    return this.#releaseSeveral(claims, this.isUnexpired(CLOCK));
+    const condition = `line IS NULL AND name IN (${namesOf(claims)}) AND owner IN (${ownersOf(claims)})
+        AND ${this.isUnexpired(CLOCK)}`;
+    return this.update(this.byNames, FREE, condition, undefined);
+  }
+
+  /** Selects those names of locks that have rows. */
+  selectNames(claims: readonly OwnedLock[]): string {
+    return `SELECT name FROM ${this.byName} WHERE name IN (${namesOf(claims)}) ${EVERY_ROW}`;
   }
 
   /**
@@ -84,8 +101,8 @@ export class Statements extends QueueStatements {
 
   /** Selects the live rows of names, and those of these acquisitions that have expired meanwhile. */
   selectAcquired(claims: readonly OwnedLock[]): string {
-    const own = `owner IN (${list(claims.map(({ owner }) => owner))})${this.hasSession()}`;
-    const condition = `name IN (${list(claims.map(({ name }) => name))}) AND (${this.isLive("now")} OR ${own})
+    const own = `owner IN (${ownersOf(claims)})${this.hasSession()}`;
+    const condition = `name IN (${namesOf(claims)}) AND (${this.isLive("now")} OR ${own})
       AND NOT ${READ_ONLY}`;
     return `${this.#select(this.byName, condition)} ORDER BY name ${EVERY_ROW}`;
   }
