@@ -12,10 +12,10 @@ const RECONNECT = { first: 50, longest: 2_000 };
 /** How long the connection stays open after the last waiter has left. */
 const IDLE_MS = 10_000;
 /**
- * So many session timeouts of silence end the connection, which carries no locks: a hundred processes that wait send 4
+ * So many session timeouts of silence end the connection, which carries no locks: a hundred processes that wait send 3
  * heartbeats a second instead of 20. A network that fails ends it after one.
  */
-const SILENCE = 5;
+const SILENCE = 6;
 /** How often a registration is tried while a release of the name is being committed; then polling has to do. */
 const REGISTRATION_ATTEMPTS = 50;
 
