@@ -179,13 +179,14 @@ for (const mode of ["lease", "hybrid"] as const) {
       const url = new URL(place.url);
       url.port = String(proxy.port);
       url.searchParams.set("ssl-mode", "DISABLED"); // the proxy reads along
-      await using backend = await mysqlBackend(url, { mode, answerTimeout: 1 });
+      await using backend = await mysqlBackend(url, { mode, answerTimeout: 5 });
       const other = await place.backend({ mode });
       const names = ["a", "b", "c"];
       await using locks = await getLocks(names, { backend });
       proxy.last = "owner IN ("; // of the first release alone there is nothing left to send
       const released = locks.unlock().catch((error) => error);
-      await using _next = await getLocks(names, { backend: other, wait: 5 });
+      await until("they are released", async () => await held(place) === 0);
+      await using _next = await getLocks(names, { backend: other });
       await released;
     },
   );
