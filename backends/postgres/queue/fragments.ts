@@ -22,11 +22,13 @@ export function timeOf(microseconds: string): string {
 
 /**
  * SQL for whether a release grants a waiter the lock for its whole duration, on which the waiter relies at once: it
- * listens, so it is skipped once it has died, or the duration is no longer than the grace.
+ * listens, and its lock ends with its session; or the duration is no longer than the grace. A lease would be held for all
+ * of its time by a waiter whose machine has failed a moment ago.
  */
 export function isWhole(entry: string): string {
   const duration = `(${entry}->>'duration')::bigint`;
-  return `coalesce(${entry}->>'listener' IS NOT NULL AND ${duration} > 0 OR ${duration} <= ${GRACE_US}, false)`;
+  const ends = `${entry}->>'listener' IS NOT NULL AND ${entry}->>'liveness' IS NOT NULL AND ${duration} > 0`;
+  return `coalesce(${ends} OR ${duration} <= ${GRACE_US}, false)`;
 }
 
 /** SQL for how long a waiter is granted the lock by the release of another client (µs). */
