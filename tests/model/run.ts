@@ -24,7 +24,8 @@ type OwnedLock =
   | "permanent again"
   | "first come"
   | "left behind"
-  | "lost grant";
+  | "lost grant"
+  | "not granted";
 
 /** One way to read a model, and what Spin must say of it. */
 interface Variant {
@@ -78,6 +79,20 @@ const variants: readonly Variant[] = [
     { name: "queue, token of the present holders", flags: ["BREAK_TOKEN"], refuted: "rising tokens" },
   ] satisfies Variant[]).map((variant) => ({ ...variant, model: "queue.pml" })),
   ...([
+    { name: "hand-over", flags: [] },
+    { name: "hand-over, crash", flags: ["CRASHES"] },
+    { name: "hand-over, clock step", flags: ["STEPS"] },
+    { name: "hand-over, dead waiter", flags: ["PROMPT"] },
+    { name: "hand-over, dead host", flags: ["PROMPT", "SILENT"] },
+    { name: "hand-over, deadline from the receipt on", flags: ["BREAK_RECEIPT"], refuted: "not granted" },
+    { name: "hand-over, lazy grant", flags: ["CRASHES", "BREAK_LAZY"], refuted: "exclusion" },
+    { name: "hand-over, lazy short grant", flags: ["CRASHES", "BREAK_SHORT"], refuted: "not granted" },
+    { name: "hand-over, to a waiter that does not listen", flags: ["PROMPT", "BREAK_DEAF"], refuted: "lost grant" },
+    { name: "hand-over, ends with the session", flags: ["BREAK_DROP"], refuted: "exclusion" },
+    { name: "hand-over, old clock after a step", flags: ["STEPS", "BREAK_STALE"], refuted: "not granted" },
+    { name: "hand-over, given up without a release", flags: ["PROMPT", "BREAK_KEPT"], refuted: "lost grant" },
+  ] satisfies Variant[]).map((variant) => ({ ...variant, model: "hand_over.pml" })),
+  ...([
     { name: "failover", flags: [] },
     { name: "failover, a free lock is trusted everywhere", flags: ["BREAK_TRUST"], refuted: "exclusion" },
     { name: "failover, heartbeats commit nothing", flags: ["BREAK_READS"], refuted: "exclusion" },
@@ -90,7 +105,8 @@ const CLAIMS: readonly [text: RegExp, claim: OwnedLock][] = [
   [/highest/, "rising tokens"],
   [/vacant/, "lost grant"],
   [/absent/, "left behind"],
-  [/tok\[/, "first come"],
+  [/mine/, "not granted"],
+  [/tok\[|ahead/, "first come"],
   [/BELIEVES|held\[|deadline/, "exclusion"],
   [/heardOf/, "permanent unheard"],
   [/until!=99/, "permanent again"],
