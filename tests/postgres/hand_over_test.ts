@@ -2,6 +2,7 @@
 import { connect, getLock, listLocks } from "@lockmgr/lockmgr";
 import assert from "node:assert/strict";
 import type postgres from "postgres";
+import { ServerClock } from "../../backends/postgres/queue/server_clock.ts";
 import { namespaceOf } from "../../backends/postgres/schema.ts";
 import { test } from "../harness.ts";
 import { administrator, channelOf, freshTable, listeners, server, until } from "./server.ts";
@@ -77,6 +78,18 @@ test("a waiter asks the server about a grant that its clock cannot judge", async
   assert.equal((await listLocks({ backend }))[0].token, holder.token);
   await holder.unlock();
   await (await waiting).unlock();
+});
+
+test("what the server's clock shows is known for a few seconds after its answer", () => {
+  const clock = new ServerClock();
+  assert.equal(clock.latest(), undefined);
+  clock.note(performance.now() - 1_000, "5000000");
+  assert(clock.latest()! >= 6_010_000); // it may have run 1 % faster
+  clock.note(performance.now() - 6_000, "1");
+  assert(clock.latest()! >= 6_010_000, "an earlier answer counts for more");
+  const old = new ServerClock();
+  old.note(performance.now() - 6_000, "5000000");
+  assert.equal(old.latest(), undefined);
 });
 
 test("a waiter whose listening connection ends keeps its place", async () => {

@@ -1,6 +1,9 @@
 import { driftDuring } from "../../../core/lock/lease.ts";
 import { monotonic } from "../../../core/util/runtime.ts";
 
+/** An older answer tells nothing (ms): the server's clock may have been set since. */
+const TRUSTED_MS = 5_000;
+
 /** The server's clock, as far as its last answer tells. */
 export class ServerClock {
   #askedAt = 0;
@@ -15,11 +18,11 @@ export class ServerClock {
 
   /**
    * The latest that the server's clock may show by now (µs): it showed the known time after that request was sent, and
-   * may have run faster than this process's. `undefined` before the first answer.
+   * may have run faster than this process's. `undefined` without a recent answer.
    */
   latest(): number | undefined {
-    if (this.#now === undefined) return undefined;
     const age = monotonic() - this.#askedAt;
+    if (this.#now === undefined || age > TRUSTED_MS) return undefined;
     return this.#now + Math.ceil((age + driftDuring(age)) * 1e3);
   }
 }
