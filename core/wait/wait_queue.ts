@@ -196,7 +196,7 @@ export class WaitQueue implements NameQueue {
     for (const waiter of this.#waiters) waiter.notePending();
     head.queued ||= position !== undefined;
     head.kept = kept;
-    if (head.gone && (head.unanswered || head.queued)) this.#undo(head.request, head.unanswered);
+    if (head.gone) this.#giveBack(head);
     if (holder) this.#fairness?.noteHolder(holder.token);
     this.#noteHolder(holder, askedAt);
     if (kept) this.#retryAt = Infinity;
@@ -209,10 +209,7 @@ export class WaitQueue implements NameQueue {
   }
 
   #onFailure(head: Waiter, error: unknown): void {
-    if (error === NOT_SENT) {
-      if (head.unanswered || head.queued) this.#undo(head.request, head.unanswered);
-      return this.wake();
-    }
+    if (error === NOT_SENT) return void (this.#giveBack(head), this.wake());
     const now = monotonic();
     const passes = isRetryable(error);
     const { gone } = head;
@@ -255,15 +252,18 @@ export class WaitQueue implements NameQueue {
   /** Removes a waiter without the lock. What it may have been granted is released now, or after the answer. */
   #leave(waiter: Waiter): void {
     this.#remove(waiter);
-    if ((waiter.unanswered || waiter.queued) && this.#asking !== waiter) {
-      this.#undo(waiter.request, waiter.unanswered);
-    }
+    if (this.#asking !== waiter) this.#giveBack(waiter);
   }
 
   #remove(waiter: Waiter): void {
     if (this.#waiters[0] === waiter) return void this.#waiters.shift();
     const index = this.#waiters.indexOf(waiter);
     if (index >= 0) this.#waiters.splice(index, 1);
+  }
+
+  /** Releases what a waiter may have been granted, or its place in the database's queue. */
+  #giveBack({ request, unanswered, queued }: Waiter): void {
+    if (unanswered || queued) this.#undo(request, unanswered);
   }
 
   #undo({ name, owner, duration, window = 0 }: AcquireRequest, unanswered: boolean): void {
