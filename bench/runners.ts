@@ -34,3 +34,15 @@ export async function otherRunners(): Promise<OtherRunners> {
     throw error;
   }
 }
+
+/** Sorts what was measured under `runner/program` by the runner. */
+export function byRunner<Measured>(
+  taken: Readonly<Record<string, Measured>>,
+): Record<string, Record<string, Measured>> {
+  const sorted: Record<string, Record<string, Measured>> = {};
+  for (const [key, measured] of Object.entries(taken)) {
+    const [runner, program] = key.split("/");
+    (sorted[runner] ??= {})[program] = measured;
+  }
+  return sorted;
+}

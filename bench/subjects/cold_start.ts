@@ -13,7 +13,7 @@ import { makeStageFor } from "../../tests/running/stages.ts";
 import { command } from "../../tests/runtimes/command.ts";
 import { open } from "../contestants.ts";
 import { inTurns } from "../rounds.ts";
-import { otherRunners } from "../runners.ts";
+import { byRunner, otherRunners } from "../runners.ts";
 import { figure, spread, subject } from "../section.ts";
 import type { Quartiles } from "../statistics.ts";
 import { here, type Runner } from "../workers.ts";
@@ -125,12 +125,7 @@ export const coldStart = subject<Raw>({
       }
     }
     const taken = await inTurns(turns, quick ? { rounds: 1, warmUp: 1 } : { rounds: 15, warmUp: 2 });
-    const raw: Raw = {};
-    for (const [key, quartiles] of Object.entries(taken)) {
-      const [runtime, what] = key.split("/");
-      (raw[runtime] ??= {})[what] = quartiles;
-    }
-    return raw;
+    return byRunner(taken);
   },
   describe: (raw) => ({
     title: "Cold start of an edge function",

@@ -9,7 +9,7 @@ import { pathToFileURL } from "node:url";
 import { makeStageFor } from "../../tests/running/stages.ts";
 import { command } from "../../tests/runtimes/command.ts";
 import { inTurns } from "../rounds.ts";
-import { otherRunners } from "../runners.ts";
+import { byRunner, otherRunners } from "../runners.ts";
 import { figure, spread, subject } from "../section.ts";
 import type { Quartiles } from "../statistics.ts";
 import { here, type Runner } from "../workers.ts";
@@ -64,12 +64,7 @@ export const startup = subject<Raw>({
       Object.assign(turns, await turnsOf(places.directory, runner, entry));
     }
     const taken = await inTurns(turns, quick ? { rounds: 1, warmUp: 1 } : { rounds: 25, warmUp: 3 });
-    const raw: Raw = {};
-    for (const [key, quartiles] of Object.entries(taken)) {
-      const [runtime, what] = key.split("/");
-      (raw[runtime] ??= {})[what] = quartiles;
-    }
-    return raw;
+    return byRunner(taken);
   },
   describe: (raw) => ({
     title: "Start-up",
