@@ -16,7 +16,7 @@ const IN_LINE = 8;
 const HOLD = 2;
 
 /**
- * How long the first loop goes on, and the second one at most (ms), and how many laps the second one shall have: the
+ * How long the first loop goes on, and the second one at most (ms), and how many laps the second one is to have: the
  * first of them is not judged, and with one or two nothing looks fair that is left to chance.
  */
 const LOOP = 2_000;

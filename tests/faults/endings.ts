@@ -71,7 +71,7 @@ async function heldOf({ other }: Scene, names: readonly string[], wait = 0): Pro
   return (await Promise.all(tries)).flat();
 }
 
-/** Describes the names that are held although nobody holds them. */
+/** Describes the names that are held although no client holds them. */
 async function describe({ other, environment }: Scene, names: readonly string[], when: string): Promise<string[]> {
   if (names.length === 0) return [];
   const rows = environment.mode === "session" ? [] : await other.list({ names });

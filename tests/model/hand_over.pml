@@ -10,10 +10,10 @@
  *
  * Notifications and answers may be lost or late, a request may take effect once more at any later time, sessions end and
  * come back, and clients stop, crash, and give up at any moment. Checked: exclusion, rising tokens, that a client's
- * token is that of the row, first come first served among the living, and for how long nobody has a name that others want.
+ * token is that of the row, first come first served among the living, and for how long no client has a name that others want.
  *
  * CRASHES           the server crashes once, which undoes what it committed lazily since the last durable commit
- * STEPS             the server's clock is set forward once, while nobody believes: what a pair says must be newer than that
+ * STEPS             the server's clock is set forward once, while no client believes: what a pair says must be newer than that
  * PROMPT            no pause and no lost answer: how long a name stays vacant after the grant to a dead waiter
  * SILENT            (prompt) the host of a dead waiter says nothing: its session ends later
  * BREAK_RECEIPT     the deadline is counted from the receipt of the notification
@@ -37,7 +37,7 @@
 #define WINDOW  LEASE      /* a waiter that is silent for so long leaves the line */
 #define GRACE   1          /* ticks of a grant to a waiter that does not listen */
 #ifdef SILENT
-#define VACANT  LEASE      /* ticks for which nobody has the name, after one dead waiter */
+#define VACANT  LEASE      /* ticks for which no client has the name, after one dead waiter */
 #else
 #define VACANT  GRACE
 #endif
@@ -272,10 +272,10 @@ active proctype Clock() {
 	do
 	:: atomic { now < END && MAY_TICK ->
 		vacant = (VACANT_NOW -> vacant + 1 : 0);
-		assert(vacant <= VACANT);                                   /* nobody has it for no longer */
+		assert(vacant <= VACANT);                                   /* it is vacant for no longer */
 		now++ }
 #ifdef STEPS
-	/* a lease that runs ends early then, whatever the protocol: so nobody believes in one */
+	/* a lease that runs ends early then, whatever the protocol: so no client believes in one */
 	:: atomic { step == 0 && !ANY(BELIEVES) && ALL(UNTOLD) -> step = 1 }
 #endif
 	od

@@ -97,7 +97,7 @@ for (const mode of MODES) {
     }
   });
 
-  test(`${mode}: whoever gives up while it is granted the lock leaves it free`, async () => {
+  test(`${mode}: a waiter that gives up while it is granted the lock leaves it free`, async () => {
     const table = freshTable();
     await using backend = await connect(server.url, { mode, table });
     await using other = await connect(server.url, { mode, table });
