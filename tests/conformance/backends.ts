@@ -17,7 +17,7 @@ import pg from "pg";
 import createSql from "postgres";
 import { startMariadb } from "../servers/mariadb.ts";
 import { startMysql } from "../servers/mysql.ts";
-import { freshDatabase } from "../servers/mysql_database.ts";
+import { emptyDatabase } from "../servers/mysql_database.ts";
 import type { MysqlServer } from "../servers/mysql_server.ts";
 import { PgBouncer } from "../servers/pgbouncer.ts";
 import { PostgresServer } from "../servers/postgres.ts";
@@ -158,8 +158,8 @@ function mysql(flavor: string, server: MysqlServer, mode: Mode): Registration {
     name: `${flavor} ${mode}`,
     mode,
     async create() {
-      const database = await freshDatabase(server);
-      return databaseOf(() => connect(database.url, { mode }), database.drop);
+      const database = await emptyDatabase(server);
+      return databaseOf(() => connect(database.url, { mode }), database.leave);
     },
   };
 }
@@ -187,7 +187,7 @@ function mysqlPool(flavor: string, server: MysqlServer, hostile = false): Regist
     name: `${flavor} pool${hostile ? " with odd settings" : ""} lease`,
     mode: "lease",
     async create() {
-      const database = await freshDatabase(server);
+      const database = await emptyDatabase(server);
       const pools: Pool[] = [];
       const open = () => {
         const options = hostile ? { flags: ["-FOUND_ROWS"], rowsAsArray: true, dateStrings: true } : {};
@@ -198,7 +198,7 @@ function mysqlPool(flavor: string, server: MysqlServer, hostile = false): Regist
       };
       return databaseOf(open, async () => {
         for (const pool of pools) await pool.end();
-        await database.drop();
+        await database.leave();
       });
     },
   };
@@ -211,12 +211,12 @@ function mysqlFunction(server: MysqlServer): Registration {
     name: "mysql function lease",
     mode: "lease",
     async create() {
-      const database = await freshDatabase(server);
+      const database = await emptyDatabase(server);
       const pool = createPool({ uri: database.url, connectionLimit: 8 });
       const send: MysqlFunction = (sql, parameters) => pool.execute(sql, parameters);
       return databaseOf(() => mysqlBackend(send), async () => {
         await pool.end();
-        await database.drop();
+        await database.leave();
       });
     },
   };

@@ -5,11 +5,12 @@
  */
 import type { Backend } from "@lockmgr/lockmgr";
 import { mysqlBackend, type MysqlOptions } from "@lockmgr/lockmgr/mysql";
+import process from "node:process";
 import { test } from "../harness.ts";
 import { startMariadb } from "../servers/mariadb.ts";
 import { startMysql } from "../servers/mysql.ts";
 import { type AnyRow, ask, freshDatabase } from "../servers/mysql_database.ts";
-import type { MysqlServer, MysqlServerOptions } from "../servers/mysql_server.ts";
+import { MysqlServer, type MysqlServerOptions } from "../servers/mysql_server.ts";
 
 /** One kind of server. */
 export interface Flavor {
@@ -21,10 +22,23 @@ export interface Flavor {
   readonly shared: MysqlServer;
 }
 
+/**
+ * The server that all test files of this process share. Deno runs them one after another, each with modules of its own:
+ * the environment is what they have in common. With two servers for each file a whole test run took 20 GiB.
+ */
+async function sharedServer(name: Flavor["name"], start: () => Promise<MysqlServer>): Promise<MysqlServer> {
+  const variable = `LOCKMGR_TEST_PORT_${name}_${process.pid}`;
+  const port = process.env[variable];
+  if (port !== undefined) return MysqlServer.at(Number(port));
+  const server = await start();
+  process.env[variable] = `${server.port}`;
+  return server;
+}
+
 /** MySQL and MariaDB. */
 export const flavors: readonly Flavor[] = [
-  { name: "mysql", start: startMysql, shared: await startMysql() },
-  { name: "mariadb", start: startMariadb, shared: await startMariadb() },
+  { name: "mysql", start: startMysql, shared: await sharedServer("mysql", startMysql) },
+  { name: "mariadb", start: startMariadb, shared: await sharedServer("mariadb", startMariadb) },
 ];
 
 /** A database of one test's own on a shared server. */

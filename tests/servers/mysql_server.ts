@@ -96,6 +96,11 @@ export class MysqlServer implements AsyncDisposable {
     }
   }
 
+  /** A server that another has started, at its port; only that one may stop it. */
+  static at(port: number): MysqlServer {
+    return new MysqlServer([], "", port);
+  }
+
   /** The address of the database `test`, for a user who may do everything. */
   get url(): string {
     return this.urlOf();
@@ -174,13 +179,14 @@ export class MysqlServer implements AsyncDisposable {
   }
 
   #end(signal: NodeJS.Signals): Promise<void> {
+    if (this.#child === undefined) throw new Error("This server belongs to another");
     return ended(this.#child, signal);
   }
 }
 
 /** Sends a signal to a process and comes back when it has ended. */
-async function ended(child: ChildProcess | undefined, signal: NodeJS.Signals): Promise<void> {
-  if (!child || child.exitCode !== null || child.signalCode !== null) return;
+async function ended(child: ChildProcess, signal: NodeJS.Signals): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return;
   child.ref();
   const exit = new Promise((resolve) => child.once("exit", resolve));
   child.kill(signal);
