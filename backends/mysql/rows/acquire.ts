@@ -51,23 +51,19 @@ export class Acquirer {
 
   /** Makes one atomic attempt for each request; with `allOrNothing` for all of them together. */
   acquire(requests: readonly AcquireRequest[], allOrNothing: boolean): Promise<AcquireAnswer[]> {
-    const outcome = this.#settled(`acquire ${namesOf(requests)}`, requests, allOrNothing);
+    const what = `acquire ${namesOf(requests)}`;
+    const { unknown } = this.#parts;
+    const noted = (error: unknown) => {
+      unknown.note(requests);
+      throw error;
+    };
+    const acquire = () => this.#acquire(what, requests, allOrNothing).catch(noted);
+    const outcome = unknown.settle(what, requests, true).then(acquire);
     const underWay = { requests, outcome };
     this.#underWay.add(underWay);
     const over = () => void this.#underWay.delete(underWay);
     outcome.then(over, over);
     return outcome;
-  }
-
-  async #settled(what: string, requests: readonly AcquireRequest[], allOrNothing: boolean): Promise<AcquireAnswer[]> {
-    const { unknown } = this.#parts;
-    await unknown.settle(what, requests, true);
-    try {
-      return await this.#acquire(what, requests, allOrNothing);
-    } catch (error) {
-      unknown.note(requests);
-      throw error;
-    }
   }
 
   async #acquire(what: string, requests: readonly AcquireRequest[], allOrNothing: boolean): Promise<AcquireAnswer[]> {
@@ -92,15 +88,18 @@ export class Acquirer {
   ): Promise<AcquireAnswer[] | undefined> {
     const { liveness } = sending;
     const ordered = sorted(requests);
-    if (!allOrNothing && !requests.every(isPlain)) return await this.#acquireSingly(sending, requests);
+    if (!allOrNothing && !requests.every(isPlain)) {
+      const all = await Promise.all(requests.map((request) => this.#acquireOne(sending, request)));
+      return all.every((answer) => answer !== undefined) ? all.flat() : undefined;
+    }
     const live = allOrNothing
       ? await this.#acquireAll(sending, ordered)
       : (await Promise.all(chunks(ordered).map((some) => this.#acquireEach(sending, some)))).flat();
     const rows = new Map(live.map((owned) => [owned.row.name, owned]));
+    const isRefused = allOrNothing && !live.every(isOneOf(requests));
+    const isOpen = !isRefused && requests.some(({ name }) => !rows.has(name));
     // A name without a row is free again, or it was not acquired because the session has ended.
-    if (liveness && requests.some(({ name }) => !rows.has(name)) && !await this.#isAlive(sending, liveness)) {
-      return undefined;
-    }
+    if (liveness && isOpen && !await this.#isAlive(sending, liveness)) return undefined;
     const answers = requests.map((request) => this.#answer(sending, request, rows.get(request.name)));
     if (!answers.every((answer) => answer !== undefined)) return undefined;
     if (!allOrNothing) return await this.#enqueueRefused(sending, requests, answers);
@@ -111,8 +110,11 @@ export class Acquirer {
   /** Acquires all names, or none. Returns the live rows. */
   async #acquireAll(sending: Sending, requests: AcquireRequest[]): Promise<OwnedRow[]> {
     const isOurs = isOneOf(requests);
+    const granted = await this.#acquireFree(sending, requests);
+    if (granted) return granted;
     const before = await this.#table.liveRows(sending.what, requests.map(({ name }) => name));
     if (requests.length === 0 || !before.every(isOurs)) return before;
+    for (const { name } of requests) this.#hints.noteFree(name);
     const live = await this.#acquireTogether(sending, requests);
     if (live.length === requests.length || !live.every(isOurs)) return live;
     const acquired = new Set(live.map(({ row }) => row.name));
@@ -121,26 +123,34 @@ export class Acquirer {
     return areEmpty.every(Boolean) ? await this.#acquireTogether(sending, requests) : live;
   }
 
+  /** Acquires all names in one statement if none was seen held, and all are free; otherwise returns nothing. */
+  async #acquireFree(sending: Sending, requests: AcquireRequest[]): Promise<OwnedRow[] | undefined> {
+    const isHeld = requests.some(({ name }) => this.#hints.isContended(name));
+    if (requests.length === 0 || isHeld || !this.#mayGuard(sending)) return undefined;
+    const sql = this.#table.sql.acquire(requests, true, sending.liveness);
+    const answer = await this.#table.run(sending.what, sql, isPassingConflict).catch((error) => {
+      if (!isOneHeld(error) && !isRowLocked(error)) throw error;
+    });
+    const token = answer?.insertId ?? 0n;
+    return token > SESSION_GONE ? requests.map((request) => ownedRow(sending, request, token)) : undefined;
+  }
+
   /** Acquires all names in one statement, which fails if one of them is held. */
   async #acquireTogether(sending: Sending, requests: AcquireRequest[]): Promise<OwnedRow[]> {
     const { what, liveness } = sending;
+    const names = requests.map(({ name }) => name);
     try {
       await this.#table.run(what, this.#table.sql.acquire(requests, false, liveness, true));
     } catch (error) {
       if (!isOneHeld(error)) throw error;
-      return await this.#table.liveRows(what, requests.map(({ name }) => name));
+      return await this.#table.liveRows(what, names);
     }
-    const rows = await this.#table.acquiredRows(what, requests);
+    const rows = await this.#table.liveRows(what, names, requests);
     // Some have expired, and others took them.
     if (!rows.every(isOneOf(requests))) {
       for (const request of requests) await this.#parts.queue.release(sending, request);
     }
     return rows;
-  }
-
-  async #acquireSingly(sending: Sending, requests: readonly AcquireRequest[]): Promise<AcquireAnswer[] | undefined> {
-    const answers = await Promise.all(requests.map((request) => this.#acquireOne(sending, request)));
-    return answers.every((answer) => answer !== undefined) ? answers.flat() : undefined;
   }
 
   /** Lets the requests that wait stand in line or confirm, and decides where a name has no live holder but a queue. */
@@ -196,7 +206,7 @@ export class Acquirer {
       return answer && [answer];
     }
     const granted = outcome > SESSION_GONE ? ownedRow(sending, request, outcome) : undefined;
-    const answer = this.#answer(sending, request, granted ?? await this.#table.liveRow(sending.what, name));
+    const answer = this.#answer(sending, request, granted ?? (await this.#table.liveRows(sending.what, [name]))[0]);
     const decided = answer && isToConfirm(request, answer) ? await this.#enqueue(sending, request) : answer;
     return decided && [decided];
   }
@@ -219,6 +229,7 @@ export class Acquirer {
     try {
       return (await this.#table.run(what, sql, isPassingConflict)).insertId;
     } catch (error) {
+      if (isOneHeld(error)) return HELD;
       if (!repeated && isRowLocked(error)) return undefined;
       throw error;
     }
@@ -234,13 +245,12 @@ export class Acquirer {
     const { what, liveness } = sending;
     const { sql } = this.#table;
     const names = requests.map(({ name }) => name);
-    const isContended = names.some((name) => this.#hints.isContended(name));
-    if (!isContended && names.every((name) => this.#hints.hasRow(name))) {
+    if (!names.every((name) => this.#hints.hasRow(name))) {
+      const granted = await this.#acquireFree(sending, requests);
+      if (granted) return granted;
+    } else if (!names.some((name) => this.#hints.isContended(name))) {
       const { affectedRows, insertId } = await this.#table.run(what, sql.reacquireAll(requests, liveness));
       if (affectedRows === names.length) return requests.map((request) => ownedRow(sending, request, insertId));
-    } else if (!isContended && this.#mayGuard(sending)) {
-      await this.#table.run(what, sql.acquire(requests, true, liveness));
-      return await this.#table.acquiredRows(what, requests);
     }
     const before = await this.#table.liveRows(what, names);
     const isOurs = isOneOf(requests);
@@ -249,7 +259,7 @@ export class Acquirer {
     if (free.length === 0) return before;
     for (const { name } of free) this.#hints.noteFree(name);
     await this.#table.run(what, sql.acquire(free, false, liveness));
-    return await this.#table.acquiredRows(what, requests);
+    return await this.#table.liveRows(what, names, requests);
   }
 
   /** The answer that a live row means; none when it is the request's own and names a session that may have ended. */

@@ -65,8 +65,9 @@ function isGranted(liveness: LivenessLock | undefined): string {
   return `line IS NULL AND owner = new_owner AND (locked_until <= new_now OR NOT (session <=> ${session}))`;
 }
 
-/** The owner of a row that this very request had before; otherwise two rows where one is allowed, which is an error. */
-const OWN_OR_FAIL = "IF(owner = new_owner, owner, (SELECT new_owner UNION ALL SELECT new_owner))";
+/** Two rows where one is allowed, which is an error; and the same unless this very request had the row before. */
+const FAIL = "(SELECT new_owner UNION ALL SELECT new_owner)";
+const OWN_OR_FAIL = `IF(owner = new_owner, owner, ${FAIL})`;
 
 /**
  * How a statement avoids the wait for a locked row.
@@ -170,8 +171,10 @@ export class AcquireStatements {
    * held, {@linkcode READ_THE_ROW} or {@linkcode SESSION_GONE}. A request that is repeated after a lost answer finds its
    * own row.
    *
-   * @param guarded Spares losers the row lock. Not where subqueries take locks (REPEATABLE READ): deadlocks.
-   * @param allOrNothing Makes the statement fail, with error 1242, when one of the names is held.
+   * @param guarded Acquires all names or none, whose outcome is then 0, and spares losers the row lock; own rows count as
+   * held. Not where subqueries take locks (REPEATABLE READ): deadlocks.
+   * @param allOrNothing Makes the statement fail, with error 1242, when one of the names is held; so does `guarded` when
+   * it sees that too late.
    */
   acquire(
     requests: readonly AcquireRequest[],
@@ -181,17 +184,19 @@ export class AcquireStatements {
   ): string {
     const { key, id } = sessionColumns(liveness);
     const granted = isGranted(liveness);
-    const notHeld = `AND NOT EXISTS (SELECT 1 FROM ${this.table} AS held WHERE held.name = new_name
-        AND (held.line IS NOT NULL OR (held.owner <> new_owner AND ${this.isLive("new_now", "held.")})))`;
+    const isHeld = `held.name IN (${list(requests.map(({ name }) => name))})
+        AND (held.line IS NOT NULL OR held.token >= ${CLOCK} OR ${this.isLive(CLOCK, "held.")})`;
+    const mayTake = `${this.isFree("new_now")}${guarded ? " AND token < new_now" : ""}`;
     return `
       INSERT INTO ${this.table} (name, owner, token, locked_by, lock_process, locked_until, created_at, updated_at,
         metadata, session, connection_id)
       SELECT new_name, new_owner, new_now, new_by, new_process, new_now + new_duration, new_now,
         new_now + 0 * LAST_INSERT_ID(new_now), new_metadata, ${key}, ${id}
       FROM (${requests.map(requestRow).join(" UNION ALL ")}) AS request
-      WHERE ${this.mayGrant(liveness)} ${guarded ? notHeld : ""}
+      WHERE ${this.mayGrant(liveness)}
+        ${guarded ? `AND NOT EXISTS (SELECT 1 FROM ${this.table} AS held WHERE ${isHeld})` : ""}
       ON DUPLICATE KEY UPDATE
-        owner = IF(${this.isFree("new_now")}, new_owner, ${allOrNothing ? OWN_OR_FAIL : "owner"}),
+        owner = IF(${mayTake}, new_owner, ${guarded ? FAIL : allOrNothing ? OWN_OR_FAIL : "owner"}),
         token = IF(${granted}, GREATEST(token + 1, new_now), token),
         locked_by = IF(${granted}, new_by, locked_by),
         lock_process = IF(${granted}, new_process, lock_process),

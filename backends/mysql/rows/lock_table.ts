@@ -143,20 +143,10 @@ export class LockTable {
     return this.#pool.discard();
   }
 
-  /** Reads the live row of a name. */
-  async liveRow(what: string, name: string): Promise<OwnedRow | undefined> {
-    return (await this.liveRows(what, [name]))[0];
-  }
-
-  /** Reads the live rows of names. */
-  async liveRows(what: string, names: readonly string[]): Promise<OwnedRow[]> {
-    const answers = await Promise.all(chunks(names).map((some) => this.run(what, this.sql.selectLive(some))));
+  /** Reads the live rows of names, and those of attempts to acquire them that have expired meanwhile. */
+  async liveRows(what: string, names: readonly string[], claims?: readonly OwnedLock[]): Promise<OwnedRow[]> {
+    const answers = await Promise.all(chunks(names).map((some) => this.run(what, this.sql.selectLive(some, claims))));
     return answers.flatMap(({ rows }) => rows.map(toOwnedRow));
-  }
-
-  /** Reads the live rows of names after an attempt to acquire them, and its own that have expired meanwhile. */
-  async acquiredRows(what: string, claims: readonly OwnedLock[]): Promise<OwnedRow[]> {
-    return (await this.run(what, this.sql.selectAcquired(claims))).rows.map(toOwnedRow);
   }
 
   /** Ends the connections that were opened for it, and waits for what cannot be ended. */

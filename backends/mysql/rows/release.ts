@@ -43,8 +43,10 @@ export class Releaser {
   async one(what: string, target: LockRef, server: Server): Promise<boolean> {
     const sending = { what, server };
     const { seen } = this.#queue;
+    const send = (noWait?: NoWait) => this.#table.run(what, this.#table.sql.release(target, noWait), isPassingConflict);
+    const release = async () => (await this.#lockedRows.send(server, [target], send, true)).affectedRows > 0;
     const attempts = [
-      () => this.#releasePlain(what, target, server),
+      () => this.#table.whenUnlocked(what, release),
       () => this.#queue.handOff(sending, target),
     ];
     if (seen.isQueued(target.name)) attempts.reverse();
@@ -53,14 +55,6 @@ export class Releaser {
       await this.#queue.release(sending, target);
     if (typeof target.owner === "string") this.#hints.forget(target as OwnedLock);
     return freed;
-  }
-
-  /** Whether it was held without a queue, and is released. */
-  async #releasePlain(what: string, target: LockRef, server: Server): Promise<boolean> {
-    const send = (noWait?: NoWait) => this.#table.run(what, this.#table.sql.release(target, noWait), isPassingConflict);
-    return await this.#table.whenUnlocked(what, async () => {
-      return (await this.#lockedRows.send(server, [target], send, true)).affectedRows > 0;
-    });
   }
 
   /**

@@ -85,7 +85,9 @@ export class Renewals {
     if (outcome === 0n) return undefined;
     const { name, owner } = request;
     const granted = typeof owner === "string" ? this.#hints.granted({ name, owner }) : undefined;
-    if (!granted || outcome === READ_THE_ROW) return this.#renewed(request, await this.#table.liveRow(what, name));
+    if (!granted || outcome === READ_THE_ROW) {
+      return this.#renewed(request, (await this.#table.liveRows(what, [name]))[0]);
+    }
     const now = Number(outcome);
     const { from, add } = request;
     const lockedUntil = add === null ? null : (from === "now" ? now : Number(from)) + add;
@@ -98,7 +100,7 @@ export class Renewals {
     const sql = this.#table.sql.renewAll([request], "skip");
     const { owned } = await this.#table.whenUnlocked(what, async () => {
       const { affectedRows } = await this.#table.renew(what, sql, isPassingConflict);
-      const owned = await this.#table.liveRow(what, request.name);
+      const [owned] = await this.#table.liveRows(what, [request.name]);
       return affectedRows > 0 || !owned || !isHeld(request, owned) ? { owned } : undefined;
     });
     return this.#renewed(request, owned);

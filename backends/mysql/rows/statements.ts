@@ -92,18 +92,11 @@ export class Statements extends QueueStatements {
 
   /**
    * Selects the live rows of names; none where the server is read-only: its rows may be out of date, and the acquisition
-   * that follows finds that out. `lock` locks them until the transaction ends.
+   * that follows finds that out. Of these acquisitions also those that have expired.
    */
-  selectLive(names: readonly string[], lock = false): string {
-    const condition = `name IN (${list(names)}) AND (${this.isLive("now")}) AND NOT ${READ_ONLY}`;
-    return `${this.#select(this.byName, condition)} ORDER BY name ${EVERY_ROW}${lock ? " FOR UPDATE" : ""}`;
-  }
-
-  /** Selects the live rows of names, and those of these acquisitions that have expired meanwhile. */
-  selectAcquired(claims: readonly OwnedLock[]): string {
-    const own = `owner IN (${ownersOf(claims)})${this.hasSession()}`;
-    const condition = `name IN (${namesOf(claims)}) AND (${this.isLive("now")} OR ${own})
-      AND NOT ${READ_ONLY}`;
+  selectLive(names: readonly string[], claims: readonly OwnedLock[] = []): string {
+    const own = claims.length > 0 ? ` OR owner IN (${ownersOf(claims)})${this.hasSession()}` : "";
+    const condition = `name IN (${list(names)}) AND (${this.isLive("now")}${own}) AND NOT ${READ_ONLY}`;
     return `${this.#select(this.byName, condition)} ORDER BY name ${EVERY_ROW}`;
   }
 
