@@ -31,6 +31,9 @@ export class Queue {
   /** The grants that waiters of this process were told of. */
   readonly #grants = new LruMap<string, Notice>(MAX_REMEMBERED);
 
+  /** Names that had a waiter when this process released them last. */
+  readonly #awaited = new LruMap<string, true>(MAX_REMEMBERED);
+
   constructor(table: LockTable, clock: ServerClock, liveness: Liveness | undefined, waiters: Waiters | undefined) {
     this.#table = table;
     this.#clock = clock;
@@ -57,6 +60,16 @@ export class Queue {
   /** Whether a release has to look at all entries of the name: at those of any owner, or for a waiter. */
   concerns({ owner }: LockRef): boolean {
     return typeof owner !== "string" || this.#places.has(owner);
+  }
+
+  /** Whether a waiter is likely to be there when this process releases the name. */
+  expectsWaiter(name: string): boolean {
+    return this.#awaited.has(name);
+  }
+
+  /** Notes that no client waited when this process released the name. */
+  expectNoWaiter(name: string): void {
+    this.#awaited.delete(name);
   }
 
   /** Removes what has expired; returns whether the name of a request has neither holders nor waiters then. */
@@ -240,7 +253,9 @@ export class Queue {
     const what = () => `release ${namesOf([target])}`;
     if (typeof owner === "string") this.#forget(owner);
     const [row] = await this.#table.send(what, "leave", [name, ownerText(owner)], [target]);
-    return row !== undefined && Number(row.released) > 0;
+    if (row === undefined) return false;
+    if (row.left !== "0") this.#awaited.set(name, true);
+    return Number(row.released) > 0;
   }
 
   /** Removes the holders of a name, or those that have expired, and serves the waiters; returns how many. */

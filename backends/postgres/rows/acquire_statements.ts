@@ -48,7 +48,7 @@ function heldByOther(target: string, request: string): string {
 }
 
 /** Writes the rows of the requested names that are free; a held row is not even locked. A repeated request keeps its token. */
-function acquired(target: string, condition = "true", look = true): string {
+function acquired(target: string, condition: string, order: string): string {
   return `acquired AS (
       INSERT INTO ${target} AS l (name, owner, token, locked_by, lock_process, locked_until, created_at, updated_at,
         metadata, liveness, session_pid, listed, frequent)
@@ -56,8 +56,8 @@ function acquired(target: string, condition = "true", look = true): string {
         now + request.duration::bigint * interval '1 microsecond', now, now, request.metadata::json,
         $7::text::bigint, $8::text::integer, true, false
       FROM request, ${CLOCK}
-      WHERE ${look ? `NOT ${heldByOther(target, "request")}` : "true"} AND ${condition}
-      ${IN_ORDER}
+      WHERE ${condition}
+      ${order}
       ON CONFLICT (name) DO UPDATE SET owner = excluded.owner,
         token = CASE WHEN l.owner = excluded.owner THEN l.token ELSE greatest(l.token + 1, excluded.token) END,
         locked_by = excluded.locked_by, lock_process = excluded.lock_process, locked_until = excluded.locked_until,
@@ -78,10 +78,10 @@ function grant(token: string, createdAt: string): string {
 /** Acquires one name; the row of a held name is the answer. */
 export function acquireOne(target: string): string {
   return `
-    WITH ${SETTINGS}, ${ONE_REQUEST}, ${acquired(target)}
+    WITH ${SETTINGS}, ${ONE_REQUEST}, ${acquired(target, `NOT ${heldByOther(target, "request")}`, "")}
     ${grant("token::text", "created_at")} FROM acquired
     UNION ALL
-    SELECT ${columns("held", "clock_timestamp()")} FROM ${target} AS held
+    SELECT ${columns("held", "clock_timestamp()", "NULL")} FROM ${target} AS held
     WHERE held.name = $1::text AND ${isUnavailable("held", "$2::text")} AND NOT EXISTS (SELECT FROM acquired)`;
 }
 
@@ -96,7 +96,7 @@ export function acquireReleased(target: string): string {
     WITH ${SETTINGS}, request AS (
       SELECT name, owner, $3::text AS duration, $4::text AS holder, $5::text AS process, $6::text AS metadata
       FROM settings, unnest((SELECT $1::text)::text[], (SELECT $2::text)::text[]) AS r (name, owner)),
-    ${acquired(target, "true", false)}
+    ${acquired(target, "true", IN_ORDER)}
     SELECT count(*)::text AS count, min(token)::text AS token, max(token)::text AS last,
       ${microseconds("max(created_at)")}::text AS created
     FROM acquired`;
@@ -107,20 +107,21 @@ export function acquireReleased(target: string): string {
  * requests: to read hundreds of rows would take as long as to write them.
  */
 export function acquireSeveral(target: string, allOrNone: boolean): string {
-  const held = (request: string) => `SELECT FROM request AS ${request} WHERE ${heldByOther(target, request)}`;
+  const isFree = `NOT ${heldByOther(target, "request")}`;
+  const areFree = `NOT EXISTS (SELECT FROM request AS other WHERE ${heldByOther(target, "other")})`;
   // a name that another client acquired after the look makes an error, which rolls everything back
   const complete = `count(acquired.name) IN (0, (
       SELECT count(*) FROM request AS free WHERE NOT ${heldByOther(target, "free")}))`;
   return `
     WITH ${SETTINGS}, ${SEVERAL_REQUESTS},
-    ${acquired(target, allOrNone ? `NOT EXISTS (${held("other")})` : undefined)},
+    ${acquired(target, allOrNone ? areFree : isFree, IN_ORDER)},
     missed AS MATERIALIZED (
       SELECT * FROM request WHERE NOT EXISTS (SELECT FROM acquired WHERE acquired.name = request.name))
     ${grant("string_agg(coalesce(acquired.token::text, ''), ',' ORDER BY request.place)", "max(acquired.created_at)")}
     FROM request LEFT JOIN acquired ON acquired.name = request.name
     ${allOrNone ? `HAVING 1 / (CASE WHEN ${complete} THEN 1 ELSE 0 END) = 1` : ""}
     UNION ALL
-    SELECT ${columns("held", "clock_timestamp()")}
+    SELECT ${columns("held", "clock_timestamp()", "NULL")}
     FROM missed, LATERAL (SELECT * FROM ${target} AS held WHERE held.name = missed.name OFFSET 0) AS held
     WHERE ${isUnavailable("held", "missed.owner")}`; // OFFSET keeps the planner from reading the whole table
 }

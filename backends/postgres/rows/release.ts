@@ -54,7 +54,10 @@ async function releaseOne(table: LockTable, queue: Queue, target: LockRef): Prom
   const what = () => `release ${namesOf([target])}`;
   return await table.whenUnlocked(async () => {
     if (queue.concerns(target)) return await queue.release(target);
-    const [row] = await table.send(what, "release", [target.name, ownerText(target.owner)], [target]);
-    return row?.held === "true" || await queue.release(target);
+    const statement = queue.expectsWaiter(target.name) ? "handOver" : "release";
+    const [row] = await table.send(what, statement, [target.name, ownerText(target.owner)], [target]);
+    if (row?.held !== "true") return await queue.release(target);
+    if (row.notified === null) queue.expectNoWaiter(target.name);
+    return true;
   });
 }

@@ -4,7 +4,7 @@
  * @module
  */
 import { isLiveEntry, othersOf } from "../queue/fragments.ts";
-import { queueStatements, release } from "../queue/queue_statements.ts";
+import { handOver, queueStatements } from "../queue/queue_statements.ts";
 import { namespaceOf, quoted } from "../schema.ts";
 import { acquireOne, acquireReleased, acquireSeveral, isUnavailable } from "./acquire_statements.ts";
 import {
@@ -70,11 +70,17 @@ function expiresSoon(row: string): string {
   return `coalesce(${row}.locked_until <= ${row}.updated_at + interval '${SOON_MINUTES} minutes', false)`;
 }
 
-/** Frees the row of a lock without a queue. `held` says whether it was live. `(name, whose)` */
+/** SQL that frees the row of a lock without a queue. */
 function freeOne(target: string): string {
   return `UPDATE ${target} AS l SET ${released()} FROM settings
       WHERE ${OF_OWNER} AND l.line IS NULL AND ${current("l")}
-      RETURNING (l.session_pid IS NULL)::text AS held, ${commit(expiresSoon("l"))}`;
+      RETURNING (l.session_pid IS NULL)::text AS held, ${commit(expiresSoon("l"))}, NULL AS notified`;
+}
+
+/** Releases a lock without a queue. `held` says whether it was live. `(name, whose)` */
+function release(target: string): string {
+  return `
+    WITH ${settings(lockTimeout(RETRIED_LOCK_TIMEOUT))} ${freeOne(target)}`;
 }
 
 /**
@@ -157,13 +163,14 @@ export function statementsFor(table: string) {
     isGone: "SELECT pg_try_advisory_xact_lock_shared($1::text::bigint)::text AS gone",
     /** The row with a queue, or the live one of another owner. `(name, owner)` */
     selectHolder: `
-      SELECT ${columns("l", "clock_timestamp()")}, ${READ_ONLY}
+      SELECT ${columns("l", "clock_timestamp()", "NULL")}, ${READ_ONLY}
       FROM ${target} AS l WHERE l.name = $1::text AND ${isUnavailable("l", "$2::text")}`,
     renew: renew(target, false),
     renewEach: renew(target, true),
     /** Extends the locks whose rows are not locked. */
     renewUnlocked: renew(target, true, true),
-    release: release(target, namespace, freeOne(target)),
+    release: release(target),
+    handOver: handOver(target, namespace, freeOne(target)),
     releaseEach: releaseSeveral(target),
     guard: guard(target),
     /** Rows by names: live ones, or also expired ones. `(JSON array, include expired)` */
