@@ -67,7 +67,7 @@ test("a waiter asks the server about a grant that its clock cannot judge", async
   const holder = await getLock("a", { backend });
   const waiting = getLock("a", { backend: other, wait: 30, expires: 10 });
   const channel = await channelOf(sql, table, "a");
-  const [{ owner }] = await sql.unsafe(`SELECT line->0->>'owner' AS owner FROM ${table}`);
+  const [{ owner }] = await sql.unsafe(`SELECT line[1]->>'owner' AS owner FROM ${table}`);
   const namespace = namespaceOf(`public.${table}`);
   for (const offset of [-5e6, 5e6]) { // half of the lease seems to be over; the server's clock seems to have been set
     const before = await sent(sql, table);
@@ -132,7 +132,7 @@ test("waiters behind the first leave the server alone", async () => {
     await until("it waits", async () => (await listLocks({ backend }))[0].waiters === index + 1);
   }
   const isKept =
-    `SELECT count(*)::int AS kept FROM ${table}, jsonb_array_elements(line) AS v WHERE v->>'listener' <> ''`;
+    `SELECT count(*)::int AS kept FROM ${table}, unnest(line) AS v WHERE v->>'listener' <> ''`;
   await until("all listen", async () => (await sql.unsafe(isKept))[0].kept === waits.length);
   await new Promise((resolve) => setTimeout(resolve, 1_000)); // the first polls find out the places
   const before = [await sent(sql, table), await sent(sql, table, true)];

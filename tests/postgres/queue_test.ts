@@ -20,8 +20,8 @@ test("a waiter whose process has disconnected is skipped at once", async () => {
     lockProcess: null,
     metadata: null,
   };
-  const line = JSON.stringify([{ ...waiter, until: null, listener: "lockmgr_gone" }]);
-  await sql.unsafe(`UPDATE ${table} SET line_owner = owner, line = $1::text::jsonb`, [line]);
+  const entry = JSON.stringify({ ...waiter, until: null, listener: "lockmgr_gone" });
+  await sql.unsafe(`UPDATE ${table} SET line_owner = owner, line = ARRAY[$1::text::jsonb]`, [entry]);
   const waiting = getLock("a", { backend: other, wait: 30 });
   await until("it waits alone", async () => (await listLocks({ backend }))[0].waiters === 1);
   await holder.unlock();
@@ -39,7 +39,7 @@ test("hybrid: what was granted to a session that has ended is no lock of the nex
   const waiting = getLock("a", { backend: other, wait: 30 });
   await until("it waits", async () => (await listLocks({ backend }))[0].waiters === 1);
   const [{ key, pid }] = await sql.unsafe(
-    `SELECT line->0->>'liveness' AS key, line->0->>'session' AS pid FROM ${table}`,
+    `SELECT line[1]->>'liveness' AS key, line[1]->>'session' AS pid FROM ${table}`,
   );
   // Another connection keeps the session's liveness lock, as the server itself does for an instant after its end.
   const late = await sql.reserve();

@@ -34,7 +34,7 @@ export async function listeners(sql: postgres.Sql): Promise<number[]> {
 export async function channelOf(sql: postgres.Sql, table: string, name: string): Promise<string> {
   let channel: string | null | undefined;
   await until("a waiter listens", async () => {
-    const [row] = await sql.unsafe(`SELECT line->0->>'listener' AS channel FROM ${table} WHERE name = $1`, [name]);
+    const [row] = await sql.unsafe(`SELECT line[1]->>'listener' AS channel FROM ${table} WHERE name = $1`, [name]);
     channel = row?.channel;
     return channel != null;
   });

@@ -59,14 +59,14 @@ export function isLiveEntry(entry: string, now: string): string {
 /** SQL for how many wait, as text; NULL for a row without a queue. */
 export function waitersOf(row: string): string {
   return `CASE WHEN ${row}.line IS NULL THEN NULL ELSE (
-      SELECT count(*)::text FROM jsonb_array_elements(${row}.line) AS e (v)
+      SELECT count(*)::text FROM unnest(${row}.line) AS e (v)
       WHERE v->>'token' IS NULL AND ${isLiveEntry("v", microseconds("clock_timestamp()"))}) END`;
 }
 
 /** SQL for the holders beyond the first and the waiters, as text; NULL for a row without a queue. */
 export function othersOf(row: string): string {
   return `CASE WHEN ${row}.line IS NULL THEN NULL ELSE (
-      SELECT jsonb_agg(v ORDER BY place)::text FROM jsonb_array_elements(${row}.line) WITH ORDINALITY AS e (v, place)
+      SELECT jsonb_agg(v ORDER BY place)::text FROM unnest(${row}.line) WITH ORDINALITY AS e (v, place)
       WHERE CASE WHEN v->>'token' IS NULL THEN ${isLiveEntry("v", microseconds("clock_timestamp()"))}
         ELSE ${isAlive("(v->>'liveness')::bigint")} END) END`;
 }
@@ -86,7 +86,7 @@ export function entriesOf(target: string, lock: boolean, condition = "true"): st
       FROM held WHERE held.owner IS NOT NULL
       UNION ALL
       SELECT e.place, e.v, ${isLiveEntry("e.v", "clock.now")}
-      FROM held, clock, jsonb_array_elements(held.line) WITH ORDINALITY AS e (v, place))`;
+      FROM held, clock, unnest(held.line) WITH ORDINALITY AS e (v, place))`;
 }
 
 /**
@@ -115,10 +115,10 @@ export function served(owner: string): string {
   } END) END AS v
       FROM turn, held, clock),
     line AS MATERIALIZED (
-      SELECT entries, entries->0 AS first, highest, coalesce(jsonb_array_length(entries) = 1
-          AND (entries->0->>'limit')::int = 1 AND (entries->0->>'token')::bigint = highest, true) AS plain
+      SELECT entries, entries[1] AS first, highest, coalesce(cardinality(entries) = 1
+          AND (entries[1]->>'limit')::int = 1 AND (entries[1]->>'token')::bigint = highest, true) AS plain
       FROM (
-        SELECT jsonb_agg(v ORDER BY place) AS entries, greatest(max((v->>'token')::bigint), max(held.token)) AS highest
+        SELECT array_agg(v ORDER BY place) AS entries, greatest(max((v->>'token')::bigint), max(held.token)) AS highest
         FROM held, served) AS stored)`;
 }
 
@@ -135,7 +135,7 @@ export function written(target: string, condition = "true"): string {
         metadata = (first->>'metadata')::json, liveness = (first->>'liveness')::bigint,
         session_pid = (first->>'session')::int, listed = first IS NOT NULL OR l.frequent,
         line_owner = CASE WHEN plain THEN NULL ELSE first->>'owner' END,
-        line = CASE WHEN plain THEN NULL ELSE entries - 0 END
+        line = CASE WHEN plain THEN NULL ELSE entries[2:] END
       FROM held, clock, line
       WHERE l.name = held.name AND ${condition}
       RETURNING l.name)`;

@@ -28,7 +28,7 @@ const IS_MEANT = `coalesce(coalesce($2::text, CASE WHEN v->>'token' IS NOT NULL 
 
 /** Whether a row may have an entry of the owner in `$2`: others are not even locked. */
 const MAY_BE_MEANT = `(coalesce($2::text, '') = '' OR starts_with($2::text, '#') OR l.owner = $2::text
-      OR l.line @> jsonb_build_array(jsonb_build_object('owner', $2::text)))`;
+      OR jsonb_build_object('owner', $2::text) <@ ANY (l.line))`;
 
 /** SQL that sends the process of a waiter a `Notice` of `wakeup/listener.ts`, if it listens. */
 function notice(namespace: string, entry: string, ...grant: string[]): string {
@@ -120,15 +120,15 @@ function join(target: string, namespace: string): string {
 function append(target: string): string {
   return `
     WITH ${settings(lockTimeout(ACQUIRE_LOCK_TIMEOUT), LAZY)}
-    UPDATE ${target} AS l SET line_owner = l.owner, line = coalesce(l.line, '[]') || jsonb_build_object(
+    UPDATE ${target} AS l SET line_owner = l.owner, line = l.line || jsonb_build_object(
       'owner', $2::text, 'limit', 1, 'duration', $3::text::bigint,
       'until', CASE WHEN $10::text IS NULL THEN now + $7::text::bigint END, 'lockedBy', $4::text,
       'lockProcess', $5::text::bigint, 'metadata', $6::text, 'liveness', $8::text, 'session', $9::text::int,
       'listener', $10::text)
     FROM settings, (SELECT ${microseconds("clock_timestamp()")} AS now OFFSET 0) AS clock
     WHERE l.name = $1::text AND l.slots IS NULL AND l.owner <> $2::text AND ${live("l")}
-      AND NOT coalesce(l.line, '[]') @> jsonb_build_array(jsonb_build_object('owner', $2::text))
-    RETURNING ${columns("l", "clock_timestamp()")}, jsonb_array_length(l.line)::text AS position`;
+      AND coalesce(NOT jsonb_build_object('owner', $2::text) <@ ANY (l.line), true)
+    RETURNING ${columns("l", "clock_timestamp()")}, cardinality(l.line)::text AS position`;
 }
 
 /**
@@ -137,16 +137,16 @@ function append(target: string): string {
  */
 export function handOver(target: string, namespace: string, freed: string): string {
   const until = `clock.now + ${grantTime("held.head")}`;
-  const granted = notice(namespace, "held.head", "l.token", "clock.now", "coalesce(jsonb_array_length(l.line), 0)");
-  const next = notice(namespace, "held.rest->0", "NULL");
+  const granted = notice(namespace, "held.head", "l.token", "clock.now", "coalesce(cardinality(l.line), 0)");
+  const next = notice(namespace, "held.rest[1]", "NULL");
   const lasts = `coalesce(held.locked_until > clock_timestamp() + interval '${SOON_MINUTES} minutes', true)`;
   return `
     WITH ${settings(lockTimeout(RETRIED_LOCK_TIMEOUT))},
     freed AS (${freed}),
     held AS MATERIALIZED (
-      SELECT l.name, l.locked_until, l.line->0 AS head, l.line - 0 AS rest FROM settings, ${target} AS l
+      SELECT l.name, l.locked_until, l.line[1] AS head, l.line[2:] AS rest FROM settings, ${target} AS l
       WHERE NOT EXISTS (SELECT FROM freed) AND l.name = $1::text AND l.owner = $2::text AND l.slots IS NULL
-        AND l.line->0->>'token' IS NULL AND l.line->0->>'limit' = '1'
+        AND l.line[1]->>'token' IS NULL AND l.line[1]->>'limit' = '1'
       FOR UPDATE OF l),
     clock AS MATERIALIZED (SELECT ${microseconds("clock_timestamp()")} AS now FROM held),
     handed AS (
@@ -154,7 +154,7 @@ export function handOver(target: string, namespace: string, freed: string): stri
         locked_by = head->>'lockedBy', lock_process = (head->>'lockProcess')::bigint, locked_until = ${timeOf(until)},
         created_at = ${timeOf("clock.now")}, updated_at = ${timeOf("clock.now")}, metadata = (head->>'metadata')::json,
         liveness = (head->>'liveness')::bigint, session_pid = (head->>'session')::int, listed = true,
-        line_owner = CASE WHEN rest <> '[]' THEN head->>'owner' END, line = nullif(rest, '[]')
+        line_owner = CASE WHEN rest <> '{}' THEN head->>'owner' END, line = nullif(rest, '{}')
       FROM held, clock
       WHERE l.name = held.name AND ${live("l")} AND ${isLiveEntry("held.head", "clock.now")}
       RETURNING ${commitUnless(`${lasts} OR ${isWhole("held.head")}`)}, concat(${granted}, ${next}) AS notified)
@@ -203,18 +203,18 @@ function changeOwner(target: string, namespace: string): string {
       ${first("metadata", unlessKept("l.metadata"))}, ${first("updated_at", "clock_timestamp()")},
       line_owner = CASE WHEN l.line_owner = $2::text THEN $3::text ELSE l.line_owner END,
       line = CASE WHEN l.owner = $2::text THEN l.line ELSE (
-        SELECT jsonb_agg(CASE WHEN v->>'owner' = $2::text THEN v || jsonb_build_object('owner', $3::text,
+        SELECT array_agg(CASE WHEN v->>'owner' = $2::text THEN v || jsonb_build_object('owner', $3::text,
             'lockedBy', $4::text, 'lockProcess', $5::text::bigint, 'until', ${entryUntil},
             'metadata', ${unlessKept("v->>'metadata'")}, 'updated', ${now})
           ELSE v END ORDER BY place)
-        FROM jsonb_array_elements(l.line) WITH ORDINALITY AS e (v, place)) END
+        FROM unnest(l.line) WITH ORDINALITY AS e (v, place)) END
     FROM settings
     WHERE l.name = $1::text AND ((l.owner = $2::text AND ${live("l")} AND coalesce(${until} > clock_timestamp(), true))
       OR EXISTS (
-        SELECT FROM jsonb_array_elements(l.line) AS e (v) WHERE v->>'owner' = $2::text AND v->>'token' IS NOT NULL
+        SELECT FROM unnest(l.line) AS e (v) WHERE v->>'owner' = $2::text AND v->>'token' IS NOT NULL
           AND ${isLiveEntry("v", now)} AND coalesce(${entryUntil} > ${now}, true)))
     RETURNING l.name, (SELECT count(${notice(namespace, "v")})::text
-      FROM jsonb_array_elements(l.line) AS e (v) WHERE v->>'token' IS NULL) AS notified`;
+      FROM unnest(l.line) AS e (v) WHERE v->>'token' IS NULL) AS notified`;
 }
 
 /** Extends live holders beyond the first, and never shortens their leases. `(name, whose, start, added)` */
@@ -230,7 +230,7 @@ function extend(target: string): string {
       WHERE place > 0 AND live AND v->>'token' IS NOT NULL AND v->>'lockedBy' <> '' AND ${IS_MEANT}),
     written AS (
       UPDATE ${target} AS l SET line = (
-        SELECT jsonb_agg(coalesce(extended.v, entry.v) ORDER BY entry.place)
+        SELECT array_agg(coalesce(extended.v, entry.v) ORDER BY entry.place)
         FROM entry LEFT JOIN extended ON extended.place = entry.place WHERE entry.place > 0)
       FROM held WHERE l.name = held.name AND EXISTS (SELECT FROM extended) RETURNING l.name)
     SELECT v::text AS entry, (SELECT count(*)::text FROM entry WHERE live AND v->>'token' IS NULL) AS waiters,

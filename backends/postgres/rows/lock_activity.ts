@@ -15,7 +15,7 @@ function sessionRoles(namespace: string): string {
 /** The same of a row: the liveness locks of hybrid holders, and the listeners of waiters. */
 function rowRoles(table: string): string {
   const row = `FROM ${quoted(table)} AS l`;
-  const line = `${row}, jsonb_array_elements(l.line) AS e (v) WHERE l.name = request.name AND v->>'token' IS`;
+  const line = `${row}, unnest(l.line) AS e (v) WHERE l.name = request.name AND v->>'token' IS`;
   return `SELECT true, 'ExclusiveLock', l.liveness ${row} WHERE l.name = request.name AND l.owner IS NOT NULL
       UNION ALL SELECT true, 'ExclusiveLock', (v->>'liveness')::bigint ${line} NOT NULL
       UNION ALL SELECT false, 'ExclusiveLock', ${listeningKey("v->>'listener'")} ${line} NULL`;

@@ -135,10 +135,10 @@ function guard(target: string): string {
   return `
     WITH kept AS MATERIALIZED (
       SELECT l.* FROM ${target} AS l WHERE l.name = $1::text AND (l.owner = $2::text
-        OR l.line @> jsonb_build_array(jsonb_build_object('owner', $2::text))) FOR SHARE)
+        OR jsonb_build_object('owner', $2::text) <@ ANY (l.line)) FOR SHARE)
     SELECT pg_catalog.txid_current()::text AS transaction
     FROM kept WHERE (kept.owner = $2::text AND ${live("kept")}) OR EXISTS (
-      SELECT FROM jsonb_array_elements(kept.line) AS e (v) WHERE v->>'owner' = $2::text AND v->>'token' IS NOT NULL
+      SELECT FROM unnest(kept.line) AS e (v) WHERE v->>'owner' = $2::text AND v->>'token' IS NOT NULL
         AND ${isLiveEntry("v", microseconds("clock_timestamp()"))})`;
 }
 
@@ -196,9 +196,9 @@ export function statementsFor(table: string) {
         (extract(epoch FROM held.locked_until - clock_timestamp()) * 1000)::bigint::text AS lasts, (
           SELECT (min(place) FILTER (WHERE v->>'token' IS NULL AND v->>'listener' = $2::text)
             - count(*) FILTER (WHERE v->>'token' IS NOT NULL))::text
-          FROM jsonb_array_elements(held.line) WITH ORDINALITY AS e (v, place)) AS position,
+          FROM unnest(held.line) WITH ORDINALITY AS e (v, place)) AS position,
         (held.name IS NULL OR EXISTS (
-          SELECT FROM jsonb_array_elements(held.line) AS e (v) WHERE v->>'token' IS NOT NULL
+          SELECT FROM unnest(held.line) AS e (v) WHERE v->>'token' IS NOT NULL
             AND NOT ${isLiveEntry("v", microseconds("clock_timestamp()"))}))::text AS free
       FROM json_array_elements_text($1::text::json) AS request (name)
       LEFT JOIN ${target} AS held ON held.name = request.name AND ${live("held")}`,
