@@ -131,8 +131,7 @@ test("waiters behind the first leave the server alone", async () => {
     waits.push(getLock("a", { backend: other, wait: 30 }).then(async (lock) => void await lock.unlock()));
     await until("it waits", async () => (await listLocks({ backend }))[0].waiters === index + 1);
   }
-  const isKept =
-    `SELECT count(*)::int AS kept FROM ${table}, unnest(line) AS v WHERE v->>'listener' <> ''`;
+  const isKept = `SELECT count(*)::int AS kept FROM ${table}, unnest(line) AS v WHERE v->>'listener' <> ''`;
   await until("all listen", async () => (await sql.unsafe(isKept))[0].kept === waits.length);
   await new Promise((resolve) => setTimeout(resolve, 1_000)); // the first polls find out the places
   const before = [await sent(sql, table), await sent(sql, table, true)];
