@@ -74,6 +74,17 @@ for (const driver of drivers) {
     assert.deepEqual(counts, { created: 49, renewed: 51, skipCreate: 0, skipRenew: 0 });
   });
 
+  on(driver, "an answer about several releases says which locks were held", async (_database, backend) => {
+    const request = { duration: 60e6, lockedBy: "host-a", lockProcess: null, metadata: null, limit: 1 };
+    const [one, two] = [{ name: "one", owner: "o" }, { name: "two", owner: "t" }];
+    await backend.acquire([one, two].map((claim) => ({ ...request, ...claim })));
+    const crossed = [{ ...one, owner: two.owner }, { ...two, owner: one.owner }];
+    assert.deepEqual(await backend.release(crossed), [false, false]);
+    assert.deepEqual(await backend.release([one, { name: "three", owner: "o" }]), [true, false]);
+    assert.deepEqual(await backend.release([one, two]), [false, true]);
+    assert.deepEqual(await backend.list({}), []);
+  });
+
   on(driver, "two handles exclude each other, and one waits for the other", async (_database, backend, open) => {
     await using other = await sqliteBackend(await open());
     const first = await getLock("jobs", { backend });

@@ -6,12 +6,12 @@ import type { Connection } from "../connection/connection.ts";
 import type { Queue } from "../queue/queue.ts";
 import { inChunks, type Statements } from "./statements.ts";
 
-/** The names that are free, and the clock. */
-interface FreeNames {
+/** The next tokens of names, and the clock. */
+interface Tokens {
   /** The clock of the read (µs). */
   readonly now: number;
-  /** The next token of each free name, as text, by the index of its request. */
-  readonly tokens: ReadonlyMap<number, string>;
+  /** By request, as text; `null` for a name that is not free. */
+  readonly tokens: readonly (string | null)[];
 }
 
 /** What a read says about requests. */
@@ -53,7 +53,7 @@ export class Acquirer {
 
   /** Returns the answers, if they need no write, and whether a lock may be granted. */
   #precheck(requests: readonly AcquireRequest[], allOrNothing: boolean): Precheck {
-    const mayBeFree = !allOrNothing && requests.length > 1 && this.#selectFree(requests).tokens.size > 0;
+    const mayBeFree = !allOrNothing && requests.length > 1 && this.#selectTokens(requests).tokens.some(Boolean);
     if (mayBeFree) return { known: undefined, grants: true };
     const previews = requests.map((request) => this.#queue.preview(request));
     const grants = previews.some(({ grants }) => grants);
@@ -101,27 +101,22 @@ export class Acquirer {
     if (!requests.every(isPlain) || new Set(requests.map(({ name }) => name)).size < requests.length) {
       return requests.map((request) => this.#acquireOne(request));
     }
-    const { now, tokens } = this.#selectFree(requests);
-    const rows = new Map([...tokens].map(([index, token]) => [index, grantedRow(requests[index], BigInt(token), now)]));
-    for (const chunk of inChunks([...rows])) {
-      const values = chunk.flatMap(([index, row]) => valuesOf(requests[index], row));
-      this.#connection.run(this.#sql.insert(chunk.length), ...values);
-    }
-    return requests.map((request, index) => {
-      const row = rows.get(index);
-      return row ? this.#grant(row) : this.#acquireOne(request);
-    });
+    const { now, tokens } = this.#selectTokens(requests);
+    const rows = tokens.map((token, index) => token ? grantedRow(requests[index], BigInt(token), now) : undefined);
+    const values = rows.flatMap((row, index) => row ? [valuesOf(requests[index], row)] : []);
+    for (const chunk of inChunks(values)) this.#connection.run(this.#sql.insert(chunk.length), ...chunk.flat());
+    return rows.map((row, index) => row ? this.#grant(row) : this.#acquireOne(requests[index]));
   }
 
   /** One row for all names: a row for each would take three times as long. */
-  #selectFree(requests: readonly AcquireRequest[]): FreeNames {
+  #selectTokens(requests: readonly AcquireRequest[]): Tokens {
     const names = JSON.stringify(requests.map(({ name }) => name));
-    const { now, tokens } = this.#connection.prepare(this.#sql.selectFree).get(names) as {
-      now: string;
-      tokens: string | [number, string][];
-    };
+    const row = this.#connection.prepare(this.#sql.selectMany).get(names) as { now: string; others: unknown };
+    const tokens: (string | null)[] = Array(requests.length).fill(row.now);
     // Some drivers parse what looks like JSON.
-    return { now: Number(now), tokens: new Map(typeof tokens === "string" ? JSON.parse(tokens) : tokens) };
+    const others: [number, string | null][] = typeof row.others === "string" ? JSON.parse(row.others) : row.others;
+    for (const [index, token] of others) tokens[index] = token;
+    return { now: Number(row.now), tokens };
   }
 }
 

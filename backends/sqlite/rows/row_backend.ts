@@ -67,7 +67,7 @@ export class RowBackend implements Backend {
     const what = `acquire ${namesOf(requests)}`;
     this.#connection.refuseTransaction(what);
     const answers = await this.#withTable(what, () => this.#acquirer.acquire(what, requests, allOrNothing));
-    for (const [index, answer] of answers.entries()) this.#waiters.noteAnswer(requests[index], answer);
+    answers.forEach((answer, index) => this.#waiters.noteAnswer(requests[index], answer));
     this.#connection.file?.checkMain(what);
     return answers;
   }

@@ -55,13 +55,14 @@ function acquiring(table: string) {
       SELECT CAST(coalesce(max(token + 1, now), now) AS TEXT) AS token, CAST(now AS TEXT) AS now
       FROM ${CLOCK} LEFT JOIN ${table} ON name = ? WHERE NOT (${LIVE}) AND line IS NULL`,
     /**
-     * The same of many names in one row: JSON of pairs, index and token of each free name, and the clock. `(JSON)`
+     * The same of many names in one row: JSON of an index and a token of each name whose token is not the clock, the token
+     * `null` while it is held or waited for, and the clock. `(JSON)`
      * Without `'' ||` the result has the subtype of JSON, and @db/sqlite parses such a column.
      */
-    selectFree: `
+    selectMany: `
       WITH clock AS MATERIALIZED ${CLOCK}
-      SELECT '' || json_group_array(json_array(param.key, CAST(coalesce(max(token + 1, now), now) AS TEXT)))
-          FILTER (WHERE NOT (${LIVE}) AND line IS NULL) AS tokens, CAST(now AS TEXT) AS now
+      SELECT '' || json_group_array(json_array(param.key, iif(NOT (${LIVE}) AND line IS NULL, CAST(token + 1 AS TEXT), NULL)))
+          FILTER (WHERE (${LIVE}) OR line IS NOT NULL OR token >= now) AS others, CAST(now AS TEXT) AS now
       FROM json_each(?) AS param JOIN clock LEFT JOIN ${table} ON name = param.value`,
     /**
      * Takes names that were free in this transaction.
@@ -109,6 +110,11 @@ function releasing(table: string) {
     release: `
       UPDATE ${table} SET owner = NULL, locked_until = ${NOW}, updated_at = ${NOW}
       WHERE name = ? AND line IS NULL AND ${isOf("?")} AND coalesce(locked_until - ${NOW}, 9e999) BETWEEN 1 AND ?`,
+    /** The same of many leases of `SHORT_LEASE_US` at most. `(name, …, owner + NUL + name, …)` */
+    releaseMany: forEachSize((count) => `
+      UPDATE ${table} SET owner = NULL, locked_until = ${NOW}, updated_at = ${NOW}
+      WHERE line IS NULL AND locked_until - ${NOW} BETWEEN 1 AND ${SHORT_LEASE_US}
+        AND name IN (${repeat(count)}) AND owner || char(0) || name IN (${repeat(count)})`),
   };
 }
 
