@@ -212,11 +212,14 @@ export class HeldLock implements Renewable {
   release(): Promise<boolean> {
     if (this.#releasing) return this.#releasing;
     if (this.#status === "released" || (this.#status === "lost" && this.#state.ended)) return Promise.resolve(false);
-    if (this.#watched || this.#session) this.#checkExpiry(); // a loss before the release is signalled
+    if (this.#watched || this.#session?.ended) this.#checkExpiry(); // a loss before the release is signalled
     if (this.#status === "held") this.#status = "releasing";
     this.#stopWatching();
-    const send = (event?: LockTrace) => this.#state.track(this.#sendRelease(event)); // a disposal waits for it
-    return this.#releasing = isTraced("release") ? this.#traced("release", send) : send();
+    const send = (event?: LockTrace) => this.#sendRelease(event);
+    this.#releasing = isTraced("release") ? this.#traced("release", send) : send();
+    this.#state.pending.add(this.#releasing); // a disposal waits for it
+    this.#releasing.catch(() => {}); // a caller who does not look is not to end the process
+    return this.#releasing;
   }
 
   async #sendRelease(event?: LockTrace): Promise<boolean> {
@@ -239,6 +242,7 @@ export class HeldLock implements Renewable {
       this.#state.undo.add(this.claim, left === Infinity ? null : left, false);
       throw error;
     } finally {
+      this.#state.pending.delete(this.#releasing!);
       this.#releasing = undefined;
     }
   }

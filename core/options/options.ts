@@ -194,17 +194,12 @@ export function resolveLockOptions(options: LockOptions): ResolvedLockOptions {
   const wait = options.wait ?? 0;
   checkSeconds("wait", wait);
   const { lockedBy, lockProcess } = resolveHolder(options);
-  return {
-    duration: options.expires === undefined ? undefined : microseconds("expires", options.expires),
-    lockedBy,
-    lockProcess,
-    wait,
-    signal: options.signal,
-    autoRenew: options.autoRenew ?? false,
-    metadata: metadataText(options.metadata),
-    ...resolveSharing(options),
-    keep: resolveKeep(options.holdAtLeast),
-  };
+  const { limit, steal } = resolveSharing(options);
+  const { expires, signal, autoRenew = false } = options;
+  const duration = expires === undefined ? undefined : microseconds("expires", expires);
+  const metadata = metadataText(options.metadata);
+  const keep = resolveKeep(options.holdAtLeast);
+  return { duration, lockedBy, lockProcess, wait, signal, autoRenew, metadata, limit, steal, keep };
 }
 
 /**

@@ -52,16 +52,7 @@ export function areAlike(requests: readonly AcquireRequest[]): boolean {
 /** Returns the row that an engine has just written for a request, without reading it. */
 export function grantedRow(request: AcquireRequest, token: bigint, now: number, session?: string): LockRow {
   const { name, lockedBy, lockProcess, duration, metadata } = request;
-  const row: LockRow = {
-    name,
-    token,
-    lockedBy,
-    lockProcess,
-    lockedUntil: duration === null ? null : now + duration,
-    createdAt: now,
-    updatedAt: now,
-    metadata,
-    now,
-  };
+  const lockedUntil = duration === null ? null : now + duration;
+  const row = { name, token, lockedBy, lockProcess, lockedUntil, createdAt: now, updatedAt: now, metadata, now };
   return session === undefined ? row : { ...row, session };
 }

@@ -28,6 +28,7 @@ function requestFor(
   const first = wanted === null && backend.mode !== "session" ? FIRST_DURATION_US : wanted;
   const duration = first === null ? null : Math.max(first, keep ?? 0);
   const request = { name, owner: randomId(), duration, lockedBy, lockProcess, metadata, limit };
+  if (!steal && keep === undefined) return request;
   return { ...request, ...(steal ? { steal } : {}), ...(keep === undefined ? {} : { keep }) };
 }
 
@@ -144,13 +145,8 @@ async function sendSeveral(
       const answer = answers[index];
       if (!answer.granted) return [];
       const { row, session } = answer;
-      return [{
-        backend,
-        claim: claimOf(request),
-        row,
-        askedAt: leaseStart(request, row, firstAskedAt, askedAt),
-        session,
-      }];
+      const start = leaseStart(request, row, firstAskedAt, askedAt);
+      return [{ backend, claim: claimOf(request), row, askedAt: start, session }];
     });
     return { grants, busy: answers.filter((answer) => !answer.granted), askedAt };
   } catch (error) {

@@ -76,7 +76,7 @@ export class WaitQueue implements NameQueue {
     return new Promise((resolve, reject) => {
       if (this.#state.ended) return reject(this.#state.ended);
       const waiter = new Waiter(request, deadline, resolve, reject, onPending);
-      waiter.onDeadline(() => this.#onDeadline(waiter));
+      if (waiter.waits) waiter.onDeadline(() => this.#onDeadline(waiter));
       if (signal) waiter.onAbort(signal, () => (this.#fail(waiter, signal.reason), this.wake()));
       waiter.contended = this.#waiters.length > 0;
       this.#waiters.push(waiter);
@@ -186,7 +186,7 @@ export class WaitQueue implements NameQueue {
     }
     this.#noteHolder(row, start);
     if (this.#backend.queueing) this.#notified = true; // the next waiter stands in line before the release
-    if (request.limit > 1) return; // others may have it, too
+    if (request.limit > 1 || this.#waiters.length === 0) return; // others may have it, too
     const now = monotonic();
     for (const waiter of this.#waiters.filter(({ deadline }) => deadline <= now)) this.#giveUp(waiter);
   }
