@@ -53,6 +53,9 @@ for (const mode of ["lease", "hybrid"] as const) {
         for (let index = 0; index < 20; index++) await assert.rejects(getLock("a", { backend }), hasHolder);
       });
     assert.equal(await asking(other), 20);
+    await place.ask("UPDATE lockmgr_locks SET locked_by = 'host-c', updated_at = updated_at + 1");
+    await assert.rejects(getLock("a", { backend: other }), (error: Locked) => error.holder?.lockedBy === "host-c");
+    await place.ask("UPDATE lockmgr_locks SET locked_by = 'host-a', updated_at = updated_at + 1");
     assert.equal(await asking(await place.backend({ mode, sessionTimeout })), 21);
     await Promise.all([tryLock("a", { backend: other }), assert.rejects(getLock("a", { backend: other }), hasHolder)]);
     await Promise.all([assert.rejects(getLock("a", { backend: other }), hasHolder), tryLock("a", { backend: other })]);
@@ -87,6 +90,21 @@ for (const mode of ["lease", "hybrid"] as const) {
       assert.equal(await writtenBy(place, retake), 0n);
     },
   );
+
+  onEach(`${mode}: a name whose holder was seen again and again is acquired once that has left`, async (place) => {
+    const backend = await place.backend({ mode, sessionTimeout });
+    const other = await place.backend({ mode, sessionTimeout });
+    for (const end of ["unlock", "expiry", "deletion"]) {
+      const lock = await getLock("a", { backend });
+      for (let round = 0; round < 4; round++) assert.equal(await tryLock("a", { backend: other }), undefined);
+      if (end === "unlock") await lock.unlock();
+      if (end === "expiry") await place.ask("UPDATE lockmgr_locks SET locked_until = 1");
+      if (end === "deletion") await place.ask("DELETE FROM lockmgr_locks");
+      const next = await tryLock("a", { backend: other });
+      assert(next !== undefined && next.token > lock.token, end);
+      await next.unlock();
+    }
+  });
 
   onEach(`${mode}: a known name whose row was deleted is acquired`, async (place) => {
     const backend = await place.backend({ mode, sessionTimeout });

@@ -35,9 +35,7 @@ function stored({ token, entries: [first, ...rest] }: Line): string {
 export class QueueStatements extends AcquireStatements {
   /** Selects the whole row of a name, and whether its session has ended; none where the server is read-only. */
   selectLine(name: string): string {
-    return `SELECT ${COLUMNS}, ${
-      this.isHybrid ? isDead("session") : "FALSE"
-    } FROM ${this.byName}, (SELECT ${CLOCK} AS now) AS clock
+    return `SELECT ${COLUMNS}, ${this.isHybrid ? isDead("session") : "FALSE"} FROM ${this.byName}
       WHERE name = ${bytes(name)} AND NOT ${READ_ONLY} ${EVERY_ROW}`;
   }
 

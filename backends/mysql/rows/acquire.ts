@@ -173,7 +173,7 @@ export class Acquirer {
   async #enqueue(sending: Sending, request: AcquireRequest): Promise<AcquireAnswer | undefined> {
     const answer = await this.#parts.queue.acquire(sending, request);
     if (answer === LOST_SESSION) endLost(sending.liveness!);
-    else if (!answer.granted) this.#hints.noteContended(request.name);
+    else if (!answer.granted) this.#hints.noteContended(request.name, answer.holder);
     return answer === LOST_SESSION ? undefined : answer;
   }
 
@@ -190,19 +190,19 @@ export class Acquirer {
    */
   async #acquireOne(sending: Sending, request: AcquireRequest): Promise<[AcquireAnswer] | undefined> {
     const { name } = request;
-    if (!isPlain(request) || this.#hints.isContended(name)) {
-      const answer = await this.#enqueue(sending, request);
-      if (answer?.granted && answer.row.waiters === 0) this.#hints.noteFree(name);
-      return answer && [answer];
+    const lasting = isPlain(request) && request.window === undefined ? this.#hints.lastingHolder(name) : undefined;
+    if (lasting) { // a look that reads nothing else takes half as long
+      const { rows: [same] } = await this.#table.run(sending.what, this.#table.sql.selectSame(request, lasting));
+      if (same) return [{ granted: false, holder: { ...lasting, now: Number(same[0]) } }];
+      this.#hints.noteContended(name);
     }
-    const outcome = await this.#try(sending, request);
-    if (outcome === SESSION_GONE) {
-      endLost(sending.liveness!);
-      return undefined;
-    }
+    const isOpen = isPlain(request) && !this.#hints.isContended(name);
+    const outcome = isOpen ? await this.#try(sending, request) : HELD;
+    if (outcome === SESSION_GONE) return endLost(sending.liveness!);
     // An error of the server is the same when the whole table is locked: then perhaps no client holds the name, and this fails.
     if (outcome === undefined || outcome === HELD) {
       const answer = await this.#enqueue(sending, request);
+      if (answer?.granted && answer.row.waiters === 0) this.#hints.noteFree(name);
       return answer && [answer];
     }
     const granted = outcome > SESSION_GONE ? ownedRow(sending, request, outcome) : undefined;
@@ -243,13 +243,12 @@ export class Acquirer {
   /** Acquires the names that are free, in one statement if all have rows. Returns the live rows. */
   async #acquireEach(sending: Sending, requests: AcquireRequest[]): Promise<OwnedRow[]> {
     const { what, liveness } = sending;
-    const { sql } = this.#table;
     const names = requests.map(({ name }) => name);
     if (!names.every((name) => this.#hints.hasRow(name))) {
       const granted = await this.#acquireFree(sending, requests);
       if (granted) return granted;
     } else if (!names.some((name) => this.#hints.isContended(name))) {
-      const { affectedRows, insertId } = await this.#table.run(what, sql.reacquireAll(requests, liveness));
+      const { affectedRows, insertId } = await this.#table.run(what, this.#table.sql.reacquireAll(requests, liveness));
       if (affectedRows === names.length) return requests.map((request) => ownedRow(sending, request, insertId));
     }
     const before = await this.#table.liveRows(what, names);
@@ -258,7 +257,7 @@ export class Acquirer {
     const free = requests.filter(({ name }) => !held.has(name));
     if (free.length === 0) return before;
     for (const { name } of free) this.#hints.noteFree(name);
-    await this.#table.run(what, sql.acquire(free, false, liveness));
+    await this.#table.run(what, this.#table.sql.acquire(free, false, liveness));
     return await this.#table.liveRows(what, names, requests);
   }
 
@@ -288,7 +287,7 @@ function isToConfirm(request: AcquireRequest, answer: AcquireAnswer): boolean {
 }
 
 /** Ends a session that no longer exists at the server: its holders are notified, and the next request opens another. */
-function endLost({ session }: LivenessLock): void {
+function endLost({ session }: LivenessLock): undefined {
   session.end(new BackendError("Cannot go on: the server ended the session", { retryable: true }));
 }
 

@@ -35,13 +35,9 @@ export function observations(
 ): LockActivity[] {
   return names.map((name) => {
     const holders = rows.filter(([held]) => held === name).map(([, id, host]) => {
-      return { session: id!, ...(host === null ? {} : { client: host === "localhost" ? "local" : addressOf(host) }) };
+      const client = host === "localhost" ? "local" : host?.replace(/:\d+$/, ""); // without the port
+      return { session: id!, ...(client === undefined ? {} : { client }) };
     });
     return { name, holders };
   });
-}
-
-/** Removes the client's port. */
-function addressOf(host: string): string {
-  return host.replace(/:\d+$/, "");
 }

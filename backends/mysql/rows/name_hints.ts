@@ -19,7 +19,7 @@ const EXISTS: KnownRow = {};
  */
 export class NameHints {
   readonly #rows = new LruMap<string, KnownRow>(SIZE);
-  readonly #contended = new LruMap<string, true>(SIZE);
+  readonly #contended = new LruMap<string, { readonly holder?: LockRow | undefined; readonly isSame: boolean }>(SIZE);
 
   /** The row of an acquisition as last answered: with it a renewal needs only one number from the server. */
   granted({ name, owner }: OwnedLock): LockRow | undefined {
@@ -52,9 +52,18 @@ export class NameHints {
     return this.#contended.has(name);
   }
 
+  /** The holder of a name that was twice seen the same and alone: then it is likely to be that still. */
+  lastingHolder(name: string): LockRow | undefined {
+    const contended = this.#contended.get(name);
+    return contended?.isSame ? contended.holder : undefined;
+  }
+
   /** Remembers that a name was seen held. */
-  noteContended(name: string): void {
-    this.#contended.set(name, true);
+  noteContended(name: string, holder?: LockRow): void {
+    const before = this.#contended.get(name)?.holder;
+    const isAlone = holder?.waiters === 0 && holder.limit === 1;
+    const isSame = isAlone && holder.token === before?.token && holder.updatedAt === before.updatedAt;
+    this.#contended.set(name, { holder, isSame });
     if (!this.#rows.has(name)) this.#rows.set(name, EXISTS);
   }
 

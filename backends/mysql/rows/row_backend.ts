@@ -131,13 +131,12 @@ export class RowBackend implements Backend {
 
   async clean(scope: "expired" | "all"): Promise<number> {
     const what = scope === "all" ? "remove every lock" : "clean up expired locks";
-    await this.#table.ready(what);
+    const server = await this.#table.ready(what);
     const found = async (sql: string) => (await this.#table.run(what, sql)).rows.map(([name]) => name!);
     let cleaned = 0;
     for (const names of chunks(await found(this.#table.sql.selectClearable(scope)))) {
       cleaned += (await this.#table.run(what, this.#table.sql.clear(names, scope))).affectedRows;
     }
-    const server = await this.#table.ready(what);
     for (const name of await found(this.#table.sql.selectQueues())) {
       cleaned += await this.#queue.clean({ what, server }, name, scope);
     }

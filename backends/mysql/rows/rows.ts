@@ -21,10 +21,10 @@ export interface OwnedRow {
   readonly session: string | null;
 }
 
-/** The columns that {@linkcode toOwnedRow} reads, as an SQL list; `now` must be in scope. */
+/** The columns that {@linkcode toOwnedRow} reads, as an SQL list. A derived table for the clock costs 30 µs a statement. */
 export const COLUMNS =
   `name, owner, token, CAST(locked_by AS BINARY), lock_process, locked_until, created_at, updated_at,
-  CAST(metadata AS BINARY), session, connection_id, now, slots, first_token, CAST(line AS BINARY)`;
+  CAST(metadata AS BINARY), session, connection_id, ${CLOCK} AS now, slots, first_token, CAST(line AS BINARY)`;
 
 /** The condition for rows that were not released: held or expired. */
 export const UNRELEASED = "NOT (locked_until <=> 0)"; // in parentheses: HIGH_NOT_PRECEDENCE binds NOT to the column

@@ -1,4 +1,4 @@
-import type { LockRef, OwnedLock, RenewRequest } from "../../../core/backend.ts";
+import type { AcquireRequest, LockRef, LockRow, OwnedLock, RenewRequest } from "../../../core/backend.ts";
 import { READ_ONLY } from "../connection/server.ts";
 import { bytes, EVERY_ROW, integer, list, text } from "../connection/inline_parameters.ts";
 import { QueueStatements } from "../queue/queue_statements.ts";
@@ -26,23 +26,15 @@ function ownersOf(claims: readonly OwnedLock[]): string {
   return list(claims.map(({ owner }) => owner));
 }
 
-function extended(request: RenewRequest): string {
-  return request.add === null ? "NULL" : `GREATEST(locked_until, ${wantedExpiry(request)})`;
-}
-
 /** The statements for one table. */
 export class Statements extends QueueStatements {
-  #select(rows: string, condition: string): string {
-    return `SELECT ${COLUMNS} FROM ${rows}, (SELECT ${CLOCK} AS now) AS clock WHERE ${UNRELEASED} AND ${condition}`;
-  }
-
   /** Extends a live lock. The outcome is the server's clock, 0 when the lock is gone, or {@linkcode READ_THE_ROW}. */
   renew(request: RenewRequest, noWait?: NoWait): string {
     const isExpected = request.from === "expiry"
       ? "FALSE"
       : `line IS NULL AND locked_until <=> ${wantedExpiry(request)}`;
     const changes = `
-        locked_until = ${extended(request)},
+        locked_until = GREATEST(locked_until, ${wantedExpiry(request)}),
         updated_at = ${CLOCK} + 0 * LAST_INSERT_ID(IF(${isExpected}, ${CLOCK}, ${READ_THE_ROW}))`;
     return this.update(
       this.byName,
@@ -54,7 +46,7 @@ export class Statements extends QueueStatements {
 
   /** Extends live locks, all by the same. */
   renewAll(requests: readonly RenewRequest[], noWait?: NoWait): string {
-    const changes = `locked_until = ${extended(requests[0])}, updated_at = ${CLOCK}`;
+    const changes = `locked_until = GREATEST(locked_until, ${wantedExpiry(requests[0])}), updated_at = ${CLOCK}`;
     const condition = `name IN (${list(requests.map(({ name }) => name))})
         AND (${requests.map((request) => `(${belongsTo(request)})`).join(" OR ")}) AND ${HAS_HOLDER} AND ${
       this.isRenewable(CLOCK)
@@ -96,8 +88,15 @@ export class Statements extends QueueStatements {
    */
   selectLive(names: readonly string[], claims: readonly OwnedLock[] = []): string {
     const own = claims.length > 0 ? ` OR owner IN (${ownersOf(claims)})${this.hasSession()}` : "";
-    const condition = `name IN (${list(names)}) AND (${this.isLive("now")}${own}) AND NOT ${READ_ONLY}`;
-    return `${this.#select(this.byName, condition)} ORDER BY name ${EVERY_ROW}`;
+    const condition = `name IN (${list(names)}) AND (${this.isLive(CLOCK)}${own}) AND NOT ${READ_ONLY}`;
+    return `SELECT ${COLUMNS} FROM ${this.byName} WHERE ${UNRELEASED} AND ${condition} ORDER BY name ${EVERY_ROW}`;
+  }
+
+  /** Selects the clock if the holder of a name is alone, as it was seen, and not the owner of the request. */
+  selectSame({ name, owner }: AcquireRequest, { token, updatedAt }: LockRow): string {
+    return `SELECT ${CLOCK} AS now FROM ${this.byName} WHERE name = ${bytes(name)} AND token = ${token}
+      AND updated_at = ${integer(updatedAt)} AND owner <> ${bytes(owner)} AND line IS NULL AND ${this.isLive(CLOCK)}
+      AND NOT ${READ_ONLY} ${EVERY_ROW}`;
   }
 
   /** Selects rows of names, as this server knows them: live ones, or also expired ones. */
@@ -115,8 +114,8 @@ export class Statements extends QueueStatements {
 
   /** Selects rows, and whether the holder in their columns is live. */
   #list(rows: string, condition: string, includeExpired: boolean): string {
-    const isListed = includeExpired ? UNRELEASED : `${UNRELEASED} AND ${this.isLive("now")}`;
-    return `SELECT ${COLUMNS}, ${UNRELEASED} AND ${this.isLive("now")} FROM ${rows}, (SELECT ${CLOCK} AS now) AS clock
+    const isListed = includeExpired ? UNRELEASED : `${UNRELEASED} AND ${this.isLive(CLOCK)}`;
+    return `SELECT ${COLUMNS}, ${UNRELEASED} AND ${this.isLive(CLOCK)} FROM ${rows}
       WHERE ${condition} AND (line IS NOT NULL OR (${isListed}))`;
   }
 
