@@ -1,4 +1,5 @@
 import { cleanLocks, connect, getLock, listLocks, resetLocks, unlock } from "@lockmgr/lockmgr";
+import { postgresBackend } from "@lockmgr/lockmgr/postgres";
 import assert from "node:assert/strict";
 import { test } from "../harness.ts";
 import { PostgresServer } from "../servers/postgres.ts";
@@ -102,4 +103,30 @@ test("a batch of releases takes a bounded number of server locks and wakes waite
     assert.match(heard.join(), mode === "session" ? /^-?\d+$/ : /^\["[^"]+", "name 77", "[^"]+", \d+, \d+, 0\]$/); // once
     await lock.unlock();
   }
+});
+
+test("a batch releases a lock whose last waiter leaves meanwhile", async () => {
+  await using sql = administrator();
+  const table = freshTable();
+  let meanwhile: (() => Promise<void>) | undefined;
+  await using backend = await postgresBackend(async (text, parameters) => {
+    const rows = await sql.unsafe(text, parameters as string[]);
+    await meanwhile?.();
+    return rows;
+  }, { table });
+  await using other = await connect(server.url, { table });
+  const names = ["a", "b"];
+  for (const name of names) await getLock(name, { backend });
+  const leaving = new AbortController();
+  const waiting = getLock("a", { backend: other, wait: 30, signal: leaving.signal });
+  const waits = async () => (await listLocks({ backend: other, names: ["a"] }))[0].waiters === 1;
+  await until("it waits", waits);
+  meanwhile = async () => {
+    meanwhile = undefined;
+    leaving.abort(new Error("left"));
+    await assert.rejects(waiting, /left/);
+    await until("it waits no more", async () => !await waits());
+  };
+  assert.deepEqual(await backend.release(names.map((name) => ({ name, owner: null }))), [true, true]);
+  assert.deepEqual(await listLocks({ backend }), []);
 });

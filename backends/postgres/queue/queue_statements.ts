@@ -251,10 +251,6 @@ export function queueStatements(target: string, namespace: string) {
     insertFree: `
       INSERT INTO ${target} (name, token, locked_by, locked_until, created_at, updated_at, listed)
       SELECT $1::text, 0, '', now, now, now, false FROM clock_timestamp() AS now ON CONFLICT (name) DO NOTHING`,
-    /** Which of the names have a queue. `(JSON array)` */
-    selectQueued: `
-      SELECT l.name FROM ${target} AS l
-      WHERE l.name IN (SELECT json_array_elements_text($1::text::json)) AND l.line IS NOT NULL`,
     /** The names that have a queue. */
     selectQueues: `SELECT l.name FROM ${target} AS l WHERE l.listed AND l.line IS NOT NULL ORDER BY l.name`,
   };

@@ -38,14 +38,10 @@ export async function release(
   if (batch.length === 0) return await Promise.all(targets.map((target) => releaseOne(table, queue, target)));
   const what = () => `release ${namesOf(batch)}`;
   const [row] = await table.send(what, "releaseEach", refArrays(batch), batch);
-  const left = new Set(batch.filter((_, index) => row.released![index] !== "1"));
-  const names = JSON.stringify([...left].map(({ name }) => name));
-  const queued = left.size > 0 ? await table.send(what, "selectQueued", [names]) : [];
-  const others = new Set(queued.map(({ name }) => name));
+  const freed = new Set(batch.filter((_, index) => row.released![index] === "1"));
   return await Promise.all(targets.map((target) => {
     if (target.keep !== undefined) return releaseOne(table, queue, target);
-    if (!left.has(target)) return true;
-    return others.has(target.name) && table.whenUnlocked(() => queue.release(target));
+    return freed.has(target) || table.whenUnlocked(() => queue.release(target)); // a queue may have come or gone meanwhile
   }));
 }
 
