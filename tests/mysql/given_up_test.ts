@@ -67,8 +67,8 @@ for (
       // No client holds the names: that one does would be a guess.
       await assert.rejects(take(backend), (error) => error instanceof BackendError && error.retryable);
       await stranger.query("UNLOCK TABLES");
-      await until("nothing is being run", async () => await running(place) === 0);
-      assert.equal(await held(place), 0);
+      // A statement that was still there may be granted the lock now, which is released as soon as its answer comes.
+      await until("nothing is run or held", async () => await running(place) === 0 && await held(place) === 0);
     },
   );
 }
