@@ -87,14 +87,15 @@ export const seam: readonly Case[] = [
       const [one, two] = [fixture.backend, await fixture.another()];
       const names = Array.from({ length: 20 }, (_, index) => `n${index}`);
       for (let round = 0; round < 5; round++) {
+        const owners = [`a ${round}`, `b ${round}`]; // no two acquisitions have one owner
         const outcomes = await Promise.all([
-          acquireAll(one, "a", names),
-          acquireAll(two, "b", [...names].reverse()),
+          acquireAll(one, owners[0], names),
+          acquireAll(two, owners[1], [...names].reverse()),
         ]);
         for (const answers of outcomes) assert.equal(new Set(answers).size, 1);
         assert(outcomes.filter(([granted]) => granted).length <= 1);
         const free = (backend: Backend, owner: string) => backend.release(names.map((name) => ({ name, owner })));
-        const freed = [await free(one, "a"), await free(two, "b")];
+        const freed = [await free(one, owners[0]), await free(two, owners[1])];
         assert.deepEqual(freed.map((each) => each[0]), outcomes.map(([granted]) => granted));
       }
     },
