@@ -48,7 +48,7 @@ async function close(state: BackendState, shut: () => Promise<void>): Promise<vo
   try {
     await withDeadline(RELEASE_WITHIN_MS, releaseAll(state, state.ended));
     const left = state.undo.stop();
-    if (left > 0) warn(new BackendError(`Cannot release ${left} locks before the backend is closed: they expire`));
+    if (left > 0) warn(new BackendError(`Cannot release every lock before the backend is closed: ${left} will expire`));
   } finally {
     await shut();
   }
