@@ -4,7 +4,7 @@
  * @module
  */
 import { type ChildProcess, spawn } from "node:child_process";
-import { cp, mkdir, mkdtemp, rm } from "node:fs/promises";
+import { cp, mkdir, mkdtemp, open, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
@@ -118,25 +118,27 @@ export class MysqlServer implements AsyncDisposable {
 
   /** Starts it on the data it has, after `halt` or `kill`; `further` parameters are for this once. */
   async start(...further: string[]): Promise<void> {
-    const child = this.#spawn(further);
-    this.#child = child;
+    // A file, not a pipe: the realm of the test file that started the server ends before those that use it afterwards.
+    const log = join(this.directory, "log");
+    const file = await open(log, "w");
+    const child = this.#child = this.#spawn(further, file.fd);
+    await file.close();
     await this.#watcher?.stop();
     this.#watcher = whenOrphaned(`kill -KILL ${child.pid}; rm -rf '${this.directory}'`);
-    await ready(child);
+    await ready(child, log);
     child.unref();
-    (child.stderr as unknown as { unref?(): void }).unref?.();
   }
 
   /** Runs the program with further parameters on the data to its end, and answers what it wrote. */
   async output(...further: string[]): Promise<string> {
-    const child = this.#spawn(further);
+    const child = this.#spawn(further, "pipe");
     let written = "";
     child.stderr!.setEncoding("utf8").on("data", (chunk: string) => written += chunk);
     await new Promise((resolve) => child.once("close", resolve));
     return written;
   }
 
-  #spawn(further: readonly string[]): ChildProcess {
+  #spawn(further: readonly string[], log: number | "pipe"): ChildProcess {
     const [command, ...first] = this.#command;
     const at = (file: string) => join(this.directory, file);
     const own = [
@@ -146,7 +148,7 @@ export class MysqlServer implements AsyncDisposable {
       `--pid-file=${at("pid")}`,
       `--tmpdir=${at("tmp")}`, // a MariaDB that starts deletes the temporary tables of all that share it: they crash
     ];
-    return spawn(command, [...first, ...asThisUser(), ...own, ...further], { stdio: ["ignore", "ignore", "pipe"] });
+    return spawn(command, [...first, ...asThisUser(), ...own, ...further], { stdio: ["ignore", "ignore", log] });
   }
 
   /** Stops it in good order, keeping its data. */
@@ -193,23 +195,18 @@ async function ended(child: ChildProcess, signal: NodeJS.Signals): Promise<void>
   await exit;
 }
 
-/** Resolves when the server says that it takes connections; rejects with what it wrote when it ends instead. */
-function ready(child: ChildProcess): Promise<void> {
-  return new Promise((resolve, reject) => {
-    let written = "";
-    const fail = (how: string) => reject(new Error(`Cannot start the server: ${how}\n${written}`));
-    const timer = setTimeout(() => fail(`not ready after ${START_TIME} ms`), START_TIME);
-    child.stderr!.setEncoding("utf8");
-    child.stderr!.on("data", (chunk: string) => {
-      if (written.length < 100_000) written += chunk;
-      if (!/ready for connections/.test(written)) return;
-      clearTimeout(timer);
-      resolve();
-    });
-    child.once("error", (error) => fail(String(error)));
-    child.once("exit", (code, signal) => {
-      clearTimeout(timer);
-      fail(`it ended with ${signal ?? code}`);
-    });
-  });
+/** Resolves when the server's log says that it takes connections; rejects with what it wrote when it ends instead. */
+async function ready(child: ChildProcess, log: string): Promise<void> {
+  let failure: unknown;
+  child.once("error", (error) => failure = error);
+  const until = performance.now() + START_TIME;
+  for (let written = ""; !/ready for connections/.test(written);) {
+    await new Promise((resolve) => setTimeout(resolve, 10));
+    if (child.exitCode !== null || child.signalCode !== null) {
+      failure = `it ended with ${child.signalCode ?? child.exitCode}`;
+    }
+    if (performance.now() > until) failure = `not ready after ${START_TIME} ms`;
+    written = await readFile(log, "utf8");
+    if (failure !== undefined) throw new Error(`Cannot start the server: ${failure}\n${written}`);
+  }
 }
