@@ -180,7 +180,7 @@ function describe(raw: Raw): Section {
     label,
     figure(came.handOffsPerSecond),
     `${figure(came.handOff.median)} / ${figure(came.slow)}`,
-    `${Math.round(came.crossing * 100)} %`,
+    `${figure(Math.round(came.crossing * 100))} %`,
     Number.isFinite(came.fairness) ? came.fairness.toFixed(2) : "–",
     String(came.overlaps),
     spread(came.drain),
