@@ -36,6 +36,9 @@ export function grantTime(entry: string): string {
   return `CASE WHEN ${isWhole(entry)} THEN (${entry}->>'duration')::bigint ELSE ${GRACE_US} END`;
 }
 
+/** SQL for whether the owner in `$2` has an entry in `line`; NULL without a queue. */
+export const IN_LINE = "jsonb_build_object('owner', $2::text) <@ ANY (l.line)";
+
 /** SQL for the first holder in the columns of a row, as an entry. */
 function firstEntry(row: string): string {
   return `jsonb_build_object('owner', ${row}.owner, 'limit', coalesce(${row}.slots, 1),

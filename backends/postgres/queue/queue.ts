@@ -30,8 +30,7 @@ export class Queue {
   readonly #places = new LruMap<string, { readonly liveness: LivenessLock | undefined }>(MAX_REMEMBERED);
   /** The grants that waiters of this process were told of. */
   readonly #grants = new LruMap<string, Notice>(MAX_REMEMBERED);
-
-  /** Names that had a waiter when this process released them last. */
+  /** Names that were left with a holder or waiters when this process last released or gave up one of them. */
   readonly #awaited = new LruMap<string, true>(MAX_REMEMBERED);
 
   constructor(table: LockTable, clock: ServerClock, liveness: Liveness | undefined, waiters: Waiters | undefined) {

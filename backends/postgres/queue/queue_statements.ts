@@ -20,7 +20,7 @@ import {
 } from "../rows/fragments.ts";
 import { isAlive, live } from "../rows/liveness.ts";
 import { columns } from "../rows/rows.ts";
-import { entriesOf, grantTime, isLiveEntry, isWhole, RANKED, served, timeOf, written } from "./fragments.ts";
+import { entriesOf, grantTime, IN_LINE, isLiveEntry, isWhole, RANKED, served, timeOf, written } from "./fragments.ts";
 
 /** Whose entry a request is about: an owner, `#` and a token, or NULL for any holder. */
 const IS_MEANT = `coalesce(coalesce($2::text, CASE WHEN v->>'token' IS NOT NULL THEN v->>'owner' END)
@@ -28,7 +28,7 @@ const IS_MEANT = `coalesce(coalesce($2::text, CASE WHEN v->>'token' IS NOT NULL 
 
 /** Whether a row may have an entry of the owner in `$2`: others are not even locked. */
 const MAY_BE_MEANT = `(coalesce($2::text, '') = '' OR starts_with($2::text, '#') OR l.owner = $2::text
-      OR jsonb_build_object('owner', $2::text) <@ ANY (l.line))`;
+      OR ${IN_LINE})`;
 
 /** SQL that sends the process of a waiter a `Notice` of `wakeup/listener.ts`, if it listens. */
 function notice(namespace: string, entry: string, ...grant: string[]): string {
@@ -127,7 +127,7 @@ function append(target: string): string {
       'listener', $10::text)
     FROM settings, (SELECT ${microseconds("clock_timestamp()")} AS now OFFSET 0) AS clock
     WHERE l.name = $1::text AND l.slots IS NULL AND l.owner <> $2::text AND ${live("l")}
-      AND coalesce(NOT jsonb_build_object('owner', $2::text) <@ ANY (l.line), true)
+      AND coalesce(NOT ${IN_LINE}, true)
     RETURNING ${columns("l", "clock_timestamp()")}, cardinality(l.line)::text AS position`;
 }
 
@@ -158,7 +158,7 @@ export function handOver(target: string, namespace: string, freed: string): stri
       FROM held, clock
       WHERE l.name = held.name AND ${live("l")} AND ${isLiveEntry("held.head", "clock.now")}
       RETURNING ${commitUnless(`${lasts} OR ${isWhole("held.head")}`)}, concat(${granted}, ${next}) AS notified)
-    SELECT held, commit, notified FROM freed UNION ALL SELECT 'true', commit, notified FROM handed`;
+    SELECT held, commit, NULL AS notified FROM freed UNION ALL SELECT 'true', commit, notified FROM handed`;
 }
 
 /**

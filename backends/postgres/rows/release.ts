@@ -50,10 +50,11 @@ async function releaseOne(table: LockTable, queue: Queue, target: LockRef): Prom
   const what = () => `release ${namesOf([target])}`;
   return await table.whenUnlocked(async () => {
     if (queue.concerns(target)) return await queue.release(target);
-    const statement = queue.expectsWaiter(target.name) ? "handOver" : "release";
+    const isExpected = queue.expectsWaiter(target.name);
+    const statement = isExpected ? "handOver" : "release";
     const [row] = await table.send(what, statement, [target.name, ownerText(target.owner)], [target]);
     if (row?.held !== "true") return await queue.release(target);
-    if (row.notified === null) queue.expectNoWaiter(target.name);
+    if (isExpected && row.notified === null) queue.expectNoWaiter(target.name);
     return true;
   });
 }

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { isLiveEntry, othersOf } from "../queue/fragments.ts";
+import { IN_LINE, isLiveEntry, othersOf } from "../queue/fragments.ts";
 import { handOver, queueStatements } from "../queue/queue_statements.ts";
 import { namespaceOf, quoted } from "../schema.ts";
 import { acquireOne, acquireReleased, acquireSeveral, isUnavailable } from "./acquire_statements.ts";
@@ -74,7 +74,7 @@ function expiresSoon(row: string): string {
 function freeOne(target: string): string {
   return `UPDATE ${target} AS l SET ${released()} FROM settings
       WHERE ${OF_OWNER} AND l.line IS NULL AND ${current("l")}
-      RETURNING (l.session_pid IS NULL)::text AS held, ${commit(expiresSoon("l"))}, NULL AS notified`;
+      RETURNING (l.session_pid IS NULL)::text AS held, ${commit(expiresSoon("l"))}`;
 }
 
 /** Releases a lock without a queue. `held` says whether it was live. `(name, whose)` */
@@ -135,7 +135,7 @@ function guard(target: string): string {
   return `
     WITH kept AS MATERIALIZED (
       SELECT l.* FROM ${target} AS l WHERE l.name = $1::text AND (l.owner = $2::text
-        OR jsonb_build_object('owner', $2::text) <@ ANY (l.line)) FOR SHARE)
+        OR ${IN_LINE}) FOR SHARE)
     SELECT pg_catalog.txid_current()::text AS transaction
     FROM kept WHERE (kept.owner = $2::text AND ${live("kept")}) OR EXISTS (
       SELECT FROM unnest(kept.line) AS e (v) WHERE v->>'owner' = $2::text AND v->>'token' IS NOT NULL
