@@ -215,11 +215,8 @@ export class HeldLock implements Renewable {
     if (this.#watched || this.#session?.ended) this.#checkExpiry(); // a loss before the release is signalled
     if (this.#status === "held") this.#status = "releasing";
     this.#stopWatching();
-    const send = (event?: LockTrace) => this.#sendRelease(event);
-    this.#releasing = isTraced("release") ? this.#traced("release", send) : send();
-    this.#state.pending.add(this.#releasing); // a disposal waits for it
-    this.#releasing.catch(() => {}); // a caller who does not look is not to end the process
-    return this.#releasing;
+    const send = (event?: LockTrace) => this.#state.track(this.#sendRelease(event)); // a disposal waits for it
+    return this.#releasing = isTraced("release") ? this.#traced("release", send) : send();
   }
 
   async #sendRelease(event?: LockTrace): Promise<boolean> {
@@ -242,7 +239,6 @@ export class HeldLock implements Renewable {
       this.#state.undo.add(this.claim, left === Infinity ? null : left, false);
       throw error;
     } finally {
-      this.#state.pending.delete(this.#releasing!);
       this.#releasing = undefined;
     }
   }

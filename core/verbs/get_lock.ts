@@ -35,10 +35,13 @@ export async function openBackend(options: LockOptions, { wait, signal }: Resolv
 async function acquireLock(name: string, options: LockOptions): Promise<{ lock?: Lock; holder?: LockRecord }> {
   checkName(name);
   const resolved = resolveLockOptions(options);
-  const given = givenBackend(options);
-  const startedAt = given ? 0 : monotonic();
-  const backend = given ?? await openBackend(options, resolved);
-  const left = given ? resolved : { ...resolved, wait: Math.max(resolved.wait - (monotonic() - startedAt) / 1e3, 0) };
+  let backend = givenBackend(options);
+  let left = resolved;
+  if (backend === undefined) {
+    const startedAt = monotonic();
+    backend = await openBackend(options, resolved);
+    left = { ...resolved, wait: Math.max(resolved.wait - (monotonic() - startedAt) / 1e3, 0) };
+  }
   const outcome = await acquire(backend, name, left);
   return outcome.granted ? { lock: new Lock(outcome.grant, renewalOf(backend, resolved)) } : { holder: outcome.holder };
 }

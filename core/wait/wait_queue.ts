@@ -76,7 +76,7 @@ export class WaitQueue implements NameQueue {
     return new Promise((resolve, reject) => {
       if (this.#state.ended) return reject(this.#state.ended);
       const waiter = new Waiter(request, deadline, resolve, reject, onPending);
-      if (waiter.waits) waiter.onDeadline(() => this.#onDeadline(waiter));
+      waiter.onDeadline(() => this.#onDeadline(waiter));
       if (signal) waiter.onAbort(signal, () => (this.#fail(waiter, signal.reason), this.wake()));
       waiter.contended = this.#waiters.length > 0;
       this.#waiters.push(waiter);
