@@ -50,21 +50,21 @@ export async function freshDatabase(
   return { name, url: server.urlOf(name), drop };
 }
 
-/** Databases that tests have left, for each server. */
+/** The addresses of databases that tests have left, for each server. */
 const left = new Map<MysqlServer, string[]>();
 
 /**
- * A database without rows, for one test alone. The next test has it with its tables: creating and dropping one takes
- * MySQL 60 ms of the processor, and the conformance suite alone has thousands of tests.
+ * A database without rows, for one test alone. The next test has it with its tables: the conformance suite has thousands of
+ * tests, and with a database created and dropped for each it took 7 % longer.
  */
 export async function emptyDatabase(server: MysqlServer): Promise<{ url: string; leave(): Promise<void> }> {
-  const names = left.get(server) ?? [];
-  left.set(server, names);
-  const url = names.pop() ?? (await freshDatabase(server)).url;
+  const urls = left.get(server) ?? [];
+  left.set(server, urls);
+  const url = urls.pop() ?? (await freshDatabase(server)).url;
   const leave = async () => {
     const tables = await ask(url, "SHOW TABLES");
     if (tables.length > 0) await ask(url, ...tables.map((row) => `DELETE FROM ${Object.values(row)[0]}`));
-    names.push(url);
+    urls.push(url);
   };
   return { url, leave };
 }

@@ -181,14 +181,14 @@ export class MysqlServer implements AsyncDisposable {
   }
 
   #end(signal: NodeJS.Signals): Promise<void> {
-    if (this.#child === undefined) throw new Error("This server belongs to another");
+    if (this.directory === "") throw new Error("Cannot end a server that another has started");
     return ended(this.#child, signal);
   }
 }
 
 /** Sends a signal to a process and comes back when it has ended. */
-async function ended(child: ChildProcess, signal: NodeJS.Signals): Promise<void> {
-  if (child.exitCode !== null || child.signalCode !== null) return;
+async function ended(child: ChildProcess | undefined, signal: NodeJS.Signals): Promise<void> {
+  if (!child || child.exitCode !== null || child.signalCode !== null) return;
   child.ref();
   const exit = new Promise((resolve) => child.once("exit", resolve));
   child.kill(signal);
