@@ -21,11 +21,14 @@ import { emptyDatabase } from "../servers/mysql_database.ts";
 import type { MysqlServer } from "../servers/mysql_server.ts";
 import { PgBouncer } from "../servers/pgbouncer.ts";
 import { PostgresServer } from "../servers/postgres.ts";
+import { mysqlTable, postgresTable, sqliteTable, type Table } from "./tables.ts";
 
 /** A database of one test's own. */
 export interface Database extends AsyncDisposable {
   /** Opens a client of it. */
   open(): Promise<Backend>;
+  /** Its lock table, if the mode has one. */
+  readonly table: Table;
 }
 
 /** One backend in one mode. */
@@ -41,8 +44,8 @@ export interface Registration {
 }
 
 /** A database whose clients `open` makes; `cleanUp` runs after they are closed. */
-export function databaseOf(open: () => Promise<Backend>, cleanUp: () => Promise<void>): Database {
-  return { open, [Symbol.asyncDispose]: cleanUp };
+export function databaseOf(open: () => Promise<Backend>, cleanUp: () => Promise<void>, table: Table): Database {
+  return { open, table, [Symbol.asyncDispose]: cleanUp };
 }
 
 const sqlite: Registration = {
@@ -52,7 +55,7 @@ const sqlite: Registration = {
   async create() {
     const directory = await mkdtemp(join(tmpdir(), "lockmgr-"));
     const path = join(directory, "locks.db");
-    return databaseOf(() => connect(`sqlite:${path}`), () => rm(directory, { recursive: true }));
+    return databaseOf(() => connect(`sqlite:${path}`), () => rm(directory, { recursive: true }), sqliteTable(path));
   },
 };
 
@@ -64,9 +67,10 @@ const dbSqliteHandles: Registration = {
   async create() {
     const { dbSqlite } = await import("../drivers/stand_ins.ts");
     const directory = await mkdtemp(join(tmpdir(), "lockmgr-"));
+    const path = join(directory, "locks.db");
     const handles: SqliteDatabase[] = [];
     const open = () => {
-      const handle = dbSqlite(join(directory, "locks.db"));
+      const handle = dbSqlite(path);
       handles.push(handle);
       handle.exec("PRAGMA journal_mode = WAL");
       return sqliteBackend(handle);
@@ -74,7 +78,7 @@ const dbSqliteHandles: Registration = {
     return databaseOf(open, async () => {
       for (const handle of handles) handle.close();
       await rm(directory, { recursive: true });
-    });
+    }, sqliteTable(path));
   },
 };
 
@@ -98,7 +102,8 @@ function postgres(name: string, mode: Mode, url: string): Registration {
     mode,
     create() {
       const table = `fixture_${tables++}`;
-      return Promise.resolve(databaseOf(() => connect(url, { mode, table }), () => Promise.resolve()));
+      const open = () => connect(url, { mode, table });
+      return Promise.resolve(databaseOf(open, () => Promise.resolve(), postgresTable(url, table)));
     },
   };
 }
@@ -118,7 +123,8 @@ function oddPostgres(url: string): Registration {
         connection: POSTGRES_SETTINGS as never,
         transform: createSql.pascal,
       });
-      return Promise.resolve(databaseOf(() => postgresBackend(sql, { table }), () => sql.end()));
+      const open = () => postgresBackend(sql, { table });
+      return Promise.resolve(databaseOf(open, () => sql.end(), postgresTable(url, table)));
     },
   };
 }
@@ -143,7 +149,7 @@ function nodePostgres(mode: Mode, url: string): Registration {
       };
       return Promise.resolve(databaseOf(open, async () => {
         for (const pool of pools) await pool.end();
-      }));
+      }, postgresTable(url, table)));
     },
   };
 }
@@ -159,7 +165,7 @@ function mysql(flavor: string, server: MysqlServer, mode: Mode): Registration {
     mode,
     async create() {
       const database = await emptyDatabase(server);
-      return databaseOf(() => connect(database.url, { mode }), database.leave);
+      return databaseOf(() => connect(database.url, { mode }), database.leave, mysqlTable(database.url));
     },
   };
 }
@@ -199,7 +205,7 @@ function mysqlPool(flavor: string, server: MysqlServer, hostile = false): Regist
       return databaseOf(open, async () => {
         for (const pool of pools) await pool.end();
         await database.leave();
-      });
+      }, mysqlTable(database.url));
     },
   };
 }
@@ -217,7 +223,7 @@ function mysqlFunction(server: MysqlServer): Registration {
       return databaseOf(() => mysqlBackend(send), async () => {
         await pool.end();
         await database.leave();
-      });
+      }, mysqlTable(database.url));
     },
   };
 }

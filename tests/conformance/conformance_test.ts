@@ -1,11 +1,48 @@
+import { type Backend, cleanLocks, getLock } from "@lockmgr/lockmgr";
 import { conformance } from "@lockmgr/lockmgr/conformance";
 import assert from "node:assert/strict";
 import { readdir } from "node:fs/promises";
 import { test } from "../harness.ts";
 import { type Database, engines, registrations } from "./backends.ts";
+import type { Table } from "./tables.ts";
+
+const DAY = 86_400; // seconds
+const MINUTE = 60;
+
+/** Acquires locks and returns their tokens by name. */
+async function tokensOf(names: readonly string[], backend: Backend, kept = ""): Promise<Record<string, bigint>> {
+  const tokens: Record<string, bigint> = {};
+  for (const name of names) {
+    const lock = await getLock(name, { backend });
+    tokens[name] = lock.token;
+    if (name !== kept) await lock.unlock();
+  }
+  return tokens;
+}
+
+/** Tests that clean-up deletes the rows of names that were released long ago, and no others. */
+async function testReleasedNames({ name: table, ask, earlier }: Table, open: Database["open"]): Promise<void> {
+  await using backend = await open();
+  await using another = await open();
+  const names = ["ahead", "held", "old", "older", "young"];
+  const first = await tokensOf(names, backend, "held");
+  const set = (assignment: string, condition: string) =>
+    ask(`UPDATE ${table} SET ${assignment} WHERE name ${condition}`);
+  await set(`updated_at = ${earlier(DAY + MINUTE)}`, "<> 'young'");
+  await set(`updated_at = ${earlier(DAY - MINUTE)}`, "= 'young'");
+  await set(`token = token + ${10 * DAY * 1e6}`, "= 'ahead'"); // the server's clock was ahead, and was set back
+  assert.equal(await cleanLocks({ backend }), 0);
+  const left = await ask(`SELECT name FROM ${table} ORDER BY name`);
+  assert.deepEqual(left.map(({ name }) => String(name)), ["ahead", "held", "young"]);
+  first.ahead += BigInt(10 * DAY * 1e6);
+  for (const [names, client] of [[["ahead", "old", "young"], backend], [["older"], another]] as const) {
+    for (const [name, token] of Object.entries(await tokensOf(names, client))) assert(token > first[name], name);
+  }
+}
 
 for (const { name: backend, mode, create } of registrations) {
   const rows = mode !== "session";
+  const ofReleasedNames = `${backend}: clean-up deletes names released more than a day ago, and their tokens increase`;
   let database: Database; // each case has one of its own
   conformance({
     supports: { mode, queueing: rows, keeping: rows, adopting: mode === "lease" },
@@ -19,6 +56,11 @@ for (const { name: backend, mode, create } of registrations) {
           await database[Symbol.asyncDispose]();
         }
       }),
+  });
+  if (!rows) continue;
+  test(ofReleasedNames, async () => {
+    await using database = await create();
+    await testReleasedNames(database.table, () => database.open());
   });
 }
 

@@ -7,8 +7,8 @@ import { belongsTo, CLOCK, COLUMNS, FREE, UNRELEASED } from "./rows.ts";
 
 /** The condition for a row that no holder has released before its least time. */
 const HAS_HOLDER = "locked_by <> ''";
-/** The condition for a row that has been free for a day: far longer than a statement can wait, so no token repeats. */
-const STALE = `locked_until = 0 AND line IS NULL AND updated_at < ${CLOCK} - 86400 * 1000000`;
+/** The condition for a row free for a day, longer than a statement waits; a token ahead of the clock must not repeat. */
+const STALE = `locked_until = 0 AND line IS NULL AND GREATEST(token, updated_at + 86400 * 1000000) < ${CLOCK}`;
 
 /** The expiry that a renewal asks for. */
 function wantedExpiry({ from, add }: RenewRequest): string {

@@ -109,7 +109,7 @@ function releaseSeveral(target: string): string {
     FROM written`;
 }
 
-/** Removes expired locks without queues, or all, and deletes rows free for a day: no statement waits that long. */
+/** Removes expired locks without queues, or all, and deletes rows free for a day whose token the clock has passed. */
 function clean(target: string, all: boolean): string {
   const condition = `l.owner IS NOT NULL AND l.line IS NULL ${all ? "" : `AND NOT ${live("l")}`}`;
   return `
@@ -122,6 +122,7 @@ function clean(target: string, all: boolean): string {
     stale AS MATERIALIZED (
       SELECT l.name FROM ${target} AS l
       WHERE l.owner IS NULL AND l.line IS NULL AND l.updated_at < clock_timestamp() - interval '1 day'
+        AND l.token < ${microseconds("clock_timestamp()")}
       FOR UPDATE OF l SKIP LOCKED),
     deleted AS (DELETE FROM ${target} AS l USING stale WHERE l.name = stale.name)
     SELECT count(*)::text AS cleaned FROM cleaned`;

@@ -151,8 +151,8 @@ export function statementsFor(name: string) {
     clean: `
       UPDATE ${table} SET owner = NULL, updated_at = ${NOW}
       WHERE owner IS NOT NULL AND line IS NULL AND (? = 1 OR locked_until <= ${NOW})`,
-    /** Deletes rows that have been free for a day, longer than any statement waits, so that no token repeats. */
-    sweep: `DELETE FROM ${table} WHERE owner IS NULL AND updated_at < ${NOW} - 86400 * 1000000`,
+    /** Deletes rows free for a day, longer than a statement waits; a token ahead of the clock must not repeat. */
+    sweep: `DELETE FROM ${table} WHERE owner IS NULL AND max(token, updated_at + 86400 * 1000000) < ${NOW}`,
   };
 }
 
