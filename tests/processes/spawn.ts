@@ -25,12 +25,15 @@ export interface Worker extends AsyncDisposable {
   readonly ended: Promise<number | NodeJS.Signals | null>;
 }
 
-function launch(file: string, args: string[]): ChildProcess {
+/** Runs a command of root's without the capabilities by which root passes over the permissions of files. */
+const UNPRIVILEGED = process.getuid?.() === 0
+  ? ["setpriv", "--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-dac_override,-dac_read_search", "--"]
+  : [];
+
+function launch(file: string, args: string[], before: readonly string[] = []): ChildProcess {
   const runtime = "Deno" in globalThis ? ["run", "-A", "--quiet"] : [];
-  return spawn(process.execPath, [...runtime, `${root}${file}`, ...args], {
-    stdio: ["pipe", "pipe", "inherit"],
-    cwd: root,
-  });
+  const [program, ...parameters] = [...before, process.execPath, ...runtime, `${root}${file}`, ...args];
+  return spawn(program, parameters, { stdio: ["pipe", "pipe", "inherit"], cwd: root });
 }
 
 /** Longest that a test waits for a program (ms): a hang becomes a failure that names it. */
@@ -47,6 +50,11 @@ async function within<T>(promise: Promise<T>, what: string): Promise<T> {
 /** Starts a program, given by its path from the root of the project. */
 export function start(file: string, args: string[]): Worker {
   return talkingTo(launch(file, args), file);
+}
+
+/** Starts a program for which the permissions of files hold, also if the tests run as root. */
+export function startUnprivileged(file: string, args: string[]): Worker {
+  return talkingTo(launch(file, args, UNPRIVILEGED), file);
 }
 
 /** Starts a program several times. Disposal ends all of them; Node 22 has no `AsyncDisposableStack`. */

@@ -4,6 +4,7 @@ import { chmod, mkdir, readFile, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { test } from "../harness.ts";
+import { startUnprivileged } from "../processes/spawn.ts";
 import { place } from "./place.ts";
 
 /** Connects and takes a lock. */
@@ -206,25 +207,26 @@ test("sqlite: a driver that cannot be loaded says what to do", async () => {
   }
 });
 
+/** What a process that has to heed the permissions of files says when it takes a lock. */
+async function saysUnprivileged(path: string): Promise<string> {
+  await using taker = startUnprivileged("tests/processes/taker.ts", [path]);
+  return (await taker.rest<string>()).join();
+}
+
 test("sqlite: files that may not be read are an error", async () => {
-  if (process.getuid?.() === 0) return; // root may read everything
   await using somewhere = await place();
   await writeFile(somewhere.path, "");
   await chmod(somewhere.path, 0);
-  await assert.rejects(take(somewhere.path), BackendError);
+  assert.match(await saysUnprivileged(somewhere.path), /this user may not read the file ".*locks\.db"; every user/);
 });
 
 test("sqlite: a user who may not write is told which file or directory", async () => {
-  if (process.getuid?.() === 0) return; // root may write everything
   await using somewhere = await place();
   const { path, directory } = somewhere;
-  {
-    await using backend = await connect(path);
-    await listLocks({ backend });
-  }
+  assert.equal(await saysUnprivileged(path), "taken");
   await chmod(directory, 0o555);
   const says = /this user may not create files in the directory ".*"; every user/;
-  await assert.rejects(take(path), backendError(says)).finally(() => chmod(directory, 0o755));
+  assert.match(await saysUnprivileged(path).finally(() => chmod(directory, 0o755)), says);
   await chmod(path, 0o444);
-  await assert.rejects(take(path), backendError(/this user may not write the file ".*locks\.db"; every user/));
+  assert.match(await saysUnprivileged(path), /this user may not write the file ".*locks\.db"; every user/);
 });
