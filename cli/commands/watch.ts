@@ -1,5 +1,6 @@
 import { Option } from "commander";
 import process from "node:process";
+import { setTimeout as pause } from "node:timers/promises";
 import { type Backend, BackendError, type LockRecord, watchLocks, type WatchOptions } from "../../mod.ts";
 import { someSeconds } from "../arguments.ts";
 import type { CommandSpec } from "../command.ts";
@@ -36,7 +37,9 @@ function picture(output: Output, backend: Backend, interval: number): View {
   let look: Look = { records: [] };
   let failure: string | undefined;
   let looking: Promise<void> | undefined;
+  let ended = false;
   const redraw = () => {
+    if (ended) return; // a query was under way
     const columns = process.stdout.columns || 80; // 0 if unknown
     const trouble = failure ?? look.trouble;
     const lines = frame(look, { columns, rows: rowsOf(process.stdout), paint: output.paint, trouble });
@@ -62,6 +65,7 @@ function picture(output: Output, backend: Backend, interval: number): View {
       failure = message;
     },
     end() {
+      ended = true;
       clearInterval(timer);
       resized[Symbol.dispose]();
       draw(LEAVE);
@@ -114,24 +118,10 @@ async function follow(view: View, options: WatchOptions & { interval: number }, 
     } catch (error) {
       if (first || !(error instanceof BackendError)) throw error;
       view.trouble(error.message);
-      await pause(options.interval, signal);
+      await pause(options.interval * 1e3, undefined, { signal }).catch(() => {}); // it rejects by an abort alone
     }
   }
   stopping.signal.throwIfAborted();
-}
-
-/** A pause that ends early when the signal aborts. */
-function pause(seconds: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    if (signal.aborted) return resolve();
-    const done = () => {
-      clearTimeout(timer);
-      signal.removeEventListener("abort", done);
-      resolve();
-    };
-    const timer = setTimeout(done, seconds * 1e3);
-    signal.addEventListener("abort", done);
-  });
 }
 
 /** `watch`: shows the locks that are held, as they change. */

@@ -1,11 +1,16 @@
 import { connect, getLock } from "@lockmgr/lockmgr";
 import assert from "node:assert/strict";
 import { readdir, writeFile } from "node:fs/promises";
+import postgres from "postgres";
 import { test } from "../harness.ts";
 import { Place } from "./program.ts";
 import { onEach, postgresWith, sqlite } from "./targets.ts";
 
-const targets = [sqlite, ...await postgresWith("hybrid")];
+const [onPostgres] = await postgresWith("hybrid");
+const targets = [sqlite, onPostgres];
+/** What gives the screen back: the cursor, and what the terminal showed before. */
+// deno-lint-ignore no-control-regex -- the escape character begins a control sequence
+const GIVEN_BACK = /\x1b\[\?25h\x1b\[\?1049l/;
 
 onEach(targets, "renew gives more time, never less, and exits with 1 for a name that is not held", async (place) => {
   await place.run(["set_lock", "job", "-t", "100"]);
@@ -173,6 +178,26 @@ onEach(targets, "watch prints a JSON line for each change", async (place) => {
   const { code, stdout } = await watching.ended;
   assert.equal(code, 130);
   for (const line of stdout.trim().split("\n")) assert.match(JSON.parse(line).name, /^job/);
+});
+
+onEach([onPostgres], "watch draws nothing on a screen that it has given back", async (place) => {
+  const url = new URL(place.environment.LOCKMGR_URL);
+  const table = url.searchParams.get("lockmgr_table")!;
+  url.search = "";
+  const sql = postgres(url.href);
+  await place.run(["set_lock", "job"]);
+  const watching = place.onTerminal(["watch", "-i", "0.05"]);
+  await watching.says(/1 lock held/);
+  await sql.begin(async (tx) => {
+    await tx.unsafe(`LOCK TABLE ${table} IN ACCESS EXCLUSIVE MODE`);
+    const looking = () =>
+      sql`SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE ${`%pg_locks%`}`;
+    while ((await looking()).length === 0);
+    watching.process.stdin.write("\x03");
+    await watching.says(GIVEN_BACK);
+  });
+  await sql.end();
+  assert.match((await watching.ended).stdout, new RegExp(`${GIVEN_BACK.source}$`));
 });
 
 onEach(
