@@ -52,6 +52,14 @@ test("the blocks that need a server are right by their types", async () => {
   }
 });
 
+test("a block that opens connections of its own ends them: otherwise it does not end as it is pasted", () => {
+  const opened = /^const (\w+) = (?:postgres|(?:mysql\.)?createPool|new (?:pg\.)?(?:Pool|Client))\(/gm;
+  const left = blocks.filter(({ language, text }) =>
+    language === "ts" && Array.from(text.matchAll(opened)).some(([, name]) => !text.includes(`await ${name}.end();`))
+  );
+  assert.deepEqual(left.map(nameOf), []);
+});
+
 for (const [page, found] of byPage("sh")) {
   test(`the shell of ${page} runs as it is pasted`, async () => {
     await using shell = await Shell.open();
