@@ -48,6 +48,8 @@ export const options: readonly Case[] = [
       [(options) => cleanLocks(options), { bakend: backend }, "backend"],
       [(options) => resetLocks(options), { ...own, prefix: "x" }, "backend"],
       [(options) => setLock("a", options), { ...own, timeout: 5 }, "expires"],
+      [(options) => setLock("a", options), { ...own, wait: 5 }, "fail"],
+      [(options) => setLock("a", options), { ...own, autoRenew: true }, "renew"],
       [(options) => listLocks(options), { ...own, name: "a" }, "names"],
       [(options) => new LockMgr("a", options), { ...own, expire: 5 }, "expires"],
       [(options) => LockMgr.acquire("a", options), { ...own, shared: true }, "expires"],
@@ -60,6 +62,7 @@ export const options: readonly Case[] = [
       await assert.rejects(async () => await call(wrong), ({ name: type, message }: Error) => {
         assert.equal(type, "TypeError", message);
         assert.match(message, /^Cannot use option "\w+" of [\w.]+: want "/);
+        if (wrong !== backend) assert(message.startsWith(`Cannot use option "${name}" of `), message);
         return message.includes(`want "${nearest}"`);
       }, `${call} ${name}`);
     }
