@@ -165,7 +165,8 @@ const targets = fc.tuple(fc.constantFrom(...PLACES), secretsOfOnePart, fc.consta
 
 /** Tries a target in every function that takes one. */
 async function tryAll(target: string): Promise<string> {
-  const functions = [connect, postgresBackend, mysqlBackend, sqliteBackend, schemaOf, describeTarget];
+  const functions = [connect, postgresBackend, mysqlBackend, sqliteBackend, schemaOf, describeTarget]
+    .filter((each) => each !== schemaOf || !target.includes("schema=")); // its statements name the schema
   const options = { sessionTimeout: 5 };
   let all = "";
   for (const open of functions) {
@@ -204,7 +205,9 @@ test("secrets: each place is safe for a password as it was typed, with its chara
       ]
     ) {
       const target = place.replace("{}", () => password);
+      const printing = printEvents();
       const text = await seen(async () => void await (await connect(target))[Symbol.asyncDispose]());
+      printing[Symbol.dispose]();
       assert(!text.includes(SECRET), `${target}\n${text}`);
       assert.doesNotMatch(text, /URIError/, target);
     }
