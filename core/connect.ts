@@ -10,6 +10,7 @@ import type { BackendOptions } from "./options/options.ts";
 import { checkBackend, checkVerbOptions, requireObject } from "./options/known_options.ts";
 import { resolveSettings, SETTING_OPTIONS } from "./options/settings.ts";
 import { addScheme, describe, parseTarget } from "./options/target.ts";
+import { printOpening } from "./events/print_events.ts";
 import { builtin, environment, stateDirectory } from "./util/runtime.ts";
 
 /** Loads the engines by the schemes of their URLs. */
@@ -87,6 +88,7 @@ export function registerEngine(scheme: string, engine: Engine): void {
 export async function connect(target?: string | URL, options: ConnectOptions = {}): Promise<Backend> {
   requireObject("of connect", options, SETTING_OPTIONS); // the engine knows which there are
   const chosen = chosenTarget(target);
+  await printOpening(() => describeTarget(target));
   if (chosen === undefined) return await openDefaultFile(options);
   const { scheme, text } = parseTarget(chosen);
   const engine = await engineFor(scheme);

@@ -1,19 +1,13 @@
-import { builtin, grantedEnvironment } from "../util/runtime.ts";
+import { builtin, grantedEnvironment, warn } from "../util/runtime.ts";
 import { escapeInvisible, quoted } from "./invisible.ts";
 import type { LockLoss, LockTrace } from "./events.ts";
 
-/** What is used of `node:diagnostics_channel`. */
-interface DiagnosticsChannel {
-  subscribe(name: string, subscriber: (message: unknown) => void): void;
-  unsubscribe(name: string, subscriber: (message: unknown) => void): void;
-}
-
-/** How many printers there are. */
-let printers = 0;
+/** What prints the events of this process, for each call. */
+const printers = new Set<(line: string) => void>();
 
 /**
  * Prints what happens to the locks of this process, one line for each event: what `LOCKMGR_DEBUG=1` in the environment
- * and the command line's `--debug` do. A wait has a line at its start too.
+ * and the command line's `--debug` do. A wait has a line at its start too, and `connect` says which database it opens.
  *
  * @example
  * ```ts
@@ -25,8 +19,8 @@ let printers = 0;
  * await using backend = await connect("sqlite::memory:");
  * await getLock("jobs", { backend });
  * printing[Symbol.dispose]();
- * assert.equal(lines[0], 'lockmgr: acquire "jobs" (sqlite, lease)');
- * assert.match(lines[1], /^lockmgr: acquire "jobs": granted after [\d.]+ ms \(sqlite, lease, token \d+, batch of 1\)$/);
+ * assert.deepEqual(lines.slice(0, 2), ["lockmgr: open sqlite::memory:", 'lockmgr: acquire "jobs" (sqlite, lease)']);
+ * assert.match(lines[2], /^lockmgr: acquire "jobs": granted after [\d.]+ ms \(sqlite, lease, token \d+, batch of 1\)$/);
  * ```
  *
  * @param write Prints a line, without invisible characters; see `escapeInvisible`. By default `console.error`.
@@ -37,7 +31,7 @@ export function printEvents(write: (line: string) => void = (line) => console.er
   if (typeof write !== "function") {
     throw new TypeError(`Cannot write to a value of type ${typeof write}: want a function`);
   }
-  const module = builtin<DiagnosticsChannel>("node:diagnostics_channel");
+  const module = builtin<typeof import("node:diagnostics_channel")>("node:diagnostics_channel");
   const subscribers = new Map<string, (message: unknown) => void>([
     ["tracing:lockmgr.acquire:start", (message) => write(`lockmgr: acquire ${subjectOf(message as LockTrace)}`)],
     ["lockmgr.lost", (message) => write(`lockmgr: lost ${lossOf(message as LockLoss)}`)],
@@ -46,11 +40,12 @@ export function printEvents(write: (line: string) => void = (line) => console.er
     const print = (message: unknown) => write(`lockmgr: ${verb} ${outcomeOf(message as LockTrace)}`);
     subscribers.set(`tracing:lockmgr.${verb}:asyncEnd`, print);
   }
-  printers++;
+  const print = (line: string) => write(line);
+  printers.add(print);
   for (const [name, subscriber] of subscribers) module?.subscribe(name, subscriber);
   return {
     [Symbol.dispose]() {
-      printers--;
+      printers.delete(print);
       for (const [name, subscriber] of subscribers) module?.unsubscribe(name, subscriber);
     },
   };
@@ -58,7 +53,15 @@ export function printEvents(write: (line: string) => void = (line) => console.er
 
 /** Prints events if the environment asks for it and the program does not do so already. */
 export function printIfAsked(): void {
-  if (printers === 0 && grantedEnvironment("LOCKMGR_DEBUG") === "1") printEvents();
+  if (printers.size === 0 && grantedEnvironment("LOCKMGR_DEBUG") === "1") printEvents();
+}
+
+/** Prints which database is opened, if events are printed. */
+export async function printOpening(describe: () => Promise<string>): Promise<void> {
+  printIfAsked();
+  if (printers.size === 0) return;
+  const line = `lockmgr: open ${escapeInvisible(await describe())}`;
+  for (const print of printers) Promise.resolve(line).then(print).catch(warn); // what it throws breaks no lock
 }
 
 function subjectOf({ engine, mode, name }: LockTrace): string {

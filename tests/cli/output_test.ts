@@ -30,7 +30,8 @@ test("--debug and LOCKMGR_DEBUG=1 say on stderr what happens to locks, once", as
     const { code, stdout, stderr } = await place.run(args, "", environment);
     assert.equal(code, 0);
     assert.equal(JSON.parse(stdout).counts.created, 1);
-    const [first, second, ...others] = stderr.trim().split("\n");
+    const [opened, first, second, ...others] = stderr.trim().split("\n");
+    assert.equal(opened, `lockmgr: open ${place.environment.LOCKMGR_URL}`);
     assert.match(first, /^lockmgr: acquire "job \d\\u001b\[31m" \(sqlite, lease\)$/);
     assert.match(
       second,

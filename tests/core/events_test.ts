@@ -328,19 +328,22 @@ test("events: what is bound to the start of a call is there while it runs", asyn
 });
 
 test("events: they can be printed, without characters that a terminal obeys", async () => {
-  await using backend = await connect("sqlite::memory:");
   const lines: string[] = [];
   const done = deferred();
   using _ = printEvents((line) => {
     lines.push(line.replaceAll(/[\d.]+(?= ms)|(?<=token )\d+/g, "…"));
     if (/lost/.test(line)) done.resolve();
   });
+  const failing = printEvents(() => assert.fail("it cannot be printed"));
+  await using backend = await connect("sqlite::memory:");
+  failing[Symbol.dispose]();
   const lock = await getLock("é\x1b[31m\x9b\u202e\u2028\u3164\u{e0041}❤\ufe0f", { backend });
   await unlock(lock.name, { backend });
   await lock.verify();
   await done.promise;
   const name = '"é\\u001b[31m\\u009b\\u202e\\u2028\\u3164\\udb40\\udc41❤\ufe0f"';
   assert.deepEqual(lines, [
+    "lockmgr: open sqlite::memory:",
     `lockmgr: acquire ${name} (sqlite, lease)`,
     `lockmgr: acquire ${name}: granted after … ms (sqlite, lease, token …, batch of 1)`,
     `lockmgr: release ${name}: released after … ms (sqlite, lease, batch of 1)`,
