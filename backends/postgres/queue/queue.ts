@@ -45,6 +45,13 @@ export class Queue {
     return keep === undefined ? this.#liveness : undefined;
   }
 
+  /** Whether the server of the rows has the session of the liveness lock; a session that it lacks is ended. */
+  async isAlive(requests: readonly AcquireRequest[], { key, session }: LivenessLock): Promise<boolean> {
+    const [row] = await this.#table.send(() => `acquire ${namesOf(requests)}`, "isGone", [key]);
+    if (row.gone === "true") session.end(new BackendError("Cannot go on: the server has no such session"));
+    return session.ended === undefined;
+  }
+
   /** Notes what a waiter of this process is told. The next watches over the holder. */
   note(notice: Notice): void {
     if (notice.token === null) this.#waiters?.pollWithin(pauseOf(this.#liveness !== undefined));
@@ -98,6 +105,7 @@ export class Queue {
       const answer = await this.#join(request);
       if (answer) return answer;
     }
+    this.#table.discard(); // the connections and the session may be on different servers
     throw new BackendError(`Cannot acquire ${namesOf([request])}: its row or its session keeps vanishing`, {
       retryable: true,
     });
@@ -209,10 +217,7 @@ export class Queue {
     this.#clock.note(askedAt, row.now);
     const mine = entriesIn(row).find((entry) => entry.owner === owner);
     if (mine) return await this.#answer(request, row, mine, liveness);
-    if (liveness && row.entries !== null) { // the server did not find the session
-      await this.#table.pause(1);
-      return undefined;
-    }
+    if (liveness && !await this.isAlive([request], liveness)) return undefined;
     return await this.#look(request);
   }
 

@@ -2,7 +2,7 @@ import type { AcquireAnswer, AcquireRequest } from "../../../core/backend.ts";
 import { BackendError } from "../../../core/errors.ts";
 import { LruMap } from "../../../core/util/lru_map.ts";
 import { areAlike, namesOf } from "../../../core/util/requests.ts";
-import type { Liveness, LivenessLock } from "../../sessions/liveness.ts";
+import type { Liveness } from "../../sessions/liveness.ts";
 import { isPlain } from "../../shared/line.ts";
 import type { Queue } from "../queue/queue.ts";
 import type { LockTable } from "./lock_table.ts";
@@ -133,7 +133,7 @@ export class Acquirer {
         if (allOrNothing && await this.#queue.isEmpty(request)) continue; // its holders have expired
         found.set(name!, BUSY);
       }
-      if (liveness && found.size === 0 && !await this.#isAlive(open, liveness)) {
+      if (liveness && found.size === 0 && !await this.#queue.isAlive(open, liveness)) {
         if (lostSessions++ > 0) this.#table.discard(); // a new session and the rows are on different servers
         if (lostSessions > MAX_SESSIONS) throw lostSession(open);
         continue;
@@ -147,13 +147,6 @@ export class Acquirer {
       if (liveness?.session.ended === undefined && attempt > 1) await this.#table.pause(attempt * Math.random());
     }
     return requests.map(({ name }) => answers.get(name) ?? BUSY);
-  }
-
-  /** Whether the server of the rows has the session of the liveness lock; a session that it lacks is ended. */
-  async #isAlive(requests: readonly AcquireRequest[], { key, session }: LivenessLock): Promise<boolean> {
-    const [row] = await this.#table.send(() => `acquire ${namesOf(requests)}`, "isGone", [key]);
-    if (row.gone === "true") session.end(new BackendError("Cannot go on: the server has no such session"));
-    return session.ended === undefined;
   }
 }
 
