@@ -87,12 +87,14 @@ async function inspectServer(
 ): Promise<Server & { clock: string; present: boolean; old: boolean }> {
   const result = await client.send(INSPECTION, [quoted(table), quoted(sequenceOf(table))]);
   const [row] = result;
+  const refuse = (reason: string) => new UnsupportedError(`Cannot use this connection to PostgreSQL: its ${reason}`);
   if (row.shadowed) {
-    throw new UnsupportedError(
-      `Cannot use this connection to PostgreSQL: its search_path has schema ${JSON.stringify(row.shadowed)} before ` +
-        "pg_catalog, with functions or operators that hide the server's; want pg_catalog first, or not named",
-    );
+    const reason = `search_path has schema ${
+      JSON.stringify(row.shadowed)
+    } before pg_catalog, with functions or operators`;
+    throw refuse(`${reason} that hide the server's; want pg_catalog first, or not named`);
   }
+  if (row.encoding) throw refuse(`client_encoding is ${row.encoding}, while drivers write UTF-8; want UTF8`);
   // with an empty search path a bare name means nothing: it is looked for where it would be by default
   if (row.schema === null && !table.includes(".")) return await inspectServer(client, `public.${table}`, needs);
   const found = findTable(table, row.columns);
