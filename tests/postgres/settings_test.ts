@@ -16,6 +16,10 @@ import { administrator, freshTable, server } from "./server.ts";
 interface Setting {
   readonly settings: Readonly<Record<string, string>>;
   readonly refused?: RegExp;
+  /** What the server says of a statement that it ends. */
+  readonly ended?: RegExp;
+  /** The role is none that may do everything, and the table has a policy for rows. */
+  readonly policy?: boolean;
 }
 
 const SETTINGS: readonly Setting[] = [
@@ -28,10 +32,11 @@ const SETTINGS: readonly Setting[] = [
     settings: { default_transaction_isolation: level, default_transaction_deferrable: "on" },
   })),
   { settings: { default_transaction_read_only: "on" }, refused: /default_transaction_read_only/ },
-  { settings: { statement_timeout: "1" }, refused: /statement_timeout|statement timeout/ },
+  { settings: { statement_timeout: "1" }, ended: /due to statement timeout/ },
   { settings: { lock_timeout: "1" } },
   { settings: { idle_in_transaction_session_timeout: "3s" } },
-  { settings: { row_security: "off" } },
+  { settings: { row_security: "on" }, policy: true },
+  { settings: { row_security: "off" }, policy: true, refused: /row-level security policy/ },
   { settings: { lc_messages: "C", lc_numeric: "C", lc_monetary: "C", lc_time: "C" } },
   { settings: { synchronous_commit: "off" } },
   { settings: { synchronous_commit: "local" } },
@@ -63,7 +68,11 @@ const SETTINGS: readonly Setting[] = [
   { settings: { client_min_messages: "debug5", log_statement: "all", debug_print_plan: "on" } },
   { settings: { track_activities: "off", lo_compat_privileges: "on", vacuum_defer_cleanup_age: "0" } },
   { settings: { idle_session_timeout: "0", tcp_user_timeout: "0", commit_delay: "10" } },
-  ...["SQL_ASCII", "LATIN1", "EUC_JP", "UTF8"].map((client_encoding) => ({ settings: { client_encoding } })),
+  ...["SQL_ASCII", "UTF8"].map((client_encoding) => ({ settings: { client_encoding } })),
+  ...["LATIN1", "EUC_JP"].map((client_encoding) => ({
+    settings: { client_encoding },
+    refused: new RegExp(`client_encoding is ${client_encoding}`),
+  })),
 ];
 
 /** Settings that a server of this version does not have are left out. */
@@ -77,15 +86,22 @@ async function known(settings: Setting["settings"]): Promise<[string, string][]>
 let roles = 0;
 
 /** A role with these settings, and the address of the database for it. */
-async function roleWith(settings: Setting["settings"]): Promise<string> {
+async function roleWith({ settings, policy }: Setting): Promise<string> {
   await using sql = administrator();
   const role = `hostile_${roles++}`;
-  await sql.unsafe(`CREATE ROLE ${role} LOGIN SUPERUSER`);
+  await sql.unsafe(`CREATE ROLE ${role} LOGIN ${policy ? "" : "SUPERUSER"}`);
   for (const [name, value] of await known(settings)) {
     const text = name === "search_path" && value !== "" ? value : `'${value.replaceAll("'", "''")}'`;
     await sql.unsafe(`ALTER ROLE ${role} SET ${name} = ${text}`);
   }
   return server.urlOf("postgres", role);
+}
+
+/** Lets every role use the table, by a policy that shows it every row. */
+async function addPolicy(table: string): Promise<void> {
+  await using sql = administrator();
+  await sql.unsafe(`GRANT ALL ON ${table}, ${table}_token TO PUBLIC`);
+  await sql.unsafe(`ALTER TABLE ${table} ENABLE ROW LEVEL SECURITY; CREATE POLICY every_row ON ${table} USING (true)`);
 }
 
 /** Functions and operators that hide those of the server where their schema comes first. */
@@ -108,10 +124,17 @@ const HOSTILE = `
   await sql.unsafe(HOSTILE);
 }
 
-/** Each way to a server whose connections have settings of their own. */
+/**
+ * Each way to a server whose connections have settings of their own. Drivers ask for UTF-8 when they connect, which
+ * overrules an encoding of the role: only connections of the program can have another.
+ */
 const WAYS: Record<
   string,
-  (url: string, table: string) => Promise<AsyncDisposable & { backend: Awaited<ReturnType<typeof connect>> }>
+  (
+    url: string,
+    table: string,
+    encoding?: string,
+  ) => Promise<AsyncDisposable & { backend: Awaited<ReturnType<typeof connect>> }>
 > = {
   async "lease by a URL"(url, table) {
     const backend = await connect(url, { table });
@@ -121,8 +144,9 @@ const WAYS: Record<
     const backend = await connect(url, { table, mode: "hybrid" as Mode });
     return { backend, [Symbol.asyncDispose]: () => backend[Symbol.asyncDispose]() };
   },
-  async "a sql of postgres.js"(url, table) {
-    const sql = postgres(url, { max_lifetime: null, max: 2, fetch_types: false, onnotice: () => {} }); // the driver does not catch errors of its own
+  async "a sql of postgres.js"(url, table, encoding = "UTF8") {
+    const connection = { client_encoding: encoding };
+    const sql = postgres(url, { max_lifetime: null, max: 2, fetch_types: false, onnotice: () => {}, connection }); // the driver does not catch errors of its own
     const backend = await postgresBackend(sql, { table }).catch(async (error) => {
       await sql.end();
       throw error;
@@ -135,9 +159,10 @@ const WAYS: Record<
       },
     };
   },
-  async "a function over a pool of pg"(url, table) {
+  async "a function over a pool of pg"(url, table, encoding = "UTF8") {
     const pool = new pg.Pool({ connectionString: url, max: 2 });
     pool.on("error", () => {});
+    pool.on("connect", (client: pg.Client) => void client.query(`SET client_encoding = '${encoding}'`).catch(() => {}));
     const query: PostgresExecutor = (text, values) =>
       pool.query(text, values).then(({ rows }: { rows: object[] }) => rows);
     const backend = await postgresBackend(query, { table }).catch(async (error) => {
@@ -166,18 +191,22 @@ async function inTransaction(url: string, body: (client: GuardClient) => Promise
   }
 }
 
-for (const { settings, refused } of SETTINGS) {
+for (const setting of SETTINGS) {
+  const { settings, refused, ended, policy } = setting;
+  const { client_encoding: encoding } = settings;
   test(`settings: ${Object.entries(settings).map((pair) => pair.join(" = ")).join(", ")}`, async () => {
-    const url = await roleWith(settings);
+    const url = await roleWith(setting);
     for (const [way, open] of Object.entries(WAYS)) {
       const table = `public.${freshTable()}`;
       await using other = await connect(server.url, { table });
+      if (policy) await addPolicy(table);
       const everything = async () => {
-        await using opened = await open(url, table);
+        await using opened = await open(url, table, encoding);
         await everyVerb(opened.backend, other, (body) => inTransaction(url, body));
       };
       try {
-        if (refused) await assert.rejects(everything(), refused);
+        if (ended) await assert.rejects(everything(), { name: "BackendError", retryable: true, message: ended });
+        else if (refused && !(encoding && way.endsWith("by a URL"))) await assert.rejects(everything(), refused);
         else await everything();
       } catch (error) {
         throw new Error(`${way}: ${(error as Error).message}`, { cause: error });
