@@ -8,11 +8,15 @@ import { advisoryLock, postgresBackend } from "@lockmgr/lockmgr/postgres";
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { type AddressInfo, connect as dial, createServer, type Socket } from "node:net";
+import pg from "pg";
 import postgres from "postgres";
 import type { Client } from "../../backends/postgres/connection/client.ts";
+import { ExternalPool } from "../../backends/postgres/connection/external_pool.ts";
 import { ExternalSql } from "../../backends/postgres/connection/external_sql.ts";
 import { OwnPool } from "../../backends/postgres/connection/own_pool.ts";
 import { type Instance, sourceOf } from "../../backends/postgres/connection/driver.ts";
+import { sourceOfPool } from "../../backends/postgres/connection/pg_connection.ts";
+import { type PgPool, transactionOn } from "../../backends/postgres/connection/pg_driver.ts";
 import { guardOn } from "../../backends/postgres/rows/guard.ts";
 import { parseUrl } from "../../backends/postgres/options.ts";
 import { openSession } from "../../backends/postgres/session/session.ts";
@@ -27,7 +31,13 @@ const ONE_ONLY = /cannot insert multiple commands into a prepared statement/;
 test("every client refuses a second statement in one text", async () => {
   const source = await sourceOf(parseUrl(server.url).address.driver);
   const sql = postgres(server.url, { max_lifetime: null, max: 1, onnotice: () => {} });
-  const clients: Client[] = [new OwnPool(source, 1), new ExternalSql(sql as unknown as Instance)];
+  const pool = new pg.Pool({ connectionString: server.url, max: 2 });
+  const lent = pool as unknown as PgPool;
+  const clients: Client[] = [
+    new OwnPool(source, 1),
+    new ExternalSql(sql as unknown as Instance),
+    new ExternalPool(lent, sourceOfPool(lent), 15),
+  ];
   for (const client of clients) {
     for (const prepare of [false, true]) {
       client.prepare = prepare;
@@ -37,11 +47,20 @@ test("every client refuses a second statement in one text", async () => {
     }
     await client.close();
   }
-  const session = await openSession(source, 15);
-  for (const prepare of [false, true]) await assert.rejects(session.send(TWO, [], prepare), ONE_ONLY);
-  await session.close();
+  for (const each of [source, sourceOfPool(lent)]) {
+    const session = await openSession(each, 15);
+    for (const prepare of [false, true]) await assert.rejects(session.send(TWO, [], prepare), ONE_ONLY);
+    await session.close();
+  }
   await assert.rejects(sql.begin((tx) => guardOn(tx, "guard", TWO, [])), ONE_ONLY);
   await sql.end();
+  const client = await pool.connect();
+  await client.query("BEGIN");
+  const transaction = await transactionOn(client);
+  await assert.rejects(async () => await transaction!.unsafe(TWO), ONE_ONLY);
+  await client.query("ROLLBACK");
+  client.release();
+  await pool.end();
 });
 
 /** A relay that collects the types of messages that clients send after their greeting. */
@@ -88,8 +107,9 @@ test("no verb of any mode uses the simple protocol", async () => {
   await using relay = await listening(server.port);
   const url = `postgres://postgres@127.0.0.1:${relay.port}/postgres`;
   const sql = postgres(url, { max_lifetime: null, max: 2, fetch_types: false, onnotice: () => {} });
+  const pool = new pg.Pool({ connectionString: url, max: 2 });
   for (const mode of ["lease", "hybrid", "session"] as Mode[]) {
-    for (const target of [url, sql]) {
+    for (const target of [url, sql, pool]) {
       const table = freshTable();
       await using backend = await postgresBackend(target, { mode, table });
       await using other = await postgresBackend(target, { mode, table });
@@ -108,6 +128,7 @@ test("no verb of any mode uses the simple protocol", async () => {
     }
   }
   await sql.end();
+  await pool.end();
   assert(relay.types.has("P") && relay.types.has("B") && relay.types.has("X"), [...relay.types].join());
   assert(!relay.types.has("Q"), "a simple query was sent");
 });

@@ -42,10 +42,7 @@ class PgConnection implements Instance, OpenSockets {
       const connected = await (this.#connected ??= this.#connect());
       this.#requireOpen();
       client = connected;
-      return await sendOn(client, text, parameters, {
-        queryMode: "extended",
-        ...prepare ? { name: this.#nameOf(text) } : {},
-      });
+      return await sendOn(client, text, parameters, prepare ? this.#nameOf(text) : undefined);
     };
     const answer = this.#last.then(send);
     this.#last = answer.catch(() => {});

@@ -130,21 +130,15 @@ export function coded(error: unknown): unknown {
   return Object.assign(new Error((error as Error).message, { cause: error }), { code });
 }
 
-/** How a statement is sent. */
-interface Sending {
-  readonly name?: string;
-  readonly queryMode?: "extended";
-}
-
-/** Sends a statement on a client; without a query mode and parameters in the simple protocol. */
+/** Sends a statement on a client in the extended protocol, which takes no second one; prepared if it has a name. */
 export async function sendOn(
   client: PgClient,
   text: string,
   values: readonly (string | null)[],
-  sending: Sending = {},
+  name?: string,
 ): Promise<SqlResult> {
   try {
-    const { rows } = await client.query({ text, values, types: AS_TEXT, ...sending });
+    const { rows } = await client.query({ text, values, types: AS_TEXT, queryMode: "extended", name });
     return Object.assign(rows, { state: { pid: client.processID } });
   } catch (error) {
     if (isEndedByServer(error)) client.connection.stream.destroy(); // the locks are lost now
@@ -190,7 +184,7 @@ export async function transactionOn(client: PgClient): Promise<Transaction | und
     unsafe(text, parameters = []) {
       const { constructor: Client, host, port, ssl } = client;
       const messenger = () => new (Client as PgClientClass)({ host, port, ssl });
-      return queryOf(sendOn(client, text, parameters, { queryMode: "extended" }), () => client, messenger);
+      return queryOf(sendOn(client, text, parameters), () => client, messenger);
     },
   };
   try {
