@@ -25,11 +25,12 @@ const NEUTRAL = ["conformance", "core", "drivers", "orms", "processes", "sqlite"
 const EMBEDDED = { LOCKMGR_TEST_ENGINES: "sqlite" };
 /** The folders whose tests run from the package alone, the second on one runtime. */
 const PACKAGED = ["tests/package", "tests/consumers"];
-/** Files that run from the package too where servers do: a server's own locks and queue, on the runtime's own sockets. */
+/** Files that run from the package too where servers do: a server's own locks and queue, on the runtime's sockets and timers. */
 const SERVER_LOCKS = [
   "tests/faults/verbs_test.ts",
   "tests/postgres/advisory_test.ts",
   "tests/postgres/advisory_waiting_test.ts",
+  "tests/postgres/heartbeat_test.ts",
   "tests/mysql/user_lock_test.ts",
   "tests/mysql/table_lock_test.ts",
 ];

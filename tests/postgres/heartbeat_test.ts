@@ -1,5 +1,6 @@
 import { connect, getLock, tryLock } from "@lockmgr/lockmgr";
 import assert from "node:assert/strict";
+import { setImmediate } from "node:timers";
 import { aborted } from "../conformance/case.ts";
 import { Proxy } from "../faults/proxy.ts";
 import { test } from "../harness.ts";
@@ -14,7 +15,9 @@ function standStill(seconds: number): void {
   while (performance.now() < until);
 }
 
-for (const mode of ["session", "hybrid"] as const) {
+const MODES = ["session", "hybrid"] as const;
+
+for (const mode of MODES) {
   test(`${mode}: a stalled process does not give up a session that the server keeps`, async () => {
     const table = freshTable();
     await using sql = administrator();
@@ -45,3 +48,28 @@ for (const mode of ["session", "hybrid"] as const) {
     await next.unlock();
   });
 }
+
+test("a process whose event loop never rests keeps its sessions for longer than they live without a heartbeat", async () => {
+  await using stack = new AsyncDisposableStack();
+  const open = async (mode: typeof MODES[number]) => {
+    const options = { mode, table: freshTable(), sessionTimeout: TIMEOUT };
+    const backend = stack.use(await connect(server.url, options));
+    return { backend, other: stack.use(await connect(server.url, options)), lock: await getLock("a", { backend }) };
+  };
+  const held = await Promise.all(MODES.map(open));
+  const until = performance.now() + 1.2 * TIMEOUT * 1e3;
+  const work = async ({ backend, other }: typeof held[number], name: string) => {
+    while (performance.now() < until) {
+      assert.equal(await tryLock("a", { backend: other }), undefined);
+      await (await getLock(name, { backend })).unlock();
+    }
+  };
+  const busy = async () => {
+    for (; performance.now() < until; await new Promise((resolve) => setImmediate(resolve))) standStill(0.01);
+  };
+  await Promise.all([busy(), ...held.flatMap((each) => ["b", "c", "d"].map((name) => work(each, name)))]);
+  for (const { backend, lock } of held) {
+    assert.equal(lock.signal.aborted, false, backend.mode);
+    assert.equal(await lock.verify(), true, backend.mode);
+  }
+});
