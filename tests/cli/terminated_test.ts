@@ -1,3 +1,4 @@
+import { connect, getLock, type Mode } from "@lockmgr/lockmgr";
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { test } from "../harness.ts";
@@ -7,7 +8,7 @@ import { freshDatabase } from "../servers/mysql_database.ts";
 import { Place } from "./program.ts";
 import { onEach, postgresWith, sqlite } from "./targets.ts";
 
-const targets = [sqlite, ...await postgresWith("lease", "hybrid")];
+const targets = [sqlite, ...await postgresWith("lease", "hybrid", "session")];
 
 /** Each command is ended so often, each time so much later (ms). */
 const ROUNDS = 5;
@@ -22,13 +23,16 @@ async function untilListening(pid: number): Promise<void> {
 }
 
 /** Ends each of the commands by SIGTERM at some moment, and checks that what did not succeed is not held afterwards. */
-async function terminateAtMoments(place: Place): Promise<void> {
-  await place.run(["set_lock", "held"]);
+async function terminateAtMoments(place: Place, { mode }: { readonly mode: Mode }): Promise<void> {
+  const holding = mode === "session" ? place.start(["run", "held", "--", "sh", "-c", "echo started; cat"]) : undefined;
+  await (holding?.says(/started/) ?? place.run(["set_lock", "held"]));
   const kept = new Set(["held"]);
   const commands = (name: string): string[][] => [
-    ["set_lock", name, "-k"],
-    ["run", name, "-t", "0", "--", "true"],
-    ["renew", name, "--create", "-t", "0"],
+    ...mode === "session" ? [["run", name, "--", "true"]] : [
+      ["set_lock", name, "-k"],
+      ["run", name, "-t", "0", "--", "true"],
+      ["renew", name, "--create", "-t", "0"],
+    ],
     ["run", "held", "--", "true"],
     ["wait", "held"],
     ["doctor"],
@@ -48,8 +52,15 @@ async function terminateAtMoments(place: Place): Promise<void> {
       }),
     );
   }
-  const held: { name: string }[] = await place.json(["list_locks"]);
-  assert.deepEqual(held.map(({ name }) => name).filter((name) => !kept.has(name)), []);
+  if (mode !== "session") {
+    const held: { name: string }[] = await place.json(["list_locks"]);
+    return assert.deepEqual(held.map(({ name }) => name).filter((name) => !kept.has(name)), []);
+  }
+  holding!.process.stdin.end();
+  assert.equal((await holding!.ended).code, 0);
+  await using backend = await connect(place.environment.LOCKMGR_URL);
+  const names = ["held", ...Array.from({ length: ROUNDS }, (_, round) => `name ${round} 0`)];
+  for (const name of names) await (await getLock(name, { backend, wait: 10 })).unlock(); // the server may notice later
 }
 
 onEach(targets, "SIGTERM at any moment leaves nothing locked", terminateAtMoments);
@@ -59,6 +70,6 @@ test("mysql and mariadb hybrid: SIGTERM at any moment leaves nothing locked", as
     await using server = await start();
     const { url } = await freshDatabase(server);
     await using place = await Place.make(`${url.replace("mysql:", `${name}:`)}?lockmgr_mode=hybrid`);
-    await terminateAtMoments(place);
+    await terminateAtMoments(place, { mode: "hybrid" });
   }
 });
