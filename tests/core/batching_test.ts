@@ -81,13 +81,13 @@ batchTest("a batch has a thousand names at most, and nobody is forgotten", async
 batchTest("however many names are waited for, each waiter has its turn", async ({ backend, sent }) => {
   const names = Array.from({ length: 3_000 }, (_, index) => `job ${index}`);
   const holders = await Promise.all(names.map((name) => getLock(name, { backend })));
-  const waiters = names.map((name) => getLock(name, { backend, wait: 30 }));
+  const waiters = names.map((name) => getLock(name, { backend, wait: 200 }));
   // each tries, and once more when it is told of releases
   while (sent.acquire.flat().length < 3 * names.length) await new Promise((resolve) => setTimeout(resolve, 1));
   const releasedAt = performance.now();
   await Promise.all(holders.map((lock) => lock.unlock()));
   const locks = await Promise.all(waiters);
-  assert(performance.now() - releasedAt < 15_000, "somebody was only served when the wait was over");
+  assert(performance.now() - releasedAt < 100_000, "somebody was only served when the wait was over");
   locks.forEach((lock, index) => assert(lock.token > holders[index].token));
 });
 

@@ -233,7 +233,10 @@ export const queueing: readonly Case[] = [
     await holder.unlock();
     const from = performance.now();
     const lock = await waiting;
-    assert(performance.now() - from < 2_000);
+    const took = performance.now() - from;
+    await (await getLock("b", { backend: other })).unlock();
+    const pair = performance.now() - from - took; // on a busy machine each statement takes its time
+    assert(took < 2_000 + 3 * pair, `${took} ms, of which three pairs take ${3 * pair} ms`);
     assert.equal(
       await backend.renew([{ name: "a", owner: "dead", from: "now", add: 60e6 }]).then(([row]) => row),
       undefined,
