@@ -23,7 +23,7 @@ async function together(example: string, words: string[], env: Record<string, st
   const run = () => command(process.execPath, parameters(example, ...words), { env, timeout: LONGEST });
   const ended: CommandResult[] = await Promise.all(Array.from({ length: 3 }, run));
   for (const { code, output } of ended) assert.equal(code, 0, output);
-  return ended.map(({ output }) => output.trim());
+  return ended.map(({ stdout }) => stdout.trim());
 }
 
 /** How many of the lines match. */

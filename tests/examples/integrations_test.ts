@@ -103,7 +103,7 @@ test("Kysely: of three processes that start at once, one migrates", async () => 
   await using here = await place();
   const parameters = ["run", "-A", "--quiet", "examples/integrations/kysely_migration.ts", here.path];
   const ended = await Promise.all(Array.from({ length: 3 }, () => command(process.execPath, parameters)));
-  const said = ended.map(({ code, output }) => `${code} ${output.trim()}`);
+  const said = ended.map(({ code, stdout }) => `${code} ${stdout.trim()}`);
   assert.deepEqual(said.toSorted(), [0, 0, 2].map((count) => `0 ran ${count} migrations, found 1 orders`));
 });
 

@@ -44,9 +44,9 @@ function pathOf(url: string | undefined): string | undefined {
 export async function importsFrom(...entries: string[]): Promise<Import[]> {
   const found = new Map<string, Import[]>();
   for (const entry of entries) {
-    const { code, output } = await command(process.execPath, ["info", "--json", "--quiet", entry]);
+    const { code, stdout, output } = await command(process.execPath, ["info", "--json", "--quiet", entry]);
     if (code !== 0) throw new Error(`Cannot read the imports of ${entry}\n${output}`);
-    for (const { specifier, dependencies = [] } of (JSON.parse(output) as Info).modules) {
+    for (const { specifier, dependencies = [] } of (JSON.parse(stdout) as Info).modules) {
       const file = pathOf(specifier);
       if (file === undefined) continue;
       found.set(

@@ -56,9 +56,9 @@ function onEngine(engine: string, open: (directory: string) => Promise<Database>
       const { url, permissions, close } = await open(directory);
       cleanUp.defer(close);
       const [first, ...parameters] = await commandFor(file, permissions);
-      const { code, output } = await command(first, [...parameters, url]);
+      const { code, stdout, output } = await command(first, [...parameters, url]);
       assert.equal(code, 0, output);
-      assert.equal(output, `${engine} true true\n`);
+      assert.equal(stdout, `${engine} true true\n`);
     });
   inFolder(
     `${engine}: a program that only connects needs the permissions that the README names`,
