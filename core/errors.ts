@@ -13,8 +13,8 @@ const LOCK_ERROR = Symbol.for("@lockmgr/lockmgr/LockError");
 const classes = new Map<unknown, { readonly name: string; readonly codes: readonly string[] }>();
 
 /**
- * The base of every error of lockmgr. Wrong arguments throw the platform's
- * `TypeError` and `RangeError` instead.
+ * The base of every error of lockmgr. Wrong arguments throw the platform's `TypeError` and `RangeError` instead. A clone
+ * as `postMessage` makes it has the message alone: send `{ ...error, message: error.message }`.
  *
  * @example
  * ```ts

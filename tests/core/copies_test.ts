@@ -79,3 +79,29 @@ test("copies: an error of another copy's backend that may pass is tried again", 
     assert((await own.getLock("a", { backend: failing })).held);
     assert.equal(failures, 2);
   }));
+
+test("copies: a clone of an error has its message, one of its fields the rest that a program looks at", async () => {
+  await using backend = await own.connect("sqlite::memory:");
+  await using _ = await own.getLock("a", { backend, lockedBy: "host" });
+  const attempts = [
+    own.getLock("a", { backend }),
+    own.getLock("a", { backend, wait: 0.01 }),
+    own.setLock("a", { backend, fail: true, renew: false }),
+    own.renewLock("b", { backend }),
+    own.connect("sqlite:/no/such/directory/locks.db"),
+    own.connect("sqlite::memory:", { mode: "session" }),
+    Promise.reject(new own.LockLost("a", "it expired")),
+  ];
+  for (const attempt of await Promise.allSettled(attempts)) {
+    const { reason: error } = attempt as PromiseRejectedResult;
+    assert(error instanceof own.LockError);
+    const clone = structuredClone(error);
+    assert(clone instanceof Error);
+    assert.equal(clone.message, error.message);
+    const sent: Partial<own.BackendError & own.Locked> = structuredClone({ ...error, message: error.message });
+    const { code, name, message } = error;
+    assert.deepEqual({ code: sent.code, name: sent.name, message: sent.message }, { code, name, message });
+    if (error instanceof own.BackendError) assert.equal(sent.retryable, error.retryable);
+    if (error instanceof own.Locked) assert.equal(sent.holder?.lockedBy, "host");
+  }
+});
