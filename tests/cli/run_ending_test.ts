@@ -1,6 +1,9 @@
 import assert from "node:assert/strict";
+import { rm } from "node:fs/promises";
+import { join } from "node:path";
 import process from "node:process";
-import { isAlive } from "./program.ts";
+import { test } from "../harness.ts";
+import { isAlive, Place } from "./program.ts";
 import { onEach, postgresWith, sqlite } from "./targets.ts";
 
 const targets = [sqlite, ...await postgresWith("lease", "hybrid")];
@@ -66,6 +69,21 @@ onEach(targets, "run ends its command when the lock is lost, and exits with 3", 
   assert.match(stderr, /Cannot keep lock "job": the database says that it is gone/);
   assert.equal(isAlive(Number(leader)), false);
   assert.equal(isAlive(Number(started)), false);
+});
+
+test("run ends its command when the database file was removed, while another client has the name in a new file", async () => {
+  await using place = await Place.make();
+  const running = place.start(["run", "job", "--", "bash", "-c", "sleep 60 & echo started $!; wait"]);
+  const [, started] = await running.says(/started (\d+)/);
+  for (const file of ["locks.db", "locks.db-wal", "locks.db-shm"]) await rm(join(place.directory, file));
+  const removedAt = performance.now();
+  const other = await place.run(["run", "job", "-n", "--", "echo", "too"]);
+  assert.deepEqual([other.code, other.stdout], [0, "too\n"]);
+  const { code, stderr } = await running.ended;
+  assert.equal(code, 3);
+  assert.match(stderr, /Cannot keep lock "job": .*locks\.db/);
+  assert.equal(isAlive(Number(started)), false);
+  assert(performance.now() - removedAt < 10_000, "long before a renewal could find out");
 });
 
 onEach(leases, "run kills a command that does not heed SIGTERM when the grace is over", async (place, target) => {
