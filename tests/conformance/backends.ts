@@ -15,6 +15,7 @@ import process from "node:process";
 import { createPool, type Pool } from "mysql2/promise";
 import pg from "pg";
 import createSql from "postgres";
+import { dbSqlite } from "../drivers/stand_ins.ts";
 import { startMariadb } from "../servers/mariadb.ts";
 import { startMysql } from "../servers/mysql.ts";
 import { emptyDatabase } from "../servers/mysql_database.ts";
@@ -59,18 +60,17 @@ const sqlite: Registration = {
   },
 };
 
-/** Handles of the program's own that read as `jsr:@db/sqlite` does with its default options. */
+/** Handles of the program's own that read as `jsr:@db/sqlite` does, every other one with default options. */
 const dbSqliteHandles: Registration = {
   engine: "sqlite",
   name: "sqlite handles of @db/sqlite lease",
   mode: "lease",
   async create() {
-    const { dbSqlite } = await import("../drivers/stand_ins.ts");
     const directory = await mkdtemp(join(tmpdir(), "lockmgr-"));
     const path = join(directory, "locks.db");
     const handles: SqliteDatabase[] = [];
     const open = () => {
-      const handle = dbSqlite(path);
+      const handle = dbSqlite(path, handles.length % 2 === 0 ? {} : { int64: true, parsed: true });
       handles.push(handle);
       handle.exec("PRAGMA journal_mode = WAL");
       return sqliteBackend(handle);
@@ -81,9 +81,6 @@ const dbSqliteHandles: Registration = {
     }, sqliteTable(path));
   },
 };
-
-/** Bun has no `node:sqlite`, which the stand-in for that driver is made of. */
-const drivers = "Bun" in globalThis ? [] : [dbSqliteHandles];
 
 /**
  * Another server, a pooler or settings make no difference to the runtime: they are tested on Deno alone. Pools of the
@@ -230,7 +227,7 @@ function mysqlFunction(server: MysqlServer): Registration {
 
 /** Each engine by its folder in `backends/`: starts its servers and says what the suite runs over. */
 export const engines: Readonly<Record<string, () => Promise<Registration[]>>> = {
-  sqlite: () => Promise.resolve([sqlite, ...drivers]),
+  sqlite: () => Promise.resolve([sqlite, dbSqliteHandles]),
 
   async postgres() {
     const installed = await PostgresServer.start();

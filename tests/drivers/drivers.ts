@@ -59,6 +59,14 @@ export const drivers: readonly Driver[] = [
       return Promise.resolve(database);
     },
   },
+  {
+    name: "a stand-in for @db/sqlite with int64, where all JSON comes parsed",
+    open(path) {
+      const database = dbSqlite(path, { int64: true, parsed: true });
+      database.exec("PRAGMA journal_mode = WAL");
+      return Promise.resolve(database);
+    },
+  },
   driver("libsql", (module: { default: new (path: string) => SqliteDatabase }) => module.default),
   {
     name: "libsql with safe integers",

@@ -37,11 +37,15 @@ function jsonColumns(sql: string): string[] {
   return names;
 }
 
+/** The result columns that are JSON by what the library keeps in them. */
+const KEPT_AS_JSON = ["line", "metadata", "others"];
+
 /**
  * A handle that reads as `jsr:@db/sqlite` 0.13 does: columns of JSON come parsed, integers as 32 bits unless `int64` is
- * set, `run` returns a number, a missing row is `undefined`.
+ * set, `run` returns a number, a missing row is `undefined`. With `parsed`, columns come parsed that SQLite itself does not
+ * know to be JSON.
  */
-export function dbSqlite(path: string, { int64 = false } = {}): SqliteDatabase {
+export function dbSqlite(path: string, { int64 = false, parsed = false } = {}): SqliteDatabase {
   const database = new DatabaseSync(path);
   const read = (row: Record<string, unknown> | undefined, json: string[]) =>
     row && Object.fromEntries(
@@ -54,7 +58,7 @@ export function dbSqlite(path: string, { int64 = false } = {}): SqliteDatabase {
     exec: (sql) => database.exec(sql),
     prepare(sql) {
       const statement = database.prepare(sql);
-      const json = jsonColumns(sql);
+      const json = [...jsonColumns(sql), ...parsed ? KEPT_AS_JSON : []];
       return {
         get: (...parameters) => read(statement.get(...parameters as never[]), json),
         all: (...parameters) => statement.all(...parameters as never[]).map((row) => read(row, json)),
