@@ -47,6 +47,8 @@ const bundlers: Readonly<Record<string, readonly string[]>> = {
     .concat("--outfile=out/program.cjs"),
   "program.mjs by rollup": ["rollup", "program.js", "--dir=out", "--entryFileNames=[name].mjs"]
     .concat(["--silent", ...["node-resolve", "commonjs", "json"].map((plugin) => `--plugin=${plugin}`)]),
+  "program.mjs by rolldown": ["rolldown", "program.js", "--platform=node", "--dir=out", "--entryFileNames=[name].mjs"],
+  "program.mjs by bun": ["bun", "build", "program.js", "--target=node", "--outfile=out/program.mjs"],
   "program.cjs by webpack": ["webpack"],
   "program.mjs by vite": ["vite", "build", "--logLevel=warn"],
 };

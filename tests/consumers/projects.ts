@@ -9,7 +9,8 @@ import { mkdir, symlink, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import process from "node:process";
 import { command } from "../runtimes/command.ts";
-import { installed } from "../runtimes/installing.ts";
+import { installed, programOf } from "../runtimes/installing.ts";
+import { runtimes } from "../runtimes/runtimes.ts";
 
 /** The tools and their plug-ins, by package. */
 const PACKAGES = {
@@ -23,6 +24,7 @@ const PACKAGES = {
   "jest": "^30.5.0",
   "miniflare": "^4.20260426.0",
   "publint": "^0.3.25",
+  "rolldown": "~1.3.2",
   "rollup": "^4.68.0",
   "typescript-5.4": "npm:typescript@~5.4.0",
   "typescript-5.9": "npm:typescript@~5.9.0",
@@ -41,6 +43,7 @@ const TOOLS: Readonly<Record<string, string>> = {
   esbuild: "esbuild/bin/esbuild",
   jest: "jest/bin/jest.js",
   publint: "publint/src/cli.js",
+  rolldown: "rolldown/bin/cli.mjs",
   rollup: "rollup/dist/bin/rollup",
   vite: "vite/bin/vite.js",
   vitest: "vitest/vitest.mjs",
@@ -74,7 +77,9 @@ export async function runTool(
   env: Readonly<Record<string, string>> = {},
 ): Promise<string> {
   const options = { cwd: project, env: { NO_COLOR: "1", ...env } };
-  const { code, output } = await command(process.execPath, [programOfTool(tool), ...parameters], options);
+  const bun = runtimes.find(({ kind }) => kind === tool);
+  const [program, ...first] = bun ? [await programOf(bun)] : [process.execPath, programOfTool(tool)];
+  const { code, output } = await command(program, [...first, ...parameters], options);
   assert.equal(code, 0, `${tool} ${parameters.join(" ")} ended with ${code}\n${output}`);
   return output;
 }
