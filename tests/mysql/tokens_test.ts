@@ -137,6 +137,20 @@ onEach("session: reserved tokens are reserved again before they are drawn", asyn
   for (const backend of [one, two, three]) last = await next(backend, last);
 });
 
+onEach(
+  "session: the next client creates a dropped table of tokens again, and draws above all earlier ones",
+  async (place) => {
+    const early = await place.backend({ mode });
+    let last = await next(early, 0n);
+    for (let round = 0; round < 2; round++) {
+      await place.ask("DROP TABLE lockmgr_locks_tokens");
+      last = await next(early, last);
+      await using late = await mysqlBackend(place.url, { mode });
+      await next(late, last);
+    }
+  },
+);
+
 onEach("session: a session is opened although its statements are chosen to end deadlocks", async (place) => {
   await using connection = await createConnection({
     uri: place.url,
