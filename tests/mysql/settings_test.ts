@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { GuardClient } from "@lockmgr/lockmgr";
+import { getLock, type GuardClient, listLocks, type Mode, tryLock, UnsupportedError } from "@lockmgr/lockmgr";
 import { mysqlBackend } from "@lockmgr/lockmgr/mysql";
 import assert from "node:assert/strict";
 import type { Connection } from "mysql2";
@@ -11,7 +11,7 @@ import { createPool, type Pool, type PoolOptions } from "mysql2/promise";
 import { inspect } from "node:util";
 import { everyVerb } from "../conformance/settings.ts";
 import { test } from "../harness.ts";
-import { type Flavor, flavors, type Place, placeOn } from "./flavors.ts";
+import { type Flavor, flavors, onEach, type Place, placeOn } from "./flavors.ts";
 
 /** What a pool is given. */
 interface Setting {
@@ -140,3 +140,93 @@ for (const flavor of flavors) {
     });
   }
 }
+
+/** A name and a text with bytes that end a text, or escape its end, in some character set. */
+const HARD = `it's "\\ ü \u30bd`;
+
+/** Acquires, is refused, renews and releases on connections that begin so; returns whether that was refused by name. */
+async function isRefused(place: Place, setting: Setting, mode: Mode = "lease"): Promise<boolean> {
+  await using pool = poolWith(place.url, { ...setting, options: { connectionLimit: 1, ...setting.options } });
+  try {
+    await using backend = await mysqlBackend(pool, { mode });
+    const expires = mode === "session" ? undefined : 60;
+    const lock = await getLock(HARD, { backend, expires, metadata: mode === "session" ? undefined : { HARD } });
+    assert.equal(await tryLock(HARD, { backend }), undefined);
+    if (mode !== "session") {
+      await lock.renew({ expires: 120 });
+      const [{ name, metadata, expiresIn }] = await listLocks({ backend });
+      assert.deepEqual([name, metadata], [HARD, { HARD }]);
+      assert(expiresIn! > 100, `${expiresIn} s are left of 120`);
+    }
+    assert.equal(await lock.unlock(), true);
+  } catch (error) {
+    if (error instanceof UnsupportedError || /Encoding not recognized|SQL syntax/.test(String(error))) return true;
+    throw new Error(`With ${inspect(setting)}, ${mode}`, { cause: error });
+  }
+  return false;
+}
+
+/** The statements, of those given, that the server takes. */
+async function taken({ ask }: Place, statements: string[]): Promise<string[]> {
+  const outcomes = await Promise.allSettled(statements.map((sql) => ask(sql)));
+  return statements.filter((_, index) => outcomes[index].status === "fulfilled");
+}
+
+/** Options of the driver that change what it sends or how it reads an answer, and flags of its greeting. */
+const OPTIONS: readonly PoolOptions[] = [
+  { multipleStatements: true },
+  { rowsAsArray: true },
+  { dateStrings: true },
+  { supportBigNumbers: true },
+  { supportBigNumbers: true, bigNumberStrings: true },
+  { decimalNumbers: true },
+  { jsonStrings: true },
+  { namedPlaceholders: true },
+  { stringifyObjects: true },
+  { typeCast: false },
+  { typeCast: () => null },
+  { compress: true } as PoolOptions,
+  { timezone: "-11:00" },
+  { charset: "gbk_chinese_ci" },
+  { charset: "sjis_japanese_ci" },
+  { charset: "big5_chinese_ci" },
+  ...["LONG_FLAG", "TRANSACTIONS", "MULTI_RESULTS", "PS_MULTI_RESULTS", "FOUND_ROWS", "DEPRECATE_EOF"].map((flag) => ({
+    flags: [`-${flag}`],
+  })),
+  ...["INTERACTIVE", "MULTI_STATEMENTS", "SESSION_TRACK"].map((flag) => ({ flags: [flag] })),
+];
+
+/** Refused by name: character sets without ASCII, or unknown to the driver. */
+const REFUSED = /(dec8|hp8|swe7|armscii8|keybcs2|geostd8|eucjpms|ucs2|utf16|utf16le|utf32)$/;
+/** Refused by name: MariaDB's ORACLE and SIMULTANEOUS_ASSIGNMENT, as bits of sql_mode. */
+const SIMULTANEOUS = / = (512|8589934592)$/;
+
+onEach("pools with each flag of sql_mode, each character set and each option of the driver", async (place) => {
+  const flags = await taken(place, Array.from({ length: 64 }, (_, bit) => `SET sql_mode = ${2n ** BigInt(bit)}`));
+  const charsets = await place.ask("SELECT character_set_name AS name FROM information_schema.character_sets");
+  const names = await taken(place, charsets.map(({ name }) => `SET NAMES ${name}`));
+  const results = ["ucs2", "utf16", "utf16le", "utf32", "binary"].map((name) => `SET character_set_results = ${name}`);
+  assert(flags.length >= 20 && names.length >= 35, `${[...flags, ...names]}`);
+  for (const sql of [...flags, ...names, ...results]) {
+    const refused = REFUSED.test(sql) || place.flavor.name === "mariadb" && SIMULTANEOUS.test(sql);
+    assert.equal(await isRefused(place, { sql }), refused, sql);
+  }
+  for (const options of OPTIONS) assert.equal(await isRefused(place, { options }), false, inspect(options));
+});
+
+onEach("hybrid and session locks of pools with dangerous settings", async (place) => {
+  const options: PoolOptions = {
+    multipleStatements: true,
+    rowsAsArray: true,
+    typeCast: () => 0,
+    flags: ["-FOUND_ROWS"],
+  };
+  const dangerous: Setting[] = [
+    { sql: `SET sql_mode = '${SQL_MODES.at(-1)}'`, options },
+    { sql: "SET sql_select_limit = 1, completion_type = 'CHAIN'", options: { charset: "sjis_japanese_ci" } },
+    { sql: "SET NAMES gbk", options: { nestTables: "_" } as PoolOptions },
+  ];
+  for (const setting of dangerous) {
+    for (const mode of ["hybrid", "session"] as const) assert.equal(await isRefused(place, setting, mode), false);
+  }
+});
