@@ -1,5 +1,6 @@
 import { connect, getLock, type Mode } from "@lockmgr/lockmgr";
 import assert from "node:assert/strict";
+import { createConnection } from "mysql2/promise";
 import { readFile } from "node:fs/promises";
 import { test } from "../harness.ts";
 import { startMariadb } from "../servers/mariadb.ts";
@@ -11,7 +12,7 @@ import { onEach, postgresWith, sqlite } from "./targets.ts";
 const targets = [sqlite, ...await postgresWith("lease", "hybrid", "session")];
 
 /** Each command is ended so often, each time so much later (ms). */
-const ROUNDS = 5;
+const ROUNDS = [0, 1, 2, 3, 4];
 const MOMENT = 12;
 /** Resolves once the program listens to signals: SIGQUIT is the last that it begins with. */
 async function untilListening(pid: number): Promise<void> {
@@ -23,7 +24,7 @@ async function untilListening(pid: number): Promise<void> {
 }
 
 /** Ends each of the commands by SIGTERM at some moment, and checks that what did not succeed is not held afterwards. */
-async function terminateAtMoments(place: Place, { mode }: { readonly mode: Mode }): Promise<void> {
+async function terminateAtMoments(place: Place, { mode }: { readonly mode: Mode }, rounds = ROUNDS): Promise<void> {
   const holding = mode === "session" ? place.start(["run", "held", "--", "sh", "-c", "echo started; cat"]) : undefined;
   await (holding?.says(/started/) ?? place.run(["set_lock", "held"]));
   const kept = new Set(["held"]);
@@ -37,7 +38,7 @@ async function terminateAtMoments(place: Place, { mode }: { readonly mode: Mode 
     ["wait", "held"],
     ["doctor"],
   ];
-  for (let round = 0; round < ROUNDS; round++) {
+  for (const round of rounds) {
     await Promise.all(
       commands("").map(async (_, index) => {
         const name = `name ${round} ${index}`;
@@ -59,17 +60,46 @@ async function terminateAtMoments(place: Place, { mode }: { readonly mode: Mode 
   holding!.process.stdin.end();
   assert.equal((await holding!.ended).code, 0);
   await using backend = await connect(place.environment.LOCKMGR_URL);
-  const names = ["held", ...Array.from({ length: ROUNDS }, (_, round) => `name ${round} 0`)];
+  const names = ["held", ...rounds.map((round) => `name ${round} 0`)];
   for (const name of names) await (await getLock(name, { backend, wait: 10 })).unlock(); // the server may notice later
 }
 
-onEach(targets, "SIGTERM at any moment leaves nothing locked", terminateAtMoments);
+/** Commands behind LOCK TABLES of another client fail or are ended, and hold nothing afterwards. */
+async function behindLockedTable(place: Place, url: string, table: string): Promise<void> {
+  await place.run(["reset_locks", "-f"]);
+  const stranger = await createConnection({ uri: url });
+  try {
+    await stranger.query(`LOCK TABLES ${table} WRITE`);
+    const ended = place.start(["run", "ended", "-t", "0", "--", "echo", "mine"]);
+    const failing = [["set_lock", "kept", "-k"], ["run", "refused", "-n", "-t", "0", "--", "echo", "mine"]];
+    const failed = Promise.all(failing.map((args) => place.run(args)));
+    await untilListening(ended.process.pid!);
+    ended.kill("SIGTERM");
+    for (const { code, stdout, stderr } of [...await failed, await ended.ended]) {
+      assert(code === 1 || code === 143, `${code} ${stderr}`); // not 2: no client holds the name
+      assert.equal(stdout, "");
+    }
+    for (const { stderr } of await failed) assert.match(stderr, /no answer within|its table locked/);
+  } finally {
+    await stranger.end();
+  }
+  assert.deepEqual(await place.json(["list_locks"]), []);
+}
 
-test("mysql and mariadb hybrid: SIGTERM at any moment leaves nothing locked", async () => {
-  for (const [name, start] of [["mysql", startMysql], ["mariadb", startMariadb]] as const) {
+onEach(targets, "SIGTERM at any moment leaves nothing locked", (place, target) => terminateAtMoments(place, target));
+
+for (const [name, start] of [["mysql", startMysql], ["mariadb", startMariadb]] as const) {
+  test(`${name}: SIGTERM at any moment leaves nothing locked, in each mode, nor does LOCK TABLES`, async () => {
     await using server = await start();
     const { url } = await freshDatabase(server);
-    await using place = await Place.make(`${url.replace("mysql:", `${name}:`)}?lockmgr_mode=hybrid`);
-    await terminateAtMoments(place, { mode: "hybrid" });
-  }
-});
+    const at = (mode: Mode) => `${url.replace("mysql:", `${name}:`)}?lockmgr_mode=${mode}&lockmgr_table=${mode}`;
+    for (const [mode, rounds] of [["hybrid", ROUNDS], ["lease", [2]], ["session", [3]]] as const) {
+      await using place = await Place.make(at(mode));
+      await terminateAtMoments(place, { mode }, [...rounds]);
+    }
+    for (const mode of ["hybrid", "lease"] as const) {
+      await using place = await Place.make(`${at(mode)}&lockmgr_answerTimeout=1`);
+      await behindLockedTable(place, url, mode);
+    }
+  });
+}
