@@ -171,6 +171,32 @@ onEach("a table lock is not granted after its wait was abandoned", async (place)
   await holder.release();
 });
 
+onEach("a disposal during the acquisition of a user lock or a table lock leaves neither behind", async (place) => {
+  const other = await place.backend();
+  const waiting = `SELECT id FROM information_schema.processlist WHERE db = '${place.name}' AND id <> CONNECTION_ID()
+    AND (info LIKE 'SELECT GET_LOCK(%' OR info LIKE 'LOCK TABLES%')`;
+  for (let round = 0; round < 8; round++) {
+    const [isHeld, isOwn] = [round % 2 === 1, round >= 4]; // by another client; the object's disposal or its backend's
+    const locksOf = (backend: Backend, acquireTimeout = 30) =>
+      [
+        new UserLock("a", { backend, acquireTimeout }),
+        new TableLock({ write: ["lockmgr_locks"], backend, acquireTimeout }),
+      ] as const;
+    const held = isHeld ? await Promise.all(locksOf(other).map((lock) => lock.acquire())) : [];
+    const backend = await mysqlBackend(place.url, { answerTimeout: 5 });
+    const [user, table] = locksOf(backend);
+    const attempts = [user.acquire(), table.acquire()].map((attempt) => attempt.catch((error) => error));
+    if (isHeld) await until("both wait", async () => (await place.ask(waiting)).length === 2);
+    else await new Promise((resolve) => setTimeout(resolve, Math.random() * 3));
+    if (isOwn && !isHeld) await user[Symbol.asyncDispose]();
+    await backend[Symbol.asyncDispose]();
+    for (const outcome of await Promise.all(attempts)) if (isHeld) assert(outcome instanceof BackendError, outcome);
+    for (const lock of held) await lock.release();
+    await until("nothing is being run", async () => await running(place) === 0);
+    for (const lock of locksOf(other, 0)) await (await lock.acquire()).release();
+  }
+});
+
 for (const mode of ["lease", "hybrid"] as const) {
   onEach(
     `${mode}: a client that is cut off while it releases several locks keeps none of their rows locked`,
