@@ -1,7 +1,18 @@
-import { type Backend, BackendError, getLock, type Lock, LockLost, tryLock } from "@lockmgr/lockmgr";
+import {
+  type Backend,
+  BackendError,
+  getLock,
+  type Lock,
+  LockLost,
+  renewLock,
+  resetLocks,
+  setLock,
+  tryLock,
+  unlock,
+} from "@lockmgr/lockmgr";
 import { mysqlBackend, TableLock, UserLock } from "@lockmgr/lockmgr/mysql";
 import assert from "node:assert/strict";
-import { createPool } from "mysql2/promise";
+import { createConnection, createPool } from "mysql2/promise";
 import { aborted } from "../conformance/case.ts";
 import { Proxy } from "../faults/proxy.ts";
 import { test } from "../harness.ts";
@@ -116,6 +127,45 @@ onPair("switchover: the same backend takes locks on the new primary", async (pai
     await pair.setReadOnly(0, false);
   }
 });
+
+/** Every verb that would change a row, or vouch for one, on the caller's connection. */
+function changes(backend: Backend, lock: Lock, url: string): Record<string, () => Promise<unknown>> {
+  return {
+    renewLock: () => renewLock(lock.name, { backend }),
+    resetLocks: () => resetLocks({ backend }),
+    setLock: () => setLock("other", { backend }),
+    "unlock by name": () => unlock(lock.name, { backend }),
+    guard: async () => {
+      await using connection = await createConnection(url);
+      await connection.beginTransaction();
+      await lock.guard(connection);
+    },
+    unlock: async () => assert.equal(await lock.unlock(), true),
+  };
+}
+
+onPair(
+  "demotion in place: every verb that changes a row is refused, and a lock that renews itself is lost",
+  async (pair) => {
+    for (const mode of ["lease", "hybrid"] as const) {
+      await using backend = await mysqlBackend(pair.url(), { mode, table: `refused_${mode}` });
+      const lock = await getLock("a", { backend });
+      const kept = await getLock("kept", { backend, expires: 1, autoRenew: true });
+      const lost = aborted(kept.signal);
+      await pair.setReadOnly(0, true);
+      for (const [verb, change] of Object.entries(changes(backend, lock, pair.url()))) {
+        const error = await change().catch((error) => error);
+        const isLost = mode === "hybrid" && error instanceof LockLost; // with the session
+        const isRefused = error instanceof BackendError && error.retryable && error.message.includes("read-only");
+        assert(isLost || isRefused, `${mode} ${verb}: ${error}`);
+      }
+      assert(await lost instanceof LockLost);
+      await assert.rejects(kept.renew(), LockLost);
+      await pair.setReadOnly(0, false);
+      await (await takesAgain(backend, "b")).unlock();
+    }
+  },
+);
 
 onPair("demotion in place: the backend goes on once the server is the primary again", async (pair) => {
   for (const mode of MODES) {
