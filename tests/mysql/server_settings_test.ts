@@ -119,3 +119,25 @@ onEach("an open transaction on a pool's connection is neither used nor committed
     await pool.end();
   }
 });
+
+onOwn("what was confirmed survives a crash of a server that writes its log on each commit", [], async (place) => {
+  const names = ["a", "b", "c"];
+  const modes = { lease: { expires: null, left: ["kept"] }, hybrid: { expires: 60, left: [] } } as const;
+  const of = (mode: string) => ({ table: `${mode}_locks` });
+  const backends = await Promise.all([place.backend(of("lease")), place.backend({ mode: "hybrid", ...of("hybrid") })]);
+  for (const backend of backends) {
+    const { expires, left } = modes[backend.mode as "lease" | "hybrid"];
+    const lock = await getLock("single", { backend, expires });
+    const batch = await Promise.all(names.map((name) => getLock(name, { backend, expires })));
+    for (const name of left) await getLock(name, { backend, expires });
+    await Promise.all(batch.map((each) => each.unlock()));
+    await lock.unlock();
+  }
+  await place.server.kill();
+  await place.server.start();
+  for (const [mode, { left }] of Object.entries(modes)) {
+    await using backend = await connect(place.url, of(mode));
+    assert.deepEqual((await listLocks({ backend })).map(({ name }) => name), left);
+    for (const name of ["single", ...names]) assert(await tryLock(name, { backend }), name);
+  }
+});
