@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import process from "node:process";
+import postgresJs from "postgres";
 import { test } from "../harness.ts";
 import { startMariadb } from "../servers/mariadb.ts";
 import { startMysql } from "../servers/mysql.ts";
@@ -58,6 +59,37 @@ test("postgres lease: told to stop while the server is down, run ends its comman
   } finally {
     await server.start();
   }
+});
+
+test("postgres lease: behind LOCK TABLE commands fail or are ended, and lock nothing later", async () => {
+  await using place = await modes[0].open();
+  const { LOCKMGR_URL } = place.environment;
+  await place.run(["list"]); // which makes the table
+  const sql = postgresJs(server.url, { max_lifetime: null, max: 2, onnotice: () => {} });
+  const table = new URL(LOCKMGR_URL).searchParams.get("lockmgr_table")!;
+  const waiting = async (count: number) => {
+    const where = sql`wait_event_type = 'Lock' AND query LIKE ${`%${table}%`}`;
+    const deadline = performance.now() + 20_000;
+    while ((await sql`SELECT FROM pg_stat_activity WHERE ${where}`).length !== count) {
+      assert(performance.now() < deadline, `not ${count} wait for the table`);
+    }
+  };
+  const commands = [["set_lock", "a", "-k"], ["run", "b", "-n", "-t", "0", "--", "true"]];
+  await sql.begin(async (tx) => {
+    await tx.unsafe(`LOCK TABLE ${table} IN ACCESS EXCLUSIVE MODE`);
+    const terminated = commands.map((args) => place.start(args));
+    await waiting(terminated.length);
+    for (const running of terminated) running.kill("SIGTERM");
+    const impatient = { LOCKMGR_URL: `${LOCKMGR_URL}&lockmgr_answerTimeout=1` };
+    const failed = commands.map((args) => place.run(args, "", impatient));
+    for (const { code } of await Promise.all(terminated.map(({ ended }) => ended))) assert.equal(code, 143);
+    for (const { code, stderr } of await Promise.all(failed)) {
+      assert.deepEqual([code, /answer of PostgreSQL within/.test(stderr)], [1, true], stderr);
+    }
+    await waiting(0);
+  });
+  assert.deepEqual([...await sql.unsafe(`SELECT name FROM ${table} WHERE owner IS NOT NULL`)], []);
+  await sql.end();
 });
 
 onEach(modes, "run that waits lives through a restart of the server", async (place, { mode }) => {
@@ -147,8 +179,7 @@ test("postgres: schema prints DDL that makes the table, and doctor finds it", as
   assert.equal(missing.code, 1);
   assert.match(missing.stderr, /table "by_hand" does not exist, and "migrate" is off\n.*\n +"lockmgr schema"/);
   const { ddl } = await place.json(["schema"]);
-  const { default: postgres } = await import("postgres");
-  const sql = postgres(server.url, { max_lifetime: null, max: 1, onnotice: () => {} });
+  const sql = postgresJs(server.url, { max_lifetime: null, max: 1, onnotice: () => {} });
   await sql.unsafe(ddl);
   await sql.end();
   assert.equal((await place.run(["set_lock", "job"])).code, 0);
