@@ -75,3 +75,25 @@ test("one connection per database receives notifications until the last backend 
   await close(waits[0].backend);
   await until("it is closed with the last backend", async () => await connections() === 0);
 });
+
+/** The connections that a backend keeps whose requests do not overlap: for its rows, and for its session. */
+const CONNECTIONS: Record<Mode, number> = { lease: 1, hybrid: 2, session: 2 };
+
+for (const [mode, each] of Object.entries(CONNECTIONS) as [Mode, number][]) {
+  test(`${mode}: ten backends of one URL keep ${10 * each} connections, and none once they are closed`, async () => {
+    await using sql = administrator();
+    const program = `ten ${mode}`;
+    const url = `${server.url}?application_name=${encodeURIComponent(program)}`;
+    const connections = async () =>
+      (await sql`SELECT count(*)::int FROM pg_stat_activity WHERE application_name = ${program}`)[0].count;
+    const backends: Backend[] = [];
+    for (const table of Array.from({ length: 10 }, freshTable)) {
+      const backend = await connect(url, { mode, table });
+      backends.push(backend);
+      for (let round = 0; round < 3; round++) await (await getLock("a", { backend })).unlock();
+    }
+    assert.equal(await connections(), 10 * each);
+    await close(...backends);
+    await until("all are closed", async () => await connections() === 0);
+  });
+}
