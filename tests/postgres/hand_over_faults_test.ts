@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { connect, getLock, listLocks, type Mode } from "@lockmgr/lockmgr";
+import { type Backend, connect, getLock, listLocks, type Mode } from "@lockmgr/lockmgr";
 import { postgresBackend } from "@lockmgr/lockmgr/postgres";
 import assert from "node:assert/strict";
 import process from "node:process";
@@ -164,4 +164,39 @@ for (const expires of [1, 60]) {
       assert.equal(row.token, String(lock.token), "the grant is not on the disk");
     });
   }
+}
+
+for (const mode of MODES) {
+  test(`${mode}: holders and waiters go on while the table is rewritten and its indexes are built again`, async () => {
+    const table = freshTable();
+    await using stack = new AsyncDisposableStack();
+    await using sql = administrator();
+    const backends = await Promise.all(Array.from({ length: 3 }, () => connect(server.url, { mode, table })));
+    for (const backend of backends) stack.use(backend);
+    const kept = await getLock("kept", { backend: backends[0], expires: 3, autoRenew: true });
+    const tokens: bigint[] = [];
+    let holders = 0;
+    let ended = false;
+    const work = async (backend: Backend) => {
+      while (!ended) {
+        await using lock = await getLock("a", { backend, wait: 20 });
+        assert.equal(++holders, 1, "two hold it");
+        tokens.push(lock.token);
+        await lock.verify();
+        holders--;
+      }
+    };
+    const working = Promise.all(backends.flatMap((backend) => [work(backend), work(backend)]));
+    for (const statement of ["VACUUM FULL", "REINDEX TABLE", "REINDEX TABLE CONCURRENTLY", "CLUSTER"]) {
+      const before = tokens.length;
+      const using = statement === "CLUSTER" ? `USING ${table}_pkey` : "";
+      await sql.unsafe(`${statement} ${table} ${using}`);
+      await until(`the lock changes hands after ${statement}`, () => tokens.length > before + 10);
+    }
+    ended = true;
+    await working;
+    assert.deepEqual(tokens, tokens.toSorted((one, other) => one < other ? -1 : 1));
+    assert.equal(await kept.verify(), true);
+    assert.equal(await kept.unlock(), true);
+  });
 }
