@@ -236,10 +236,12 @@ export function randomId(): string {
 
 /**
  * Reports a problem that must not be thrown where it arose: as a warning of the process, which prints it unless the
- * program listens for `warning`.
+ * program listens for `warning`. There may be no process, or one that refuses the errors of Jest's realm.
  */
 export function warn(error: Error): void {
-  const process = host();
-  if (process?.emitWarning) process.emitWarning(error);
-  else console.warn(error);
+  try {
+    host()!.emitWarning!(error);
+  } catch {
+    console.warn(error);
+  }
 }
