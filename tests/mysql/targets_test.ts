@@ -5,6 +5,8 @@ import { connect as dial, createServer } from "node:net";
 import { inspect } from "node:util";
 import { onEach, onOwn } from "./flavors.ts";
 
+const MODES = ["lease", "session", "hybrid"] as const;
+
 /** What ORMs and other clients print behind a URL, which a server without TLS must take. */
 const PRINTED = [
   "ssl=false",
@@ -26,9 +28,9 @@ onEach("targets: parameters of ORMs and other clients are accepted", async ({ ur
   await using first = await connect(url);
   await getLock("a", { backend: first });
   for (const parameters of PRINTED) {
-    for (const mode of ["lease", "session"] as const) {
+    for (const mode of MODES) {
       await using backend = await connect(`${url}?${parameters}`, { mode });
-      if (mode === "lease") assert.equal(await tryLock("a", { backend }), undefined, parameters);
+      if (mode !== "session") assert.equal(await tryLock("a", { backend }), undefined, parameters);
       else assert((await getLock(parameters.slice(0, 60), { backend, expires: undefined })).held);
     }
   }
@@ -41,7 +43,7 @@ onOwn("targets: a server without TLS is refused where the URL requires TLS", [
 ], async ({ url }) => {
   await (await connect(`${url}?sslmode=preferred`))[Symbol.asyncDispose]();
   for (const parameters of ["sslmode=require", "ssl=true", "useSSL=true", "sslaccept=strict", "ssl-mode=VERIFY_CA"]) {
-    for (const mode of ["lease", "session", "hybrid"] as const) {
+    for (const mode of MODES) {
       await assert.rejects(connect(`${url}?${parameters}`, { mode }), (error: Error) => {
         assert.equal(error.name, "BackendError", String(error));
         assert.match(error.message, /the server does not support TLS/);
@@ -60,8 +62,10 @@ onEach("targets: an IPv6 address, in brackets", async (place) => {
   await once(proxy, "listening");
   {
     const address = `[::1]:${(proxy.address() as { port: number }).port}`;
-    await using backend = await connect(place.url.replace(`127.0.0.1:${port}`, address));
-    assert((await getLock("a", { backend })).held);
+    for (const mode of MODES) {
+      await using backend = await connect(place.url.replace(`127.0.0.1:${port}`, address), { mode });
+      assert.equal(await (await getLock("a", { backend })).unlock(), true);
+    }
   }
   proxy.close();
   await once(proxy, "close");
@@ -80,7 +84,7 @@ onEach("targets: an error does not contain the server's message about the user",
     `mysql://127.0.0.1:${port}/${name}?user=${secret}`,
   ];
   for (const target of wrong) {
-    for (const mode of ["lease", "session", "hybrid"] as const) {
+    for (const mode of MODES) {
       await assert.rejects(connect(target, { mode }), (error: Error) => {
         assert(!inspect(error, { depth: 9, showHidden: true }).includes(secret), inspect(error));
         return true;

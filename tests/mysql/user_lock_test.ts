@@ -12,9 +12,10 @@ import {
   LockTimeout,
   UnsupportedError,
 } from "@lockmgr/lockmgr";
-import { UserLock } from "@lockmgr/lockmgr/mysql";
+import { TableLock, UserLock } from "@lockmgr/lockmgr/mysql";
 import assert from "node:assert/strict";
 import mysql from "mysql2/promise";
+import { Proxy } from "../faults/proxy.ts";
 import { judge, takeTurns } from "../processes/turns.ts";
 import { onEach, onOwn, type Place, shortestOf, until } from "./flavors.ts";
 
@@ -201,6 +202,18 @@ onEach("a user lock whose connection is killed is lost", async (place) => {
   await assert.rejects(lock.release(), LockNotFound);
   assert.equal(await next.isHeld(), true);
   await next.release();
+});
+
+onEach("a user lock or a table lock that is asked for during an outage is an error at once", async (place) => {
+  await using proxy = await Proxy.start(place.server.port);
+  await using backend = await connect(place.url.replace(`:${place.server.port}/`, `:${proxy.port}/`));
+  await (await new UserLock("a", { backend }).acquire()).release();
+  await proxy.close();
+  const startedAt = performance.now();
+  for (const lock of [new UserLock("a", { backend, acquireTimeout: 60 }), new TableLock({ write: ["a"], backend })]) {
+    await assert.rejects(lock.acquire(), (error) => error instanceof BackendError && error.retryable);
+  }
+  assert(performance.now() - startedAt < 10_000);
 });
 
 onEach("names and options of user locks are checked", async (place) => {

@@ -129,7 +129,7 @@ export class TableLock {
    * Locks the tables.
    *
    * @throws {LockTimeout} When other clients use them for longer than `acquireTimeout`.
-   * @throws {BackendError} When a table does not exist, or the server could not answer. Nothing stays locked.
+   * @throws {BackendError} When a table does not exist, or the server could not answer: at once. Nothing stays locked.
    */
   async acquire(): Promise<HeldTableLock> {
     const what = `lock tables ${this.#names}`;

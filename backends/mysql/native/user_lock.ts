@@ -88,7 +88,7 @@ export class UserLock implements AsyncDisposable {
    * @throws {LockTimeout} When another client holds it for longer than `acquireTimeout`.
    * @throws {UnsupportedError} Where GET_LOCK does not hold: Galera, a multi-primary group, Vitess, TiDB, a replica.
    * @throws {RangeError} When the name, with its database, is longer than 64 characters on MySQL.
-   * @throws {BackendError} When the server could not answer.
+   * @throws {BackendError} When the server could not answer: an outage ends the wait at once.
    */
   acquire(): Promise<this> {
     return this.#inOrder(async () => {
