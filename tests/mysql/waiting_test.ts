@@ -1,7 +1,8 @@
 import { getLock } from "@lockmgr/lockmgr";
 import assert from "node:assert/strict";
+import { createConnection } from "mysql2/promise";
 import { start } from "../processes/spawn.ts";
-import { connectionsTo, onEach } from "./flavors.ts";
+import { connectionsTo, onEach, until } from "./flavors.ts";
 
 onEach("many names are waited for on few connections", async (place) => {
   const holder = await place.backend();
@@ -47,3 +48,37 @@ onEach("waiting: a wait that is given up does not keep the process alive", async
   assert(performance.now() - answeredAt < 4_000);
   assert.equal(await lock.unlock(), true);
 });
+
+for (const mode of ["lease", "hybrid"] as const) {
+  onEach(`${mode}: holders and waiters live through OPTIMIZE TABLE and FLUSH TABLES WITH READ LOCK`, async (place) => {
+    const backends = await Promise.all(Array.from({ length: 3 }, () => place.backend({ mode })));
+    await using kept = await getLock("kept", { backend: backends[0], expires: 10, autoRenew: true });
+    let [holders, turns, last, isOver] = [0, 0, 0n, false];
+    const work = Promise.all(backends.map(async (backend) => {
+      while (!isOver) {
+        const lock = await getLock("a", { backend, wait: 30 });
+        assert.equal(++holders, 1);
+        assert(lock.token > last, `${lock.token} after ${last}`);
+        [last, turns] = [lock.token, turns + 1];
+        await lock.verify();
+        holders--;
+        assert.equal(await lock.unlock(), true);
+      }
+    }));
+    const administrator = await createConnection({ uri: place.url });
+    const blocked = `SELECT id FROM information_schema.processlist
+      WHERE db = '${place.name}' AND id <> CONNECTION_ID() AND state LIKE 'Waiting for%lock'`;
+    for (let round = 0; round < 5; round++) {
+      await administrator.query("OPTIMIZE TABLE lockmgr_locks");
+      await administrator.query("FLUSH TABLES WITH READ LOCK");
+      await until("a client waits", async () => (await place.ask(blocked)).length > 0);
+      await administrator.query("UNLOCK TABLES");
+      const before = turns;
+      await until("all have their turns", () => turns >= before + 6);
+    }
+    isOver = true;
+    await work;
+    await administrator.end();
+    assert.equal(await kept.verify(), true);
+  });
+}
