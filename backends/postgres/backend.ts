@@ -131,7 +131,7 @@ async function reachExternal(target: unknown, options: ResolvedOptions): Promise
   if (isPgPool(target)) {
     checkPgPool(target);
     const source = sourceOfPool(target);
-    source.abandoned = new AbandonedConnections(source);
+    source.abandoned = new AbandonedConnections(sourceOfPool(target, {})); // with the name that the pool's clients have
     const open = () => new ExternalPool(target, source, options.answerTimeout);
     return { client: open(), renewals: open(), source };
   }

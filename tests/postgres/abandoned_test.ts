@@ -1,6 +1,7 @@
 import { type Backend, connect, getLock, getLocks, type Lock, type Mode, tryLock } from "@lockmgr/lockmgr";
 import { postgresBackend } from "@lockmgr/lockmgr/postgres";
 import assert from "node:assert/strict";
+import pg from "pg";
 import postgres from "postgres";
 import { AbandonedConnections } from "../../backends/postgres/connection/abandoned.ts";
 import { sourceOf } from "../../backends/postgres/connection/driver.ts";
@@ -88,6 +89,15 @@ const WAYS: Record<
     const close = async () => {
       await backend[Symbol.asyncDispose]();
       await sql.end({ timeout: 1 });
+    };
+    return { backend, [Symbol.asyncDispose]: close };
+  },
+  "a pool of node-postgres": async (url, mode, table) => {
+    const pool = new pg.Pool({ connectionString: url, max: 3 });
+    const backend = await postgresBackend(pool, { mode, table, answerTimeout: 0.5 });
+    const close = async () => {
+      await backend[Symbol.asyncDispose]();
+      await pool.end();
     };
     return { backend, [Symbol.asyncDispose]: close };
   },

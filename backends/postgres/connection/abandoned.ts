@@ -5,7 +5,7 @@ import { namesOf } from "../../../core/util/requests.ts";
 import { monotonic, sleep } from "../../../core/util/runtime.ts";
 import { isBroken, isEndedByServer, isNotPrimary } from "../errors.ts";
 import { type About, AnswerTimeout, answerWithin } from "./client.ts";
-import { endInstance, isQueued, type Opened, type Query, sendStatement, type Source } from "./driver.ts";
+import { endInstance, isQueued, type Opened, programName, type Query, sendStatement, type Source } from "./driver.ts";
 
 /** How long a statement waits for the end of an earlier one that was given up, and disposal for all of them (ms). */
 const SETTLE_MS = 2_000;
@@ -20,13 +20,13 @@ const PAUSES = { first: 5, longest: 500 };
 /**
  * Ends a connection of this role and program, or cancels its statement; no row when it is gone. The server ends a
  * transaction before it takes the connection off this list, also one that waits for a synchronous standby: that one is
- * committed then. `(pid)`
+ * committed then. `(pid, name of this program where the caller's connections have another)`
  */
 function signal(how: "pg_terminate_backend" | "pg_cancel_backend"): string {
   return `
   SELECT ${how}(a.pid)::text AS sent FROM pg_stat_activity AS a
   WHERE a.pid = $1::text::integer AND a.pid <> pg_backend_pid() AND a.usename = session_user
-    AND a.application_name = current_setting('application_name')`;
+    AND a.application_name IN (current_setting('application_name'), $2::text)`;
 }
 
 /** A source of connections that may be given up. */
@@ -175,7 +175,7 @@ export class AbandonedConnections {
     // on another server the number is another connection's, and nothing of the old one takes effect
     while (!this.#closing.signal.aborted && !statement?.settled && given.host === this.#source.hosts.index) {
       if (statement === undefined || !isQueued(statement.query)) {
-        const rows = await answerWithin(ANSWER_TIMEOUT, sendStatement(sql, text, [pid], false));
+        const rows = await answerWithin(ANSWER_TIMEOUT, sendStatement(sql, text, [pid, programName()], false));
         if (rows.length === 0) break; // it is gone
       }
       await this.#pause(pauses.next());

@@ -12,6 +12,9 @@ import { isNotPrimary } from "../errors.ts";
 import { inlineParameters } from "./inline_parameters.ts";
 import { Sockets } from "./sockets.ts";
 
+/** The name that our own connections give to the server, unless the caller has one. */
+export const programName = () => `lockmgr ${hostname()}`;
+
 /**
  * Sends one statement with `$1`-style parameters and returns its rows, each an object by column name, or a result that
  * has them as `rows`. Any client can be wrapped in such a function.
@@ -264,7 +267,7 @@ export async function sourceOf(
   const { shared: _marksParsedOptions, ...own }: DriverOptions = { ...target, ...further };
   // administrators see this name, unless the URL or the program says another
   own.connection = {
-    application_name: `lockmgr ${hostname()}`,
+    application_name: programName(),
     ...target.connection as object,
     ...further.connection as object,
   };

@@ -4,10 +4,9 @@
  * @module
  */
 import { withDeadline } from "../../../core/util/deadline.ts";
-import { hostname } from "../../../core/util/runtime.ts";
 import { Rotation } from "../../../core/util/rotation.ts";
 import type { GuardedSource } from "./abandoned.ts";
-import { type DriverOptions, identityOf, type Instance, type OpenSockets, type Query } from "./driver.ts";
+import { type DriverOptions, identityOf, type Instance, type OpenSockets, programName, type Query } from "./driver.ts";
 import { coded, type PgClient, type PgClientClass, type PgPool, queryOf, sendOn } from "./pg_driver.ts";
 
 /** What a new connection is opened with. */
@@ -110,9 +109,14 @@ class PgConnection implements Instance, OpenSockets {
 }
 
 /** Makes a source of clients like those of a pool or a client. */
-function sourceOf(Client: PgClientClass, given: DriverOptions, identity: object): GuardedSource {
+function sourceOf(
+  Client: PgClientClass,
+  given: DriverOptions,
+  identity: object,
+  name: DriverOptions = { application_name: programName() },
+): GuardedSource {
   const options: DriverOptions = {
-    application_name: `lockmgr ${hostname()}`,
+    ...name,
     connectionTimeoutMillis: 15_000,
     keepAlive: true,
     ...given,
@@ -143,9 +147,9 @@ function sourceOf(Client: PgClientClass, given: DriverOptions, identity: object)
   };
 }
 
-/** Returns where clients like those of a pool come from. */
-export function sourceOfPool(pool: PgPool): GuardedSource {
-  return sourceOf(pool.Client, pool.options, pool);
+/** Returns where clients like those of a pool come from, which give the name of this program unless the pool has one. */
+export function sourceOfPool(pool: PgPool, name?: DriverOptions): GuardedSource {
+  return sourceOf(pool.Client, pool.options, pool, name);
 }
 
 /** Returns where clients like the given one come from. */
