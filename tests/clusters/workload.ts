@@ -123,7 +123,8 @@ export async function underWork({ exclusive = true, telling = 0, ...workload }: 
     await Promise.all(working);
     await Promise.all(clients.map(({ hand }) => close(hand.backend)));
   }
-  const verdict = check(history, { sessions: options.mode !== undefined && options.mode !== "lease", telling });
+  const sessions = options.mode !== undefined && options.mode !== "lease";
+  const verdict = check(history, { sessions, listening: true, telling });
   const rules = exclusive ? [...RULES, ...EXCLUSIVE_RULES] : RULES;
   const offences = verdict.offences.filter(({ rule }) => rules.includes(rule));
   return { verdict: { ...verdict, offences }, errors: errorsIn(history) };

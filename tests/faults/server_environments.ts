@@ -107,6 +107,7 @@ export async function postgresEnvironments(): Promise<Environment[]> {
     name: `postgres ${mode}`,
     mode,
     served: true,
+    tolerance: { listening: true },
     async open() {
       const name = `trial_${++databases}`;
       const url = await instance.createDatabase(name);

@@ -56,6 +56,8 @@ export interface Tolerance {
   readonly overdue?: number;
   /** Whether a lock may also end with the connection that kept it. @default false */
   readonly sessions?: boolean;
+  /** Whether a waiter may lose its place with the connection on which it listens. @default as `sessions` */
+  readonly listening?: boolean;
   /** Whether a client that stands still may keep all others from writing. @default false */
   readonly blocking?: boolean;
 }
@@ -92,7 +94,9 @@ export interface Verdict {
 /** Tries a history. */
 export function check(history: readonly HistoryEvent[], tolerance: Tolerance = {}): Verdict {
   const reading = read(history);
-  const all = { telling: 50, waiting: 3, lateness: 2, overdue: 0, sessions: false, blocking: false, ...tolerance };
+  const { sessions = false, listening = sessions } = tolerance;
+  const most = { telling: 50, waiting: 3, lateness: 2, overdue: 0 };
+  const all = { ...most, blocking: false, ...tolerance, sessions, listening };
   const { holds, operations } = reading;
   const losses = holds.filter(({ told }) => told).length;
   return {

@@ -5,7 +5,7 @@ import { type Backend, connect } from "@lockmgr/lockmgr";
 import assert from "node:assert/strict";
 import { aborted } from "../conformance/case.ts";
 import { test } from "../harness.ts";
-import { check, report, type RuleName } from "./checker.ts";
+import { check, report, type RuleName, type Tolerance } from "./checker.ts";
 import type { HistoryEvent } from "./events.ts";
 import * as faulty from "./faulty_backends.ts";
 import { Recorder } from "./recorder.ts";
@@ -277,8 +277,8 @@ test("checker: an answer may come when its lease is lost already, and is told at
   assert.deepEqual(offences(2.4e6), ["loss told"]);
 });
 
-test("checker: a waiter loses its place with its session, and not to a disturbance that leaves it its lease", () => {
-  const offences = (sessions: boolean) =>
+test("checker: a waiter loses its place with its connection, and not to a disturbance that leaves it its lease", () => {
+  const offences = (tolerance: Tolerance) =>
     check([
       {
         kind: "invoked",
@@ -300,9 +300,10 @@ test("checker: a waiter loses its place with its session, and not to a disturban
       { kind: "completed", at: 4e5, worker: "a", id: 1, outcome: "done", granted: [{ name: "x", token: "2" }] },
       { kind: "hold began", at: 4e5, worker: "a", name: "x", token: "2", held: true, listening: true },
       { kind: "hold ended", at: 5e5, worker: "a", name: "x", token: "2" },
-    ], { sessions }).offences.map(({ rule }) => rule);
-  assert.deepEqual(offences(true), []);
-  assert.deepEqual(offences(false), ["first come"]);
+    ], tolerance).offences.map(({ rule }) => rule);
+  assert.deepEqual(offences({ sessions: true }), []);
+  assert.deepEqual(offences({ listening: true }), []);
+  assert.deepEqual(offences({}), ["first come"]);
 });
 
 test("checker: a waiter may be overtaken while another client stands still, where one at a time writes", () => {

@@ -146,6 +146,14 @@ test("an acquisition that waits for an absent synchronous standby is neither rep
   const options = (backend: Backend) => ({ backend, expires: null });
   const batch = ["b", "c"];
   await standby("away");
+  // The server's checkpointer puts it in force: until then a commit does not wait.
+  await using committing = administrator(own.url);
+  let waits = false;
+  const commits = (async () => {
+    while (!waits) await committing`SELECT pg_logical_emit_message(true, 'a commit', '')`;
+  })();
+  const waiting = () => sql`SELECT FROM pg_stat_activity WHERE wait_event = 'SyncRep'`;
+  await until("commits wait for it", async () => waits = (await waiting()).length > 0);
   const tries = backends.flatMap((backend) => [
     tryLock("a", options(backend)),
     ...batch.map((name) => tryLock(name, options(backend))),
@@ -153,6 +161,7 @@ test("an acquisition that waits for an absent synchronous standby is neither rep
   ]);
   await Promise.all(tries.map((each) => assert.rejects(each, { name: "BackendError", retryable: true })));
   await standby("");
+  await commits;
   for (const backend of backends) {
     const names = ["a", ...batch, "d", "e"];
     await until("they are free", async () => (await backend.list({ names })).length === 0);

@@ -11,7 +11,7 @@ const ABSENT = 1e6;
 const ABSENT_SHARE = 0.5;
 
 /** A client that asked for a name after another was in its queue was granted it later. */
-export const overtaking: Rule = (reading, { sessions, blocking }) => {
+export const overtaking: Rule = (reading, { listening, blocking }) => {
   const { operations, events } = reading;
   const queuedAt = new Map<string, number>();
   for (const event of events) if (event.kind === "queued") queuedAt.set(event.lockedBy, event.at);
@@ -29,8 +29,8 @@ export const overtaking: Rule = (reading, { sessions, blocking }) => {
     return own.flatMap(({ name, token, operation }): Offence[] => {
       const since = queuedAt.get(operation.lockedBy!);
       if (since === undefined) return [];
-      // A waiter whose session may have ended has lost its place with it.
-      if (sessions && overlap(since, operation.completedAt, disturbed) > 0) return [];
+      // A waiter whose connection may have ended has lost its place with it.
+      if (listening && overlap(since, operation.completedAt, disturbed) > 0) return [];
       const absent = overlap(since, operation.completedAt, [...disturbed, ...stalls(operation.worker)]);
       const most = Math.min(ABSENT, (operation.expires ?? Infinity) * 1e6 * ABSENT_SHARE);
       if (absent > most) return [];
