@@ -250,8 +250,8 @@ export const engines: Readonly<Record<string, () => Promise<Registration[]>>> = 
     const servers = { mysql: await startMysql(), mariadb: await startMariadb() };
     return Object.entries(servers).flatMap(([flavor, server]) => [
       ...MODES.map((mode) => mysql(flavor, server, mode)),
-      ...onDeno ? [mysqlPool(flavor, server), mysqlPool(flavor, server, true)] : [],
-      ...onDeno && flavor === "mysql" ? [mysqlFunction(server)] : [],
+      ...onDeno ? [mysqlPool(flavor, server, true)] : [],
+      ...onDeno && flavor === "mysql" ? [mysqlPool(flavor, server), mysqlFunction(server)] : [],
     ]);
   },
 };
