@@ -24,7 +24,7 @@ const testsWith = (runner: string, fakes: string, except: string) => `
       expect(await lock.unlock()).toBe(true);
       expect((await waiting).held).toBe(true);
       await backend[Symbol.asyncDispose]();
-    });
+    }, 60_000);
     test("locks beside fake timers on " + url.split(":")[0], async () => {
       const backend = await connect(url);
       ${fakes}.useFakeTimers({ ${except}: url.startsWith("sqlite") ? [] : ["setImmediate", "nextTick"] }); // for drivers
@@ -39,7 +39,7 @@ const testsWith = (runner: string, fakes: string, except: string) => `
         ${fakes}.useRealTimers();
       }
       await backend[Symbol.asyncDispose]();
-    });
+    }, 60_000);
   }
   test("a lock that is left", async () => {
     subscribe("tracing:lockmgr.acquire:start", () => {
@@ -47,7 +47,7 @@ const testsWith = (runner: string, fakes: string, except: string) => `
     });
     const lock = await getLock("left", { autoRenew: true });
     expect(lock.held).toBe(true);
-  });`;
+  }, 60_000);`;
 
 /** The parameters of each runner, and its further files. */
 const runners = {
