@@ -13,6 +13,7 @@ import {
 import { mysqlBackend, TableLock, UserLock } from "@lockmgr/lockmgr/mysql";
 import assert from "node:assert/strict";
 import { createConnection, createPool } from "mysql2/promise";
+import { takesAgain } from "../clusters/takes_again.ts";
 import { aborted } from "../conformance/case.ts";
 import { Proxy } from "../faults/proxy.ts";
 import { test } from "../harness.ts";
@@ -21,9 +22,6 @@ import type { MysqlServer } from "../servers/mysql_server.ts";
 import { type Flavor, flavors } from "./flavors.ts";
 
 const MODES = ["lease", "hybrid", "session"] as const;
-
-/** How long a backend may take from its first error until it takes locks again (ms). */
-const AGAIN = 2_000;
 
 /** Two servers behind one address, with the same database and an application's user; each may be the primary. */
 class Pair {
@@ -73,24 +71,6 @@ class Pair {
     await this.setReadOnly(0, false);
     await ask(this.servers[0].url, "DROP DATABASE pair");
     await this.servers[1].stop();
-  }
-}
-
-/** Waits until the backend takes a name, which it has to do within {@linkcode AGAIN} of its first error. */
-async function takesAgain(backend: Backend, name: string): Promise<Lock> {
-  let failedAt: number | undefined;
-  for (;;) {
-    try {
-      const lock = await tryLock(name, { backend });
-      assert(lock, "the name is free");
-      return lock;
-    } catch (error) {
-      assert(error instanceof BackendError, String(error));
-      assert.equal(error.retryable, true, error.message);
-      failedAt ??= performance.now();
-      assert(performance.now() - failedAt < AGAIN, `still: ${error.message}`);
-      await new Promise((resolve) => setTimeout(resolve, 20));
-    }
   }
 }
 

@@ -1,19 +1,8 @@
-import {
-  type Backend,
-  BackendError,
-  connect,
-  getLock,
-  isLocked,
-  listLocks,
-  type Lock,
-  LockLost,
-  resetLocks,
-  setLock,
-  tryLock,
-} from "@lockmgr/lockmgr";
+import { connect, getLock, isLocked, listLocks, LockLost, resetLocks, setLock, tryLock } from "@lockmgr/lockmgr";
 import { advisoryLock, postgresBackend, type PostgresOptions } from "@lockmgr/lockmgr/postgres";
 import assert from "node:assert/strict";
 import pg from "pg";
+import { takesAgain } from "../clusters/takes_again.ts";
 import { aborted } from "../conformance/case.ts";
 import { Proxy } from "../faults/proxy.ts";
 import { test } from "../harness.ts";
@@ -21,9 +10,6 @@ import { PostgresServer } from "../servers/postgres.ts";
 import { administrator, channelOf, freshTable, listeners, until } from "./server.ts";
 
 const MODES = ["lease", "hybrid", "session"] as const;
-
-/** How long a backend may take from its first error until it takes locks again (ms). */
-const AGAIN = 2_000;
 
 /** How long a waiter may take to learn of a release on the new primary (ms): it polls once a second. */
 const HEARD = 3_000;
@@ -47,24 +33,6 @@ async function setReadOnly(index: number, on: boolean): Promise<void> {
     const [row] = await fresh.unsafe("SHOW default_transaction_read_only");
     return row.default_transaction_read_only === (on ? "on" : "off");
   });
-}
-
-/** Takes a name, which has to succeed within {@linkcode AGAIN} of the first error. */
-async function takesAgain(backend: Backend, name: string): Promise<Lock> {
-  let failedAt: number | undefined;
-  for (;;) {
-    try {
-      const lock = await tryLock(name, { backend });
-      assert(lock, "the name is free");
-      return lock;
-    } catch (error) {
-      if (!(error instanceof BackendError)) throw error;
-      assert.equal(error.retryable, true, error.message);
-      failedAt ??= performance.now();
-      assert(performance.now() - failedAt < AGAIN, `still: ${error.message}`);
-      await new Promise((resolve) => setTimeout(resolve, 20));
-    }
-  }
 }
 
 /** How a program gives the address. */
