@@ -1,6 +1,7 @@
 import { getLock } from "@lockmgr/lockmgr";
 import assert from "node:assert/strict";
 import { createConnection } from "mysql2/promise";
+import { contend } from "../faults/contend.ts";
 import { start } from "../processes/spawn.ts";
 import { connectionsTo, onEach, until } from "./flavors.ts";
 
@@ -53,18 +54,7 @@ for (const mode of ["lease", "hybrid"] as const) {
   onEach(`${mode}: holders and waiters live through OPTIMIZE TABLE and FLUSH TABLES WITH READ LOCK`, async (place) => {
     const backends = await Promise.all(Array.from({ length: 3 }, () => place.backend({ mode })));
     await using kept = await getLock("kept", { backend: backends[0], expires: 10, autoRenew: true });
-    let [holders, turns, last, isOver] = [0, 0, 0n, false];
-    const work = Promise.all(backends.map(async (backend) => {
-      while (!isOver) {
-        const lock = await getLock("a", { backend, wait: 30 });
-        assert.equal(++holders, 1);
-        assert(lock.token > last, `${lock.token} after ${last}`);
-        [last, turns] = [lock.token, turns + 1];
-        await lock.verify();
-        holders--;
-        assert.equal(await lock.unlock(), true);
-      }
-    }));
+    const contention = contend(backends, 30);
     const administrator = await createConnection({ uri: place.url });
     const blocked = `SELECT id FROM information_schema.processlist
       WHERE db = '${place.name}' AND id <> CONNECTION_ID() AND state LIKE 'Waiting for%lock'`;
@@ -73,11 +63,10 @@ for (const mode of ["lease", "hybrid"] as const) {
       await administrator.query("FLUSH TABLES WITH READ LOCK");
       await until("a client waits", async () => (await place.ask(blocked)).length > 0);
       await administrator.query("UNLOCK TABLES");
-      const before = turns;
-      await until("all have their turns", () => turns >= before + 6);
+      const before = contention.turns();
+      await until("all have their turns", () => contention.turns() >= before + 6);
     }
-    isOver = true;
-    await work;
+    await contention.end();
     await administrator.end();
     assert.equal(await kept.verify(), true);
   });

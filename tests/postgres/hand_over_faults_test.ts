@@ -4,11 +4,12 @@
  *
  * @module
  */
-import { type Backend, connect, getLock, listLocks, type Mode } from "@lockmgr/lockmgr";
+import { connect, getLock, listLocks, type Mode } from "@lockmgr/lockmgr";
 import { postgresBackend } from "@lockmgr/lockmgr/postgres";
 import assert from "node:assert/strict";
 import process from "node:process";
 import { setTimeout as sleep } from "node:timers/promises";
+import { contend } from "../faults/contend.ts";
 import { test } from "../harness.ts";
 import { start, type Worker } from "../processes/spawn.ts";
 import { PostgresServer } from "../servers/postgres.ts";
@@ -174,28 +175,14 @@ for (const mode of MODES) {
     const backends = await Promise.all(Array.from({ length: 3 }, () => connect(server.url, { mode, table })));
     for (const backend of backends) stack.use(backend);
     const kept = await getLock("kept", { backend: backends[0], expires: 3, autoRenew: true });
-    const tokens: bigint[] = [];
-    let holders = 0;
-    let ended = false;
-    const work = async (backend: Backend) => {
-      while (!ended) {
-        await using lock = await getLock("a", { backend, wait: 20 });
-        assert.equal(++holders, 1, "two hold it");
-        tokens.push(lock.token);
-        await lock.verify();
-        holders--;
-      }
-    };
-    const working = Promise.all(backends.flatMap((backend) => [work(backend), work(backend)]));
+    const contention = contend([...backends, ...backends], 20);
     for (const statement of ["VACUUM FULL", "REINDEX TABLE", "REINDEX TABLE CONCURRENTLY", "CLUSTER"]) {
-      const before = tokens.length;
+      const before = contention.turns();
       const using = statement === "CLUSTER" ? `USING ${table}_pkey` : "";
       await sql.unsafe(`${statement} ${table} ${using}`);
-      await until(`the lock changes hands after ${statement}`, () => tokens.length > before + 10);
+      await until(`the lock changes hands after ${statement}`, () => contention.turns() > before + 10);
     }
-    ended = true;
-    await working;
-    assert.deepEqual(tokens, tokens.toSorted((one, other) => one < other ? -1 : 1));
+    await contention.end();
     assert.equal(await kept.verify(), true);
     assert.equal(await kept.unlock(), true);
   });
