@@ -12,7 +12,7 @@ import { onEach, postgresWith, sqlite } from "./targets.ts";
 const targets = [sqlite, ...await postgresWith("lease", "hybrid", "session")];
 
 /** Each command is ended so often, each time so much later (ms). */
-const ROUNDS = [0, 1, 2, 3, 4];
+const ROUNDS: readonly number[] = [0, 1, 2, 3, 4];
 const MOMENT = 12;
 /** Resolves once the program listens to signals: SIGQUIT is the last that it begins with. */
 async function untilListening(pid: number): Promise<void> {
@@ -95,7 +95,7 @@ for (const [name, start] of [["mysql", startMysql], ["mariadb", startMariadb]] a
     const at = (mode: Mode) => `${url.replace("mysql:", `${name}:`)}?lockmgr_mode=${mode}&lockmgr_table=${mode}`;
     for (const [mode, rounds] of [["hybrid", ROUNDS], ["lease", [2]], ["session", [3]]] as const) {
       await using place = await Place.make(at(mode));
-      await terminateAtMoments(place, { mode }, [...rounds]);
+      await terminateAtMoments(place, { mode }, rounds);
     }
     for (const mode of ["hybrid", "lease"] as const) {
       await using place = await Place.make(`${at(mode)}&lockmgr_answerTimeout=1`);

@@ -42,7 +42,6 @@ async function testReleasedNames({ name: table, ask, earlier }: Table, open: Dat
 
 for (const { name: backend, mode, create } of registrations) {
   const rows = mode !== "session";
-  const ofReleasedNames = `${backend}: clean-up deletes names released more than a day ago, and their tokens increase`;
   let database: Database; // each case has one of its own
   conformance({
     supports: { mode, queueing: rows, keeping: rows, adopting: mode === "lease" },
@@ -58,7 +57,7 @@ for (const { name: backend, mode, create } of registrations) {
       }),
   });
   if (!rows) continue;
-  test(ofReleasedNames, async () => {
+  test(`${backend}: clean-up deletes names released more than a day ago, and their tokens increase`, async () => {
     await using database = await create();
     await testReleasedNames(database.table, () => database.open());
   });

@@ -87,7 +87,7 @@ batchTest("however many names are waited for, each waiter has its turn", async (
   const releasedAt = performance.now();
   await Promise.all(holders.map((lock) => lock.unlock()));
   const locks = await Promise.all(waiters);
-  assert(performance.now() - releasedAt < 100_000, "somebody was only served when the wait was over");
+  assert(performance.now() - releasedAt < 100_000, "a waiter was only served when its wait was over");
   locks.forEach((lock, index) => assert(lock.token > holders[index].token));
 });
 

@@ -62,7 +62,7 @@ onEach("of several names none is acquired when one was taken after it was seen f
       ON DUPLICATE KEY UPDATE owner = 'x', locked_by = 'host-a', locked_until = NULL`);
     const refused = assert.rejects(getLocks(names, { backend }), hasHolder);
     await until("it waits for the row", async () => {
-      await new Promise((resolve) => setTimeout(resolve, 150)); // the view is renewed once nobody has read it for 100 ms
+      await new Promise((resolve) => setTimeout(resolve, 150)); // InnoDB renews the view 100 ms after it was last read
       const [{ waiting }] = await place.ask(`SELECT COUNT(*) AS waiting FROM information_schema.innodb_trx
         JOIN information_schema.processlist ON id = trx_mysql_thread_id
         WHERE trx_state = 'LOCK WAIT' AND db = '${place.name}'`);

@@ -144,7 +144,7 @@ for (const flavor of flavors) {
 /** A name and a text with bytes that end a text, or escape its end, in some character set. */
 const HARD = `it's "\\ ü \u30bd`;
 
-/** Acquires, is refused, renews and releases on connections that begin so; returns whether that was refused by name. */
+/** Acquires, is refused, renews and releases on connections that begin so; returns whether that was refused. */
 async function isRefused(place: Place, setting: Setting, mode: Mode = "lease"): Promise<boolean> {
   await using pool = poolWith(place.url, { ...setting, options: { connectionLimit: 1, ...setting.options } });
   try {
@@ -196,7 +196,7 @@ const OPTIONS: readonly PoolOptions[] = [
   ...["INTERACTIVE", "MULTI_STATEMENTS", "SESSION_TRACK"].map((flag) => ({ flags: [flag] })),
 ];
 
-/** Refused by name: character sets without ASCII, or unknown to the driver. */
+/** Refused: character sets without ASCII, or unknown to the driver; armscii8 by the server, as wrong syntax. */
 const REFUSED = /(dec8|hp8|swe7|armscii8|keybcs2|geostd8|eucjpms|ucs2|utf16|utf16le|utf32)$/;
 /** Refused by name: MariaDB's ORACLE and SIMULTANEOUS_ASSIGNMENT, as bits of sql_mode. */
 const SIMULTANEOUS = / = (512|8589934592)$/;
