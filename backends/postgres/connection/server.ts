@@ -89,10 +89,8 @@ async function inspectServer(
   const [row] = result;
   const refuse = (reason: string) => new UnsupportedError(`Cannot use this connection to PostgreSQL: its ${reason}`);
   if (row.shadowed) {
-    const reason = `search_path has schema ${
-      JSON.stringify(row.shadowed)
-    } before pg_catalog, with functions or operators`;
-    throw refuse(`${reason} that hide the server's; want pg_catalog first, or not named`);
+    const hidden = "functions or operators that hide the server's; want pg_catalog first, or not named";
+    throw refuse(`search_path has schema ${JSON.stringify(row.shadowed)} before pg_catalog, with ${hidden}`);
   }
   if (row.encoding) throw refuse(`client_encoding is ${row.encoding}, while drivers write UTF-8; want UTF8`);
   // with an empty search path a bare name means nothing: it is looked for where it would be by default
