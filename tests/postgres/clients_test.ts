@@ -159,6 +159,29 @@ test("behind a transaction pooler many clients never hold one name together", as
   for (const backend of backends) await backend[Symbol.asyncDispose]();
 });
 
+test("behind a transaction pooler names in any alphabet are answered, many at a time", async () => {
+  await using pooler = await PgBouncer.start(server.port);
+  await using backend = await connect(pooler.url, { table: freshTable() });
+  const names = [
+    ...Array.from({ length: 30 }, (_, index) => `job ${index}`),
+    "ñandú",
+    "🔒",
+    "two\nlines",
+    "é",
+    "ж",
+    "中",
+  ];
+  const acquireAll = (expires: number) =>
+    Promise.all(names.map((name) => getLock(name, { backend, expires, wait: 20 })));
+  const startedAt = performance.now();
+  const expired = await acquireAll(0.05);
+  const locks = await acquireAll(60);
+  await Promise.all(
+    [...expired, ...locks].map(async (lock) => assert.equal(await lock.unlock(), locks.includes(lock))),
+  );
+  assert(performance.now() - startedAt < 10_000); // a statement that the pooler had lost was given up after 15 s
+});
+
 test("the edge example serves requests through a transaction pooler", async () => {
   await using pooler = await PgBouncer.start(server.port, { poolSize: 2 });
   await (await connect(server.url))[Symbol.asyncDispose](); // makes the default table

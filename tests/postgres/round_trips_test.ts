@@ -52,8 +52,10 @@ test("behind a pooler each verb is one round trip", async () => {
     relay.trips = 0;
     return [await work(), relay.trips];
   };
-  const [lock, acquired] = await counted(() => getLock("a", { backend, metadata: { who: "it's me", path: "C:\\" } }));
-  const [, failed] = await counted(() => tryLock("a", { backend }));
+  const [lock, acquired] = await counted(() =>
+    getLock("ñ", { backend, metadata: { who: "it's me", path: "C:\\", city: "東京" } })
+  );
+  const [, failed] = await counted(() => tryLock("ñ", { backend }));
   const [, renewed] = await counted(() => lock.renew());
   const [, listed] = await counted(() => listLocks({ backend }));
   const [, released] = await counted(() => lock.unlock());

@@ -52,7 +52,7 @@ function withCheck(statement: string, condition: string): string | undefined {
 }
 
 /** Texts that mean the same to every client, also to one that looks for placeholders or reads backslashes. */
-const UNAMBIGUOUS = /^[^'\\$?%]*$/;
+const UNAMBIGUOUS = /^[ !"#&(->@-[\]-~]*$/;
 
 function isOpen(error: unknown): boolean {
   return String((error as Error)?.message).includes(MARK);
@@ -88,7 +88,8 @@ export class OutsideTransactions {
       if (row.own !== "true") throw new OpenTransaction();
       return await this.#run(text, parameters);
     }
-    const whole = this.#extended ? undefined : inlineParameters(withCheck(text, BEGAN_NOW)!, parameters, UNAMBIGUOUS);
+    const mayInline = !this.#extended && parameters.every((value) => value === null || UNAMBIGUOUS.test(value));
+    const whole = mayInline ? inlineParameters(withCheck(text, BEGAN_NOW)!, parameters) : undefined;
     try {
       if (whole !== undefined) return await this.#run(whole, []);
     } catch (error) {

@@ -108,12 +108,14 @@ export interface Instance extends Sender {
 }
 
 /**
- * Sends one statement in the extended protocol, which takes no second one. An unprepared statement with parameters takes
- * two round trips, since the driver asks the server for their types: they are written into the text where that is safe.
+ * Sends one statement in the extended protocol, which takes no second one. The parameters of an unprepared statement are
+ * written into its text: the driver would ask the server for their types first, which is a second round trip, and one
+ * that a pooler loses behind another statement on the connection (PgBouncer 1.18 gives the server to the next client
+ * in between).
  */
 export function sendStatement(sql: Sender, text: string, parameters: (string | null)[], prepare: boolean): Query {
-  const inlined = prepare ? undefined : inlineParameters(text, parameters);
-  return sql.unsafe(inlined ?? text, inlined === undefined ? parameters : [], { prepare, simple: false });
+  if (prepare) return sql.unsafe(text, parameters, { prepare, simple: false });
+  return sql.unsafe(inlineParameters(text, parameters), [], { prepare, simple: false });
 }
 
 /** Returns the server's process id of the connection that a statement was sent on, as text. */

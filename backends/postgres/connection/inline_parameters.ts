@@ -1,18 +1,15 @@
 /** Plain ASCII, which means the same whatever the character set of the connection. */
 const PLAIN = /^[\x20-\x7e]*$/;
 
-/** SQL for a text, also where `standard_conforming_strings` is off. */
+/** SQL for a text, in plain ASCII, also where `standard_conforming_strings` is off. */
 function quoted(text: string): string {
-  return `E'${text.replace(/['\\]/g, "$&$&")}'`;
+  if (PLAIN.test(text)) return `E'${text.replace(/['\\]/g, "$&$&")}'`;
+  const bytes = [...new TextEncoder().encode(text)].map((byte) => byte.toString(16).padStart(2, "0"));
+  return `convert_from(E'\\\\x${bytes.join("")}'::bytea, 'UTF8')`;
 }
 
-/** Returns the statement with its parameters written into it; `undefined` when one of them does not match `allowed`. */
-export function inlineParameters(
-  statement: string,
-  parameters: readonly (string | null)[],
-  allowed: RegExp = PLAIN,
-): string | undefined {
-  if (!parameters.every((value) => value === null || (PLAIN.test(value) && allowed.test(value)))) return undefined;
+/** Returns the statement with its parameters written into it. */
+export function inlineParameters(statement: string, parameters: readonly (string | null)[]): string {
   return statement.replace(/\$(\d+)/g, (_all, number) => {
     const value = parameters[number - 1];
     return value === null ? "NULL" : quoted(value);
