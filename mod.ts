@@ -26,20 +26,7 @@ export { printEvents } from "./core/events/print_events.ts";
 export type { Grant } from "./core/grant.ts";
 export { Lock } from "./core/lock/lock.ts";
 export { LockRecord } from "./core/lock/lock_record.ts";
-export type {
-  AdoptOptions,
-  BackendOptions,
-  HolderOptions,
-  LeadOptions,
-  ListOptions,
-  LockMgrLockOptions,
-  LockMgrOptions,
-  LockMgrRenewOptions,
-  LockOptions,
-  RenewOptions,
-  SetLockOptions,
-  WatchOptions,
-} from "./core/options/options.ts";
+export type * from "./core/options/option_types.ts";
 export type { BackendSettings } from "./core/options/settings.ts";
 export { adoptLock } from "./core/verbs/adopt_lock.ts";
 export { cleanLocks } from "./core/verbs/clean_locks.ts";
