@@ -17,7 +17,6 @@ function original<Name extends "setTimeout" | "clearTimeout" | "setImmediate">(n
 const setTimeout = original("setTimeout");
 const clearTimeout = original("clearTimeout");
 const setImmediate = original("setImmediate");
-const now = performance.now.bind(performance);
 
 /** What this library uses of the `process` object that Deno, Node and Bun share. */
 interface HostProcess {
@@ -133,9 +132,7 @@ export function stateDirectory(): string {
 }
 
 /** Returns milliseconds on a clock that never goes back. */
-export function monotonic(): number {
-  return now();
-}
+export const monotonic: () => number = performance.now.bind(performance);
 
 /** The longest delay of a timer: a longer one fires at once, on every runtime. */
 const MAX_DELAY_MS = 2 ** 31 - 1;
@@ -146,16 +143,11 @@ export interface Timer {
   stop(): void;
 }
 
-/** Runs `action` after `delay` milliseconds, at most 24 days. */
+/** Runs `action` after `delay` milliseconds, at most 24 days. The process may end before unless `keepAlive`. */
 export function startTimer(delay: number, action: () => void, keepAlive: boolean): Timer {
   const timer: unknown = setTimeout()(action, Math.min(Math.max(delay, 0), MAX_DELAY_MS));
-  if (!keepAlive) unref(timer);
+  if (!keepAlive) (timer as { unref?(): void }).unref?.();
   return { stop: () => clearTimeout()(timer as number) };
-}
-
-/** Lets the process end although a timer, watcher or socket is active. */
-export function unref(timer: unknown): void {
-  (timer as { unref?(): void }).unref?.();
 }
 
 /**
@@ -236,12 +228,14 @@ export function randomId(): string {
 
 /**
  * Reports a problem that must not be thrown where it arose: as a warning of the process, which prints it unless the
- * program listens for `warning`. There may be no process, or one that refuses the errors of Jest's realm.
+ * program listens for `warning`; on the console where there is no process.
  */
 export function warn(error: Error): void {
+  const process = host();
   try {
-    host()!.emitWarning!(error);
+    if (process?.emitWarning) return process.emitWarning(error);
   } catch {
-    console.warn(error);
+    // it refuses the errors of Jest's realm
   }
+  console.warn(error);
 }
