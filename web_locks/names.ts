@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { MAX_NAME_LENGTH } from "../core/options/options.ts";
+import { fitsName } from "../core/options/options.ts";
 
 /** Begins a name with escapes. */
 const ESCAPED = "-:";
@@ -13,11 +13,6 @@ const HASHED = "-#";
 
 /** The hashes that are being computed: requests for one name wait for the same one, which keeps them in order. */
 const hashes = new Map<string, Promise<string>>();
-
-function fits(name: string): boolean {
-  if (name.length <= MAX_NAME_LENGTH) return true;
-  return name.length <= 2 * MAX_NAME_LENGTH && [...name].length <= MAX_NAME_LENGTH;
-}
 
 /** Returns a name without NUL and lone surrogates, each name another one. */
 export function escapeName(name: string): string {
@@ -36,9 +31,9 @@ async function hashOf(escaped: string): Promise<string> {
 
 /** Returns the name of the lock for a name of the standard, another one for each. */
 export function encodeName(name: string): string | Promise<string> {
-  if (name !== "" && !name.includes("\0") && name.isWellFormed() && fits(name)) return name;
+  if (name !== "" && !name.includes("\0") && name.isWellFormed() && fitsName(name)) return name;
   const escaped = escapeName(name);
-  if (fits(ESCAPED + escaped)) return ESCAPED + escaped;
+  if (fitsName(ESCAPED + escaped)) return ESCAPED + escaped;
   const known = hashes.get(escaped);
   if (known) return known;
   const hash = hashOf(escaped).finally(() => hashes.delete(escaped));

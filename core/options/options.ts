@@ -12,14 +12,12 @@ import { hostname } from "../util/runtime.ts";
 export type * from "./option_types.ts";
 
 /** The longest name in Unicode code points: they fit into `VARBINARY(1020)` in any script. */
-export const MAX_NAME_LENGTH = 255;
+const MAX_NAME_LENGTH = 255;
 
-/** Returns how many Unicode code points a string has, at most `limit` + 1. */
-function codePoints(text: string, limit: number): number {
-  if (text.length <= limit) return text.length;
-  let count = 0;
-  for (const _ of text) if (++count > limit) break;
-  return count;
+/** Whether a text is no longer than a name may be. */
+export function fitsName(text: string): boolean {
+  if (text.length <= MAX_NAME_LENGTH) return true;
+  return text.length <= 2 * MAX_NAME_LENGTH && [...text].length <= MAX_NAME_LENGTH;
 }
 
 /**
@@ -31,7 +29,7 @@ function codePoints(text: string, limit: number): number {
 export function checkText(what: string, text: unknown): asserts text is string {
   if (typeof text !== "string") throw new TypeError(`Cannot use ${what} of type ${typeof text}: want a string`);
   if (text === "") throw new RangeError(`Cannot use an empty ${what}: want 1 to ${MAX_NAME_LENGTH} characters`);
-  if (codePoints(text, MAX_NAME_LENGTH) > MAX_NAME_LENGTH) {
+  if (!fitsName(text)) {
     throw new RangeError(`Cannot use a ${what} of over ${MAX_NAME_LENGTH} characters: want 1 to ${MAX_NAME_LENGTH}`);
   }
   if (text.includes("\0")) throw new TypeError(`Cannot use ${what} ${quoted(text)}: it contains NUL`);
