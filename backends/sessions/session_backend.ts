@@ -13,7 +13,7 @@ import type {
 import { BackendError, UnsupportedError } from "../../core/errors.ts";
 import { LruMap } from "../../core/util/lru_map.ts";
 import { byCodePoint } from "../../core/util/order.ts";
-import { grantedRow, namesOf } from "../../core/util/requests.ts";
+import { BUSY, grantedRow, namesOf } from "../../core/util/requests.ts";
 import { monotonic } from "../../core/util/runtime.ts";
 import { closeLocks } from "../../core/wait/close_locks.ts";
 import { KeyedMutex } from "./keyed_mutex.ts";
@@ -24,8 +24,6 @@ import type { SessionEngine } from "./session_engine.ts";
 const REMEMBERED_KEYS = 8_192;
 /** How often a release is tried when its statement fails each time, as when it is killed. */
 const RELEASE_TRIES = 5;
-
-const BUSY: AcquireAnswer = { granted: false, holder: undefined };
 
 /** One lock of this process, and its row at the server's time `row.now`, which was `since` here (ms, monotonic). */
 interface Held<S> {

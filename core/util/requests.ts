@@ -8,6 +8,9 @@ import type { AcquireAnswer, AcquireRequest, LockRef, LockRow, OwnedLock } from 
 /** The answer to a request that is not granted. */
 export type BusyAnswer = AcquireAnswer & { readonly granted: false };
 
+/** The answer for a name that could not be acquired, and whose holder is not known. */
+export const BUSY: BusyAnswer = { granted: false, holder: undefined };
+
 /** Names the locks of a request for an error message: `lock "a"`, or `lock "a" and 2 more`. */
 export function namesOf(requests: readonly { readonly name: string }[]): string {
   const first = `lock ${JSON.stringify(requests[0]?.name)}`;

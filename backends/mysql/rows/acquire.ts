@@ -1,6 +1,6 @@
 import type { AcquireAnswer, AcquireRequest } from "../../../core/backend.ts";
 import { BackendError } from "../../../core/errors.ts";
-import { grantedRow, namesOf } from "../../../core/util/requests.ts";
+import { BUSY, grantedRow, namesOf } from "../../../core/util/requests.ts";
 import type { Liveness, LivenessLock } from "../../sessions/liveness.ts";
 import { isPlain, isUnconfirmed } from "../../shared/line.ts";
 import { isOneHeld, isPassingConflict, isRowLocked } from "../errors.ts";
@@ -104,7 +104,7 @@ export class Acquirer {
     if (!answers.every((answer) => answer !== undefined)) return undefined;
     if (!allOrNothing) return await this.#enqueueRefused(sending, requests, answers);
     if (answers.every(({ granted }) => granted)) return answers;
-    return answers.map((answer) => answer.granted ? { granted: false, holder: undefined } : answer);
+    return answers.map((answer) => answer.granted ? BUSY : answer);
   }
 
   /** Acquires all names, or none. Returns the live rows. */

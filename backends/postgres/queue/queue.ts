@@ -1,13 +1,13 @@
 import type { AcquireAnswer, AcquireRequest, LockRef, LockRow, RenewRequest } from "../../../core/backend.ts";
 import { BackendError } from "../../../core/errors.ts";
 import { LruMap } from "../../../core/util/lru_map.ts";
-import { type BusyAnswer, grantedRow, namesOf, ownerText } from "../../../core/util/requests.ts";
+import { BUSY, type BusyAnswer, grantedRow, namesOf, ownerText } from "../../../core/util/requests.ts";
 import { monotonic } from "../../../core/util/runtime.ts";
 import type { Liveness, LivenessLock } from "../../sessions/liveness.ts";
 import { type Entry, GRACE_US, hasToExtend, isPlain, isUnconfirmed, SHARED_LIMIT } from "../../shared/line.ts";
 import { busyAnswer, rowOf } from "../../shared/line_answers.ts";
 import type { LockTable } from "../rows/lock_table.ts";
-import { BUSY, renewParameters, type Row, textOf, toLockRow } from "../rows/rows.ts";
+import { renewParameters, type Row, textOf, toLockRow } from "../rows/rows.ts";
 import type { Notice } from "../wakeup/listener.ts";
 import { pauseOf, type Waiters } from "../wakeup/waiters.ts";
 import type { ServerClock } from "./server_clock.ts";

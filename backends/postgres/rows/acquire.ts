@@ -1,12 +1,12 @@
 import type { AcquireAnswer, AcquireRequest } from "../../../core/backend.ts";
 import { BackendError } from "../../../core/errors.ts";
 import { LruMap } from "../../../core/util/lru_map.ts";
-import { areAlike, namesOf } from "../../../core/util/requests.ts";
+import { areAlike, BUSY, namesOf } from "../../../core/util/requests.ts";
 import type { Liveness } from "../../sessions/liveness.ts";
 import { isPlain } from "../../shared/line.ts";
 import type { Queue } from "../queue/queue.ts";
 import type { LockTable } from "./lock_table.ts";
-import { acquireAnswers, acquireParameters, alikeParameters, allAcquired, BUSY, toLockRow } from "./rows.ts";
+import { acquireAnswers, acquireParameters, alikeParameters, allAcquired, toLockRow } from "./rows.ts";
 
 /** How often a name is tried that is neither acquired nor seen held, because it changes hands meanwhile. */
 const MAX_ATTEMPTS = 10;

@@ -17,9 +17,6 @@ export type Row = Readonly<Record<string, string | null>>;
 /** The parameters of a statement. */
 export type Parameters = (string | null)[];
 
-/** The answer for a name that could not be acquired, and whose holder is not known. */
-export const BUSY: AcquireAnswer = { granted: false, holder: undefined };
-
 /** Returns a number as a parameter. */
 export function textOf(value: number | null): string | null {
   return value === null ? null : String(value);

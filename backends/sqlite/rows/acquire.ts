@@ -1,6 +1,6 @@
 import type { AcquireAnswer, AcquireRequest, LockRow } from "../../../core/backend.ts";
 import { BackendError } from "../../../core/errors.ts";
-import { grantedRow } from "../../../core/util/requests.ts";
+import { BUSY, grantedRow } from "../../../core/util/requests.ts";
 import { isPlain } from "../../shared/line.ts";
 import type { Connection } from "../connection/connection.ts";
 import type { Queue } from "../queue/queue.ts";
@@ -59,7 +59,7 @@ export class Acquirer {
     const grants = previews.some(({ grants }) => grants);
     const refused = allOrNothing && previews.some(({ answer }) => answer?.granted === false);
     if (!refused && previews.some(({ answer }) => answer === undefined)) return { known: undefined, grants };
-    return { known: previews.map(({ answer }) => answer ?? { granted: false, holder: undefined }), grants };
+    return { known: previews.map(({ answer }) => answer ?? BUSY), grants };
   }
 
   #acquireAll(requests: readonly AcquireRequest[]): AcquireAnswer[] {
