@@ -3,7 +3,7 @@ import { Lock as Handle } from "../core/lock/lock.ts";
 import { checkBackend, checkOptions } from "../core/options/known_options.ts";
 import { durationFor, type ResolvedLockOptions, resolveLockOptions } from "../core/options/options.ts";
 import { Backoff } from "../core/util/backoff.ts";
-import { randomId } from "../core/util/runtime.ts";
+import { randomId, sleep } from "../core/util/runtime.ts";
 import { acquire, renewalOf } from "../core/wait/acquire.ts";
 import { type LockRequest, readRequest } from "./arguments.ts";
 import { type Clients, clientsOf, type Turn } from "./clients.ts";
@@ -92,7 +92,7 @@ class BackendLockManager implements LockManager {
       const outcome = await acquire(this.#backend, name, options);
       if (outcome.granted) return new Handle(outcome.grant, renewalOf(this.#backend, options));
       if (!steal) return null;
-      await backoff.wait();
+      await sleep(backoff.next());
     }
   }
 }

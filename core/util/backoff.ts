@@ -1,5 +1,3 @@
-import { sleep } from "./runtime.ts";
-
 /** How the pauses between tries grow. */
 export interface BackoffOptions {
   /** The first pause (ms). */
@@ -33,14 +31,5 @@ export class Backoff {
   /** Starts again with the first pause. */
   reset(): void {
     this.#pause = this.#options.first;
-  }
-
-  /**
-   * Waits for the next pause, or for `limit` (ms) if that is shorter.
-   *
-   * @throws The signal's reason, as soon as it aborts.
-   */
-  async wait(signal?: AbortSignal, limit = Infinity): Promise<void> {
-    await sleep(Math.min(this.next(), limit), signal);
   }
 }

@@ -7,7 +7,7 @@ import { checkVerbOptions } from "../options/known_options.ts";
 import { checkName, type LockOptions, type ResolvedLockOptions, resolveLockOptions } from "../options/options.ts";
 import { Backoff } from "../util/backoff.ts";
 import { isRetryable } from "../util/retry.ts";
-import { monotonic } from "../util/runtime.ts";
+import { monotonic, sleep } from "../util/runtime.ts";
 import { acquire, renewalOf } from "../wait/acquire.ts";
 
 /** Pauses between tries to open the default backend (ms). */
@@ -26,7 +26,7 @@ export async function openBackend(options: LockOptions, { wait, signal }: Resolv
     } catch (error) {
       const left = deadline - monotonic();
       if (!isRetryable(error) || left <= 0) throw error;
-      await backoff.wait(signal, left);
+      await sleep(Math.min(backoff.next(), left), signal);
     }
   }
 }

@@ -1,6 +1,6 @@
 import { BackendError } from "../../../core/errors.ts";
 import { Backoff } from "../../../core/util/backoff.ts";
-import { deferBriefly, monotonic, yieldToEventLoop } from "../../../core/util/runtime.ts";
+import { deferBriefly, monotonic, sleep, yieldToEventLoop } from "../../../core/util/runtime.ts";
 import type { DatabaseFile } from "./database_file.ts";
 import { inTransaction, type SqliteDatabase, type SqliteStatement } from "./driver.ts";
 import { insideTransaction, isBusy, translate } from "../errors.ts";
@@ -156,7 +156,7 @@ export class Connection {
         continue;
       }
       pauses ??= new Backoff(BUSY_PAUSE_MS);
-      await pauses.wait(this.#closing.signal).catch(() => {}); // the next round reports the disposal
+      await sleep(pauses.next(), this.#closing.signal).catch(() => {}); // the next round reports the disposal
     }
   }
 
