@@ -4,8 +4,7 @@
  *
  * @module
  */
-import type { Hash } from "node:crypto";
-import { builtin } from "../../core/util/runtime.ts";
+import { sha256 } from "../../core/util/runtime.ts";
 
 /** SQL text between quotes. */
 export function literal(text: string): string {
@@ -41,7 +40,6 @@ export function sessionKeyOf(namespace: string, name: string): string {
  * statement.
  */
 export function sessionKey(namespace: string, name: string): string {
-  const { createHash } = builtin<{ createHash(algorithm: string): Hash }>("node:crypto")!; // there as sockets are
-  const digest = createHash("sha256").update(`lockmgr:${namespaced(namespace)}:${name}`).digest("hex");
+  const digest = sha256(`lockmgr:${namespaced(namespace)}:${name}`);
   return BigInt.asIntN(64, BigInt(`0x${digest.slice(0, 16)}`)).toString();
 }

@@ -221,6 +221,11 @@ export function yieldToEventLoop(): Promise<void> | undefined {
   return new Promise((resolve) => defer(resolve));
 }
 
+/** Returns the SHA-256 of a text in hexadecimal, at once. Only where there are sockets: an edge platform may lack it. */
+export function sha256(text: string): string {
+  return builtin<typeof import("node:crypto")>("node:crypto")!.createHash("sha256").update(text).digest("hex");
+}
+
 /** Returns an unguessable text. */
 export function randomId(): string {
   return crypto.randomUUID();

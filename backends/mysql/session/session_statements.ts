@@ -4,8 +4,7 @@
  *
  * @module
  */
-import type { Hash } from "node:crypto";
-import { builtin } from "../../../core/util/runtime.ts";
+import { sha256 } from "../../../core/util/runtime.ts";
 import type { Server } from "../connection/server.ts";
 
 /** How many hexadecimal digits of the digest fit beside the prefix in the 64 characters that MySQL allows. */
@@ -23,9 +22,7 @@ function tableOf({ database, variables }: Pick<Server, "database" | "variables">
  * on MariaDB, and knows no databases. 224 bits: two names never share one.
  */
 export function sessionKey(server: Pick<Server, "database" | "variables">, table: string, name: string): string {
-  const { createHash } = builtin<{ createHash(algorithm: string): Hash }>("node:crypto")!; // there as sockets are
-  const text = [...tableOf(server, table), name].join("\0");
-  return `lockmgr:${createHash("sha256").update(text).digest("hex").slice(0, DIGITS)}`;
+  return `lockmgr:${sha256([...tableOf(server, table), name].join("\0")).slice(0, DIGITS)}`;
 }
 
 /** The clock when it is read, not at the statement's start: the locks are held by then. */
