@@ -4,9 +4,10 @@
  * @module
  */
 import type { LockRef, LockRow } from "../../../core/backend.ts";
+import { byCodePoint } from "../../../core/util/order.ts";
 import type { Entry } from "../../shared/line.ts";
 import { limitOf, queueIn } from "../../shared/line_answers.ts";
-import { bytes, hexadecimal, integer } from "../connection/inline_parameters.ts";
+import { bytes, integer } from "../connection/inline_parameters.ts";
 
 /** The server's clock at the start of the statement, whatever the session's time zone: early, which errs on the safe side. */
 export const CLOCK = "TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6))";
@@ -90,12 +91,7 @@ export function chunks<T>(items: readonly T[]): T[][] {
   });
 }
 
-/** Beyond the first 65,536 characters the order of UTF-16 differs from that of the bytes of UTF-8. */
-const SURROGATE = /[\ud800-\udfff]/;
-
-/** Sorts items by the bytes of their names, as the server does: all clients lock rows in this order. */
+/** Sorts items by their names, as the server does: all clients lock rows in this order. */
 export function sorted<T extends { readonly name: string }>(items: readonly T[]): T[] {
-  const hasSurrogates = items.some(({ name }) => SURROGATE.test(name));
-  const keyed = items.map((item) => ({ item, key: hasSurrogates ? hexadecimal(item.name) : item.name }));
-  return keyed.sort((a, b) => a.key < b.key ? -1 : a.key > b.key ? 1 : 0).map(({ item }) => item);
+  return items.toSorted((one, other) => byCodePoint(one.name, other.name));
 }
