@@ -10,6 +10,7 @@ import { clusterOf, confirmsCommits, describe, QUESTIONS, readOnlyBy, type Serve
 import { quoted } from "./connection/inline_parameters.ts";
 import { isDenied, isMissingTable, translate } from "./errors.ts";
 import { SESSIONS_END } from "../sessions/session_engine.ts";
+import { tableDiagnostic } from "../shared/found_table.ts";
 import { columnsOf, findTable, tokenTable } from "./schema.ts";
 
 /** Reads settings that matter here only. */
@@ -133,23 +134,9 @@ async function refused(connection: Connection, statements: Record<string, string
 }
 
 async function tableAndPrivileges(connection: Connection, table: string): Promise<Diagnostic[]> {
-  const what = "table";
-  const name = JSON.stringify(table);
-  try {
-    const found = findTable(table, (await connection.query(columnsOf(table))).rows);
-    if (found !== "present") {
-      const detail = found === "old"
-        ? `${name} is of an earlier version: the first use upgrades it`
-        : `${name} does not exist, or is not visible: the first use creates it`;
-      return [{ what, state: "note", detail }];
-    }
-  } catch (error) {
-    return [{ what, state: "problem", detail: (error as Error).message, advice: "Choose another one with --table" }];
-  }
-  return [
-    { what, state: "ok", detail: `${name} exists, with the columns it needs` },
-    await privileges(connection, table),
-  ];
+  const { rows } = await connection.query(columnsOf(table));
+  const found = tableDiagnostic(table, () => findTable(table, rows));
+  return found.state === "ok" ? [found, await privileges(connection, table)] : [found];
 }
 
 async function privileges(connection: Connection, table: string): Promise<Diagnostic> {

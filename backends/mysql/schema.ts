@@ -3,8 +3,7 @@
  *
  * @module
  */
-import { BackendError } from "../../core/errors.ts";
-import { lackOf } from "../shared/table_columns.ts";
+import { type Found, judgeTable } from "../shared/found_table.ts";
 import { bytes, EVERY_ROW, quoted } from "./connection/inline_parameters.ts";
 
 /** The columns that the statements use. */
@@ -139,30 +138,21 @@ export function columnsOf(table: string): string {
 }
 
 /**
- * Returns what {@linkcode columnsOf} found: a table of an earlier version is `"old"`.
+ * Returns what {@linkcode columnsOf} found.
  *
  * @throws {BackendError} When it has other columns, or not the index.
  */
-export function findTable(
-  table: string,
-  rows: readonly (readonly (string | null)[])[],
-): "none" | "old" | "present" {
+export function findTable(table: string, rows: readonly (readonly (string | null)[])[]): Found {
   // Of a table that another client is creating, the index may be seen before the columns.
   if (rows.every(([name]) => name!.startsWith("index "))) return "none";
   const present = rows.map(([name]) => name!);
-  const { isOld, missing } = lackOf(present, COLUMNS, Object.keys(QUEUE_COLUMNS));
   const [, type, key] = rows.find(([name]) => name === "name") ?? [];
   const keyed = key === "pri" && type!.startsWith("varbinary(");
   const indexed = rows.some(([name, first]) => name === "index listed" && first === "listed");
-  if (missing.length > 0 || !keyed || !indexed) {
-    const defect = missing.length > 0
-      ? `it has no column ${missing.join(", ")}`
-      : keyed
-      ? 'it has no index "listed" of listed, name'
-      : "its primary key is not a name of bytes";
-    throw new BackendError(
-      `Cannot use table ${JSON.stringify(table)}: ${defect}; want a table that lockmgr made, or another name`,
-    );
-  }
-  return isOld ? "old" : "present";
+  const defect = !keyed
+    ? "its primary key is not a name of bytes"
+    : indexed
+    ? undefined
+    : 'it has no index "listed" of listed, name';
+  return judgeTable(table, present, COLUMNS, Object.keys(QUEUE_COLUMNS), defect);
 }

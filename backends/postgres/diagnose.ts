@@ -4,6 +4,7 @@ import { processIdOf } from "./connection/driver.ts";
 import { translate } from "./errors.ts";
 import type { Row } from "./rows/rows.ts";
 import { SESSIONS_END } from "../sessions/session_engine.ts";
+import { tableDiagnostic } from "../shared/found_table.ts";
 import { findTable, INSPECTION, quoted, sequenceOf } from "./schema.ts";
 
 /** The privileges of the role, and the setting that decides whether a grant survives a crash. `(table, sequence)` */
@@ -33,7 +34,7 @@ export async function diagnose(client: Client, table: string, mode: Mode): Promi
       server(seen[0]),
       replica(seen[0]),
       proxy(direct),
-      tableThere(table, seen[0]),
+      tableDiagnostic(table, () => findTable(table, seen[0].columns)),
       mayUse(table, rights),
       durable(rights),
       failover(standbys, mode),
@@ -63,21 +64,6 @@ function proxy(direct: boolean | undefined): Diagnostic {
   const detail = direct === false ? "a proxy is in between" : "whether a proxy is in between is unknown";
   const advice = 'Waiters poll instead of being notified; for "session" and "hybrid" connect to the server itself';
   return { what, state: "note", detail, advice };
-}
-
-function tableThere(table: string, { columns }: Row): Diagnostic {
-  const what = "table";
-  const name = JSON.stringify(table);
-  try {
-    const found = findTable(table, columns);
-    if (found === "present") return { what, state: "ok", detail: `${name} exists, with the columns it needs` };
-    if (found === "old") {
-      return { what, state: "note", detail: `${name} is of an earlier version: the first use upgrades it` };
-    }
-  } catch (error) {
-    return { what, state: "problem", detail: (error as Error).message, advice: "Choose another one with --table" };
-  }
-  return { what, state: "note", detail: `${name} does not exist yet: the first use creates it` };
 }
 
 function mayUse(table: string, { role, reads, writes, draws }: Row): Diagnostic {

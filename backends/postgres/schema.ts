@@ -3,8 +3,7 @@
  *
  * @module
  */
-import { BackendError } from "../../core/errors.ts";
-import { lackOf } from "../shared/table_columns.ts";
+import { type Found, judgeTable } from "../shared/found_table.ts";
 
 /** The longest identifier, in bytes: PostgreSQL truncates longer ones. */
 const MAX_IDENTIFIER = 63;
@@ -132,18 +131,10 @@ export const INSPECTION = `
       WHERE attrelid = to_regclass($1::text) AND attnum > 0 AND NOT attisdropped)::text AS columns`;
 
 /**
- * Returns whether the table exists: as `"old"` when it has no columns for queues.
+ * Returns whether the table exists, from the columns in the answer to {@linkcode INSPECTION}.
  *
- * @throws {BackendError} When it exists and lacks other columns.
+ * @throws {BackendError} When it has other columns.
  */
-export function findTable(table: string, columns: string | null): "none" | "old" | "present" {
-  if (columns === null) return "none";
-  const { isOld, missing } = lackOf(JSON.parse(columns), COLUMNS, Object.keys(QUEUE_COLUMNS));
-  if (missing.length > 0) {
-    throw new BackendError(
-      `Cannot use table ${JSON.stringify(table)}: it has no column ${missing.join(", ")}; ` +
-        "want a table that lockmgr made, or another name",
-    );
-  }
-  return isOld ? "old" : "present";
+export function findTable(table: string, columns: string | null): Found {
+  return columns === null ? "none" : judgeTable(table, JSON.parse(columns), COLUMNS, Object.keys(QUEUE_COLUMNS));
 }

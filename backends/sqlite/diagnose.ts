@@ -1,4 +1,5 @@
 import type { Diagnostic } from "../../core/backend.ts";
+import { tableDiagnostic } from "../shared/found_table.ts";
 import type { Connection } from "./connection/connection.ts";
 import { findTable } from "./schema.ts";
 
@@ -12,7 +13,7 @@ export function diagnose(database: Connection, table: string): Diagnostic[] {
   return [
     { what: "version", state: "ok", detail: `SQLite ${valueOf(database, "SELECT sqlite_version()")}` },
     journal(valueOf(database, `PRAGMA ${database.atHome("journal_mode")}`)),
-    tableThere(database, table),
+    tableDiagnostic(table, () => findTable(database, table)),
   ];
 }
 
@@ -23,19 +24,4 @@ function journal(mode: string): Diagnostic {
   const advice =
     'Put the file on a local disk: without "wal", as on a network file system, programs wait for each other';
   return { what, state: "warning", detail: `mode "${mode}" instead of "wal"`, advice };
-}
-
-function tableThere(database: Connection, table: string): Diagnostic {
-  const what = "table";
-  const name = JSON.stringify(table);
-  try {
-    const found = findTable(database, table);
-    if (found === "present") return { what, state: "ok", detail: `${name} is there, with the columns it needs` };
-    if (found === "old") {
-      return { what, state: "note", detail: `${name} is of an earlier version: the first use upgrades it` };
-    }
-  } catch (error) {
-    return { what, state: "problem", detail: (error as Error).message, advice: "Choose another one with --table" };
-  }
-  return { what, state: "note", detail: `${name} is not there yet: the first use creates it` };
 }

@@ -3,8 +3,7 @@
  *
  * @module
  */
-import { BackendError } from "../../core/errors.ts";
-import { lackOf } from "../shared/table_columns.ts";
+import { type Found, judgeTable } from "../shared/found_table.ts";
 import type { SqliteStatement } from "./connection/driver.ts";
 
 /** The columns, the name first. */
@@ -90,26 +89,17 @@ export function homeOf(database: { prepare(sql: string): SqliteStatement }, tabl
 }
 
 /**
- * Returns whether the table exists: as `"old"` when it has no columns for queues.
+ * Returns whether the table exists.
  *
  * @throws {BackendError} When it has other columns.
  */
-export function findTable(
-  database: { prepare(sql: string): SqliteStatement },
-  table: string,
-): "none" | "old" | "present" {
+export function findTable(database: { prepare(sql: string): SqliteStatement }, table: string): Found {
   const [name, attached] = table.split(".").reverse();
   const pragma = `PRAGMA ${attached ? `"${attached}".` : ""}table_info("${name}")`;
   const columns = database.prepare(pragma).all() as { name: string; pk: number | bigint }[];
   if (columns.length === 0) return "none";
   const present = columns.map(({ name }) => name);
-  const { isOld, missing } = lackOf(present, COLUMNS, Object.keys(QUEUE_COLUMNS));
   const keyed = columns.some(({ name, pk }) => name === "name" && Number(pk) === 1);
-  if (missing.length > 0 || !keyed) {
-    const lack = missing.length > 0 ? `it has no column ${missing.join(", ")}` : "its primary key is not the name";
-    throw new BackendError(
-      `Cannot use table ${JSON.stringify(table)}: ${lack}; want a table that lockmgr made, or another name`,
-    );
-  }
-  return isOld ? "old" : "present";
+  const defect = keyed ? undefined : "its primary key is not the name";
+  return judgeTable(table, present, COLUMNS, Object.keys(QUEUE_COLUMNS), defect);
 }
