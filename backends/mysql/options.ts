@@ -44,9 +44,6 @@ export interface MysqlOptions extends BackendSettings {
   ssl?: boolean | Record<string, unknown>;
 }
 
-/** Where a backend's statements go. */
-export type MysqlTarget = string | URL | MysqlPool | MysqlFunction;
-
 /** A target and its options after their checks. */
 export interface ResolvedTarget {
   /** The settings of npm:mysql2 for a connection. */
@@ -111,7 +108,10 @@ function refuseTarget(target: unknown): TypeError | undefined {
  *
  * @throws {TypeError | RangeError} For a target or an option that is invalid.
  */
-export function resolveTarget(target: MysqlTarget, given: MysqlOptions): ResolvedTarget {
+export function resolveTarget(
+  target: string | URL | MysqlPool | MysqlFunction,
+  given: MysqlOptions,
+): ResolvedTarget {
   checkOptions("on MySQL", given, OPTIONS);
   const isText = typeof target === "string" || target instanceof URL;
   const refusal = isText ? undefined : refuseTarget(target);

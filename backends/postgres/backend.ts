@@ -2,6 +2,7 @@ import type { Backend } from "../../core/backend.ts";
 import { concealerFor } from "../../core/options/target.ts";
 import { BackendError, UnsupportedError } from "../../core/errors.ts";
 import type { Engine } from "../../core/engine.ts";
+import { checkOptions } from "../../core/options/known_options.ts";
 import { inSchema } from "../../core/options/settings.ts";
 import { isBunSql, refuseOrm } from "../../core/options/refused_client.ts";
 import { AbandonedConnections, type GuardedSource } from "./connection/abandoned.ts";
@@ -17,13 +18,7 @@ import { checkPgPool, isPgClient, isPgPool, type PostgresPool } from "./connecti
 import { monotonic } from "../../core/util/runtime.ts";
 import { Liveness } from "../sessions/liveness.ts";
 import { SessionBackend } from "../sessions/session_backend.ts";
-import {
-  checkPostgresOptions,
-  parseUrl,
-  type PostgresOptions,
-  type ResolvedOptions,
-  resolveOptions,
-} from "./options.ts";
+import { OPTIONS, parseUrl, type PostgresOptions, type ResolvedOptions, resolveOptions } from "./options.ts";
 import { schemaIn } from "./url_parameters.ts";
 import { ServerClock } from "./queue/server_clock.ts";
 import { RowBackend } from "./rows/row_backend.ts";
@@ -80,7 +75,7 @@ export async function postgresBackend(
   target: string | URL | PostgresSql | PostgresPool | PostgresExecutor,
   options: PostgresOptions = {},
 ): Promise<Backend> {
-  checkPostgresOptions(options);
+  checkOptions("on PostgreSQL", options, OPTIONS);
   const parsed = typeof target === "string" || target instanceof URL ? parseUrl(target) : undefined;
   const given = resolveOptions({ ...parsed?.target.settings, ...options });
   const resolved = { ...given, table: inSchema(given.table, parsed?.address.schema) };

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { checkOptions, type KnownOptions } from "../../core/options/known_options.ts";
+import type { KnownOptions } from "../../core/options/known_options.ts";
 import { type BackendSettings, resolveSettings, SETTING_OPTIONS } from "../../core/options/settings.ts";
 import { parseTargetOf, type ServerTarget } from "../../core/options/target.ts";
 import { DEFAULT_ANSWER_TIMEOUT } from "./connection/client.ts";
@@ -35,22 +35,14 @@ export interface PostgresOptions extends BackendSettings {
   driver?: Record<string, unknown>;
 }
 
-const OPTIONS: KnownOptions<PostgresOptions> = {
+/** The options; those of the driver are its own. */
+export const OPTIONS: KnownOptions<PostgresOptions> = {
   ...SETTING_OPTIONS,
   maxConnections: "number",
   sessionTimeout: "number",
   answerTimeout: "number",
   driver: "object",
 };
-
-/**
- * Refuses unknown options; those of the driver are its own.
- *
- * @throws {TypeError} With the nearest known option.
- */
-export function checkPostgresOptions(options: unknown): void {
-  checkOptions("on PostgreSQL", options, OPTIONS);
-}
 
 /** The options after their checks. */
 export type ResolvedOptions = Required<PostgresOptions>;

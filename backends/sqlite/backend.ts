@@ -5,9 +5,10 @@ import { Connection } from "./connection/connection.ts";
 import { DatabaseFile } from "./connection/database_file.ts";
 import { isDatabase, openDatabase, type SqliteDatabase } from "./connection/driver.ts";
 import { identify } from "../../core/util/runtime.ts";
+import { checkOptions } from "../../core/options/known_options.ts";
 import { refuseOrm } from "../../core/options/refused_client.ts";
 import { homeOf, printedSchema } from "./schema.ts";
-import { checkSqliteOptions, parseFile, resolveOptions, type SqliteOptions } from "./options.ts";
+import { OPTIONS, parseFile, resolveOptions, type SqliteOptions } from "./options.ts";
 
 /** SQLite's path of the database that has the table; `undefined` for one in memory. */
 function fileOf(connection: Connection, table: string): string | undefined {
@@ -52,7 +53,7 @@ export async function sqliteBackend(
   target: string | URL | SqliteDatabase,
   options: SqliteOptions = {},
 ): Promise<Backend> {
-  checkSqliteOptions(options);
+  checkOptions("on SQLite", options, OPTIONS);
   const named = typeof target === "string" || target instanceof URL;
   const parsed = named ? parseFile(target) : { path: undefined, options: {} };
   const { table, migrate, driver, busyTimeout } = resolveOptions({ ...parsed.options, ...options });

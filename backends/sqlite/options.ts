@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { checkOptions, type KnownOptions, nearestOf } from "../../core/options/known_options.ts";
+import { type KnownOptions, nearestOf } from "../../core/options/known_options.ts";
 import {
   type BackendSettings,
   resolveSettings,
@@ -34,7 +34,9 @@ export interface SqliteOptions extends BackendSettings {
   busyTimeout?: number;
 }
 
-const OPTIONS: KnownOptions<SqliteOptions> = { ...SETTING_OPTIONS, driver: "string", busyTimeout: "number" };
+/** The options. */
+export const OPTIONS: KnownOptions<SqliteOptions> = { ...SETTING_OPTIONS, driver: "string", busyTimeout: "number" };
+
 const DEFAULT_BUSY_TIMEOUT = 5;
 
 /** Parameters of other SQLite clients that are ignored: they size and time out a connection pool. */
@@ -60,30 +62,12 @@ export function parseFile(target: string | URL): { path: string; options: Sqlite
 }
 
 /**
- * Refuses unknown options.
- *
- * @throws {TypeError} With the nearest known option.
- */
-export function checkSqliteOptions(options: unknown): void {
-  checkOptions("on SQLite", options, OPTIONS);
-}
-
-/** Checked options. */
-export interface ResolvedOptions {
-  readonly table: string;
-  readonly migrate: boolean;
-  readonly driver: string;
-  /** Seconds to go on trying while the file is locked. */
-  readonly busyTimeout: number;
-}
-
-/**
  * Checks the options and fills in the defaults.
  *
  * @throws {TypeError | RangeError} For an invalid value.
  * @throws {UnsupportedError} For a mode other than `"lease"`.
  */
-export function resolveOptions(options: SqliteOptions): ResolvedOptions {
+export function resolveOptions(options: SqliteOptions): Required<Omit<SqliteOptions, "mode">> {
   const { mode, table, migrate } = resolveSettings(options);
   if (mode !== "lease") {
     throw new UnsupportedError(`Cannot use "${mode}" mode on SQLite: it has no session locks; want "lease"`);

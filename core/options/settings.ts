@@ -28,9 +28,6 @@ export interface BackendSettings {
   migrate?: boolean;
 }
 
-/** The settings after their checks. */
-export type ResolvedSettings = Required<BackendSettings>;
-
 const DEFAULT_TABLE = "lockmgr_locks";
 
 /** What the settings may be as text. A table is a name, or a schema and a name, within PostgreSQL's 63 bytes. */
@@ -69,7 +66,7 @@ export const SETTING_PARAMETERS: readonly string[] = NAMES.map((name) => `lockmg
  *
  * @throws {TypeError} For an invalid mode, table or `migrate`.
  */
-export function resolveSettings(settings: BackendSettings): ResolvedSettings {
+export function resolveSettings(settings: BackendSettings): Required<BackendSettings> {
   const { mode = "lease", table = DEFAULT_TABLE, migrate = true } = settings;
   const resolved = { mode, table, migrate };
   for (const name of NAMES) {
