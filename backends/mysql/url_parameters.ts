@@ -9,8 +9,8 @@ import {
   readParameters,
   readPem,
   type Tls,
+  tls,
   tlsFrom,
-  tlsOf,
   type TlsWishes,
   wholeNumber,
 } from "../../core/options/url_parameters.ts";
@@ -27,12 +27,6 @@ interface Meaning extends TlsWishes {
 /** An option of the driver, with the same value. */
 const option = (name: string) => (value: string): Meaning | undefined =>
   value === "" ? undefined : { driver: { [name]: value } };
-
-/** A mode of TLS. */
-const tls = (key: keyof TlsWishes, sure: Tls) => (value: string): Meaning | undefined => {
-  const mode = tlsOf(value, sure);
-  return mode && { [key]: mode };
-};
 
 /** `ssl=true`, a mode, or the driver's options as a JSON object, of which only these are taken. */
 function ssl(value: string): Meaning | undefined {
@@ -87,8 +81,7 @@ const HONOURED: Handlings<Meaning> = {
 };
 
 /** Parameters of other clients that are ignored. */
-const DROPPED: Handlings<Meaning> = dropped(
-  ...`
+const DROPPED: Handlings<Meaning> = dropped(`
   timezone servertimezone connectiontimezone forceconnectiontimezonetosession loc parsetime datestrings
   zerodatetimebehavior uselegacydatetimecode usejdbccompliant usejdbccomplianttimezoneshift cachedefaulttimezone
   preserveinstants
@@ -104,8 +97,7 @@ const DROPPED: Handlings<Meaning> = dropped(
   namedplaceholders typecast supportbignumbers bignumberstrings decimalnumbers jsonstrings tinyint1isbit
   nullcatalogmeanscurrent nulldatabasemeanscurrent maxallowedpacket clientfoundrows useinformationschema
   nullnamepatternmatchesall connectionattributes debug trace allowlocalinfile allowloadlocalinfile localinfile
-  columnswithalias rejectreadonly`.trim().split(/\s+/),
-);
+  columnswithalias rejectreadonly`);
 
 const HANDLINGS: Handlings<Meaning> = { ...DROPPED, ...HONOURED };
 

@@ -10,8 +10,8 @@ import {
   readParameters,
   readPem,
   type Tls,
+  tls,
   tlsFrom,
-  tlsOf,
   type TlsWishes,
   wholeNumber,
 } from "../../core/options/url_parameters.ts";
@@ -56,12 +56,6 @@ const pem = (name: string, parameter: string) => (path: string): Meaning => ({
   tlsOptions: { [name]: readPem(parameter, path) },
 });
 
-/** A mode of TLS. */
-const tls = (key: keyof TlsWishes) => (value: string): Meaning | undefined => {
-  const mode = tlsOf(value, "verify-full");
-  return mode && { [key]: mode };
-};
-
 /** Returns what a value means by a table of the supported values. */
 const oneOf = (meanings: Readonly<Record<string, Meaning>>) => (value: string): Meaning | undefined =>
   Object.hasOwn(meanings, value) ? meanings[value] : undefined;
@@ -80,9 +74,9 @@ const HONOURED: Handlings<Meaning> = {
   password: option("pass"),
   dbname: option("database"),
   database: option("database"),
-  sslmode: tls("mode"),
-  ssl: tls("ssl"),
-  sslaccept: tls("accept"),
+  sslmode: tls("mode", "verify-full"),
+  ssl: tls("ssl", "verify-full"),
+  sslaccept: tls("accept", "verify-full"),
   requiressl: oneOf({ 0: {}, 1: { ssl: "require" } }),
   sslrootcert: (path) => path === "system" ? { accept: "verify-full" } : pem("ca", "sslrootcert")(path),
   sslcert: pem("cert", "sslcert"),
@@ -114,8 +108,7 @@ const HONOURED: Handlings<Meaning> = {
 };
 
 /** Parameters of other clients that are ignored. A certificate checked by `verify-full` replaces channel binding. */
-const DROPPED: Handlings<Meaning> = dropped(
-  ...`
+const DROPPED: Handlings<Meaning> = dropped(`
   channelbinding gsslib gssdelegation krbsrvname sslcompression sslsni sslcertmode uselibpqcompat
   keepalivesinterval keepalivescount tcpusertimeout tcpkeepalive keepalive
   clientencoding charset encoding timezone datestyle stringtype
@@ -125,8 +118,7 @@ const DROPPED: Handlings<Meaning> = dropped(
   statementcachesize preparedstatements preparedstatementcachesize preparethreshold prepare
   preparedstatementcachequeries statementcachecapacity statementcachemode defaultqueryexecmode
   descriptioncachecapacity rewritebatchedinserts fetchtypes binarytransfer binaryparameters
-  sockettimeout querytimeout commandtimeout backoff loadbalancehosts`.trim().split(/\s+/),
-);
+  sockettimeout querytimeout commandtimeout backoff loadbalancehosts`);
 
 const HANDLINGS: Handlings<Meaning> = { ...DROPPED, ...HONOURED };
 

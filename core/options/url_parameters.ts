@@ -50,9 +50,9 @@ export function readParameters<Meaning>(
   return meanings;
 }
 
-/** Makes entries for ignored parameters. */
-export function dropped(...names: string[]): Record<string, "drop"> {
-  return Object.fromEntries(names.map((name) => [name, "drop"]));
+/** Makes entries for ignored parameters, whose names have whitespace in between. */
+export function dropped(names: string): Record<string, "drop"> {
+  return Object.fromEntries(names.trim().split(/\s+/).map((name) => [name, "drop"]));
 }
 
 /** How strictly a client checks the server's certificate. */
@@ -82,13 +82,6 @@ const TLS_MODES: Readonly<Record<string, Tls>> = {
   strict: "verify-full",
 };
 
-/** Reads a TLS mode; `sure` is the meaning of a plain yes. */
-export function tlsOf(value: string, sure: Tls): Tls | undefined {
-  const key = value.toLowerCase();
-  if (["", "true", "1", "on", "yes"].includes(key)) return sure;
-  return Object.hasOwn(TLS_MODES, key) ? TLS_MODES[key] : undefined;
-}
-
 /** The values of several parameters about TLS. */
 export interface TlsWishes {
   /** `sslmode` and its spellings. */
@@ -97,6 +90,15 @@ export interface TlsWishes {
   readonly ssl?: Tls;
   /** `sslaccept` and its relatives. */
   readonly accept?: Tls;
+}
+
+/** Makes the handling of a parameter with a TLS mode; `sure` is the meaning of a plain yes. */
+export function tls(key: keyof TlsWishes, sure: Tls): (value: string) => TlsWishes | undefined {
+  return (value) => {
+    const word = value.toLowerCase();
+    if (["", "true", "1", "on", "yes"].includes(word)) return { [key]: sure };
+    return Object.hasOwn(TLS_MODES, word) ? { [key]: TLS_MODES[word] } : undefined;
+  };
 }
 
 /** Returns the mode that the parameters mean together. */
