@@ -8,13 +8,10 @@ import { SETTING_PARAMETERS } from "./settings.ts";
 import { builtin } from "../util/runtime.ts";
 
 /**
- * What is done with a parameter: `"drop"` ignores it; a function returns what its value means to the driver, `undefined`
- * for an invalid value.
+ * What the value of each parameter means to the driver, `undefined` for an invalid value; by the parameters' names in
+ * lower case without `-` and `_`, because clients spell a name in several ways.
  */
-export type Handling<Meaning> = "drop" | ((value: string) => Meaning | undefined);
-
-/** By the parameters' names in lower case without `-` and `_`, because clients spell a name in several ways. */
-export type Handlings<Meaning> = Readonly<Record<string, Handling<Meaning>>>;
+export type Handlings<Meaning> = Readonly<Record<string, (value: string) => Meaning | undefined>>;
 
 /**
  * Reads all parameters of a URL by a table.
@@ -38,7 +35,6 @@ export function readParameters<Meaning>(
         } on ${engine}: it is not known; want "${wanted}", or it left out`,
       );
     }
-    if (handling === "drop") continue;
     const meaning = handling(value);
     if (meaning === undefined) {
       throw new TypeError(
@@ -50,9 +46,9 @@ export function readParameters<Meaning>(
   return meanings;
 }
 
-/** Makes entries for ignored parameters, whose names have whitespace in between. */
-export function dropped(names: string): Record<string, "drop"> {
-  return Object.fromEntries(names.trim().split(/\s+/).map((name) => [name, "drop"]));
+/** Makes entries for ignored parameters, which mean nothing. Their names have whitespace in between. */
+export function dropped(names: string): Handlings<Record<never, never>> {
+  return Object.fromEntries(names.trim().split(/\s+/).map((name) => [name, () => ({})]));
 }
 
 /** How strictly a client checks the server's certificate. */
