@@ -5,11 +5,12 @@
  * @module
  */
 import { isWindows } from "../util/runtime.ts";
-import { isBunSql } from "./refused_client.ts";
+import { hasMethods, isBunSql } from "./refused_client.ts";
 
 const WANTED = "want a URL (postgres://…, mysql://…, sqlite:PATH) or the path of an SQLite file";
 
-function refused(reason: string, wanted: string = WANTED): TypeError {
+/** Makes the error for a target. */
+export function refused(reason: string, wanted: string = WANTED): TypeError {
   return new TypeError(`Cannot connect to this target: ${reason}; ${wanted}`);
 }
 
@@ -27,7 +28,7 @@ export function decode(part: string): string {
 }
 
 /** The drivers' handles, and the function to pass each to. */
-const HANDLES: readonly (readonly [is: (value: Record<string, unknown>) => boolean, what: string, wanted: string])[] = [
+const HANDLES: readonly (readonly [is: (value: unknown) => boolean, what: string, wanted: string])[] = [
   [has("acquire", "release", "renew", "clean"), "it is a backend already", "want it as the option backend"],
   [has("then"), "it is a promise", "want what it resolves to, as by await"],
   [
@@ -59,8 +60,8 @@ const HANDLES: readonly (readonly [is: (value: Record<string, unknown>) => boole
   ],
 ];
 
-function has(...methods: string[]): (value: Record<string, unknown>) => boolean {
-  return (value) => methods.every((method) => typeof value[method] === "function");
+function has(...methods: string[]): (value: unknown) => boolean {
+  return (value) => hasMethods(value, methods);
 }
 
 /** Returns the error for a target that is not a string. */
@@ -68,7 +69,7 @@ export function refuseValue(value: unknown): TypeError {
   if (value === null || value === undefined) return refused(`it is ${value}`);
   if (typeof value !== "object" && typeof value !== "function") return refused(`it is a ${typeof value}`);
   if (Array.isArray(value)) return refused("it is an array");
-  const handle = HANDLES.find(([is]) => is(value as Record<string, unknown>));
+  const handle = HANDLES.find(([is]) => is(value));
   if (handle) return refused(handle[1], handle[2]);
   return refused("it is an object", `${WANTED}; options go into the second argument`);
 }
@@ -94,14 +95,19 @@ const DISGUISES: readonly (readonly [pattern: RegExp, reason: string])[] = [
   [/^file:/i, "it is a URL in a URL"],
 ];
 
+/** Refuses a text with a control character in it. */
+export function refuseControls(text: string): void {
+  // deno-lint-ignore no-control-regex -- control characters are what is refused
+  if (/[\u0000-\u001f\u007f]|\p{Surrogate}/u.test(text)) throw refused("it has a control character in it");
+}
+
 /**
  * Refuses a path that is a connection string.
  *
  * @throws {TypeError} For a path that looks like a connection string, or has a control character in it.
  */
 export function refuseDisguise(path: string): void {
-  // deno-lint-ignore no-control-regex -- control characters are what is refused
-  if (/[\u0000-\u001f\u007f]|\p{Surrogate}/u.test(path)) throw refused("it has a control character in it");
+  refuseControls(path);
   const suspect = isWindows() ? plain(path).replace(/^[a-z]:(?=[/\\])/i, "") : plain(path); // a drive is not a user
   const disguise = DISGUISES.find(([pattern]) => pattern.test(suspect))?.[1];
   if (disguise) throw refused(disguise);

@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { decode, refuseDisguise, refusePath, refuseValue } from "./refused_target.ts";
+import { decode, refuseControls, refused, refuseDisguise, refusePath, refuseValue } from "./refused_target.ts";
 import { isWindows } from "../util/runtime.ts";
 import { takeSettings, type UrlSettings } from "./settings.ts";
 
@@ -83,10 +83,6 @@ const SURROUNDINGS = /^[\s\u200b\u2060]+|[\s\u200b\u2060]+$/gu;
 /** Advice where an unescaped character of a password changes the meaning of a URL. */
 const ESCAPED = "want #, /, ?, @, % and spaces in its user, password and values percent-encoded (%23 for #)";
 
-function refused(reason: string, wanted: string): TypeError {
-  return new TypeError(`Cannot connect to this target: ${reason}; ${wanted}`);
-}
-
 /**
  * Parses a target.
  *
@@ -104,10 +100,7 @@ export function parseTarget(target: unknown): Target {
     return { kind: "file", scheme: PATH_SCHEME, text, path: text, settings: {}, parameters: new Map() };
   }
   if (kind === "foreign") return { kind, scheme, text, settings: {}, parameters: new Map() };
-  // deno-lint-ignore no-control-regex -- control characters are what is refused
-  if (/[\u0000-\u001f\u007f]|\p{Surrogate}/u.test(text)) {
-    throw refused("it has a control character in it", "want a URL or a path");
-  }
+  refuseControls(text);
   if (/["'`>]$/.test(text)) throw refused("it has a quotation mark at its end", "want the URL without quotation marks");
   return kind === "file" ? parseFileUrl(text, scheme) : parseServerUrl(text, scheme);
 }
