@@ -10,11 +10,6 @@ import { listeningKey } from "../keys.ts";
 import { microseconds } from "../rows/fragments.ts";
 import { isAlive, live } from "../rows/liveness.ts";
 
-/** SQL for the microseconds of a time that may be after the year 2106. */
-function exactMicroseconds(time: string): string {
-  return `(extract(epoch FROM ${time}) * 1000000)::bigint`;
-}
-
 /** SQL for a time from microseconds. */
 export function timeOf(microseconds: string): string {
   return `timestamptz 'epoch' + (${microseconds})::bigint * interval '1 microsecond'`;
@@ -39,14 +34,13 @@ export function grantTime(entry: string): string {
 /** SQL for whether the owner in `$2` has an entry in `line`; NULL without a queue. */
 export const IN_LINE = "jsonb_build_object('owner', $2::text) <@ ANY (l.line)";
 
-/** SQL for the first holder in the columns of a row, as an entry. */
-function firstEntry(row: string): string {
-  return `jsonb_build_object('owner', ${row}.owner, 'limit', coalesce(${row}.slots, 1),
-      'until', ${exactMicroseconds(`${row}.locked_until`)}, 'token', coalesce(${row}.first_token, ${row}.token),
-      'since', ${microseconds(`${row}.created_at`)}, 'updated', ${microseconds(`${row}.updated_at`)},
-      'lockedBy', ${row}.locked_by, 'lockProcess', ${row}.lock_process, 'metadata', ${row}.metadata::text,
-      'liveness', ${row}.liveness::text, 'session', ${row}.session_pid)`;
-}
+/** SQL for the first holder in the columns of the row `held`, as an entry. A lock may expire after the year 2106. */
+const FIRST_ENTRY = `jsonb_build_object('owner', held.owner, 'limit', coalesce(held.slots, 1),
+      'until', (extract(epoch FROM held.locked_until) * 1000000)::bigint,
+      'token', coalesce(held.first_token, held.token),
+      'since', ${microseconds("held.created_at")}, 'updated', ${microseconds("held.updated_at")},
+      'lockedBy', held.locked_by, 'lockProcess', held.lock_process, 'metadata', held.metadata::text,
+      'liveness', held.liveness::text, 'session', held.session_pid)`;
 
 /**
  * SQL for whether an entry of `line` still counts. The key of the channel that a waiter listens on can be acquired
@@ -67,12 +61,10 @@ export function waitersOf(row: string): string {
 }
 
 /** SQL for the holders beyond the first and the waiters, as text; NULL for a row without a queue. */
-export function othersOf(row: string): string {
-  return `CASE WHEN ${row}.line IS NULL THEN NULL ELSE (
-      SELECT jsonb_agg(v ORDER BY place)::text FROM unnest(${row}.line) WITH ORDINALITY AS e (v, place)
+export const OTHERS = `CASE WHEN l.line IS NULL THEN NULL ELSE (
+      SELECT jsonb_agg(v ORDER BY place)::text FROM unnest(l.line) WITH ORDINALITY AS e (v, place)
       WHERE CASE WHEN v->>'token' IS NULL THEN ${isLiveEntry("v", microseconds("clock_timestamp()"))}
         ELSE ${isAlive("(v->>'liveness')::bigint")} END) END`;
-}
 
 /**
  * CTEs `held`, the row of a name, `clock` and `entry`, all entries in order. With a lock the clock is read once the row
@@ -85,7 +77,7 @@ export function entriesOf(target: string, lock: boolean, condition = "true"): st
   }),
     clock AS MATERIALIZED (SELECT ${microseconds("clock_timestamp()")} AS now FROM held),
     entry AS MATERIALIZED (
-      SELECT 0::bigint AS place, ${firstEntry("held")} AS v, ${live("held")} AS live
+      SELECT 0::bigint AS place, ${FIRST_ENTRY} AS v, ${live("held")} AS live
       FROM held WHERE held.owner IS NOT NULL
       UNION ALL
       SELECT e.place, e.v, ${isLiveEntry("e.v", "clock.now")}

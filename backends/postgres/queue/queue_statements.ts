@@ -60,19 +60,18 @@ function commitUnless(durably: string): string {
 }
 
 /** The holders and the entry of the request, how many wait, the request's place among them, and the clock. */
-function answer(owner: string): string {
-  return `(jsonb_agg(v ORDER BY place) FILTER (WHERE v->>'token' IS NOT NULL OR v->>'owner' = ${owner}))::text AS entries,
+const ANSWER = `
+      (jsonb_agg(v ORDER BY place) FILTER (WHERE v->>'token' IS NOT NULL OR v->>'owner' = $2::text))::text AS entries,
       (count(v) FILTER (WHERE v->>'token' IS NULL))::text AS waiters,
-      (max(place) FILTER (WHERE v->>'token' IS NULL AND v->>'owner' = ${owner})
+      (max(place) FILTER (WHERE v->>'token' IS NULL AND v->>'owner' = $2::text)
         - count(*) FILTER (WHERE v->>'token' IS NOT NULL))::text AS position, max(clock.now)::text AS now`;
-}
 
 /** What a request would find, without writing. `(name, owner, limit)` */
 function look(target: string): string {
   return `
     WITH settings AS (SELECT ${READ_ONLY}), ${entriesOf(target, false)},
     kept AS (SELECT place, v FROM entry WHERE live), ${RANKED}
-    SELECT ${answer("$2::text")},
+    SELECT ${ANSWER},
       coalesce(bool_or(v->>'token' IS NULL AND place <= room), false)::text AS due,
       (count(v) + 1 <= least(min(room), $3::text::int))::text AS admits, max(settings.read_only) AS read_only
     FROM settings LEFT JOIN clock ON true LEFT JOIN ranked ON true`;
@@ -106,7 +105,7 @@ function join(target: string, namespace: string): string {
     ${
     written(target, `($8::text IS NOT NULL OR EXISTS (SELECT FROM served WHERE ${isMine} AND v->>'token' IS NOT NULL))`)
   }
-    SELECT ${answer("$2::text")}, (SELECT count(*)::text FROM held) AS present,
+    SELECT ${ANSWER}, (SELECT count(*)::text FROM held) AS present,
       ${commitUnless(`bool_or(${isMine} AND v->>'token' IS NOT NULL) OR ${isRelied("$2::text")}`)},
       ${notified(namespace, "$2::text")}
     FROM written, served, clock`;

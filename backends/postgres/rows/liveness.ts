@@ -23,11 +23,6 @@ const INCARNATION = `((${microseconds("pg_postmaster_start_time()")} + CASE
 const SHORTEST_TIMEOUT = 0.3;
 const STEPS = 14;
 
-/** SQL for seconds after which the holder of a key has given up a session from which it hears nothing. */
-function timeoutOf(key: string): string {
-  return `${SHORTEST_TIMEOUT} * power(2, ((${key} >> 32) & 255) / ${STEPS}.0)`;
-}
-
 /** SQL for whether another server, or an earlier run of this one, granted a liveness lock. */
 function isForeign(key: string): string {
   return `((${key} >> 40) & 16777215) <> ${INCARNATION}`;
@@ -49,27 +44,20 @@ export function isAlive(key: string): string {
 }
 
 /** SQL for a row with a holder, whose lease may be extended: the holder's session exists on this server. */
-export function renewable(row: string): string {
-  return `(${current(row)} AND ${row}.locked_by <> '' AND CASE WHEN ${row}.liveness IS NULL THEN true
-    ELSE NOT pg_try_advisory_xact_lock_shared(${row}.liveness) END)`;
-}
+export const RENEWABLE = `(${current("l")} AND l.locked_by <> '' AND CASE WHEN l.liveness IS NULL THEN true
+    ELSE NOT pg_try_advisory_xact_lock_shared(l.liveness) END)`;
 
 /** SQL for a row that was neither released nor has expired, whatever became of its session. */
 export function current(row: string): string {
   return `${row}.owner IS NOT NULL AND (${row}.locked_until IS NULL OR ${row}.locked_until > clock_timestamp())`;
 }
 
-/** SQL for a liveness key of the present incarnation, from 32 random bits. */
-function livenessKey(random: string, timeout: number): string {
-  const step = Math.ceil(Math.log2(timeout / SHORTEST_TIMEOUT) * STEPS);
-  return `((${INCARNATION} << 40) | (${step}::bigint << 32) | ${random})`;
-}
-
-/** Acquires a liveness lock, unless another session has that key. `(32 random bits)` */
+/** Acquires a liveness lock of the present incarnation, unless another session has that key. `(32 random bits)` */
 export function acquireLivenessLock(timeout: number): string {
+  const step = Math.ceil(Math.log2(timeout / SHORTEST_TIMEOUT) * STEPS);
   return `
     SELECT key::text, pg_try_advisory_lock(key)::text AS taken, ${READ_ONLY}
-    FROM (SELECT ${livenessKey("$1::text::bigint", timeout)} AS key OFFSET 0) AS made`;
+    FROM (SELECT ((${INCARNATION} << 40) | (${step}::bigint << 32) | $1::text::bigint) AS key OFFSET 0) AS made`;
 }
 
 /**
@@ -78,7 +66,8 @@ export function acquireLivenessLock(timeout: number): string {
  * that a transaction has locked keeps its lease.
  */
 export function shortenForeignLeases(table: string): string {
-  const lapse = `clock_timestamp() + interval '1 second' * (${timeoutOf("l.liveness")})`;
+  const timeout = `${SHORTEST_TIMEOUT} * power(2, ((l.liveness >> 32) & 255) / ${STEPS}.0)`;
+  const lapse = `clock_timestamp() + interval '1 second' * (${timeout})`;
   const orphaned = `l.listed AND l.owner IS NOT NULL AND CASE WHEN l.liveness IS NULL THEN false
         WHEN ${isForeign("l.liveness")} THEN pg_try_advisory_xact_lock_shared(l.liveness) ELSE false END
       AND coalesce(l.locked_until > ${lapse}, true)`;

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { IN_LINE, isLiveEntry, othersOf } from "../queue/fragments.ts";
+import { IN_LINE, isLiveEntry, OTHERS } from "../queue/fragments.ts";
 import { handOver, queueStatements } from "../queue/queue_statements.ts";
 import { namespaceOf, quoted } from "../schema.ts";
 import { acquireOne, acquireReleased, acquireSeveral, isUnavailable } from "./acquire_statements.ts";
@@ -20,7 +20,7 @@ import {
   settings,
   SOON_MINUTES,
 } from "./fragments.ts";
-import { current, live, renewable } from "./liveness.ts";
+import { current, live, RENEWABLE } from "./liveness.ts";
 import { columns } from "./rows.ts";
 
 /** Whose lock a request is about: an owner, `#` and a token, or NULL for any holder. */
@@ -47,7 +47,7 @@ function renew(target: string, several: boolean, skipLocked = false): string {
               ELSE timestamptz 'epoch' + renewal.start::bigint * interval '1 microsecond' END) END, now
       FROM (SELECT clock_timestamp() AS now OFFSET 0) AS clock)
     FROM renewal
-    WHERE l.name = renewal.name AND ${isOf("renewal.owner")} AND ${renewable("l")}
+    WHERE l.name = renewal.name AND ${isOf("renewal.owner")} AND ${RENEWABLE}
     RETURNING ${columns("l", "l.updated_at")}`;
 }
 
@@ -66,21 +66,13 @@ function released(now?: string): string {
 const WAS_HELD = "l.session_pid IS NULL AS held";
 
 /** Whether a row that was just released would have expired soon: a release keeps the expiry. */
-function expiresSoon(row: string): string {
-  return `coalesce(${row}.locked_until <= ${row}.updated_at + interval '${SOON_MINUTES} minutes', false)`;
-}
+const EXPIRES_SOON = `coalesce(l.locked_until <= l.updated_at + interval '${SOON_MINUTES} minutes', false)`;
 
-/** SQL that frees the row of a lock without a queue. */
+/** SQL that frees the row of a lock without a queue. `held` says whether the lock was live. `(name, whose)` */
 function freeOne(target: string): string {
   return `UPDATE ${target} AS l SET ${released()} FROM settings
       WHERE ${OF_OWNER} AND l.line IS NULL AND ${current("l")}
-      RETURNING (l.session_pid IS NULL)::text AS held, ${commit(expiresSoon("l"))}`;
-}
-
-/** Releases a lock without a queue. `held` says whether it was live. `(name, whose)` */
-function release(target: string): string {
-  return `
-    WITH ${settings(lockTimeout(RETRIED_LOCK_TIMEOUT))} ${freeOne(target)}`;
+      RETURNING (l.session_pid IS NULL)::text AS held, ${commit(EXPIRES_SOON)}`;
 }
 
 /**
@@ -100,7 +92,7 @@ function releaseSeveral(target: string): string {
       ${IN_ORDER}
       ON CONFLICT (name) DO UPDATE SET ${released("excluded.updated_at")}
       WHERE ${isOf("nullif(excluded.locked_by, '')")} AND l.line IS NULL AND ${current("l")}
-      RETURNING l.name, ${WAS_HELD}, ${expiresSoon("l")} AS soon),
+      RETURNING l.name, ${WAS_HELD}, ${EXPIRES_SOON} AS soon),
     released AS (SELECT name FROM written WHERE held)
     SELECT (
         SELECT string_agg(CASE WHEN released.name IS NULL THEN '0' ELSE '1' END, '' ORDER BY request.place)
@@ -151,7 +143,7 @@ export function statementsFor(table: string) {
   const target = quoted(table);
   const namespace = namespaceOf(table);
   const select = `SELECT ${columns("l", "clock_timestamp()")} FROM ${target} AS l`;
-  const listed = `SELECT ${columns("l", "clock_timestamp()")}, ${othersOf("l")} AS others,
+  const listed = `SELECT ${columns("l", "clock_timestamp()")}, ${OTHERS} AS others,
         CASE WHEN l.owner IS NOT NULL THEN (${live("l")})::text END AS live
       FROM ${target} AS l WHERE (l.line IS NOT NULL OR (l.owner IS NOT NULL AND ($2::text = 'true' OR ${live("l")})))`;
   return {
@@ -170,7 +162,7 @@ export function statementsFor(table: string) {
     renewEach: renew(target, true),
     /** Extends the locks whose rows are not locked. */
     renewUnlocked: renew(target, true, true),
-    release: release(target),
+    release: `WITH ${settings(lockTimeout(RETRIED_LOCK_TIMEOUT))} ${freeOne(target)}`,
     handOver: handOver(target, namespace, freeOne(target)),
     releaseEach: releaseSeveral(target),
     guard: guard(target),
