@@ -13,27 +13,6 @@ import { namespaceOf, quoted, sequenceOf } from "../schema.ts";
 /** The character of a key that was acquired or released. */
 export const DONE = "1";
 
-/** The statements for the session locks of one table's name. */
-export interface SessionStatements {
-  /** Acquires a key; `token` is NULL when it is held. `(key)` */
-  readonly acquire: string;
-  /** Acquires each key that is free; `taken` says which, and they share one `token`. `(array of keys)` */
-  readonly acquireEach: string;
-  /** Releases a key; `freed` says whether it was held. `(key)` */
-  readonly release: string;
-  /** Releases several keys; `freed` says which were held. `(array of keys)` */
-  readonly releaseEach: string;
-  /**
-   * Advances the sequence of tokens, at least to the clock: tokens that a crash or a failover has lost are not drawn
-   * again. One session at a time, and by more than other sessions draw meanwhile.
-   */
-  readonly advance: string;
-  /** Whether this session holds a key. `(key)` */
-  readonly verify: string;
-  /** The names that any session holds, as rows. `(JSON array of names)` */
-  readonly holders: string;
-}
-
 /** One key, and several. */
 const KEY = "(SELECT $1::text::bigint AS key) AS k";
 const KEYS = "unnest($1::text::bigint[]) AS key";
@@ -50,37 +29,54 @@ function heldBy(key: string): string {
       AND l.classid::bigint = (${key} >> 32) & 4294967295 AND l.objid::bigint = ${key} & 4294967295`;
 }
 
+/** The statements for the session locks of one table. */
+export type SessionStatements = ReturnType<typeof sessionStatementsFor>;
+
 /** Writes the statements for the namespace of a table. */
-export function sessionStatementsFor(table: string): SessionStatements {
+export function sessionStatementsFor(table: string) {
   const namespace = namespaceOf(table);
   const sequence = `${literal(quoted(sequenceOf(table)))}::regclass`;
   const token = `nextval(${sequence})::text`;
   const notify = notifyIfAwaited(waitingForKey("key"));
   return {
+    /** Acquires a key; `token` is NULL when it is held. `(key)` */
     acquire: `SELECT CASE WHEN pg_try_advisory_lock(key) THEN ${token} END AS token, ${NOW} AS now,
       ${READ_ONLY} FROM ${KEY}`,
-    // the token is drawn when all keys are held: it is above every token drawn before under one of them
+    /**
+     * Acquires each key that is free; `taken` says which. The `token` is drawn when all keys are held: it is above every
+     * token drawn before under one of them. `(array of keys)`
+     */
     acquireEach: `
       SELECT taken, CASE WHEN strpos(taken, '${DONE}') > 0 THEN ${token} END AS token, ${NOW} AS now, ${READ_ONLY}
       FROM (SELECT string_agg(CASE WHEN pg_try_advisory_lock(key) THEN '${DONE}' ELSE '0' END, '') AS taken
         FROM ${KEYS}) AS attempt`,
+    /** Releases a key; `freed` says whether it was held. `(key)` */
     release: `SELECT pg_advisory_unlock(key)::text AS freed, ${notify} AS notified, ${READ_ONLY} FROM ${KEY}`,
-    // mostly no client waits: one key tells, where a test of each key is a third of the statement
+    /**
+     * Releases several keys; `freed` says which were held. Mostly no client waits: one key tells, where a test of each key
+     * is a third of the statement. `(array of keys)`
+     */
     releaseEach: `
       SELECT freed, ${
       notifyOfMany(namespace, "length(freed)", `SELECT count(${notify}) FROM ${KEYS}`)
     } AS notified, ${READ_ONLY}
       FROM (SELECT string_agg(CASE WHEN pg_advisory_unlock(key) THEN '${DONE}' ELSE '0' END, '') AS freed
         FROM ${KEYS}) AS release`,
+    /**
+     * Advances the sequence of tokens, at least to the clock: tokens that a crash or a failover has lost are not drawn
+     * again. One session at a time, and by more than other sessions draw meanwhile.
+     */
     advance: `
       WITH settings AS MATERIALIZED (
         SELECT ${DURABLE} AS durable, pg_advisory_xact_lock(${keyOf("tokens", literal(namespace))})::text AS alone)
       SELECT setval(${sequence}, greatest(coalesce(pg_sequence_last_value(${sequence}), 0) + ${TOKEN_STRIDE},
         ${microseconds("clock_timestamp()")}))::text AS token, ${READ_ONLY}
       FROM settings`,
+    /** Whether this session holds a key. `(key)` */
     verify: `
       SELECT EXISTS (SELECT FROM pg_locks AS l, ${KEY}
         WHERE l.pid = pg_backend_pid() AND ${heldBy("k.key")})::text AS held, ${READ_ONLY}`,
+    /** The names that any session holds, as rows. `(JSON array of names)` */
     holders: `
       SELECT DISTINCT ON (wanted.name, l.pid) wanted.name, '0' AS token,
         coalesce(nullif(a.application_name, ''), 'unknown') AS holder, NULL AS process, NULL AS until,
