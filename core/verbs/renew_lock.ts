@@ -1,4 +1,3 @@
-import type { LockRef } from "../backend.ts";
 import { acquire } from "../wait/acquire.ts";
 import { backendOf } from "../connect.ts";
 import { Locked, LockLost, LockNotFound } from "../errors.ts";
@@ -55,10 +54,7 @@ export async function renewLock(
 ): Promise<LockRecord> {
   if (isHandle(lock)) return await lock.renew(options);
   checkVerbOptions("renewLock", options);
-  return await renewByRef(lockRefOf(lock), options);
-}
-
-async function renewByRef({ name, owner }: LockRef, options: RenewOptions): Promise<LockRecord> {
+  const { name, owner } = lockRefOf(lock);
   const more = extension(options);
   resolveHolder(options);
   const backend = await backendOf(options);

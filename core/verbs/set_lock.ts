@@ -1,5 +1,5 @@
 import { acquireSeveral } from "../wait/acquire.ts";
-import type { Backend, LockRow } from "../backend.ts";
+import type { Backend } from "../backend.ts";
 import { stateOf } from "../wait/backend_state.ts";
 import { backendOf } from "../connect.ts";
 import { LockFail } from "../errors.ts";
@@ -19,6 +19,7 @@ import { LockRecord } from "../lock/lock_record.ts";
 import { byCodePoint } from "../util/order.ts";
 import { retryOnce } from "../util/retry.ts";
 import { monotonic } from "../util/runtime.ts";
+import { listRecords } from "./list_locks.ts";
 
 /**
  * What `setLock` did with one name.
@@ -151,17 +152,16 @@ async function allOrNothing(
   options: SetLockOptions,
 ): Promise<Map<string, Settled>> {
   const settled = new Map<string, Settled>();
-  let askedAt = monotonic();
   if (options.create === false) {
-    const [row] = await retryOnce(() => backend.list({ names }), () => askedAt = monotonic());
-    if (row) throw failure(row, askedAt);
+    const [held] = await listRecords(backend, { names });
+    if (held) throw new LockFail(held.name, held);
     for (const name of names) settled.set(name, { wasLocked: false, status: "skip", locked: false });
     return settled;
   }
-  const { grants, busy, askedAt: triedAt } = await acquireSeveral(backend, names, resolved, true);
+  const { grants, busy, askedAt } = await acquireSeveral(backend, names, resolved, true);
   if (busy.length > 0) {
     const holder = busy.find((answer) => answer.holder)?.holder;
-    throw holder ? failure(holder, triedAt) : new LockFail(names[0]);
+    throw holder ? new LockFail(holder.name, new LockRecord(holder, askedAt)) : new LockFail(names[0]);
   }
   for (const grant of grants) settled.set(grant.claim.name, created(grant));
   return settled;
@@ -178,7 +178,10 @@ async function eachByItself(
   const settled = new Map<string, Settled>();
   try {
     for (let round = 0, open = names; open.length > 0 && round < MAX_ROUNDS; round++) {
-      if (create) await takeFree(backend, open, resolved, settled);
+      if (create) {
+        const { grants } = await acquireSeveral(backend, open, resolved, false);
+        for (const grant of grants) settled.set(grant.claim.name, created(grant));
+      }
       const held = open.filter((name) => !settled.get(name)?.locked);
       if (renew) await renewHeld(backend, held, options, settled);
       else await listHeld(backend, held, settled);
@@ -196,16 +199,6 @@ async function eachByItself(
     settled.set(name, { wasLocked: false, status: "skip", locked: false });
   }
   return settled;
-}
-
-async function takeFree(
-  backend: Backend,
-  names: string[],
-  resolved: ResolvedLockOptions,
-  settled: Map<string, Settled>,
-): Promise<void> {
-  const { grants } = await acquireSeveral(backend, names, resolved, false);
-  for (const grant of grants) settled.set(grant.claim.name, created(grant));
 }
 
 async function renewHeld(
@@ -228,19 +221,13 @@ async function renewHeld(
 
 async function listHeld(backend: Backend, names: string[], settled: Map<string, Settled>): Promise<void> {
   if (names.length === 0) return;
-  const askedAt = monotonic();
-  for (const row of await retryOnce(() => backend.list({ names }))) {
-    const record = new LockRecord(row, askedAt);
-    settled.set(row.name, { wasLocked: true, status: "skip", locked: true, record });
+  for (const record of await listRecords(backend, { names })) {
+    settled.set(record.name, { wasLocked: true, status: "skip", locked: true, record });
   }
 }
 
 function created(grant: Grant): Settled {
   return { wasLocked: false, status: "create", locked: true, grant };
-}
-
-function failure(row: LockRow, askedAt: number): LockFail {
-  return new LockFail(row.name, new LockRecord(row, askedAt));
 }
 
 /** Makes the result, in the order given. */
