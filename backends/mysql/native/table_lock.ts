@@ -7,6 +7,7 @@ import { type Connector, connectorOf } from "../connection/connector.ts";
 import { READ_ONLY } from "../connection/server.ts";
 import { identifier } from "../connection/inline_parameters.ts";
 import { isLockWaitTimeout, notPrimary, translate } from "../errors.ts";
+import { checkTimeout, DEFAULT_TIMEOUT, LONGEST_WAIT } from "./user_lock.ts";
 
 /**
  * Options of a table lock.
@@ -46,10 +47,6 @@ const OPTIONS: KnownOptions<TableLockOptions> = {
   backend: "object",
 };
 
-/** The default of `acquireTimeout` (s), as of a user lock. */
-const DEFAULT_TIMEOUT = 10;
-/** The longest wait that the servers accept (s): a year. */
-const LONGEST_WAIT = 31_536_000;
 /** The shortest wait (ms): MySQL has no form without one. */
 const SHORTEST_WAIT_MS = 100;
 /** Seconds of silence after which the server ends the connection of a holder: its own default, eight hours. */
@@ -111,17 +108,15 @@ export class TableLock {
     const writes = checkedTables("write", write);
     const reads = checkedTables("read", read).filter((table) => !writes.includes(table)); // WRITE includes READ
     if (reads.length + writes.length === 0) throw new TypeError("Cannot lock no table: want at least one");
-    if (typeof acquireTimeout !== "number") throw new TypeError("Cannot use this acquireTimeout: want seconds");
-    if (!(acquireTimeout >= 0)) throw new RangeError(`Cannot use acquireTimeout ${acquireTimeout}: want 0 or more`);
+    checkTimeout(acquireTimeout);
     this.read = read;
     this.write = write;
     this.acquireTimeout = acquireTimeout;
     this.#names = [...reads, ...writes].join(", ");
-    const parts = [
+    this.#list = [
       ...reads.map((table) => `${quoted(table)} READ`),
       ...writes.map((table) => `${quoted(table)} WRITE`),
-    ];
-    this.#list = parts.join(", ");
+    ].join(", ");
     this.#connector = connectorOf(backend, `lock tables ${this.#names}`);
   }
 

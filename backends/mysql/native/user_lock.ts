@@ -34,7 +34,9 @@ export interface UserLockOptions {
 const OPTIONS: KnownOptions<UserLockOptions> = { acquireTimeout: "number", backend: "object" };
 
 /** The default of `acquireTimeout` (s), as in django-mysql. */
-const DEFAULT_TIMEOUT = 10;
+export const DEFAULT_TIMEOUT = 10;
+/** The longest wait that the servers accept (s): a year. */
+export const LONGEST_WAIT = 31_536_000;
 /** The longest name on MySQL, in characters. */
 const LONGEST_NAME = 64;
 
@@ -76,7 +78,8 @@ export class UserLock implements AsyncDisposable {
   constructor(name: string, options: UserLockOptions) {
     checkOptions("of UserLock", options, OPTIONS);
     const { acquireTimeout = DEFAULT_TIMEOUT, backend }: Partial<UserLockOptions> = options ?? {};
-    checkUserLock(name, acquireTimeout);
+    checkName(name);
+    checkTimeout(acquireTimeout);
     this.name = name;
     this.acquireTimeout = acquireTimeout;
     this.#connector = connectorOf(backend, `make user lock ${JSON.stringify(name)}`);
@@ -231,22 +234,23 @@ export class UserLock implements AsyncDisposable {
   }
 }
 
-/**
- * Checks the arguments of a user lock.
- *
- * @throws {TypeError | RangeError} For an invalid name or time.
- */
-function checkUserLock(name: unknown, acquireTimeout: unknown): void {
+/** Checks the name of a user lock. */
+function checkName(name: unknown): void {
   if (typeof name !== "string" || name.includes("\0") || !name.isWellFormed()) {
     throw new TypeError("Cannot use this as a name: want a string without NUL and lone surrogates");
   }
   if (name === "") throw new RangeError("Cannot use an empty name: want at least one character");
+}
+
+/**
+ * Checks how long to wait for a lock of the server.
+ *
+ * @throws {TypeError | RangeError} For what is no number of seconds.
+ */
+export function checkTimeout(acquireTimeout: unknown): void {
   if (typeof acquireTimeout !== "number") throw new TypeError("Cannot use this acquireTimeout: want seconds");
   if (!(acquireTimeout >= 0)) throw new RangeError(`Cannot use acquireTimeout ${acquireTimeout}: want 0 or more`);
 }
-
-/** The longest wait (s): a year. */
-const LONGEST_WAIT = 31_536_000;
 
 /** The statement that waits for a lock. MySQL rounds the seconds of GET_LOCK: the statement's time limit ends the wait. */
 function getLock(name: string, seconds: number, kind: "mysql" | "mariadb"): string {
