@@ -123,11 +123,7 @@ export class AdvisoryLock implements AsyncDisposable {
 
   /** Releases it, once. A release that fails becomes a warning of the process: it must not hide another error. */
   async [Symbol.asyncDispose](): Promise<void> {
-    try {
-      await this.release();
-    } catch (error) {
-      warn(error as Error);
-    }
+    await this.release().catch(warn);
   }
 }
 
