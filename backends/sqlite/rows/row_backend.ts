@@ -100,14 +100,14 @@ export class RowBackend implements Backend {
   }
 
   async list({ names, prefix = "", includeExpired = false }: ListFilter): Promise<LockRow[]> {
-    const rows = await this.#read("list locks", () => {
-      const expired = includeExpired ? 1 : 0;
-      const found = names
-        ? this.#connection.prepare(this.#sql.listNames).all(expired, JSON.stringify(names))
-        : this.#connection.prepare(this.#sql.list).all(expired, prefix);
-      return (found as SqliteRow[]).flatMap((row) => holdersOf(row, includeExpired));
-    });
-    this.#connection.file?.check("list locks");
+    const what = "list locks";
+    const read = () => {
+      const [sql, wanted] = names ? [this.#sql.listNames, JSON.stringify(names)] : [this.#sql.list, prefix];
+      const found = this.#connection.prepare(sql).all(includeExpired ? 1 : 0, wanted) as SqliteRow[];
+      return found.flatMap((row) => holdersOf(row, includeExpired));
+    };
+    const rows = await this.#withTable(what, () => this.#connection.attempt(what, read));
+    this.#connection.file?.check(what);
     return this.#connection.utf8 ? rows : rows.sort((one, two) => byCodePoint(one.name, two.name));
   }
 
@@ -168,10 +168,6 @@ export class RowBackend implements Backend {
       const found = findTable(this.#connection, this.#table); // another process may have been faster
       if (found !== "present") this.#connection.database.exec((found === "old" ? upgrade : schema)(this.#table));
     });
-  }
-
-  #read<T>(what: string, work: () => T): Promise<T> {
-    return this.#withTable(what, () => this.#connection.attempt(what, work));
   }
 
   #write<T>(what: string, work: () => T): Promise<T> {
