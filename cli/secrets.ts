@@ -7,8 +7,8 @@
 
 /** The user's part of a URL, up to the last `@` of the word: a password may have every character unescaped. */
 const IN_URL = /([a-z][a-z0-9+.-]*:[/\\]{2})[^\s"']*@/gi;
-/** A password among parameters or keywords. */
-const IN_QUERY = /((?:password|passwd|pwd|sslpassword|passphrase)\s*=\s*)[^\s&#"';]*/gi;
+/** A password among parameters or keywords, after the word for it. */
+const IN_QUERY = /((?:password|passwd|pwd|sslpassword|passphrase)\s*=\s*)([^\s&#"';]*)/gi;
 
 const HIDDEN = "***";
 
@@ -18,9 +18,7 @@ function secretsOf(url: string): string[] {
   const [, userinfo = ""] = /:[/\\]{2}([^]*)@/.exec(url) ?? [];
   const colon = userinfo.indexOf(":");
   if (colon >= 0) found.add(userinfo.slice(colon + 1));
-  for (const [, value] of url.matchAll(/(?:password|passwd|pwd|sslpassword|passphrase)\s*=\s*([^\s&#"';]*)/gi)) {
-    found.add(value);
-  }
+  for (const [, , value] of url.matchAll(IN_QUERY)) found.add(value);
   for (const secret of [...found]) {
     try {
       found.add(decodeURIComponent(secret));
