@@ -69,21 +69,19 @@ function defineCommand(command: Command, lease: number): Command {
     );
 }
 
-/** Returns the name and the command with its arguments. */
+/**
+ * Returns the name, and the command with its arguments. After the name there may be more flags of ours; the command begins
+ * at `--` or the first word.
+ */
 export function commandAfterName(command: Command): string[] {
   const [name, ...rest] = command.args;
-  return [name, ...commandOf(command, rest)];
+  const { operands, unknown } = command.parseOptions(rest);
+  if (unknown.length === 0) return [name, ...operands];
+  if (unknown[0] === "-h" || unknown[0] === "--help") command.help();
+  return (command as unknown as { unknownOption(flag: string): never }).unknownOption(unknown[0]);
 }
 
 /** Refuses a call without a command. */
 export function requireCommand(verb: string, words: readonly string[]): void {
   if (words.length === 0) throw new UsageError(`Cannot run nothing: want "lockmgr ${verb} NAME -- COMMAND"`);
-}
-
-/** Parses what follows the name: more flags of ours, then the command, which begins at `--` or the first word. */
-function commandOf(command: Command, rest: string[]): string[] {
-  const { operands, unknown } = command.parseOptions(rest);
-  if (unknown.length === 0) return operands;
-  if (unknown[0] === "-h" || unknown[0] === "--help") command.help();
-  return (command as unknown as { unknownOption(flag: string): never }).unknownOption(unknown[0]);
 }
