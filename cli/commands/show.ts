@@ -50,14 +50,7 @@ code.`,
   },
 };
 
-/** A lock as JSON shows it. */
+/** A lock as JSON shows it; what the server does not know is left out. */
 function documentOf({ name, locked, records, seen }: Known): object {
-  return { name, locked, lock: records[0] ?? null, locks: records, ...rest(seen) };
-}
-
-/** What the server knows, as it stands in the document: nothing where it does not. */
-function rest(seen: LockActivity | undefined): Partial<Omit<LockActivity, "name">> {
-  if (seen === undefined) return {};
-  const { name: _name, ...known } = seen;
-  return known;
+  return { name, locked, lock: records[0] ?? null, locks: records, holders: seen?.holders, waiters: seen?.waiters };
 }
