@@ -1,4 +1,4 @@
-import { type Backend, connect, type ConnectOptions, describeTarget, Lock, type LockRecord } from "../mod.ts";
+import { type Backend, connect, describeTarget, Lock, type LockRecord } from "../mod.ts";
 import type { Context, GlobalFlags, OpenOptions } from "./command.ts";
 import { environment } from "./host.ts";
 
@@ -20,12 +20,9 @@ export async function targetInWords(flags: GlobalFlags): Promise<string> {
 
 /** Opens the database that holds the locks. */
 export async function openBackend(flags: GlobalFlags, options: OpenOptions = {}): Promise<Backend> {
-  const { mode, table } = { ...flags, ...options };
-  const settings: ConnectOptions = {};
-  if (mode !== undefined) settings.mode = mode as ConnectOptions["mode"];
-  if (table !== undefined) settings.table = table;
-  if (options.migrate !== undefined) settings.migrate = options.migrate;
-  return await connect(targetOf(flags), settings);
+  const { mode, table } = flags;
+  const given = Object.entries({ mode, table, ...options }).filter(([, value]) => value !== undefined);
+  return await connect(targetOf(flags), Object.fromEntries(given)); // one that is absent is what the URL says
 }
 
 /**
