@@ -10,7 +10,6 @@ import {
   type LockOptions,
   resolveLockOptions,
 } from "../options/options.ts";
-import { hostname } from "../util/runtime.ts";
 import { getLock, tryLock } from "./get_lock.ts";
 
 /** The default of `LockMgr.renew`, as in django-lockmgr. */
@@ -63,7 +62,7 @@ export class LockMgr implements AsyncDisposable {
     const resolved = resolveLockOptions(options);
     this.name = name;
     this.expires = options.expires === undefined ? DEFAULT_EXPIRES_S : options.expires;
-    this.lockedBy = options.lockedBy ?? hostname();
+    this.lockedBy = resolved.lockedBy;
     this.lockProcess = resolved.lockProcess;
     this.wait = resolved.wait;
     this.#options = { ...options };
@@ -160,7 +159,12 @@ export class LockMgr implements AsyncDisposable {
     const { lockedBy = this.lockedBy, lockProcess = this.lockProcess } = holder;
     if (own) {
       const renewed = await own.renew({ expires, addTime, create, lockedBy, lockProcess });
-      return renewed === own ? own : await this.#replace(own, renewed, scope);
+      if (renewed === own) return own;
+      const wasMain = this.#mainLock === own;
+      this.#forget(own);
+      await this.#adopt(renewed, scope);
+      if (wasMain) this.#mainLock = renewed;
+      return renewed;
     }
     checkName(name);
     if (!create) throw new LockNotFound(name);
@@ -191,14 +195,6 @@ export class LockMgr implements AsyncDisposable {
     this.#locks.push(lock);
     if (this.#lost) this.#listen(lock);
     return lock;
-  }
-
-  async #replace(old: Lock, fresh: Lock, scope: number): Promise<Lock> {
-    const wasMain = this.#mainLock === old;
-    this.#forget(old);
-    await this.#adopt(fresh, scope);
-    if (wasMain) this.#mainLock = fresh;
-    return fresh;
   }
 
   /** Returns the lock that a caller means: its handle, or by name the last of this manager's. */

@@ -85,8 +85,16 @@ class LockWatch implements AsyncIterator<LockChange, undefined> {
   readonly #filter: ListFilter;
   readonly #interval: number;
   readonly #signal: AbortSignal | undefined;
-  readonly #end = () => this.#stop();
-  readonly #wake = () => this.#notify();
+  readonly #stop = () => {
+    this.#ended = true;
+    const wakeup = this.#wakeup;
+    this.#close();
+    wakeup?.notify();
+  };
+  readonly #wake = () => {
+    this.#notified = true;
+    this.#wakeup?.notify();
+  };
   /** The state of each name that was reported, as text. */
   readonly #states = new Map<string, string>();
   /** Changes that the last query found and that are not reported yet. */
@@ -150,7 +158,7 @@ class LockWatch implements AsyncIterator<LockChange, undefined> {
     const poll = { first: Math.min(SHORTEST_PAUSE_MS, this.#interval), longest: this.#interval, factor: 1.5 };
     this.#wakeup = new Wakeup(this.#backend, this.#wake, poll);
     stateOf(this.#backend).watches.add(this.#wake);
-    this.#signal?.addEventListener("abort", this.#end);
+    this.#signal?.addEventListener("abort", this.#stop);
     this.#notified = true;
   }
 
@@ -194,23 +202,11 @@ class LockWatch implements AsyncIterator<LockChange, undefined> {
     this.#changes.push({ name, holders, waiters });
   }
 
-  #notify(): void {
-    this.#notified = true;
-    this.#wakeup?.notify();
-  }
-
-  #stop(): void {
-    this.#ended = true;
-    const wakeup = this.#wakeup;
-    this.#close();
-    wakeup?.notify();
-  }
-
   /** Ends what this iteration has begun. */
   #close(): void {
     this.#wakeup?.close();
     this.#wakeup = undefined;
-    this.#signal?.removeEventListener("abort", this.#end);
+    this.#signal?.removeEventListener("abort", this.#stop);
     if (this.#backend) stateOf(this.#backend).watches.delete(this.#wake);
   }
 }
