@@ -49,7 +49,7 @@ const CONFIRMED_PING = `${PING}, CASE
     THEN pg_logical_emit_message(true, 'lockmgr', '')::text END AS confirmed`;
 
 /** What a session is made of. */
-interface SessionParts {
+interface Opening {
   readonly source: GuardedSource;
   readonly instance: Opened;
   /** The server's process id. */
@@ -62,37 +62,33 @@ interface SessionParts {
   readonly timeout: number;
   /** When the request was sent that the server has answered last (ms, monotonic). */
   readonly heardAt: number;
-  /** Whether a lock ends with it. */
-  readonly carriesLocks: boolean;
+  /** Its heartbeat. */
+  readonly ping: string;
 }
 
 /** A dedicated connection to PostgreSQL: an instance of postgres.js with one connection. */
 export class PostgresSession extends Session {
-  /** Whether no proxy is in between. */
-  readonly direct: boolean;
-  readonly #instance: Opened;
-  readonly #source: GuardedSource;
-  readonly #server: string;
-  readonly #ping: string;
+  readonly #opening: Opening;
 
-  constructor({ source, instance, pid, server, direct, timeout, heardAt, carriesLocks }: SessionParts) {
-    super(pid, timeout, heardAt);
-    this.#source = source;
-    this.#instance = instance;
-    this.#server = server;
-    this.#ping = carriesLocks ? CONFIRMED_PING : PING;
-    this.direct = direct;
+  constructor(opening: Opening) {
+    super(opening.pid, opening.timeout, opening.heardAt);
+    this.#opening = opening;
+  }
+
+  /** Whether no proxy is in between. */
+  get direct(): boolean {
+    return this.#opening.direct;
   }
 
   /** Sends one statement. When no answer comes in time the session is given up: nothing says what it holds. */
   send(text: string, parameters: (string | null)[] = [], prepare = true): Promise<SqlResult> {
     return this.exchange(async () => {
-      const { sql, sockets } = this.#instance;
+      const { instance: { sql, sockets }, server } = this.#opening;
       sockets.ref();
       try {
         const answer = sendStatement(sql, text, parameters, prepare);
         const rows = requirePrimary(await answerWithin(this.giveUpAfter / 1e3, answer, () => this.giveUp()));
-        if (rows[0]?.server !== undefined && rows[0].server !== this.#server) throw otherServer();
+        if (rows[0]?.server !== undefined && rows[0].server !== server) throw otherServer();
         return rows;
       } finally {
         sockets.unref();
@@ -107,7 +103,7 @@ export class PostgresSession extends Session {
    * @param answered Waits for the answer, or for what else ends the wait.
    */
   async wait(text: string, parameters: string[], answered: (query: Query) => Promise<SqlResult>): Promise<void> {
-    const { sql, sockets } = this.#instance;
+    const { sql, sockets } = this.#opening.instance;
     sockets.ref();
     try {
       await this.withoutHeartbeats(async () =>
@@ -120,7 +116,7 @@ export class PostgresSession extends Session {
   }
 
   protected ping(): Promise<unknown> {
-    return this.send(this.#ping);
+    return this.send(this.#opening.ping);
   }
 
   protected isFatal(error: unknown): boolean {
@@ -128,8 +124,9 @@ export class PostgresSession extends Session {
   }
 
   protected disconnect(reason: Error, orderly: boolean): Promise<void> {
-    if (!orderly && this.direct && !isEndedByServer(reason)) this.#source.abandoned?.add(this.id, []);
-    return endInstance(this.#instance, orderly ? LAST_ANSWERS : 0);
+    const { source, instance, direct } = this.#opening;
+    if (!orderly && direct && !isEndedByServer(reason)) source.abandoned?.add(this.id, []);
+    return endInstance(instance, orderly ? LAST_ANSWERS : 0);
   }
 }
 
@@ -171,9 +168,8 @@ export async function openSession(
     const result = await answerWithin(OPENING_TIMEOUT, setUp);
     const { pid, server } = result[0] as { pid: string; server: string };
     const direct = processIdOf(result) === pid;
-    const carriesLocks = onNotify === undefined;
-    const parts = { source, instance, pid, server, direct, timeout: silence, heardAt: sentAt, carriesLocks };
-    session = new PostgresSession(parts);
+    const ping = onNotify ? PING : CONFIRMED_PING; // no lock ends with one that listens
+    session = new PostgresSession({ source, instance, pid, server, direct, timeout: silence, heardAt: sentAt, ping });
     if (lost) session.end(lost);
     return session;
   } catch (error) {
