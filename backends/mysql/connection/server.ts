@@ -134,6 +134,9 @@ export function requireRowsInLog(server: Server, mode: Mode): void {
   );
 }
 
+/** Character sets in which ASCII texts have other bytes. */
+export const NOT_ASCII = /^(?:ucs2|utf16|utf32|swe7)/;
+
 /**
  * Refuses a server on which locks of this mode do not hold.
  *
@@ -145,7 +148,7 @@ export function requireServer(server: Server, mode: Mode, table: string): void {
   if (reason) throw new UnsupportedError(`Cannot use "${mode}" mode on this server: ${reason}; want "lease"`);
   requireRowsInLog(server, mode);
   const charset = server.variables.get("character_set_connection") ?? "";
-  if (/^(?:ucs2|utf16|utf32|swe7)/.test(charset)) {
+  if (NOT_ASCII.test(charset)) {
     throw new UnsupportedError(`Cannot use connections with character_set_connection ${charset}: want utf8mb4`);
   }
   if (server.database === "" && !table.includes(".")) {

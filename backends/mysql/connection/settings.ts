@@ -6,7 +6,7 @@
 import { UnsupportedError } from "../../../core/errors.ts";
 import type { Answer } from "./row_shapes.ts";
 import type { Send } from "./own_pool.ts";
-import { describe, QUESTIONS, type Server } from "./server.ts";
+import { describe, NOT_ASCII, QUESTIONS, type Server } from "./server.ts";
 
 /** Below this `sql_select_limit` the list of variables might be truncated. */
 const FEW_ROWS = 1_000n;
@@ -14,8 +14,6 @@ const FEW_ROWS = 1_000n;
 const CLOCK_DIFFERENCE_SECONDS = 60;
 /** The character sets that texts are sent and answered in. */
 const CHARSETS = ["character_set_client", "character_set_connection", "character_set_results"];
-/** Character sets in which ASCII texts have other bytes. */
-const NOT_ASCII = /^(?:ucs2|utf16|utf32|swe7)/;
 
 /**
  * Refuses connections that cannot be given other settings for a statement. Sends a statement without rows first, so
