@@ -4,7 +4,7 @@
  * @module
  */
 import { checkOptions, type KnownOptions } from "../../core/options/known_options.ts";
-import { type BackendSettings, resolveSettings, SETTING_OPTIONS } from "../../core/options/settings.ts";
+import { type BackendSettings, numberBetween, resolveSettings, SETTING_OPTIONS } from "../../core/options/settings.ts";
 import { concealerFor, parseTargetOf } from "../../core/options/target.ts";
 import { UnsupportedError } from "../../core/errors.ts";
 import { isBunSql, refuseOrm } from "../../core/options/refused_client.ts";
@@ -70,16 +70,6 @@ const OPTIONS: KnownOptions<MysqlOptions> = {
   ssl: "object",
 };
 
-/** A number between limits, or the default. */
-function between(what: string, value: unknown, fallback: number, least: number, most: number): number {
-  if (value === undefined) return fallback;
-  if (typeof value !== "number" || !(value >= least && value <= most)) {
-    const Wrong = typeof value === "number" ? RangeError : TypeError;
-    throw new Wrong(`Cannot use ${what} ${String(value)}: want ${least} to ${most}`);
-  }
-  return value;
-}
-
 /** Settings of the driver that connections of our own need, whatever the settings of the caller are. */
 const FIXED = { multipleStatements: false, supportBigNumbers: true, bigNumberStrings: false, enableKeepAlive: true };
 
@@ -121,7 +111,7 @@ export function resolveTarget(
   const url = isText ? parseTargetOf(target, "server", ["mysql:", "mariadb:"]) : undefined;
   const address = url && addressOf(url);
   const all = { ...url?.settings, ...given };
-  const answerTimeout = between("answerTimeout", all.answerTimeout, 15, 0.3, 86_400);
+  const answerTimeout = numberBetween("answerTimeout", all.answerTimeout, 15, 0.3, 86_400);
   const ssl = all.ssl === undefined ? {} : { ssl: all.ssl === true ? {} : all.ssl === false ? undefined : all.ssl };
   const config = {
     connectTimeout: answerTimeout * 1e3,
@@ -131,9 +121,9 @@ export function resolveTarget(
   };
   const options = {
     ...resolveSettings(all),
-    maxConnections: between("maxConnections", all.maxConnections, 10, 1, 1_000),
+    maxConnections: numberBetween("maxConnections", all.maxConnections, 10, 1, 1_000),
     answerTimeout,
-    sessionTimeout: between("sessionTimeout", all.sessionTimeout, 15, 1, 86_400),
+    sessionTimeout: numberBetween("sessionTimeout", all.sessionTimeout, 15, 1, 86_400),
   };
   if (!Number.isInteger(options.maxConnections)) {
     throw new RangeError(`Cannot use maxConnections ${options.maxConnections}: want a whole number`);

@@ -4,7 +4,7 @@
  * @module
  */
 import type { KnownOptions } from "../../core/options/known_options.ts";
-import { type BackendSettings, resolveSettings, SETTING_OPTIONS } from "../../core/options/settings.ts";
+import { type BackendSettings, numberBetween, resolveSettings, SETTING_OPTIONS } from "../../core/options/settings.ts";
 import { parseTargetOf, type ServerTarget } from "../../core/options/target.ts";
 import { DEFAULT_ANSWER_TIMEOUT } from "./connection/client.ts";
 import { type Address, addressOf } from "./url_parameters.ts";
@@ -47,14 +47,8 @@ export const OPTIONS: KnownOptions<PostgresOptions> = {
 /** The options after their checks. */
 export type ResolvedOptions = Required<PostgresOptions>;
 
-/** A number of seconds. Shorter, and a busy event loop would end sessions; longer, and the server's own limits overflow. */
-function secondsOf(name: string, value: unknown, fallback: number): number {
-  if (value === undefined) return fallback;
-  if (typeof value !== "number" || !(value >= 0.3 && value <= 86_400)) {
-    throw new RangeError(`Cannot use ${name} ${String(value)}: want 0.3 to 86400 seconds`);
-  }
-  return value;
-}
+/** Limits of times (s). Shorter, and a busy event loop would end sessions; longer, and the server's own limits overflow. */
+const TIMES = [0.3, 86_400] as const;
 
 /**
  * Checks the options and fills in the defaults.
@@ -70,8 +64,8 @@ export function resolveOptions(options: PostgresOptions): ResolvedOptions {
   if (typeof driver !== "object" || driver === null) {
     throw new TypeError(`Cannot use driver ${String(driver)}: want an object of postgres.js options`);
   }
-  const sessionTimeout = secondsOf("sessionTimeout", options.sessionTimeout, 15);
-  const answerTimeout = secondsOf("answerTimeout", options.answerTimeout, DEFAULT_ANSWER_TIMEOUT);
+  const sessionTimeout = numberBetween("sessionTimeout", options.sessionTimeout, 15, ...TIMES);
+  const answerTimeout = numberBetween("answerTimeout", options.answerTimeout, DEFAULT_ANSWER_TIMEOUT, ...TIMES);
   return { ...settings, maxConnections, sessionTimeout, answerTimeout, driver };
 }
 

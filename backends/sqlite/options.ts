@@ -6,6 +6,7 @@
 import { type KnownOptions, nearestOf } from "../../core/options/known_options.ts";
 import {
   type BackendSettings,
+  numberBetween,
   resolveSettings,
   SETTING_OPTIONS,
   SETTING_PARAMETERS,
@@ -72,9 +73,7 @@ export function resolveOptions(options: SqliteOptions): Required<Omit<SqliteOpti
   if (mode !== "lease") {
     throw new UnsupportedError(`Cannot use "${mode}" mode on SQLite: it has no session locks; want "lease"`);
   }
-  const { driver = "node:sqlite", busyTimeout = DEFAULT_BUSY_TIMEOUT } = options;
-  if (typeof busyTimeout !== "number" || !(busyTimeout >= 0)) {
-    throw new RangeError(`Cannot use busyTimeout ${String(busyTimeout)}: want seconds, 0 or more`);
-  }
+  const { driver = "node:sqlite" } = options;
+  const busyTimeout = numberBetween("busyTimeout", options.busyTimeout, DEFAULT_BUSY_TIMEOUT, 0, Infinity);
   return { table, migrate, driver, busyTimeout };
 }

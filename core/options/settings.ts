@@ -79,6 +79,18 @@ export function resolveSettings(settings: BackendSettings): Required<BackendSett
 }
 
 /**
+ * Returns an option of an engine that is a number, or its default.
+ *
+ * @throws {TypeError | RangeError} For a value that is no number between the limits.
+ */
+export function numberBetween(what: string, value: unknown, fallback: number, least: number, most: number): number {
+  if (value === undefined) return fallback;
+  if (typeof value === "number" && value >= least && value <= most) return value;
+  const Wrong = typeof value === "number" ? RangeError : TypeError;
+  throw new Wrong(`Cannot use ${what} ${String(value)}: want ${least} to ${most}`);
+}
+
+/**
  * Takes lockmgr's own parameters out of those of a URL and returns them as settings; the rest is the engine's. Errors
  * show no value: it may be a secret in the wrong place.
  *
