@@ -6,23 +6,15 @@
 import {
   dropped,
   type Handlings,
+  type Meaning,
+  pem,
   readParameters,
-  readPem,
+  timeLimit,
   type Tls,
   tls,
   tlsFrom,
-  type TlsWishes,
-  wholeNumber,
 } from "../../core/options/url_parameters.ts";
 import type { ServerTarget } from "../../core/options/target.ts";
-
-/** The settings that a parameter means. */
-interface Meaning extends TlsWishes {
-  /** Options of mysql2. */
-  readonly driver?: Record<string, unknown>;
-  /** Options of mysql2 about TLS. */
-  readonly tlsOptions?: Record<string, unknown>;
-}
 
 /** An option of the driver, with the same value. */
 const option = (name: string) => (value: string): Meaning | undefined =>
@@ -50,12 +42,6 @@ const verify = (value: string): Meaning | undefined =>
 const charset = (value: string): Meaning | undefined =>
   /^[A-Za-z0-9_]{1,40}$/.test(value) ? { driver: { charset: value } } : undefined;
 
-/** The time limit for connecting, in units of so many milliseconds. */
-const limit = (milliseconds: number) => (value: string): Meaning | undefined => {
-  const number = wholeNumber(value);
-  return number === undefined ? undefined : number === 0 ? {} : { driver: { connectTimeout: number * milliseconds } };
-};
-
 /** Parameters that are honoured. */
 const HONOURED: Handlings<Meaning> = {
   user: option("user"),
@@ -73,11 +59,11 @@ const HONOURED: Handlings<Meaning> = {
   sslaccept: tls("accept", "verify-full"),
   verifyservercertificate: verify,
   sslverifyservercert: verify,
-  sslca: (path) => ({ tlsOptions: { ca: readPem("sslca", path) } }),
+  sslca: pem("ca", "sslca"),
   sslcapath: () => undefined, // directories of certificates are not supported
-  sslcert: (path) => ({ tlsOptions: { cert: readPem("sslcert", path) } }),
-  sslkey: (path) => ({ tlsOptions: { key: readPem("sslkey", path) } }),
-  connecttimeout: limit(1),
+  sslcert: pem("cert", "sslcert"),
+  sslkey: pem("key", "sslkey"),
+  connecttimeout: timeLimit("connectTimeout"),
 };
 
 /** Parameters of other clients that are ignored. */
@@ -128,7 +114,7 @@ export function addressOf(target: ServerTarget): Address {
   const seconds = target.parameters.has("connect_timeout"); // ORMs count these in seconds, JDBC and mysql2 in ms
   const meanings = readParameters("MySQL", target.parameters, {
     ...HANDLINGS,
-    ...(seconds ? { connecttimeout: limit(1e3) } : {}),
+    ...(seconds ? { connecttimeout: timeLimit("connectTimeout", 1e3) } : {}),
   });
   const mode = tlsFrom(Object.assign({}, ...meanings));
   const ssl = sslOf(mode, Object.assign({}, ...meanings.map(({ tlsOptions }) => tlsOptions)));

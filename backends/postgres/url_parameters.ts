@@ -7,26 +7,23 @@ import { type Host, parseHosts, type ServerTarget } from "../../core/options/tar
 import {
   dropped,
   type Handlings,
+  type Meaning as CommonMeaning,
+  pem,
   readParameters,
-  readPem,
+  timeLimit,
   type Tls,
   tls,
   tlsFrom,
-  type TlsWishes,
   wholeNumber,
 } from "../../core/options/url_parameters.ts";
 import { environment } from "../../core/util/runtime.ts";
 import type { DriverOptions } from "./connection/driver.ts";
 
-/** The settings that a parameter means. */
-interface Meaning extends TlsWishes {
+/** The settings that a parameter means, also on PostgreSQL alone. */
+interface Meaning extends CommonMeaning {
   /** The host and port, in place of the URL's own. */
   readonly host?: string;
   readonly port?: string;
-  /** Options of postgres.js. */
-  readonly driver?: DriverOptions;
-  /** Options of `node:tls`. */
-  readonly tlsOptions?: Record<string, unknown>;
   /** Parameters of the server, sent as the connection begins. */
   readonly server?: Record<string, string>;
   /** The name that administrators see, unless there is another. */
@@ -38,23 +35,12 @@ interface Meaning extends TlsWishes {
 /** An option of the driver, with the same value. */
 const option = (name: string) => (value: string): Meaning => ({ driver: { [name]: value } });
 
-/** An option of the driver in seconds; 0 is its default, as in libpq. */
-const seconds = (name: string) => (value: string): Meaning | undefined => {
-  const number = wholeNumber(value);
-  return number === undefined ? undefined : number === 0 ? {} : { driver: { [name]: number } };
-};
-
 /** A setting of the server by its name. */
 const setting = (name: string) => (value: string): Meaning => ({ server: { [name]: value } });
 
 /** An option of TLS with one of some values. */
 const tlsVersion = (name: string) => (value: string): Meaning | undefined =>
   /^TLSv1(\.[123])?$/.test(value) ? { tlsOptions: { [name]: value } } : undefined;
-
-/** A certificate or key in a file. */
-const pem = (name: string, parameter: string) => (path: string): Meaning => ({
-  tlsOptions: { [name]: readPem(parameter, path) },
-});
 
 /** Returns what a value means by a table of the supported values. */
 const oneOf = (meanings: Readonly<Record<string, Meaning>>) => (value: string): Meaning | undefined =>
@@ -87,11 +73,11 @@ const HONOURED: Handlings<Meaning> = {
   sslmaxprotocolversion: tlsVersion("maxVersion"),
   sslnegotiation: oneOf({ direct: { driver: { sslnegotiation: "direct" } }, postgres: {} }),
   targetsessionattrs: oneOf({ any: {}, "read-write": {}, primary: {} }), // of several hosts the primary is used
-  connecttimeout: seconds("connect_timeout"),
-  connectiontimeout: seconds("connect_timeout"),
-  logintimeout: seconds("connect_timeout"),
+  connecttimeout: timeLimit("connect_timeout"),
+  connectiontimeout: timeLimit("connect_timeout"),
+  logintimeout: timeLimit("connect_timeout"),
   keepalives: oneOf({ 0: { driver: { keep_alive: null } }, 1: {} }),
-  keepalivesidle: seconds("keep_alive"),
+  keepalivesidle: timeLimit("keep_alive"),
   fallbackapplicationname: (fallbackName) => ({ fallbackName }),
   applicationname: setting("application_name"),
   options: setting("options"),

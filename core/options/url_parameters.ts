@@ -88,8 +88,16 @@ export interface TlsWishes {
   readonly accept?: Tls;
 }
 
+/** The settings that a parameter means, on every engine. */
+export interface Meaning extends TlsWishes {
+  /** Options of the driver. */
+  readonly driver?: Record<string, unknown>;
+  /** Options of `node:tls`. */
+  readonly tlsOptions?: Record<string, unknown>;
+}
+
 /** Makes the handling of a parameter with a TLS mode; `sure` is the meaning of a plain yes. */
-export function tls(key: keyof TlsWishes, sure: Tls): (value: string) => TlsWishes | undefined {
+export function tls(key: keyof TlsWishes, sure: Tls): (value: string) => Meaning | undefined {
   return (value) => {
     const word = value.toLowerCase();
     if (["", "true", "1", "on", "yes"].includes(word)) return { [key]: sure };
@@ -109,16 +117,29 @@ export function wholeNumber(value: string): number | undefined {
   return /^\d{1,9}$/.test(value) ? Number(value) : undefined;
 }
 
+/** Makes the handling of a time limit: an option of the driver, in units of so many of its own. 0 is its default. */
+export function timeLimit(
+  option: string,
+  unit = 1,
+): (value: string) => Meaning | undefined {
+  return (value) => {
+    const number = wholeNumber(value);
+    return number === undefined ? undefined : number === 0 ? {} : { driver: { [option]: number * unit } };
+  };
+}
+
 /**
- * Reads a certificate or key that a URL names.
+ * Makes the handling of a certificate or key in a file that a URL names: an option of `node:tls`.
  *
  * @throws {TypeError} When it cannot be read. The path is a parameter's value, and not shown.
  */
-export function readPem(name: string, path: string): string {
-  try {
-    return builtin<typeof import("node:fs")>("node:fs")!.readFileSync(path, "utf8");
-  } catch (error) {
-    const { code = "no access to files" } = error as { code?: string };
-    throw new TypeError(`Cannot use URL parameter ${JSON.stringify(name)}: the file cannot be read (${code})`);
-  }
+export function pem(option: string, parameter: string): (path: string) => Meaning {
+  return (path) => {
+    try {
+      return { tlsOptions: { [option]: builtin<typeof import("node:fs")>("node:fs")!.readFileSync(path, "utf8") } };
+    } catch (error) {
+      const { code = "no access to files" } = error as { code?: string };
+      throw new TypeError(`Cannot use URL parameter "${parameter}": the file cannot be read (${code})`);
+    }
+  };
 }
