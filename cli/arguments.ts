@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { InvalidArgumentError } from "commander";
+import { InvalidArgumentError, Option } from "commander";
 
 /** Digits with or without a fraction. */
 const DECIMAL = /^(?:\d+\.?\d*|\.\d+)$/;
@@ -53,4 +53,16 @@ export function exitCode(text: string): number {
 export function someText(text: string): string {
   if (text === "") throw new InvalidArgumentError("Want a text that is not empty.");
   return text;
+}
+
+/** The flag for the holder's name. */
+export function lockedBy(): Option {
+  return new Option("--locked-by <who>", "name of the holder, for people (default: this host's name)").argParser(
+    someText,
+  );
+}
+
+/** The flag for the longest wait. */
+export function longestWait(): Option {
+  return new Option("-w, --wait <seconds>", "wait at most so long (default: until it is free)").argParser(seconds);
 }

@@ -1,6 +1,6 @@
 import { Option } from "commander";
 import { setLock } from "../../mod.ts";
-import { seconds, someText, wholeNumber } from "../arguments.ts";
+import { lockedBy, seconds, wholeNumber } from "../arguments.ts";
 import type { CommandSpec } from "../command.ts";
 import { EXIT } from "../exit_codes.ts";
 import { UsageError } from "../failures.ts";
@@ -38,11 +38,7 @@ A lock stays after this command has ended, until it expires or
         ),
       )
       .option("-e, --fail", "change nothing and exit with code 2 if any of the names is held")
-      .addOption(
-        new Option("--locked-by <who>", "name of the holder, for people (default: this host's name)").argParser(
-          someText,
-        ),
-      )
+      .addOption(lockedBy())
       .addOption(
         new Option("--pid, --process-id <number>", "process id of the holder, for people").argParser(wholeNumber),
       ),

@@ -1,6 +1,5 @@
-import { Option } from "commander";
 import { type Backend, isLocked, type LockRecord, LockTimeout } from "../../mod.ts";
-import { seconds } from "../arguments.ts";
+import { longestWait } from "../arguments.ts";
 import type { CommandSpec } from "../command.ts";
 import { EXIT } from "../exit_codes.ts";
 import { CommandFailure } from "../failures.ts";
@@ -41,9 +40,7 @@ after the time given.`,
   define: (command) =>
     command
       .argument("<name>", "name to wait for")
-      .addOption(
-        new Option("-w, --wait <seconds>", "wait at most so long (default: until it is free)").argParser(seconds),
-      ),
+      .addOption(longestWait()),
   onSignal: "gives back",
   async run({ open, output, stopping }, [name], flags) {
     const backend = await open();

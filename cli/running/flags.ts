@@ -1,5 +1,5 @@
 import { type Command, Option } from "commander";
-import { exitCode, holders, seconds, someText } from "../arguments.ts";
+import { exitCode, holders, lockedBy, longestWait, seconds } from "../arguments.ts";
 import { EXIT } from "../exit_codes.ts";
 import { UsageError } from "../failures.ts";
 
@@ -13,9 +13,7 @@ export const LEADER_LEASE = 30;
 /** Adds the arguments of `run`; hidden flags are flock's, and mean the same here. */
 export function defineRun(command: Command): Command {
   return defineCommand(command, LEASE)
-    .addOption(
-      new Option("-w, --wait <seconds>", "wait at most so long (default: until it is free)").argParser(seconds),
-    )
+    .addOption(longestWait())
     .addOption(new Option("-n, --nonblock", "do not wait: exit code 2 if another holds the lock"))
     .addOption(
       new Option("-E, --conflict-exit-code <code>", "exit code when the lock is busy; with -n, silently")
@@ -62,11 +60,7 @@ function defineCommand(command: Command, lease: number): Command {
       "--foreground",
       "let the command use the terminal, as for a password; signals reach it alone, not what it has started",
     )
-    .addOption(
-      new Option("--locked-by <who>", "name of the holder, for people (default: this host's name)").argParser(
-        someText,
-      ),
-    );
+    .addOption(lockedBy());
 }
 
 /**
