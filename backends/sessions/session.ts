@@ -139,6 +139,6 @@ export abstract class Session implements SessionHandle {
 }
 
 /** The error of a statement on a session that has ended. */
-function lost(reason: Error): Error {
-  return new BackendError(`Cannot use the session: it has ended`, { cause: reason, retryable: true });
+function lost(cause: Error): Error {
+  return new BackendError("Cannot use the session: it has ended", { cause, retryable: true });
 }

@@ -100,7 +100,7 @@ export class Statements extends QueueStatements {
   }
 
   /** Selects rows of names, as this server knows them: live ones, or also expired ones. */
-  listNames(names: readonly string[], includeExpired = false): string {
+  listNames(names: readonly string[], includeExpired: boolean): string {
     return `${this.#list(this.byName, `name IN (${list(names)})`, includeExpired)} ORDER BY name ${EVERY_ROW}`;
   }
 

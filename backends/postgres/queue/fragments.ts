@@ -118,7 +118,7 @@ export function served(owner: string): string {
 }
 
 /** CTE `written`: stores `line` in the row. */
-export function written(target: string, condition = "true"): string {
+export function written(target: string, condition: string): string {
   return `written AS (
       UPDATE ${target} AS l SET owner = first->>'owner', token = coalesce(highest, l.token),
         first_token = CASE WHEN plain THEN NULL ELSE (first->>'token')::bigint END,

@@ -58,7 +58,7 @@ export class Queue {
    * Removes holders, or a waiter by its owner; returns whether a holder was removed, and `undefined` if none was because
    * one of them has more time left than `most` (µs).
    */
-  release(target: LockRef, most = Infinity): boolean | undefined {
+  release(target: LockRef, most: number): boolean | undefined {
     const { line, now } = this.#read(target.name);
     const isGone = isMeant(target);
     const gone = line.entries.filter((entry) => isLive(entry, now) && isGone(entry));
