@@ -4,7 +4,7 @@ import { deferBriefly, monotonic, sleep, yieldToEventLoop } from "../../../core/
 import type { DatabaseFile } from "./database_file.ts";
 import { inTransaction, type SqliteDatabase, type SqliteStatement } from "./driver.ts";
 import { insideTransaction, isBusy, translate } from "../errors.ts";
-import { inspectHandle, requireWritableHandle, withNames } from "./handle.ts";
+import { type Handle, inspectHandle, requireWritableHandle } from "./handle.ts";
 
 /** How safely a commit is written: `FULL` reaches the disk before it returns, `NORMAL` at the next checkpoint. */
 export type Durability = "FULL" | "NORMAL";
@@ -42,8 +42,7 @@ export class Connection {
   readonly #path: string | undefined;
   readonly #busyTimeout: number;
   readonly #prepared = new Map<string, SqliteStatement>();
-  #arrays = false;
-  #utf8 = true;
+  #handle: Handle | undefined;
   #synchronous: Durability | undefined;
   readonly #closing = new AbortController();
 
@@ -59,27 +58,22 @@ export class Connection {
 
   /** Whether the database compares names by code point, as only UTF-8 text is. */
   get utf8(): boolean {
-    return this.#utf8;
+    return this.#handle!.utf8;
   }
 
   /**
-   * Finds out how the handle returns rows. Comes before every other statement.
+   * Inspects the handle. Comes before every other statement.
    *
    * @throws {UnsupportedError} When the handle cannot be used.
    */
   async inspect(what: string): Promise<void> {
-    const { arrays, utf8 } = await this.#retry(what, () => inspectHandle(this.database));
-    this.#arrays = arrays;
-    this.#utf8 = utf8;
+    this.#handle = await this.#retry(what, () => inspectHandle(this.database));
   }
 
   /** A statement, prepared once. */
   prepare(sql: string): SqliteStatement {
     let statement = this.#prepared.get(sql);
-    if (statement === undefined) {
-      statement = this.#arrays ? withNames(this.database.prepare(sql)) : this.database.prepare(sql);
-      this.#prepared.set(sql, statement);
-    }
+    if (statement === undefined) this.#prepared.set(sql, statement = this.#handle!.prepare(sql));
     return statement;
   }
 

@@ -19,10 +19,10 @@ const FUNCTIONS = [
   ...["sqlite_version", "total_changes"],
 ];
 
-/** How a handle returns rows. */
+/** What is known of a handle. */
 export interface Handle {
-  /** Whether rows are arrays of values, without names. */
-  readonly arrays: boolean;
+  /** Prepares a statement whose rows are objects. */
+  readonly prepare: (sql: string) => SqliteStatement;
   /** Whether text is compared in code-point order, as only UTF-8 is. */
   readonly utf8: boolean;
 }
@@ -38,7 +38,7 @@ export function inspectHandle(database: SqliteDatabase): Handle {
   const prepare = (sql: string) => arrays ? withNames(database.prepare(sql)) : database.prepare(sql);
   requireFunctions(prepare);
   const { encoding } = prepare("PRAGMA encoding").get() as { encoding: string };
-  return { arrays, utf8: encoding === "UTF-8" };
+  return { prepare, utf8: encoding === "UTF-8" };
 }
 
 /** Runs the first statement, whose result shows how the driver returns rows. */
@@ -100,7 +100,7 @@ function requireFunctions(prepare: (sql: string) => SqliteStatement): void {
 }
 
 /** Gives names to the rows of a statement that returns arrays. */
-export function withNames(statement: SqliteStatement): SqliteStatement {
+function withNames(statement: SqliteStatement): SqliteStatement {
   let names: string[] | undefined;
   const named = (row: unknown) => {
     if (!Array.isArray(row)) return row;
