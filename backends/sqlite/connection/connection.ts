@@ -20,13 +20,6 @@ const BUSY_PAUSE_MS = { first: 0.5, longest: 10, factor: 1.5, jitter: 1 };
  */
 const JOURNAL_SIZE_LIMIT = 4_194_304;
 
-/** The settings of an external handle that are changed for a statement, and restored. */
-interface Settings {
-  readonly busyTimeout: string;
-  /** Of the database that had the table before `work`, which may find it in another. */
-  readonly synchronous: { readonly name: string; readonly value: string };
-}
-
 /**
  * One database handle. Nothing waits inside SQLite, where a wait stops the event loop: a statement that finds the file
  * locked is repeated after a pause. An external handle, which the caller has opened, gets its settings back.
@@ -186,26 +179,25 @@ export class Connection {
 
   /** Runs `work` on an external handle without its busy timeout, and restores its settings. */
   #withCallerSettings<T>(work: () => T): T {
-    const name = this.atHome("synchronous");
-    const settings = { busyTimeout: this.pragma("busy_timeout"), synchronous: { name, value: this.pragma(name) } };
+    const name = this.atHome("synchronous"); // of the database that has the table now: `work` may find it in another
+    const [busyTimeout, synchronous] = [this.pragma("busy_timeout"), this.pragma(name)];
+    const restore = () => {
+      this.database.exec(`PRAGMA busy_timeout = ${busyTimeout}`);
+      if (!inTransaction(this.database)) this.database.exec(`PRAGMA ${name} = ${synchronous}`);
+    };
     this.database.exec("PRAGMA busy_timeout = 0");
     let result: T;
     try {
       result = work();
     } catch (error) {
       try {
-        this.#restore(settings);
+        restore();
       } catch {
         // A closed handle has no settings: the first error says so.
       }
       throw error;
     }
-    this.#restore(settings);
+    restore();
     return result;
-  }
-
-  #restore({ busyTimeout, synchronous }: Settings): void {
-    this.database.exec(`PRAGMA busy_timeout = ${busyTimeout}`);
-    if (!inTransaction(this.database)) this.database.exec(`PRAGMA ${synchronous.name} = ${synchronous.value}`);
   }
 }
