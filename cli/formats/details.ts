@@ -27,33 +27,31 @@ export function peerOf({ session, client, program }: ServerConnection): string {
   return `${visible(session)}${where}${program === undefined ? "" : ` (${visible(program)})`}`;
 }
 
-function linesOfRecord(record: LockRecord): [string, string][] {
+/** What is told, and how it is. */
+type Line = [what: string, value: string];
+
+function linesOfRecord(record: LockRecord): Line[] {
   const { token, session, limit, metadata } = record;
-  return [
-    [
-      "Holder",
-      record.lockedBy === "" ? "none: released before its least time" : holderOf(record, "process "),
-    ],
+  const lines: Line[] = [
+    ["Holder", record.lockedBy === "" ? "none: released before its least time" : holderOf(record, "process ")],
     ["Since", since(record, record.createdAt)],
     ["Renewed", since(record, record.updatedAt)],
     [record.expired ? "Expired" : "Until", expiryOf(record)],
     ["Token", String(token)],
-    ...(limit === 1 ? [] : [["Shared", limit === Infinity ? "with other readers" : `by at most ${limit} holders`]]) as [
-      string,
-      string,
-    ][],
-    ["Kept", session === null ? "as a lease" : "as a lease, for as long as the holder's session lasts"],
-    ...(metadata === null ? [] : [["Metadata", toJson(metadata)]]) as [string, string][],
   ];
+  if (limit !== 1) lines.push(["Shared", limit === Infinity ? "with other readers" : `by at most ${limit} holders`]);
+  lines.push(["Kept", session === null ? "as a lease" : "as a lease, for as long as the holder's session lasts"]);
+  if (metadata !== null) lines.push(["Metadata", toJson(metadata)]);
+  return lines;
 }
 
 /** The holders' connections: the rows have their numbers, the server more. */
-function linesOfHolders({ records, seen }: Known): [string, string][] {
+function linesOfHolders({ records, seen }: Known): Line[] {
   if (seen !== undefined && seen.holders.length > 0) return seen.holders.map((peer) => ["Session", peerOf(peer)]);
   return records.flatMap(({ session }) => session === null ? [] : [["Session", visible(session)]]);
 }
 
-function linesOfWaiters(waiters: readonly ServerConnection[]): [string, string][] {
+function linesOfWaiters(waiters: readonly ServerConnection[]): Line[] {
   const lines = waiters.slice(0, MOST_WAITERS).map((peer) => `session ${peerOf(peer)}`);
   if (waiters.length > lines.length) lines.push(`and ${waiters.length - lines.length} more`);
   return lines.map((line, index) => [index === 0 ? "Waiting" : "", line]);
@@ -69,15 +67,12 @@ function stateOf({ records: [record], locked }: Known): string {
 export function details(known: Known): string {
   const { records, locked, seen } = known;
   const waiters = records[0]?.waiters ?? 0;
-  const blocks: [string, string][][] = [
-    ...records.map(linesOfRecord),
-    [
-      ...(locked && records.length === 0 ? [["Kept", "by the holder's session alone"]] : []) as [string, string][],
-      ...linesOfHolders(known),
-      ...(waiters === 0 ? [] : [["Waiters", String(waiters)]]) as [string, string][],
-      ...linesOfWaiters(seen?.waiters ?? []),
-    ],
-  ];
+  const further: Line[] = [];
+  if (locked && records.length === 0) further.push(["Kept", "by the holder's session alone"]);
+  further.push(...linesOfHolders(known));
+  if (waiters > 0) further.push(["Waiters", String(waiters)]);
+  further.push(...linesOfWaiters(seen?.waiters ?? []));
+  const blocks = [...records.map(linesOfRecord), further];
   if (records.length === 1) blocks.splice(0, 2, blocks.flat());
   const parts = blocks.map((lines) => lines.map(([what, value]) => `  ${what.padEnd(9)} ${value}`).join("\n"));
   return [`Lock ${toJson(known.name)} ${stateOf(known)}`, ...parts.filter((part) => part !== "")].join("\n\n");
