@@ -20,7 +20,6 @@ export interface Turn {
  * in it. Here requests are sent at once, and callbacks wait until the requests before them are decided.
  */
 export class Clients {
-  /** The managers. */
   readonly ids: Set<string> = new Set();
   /** The requests that wait. */
   readonly pending: Set<LockInfo> = new Set();

@@ -13,7 +13,6 @@ export interface PoolLimits {
 
 /** Capacity for so many locks on one session, for one statement. */
 export interface Reservation<S> {
-  /** The session. */
   readonly session: S;
   /** How many locks. */
   readonly places: number;

@@ -132,15 +132,12 @@ export function checkInterval(interval: unknown): number {
 export interface ResolvedLockOptions {
   /** Microseconds; `null` is never, `undefined` the default. */
   readonly duration: number | null | undefined;
-  /** The holder's name. */
   readonly lockedBy: string;
-  /** A number for people. */
   readonly lockProcess: number | null;
   /** Seconds to wait. */
   readonly wait: number;
   /** Ends the wait. */
   readonly signal: AbortSignal | undefined;
-  /** Whether to renew until release. */
   readonly autoRenew: boolean;
   /** JSON text, or `null`. */
   readonly metadata: string | null;

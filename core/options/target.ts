@@ -30,21 +30,16 @@ interface Common {
 
 /** A database on a server. */
 export interface ServerTarget extends Common {
-  /** A server. */
   readonly kind: "server";
-  /** The user. */
   readonly user: string | undefined;
-  /** The password. */
   readonly password: string | undefined;
   /** At least one. */
   readonly hosts: readonly Host[];
-  /** The database. */
   readonly database: string | undefined;
 }
 
 /** A database in a file. */
 export interface FileTarget extends Common {
-  /** A file. */
   readonly kind: "file";
   /** Its path, or `:memory:`. */
   readonly path: string;

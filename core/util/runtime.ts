@@ -56,7 +56,6 @@ export function grantedEnvironment(name: string): string | undefined {
 
 /** Which file a path leads to. */
 export interface FileIdentity {
-  /** The number of the device. */
   readonly device: number;
   /** The number of the file on its device, unique while it is open. */
   readonly inode: number;

@@ -10,9 +10,7 @@ import { fromHexadecimal } from "./inline_parameters.ts";
 
 /** What is known of a server. */
 export interface Server {
-  /** The product. */
   readonly kind: "mysql" | "mariadb";
-  /** Its version. */
   readonly version: string;
   /** The database that the connection uses. */
   readonly database: string;

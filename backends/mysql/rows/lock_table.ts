@@ -30,7 +30,6 @@ export type Repeats = (error: unknown) => boolean;
 
 /** The lock table on its server: created on first use. Sends its statements, again after a conflict. */
 export class LockTable {
-  /** Its statements. */
   sql: Statements;
   /** Resolves to what the server is, once the table is known to be there. */
   readonly ready = once((what: string) => this.#prepare(what));

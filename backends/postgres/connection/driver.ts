@@ -162,9 +162,7 @@ export type OpenSockets = Pick<Sockets, "ref" | "unref" | "destroy"> & Partial<P
 
 /** An instance of our own, with its sockets. */
 export interface Opened {
-  /** The instance. */
   readonly sql: Instance;
-  /** Its sockets. */
   readonly sockets: OpenSockets;
   /**
    * Returns an error of this instance without secrets, and with its real reason where the driver does not know it. The

@@ -35,13 +35,11 @@ import { toLockRows } from "./rows.ts";
 export interface RowBackendParts extends TableParts {
   /** How it keeps its locks. */
   readonly mode: Mode;
-  /** The table. */
   readonly table: string;
   /** Sends statements. */
   readonly client: Client;
   /** Sends renewals, which wait for no other statement. */
   readonly renewals: Client;
-  /** The server's clock. */
   readonly clock: ServerClock;
   /** Wakes waiters, where the server can notify. */
   readonly waiters?: Waiters;

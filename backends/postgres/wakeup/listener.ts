@@ -23,7 +23,6 @@ const REGISTRATION_ATTEMPTS = 50;
 export interface Notice {
   /** The namespace of the table. */
   readonly namespace: string;
-  /** The name. */
   readonly name: string;
   /** The owner of the request that waits. */
   readonly owner: string;
@@ -37,7 +36,6 @@ export interface Notice {
 
 /** A waiter for one name. */
 export interface Subscription {
-  /** The name. */
   readonly name: string;
   /** SQL that registers the waiter (`registration.ts`), where releases notify the registered ones. */
   readonly register?: string;
