@@ -214,21 +214,16 @@ export function durationFor(backend: Backend, options: ResolvedLockOptions): num
   }
   const { keep = 0 } = options;
   if (keep > 0 && !backend.keeping) {
-    if (backend.mode === "session") refuseInSession("use holdAtLeast");
+    requireRows(backend, "use holdAtLeast");
     throw new UnsupportedError(`Cannot use holdAtLeast on ${backend.engine}: this backend cannot keep a released name`);
   }
   if (backend.mode !== "session") {
     const { duration = DEFAULT_EXPIRES_S * 1e6 } = options;
     return duration === null ? null : Math.max(duration, keep);
   }
-  if (options.duration) refuseInSession("use expires");
-  if (options.metadata !== null) refuseInSession("store metadata");
+  if (options.duration) requireRows(backend, "use expires");
+  if (options.metadata !== null) requireRows(backend, "store metadata");
   return null;
-}
-
-/** Refuses what needs a row. */
-function refuseInSession(what: string): never {
-  throw new UnsupportedError(`Cannot ${what} in "session" mode: it has no row; want "lease" or "hybrid"`);
 }
 
 /**
@@ -237,7 +232,8 @@ function refuseInSession(what: string): never {
  * @throws {UnsupportedError} In `session` mode.
  */
 export function requireRows(backend: Backend, what: string): void {
-  if (backend.mode === "session") refuseInSession(what);
+  if (backend.mode !== "session") return;
+  throw new UnsupportedError(`Cannot ${what} in "session" mode: it has no row; want "lease" or "hybrid"`);
 }
 
 /**
