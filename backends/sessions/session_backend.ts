@@ -13,7 +13,7 @@ import type {
 import { BackendError, UnsupportedError } from "../../core/errors.ts";
 import { LruMap } from "../../core/util/lru_map.ts";
 import { byCodePoint } from "../../core/util/order.ts";
-import { BUSY, grantedRow, namesOf } from "../../core/util/requests.ts";
+import { BUSY, grantedRow, namesOf, settled } from "../../core/util/requests.ts";
 import { monotonic } from "../../core/util/runtime.ts";
 import { closeLocks } from "../../core/wait/close_locks.ts";
 import { KeyedMutex } from "./keyed_mutex.ts";
@@ -33,17 +33,6 @@ interface Held<S> {
   readonly session: S;
   readonly row: LockRow;
   readonly since: number;
-}
-
-/** Waits for all outcomes; then throws the first error, if there is one, after `onError`. */
-async function all<T>(outcomes: readonly Promise<T>[], onError?: () => Promise<unknown>): Promise<T[]> {
-  await Promise.allSettled(outcomes);
-  try {
-    return await Promise.all(outcomes);
-  } catch (error) {
-    await onError?.();
-    throw error;
-  }
 }
 
 /**
@@ -165,8 +154,10 @@ export class SessionBackend<S extends Session> implements Backend {
       const parts = (await this.#engine.pool.reserve(wanted.length, what)).map(({ session, places }) =>
         this.#acquireOn(session, wanted.slice(first, first += places))
       );
-      // when one part fails, its callers do not learn what the other parts were granted
-      const answers = (await all(parts, () => this.#release(wanted).catch(() => {}))).flat().values();
+      const answers = (await settled(parts).catch(async (error) => {
+        await this.#release(wanted).catch(() => {}); // their callers do not learn what the other parts were granted
+        throw error;
+      })).flat().values();
       return known.map((answer) => answer ?? answers.next().value!);
     } catch (error) {
       throw this.#engine.translate(what(), error);
@@ -216,7 +207,7 @@ export class SessionBackend<S extends Session> implements Backend {
     const own = targets.map((target) => this.#own(target));
     const released = new Set<Held<S>>();
     const bySession = Map.groupBy(own.filter((held) => held !== undefined), ({ session }) => session);
-    await all([...bySession].map(async ([session, some]) => {
+    await settled([...bySession].map(async ([session, some]) => {
       try {
         const freed = await this.#free(session, some.map(({ key }) => key));
         some.forEach((held, index) => freed[index] && released.add(held));

@@ -1,5 +1,5 @@
 /**
- * Helpers of engines for requests.
+ * Helpers for requests, most of them of engines.
  *
  * @module
  */
@@ -25,6 +25,12 @@ export function ownerText(owner: LockRef["owner"]): string | null {
 /** Returns what releases a lock that a request was granted. */
 export function claimOf({ name, owner, keep }: AcquireRequest): OwnedLock {
   return keep === undefined ? { name, owner } : { name, owner, keep };
+}
+
+/** Waits for all, then throws the first error. */
+export async function settled<T>(all: readonly Promise<T>[]): Promise<T[]> {
+  await Promise.allSettled(all);
+  return await Promise.all(all);
 }
 
 /** Sends some requests and the others apart; returns the answers in the order of the requests. */

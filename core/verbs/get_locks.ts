@@ -11,6 +11,7 @@ import {
   resolveLockOptions,
 } from "../options/options.ts";
 import { byCodePoint } from "../util/order.ts";
+import { settled } from "../util/requests.ts";
 import { isRetryable } from "../util/retry.ts";
 import { monotonic } from "../util/runtime.ts";
 import { acquireSeveral, renewalOf } from "../wait/acquire.ts";
@@ -99,12 +100,6 @@ export class LockSet implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await Promise.all(this.locks.map((lock) => lock[Symbol.asyncDispose]()));
   }
-}
-
-/** Waits for all, then throws the first error. */
-async function settled<T>(all: readonly Promise<T>[]): Promise<T[]> {
-  await Promise.allSettled(all);
-  return await Promise.all(all);
 }
 
 /**
