@@ -9,9 +9,10 @@ import type { Queue } from "../queue/queue.ts";
 import type { NameHints } from "./name_hints.ts";
 import { chunks, isOf, type OwnedRow, sorted } from "./rows.ts";
 
-/** Whether a row is of the acquisition that a request is about, and has a holder. */
+/** Whether the columns of a row are of the acquisition that a request is about, or by name of the only holder. */
 function isHeld(request: RenewRequest, owned: OwnedRow): boolean {
-  return isOf(request, owned) && owned.row.lockedBy !== "";
+  const isAlone = request.owner !== null || (owned.row.limit ?? 1) === 1;
+  return isAlone && isOf(request, owned) && owned.row.lockedBy !== "";
 }
 
 /** Extends locks: one in a statement, several in a batch. */
@@ -34,11 +35,9 @@ export class Renewals {
     const server = await this.#table.ready(what);
     const rows = await this.#renewFirst(what, requests, server);
     // A lock that is not in the columns of its row may be one of several in `line`; by name, all of them are meant.
-    return await Promise.all(requests.map((request, index) => {
-      const row = rows[index];
-      const isWhole = row !== undefined && (request.owner !== null || (row.limit ?? 1) === 1);
-      return isWhole ? row : this.#queue.renew({ what, server }, request);
-    }));
+    return await Promise.all(
+      requests.map((request, index) => rows[index] ?? this.#queue.renew({ what, server }, request)),
+    );
   }
 
   /** Extends the holders that the rows have in their columns. */

@@ -16,6 +16,11 @@ function wantedExpiry({ from, add }: RenewRequest): string {
   return `${from === "now" ? CLOCK : from === "expiry" ? "locked_until" : integer(from)} + ${integer(add)}`;
 }
 
+/** The condition for a holder that a renewal finds in the columns of its row; by name only for one that is alone. */
+function isHeld(request: RenewRequest): string {
+  return `${belongsTo(request)}${request.owner === null ? " AND slots IS NULL" : ""} AND ${HAS_HOLDER}`;
+}
+
 /** The names of locks as a list. */
 function namesOf(claims: readonly OwnedLock[]): string {
   return list(claims.map(({ name }) => name));
@@ -36,21 +41,14 @@ export class Statements extends QueueStatements {
     const changes = `
         locked_until = GREATEST(locked_until, ${wantedExpiry(request)}),
         updated_at = ${CLOCK} + 0 * LAST_INSERT_ID(IF(${isExpected}, ${CLOCK}, ${READ_THE_ROW}))`;
-    return this.update(
-      this.byName,
-      changes,
-      `${belongsTo(request)} AND ${HAS_HOLDER} AND ${this.isRenewable(CLOCK)}`,
-      noWait,
-    );
+    return this.update(this.byName, changes, `${isHeld(request)} AND ${this.isRenewable(CLOCK)}`, noWait);
   }
 
   /** Extends live locks, all by the same. */
   renewAll(requests: readonly RenewRequest[], noWait?: NoWait): string {
     const changes = `locked_until = GREATEST(locked_until, ${wantedExpiry(requests[0])}), updated_at = ${CLOCK}`;
     const condition = `name IN (${list(requests.map(({ name }) => name))})
-        AND (${requests.map((request) => `(${belongsTo(request)})`).join(" OR ")}) AND ${HAS_HOLDER} AND ${
-      this.isRenewable(CLOCK)
-    }`;
+        AND (${requests.map((request) => `(${isHeld(request)})`).join(" OR ")}) AND ${this.isRenewable(CLOCK)}`;
     return this.update(this.byNames, changes, condition, noWait, requests.length);
   }
 

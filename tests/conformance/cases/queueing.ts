@@ -5,6 +5,7 @@ import {
   listLocks,
   type Lock,
   LockTimeout,
+  renewLock,
   resetLocks,
   tryLock,
   unlock,
@@ -85,6 +86,17 @@ export const queueing: readonly Case[] = [
     assert(next.token > long.token);
     assert.equal(await short.unlock(), false);
     assert.equal((await listLocks({ backend })).length, 2);
+  }),
+
+  withQueue("a renewal by name adds the time to each holder's lease, once", async ({ backend, another }) => {
+    const locks = [
+      await getLock("a", { backend, shared: true }),
+      await getLock("a", { backend: await another(), shared: true }),
+    ];
+    const before = locks.map(({ lockedUntil }) => lockedUntil!.getTime());
+    await renewLock("a", { backend, expires: 60, addTime: true });
+    await Promise.all(locks.map((lock) => lock.refresh()));
+    assert.deepEqual(locks.map(({ lockedUntil }, index) => lockedUntil!.getTime() - before[index]), [60_000, 60_000]);
   }),
 
   withQueue("clients are served in the order in which they came", async ({ backend, another }) => {
