@@ -44,19 +44,19 @@ export class Undo {
   }
 
   /**
-   * Releases a lock, however long that takes.
+   * Releases a lock, however long that takes. Resolves when the first try is over.
    *
    * @param duration Microseconds that it lasts at most; `null` when it does not expire.
    * @param unanswered Whether its request was not answered.
    */
-  add(lock: OwnedLock, duration: number | null, unanswered: boolean): void {
-    if (this.#stopped) return;
+  add(lock: OwnedLock, duration: number | null, unanswered: boolean): Promise<void> {
+    if (this.#stopped) return Promise.resolve();
     const since = monotonic();
     const until = since + Math.min(duration === null ? Infinity : duration / 1e3, TRY_FOR_MS);
     const tries = this.#unwanted.size < LIMIT ? 0 : Infinity;
     const unwanted: Unwanted = { lock, unanswered, since, until, tries, asking: false };
     this.#unwanted.add(unwanted);
-    this.#try(unwanted);
+    return this.#try(unwanted);
   }
 
   /**

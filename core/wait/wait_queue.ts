@@ -4,6 +4,7 @@ import type { Outcome } from "../grant.ts";
 import { leaseStart } from "../lock/lease.ts";
 import { LockRecord } from "../lock/lock_record.ts";
 import { Backoff } from "../util/backoff.ts";
+import { withDeadline } from "../util/deadline.ts";
 import { type BusyAnswer, claimOf } from "../util/requests.ts";
 import { isBackendError, isRetryable } from "../util/retry.ts";
 import { defer, monotonic, sleep } from "../util/runtime.ts";
@@ -17,6 +18,8 @@ import { Wakeup } from "./wakeup.ts";
 const OUTAGE = { first: 100, longest: 1_000, factor: 1.5, jitter: 0.5 };
 /** How long a request may stay without an answer after its caller's deadline (ms): a slow commit. */
 const LAST_ANSWER_MS = 2_000;
+/** How long a waiter that gives up waits until its place in the database's queue is given back (ms). */
+const LEAVE_MS = 500;
 /** A lease is tried for this long (ms) after it expired by this process's clock. */
 const AFTER_EXPIRY_MS = 1;
 /** Each waiter tries an expired lease so much later than the one before it in the database's queue (ms). */
@@ -44,8 +47,9 @@ export class WaitQueue implements NameQueue {
   #wakeup: Wakeup | undefined;
   /** Whether the last waiter that was granted the lock had to queue in the database: the next one may, too. */
   #wasQueued = false;
-  /** The waiter whose request is in flight. */
+  /** The waiter whose request is in flight, and what resolves once the answer is dealt with. */
   #asking: Waiter | undefined;
+  #attempt: Promise<void> | undefined;
   /** Whether the database has answered who holds the name, and the error of the last try if that failed. */
   #answered = false;
   #failure: unknown;
@@ -110,23 +114,19 @@ export class WaitQueue implements NameQueue {
       await Promise.race([this.#listen(), new Promise<void>(defer)]);
     }
     for (let head = this.#waiters[0]; head !== undefined; head = this.#waiters[0]) {
-      if (!this.#isTimeToTry(head)) {
-        await this.#pause(head);
-        continue;
-      }
-      const request = this.#startAttempt(head);
-      try {
-        const sent = this.#state.acquire.send(request, false, () => !head.gone);
-        if (this.#backend.queueing && head.waits && !head.queued) this.joining = sent;
-        const answered = await sent;
-        this.#asking = this.joining = undefined;
-        this.#onAnswer(head, answered);
-      } catch (error) {
-        this.#asking = this.joining = undefined;
-        this.#onFailure(head, error);
-      }
+      await (this.#isTimeToTry(head) ? this.#attempt = this.#try(head) : this.#pause(head));
     }
     this.#reset();
+  }
+
+  async #try(head: Waiter): Promise<void> {
+    const sent = this.#state.acquire.send(this.#startAttempt(head), false, () => !head.gone);
+    if (this.#backend.queueing && head.waits && !head.queued) this.joining = sent;
+    try {
+      this.#onAnswer(head, await sent.finally(() => this.#asking = this.joining = undefined));
+    } catch (error) {
+      this.#onFailure(head, error);
+    }
   }
 
   #isTimeToTry(head: Waiter): boolean {
@@ -178,7 +178,7 @@ export class WaitQueue implements NameQueue {
     const start = leaseStart(request, row, head.firstAskedAt!, askedAt);
     this.#fairness?.noteGrant(row.token);
     this.#wasQueued = head.queued;
-    if (head.gone) this.#undo(request, false);
+    if (head.gone) this.#undo(head, false);
     else {
       this.#remove(head);
       const grant = { backend: this.#backend, claim: claimOf(request), row, askedAt: start, session };
@@ -218,7 +218,7 @@ export class WaitQueue implements NameQueue {
     for (const waiter of this.#waiters.filter(({ asked, deadline }) => asked && !(passes && deadline > now))) {
       this.#fail(waiter, error);
     }
-    if (gone && head.unanswered) this.#undo(head.request, true);
+    if (gone && head.unanswered) this.#undo(head, true);
     if (this.#waiters[0] === head) this.#retryAt = now + (this.#outage ??= new Backoff(OUTAGE)).next();
     else this.#notified = true;
   }
@@ -235,24 +235,26 @@ export class WaitQueue implements NameQueue {
   #onDeadline(waiter: Waiter): void {
     if (this.#waiters[0] !== waiter && this.#answered && this.#failure === undefined) return this.#giveUp(waiter);
     this.wake();
-    waiter.after(LAST_ANSWER_MS, () => (this.#fail(waiter, this.#failure ?? this.#noAnswer()), this.wake()));
+    waiter.after(LAST_ANSWER_MS - LEAVE_MS, () => (this.#fail(waiter, this.#failure ?? this.#noAnswer()), this.wake()));
   }
 
   #fail(waiter: Waiter, reason: unknown): void {
-    this.#leave(waiter);
-    waiter.fail(reason);
+    this.#leave(waiter, () => waiter.fail(reason));
   }
 
   #giveUp(waiter: Waiter): void {
     const holder = this.#holder && new LockRecord(this.#holder, this.#seenAt);
-    this.#leave(waiter);
-    waiter.settle({ granted: false, holder, batch: this.#batch, contended: true });
+    const batch = this.#batch;
+    this.#leave(waiter, () => waiter.settle({ granted: false, holder, batch, contended: true }));
   }
 
-  /** Removes a waiter without the lock. What it may have been granted is released now, or after the answer. */
-  #leave(waiter: Waiter): void {
+  /** Removes a waiter without the lock. What it may have been granted is released now, or after the answer; then `end`. */
+  #leave(waiter: Waiter, end: () => void): void {
     this.#remove(waiter);
-    if (this.#asking !== waiter) this.#giveBack(waiter);
+    waiter.leave();
+    const left = this.#asking === waiter ? this.#attempt : this.#giveBack(waiter);
+    if (left === undefined || !this.#backend.queueing) end();
+    else withDeadline(LEAVE_MS, left.then(() => waiter.undone)).then(end);
   }
 
   #remove(waiter: Waiter): void {
@@ -262,13 +264,15 @@ export class WaitQueue implements NameQueue {
   }
 
   /** Releases what a waiter may have been granted, or its place in the database's queue. */
-  #giveBack({ request, unanswered, queued }: Waiter): void {
-    if (unanswered || queued) this.#undo(request, unanswered);
+  #giveBack(waiter: Waiter): Promise<void> | undefined {
+    return waiter.unanswered || waiter.queued ? this.#undo(waiter, waiter.unanswered) : undefined;
   }
 
-  #undo({ name, owner, duration, window = 0 }: AcquireRequest, unanswered: boolean): void {
+  #undo(waiter: Waiter, unanswered: boolean): Promise<void> {
+    const { name, owner, duration, window = 0 } = waiter.request;
     // it may be granted after it has waited for so long
-    this.#state.undo.add({ name, owner }, duration === null ? null : duration + window, unanswered);
+    const longest = duration === null ? null : duration + window;
+    return waiter.undone = this.#state.undo.add({ name, owner }, longest, unanswered);
   }
 
   #noAnswer(): BackendError {
@@ -280,12 +284,8 @@ export class WaitQueue implements NameQueue {
   /** Forgets everything but whether other processes compete. */
   #reset(): void {
     this.#wakeup?.close();
-    this.#wakeup =
-      this.#loop =
-      this.#holder =
-      this.#failure =
-      this.#outage =
-        undefined;
+    this.#wakeup = this.#loop = this.#attempt = undefined;
+    this.#holder = this.#failure = this.#outage = undefined;
     this.#answered = false;
     this.#retryAt = Infinity;
   }

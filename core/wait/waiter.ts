@@ -23,6 +23,8 @@ export class Waiter {
   contended = false;
   /** Whether it has its outcome. */
   gone = false;
+  /** The release of what it may have been granted, or of its place in the database's queue. */
+  undone: Promise<void> | undefined;
   /** Whether an answer has said that it has to wait. */
   pending = false;
   readonly #resolve: (outcome: Outcome) => void;
@@ -76,17 +78,17 @@ export class Waiter {
 
   /** Ends with an outcome. */
   settle(outcome: Outcome): void {
-    this.#leave();
+    this.leave();
     this.#resolve(outcome);
   }
 
   /** Ends with an error. */
   fail(reason: unknown): void {
-    this.#leave();
     this.#reject(reason);
   }
 
-  #leave(): void {
+  /** Takes no further part. */
+  leave(): void {
     this.gone = true;
     this.#timer?.stop();
     this.#stopListening?.();
