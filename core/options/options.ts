@@ -186,11 +186,10 @@ function metadataText(metadata: unknown): string | null {
 
 /** Checks the options of `getLock` and fills in the defaults. */
 export function resolveLockOptions(options: LockOptions): ResolvedLockOptions {
-  const wait = options.wait ?? 0;
+  const { expires, wait = 0, signal, autoRenew = false } = options;
   checkSeconds("wait", wait);
   const { lockedBy, lockProcess } = resolveHolder(options);
   const { limit, steal } = resolveSharing(options);
-  const { expires, signal, autoRenew = false } = options;
   const duration = expires === undefined ? undefined : microseconds("expires", expires);
   const metadata = metadataText(options.metadata);
   const keep = resolveKeep(options.holdAtLeast);

@@ -46,12 +46,12 @@ export type LockBody<T> = (lock: Lock) => T | Promise<T>;
  */
 export function withLock<T>(name: string, body: LockBody<T>): Promise<T>;
 /** As above, with options; `autoRenew` is `true` by default. */
-export function withLock<T>(name: string, options: LockOptions, body: LockBody<T>): Promise<T>;
+export function withLock<T>(name: string, options: LockOptions | undefined, body: LockBody<T>): Promise<T>;
 export async function withLock<T>(
   name: string,
-  ...rest: [body: LockBody<T>] | [options: LockOptions, body: LockBody<T>]
+  ...rest: [body: LockBody<T>] | [options: LockOptions | undefined, body: LockBody<T>]
 ): Promise<T> {
-  const [options, body] = rest.length === 1 ? [{}, rest[0]] : rest;
+  const [options = {}, body] = rest.length === 1 ? [{}, rest[0]] : rest;
   checkVerbOptions("withLock", options);
   if (typeof body !== "function") throw new TypeError(`Cannot run a body of type ${typeof body}: want a function`);
   const lock = await getLock(name, { ...options, autoRenew: options.autoRenew ?? true });

@@ -106,6 +106,7 @@ export const options: readonly Case[] = [
           return error instanceof TypeError;
         }, String(call));
       }
+      assert.equal(await withLock("a", undefined, ({ name }) => name), "a"); // all verbs take it for no options
       assert.equal(await lock.verify(), true);
       assert.deepEqual((await listLocks()).map(({ name }) => name), ["held"]);
     } finally {
@@ -153,6 +154,7 @@ export const options: readonly Case[] = [
       await assert.rejects(getLock("a", { backend, holdAtLeast: seconds }), RangeError);
     }
     await assert.rejects(getLock("a", { backend, holdAtLeast: Infinity }), RangeError);
+    await assert.rejects(getLock("a", { backend, wait: null as unknown as number }), TypeError); // is it 0 or Infinity?
     if (!backend.keeping) await assert.rejects(getLock("a", { backend, holdAtLeast: 1 }), UnsupportedError);
     for (const seconds of ["60", {}, true, 1n] as unknown as number[]) {
       await assert.rejects(getLock("a", { backend, holdAtLeast: seconds }), TypeError);
