@@ -77,9 +77,10 @@ export function isUnconfirmed({ until, since }: Pick<Entry, "until" | "since">, 
   return until !== null && (duration === null || until - since! < duration);
 }
 
-/** Whether a waiter's repeated request has to extend its window. */
+/** Whether a waiter's repeated request has to extend its window, or to shorten one that was much longer. */
 export function hasToExtend({ until }: Pick<Entry, "until">, { window }: AcquireRequest, now: number): boolean {
-  return window !== undefined && until !== null && until - now < window * EXTEND_SHARE;
+  if (window === undefined || until === null) return false;
+  return until - now < window * EXTEND_SHARE || until - now > window * 2;
 }
 
 /** Whether an entry is a holder that a request is about; or a waiter, by its owner. */

@@ -106,11 +106,7 @@ function rowIsLocked(name: string): BackendError {
 
 function refusal({ name, error }: Failure): BackendError {
   const why = error === undefined ? "it was released by another client" : (error as Error).message;
-  return new BackendError(
-    `Cannot acquire lock ${JSON.stringify(name)}: it was granted for ${
-      FIRST_DURATION_US / 1e6
-    } s and could not be made ` +
-      `permanent: ${why}`,
-    { cause: error, retryable: true },
-  );
+  const granted = `it was granted for ${FIRST_DURATION_US / 1e6} s and could not be made permanent`;
+  const message = `Cannot acquire lock ${JSON.stringify(name)}: ${granted}: ${why}`;
+  return new BackendError(message, { cause: error, retryable: true });
 }

@@ -24,8 +24,6 @@ const LEAVE_MS = 500;
 const AFTER_EXPIRY_MS = 1;
 /** Each waiter tries an expired lease so much later than the one before it in the database's queue (ms). */
 const AFTER_OTHERS_MS = 50;
-/** A waiter in the database's queue repeats its request at this share of its window: two may be lost. */
-const REPEAT_SHARE = 1 / 3;
 
 /**
  * The waiters of this process for one name, in the order in which they came. Only the head asks the server. An idle
@@ -71,12 +69,7 @@ export class WaitQueue implements NameQueue {
     return this.#loop !== undefined;
   }
 
-  join(
-    request: AcquireRequest,
-    deadline: number,
-    signal?: AbortSignal,
-    onPending?: () => void,
-  ): Promise<Outcome> {
+  join(request: AcquireRequest, deadline: number, signal?: AbortSignal, onPending?: () => void): Promise<Outcome> {
     return new Promise((resolve, reject) => {
       if (this.#state.ended) return reject(this.#state.ended);
       const waiter = new Waiter(request, deadline, resolve, reject, onPending);
@@ -199,10 +192,9 @@ export class WaitQueue implements NameQueue {
     if (head.gone) this.#giveBack(head);
     if (holder) this.#fairness?.noteHolder(holder.token);
     this.#noteHolder(holder, askedAt);
-    if (kept) this.#retryAt = Infinity;
-    else if (position !== undefined) {
+    if (position !== undefined) {
       const expiry = (holder ? this.#retryAt : askedAt + AFTER_OTHERS_MS) + (position - 1) * AFTER_OTHERS_MS;
-      this.#retryAt = Math.min(expiry, askedAt + head.request.window! / 1e3 * REPEAT_SHARE);
+      this.#retryAt = Math.min(kept ? Infinity : expiry, askedAt + head.repeatAfter(holder?.limit ?? 1, position));
     }
     const now = monotonic();
     for (const waiter of this.#waiters.filter(({ asked, deadline }) => asked && deadline <= now)) this.#giveUp(waiter);

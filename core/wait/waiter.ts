@@ -2,9 +2,16 @@ import type { AcquireRequest } from "../backend.ts";
 import type { Outcome } from "../grant.ts";
 import { monotonic, startTimer, type Timer } from "../util/runtime.ts";
 
+/** A waiter in the database's queue repeats its request at this share of its window: two may be lost. */
+const REPEAT_SHARE = 1 / 3;
+/** Where holders admit others, each place in the queue asks so often (ms) whether a waiter before it has died. */
+const ADMITTED_MS = 400;
+/** How long a waiter may be silent (µs) that keeps others out whom the holders admit: as long as it may be dead. */
+const BLOCKING_WINDOW_US = 1.2e6;
+
 /** A caller that wants a lock. */
 export class Waiter {
-  readonly request: AcquireRequest;
+  request: AcquireRequest;
   /** When its wait ends (ms, monotonic); `-Infinity` for a caller that does not wait. */
   readonly deadline: number;
   /** Whether it waits. */
@@ -27,6 +34,7 @@ export class Waiter {
   undone: Promise<void> | undefined;
   /** Whether an answer has said that it has to wait. */
   pending = false;
+  readonly #window: number | undefined;
   readonly #resolve: (outcome: Outcome) => void;
   readonly #reject: (reason: unknown) => void;
   #timer: Timer | undefined;
@@ -43,6 +51,7 @@ export class Waiter {
     this.request = request;
     this.deadline = deadline;
     this.waits = deadline > -Infinity;
+    this.#window = request.window;
     this.#onPending = onPending;
     this.#resolve = resolve;
     this.#reject = reject;
@@ -68,6 +77,19 @@ export class Waiter {
   onAbort(signal: AbortSignal, action: () => void): void {
     signal.addEventListener("abort", action, { once: true });
     this.#stopListening = () => signal.removeEventListener("abort", action);
+  }
+
+  /**
+   * Returns after how long (ms) it asks again at a place in the database's queue, behind a holder that admits so many
+   * others. If it keeps out some of them, it may be silent for less long, which it says at once.
+   */
+  repeatAfter(limit: number, position: number): number {
+    const before = this.request.window!;
+    const window = limit > this.request.limit ? BLOCKING_WINDOW_US : this.#window!;
+    if (window !== before) this.request = { ...this.request, window };
+    if (window < before) return 0;
+    const repeat = this.kept ? Infinity : window / 1e3 * REPEAT_SHARE;
+    return limit > 1 ? Math.min(repeat, ADMITTED_MS * Math.max(position - 1, 1)) : repeat;
   }
 
   /** Notes that it has to wait. */

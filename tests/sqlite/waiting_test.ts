@@ -5,13 +5,16 @@
  */
 import {
   type Backend,
+  BackendError,
   cleanLocks,
+  closeLocks,
   connect,
   getLock,
   listLocks,
   type Lock,
   resetLocks,
   setLock,
+  tryLock,
   unlock,
 } from "@lockmgr/lockmgr";
 import { sqliteBackend, type SqliteDatabase } from "@lockmgr/lockmgr/sqlite";
@@ -98,4 +101,28 @@ test("sqlite: a client that had to queue for a name queues again with one reques
     await (await waiting).unlock();
     assert(sent.acquire.length <= most, `${sent.acquire.length} requests`);
   }
+});
+
+test("sqlite: a dead waiter keeps out for less than 2 s those whom the holders admit", async () => {
+  await using somewhere = await place();
+  await using one = await connect(somewhere.path);
+  await using two = await connect(somewhere.path);
+  await using three = await connect(somewhere.path);
+  const { backend, sent, refuse } = gated(three);
+  await getLock("jobs", { backend: one, shared: true });
+  const writer = assert.rejects(getLock("jobs", { backend, wait: 60 }), BackendError);
+  while (sent.acquire.length < 2) await new Promise((resolve) => setTimeout(resolve, 1));
+  const reader = getLock("jobs", { backend: two, shared: true, wait: 60 });
+  while (sent.acquire.length < 4) { // it asks often, and stays before the reader
+    assert.equal(await tryLock("jobs", { backend: one, shared: true }), undefined);
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+  const from = performance.now();
+  refuse.acquire = () => {
+    throw new BackendError("its process is dead", { retryable: true });
+  };
+  await (await reader).unlock();
+  assert(performance.now() - from < 2_000, "the reader waited until the dead waiter's time in the queue was over");
+  await closeLocks(backend, () => Promise.resolve());
+  await writer;
 });

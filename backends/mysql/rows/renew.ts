@@ -41,11 +41,7 @@ export class Renewals {
   }
 
   /** Extends the holders that the rows have in their columns. */
-  async #renewFirst(
-    what: string,
-    requests: readonly RenewRequest[],
-    server: Server,
-  ): Promise<(LockRow | undefined)[]> {
+  async #renewFirst(what: string, requests: readonly RenewRequest[], server: Server): Promise<(LockRow | undefined)[]> {
     if (requests.length === 1) return [await this.#renewOne(what, requests[0], server)];
     const alike = Map.groupBy(sorted(requests), ({ from, add }) => `${from} ${add}`);
     const rows = new Map<string, OwnedRow>();
