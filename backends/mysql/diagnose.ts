@@ -6,7 +6,7 @@
 import type { Diagnostic, Mode } from "../../core/backend.ts";
 import type { Connection } from "./connection/connection.ts";
 import type { Connector } from "./connection/connector.ts";
-import { clusterOf, confirmsCommits, describe, QUESTIONS, readOnlyBy, type Server } from "./connection/server.ts";
+import { clusterOf, confirmsCommits, describe, readOnlyBy, type Server } from "./connection/server.ts";
 import { quoted } from "./connection/inline_parameters.ts";
 import { isDenied, isMissingTable, translate } from "./errors.ts";
 import { SESSIONS_END } from "../sessions/session_engine.ts";
@@ -23,8 +23,8 @@ export async function diagnose(connector: Connector, mode: Mode): Promise<Diagno
   const what = "diagnose the server";
   const connection = await connector.connect(what);
   try {
-    const globals = QUESTIONS[0].replace("SHOW", "SHOW GLOBAL"); // this connection has other settings
-    const server = describe([await connection.query(globals), await connection.query(QUESTIONS[1])]);
+    // this connection has other settings
+    const server = await describe((sql) => connection.query(sql.replace("SHOW VARIABLES", "SHOW GLOBAL VARIABLES")));
     const settings = new Map((await connection.query(SETTINGS)).rows as [string, string][]);
     return [
       ...serverDiagnostics(server),

@@ -8,16 +8,7 @@ import type { ResolvedTarget } from "../options.ts";
 import { Abandoned, within } from "./abandoned.ts";
 import { Connection } from "./connection.ts";
 import type { Answer } from "./row_shapes.ts";
-import {
-  clusterOf,
-  describe,
-  QUESTIONS,
-  READ_ONLY,
-  readOnlyBy,
-  requireRowsInLog,
-  requireServer,
-  type Server,
-} from "./server.ts";
+import { clusterOf, describe, READ_ONLY, readOnlyBy, requireRowsInLog, requireServer, type Server } from "./server.ts";
 
 /**
  * The settings of every connection of our own, whatever the server's defaults are: strict, without the modes that change
@@ -96,11 +87,11 @@ export class Connector {
     }
     let connection: Connection | undefined;
     try {
-      connection = await this.#openOne();
+      const opened = connection = await this.#openOne();
       this.#refuseClosed(what);
       await this.#setUp(connection, idle);
       // Each time: the address may lead to another server by now.
-      this.#known = describe([await connection.query(QUESTIONS[0]), await connection.query(QUESTIONS[1])]);
+      this.#known = await describe((sql) => opened.query(sql));
       if (this.#hosts.count > 1 && readOnlyBy(this.#known)) throw notPrimary();
       requireRowsInLog(this.#known, this.target.options.mode);
       if (this.#known.readCommitted) await connection.query("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED");

@@ -20,7 +20,7 @@ export interface Server {
   readonly readCommitted: boolean;
   /** The default isolation level. */
   readonly isolation: string;
-  /** The variables of {@linkcode QUESTIONS}, by their names in lower case. */
+  /** The variables that say so, by their names in lower case. */
   readonly variables: ReadonlyMap<string, string>;
 }
 
@@ -48,17 +48,13 @@ const VARIABLES = [
   "rpl_semi_sync_master_enabled",
 ];
 
-/**
- * The statements that describe a server; a variable that it does not have is missing in the answer. The database is read
- * as bytes: the connection's character set may not have its letters.
- */
-export const QUESTIONS = [
-  `SHOW VARIABLES WHERE Variable_name IN (${VARIABLES.map((name) => `'${name}'`).join(", ")})`,
-  "SELECT HEX(CONVERT(DATABASE() USING utf8mb4))",
-] as const;
-
-/** Interprets the answers to {@linkcode QUESTIONS}. */
-export function describe([variables, database]: readonly Answer[]): Server {
+/** Describes a server by two statements; a variable that it does not have is missing in the answer. */
+export async function describe(ask: (sql: string) => Promise<Answer>): Promise<Server> {
+  const variables = await ask(
+    `SHOW VARIABLES WHERE Variable_name IN (${VARIABLES.map((name) => `'${name}'`).join(", ")})`,
+  );
+  // as bytes: the connection's character set may not have the letters of the name
+  const database = await ask("SELECT HEX(CONVERT(DATABASE() USING utf8mb4))");
   const known = new Map(variables.rows.map(([name, value]) => [name!.toLowerCase(), value ?? ""]));
   const version = known.get("version") ?? "";
   const logsStatements = known.get("binlog_format") === "STATEMENT" && known.get("log_bin") !== "OFF";

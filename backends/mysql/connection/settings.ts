@@ -6,7 +6,7 @@
 import { UnsupportedError } from "../../../core/errors.ts";
 import type { Answer } from "./row_shapes.ts";
 import type { Send } from "./own_pool.ts";
-import { describe, NOT_ASCII, QUESTIONS, type Server } from "./server.ts";
+import { describe, NOT_ASCII, type Server } from "./server.ts";
 
 /** Below this `sql_select_limit` the list of variables might be truncated. */
 const FEW_ROWS = 1_000n;
@@ -39,7 +39,7 @@ export async function inspect(send: Send): Promise<Server> {
   const limited = BigInt(limit!) < FEW_ROWS;
   if (limited) await send(`SET sql_select_limit = ${FEW_ROWS}`);
   try {
-    return describe([await send(QUESTIONS[0]), await send(QUESTIONS[1])]);
+    return await describe(send);
   } finally {
     if (limited) await send(`SET sql_select_limit = ${limit}`);
   }
