@@ -16,7 +16,7 @@ const PROBE_WAIT_S = 5;
 const MOST_SKEW_MS = 1_000;
 
 /** Opens the database. */
-export type Open = (options: OpenOptions) => Promise<Backend>;
+type Open = (options: OpenOptions) => Promise<Backend>;
 
 const messageOf = (error: unknown) => error instanceof Error ? error.message : String(error);
 

@@ -53,7 +53,7 @@ function globalOptions(): Option[] {
 }
 
 /** Runs the command that was given. */
-export type Dispatch = (spec: CommandSpec, command: Command) => Promise<void>;
+type Dispatch = (spec: CommandSpec, command: Command) => Promise<void>;
 
 /** Keeps the parser from ending the process and from reading the environment. */
 function quiet(command: Command): Command {

@@ -2,7 +2,7 @@ import { BackendError } from "../../core/errors.ts";
 import type { Session } from "./session.ts";
 
 /** How many locks the sessions of a pool may carry. */
-export interface PoolLimits {
+interface PoolLimits {
   /** Locks on one session: the server slows down with them. */
   readonly locksPerSession: number;
   /** Locks in one statement. @default Infinity */
@@ -12,7 +12,7 @@ export interface PoolLimits {
 }
 
 /** Capacity for so many locks on one session, for one statement. */
-export interface Reservation<S> {
+interface Reservation<S> {
   readonly session: S;
   /** How many locks. */
   readonly places: number;

@@ -15,7 +15,7 @@ export interface Look {
 }
 
 /** How a frame is drawn. */
-export interface FrameOptions {
+interface FrameOptions {
   readonly columns: number;
   readonly rows: number;
   readonly paint: Paint;

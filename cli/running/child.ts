@@ -7,7 +7,7 @@ import { toJson } from "../formats/text.ts";
 import { writeError } from "../output.ts";
 
 /** How a command is started. */
-export interface StartOptions {
+interface StartOptions {
   readonly environment: Readonly<Record<string, string>>;
   /** Whether the words are a line for the shell. */
   readonly shell: boolean;

@@ -39,20 +39,20 @@ export interface ServerTarget extends Common {
 }
 
 /** A database in a file. */
-export interface FileTarget extends Common {
+interface FileTarget extends Common {
   readonly kind: "file";
   /** Its path, or `:memory:`. */
   readonly path: string;
 }
 
 /** A target of a registered engine, which alone knows what is in it. */
-export interface ForeignTarget extends Common {
+interface ForeignTarget extends Common {
   /** Neither a server nor a file that is known here. */
   readonly kind: "foreign";
 }
 
 /** A target after its checks. */
-export type Target = ServerTarget | FileTarget | ForeignTarget;
+type Target = ServerTarget | FileTarget | ForeignTarget;
 
 /** What the known schemes mean. */
 const kinds = new Map<string, Target["kind"]>([

@@ -79,7 +79,7 @@ const TLS_MODES: Readonly<Record<string, Tls>> = {
 };
 
 /** The values of several parameters about TLS. */
-export interface TlsWishes {
+interface TlsWishes {
   /** `sslmode` and its spellings. */
   readonly mode?: Tls;
   /** `ssl`, which `sslmode` overrides. */

@@ -9,7 +9,7 @@ import { answerOf, withoutValue } from "./row_shapes.ts";
 import type { Server } from "./server.ts";
 
 /** Sends one statement through the caller's function. */
-export type Execute = (sql: string) => PromiseLike<unknown>;
+type Execute = (sql: string) => PromiseLike<unknown>;
 
 /** MariaDB has a variable for it. */
 const IN_TRANSACTION = "SELECT @@in_transaction";

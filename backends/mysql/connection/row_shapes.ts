@@ -42,7 +42,7 @@ export function withoutValue(what: string): TypeError {
  *
  * @throws {TypeError} When it has none.
  */
-export function rowsIn(what: string, answer: unknown): readonly (Fields | readonly unknown[])[] {
+function rowsIn(what: string, answer: unknown): readonly (Fields | readonly unknown[])[] {
   const list = isObject(answer) ? answer.rows : answer;
   const isRow = (value: unknown) => isObject(value) || Array.isArray(value);
   if (Array.isArray(list)) {

@@ -27,7 +27,7 @@ const POOLED = '"lease" mode, an address of the server itself, or a lock in a tr
  * The sessions of one client, each with one advisory lock that is held or waited for: the server alone decides, in the
  * order of its own queue, between tasks of this process as well.
  */
-export class AdvisorySessions {
+class AdvisorySessions {
   readonly #origin: Origin;
   readonly #lasting: boolean;
   readonly #sessions = new Set<PostgresSession>();

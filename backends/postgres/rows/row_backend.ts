@@ -32,7 +32,7 @@ import { LockTable, type TableParts } from "./lock_table.ts";
 import { toLockRows } from "./rows.ts";
 
 /** What a row backend is made of. */
-export interface RowBackendParts extends TableParts {
+interface RowBackendParts extends TableParts {
   /** How it keeps its locks. */
   readonly mode: Mode;
   readonly table: string;

@@ -131,7 +131,7 @@ export class PostgresSession extends Session {
 }
 
 /** What a new session is opened with. */
-export interface SessionOptions {
+interface SessionOptions {
   /** Called for every notification. */
   readonly onNotify?: (channel: string, payload: string) => void;
   /** Ends the opening, for which a silent server has no time limit but ours. */

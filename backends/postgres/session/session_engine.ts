@@ -24,7 +24,7 @@ import { DONE, type SessionStatements, sessionStatementsFor } from "./session_st
 const LIMITS = { locksPerSession: 500, sessions: 8 };
 
 /** What the session locks of PostgreSQL are made of. */
-export interface SessionParts {
+interface SessionParts {
   /** For questions about others' locks. */
   readonly client: Client;
   /** Where sessions come from. */

@@ -7,7 +7,7 @@ import { insideTransaction, isBusy, translate } from "../errors.ts";
 import { type Handle, inspectHandle, requireWritableHandle } from "./handle.ts";
 
 /** How safely a commit is written: `FULL` reaches the disk before it returns, `NORMAL` at the next checkpoint. */
-export type Durability = "FULL" | "NORMAL";
+type Durability = "FULL" | "NORMAL";
 
 /** For how long a locked file is tried again after brief pauses (ms): a transaction that skips the disk takes 0.1 ms. */
 const EAGER_MS = 0.5;

@@ -21,7 +21,7 @@ interface Read {
 }
 
 /** What a request would do. */
-export interface Preview {
+interface Preview {
   /** The answer, if nothing has to be written for it. */
   readonly answer: AcquireAnswer | undefined;
   /** Whether it would grant a lock to any client or confirm one, which is written durably. */
