@@ -18,15 +18,17 @@ import { programOf, versionOf } from "./runtimes/installing.ts";
 import { type Runtime, runtimes } from "./runtimes/runtimes.ts";
 
 /** Folders whose tests run under every runtime. */
-const NEUTRAL = ["conformance", "core", "drivers", "orms", "processes", "sqlite", "web_locks"].map((name) =>
-  `tests/${name}`
-);
+const NEUTRAL = ["conformance", "core", "drivers", "processes", "sqlite", "web_locks"].map((name) => `tests/${name}`);
 /** Narrows the conformance suite to the engine that needs no server: with all of them it takes minutes. */
 const EMBEDDED = { LOCKMGR_TEST_ENGINES: "sqlite" };
 /** The folders whose tests run from the package alone, the second on one runtime. */
 const PACKAGED = ["tests/package", "tests/consumers"];
-/** Files that run from the package too where servers do: a server's own locks and queue, on the runtime's sockets and timers. */
-const SERVER_LOCKS = [
+/**
+ * Files that run from the package too where servers do: a server's own locks and queue, on the runtime's sockets and
+ * timers, and the ORMs.
+ */
+const WITH_SERVERS = [
+  "tests/orms/orms_test.ts",
   "tests/faults/verbs_test.ts",
   "tests/postgres/advisory_test.ts",
   "tests/postgres/advisory_waiting_test.ts",
@@ -167,7 +169,7 @@ async function packageJobs(install: () => Promise<Stage>): Promise<Job[]> {
     const found = await findProgram(runtime);
     if (found === undefined) continue;
     const files = await testFiles(...folders);
-    if (runtime.servers && subject === "package") files.push(...SERVER_LOCKS);
+    if (runtime.servers && subject === "package") files.push(...WITH_SERVERS);
     const work = () => runOn(runtime, found.program, directory, files, runtime.servers ? {} : EMBEDDED);
     jobs.push({ runtime: found.name, subject, work });
   }

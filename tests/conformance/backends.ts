@@ -151,6 +151,11 @@ function nodePostgres(mode: Mode, url: string): Registration {
   };
 }
 
+/** What starts a server of each flavor. */
+const STARTS = { mysql: startMysql, mariadb: startMariadb };
+/** The flavors: both on Deno, one on each other runtime, since the backend and the driver are the same. */
+const MYSQL_FLAVORS = onDeno ? ["mysql", "mariadb"] as const : ["Bun" in globalThis ? "mariadb" : "mysql"] as const;
+
 /** The modes of the servers that have sessions. */
 const MODES: readonly Mode[] = ["lease", "session", "hybrid"];
 
@@ -241,14 +246,14 @@ export const engines: Readonly<Record<string, () => Promise<Registration[]>>> = 
     return [
       ...always,
       postgres("pgbouncer", "lease", pooled.url),
-      ...MODES.map((mode) => postgres("postgres newest", mode, newest.url)),
+      postgres("postgres newest", "hybrid", newest.url), // which has rows and sessions
       oddPostgres(installed.url),
     ];
   },
 
   async mysql() {
-    const servers = { mysql: await startMysql(), mariadb: await startMariadb() };
-    return Object.entries(servers).flatMap(([flavor, server]) => [
+    const servers = await Promise.all(MYSQL_FLAVORS.map(async (flavor) => [flavor, await STARTS[flavor]()] as const));
+    return servers.flatMap(([flavor, server]) => [
       ...MODES.map((mode) => mysql(flavor, server, mode)),
       ...onDeno ? [mysqlPool(flavor, server, true)] : [],
       ...onDeno && flavor === "mysql" ? [mysqlPool(flavor, server), mysqlFunction(server)] : [],

@@ -23,9 +23,38 @@ interface Setting {
 }
 
 const SETTINGS: readonly Setting[] = [
-  { settings: { DateStyle: "SQL, DMY", IntervalStyle: "sql_standard", TimeZone: "Pacific/Kiritimati" } },
-  { settings: { DateStyle: "German", IntervalStyle: "postgres_verbose", TimeZone: "<+00:30>-0:30" } },
-  { settings: { extra_float_digits: "-15", bytea_output: "escape" } },
+  {
+    settings: {
+      DateStyle: "SQL, DMY",
+      IntervalStyle: "sql_standard",
+      TimeZone: "Pacific/Kiritimati",
+      extra_float_digits: "-15",
+      bytea_output: "escape",
+      xmloption: "document",
+      xmlbinary: "hex",
+      gin_fuzzy_search_limit: "1",
+      password_encryption: "md5",
+      check_function_bodies: "off",
+      session_replication_role: "replica",
+      synchronous_commit: "off",
+    },
+  },
+  {
+    settings: {
+      DateStyle: "German",
+      IntervalStyle: "postgres_verbose",
+      TimeZone: "<+00:30>-0:30",
+      array_nulls: "off",
+      transform_null_equals: "on",
+      quote_all_identifiers: "on",
+      lc_messages: "C",
+      lc_numeric: "C",
+      lc_monetary: "C",
+      lc_time: "C",
+      application_name: 'it\'s "odd" $1 \\ %s',
+      synchronous_commit: "local",
+    },
+  },
   { settings: { standard_conforming_strings: "off", backslash_quote: "on", escape_string_warning: "on" } },
   { settings: { standard_conforming_strings: "off", backslash_quote: "off" } },
   ...["read uncommitted", "read committed", "repeatable read", "serializable"].map((level) => ({
@@ -37,37 +66,47 @@ const SETTINGS: readonly Setting[] = [
   { settings: { idle_in_transaction_session_timeout: "3s" } },
   { settings: { row_security: "on" }, policy: true },
   { settings: { row_security: "off" }, policy: true, refused: /row-level security policy/ },
-  { settings: { lc_messages: "C", lc_numeric: "C", lc_monetary: "C", lc_time: "C" } },
-  { settings: { synchronous_commit: "off" } },
-  { settings: { synchronous_commit: "local" } },
   { settings: { enable_indexscan: "off", enable_bitmapscan: "off", enable_indexonlyscan: "off", jit: "on" } },
   {
-    settings: { enable_seqscan: "off", enable_nestloop: "off", enable_material: "off", enable_sort: "off", jit: "off" },
-  },
-  {
-    settings: { force_parallel_mode: "on", jit: "off", max_parallel_workers_per_gather: "4", parallel_setup_cost: "0" },
-  },
-  { settings: { array_nulls: "off", transform_null_equals: "on", quote_all_identifiers: "on" } },
-  { settings: { xmloption: "document", xmlbinary: "hex", gin_fuzzy_search_limit: "1", from_collapse_limit: "1" } },
-  {
     settings: {
+      enable_seqscan: "off",
+      enable_nestloop: "off",
+      enable_material: "off",
+      enable_sort: "off",
+      jit: "off",
+      force_parallel_mode: "on",
+      max_parallel_workers_per_gather: "4",
+      parallel_setup_cost: "0",
+      from_collapse_limit: "1",
       join_collapse_limit: "1",
       geqo_threshold: "2",
       cursor_tuple_fraction: "0",
       plan_cache_mode: "force_generic_plan",
+      work_mem: "64",
+      temp_buffers: "100",
+      hash_mem_multiplier: "1",
     },
   },
-  { settings: { work_mem: "64", temp_buffers: "100", hash_mem_multiplier: "1" } },
-  { settings: { application_name: 'it\'s "odd" $1 \\ %s' } },
   { settings: { search_path: "" } },
   { settings: { search_path: "hostile, public" } },
   { settings: { search_path: "hostile, pg_catalog, public" }, refused: /search_path has schema "hostile"/ },
   { settings: { search_path: "public, pg_catalog" } },
-  { settings: { default_tablespace: "", default_table_access_method: "heap", default_toast_compression: "pglz" } },
-  { settings: { password_encryption: "md5", check_function_bodies: "off", session_replication_role: "replica" } },
-  { settings: { client_min_messages: "debug5", log_statement: "all", debug_print_plan: "on" } },
-  { settings: { track_activities: "off", lo_compat_privileges: "on", vacuum_defer_cleanup_age: "0" } },
-  { settings: { idle_session_timeout: "0", tcp_user_timeout: "0", commit_delay: "10" } },
+  {
+    settings: {
+      client_min_messages: "debug5",
+      log_statement: "all",
+      debug_print_plan: "on",
+      default_tablespace: "",
+      default_table_access_method: "heap",
+      default_toast_compression: "pglz",
+      track_activities: "off",
+      lo_compat_privileges: "on",
+      vacuum_defer_cleanup_age: "0",
+      idle_session_timeout: "0",
+      tcp_user_timeout: "0",
+      commit_delay: "10",
+    },
+  },
   ...["SQL_ASCII", "UTF8"].map((client_encoding) => ({ settings: { client_encoding } })),
   ...["LATIN1", "EUC_JP"].map((client_encoding) => ({
     settings: { client_encoding },
@@ -110,6 +149,7 @@ const HOSTILE = `
   CREATE FUNCTION hostile.clock_timestamp() RETURNS timestamptz LANGUAGE sql AS $$ SELECT timestamptz 'epoch' $$;
   CREATE FUNCTION hostile.now() RETURNS timestamptz LANGUAGE sql AS $$ SELECT timestamptz 'epoch' $$;
   CREATE FUNCTION hostile.set_config(text, text, boolean) RETURNS text LANGUAGE sql AS $$ SELECT 'hostile' $$;
+  CREATE FUNCTION hostile.convert_from(bytea, text) RETURNS text LANGUAGE sql AS $$ SELECT 'hostile' $$;
   CREATE FUNCTION hostile.starts_with(text, text) RETURNS boolean LANGUAGE sql AS $$ SELECT false $$;
   CREATE FUNCTION hostile.date_part(text, timestamptz) RETURNS float8 LANGUAGE sql AS $$ SELECT 0::float8 $$;
   CREATE FUNCTION hostile.pg_backend_pid() RETURNS integer LANGUAGE sql AS $$ SELECT 0 $$;

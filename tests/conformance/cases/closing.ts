@@ -13,7 +13,7 @@ import assert from "node:assert/strict";
 import { always, type Case, deferred, later, turn, withRows } from "../case.ts";
 
 /** How many random moments are tried. */
-const DISPOSALS = 20;
+const DISPOSALS = 10;
 /** How long a disposal may take (ms): the 2 s of its promise, and what closing connections takes on a busy machine. */
 const CLOSED_WITHIN = 4_000;
 

@@ -146,7 +146,7 @@ const COMMON = [trying, trying, releasing, verifying, looking];
 /** Steps of the modes that keep rows. */
 const WITH_ROWS = [...COMMON, renewing, renewingByName, forcing, listing, setting, cleaning];
 /** Random programs that are tried, and the steps of each at most. */
-const PROGRAMS = 30;
+const PROGRAMS = 12;
 const MOST_STEPS = 40;
 
 /** Any sequence of steps. */
