@@ -73,7 +73,10 @@ export interface LockOptions extends BackendOptions, HolderOptions {
   shared?: boolean;
   /** How many holders may have the name at once; the smallest limit in force counts. On a backend with a queue. @default 1 */
   limit?: number;
-  /** Replaces every present holder at once and overtakes the waiters. On a backend with a queue. @default false */
+  /**
+   * Replaces every present holder at once and overtakes the waiters. The signals of holders in other processes abort when
+   * these next ask the database, as to renew. On a backend with a queue. @default false
+   */
   steal?: boolean;
   /**
    * Seconds after the acquisition, by the server's clock, until which the name stays unavailable although the lock was
