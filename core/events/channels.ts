@@ -90,11 +90,6 @@ export function traced<T>(
 function trace<T>(verb: Verb, event: LockTrace, work: () => Promise<T>): Promise<T> {
   const { start, end, asyncStart, asyncEnd, error } = opened()![verb];
   const startedAt = monotonic();
-  const settle = () => {
-    event.wait = monotonic() - startedAt;
-    publish(asyncStart, event);
-    publish(asyncEnd, event);
-  };
   const run = async () => {
     try {
       return await work();
@@ -105,7 +100,9 @@ function trace<T>(verb: Verb, event: LockTrace, work: () => Promise<T>): Promise
       publish(error, event);
       throw cause;
     } finally {
-      settle();
+      event.wait = monotonic() - startedAt;
+      publish(asyncStart, event);
+      publish(asyncEnd, event);
     }
   };
   return withStores(start, event, () => {
