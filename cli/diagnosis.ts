@@ -6,7 +6,6 @@
 import { type Backend, BackendError, type Diagnostic, getLock, listLocks, UnsupportedError } from "../mod.ts";
 import { isTableMissing, likelyCause } from "./hints.ts";
 import type { OpenOptions } from "./command.ts";
-import { counted } from "./formats/text.ts";
 
 /** The lock that is acquired as a test. */
 const PROBE = "lockmgr:doctor";
@@ -132,7 +131,7 @@ function milliseconds(time: number): string {
 function skewed(skew: number, roundTrip: number): Diagnostic {
   const what = "clocks";
   if (Math.abs(skew) <= Math.max(MOST_SKEW_MS, roundTrip)) {
-    return { what, state: "ok", detail: `this host's and the server's agree within ${counted(1, "second")}` };
+    return { what, state: "ok", detail: "this host's and the server's agree within 1 second" };
   }
   const detail = `this host's is ${Math.abs(skew / 1e3).toFixed(1)} s ${skew < 0 ? "ahead of" : "behind"} the server's`;
   return { what, state: "note", detail, advice: "Locks use the server's clock only; only the times shown look odd" };

@@ -15,16 +15,9 @@ export function environment(name: string): string | undefined {
   }
 }
 
-/** What is used of a standard stream. */
-export interface Stream {
-  readonly isTTY?: boolean;
-  readonly columns?: number;
-  readonly rows?: number;
-}
-
 /** Whether to write colours to a stream (https://no-color.org). */
-export function wantsColour(stream: Stream): boolean {
-  return stream.isTTY === true && environment("NO_COLOR") === undefined && environment("TERM") !== "dumb";
+export function wantsColour({ isTTY }: NodeJS.WriteStream): boolean {
+  return isTTY === true && environment("NO_COLOR") === undefined && environment("TERM") !== "dumb";
 }
 
 /**

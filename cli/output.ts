@@ -67,8 +67,8 @@ class Sink {
   }
 
   /** Resolves when everything is written, or the stream has failed. */
-  async settled(): Promise<void> {
-    await this.#written;
+  get written(): Promise<unknown> {
+    return this.#written;
   }
 }
 
@@ -133,8 +133,8 @@ export function outputFor(json: boolean): Output {
  * @returns Why stdout could not be written; nothing when the reader closed it, as in `lockmgr list | head`.
  */
 export async function flushed(): Promise<Error | undefined> {
-  await stdout.settled();
+  await stdout.written;
   if (stdout.error) writeError(`lockmgr: Cannot write to stdout: ${stdout.error.message}`);
-  await stderr.settled();
+  await stderr.written;
   return stdout.error;
 }

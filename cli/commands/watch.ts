@@ -8,7 +8,7 @@ import { EXIT } from "../exit_codes.ts";
 import { UsageError } from "../failures.ts";
 import { changesBetween } from "../formats/changes.ts";
 import { frame, type Look } from "../formats/watch_frame.ts";
-import { environment, onSignals, type Stream } from "../host.ts";
+import { environment, onSignals } from "../host.ts";
 import { draw, type Output, stdoutBroken, writeJson } from "../output.ts";
 import type { Stopping } from "../running/stopping.ts";
 
@@ -27,8 +27,8 @@ interface View {
 }
 
 /** The rows of the terminal; one without a known size says 0. */
-function rowsOf({ rows }: Stream): number {
-  return rows || 24;
+function rowsOfTerminal(): number {
+  return process.stdout.rows || 24;
 }
 
 /** A table that is redrawn in place: after each change, after `interval` seconds, and when the terminal changes its size. */
@@ -42,7 +42,7 @@ function picture(output: Output, backend: Backend, interval: number): View {
     if (ended) return; // a query was under way
     const columns = process.stdout.columns || 80; // 0 if unknown
     const trouble = failure ?? look.trouble;
-    const lines = frame(look, { columns, rows: rowsOf(process.stdout), paint: output.paint, trouble });
+    const lines = frame(look, { columns, rows: rowsOfTerminal(), paint: output.paint, trouble });
     draw(`\x1b[H${lines.map((line) => `\x1b[2K${line}`).join("\r\n")}\x1b[J`);
   };
   const refresh = () =>
@@ -76,7 +76,7 @@ function picture(output: Output, backend: Backend, interval: number): View {
 /** Asks the server which connections hold the locks and wait for them. */
 async function lookAt(backend: Backend, records: readonly LockRecord[]): Promise<Look> {
   try {
-    const shown = records.slice(0, rowsOf(process.stdout)); // the others would be asked about for nothing
+    const shown = records.slice(0, rowsOfTerminal()); // the others would be asked about for nothing
     const seen = await backend.observe?.(shown.map(({ name }) => name));
     return { records, ...(seen ? { seen: new Map(seen.map((each) => [each.name, each])) } : {}) };
   } catch (error) {
