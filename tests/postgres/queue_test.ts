@@ -3,6 +3,7 @@ import { cleanLocks, connect, getLock, getLocks, isLocked, listLocks, tryLock } 
 import { postgresBackend } from "@lockmgr/lockmgr/postgres";
 import assert from "node:assert/strict";
 import { test } from "../harness.ts";
+import { start } from "../processes/spawn.ts";
 import { administrator, freshTable, server, until } from "./server.ts";
 
 test("a waiter whose process has disconnected is skipped at once", async () => {
@@ -28,6 +29,25 @@ test("a waiter whose process has disconnected is skipped at once", async () => {
   const releasedAt = performance.now();
   await (await waiting).unlock();
   assert(performance.now() - releasedAt < 1_000, "the dead waiter was granted the lock");
+});
+
+test("a waiter whose process was killed keeps out no reader", async () => {
+  const table = freshTable();
+  await using sql = administrator();
+  await using backend = await connect(server.url, { table });
+  await using other = await connect(server.url, { table });
+  await getLock("a", { backend, shared: true });
+  await using writer = start("tests/postgres/waiter.ts", [server.url, "lease", table, "a", "60"]);
+  const listens = async (place: number) =>
+    (await sql.unsafe(`SELECT FROM ${table} WHERE line[${place}]->>'listener' IS NOT NULL`)).length === 1;
+  await until("the writer waits", () => listens(1));
+  const reading = getLock("a", { backend: other, shared: true, wait: 30 });
+  await until("the reader waits", () => listens(2));
+  writer.child.kill("SIGKILL");
+  await writer.ended;
+  const from = performance.now();
+  await (await reading).unlock();
+  assert(performance.now() - from < 2_000, "the reader waited for one that is dead");
 });
 
 test("hybrid: what was granted to a session that has ended is no lock of the next session", async () => {
