@@ -6,8 +6,8 @@ import { Proxy } from "../faults/proxy.ts";
 import { test } from "../harness.ts";
 import { administrator, freshTable, server, until } from "./server.ts";
 
-/** Seconds after which the server ends a silent session. A busy machine may delay what follows a stall by 0.9 s. */
-const TIMEOUT = 5;
+/** Seconds after which the server ends a silent session. A busy machine may delay what follows a stall by 1.8 s. */
+const TIMEOUT = 6;
 
 /** Lets nothing run in this process for a while, as on a machine that has no time for it. */
 function standStill(seconds: number): void {
@@ -31,7 +31,7 @@ for (const mode of MODES) {
       const last = await askedAt();
       await until("it was asked for a sign of life", async () => await askedAt() !== last);
       await new Promise((resolve) => setTimeout(resolve, 30)); // the answer passes the proxy, which is in this process
-      standStill(0.7 * TIMEOUT);
+      standStill(0.6 * TIMEOUT);
       await new Promise((resolve) => setTimeout(resolve, 20)); // timers run first, then sockets are read
       assert.equal(lock.held, true, `round ${round}`);
       assert.equal(lock.signal.aborted, false);
