@@ -24,8 +24,8 @@ function through(url: string, port: number): string {
 
 /** Few enough to be used up in a moment, and more than twice what all workers use. */
 const CONNECTIONS = 60;
-/** PostgreSQL's word for it. */
-const TOO_MANY_CONNECTIONS = "53300";
+/** What PostgreSQL and MySQL call it. */
+const TOO_MANY_CONNECTIONS = ["53300", "ER_CON_COUNT_ERROR"];
 /** How long the tests wait for a connection of their own while others have all (ms): half-open ones last ten seconds. */
 const PLACE_WITHIN = 60_000;
 /** Short enough that a connection which hears nothing is given up within a trial (seconds). */
@@ -58,21 +58,26 @@ const CUT = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datnam
 const COUNT = "SELECT count(*) AS n FROM pg_stat_activity WHERE datname = $1";
 const COUNT_OTHERS = "SELECT count(*) AS n FROM pg_stat_activity WHERE datname <> $1";
 
-/** Asks PostgreSQL on a connection of its own, which the server may still be giving back. */
-async function askPostgres(url: string, text: string, parameters: string[] = []): Promise<postgres.Row[]> {
+/** Does something again while the server has no connection left: it may still be giving one back. */
+async function onceThereIsRoom<T>(work: () => Promise<T>): Promise<T> {
   const startedAt = performance.now();
   for (;;) {
-    const sql = postgres(url, { max_lifetime: null, max: 1, onnotice: () => {} });
     try {
-      return await sql.unsafe(text, parameters);
+      return await work();
     } catch (error) {
-      const isFull = (error as { code?: string }).code === TOO_MANY_CONNECTIONS;
+      const isFull = TOO_MANY_CONNECTIONS.includes((error as { code: string }).code);
       if (!isFull || performance.now() - startedAt > PLACE_WITHIN) throw error;
       await new Promise((resolve) => setTimeout(resolve, 50));
-    } finally {
-      await sql.end();
     }
   }
+}
+
+/** Asks PostgreSQL on a connection of its own. */
+function askPostgres(url: string, text: string, parameters: string[] = []): Promise<postgres.Row[]> {
+  return onceThereIsRoom(async () => {
+    const sql = postgres(url, { max_lifetime: null, max: 1, onnotice: () => {} });
+    return await sql.unsafe(text, parameters).finally(() => sql.end());
+  });
 }
 
 async function exhaustPostgres(url: string, database: string): Promise<AsyncDisposable> {
@@ -172,7 +177,7 @@ const TABLE = "lockmgr_locks";
 
 /** Holds the table of the locks of a MySQL or MariaDB, as a program that copies it does. */
 async function obstructMysql(url: string): Promise<AsyncDisposable> {
-  const connection = await createConnection(url);
+  const connection = await onceThereIsRoom(() => createConnection(url));
   connection.on("error", () => {});
   await connection.query("SET lock_wait_timeout = 5");
   await connection.query(`LOCK TABLES ${TABLE} WRITE`).catch(() => {}); // sessions have no table
