@@ -12,8 +12,11 @@ import { localDeadline } from "./lease.ts";
 import type { Known } from "./lock_record.ts";
 import { nextRenewal, type Renewable, renewalInterval, track, untrack } from "./renewer.ts";
 
-/** How long (ms) a release waits until the next waiter has joined the queue: before that others could overtake it. */
-const JOINING_MS = 250;
+/**
+ * How long (ms) a release waits until the next waiter has joined the queue: before that others could overtake it. A busy
+ * server takes over 250 ms to answer.
+ */
+const JOINING_MS = 1_000;
 /** The losses that the program caused: no failure, and no reason to undo what was done under the lock. */
 const intended = new WeakSet<LockLost>();
 

@@ -25,11 +25,12 @@ for (const mode of MODES) {
     await using backend = await connect(url, { mode, table, sessionTimeout: TIMEOUT });
     const lock = await getLock("a", { backend });
     const { session } = lock;
-    const askedAt = async () =>
-      (await sql`SELECT query_start::text AS at FROM pg_stat_activity WHERE pid = ${session!}::text::int`)[0].at;
+    const answeredAt = async () =>
+      (await sql`SELECT query_start::text AS at FROM pg_stat_activity
+        WHERE pid = ${session!}::text::int AND state = 'idle'`)[0]?.at;
     for (let round = 0; round < 2; round++) {
-      const last = await askedAt();
-      await until("it was asked for a sign of life", async () => await askedAt() !== last);
+      const last = await answeredAt();
+      await until("it gave a sign of life", async () => ![last, undefined].includes(await answeredAt()));
       await new Promise((resolve) => setTimeout(resolve, 30)); // the answer passes the proxy, which is in this process
       standStill(0.6 * TIMEOUT);
       await new Promise((resolve) => setTimeout(resolve, 20)); // timers run first, then sockets are read
