@@ -126,3 +126,27 @@ test("sqlite: a dead waiter keeps out for less than 2 s those whom the holders a
   await closeLocks(backend, () => Promise.resolve());
   await writer;
 });
+
+test("sqlite: a release waits for the next waiter of its client to join the queue, also where that takes 0.5 s", async () => {
+  await using somewhere = await place();
+  await using other = await connect(somewhere.path);
+  await using client = await connect(somewhere.path);
+  const { backend, sent, holdUp } = gated(client);
+  const holder = await getLock("a", { backend: other });
+  const first = getLock("a", { backend, wait: 60 });
+  const second = getLock("a", { backend, wait: 60 });
+  while (sent.acquire.length < 2) await new Promise((resolve) => setTimeout(resolve, 1));
+  const confirmation = holdUp("acquire");
+  await holder.unlock();
+  const confirm = await confirmation;
+  const request = holdUp("acquire");
+  confirm();
+  const lock = await first;
+  const join = await request;
+  const released = lock.unlock();
+  await new Promise((resolve) => setTimeout(resolve, 500));
+  assert.deepEqual(sent.release, []);
+  join();
+  assert.equal(await released, true);
+  await (await second).unlock();
+});
