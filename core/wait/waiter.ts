@@ -4,9 +4,9 @@ import { monotonic, startTimer, type Timer } from "../util/runtime.ts";
 
 /** A waiter in the database's queue repeats its request at this share of its window: two may be lost. */
 const REPEAT_SHARE = 1 / 3;
-/** Where holders admit others, each place in the queue asks so often (ms) whether a waiter before it has died. */
-const ADMITTED_MS = 400;
-/** How long a waiter may be silent (µs) that keeps others out whom the holders admit: as long as it may be dead. */
+/** Behind a holder that admits others, a waiter asks after this time (ms) for each one before it if that has died. */
+const CHECK_INTERVAL_MS = 400;
+/** The window (µs) of a waiter that blocks others whom the holder admits, as a writer blocks readers. */
 const BLOCKING_WINDOW_US = 1.2e6;
 
 /** A caller that wants a lock. */
@@ -80,16 +80,17 @@ export class Waiter {
   }
 
   /**
-   * Returns after how long (ms) it asks again at a place in the database's queue, behind a holder that admits so many
-   * others. If it keeps out some of them, it may be silent for less long, which it says at once.
+   * Returns after how many ms it repeats its request at this place in the database's queue, behind a holder with this
+   * limit: at once if its window changes, because the database still has the old one.
    */
   repeatAfter(limit: number, position: number): number {
-    const before = this.request.window!;
     const window = limit > this.request.limit ? BLOCKING_WINDOW_US : this.#window!;
-    if (window !== before) this.request = { ...this.request, window };
-    if (window < before) return 0;
+    if (window !== this.request.window) {
+      this.request = { ...this.request, window };
+      return 0;
+    }
     const repeat = this.kept ? Infinity : window / 1e3 * REPEAT_SHARE;
-    return limit > 1 ? Math.min(repeat, ADMITTED_MS * Math.max(position - 1, 1)) : repeat;
+    return limit > 1 && position > 1 ? Math.min(repeat, CHECK_INTERVAL_MS * (position - 1)) : repeat;
   }
 
   /** Notes that it has to wait. */
@@ -109,7 +110,7 @@ export class Waiter {
     this.#reject(reason);
   }
 
-  /** Takes no further part. */
+  /** Ends its timer, and no longer listens to its signal. */
   leave(): void {
     this.gone = true;
     this.#timer?.stop();

@@ -150,3 +150,26 @@ test("sqlite: a release waits for the next waiter of its client to join the queu
   assert.equal(await released, true);
   await (await second).unlock();
 });
+
+test("sqlite: a waiting writer keeps its place when a writer follows the readers", async () => {
+  await using somewhere = await place();
+  await using one = await connect(somewhere.path);
+  await using two = await connect(somewhere.path);
+  await using three = await connect(somewhere.path);
+  const { backend, sent } = gated(three);
+  const reader = await getLock("jobs", { backend: one, shared: true });
+  const next = getLock("jobs", { backend: two, wait: 60 });
+  while ((await reader.refresh()).waiters < 1) await new Promise((resolve) => setTimeout(resolve, 1));
+  const last = getLock("jobs", { backend, wait: 60 });
+  last.catch(() => {}); // if the test has failed
+  while ((await reader.refresh()).waiters < 2) await new Promise((resolve) => setTimeout(resolve, 1));
+  await reader.unlock();
+  const writer = await next;
+  const before = sent.acquire.length;
+  while (sent.acquire.length < before + 2) { // one sees the writer, and one lengthens the window
+    assert.equal((await writer.refresh()).waiters, 1, "it has lost its place");
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+  await writer.unlock();
+  await (await last).unlock();
+});
