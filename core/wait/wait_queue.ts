@@ -17,8 +17,8 @@ import { Wakeup } from "./wakeup.ts";
 /** Pauses (ms) of a waiter between tries while the database cannot be reached. */
 const OUTAGE = { first: 100, longest: 1_000, factor: 1.5, jitter: 0.5 };
 /** How long a request may stay without an answer after its caller's deadline (ms): a slow commit. */
-const LAST_ANSWER_MS = 2_000;
-/** How long a waiter that gives up waits until its place in the database's queue is given back (ms). */
+const LAST_ANSWER_MS = 1_500;
+/** How long a waiter that gives up waits at most until its place in the database's queue is given back (ms). */
 const LEAVE_MS = 500;
 /** A lease is tried for this long (ms) after it expired by this process's clock. */
 const AFTER_EXPIRY_MS = 1;
@@ -45,7 +45,7 @@ export class WaitQueue implements NameQueue {
   #wakeup: Wakeup | undefined;
   /** Whether the last waiter that was granted the lock had to queue in the database: the next one may, too. */
   #wasQueued = false;
-  /** The waiter whose request is in flight, and what resolves once the answer is dealt with. */
+  /** The waiter whose request is in flight, and the attempt, which resolves once the answer is handled. */
   #asking: Waiter | undefined;
   #attempt: Promise<void> | undefined;
   /** Whether the database has answered who holds the name, and the error of the last try if that failed. */
@@ -116,7 +116,7 @@ export class WaitQueue implements NameQueue {
     const sent = this.#state.acquire.send(this.#startAttempt(head), false, () => !head.gone);
     if (this.#backend.queueing && head.waits && !head.queued) this.joining = sent;
     try {
-      this.#onAnswer(head, await sent.finally(() => this.#asking = this.joining = undefined));
+      this.#onAnswer(head, await sent);
     } catch (error) {
       this.#onFailure(head, error);
     }
@@ -158,6 +158,7 @@ export class WaitQueue implements NameQueue {
   }
 
   #onAnswer(head: Waiter, { answer, askedAt, repeated, batch }: Answered<AcquireAnswer>): void {
+    this.#asking = this.joining = undefined;
     head.unanswered ||= repeated;
     this.#batch = batch;
     this.#answered = true;
@@ -201,6 +202,7 @@ export class WaitQueue implements NameQueue {
   }
 
   #onFailure(head: Waiter, error: unknown): void {
+    this.#asking = this.joining = undefined;
     if (error === NOT_SENT) return void (this.#giveBack(head), this.wake());
     const now = monotonic();
     const passes = isRetryable(error);
@@ -210,7 +212,7 @@ export class WaitQueue implements NameQueue {
     for (const waiter of this.#waiters.filter(({ asked, deadline }) => asked && !(passes && deadline > now))) {
       this.#fail(waiter, error);
     }
-    if (gone && head.unanswered) this.#undo(head, true);
+    if (gone) this.#giveBack(head);
     if (this.#waiters[0] === head) this.#retryAt = now + (this.#outage ??= new Backoff(OUTAGE)).next();
     else this.#notified = true;
   }
@@ -227,7 +229,7 @@ export class WaitQueue implements NameQueue {
   #onDeadline(waiter: Waiter): void {
     if (this.#waiters[0] !== waiter && this.#answered && this.#failure === undefined) return this.#giveUp(waiter);
     this.wake();
-    waiter.after(LAST_ANSWER_MS - LEAVE_MS, () => (this.#fail(waiter, this.#failure ?? this.#noAnswer()), this.wake()));
+    waiter.after(LAST_ANSWER_MS, () => (this.#fail(waiter, this.#failure ?? this.#noAnswer()), this.wake()));
   }
 
   #fail(waiter: Waiter, reason: unknown): void {
@@ -240,7 +242,7 @@ export class WaitQueue implements NameQueue {
     this.#leave(waiter, () => waiter.settle({ granted: false, holder, batch, contended: true }));
   }
 
-  /** Removes a waiter without the lock. What it may have been granted is released now, or after the answer; then `end`. */
+  /** Removes a waiter without the lock. What it may have been granted is released now, or after the answer; `end` follows. */
   #leave(waiter: Waiter, end: () => void): void {
     this.#remove(waiter);
     waiter.leave();

@@ -119,6 +119,30 @@ test("unheard: a request that waits for its batch is not sent after an abort", a
   assert.deepEqual(sent.acquire, [["a"], ["b"]]);
 });
 
+test("unheard: an abort as the grant arrives is told once the lock is released", async () => {
+  await using real = await connect("sqlite::memory:");
+  for (let ticks = 0; ticks < 10; ticks++) {
+    const controller = new AbortController();
+    const backend = around(real, {
+      async acquire(requests) {
+        const answers = await real.acquire(requests);
+        (async () => {
+          for (let tick = 0; tick < ticks; tick++) await undefined;
+          controller.abort(new Error("enough"));
+        })();
+        return answers;
+      },
+      async release(locks) {
+        await new Promise((resolve) => setTimeout(resolve, 1));
+        return await real.release(locks);
+      },
+    });
+    const outcome = await getLock("a", { backend, wait: 60, signal: controller.signal }).catch(() => undefined);
+    assert.equal(await isLocked("a", { backend: real }), outcome !== undefined, `after ${ticks} ticks`);
+    await outcome?.unlock();
+  }
+});
+
 test("unheard: a request that waits for its batch is not sent after a disposal", async () => {
   await using requests = await threeRequests();
   const { backend, sent, ended, pass } = requests;
