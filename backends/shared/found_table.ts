@@ -1,5 +1,5 @@
 /**
- * What is found of a lock table in a database.
+ * Checks whether a database has a lock table, and the right one.
  *
  * @module
  */

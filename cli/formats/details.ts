@@ -27,8 +27,8 @@ export function peerOf({ session, client, program }: ServerConnection): string {
   return `${visible(session)}${where}${program === undefined ? "" : ` (${visible(program)})`}`;
 }
 
-/** What is told, and how it is. */
-type Line = [what: string, value: string];
+/** A label and its value. */
+type Line = [label: string, value: string];
 
 function linesOfRecord(record: LockRecord): Line[] {
   const { token, session, limit, metadata } = record;

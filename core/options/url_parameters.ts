@@ -46,7 +46,7 @@ export function readParameters<Meaning>(
   return meanings;
 }
 
-/** Makes entries for ignored parameters, which mean nothing. Their names have whitespace in between. */
+/** Makes entries for ignored parameters, from their names with whitespace in between. */
 export function dropped(names: string): Handlings<Record<never, never>> {
   return Object.fromEntries(names.trim().split(/\s+/).map((name) => [name, () => ({})]));
 }
@@ -117,7 +117,7 @@ export function wholeNumber(value: string): number | undefined {
   return /^\d{1,9}$/.test(value) ? Number(value) : undefined;
 }
 
-/** Makes the handling of a time limit: an option of the driver, in units of so many of its own. 0 is its default. */
+/** Makes the handling of a time limit: an option of the driver, which counts `unit` for each 1. 0 is its default. */
 export function timeLimit(
   option: string,
   unit = 1,

@@ -20,7 +20,7 @@ export interface Server {
   readonly readCommitted: boolean;
   /** The default isolation level. */
   readonly isolation: string;
-  /** The variables that say so, by their names in lower case. */
+  /** The variables that were read, by their names in lower case. */
   readonly variables: ReadonlyMap<string, string>;
 }
 

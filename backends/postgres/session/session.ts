@@ -49,7 +49,7 @@ const CONFIRMED_PING = `${PING}, CASE
     THEN pg_logical_emit_message(true, 'lockmgr', '')::text END AS confirmed`;
 
 /** What a session is made of. */
-interface Opening {
+interface SessionParts {
   readonly source: GuardedSource;
   readonly instance: Opened;
   /** The server's process id. */
@@ -68,22 +68,22 @@ interface Opening {
 
 /** A dedicated connection to PostgreSQL: an instance of postgres.js with one connection. */
 export class PostgresSession extends Session {
-  readonly #opening: Opening;
+  readonly #parts: SessionParts;
 
-  constructor(opening: Opening) {
-    super(opening.pid, opening.timeout, opening.heardAt);
-    this.#opening = opening;
+  constructor(parts: SessionParts) {
+    super(parts.pid, parts.timeout, parts.heardAt);
+    this.#parts = parts;
   }
 
   /** Whether no proxy is in between. */
   get direct(): boolean {
-    return this.#opening.direct;
+    return this.#parts.direct;
   }
 
   /** Sends one statement. When no answer comes in time the session is given up: nothing says what it holds. */
   send(text: string, parameters: (string | null)[] = [], prepare = true): Promise<SqlResult> {
     return this.exchange(async () => {
-      const { instance: { sql, sockets }, server } = this.#opening;
+      const { instance: { sql, sockets }, server } = this.#parts;
       sockets.ref();
       try {
         const answer = sendStatement(sql, text, parameters, prepare);
@@ -103,7 +103,7 @@ export class PostgresSession extends Session {
    * @param answered Waits for the answer, or for what else ends the wait.
    */
   async wait(text: string, parameters: string[], answered: (query: Query) => Promise<SqlResult>): Promise<void> {
-    const { sql, sockets } = this.#opening.instance;
+    const { sql, sockets } = this.#parts.instance;
     sockets.ref();
     try {
       await this.withoutHeartbeats(async () =>
@@ -116,7 +116,7 @@ export class PostgresSession extends Session {
   }
 
   protected ping(): Promise<unknown> {
-    return this.send(this.#opening.ping);
+    return this.send(this.#parts.ping);
   }
 
   protected isFatal(error: unknown): boolean {
@@ -124,7 +124,7 @@ export class PostgresSession extends Session {
   }
 
   protected disconnect(reason: Error, orderly: boolean): Promise<void> {
-    const { source, instance, direct } = this.#opening;
+    const { source, instance, direct } = this.#parts;
     if (!orderly && direct && !isEndedByServer(reason)) source.abandoned?.add(this.id, []);
     return endInstance(instance, orderly ? LAST_ANSWERS : 0);
   }
