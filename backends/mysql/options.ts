@@ -121,7 +121,7 @@ export function resolveTarget(
   };
   const options = {
     ...resolveSettings(all),
-    maxConnections: numberBetween("maxConnections", all.maxConnections, 10, 1, 1_000),
+    maxConnections: numberBetween("maxConnections", all.maxConnections, 10, 1, 1_000, ""),
     answerTimeout,
     sessionTimeout: numberBetween("sessionTimeout", all.sessionTimeout, 15, 1, 86_400),
   };

@@ -79,15 +79,23 @@ export function resolveSettings(settings: BackendSettings): Required<BackendSett
 }
 
 /**
- * Returns an option of an engine that is a number, or its default.
+ * Returns an option of an engine that is a number, of seconds unless `unit` is another, or its default.
  *
  * @throws {TypeError | RangeError} For a value that is no number between the limits.
  */
-export function numberBetween(what: string, value: unknown, fallback: number, least: number, most: number): number {
+export function numberBetween(
+  what: string,
+  value: unknown,
+  fallback: number,
+  least: number,
+  most: number,
+  unit = " seconds",
+): number {
   if (value === undefined) return fallback;
   if (typeof value === "number" && value >= least && value <= most) return value;
   const Wrong = typeof value === "number" ? RangeError : TypeError;
-  throw new Wrong(`Cannot use ${what} ${String(value)}: want ${least} to ${most}`);
+  const range = most === Infinity ? `${least} or more` : `${least} to ${most}`;
+  throw new Wrong(`Cannot use ${what} ${String(value)}: want ${range}${unit}`);
 }
 
 /**

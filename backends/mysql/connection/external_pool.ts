@@ -16,7 +16,7 @@ import {
 } from "./driver.ts";
 import type { ConnectionPool, Send } from "./own_pool.ts";
 import { requireNoTransaction, requireSettings } from "./settings.ts";
-import { hexadecimal } from "./inline_parameters.ts";
+import { hexadecimal } from "../../shared/hexadecimal.ts";
 
 /** Statements whose answer carries the status of the connection, which shows whether they were part of a transaction. */
 const WRITES = /^\s*(INSERT|UPDATE|DELETE|SET STATEMENT)\b/;

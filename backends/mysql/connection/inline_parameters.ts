@@ -4,8 +4,7 @@
  *
  * @module
  */
-
-const encoder = new TextEncoder();
+import { hexadecimal } from "../../shared/hexadecimal.ts";
 
 /**
  * Texts that mean the same in every `sql_mode`: most names, and every owner. Not the empty text, of which
@@ -24,13 +23,6 @@ export function bytes(text: string): string {
 /** Several texts as a list. */
 export function list(texts: readonly string[]): string {
   return texts.map(bytes).join(", ");
-}
-
-/** The bytes of UTF-8 in hexadecimal. */
-export function hexadecimal(text: string): string {
-  let hex = "";
-  for (const byte of encoder.encode(text)) hex += byte.toString(16).padStart(2, "0");
-  return hex;
 }
 
 /** The text of bytes in hexadecimal. */
