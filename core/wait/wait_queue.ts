@@ -245,13 +245,13 @@ export class WaitQueue implements NameQueue {
   /** Removes a waiter without the lock. What it may have been granted is released now, or after the answer; `end` follows. */
   #leave(waiter: Waiter, end: () => void): void {
     this.#remove(waiter);
-    waiter.leave();
     const left = this.#asking === waiter ? this.#attempt : this.#giveBack(waiter);
     if (left === undefined || !this.#backend.queueing) end();
     else withDeadline(LEAVE_MS, left.then(() => waiter.undone)).then(end);
   }
 
   #remove(waiter: Waiter): void {
+    waiter.leave();
     if (this.#waiters[0] === waiter) return void this.#waiters.shift();
     const index = this.#waiters.indexOf(waiter);
     if (index >= 0) this.#waiters.splice(index, 1);

@@ -28,15 +28,16 @@ export class Waiter {
   kept = false;
   /** Whether the name was held, or others of this process waited for it. */
   contended = false;
-  /** Whether it has its outcome. */
+  /** Whether it has left the queue. */
   gone = false;
   /** The release of what it may have been granted, or of its place in the database's queue. */
   undone: Promise<void> | undefined;
   /** Whether an answer has said that it has to wait. */
   pending = false;
+  /** Tells its caller the outcome, or an error. */
+  readonly settle: (outcome: Outcome) => void;
+  readonly fail: (reason: unknown) => void;
   readonly #window: number | undefined;
-  readonly #resolve: (outcome: Outcome) => void;
-  readonly #reject: (reason: unknown) => void;
   #timer: Timer | undefined;
   readonly #onPending: (() => void) | undefined;
   #stopListening: (() => void) | undefined;
@@ -53,8 +54,8 @@ export class Waiter {
     this.waits = deadline > -Infinity;
     this.#window = request.window;
     this.#onPending = onPending;
-    this.#resolve = resolve;
-    this.#reject = reject;
+    this.settle = resolve;
+    this.fail = reject;
   }
 
   /** Calls `action` at the deadline, unless the waiter is gone by then. */
@@ -97,17 +98,6 @@ export class Waiter {
   notePending(): void {
     if (!this.pending) this.#onPending?.();
     this.pending = true;
-  }
-
-  /** Ends with an outcome. */
-  settle(outcome: Outcome): void {
-    this.leave();
-    this.#resolve(outcome);
-  }
-
-  /** Ends with an error. */
-  fail(reason: unknown): void {
-    this.#reject(reason);
   }
 
   /** Ends its timer, and no longer listens to its signal. */

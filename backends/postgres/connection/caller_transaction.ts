@@ -51,8 +51,8 @@ function withCheck(statement: string, condition: string): string | undefined {
   return undefined;
 }
 
-/** Texts that mean the same to every client, also to one that looks for placeholders or reads backslashes. */
-const UNAMBIGUOUS = /^[ !"#&(->@-[\]-~]*$/;
+/** Plain ASCII that means the same to every client, also to one that looks for placeholders or reads backslashes. */
+const UNAMBIGUOUS = /^(?:(?!['\\$?%])[\x20-\x7e])*$/;
 
 function isOpen(error: unknown): boolean {
   return String((error as Error)?.message).includes(MARK);
