@@ -122,12 +122,12 @@ for (const mode of MODES) {
     try {
       await using holder = await postgresBackend(second, { mode, table });
       const held = await getLock("jobs", { backend: holder });
-      const waiting = getLock("jobs", { backend, wait: 20 }).then((lock) => lock.unlock(), (error) => error);
-      await new Promise((resolve) => setTimeout(resolve, 20));
+      const waiting = getLock("jobs", { backend, wait: 20 }).catch((error) => error);
+      await until("it waits", async () => (await holder.observe!(["jobs"]))[0].waiters!.length === 1);
       await pool.end();
-      await held.unlock();
-      const outcome = await waiting; // a session is a client of its own, which goes on
-      if (mode === "session") assert.equal(outcome, true);
+      // a session is a client of its own, which goes on
+      const outcome = mode === "session" ? await held.unlock() && await waiting : await waiting;
+      if (mode === "session") assert.equal(await outcome.unlock(), true);
       else assert(outcome instanceof BackendError && /after calling end/.test(outcome.message), String(outcome));
     } finally {
       await second.end();
