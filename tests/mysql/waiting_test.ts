@@ -32,10 +32,11 @@ onEach("waiting: a process polls a held name at most 50 times a second", async (
   const wait = getLock("a", { backend: await place.backend(), wait: 30 });
   const asked = async () => Number((await place.ask("SHOW GLOBAL STATUS LIKE 'Com_select'"))[0].Value);
   await new Promise((resolve) => setTimeout(resolve, 300)); // the first pauses are shorter
-  const before = await asked();
+  const [before, from] = [await asked(), performance.now()];
   await new Promise((resolve) => setTimeout(resolve, 1_000));
   const looks = await asked() - before;
-  assert(looks <= 60, `${looks} looks in a second`);
+  const seconds = (performance.now() - from) / 1e3; // a busy machine is late
+  assert(looks <= 60 * seconds, `${looks} looks in ${seconds} s`);
   await lock.unlock();
   assert.equal(await (await wait).unlock(), true);
 });
