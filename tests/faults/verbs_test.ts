@@ -5,6 +5,7 @@
 import {
   adoptLock,
   type Backend,
+  type BackendError,
   connect,
   getLock,
   getLocks,
@@ -214,6 +215,19 @@ class Trial {
   }
 }
 
+/** Stops the program, but not in the middle of a statement: an SQLite file would stay locked. */
+async function stop({ child }: Worker, target: string): Promise<void> {
+  process.kill(child.pid!, "SIGSTOP");
+  if (!target.startsWith("sqlite:")) return;
+  await using probe = await connect(target, { busyTimeout: 0.1 });
+  const isLocked = ({ retryable }: BackendError) => assert(retryable);
+  while (!await tryLock("probe", { backend: probe }).then((lock) => lock!.unlock()).catch(isLocked)) {
+    process.kill(child.pid!, "SIGCONT");
+    await new Promise((resolve) => setTimeout(resolve, 5)); // until the statement has ended
+    process.kill(child.pid!, "SIGSTOP");
+  }
+}
+
 async function survive({ mode, open }: Environment): Promise<void> {
   await using fixture = await open();
   const { target, server } = fixture;
@@ -234,7 +248,7 @@ async function survive({ mode, open }: Environment): Promise<void> {
       proxy.cut();
     });
   }
-  process.kill(program.child.pid!, "SIGSTOP");
+  await stop(program, target);
   await trial.expire(() => process.kill(program.child.pid!, "SIGCONT"));
   await trial.kill(program);
 }
