@@ -137,9 +137,9 @@ for (const mode of MODES) {
 
 on("settings of the pool hold for dedicated clients, and none ends a session or a wait", {
   connectionString: undefined,
-  query_timeout: 300,
-  statement_timeout: 300,
-  idle_in_transaction_session_timeout: 300,
+  query_timeout: 2_000,
+  statement_timeout: 2_000,
+  idle_in_transaction_session_timeout: 2_000,
   idleTimeoutMillis: 1,
   maxUses: 1,
   Promise: undefined,
@@ -159,7 +159,7 @@ on("settings of the pool hold for dedicated clients, and none ends a session or 
   await using held = await advisoryLock(other_, 900);
   const waiting = advisoryLock(pool, 900, { timeout: 10 });
   await until("a client waits", async () => await inQueue(other, 900, false) === 1);
-  await new Promise((resolve) => setTimeout(resolve, 400)); // longer than the limits
+  await new Promise((resolve) => setTimeout(resolve, 2_100)); // longer than the limits
   await held.release();
   await (await waiting).release();
   assert(lock.held);

@@ -90,12 +90,12 @@ const WAYS: Record<
   (url: string, mode: Mode, table: string) => Promise<AsyncDisposable & { backend: Backend }>
 > = {
   "a URL": async (url, mode, table) => {
-    const backend = await connect(url, { mode, table, answerTimeout: 0.5 });
+    const backend = await connect(url, { mode, table, answerTimeout: 1 });
     return { backend, [Symbol.asyncDispose]: () => backend[Symbol.asyncDispose]() };
   },
   "a sql instance": async (url, mode, table) => {
     const sql = postgres(url, { max_lifetime: null, max: 3, onnotice: () => {} });
-    const backend = await postgresBackend(sql, { mode, table, answerTimeout: 0.5 });
+    const backend = await postgresBackend(sql, { mode, table, answerTimeout: 1 });
     const close = async () => {
       await backend[Symbol.asyncDispose]();
       await sql.end({ timeout: 1 });
@@ -104,7 +104,7 @@ const WAYS: Record<
   },
   "a pool of node-postgres": async (url, mode, table) => {
     const pool = new pg.Pool({ connectionString: url, max: 3 });
-    const backend = await postgresBackend(pool, { mode, table, answerTimeout: 0.5 });
+    const backend = await postgresBackend(pool, { mode, table, answerTimeout: 1 });
     const close = async () => {
       await backend[Symbol.asyncDispose]();
       await pool.end();
@@ -149,7 +149,7 @@ test("an acquisition that waits for an absent synchronous standby is neither rep
   };
   await using stack = new AsyncDisposableStack();
   const backends = await Promise.all(MODES.map(async (mode) => {
-    const backend = stack.use(await connect(own.url, { mode, table: freshTable(), answerTimeout: 0.5 }));
+    const backend = stack.use(await connect(own.url, { mode, table: freshTable(), answerTimeout: 1 }));
     await (await getLock("warm", { backend })).unlock();
     return backend;
   }));

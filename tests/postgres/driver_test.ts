@@ -43,19 +43,16 @@ test("options, shared: the parsed options of an instance make another one", asyn
 });
 
 test("state, active: a statement and its answer know their connection, and whether they wait behind another", async () => {
-  const sql = instance();
+  const [sql, holder] = [instance(), instance()];
   await sendStatement(sql, "SELECT 1", [], false);
-  const [first, second] = [0.5, 0].map((pause) =>
-    sendStatement(
-      sql,
-      "SELECT pg_backend_pid()::text AS pid, pg_sleep($1::text::float8)::text AS slept",
-      [`${pause}`],
-      false,
-    )
+  await sendStatement(holder, "SELECT pg_advisory_lock(1)::text", [], false);
+  const [first, second] = ["1", "2"].map((key) =>
+    sendStatement(sql, "SELECT pg_backend_pid()::text AS pid, pg_advisory_lock($1::text::int)::text", [key], false)
   );
   const answers = Promise.all([first, second]);
   await until("both are sent", () => processIdOf(second) !== undefined);
   assert.deepEqual([first, second].map(isQueued), [false, true]);
+  await holder.end();
   const [one, other] = await answers;
   assert.equal(processIdOf(first), one[0].pid);
   assert.equal(processIdOf(one), one[0].pid);
@@ -114,4 +111,5 @@ test("removeAllListeners: the driver takes listeners of a socket away as TLS beg
   await sql.end({ timeout: 0 });
   await sockets.destroy();
   refusing.close();
+  await once(refusing, "close");
 });

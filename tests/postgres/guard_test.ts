@@ -12,12 +12,12 @@ for (const mode of ["lease", "hybrid"] satisfies Mode[]) {
     await using backend = await connect(server.url, { mode, table });
     await using other = await connect(server.url, { mode, table });
     await using sql = administrator();
-    const lock = await getLock("a", { backend, expires: 1 });
+    const lock = await getLock("a", { backend, expires: 3 });
     let committed = false;
     const taken = getLock("a", { backend: other, wait: 10 }).then((next) => ({ next, early: !committed }));
     await sql.begin(async (tx) => {
       await lock.guard(tx);
-      await new Promise((resolve) => setTimeout(resolve, 1_300)); // past the end of the lease
+      await new Promise((resolve) => setTimeout(resolve, 3_300)); // past the end of the lease
       committed = true;
     });
     const { next, early } = await taken;

@@ -112,7 +112,7 @@ for (const mode of MODES) {
       await sleep(round % 6);
       controller.abort();
       await Promise.all([released, outcome]);
-      await (await getLock("a", { backend, wait: 1 })).unlock();
+      await (await getLock("a", { backend, wait: 10 })).unlock();
     }
   });
 

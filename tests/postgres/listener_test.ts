@@ -69,7 +69,7 @@ test("one connection per database receives notifications until the last backend 
       0
     ]
       .count;
-  assert.equal(await connections(), 1);
+  await until("one has ended its registrations", async () => await connections() === 1);
   await close(twin, ...waits.flatMap(({ backend, other }) => [backend, other]).slice(1));
   assert.equal(await connections(), 1);
   await close(waits[0].backend);

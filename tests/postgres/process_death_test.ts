@@ -1,6 +1,7 @@
 import { connect, getLock, type Mode, tryLock } from "@lockmgr/lockmgr";
 import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
 import { test } from "../harness.ts";
@@ -21,16 +22,18 @@ async function hold(mode: Mode, table: string, name: string, expires = 600): Pro
 }
 
 /** Ends a process at once and waits until it has. */
-function kill(child: ChildProcess): void {
+async function kill(child: ChildProcess): Promise<void> {
   child.removeAllListeners("exit");
+  const ended = once(child, "close");
   child.kill("SIGKILL");
+  await ended;
 }
 
 test("lease: a dead holder's name is free when the lease expires", async () => {
   const table = freshTable();
   await using backend = await connect(server.url, { table });
-  const child = await hold("lease", table, "a", 1.5);
-  kill(child);
+  const child = await hold("lease", table, "a", 4);
+  await kill(child);
   assert.equal(await tryLock("a", { backend }), undefined);
   await using _lock = await getLock("a", { backend, wait: 10 });
 });
@@ -55,6 +58,6 @@ test("lease takes over a hybrid lock whose holder was killed", async () => {
   const child = await hold("hybrid", table, "a");
   assert.equal(await tryLock("a", { backend }), undefined);
   const waiting = getLock("a", { backend, wait: 10 });
-  kill(child);
+  await kill(child);
   await (await waiting).unlock();
 });

@@ -26,9 +26,10 @@ test("a waiter whose process has disconnected is skipped at once", async () => {
   const waiting = getLock("a", { backend: other, wait: 30 });
   await until("it waits alone", async () => (await listLocks({ backend }))[0].waiters === 1);
   await holder.unlock();
-  const releasedAt = performance.now();
-  await (await waiting).unlock();
-  assert(performance.now() - releasedAt < 1_000, "the dead waiter was granted the lock");
+  const [{ now }] = await sql`SELECT (date_part('epoch', clock_timestamp()) * 1e6)::bigint::text AS now`;
+  const next = await waiting;
+  assert(next.token <= BigInt(now), "the dead waiter was granted the lock"); // a token is the time of the grant (µs)
+  await next.unlock();
 });
 
 test("a waiter whose process was killed keeps out no reader", async () => {
@@ -47,7 +48,7 @@ test("a waiter whose process was killed keeps out no reader", async () => {
   await writer.ended;
   const from = performance.now();
   await (await reading).unlock();
-  assert(performance.now() - from < 2_000, "the reader waited for one that is dead");
+  assert(performance.now() - from < 5_000, "the reader waited for one that is dead");
 });
 
 test("hybrid: what was granted to a session that has ended is no lock of the next session", async () => {

@@ -12,7 +12,7 @@ import { administrator, channelOf, freshTable, listeners, until } from "./server
 const MODES = ["lease", "hybrid", "session"] as const;
 
 /** How long a waiter may take to learn of a release on the new primary (ms): it polls once a second. */
-const HEARD = 3_000;
+const HEARD = 5_000;
 
 /** Two servers, either of which may be the primary, and an address that leads to one of them. */
 const servers = [await PostgresServer.start(), await PostgresServer.start()];
@@ -144,7 +144,7 @@ for (const mode of MODES) {
     await using _successor = await connect(servers[1].url, { mode, table });
     await using sql = administrator(servers[0].url);
     const lock = await getLock("a", { backend });
-    const renewed = mode === "session" ? lock : await getLock("b", { backend, expires: 2, autoRenew: true });
+    const renewed = mode === "session" ? lock : await getLock("b", { backend, expires: 4, autoRenew: true });
     const lost = aborted(renewed.signal);
     await setReadOnly(0, true);
     if (mode === "session") { // nothing but the session says that it is held

@@ -47,8 +47,10 @@ test("a table of the version before queues is upgraded, and its locks stay held"
   assert.deepEqual([record.token, record.limit, record.waiters], [5n, 1, 0]);
   const waiting = getLock("held", { backend: two, wait: 30 });
   await until("it waits", async () => (await listLocks({ backend: one }))[0].waiters === 1);
-  assert.equal((await sql.unsafe(release(table))).count, 1); // a client of that version releases what is waited for
-  await assert.rejects(sql.unsafe(acquire(table, "held")), /check constraint/);
+  await sql.begin(async (tx) => { // before the waiter looks
+    assert.equal((await tx.unsafe(release(table))).count, 1); // a client of that version releases what is waited for
+    await assert.rejects(tx.savepoint((step) => step.unsafe(acquire(table, "held"))), /check constraint/);
+  });
   const lock = await waiting;
   assert(lock.token > 5n);
 });

@@ -74,7 +74,7 @@ export class ProxyProcess implements AsyncDisposable {
 
   /** Waits until it takes connections. */
   async #listening(child: ChildProcess): Promise<void> {
-    for (let tries = 0; tries < 200; tries++) {
+    for (let tries = 0; tries < 2_400; tries++) {
       if (child.exitCode !== null) throw new Error(`${this.#name} ended with exit ${child.exitCode}`);
       const open = await new Promise<boolean>((resolve) => {
         const socket = connect(this.port, "127.0.0.1", () => (socket.destroy(), resolve(true)));
