@@ -137,6 +137,10 @@ onEach("a disposal while the backend connects closes the connection at once", as
 onOwn("max_connections reached is a retryable error", ["--max-connections=10"], async (place) => {
   const backend = await place.backend();
   const crowd = await Promise.all(Array.from({ length: 8 }, () => mysql.createConnection(place.url)));
+  await until("all others have gone", async () => {
+    const [[{ Value }]] = await crowd[0].query<mysql.RowDataPacket[]>("SHOW STATUS LIKE 'Threads_connected'");
+    return Number(Value) === 9;
+  });
   const more = ["lease", "session", "hybrid", "lease"].map(async (mode) => await place.backend({ mode: mode as Mode }));
   const all = await Promise.all(more.map((opening) => opening.catch((error) => error)));
   for (const connection of crowd) await connection.end();
@@ -263,7 +267,7 @@ onEach("guard: a lock cannot change hands until the caller's transaction ends", 
   const backend = await place.backend();
   const other = await place.backend();
   for (const client of [await mysql.createConnection(place.url)]) {
-    const lock = await getLock("a", { backend, expires: 1 });
+    const lock = await getLock("a", { backend, expires: 3 });
     await assert.rejects(lock.guard(client), /no transaction is open/);
     await assert.rejects(lock.guard(mysql), TypeError);
     await client.beginTransaction();

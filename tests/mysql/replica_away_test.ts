@@ -15,7 +15,7 @@ for (const flavor of flavors) {
     const all = ["--log-bin", "--server-id=1", "--binlog-format=ROW", ...settings];
     await using server = await flavor.start({ settings: all });
     await using place = await placeOn(server, flavor);
-    const backend = await place.backend({ answerTimeout: 1 });
+    const backend = await place.backend({ answerTimeout: 3 });
     await tryLock("again", { backend }).then((lock) => lock!.unlock());
     await place.ask(`SET GLOBAL ${variable}_timeout = 100000`, `SET GLOBAL ${variable}_enabled = ON`);
     for (const name of ["again", "first"]) {

@@ -50,7 +50,7 @@ onEach(
   "tasks that share one object hold its lock together, tasks with their own do not (test_threads_concurrent_access)",
   async (place) => {
     const backend = await place.backend();
-    const shared = new UserLock("THElock", { backend, acquireTimeout: 0.05 });
+    const shared = new UserLock("THElock", { backend });
     await shared.acquire();
     await assert.rejects(new UserLock("THElock", { backend, acquireTimeout: 0.05 }).acquire(), LockTimeout);
     await shared.release();
