@@ -73,7 +73,7 @@ onEach(targets, "run ends its command when the lock is lost, and exits with 3", 
 
 test("run ends its command when the database file was removed, while another client has the name in a new file", async () => {
   await using place = await Place.make();
-  const running = place.start(["run", "job", "--", "bash", "-c", "sleep 60 & echo started $!; wait"]);
+  const running = place.start(["run", "job", "-t", "600", "--", "bash", "-c", "sleep 60 & echo started $!; wait"]);
   const [, started] = await running.says(/started (\d+)/);
   for (const file of ["locks.db", "locks.db-wal", "locks.db-shm"]) await rm(join(place.directory, file));
   const removedAt = performance.now();
@@ -83,11 +83,11 @@ test("run ends its command when the database file was removed, while another cli
   assert.equal(code, 3);
   assert.match(stderr, /Cannot keep lock "job": .*locks\.db/);
   assert.equal(isAlive(Number(started)), false);
-  assert(performance.now() - removedAt < 10_000, "long before a renewal could find out");
+  assert(performance.now() - removedAt < 60_000, "long before a renewal could find out");
 });
 
 onEach(leases, "run kills a command that does not heed SIGTERM when the grace is over", async (place, target) => {
-  const running = place.start(["run", "job", "-t", target.lease, "--grace", "0.5", "--", "sh", "-c", DEAF]);
+  const running = place.start(["run", "job", "-t", target.lease, "--grace", "2.5", "--", "sh", "-c", DEAF]);
   const [, leader] = await running.says(/started (\d+)/);
   await place.run(["clear_lock", "job"]);
   await running.says(/Lost lock/);

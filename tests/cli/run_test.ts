@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
 import { chmod, writeFile } from "node:fs/promises";
 import { test } from "../harness.ts";
 import { Place } from "./program.ts";
@@ -163,6 +164,7 @@ test("a line for flock does the same with lockmgr run in its place", async () =>
   }
   locked.stdin.end();
   holding.process.stdin.end();
+  await once(locked, "close");
 });
 
 test("run waits until the lock is free unless told otherwise", async () => {
@@ -177,10 +179,10 @@ test("run waits until the lock is free unless told otherwise", async () => {
 
 test("run renews the lease for as long as the command runs", async () => {
   await using place = await Place.make();
-  const running = place.start(["run", "job", "-t", "1.5", "--", "sh", "-c", "echo started; cat"]);
+  const running = place.start(["run", "job", "-t", "4", "--", "sh", "-c", "echo started; cat"]);
   await running.says(/started/);
   const [{ updatedAt, token }] = await place.json(["list"]);
-  for (let since = 0; since < 3_000;) { // two leases
+  for (let since = 0; since < 8_000;) { // two leases
     const [lock] = await place.json(["list"]);
     assert.equal(lock?.token, token, `lost in ${since} ms`);
     since = Date.parse(lock.updatedAt) - Date.parse(updatedAt);

@@ -95,7 +95,7 @@ test("postgres lease: behind LOCK TABLE commands fail or are ended, and lock not
 onEach(modes, "run that waits lives through a restart of the server", async (place, { mode }) => {
   const holding = place.start(["run", "job", "--", "sh", "-c", "echo started; cat"]);
   await holding.says(/started/);
-  const waiting = place.start(["run", "job", "-w", "30", "--", "echo", "mine"]);
+  const waiting = place.start(["run", "job", "-w", "60", "--", "echo", "mine"]);
   while ((await place.json(["show", "job"])).waiters.length === 0);
   await server.restart();
   if (mode === "lease") holding.process.stdin.end();

@@ -21,7 +21,7 @@ export interface Target {
 }
 
 /** A file in the place's directory. */
-export const sqlite: Target = { name: "sqlite", mode: "lease", lease: "2", open: () => Place.make() };
+export const sqlite: Target = { name: "sqlite", mode: "lease", lease: "4", open: () => Place.make() };
 
 let tables = 0;
 
@@ -30,7 +30,7 @@ export function postgres(server: PostgresServer, mode: Mode): Target {
   return {
     name: `postgres ${mode}`,
     mode,
-    lease: "2",
+    lease: "4",
     open: () => Place.make(`${server.url}?lockmgr_mode=${mode}&lockmgr_table=cli_${++tables}`),
   };
 }

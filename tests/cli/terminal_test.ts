@@ -60,7 +60,7 @@ test("Ctrl-Z stops the command too, and both go on together", async () => {
 test("a command that was stopped for longer than its lease is not let go on as the holder", async () => {
   await using place = await Place.make();
   const script = "trap 'echo went on' CONT; echo started $$; while :; do :; done";
-  const running = place.start(["run", "job", "-t", "1.5", "--", "sh", "-c", script]);
+  const running = place.start(["run", "job", "-t", "3", "--", "sh", "-c", script]);
   const [, pid] = await running.says(/started (\d+)/);
   running.kill("SIGTSTP");
   await untilState(running.process.pid!, /T/);

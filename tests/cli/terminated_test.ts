@@ -71,9 +71,10 @@ async function behindLockedTable(place: Place, url: string, table: string): Prom
   const stranger = await createConnection({ uri: url });
   try {
     await stranger.query(`LOCK TABLES ${table} WRITE`);
-    const ended = place.start(["run", "ended", "-t", "0", "--", "echo", "mine"]);
+    const impatient = { LOCKMGR_URL: `${place.environment.LOCKMGR_URL}&lockmgr_answerTimeout=1` };
+    const ended = place.start(["run", "ended", "-t", "0", "--", "echo", "mine"], impatient);
     const failing = [["set_lock", "kept", "-k"], ["run", "refused", "-n", "-t", "0", "--", "echo", "mine"]];
-    const failed = Promise.all(failing.map((args) => place.run(args)));
+    const failed = Promise.all(failing.map((args) => place.run(args, "", impatient)));
     await untilListening(ended.process.pid!);
     ended.kill("SIGTERM");
     for (const { code, stdout, stderr } of [...await failed, await ended.ended]) {
@@ -99,7 +100,7 @@ for (const [name, start] of [["mysql", startMysql], ["mariadb", startMariadb]] a
       await terminateAtMoments(place, { mode }, rounds);
     }
     for (const mode of ["hybrid", "lease"] as const) {
-      await using place = await Place.make(`${at(mode)}&lockmgr_answerTimeout=1`);
+      await using place = await Place.make(at(mode));
       await behindLockedTable(place, url, mode);
     }
   });
