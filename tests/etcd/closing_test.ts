@@ -18,7 +18,7 @@ async function renewWhileClosing(disturb: (proxy: Proxy) => void): Promise<{ out
   await using proxy = await Proxy.start(cluster.ports[0]);
   await using backend = await connect(`etcd://127.0.0.1:${proxy.port}`);
   const request = { name: crypto.randomUUID(), owner: crypto.randomUUID(), lockedBy: "tests", lockProcess: null };
-  await backend.acquire([{ ...request, duration: 3e6, metadata: null, limit: 1 }]);
+  await backend.acquire([{ ...request, duration: 30e6, metadata: null, limit: 1 }]);
   disturb(proxy);
   let outcome: unknown = "it has not ended";
   const renewal = backend.renew([{ ...request, from: "now", add: 60e6 }]);

@@ -78,7 +78,7 @@ if (hasRows) {
           expires,
           wait: Infinity,
           autoRenew: true,
-          holdAtLeast: 60,
+          holdAtLeast: 600,
         });
         await holdLock(verb, lock);
       },
@@ -91,7 +91,7 @@ if (hasRows) {
   );
 }
 if (backend.adopt && backend.mode === "lease") {
-  say({ verb: "detach", text: (await getLock("handed on", { backend, expires: 60 })).detach() });
+  say({ verb: "detach", text: (await getLock("handed on", { backend, expires: 600 })).detach() });
 }
 
 for (const [verb, use] of Object.entries(uses)) {

@@ -1,14 +1,17 @@
-/** Holds a lock until it is told of its loss: says `held`, and then `lost` with the moment. */
+/** Holds a lock until it is told of its loss: says `held`, and then `lost` with the moment, or when it stopped running. */
 import { connect, getLock } from "@lockmgr/lockmgr";
 import process from "node:process";
 import { sharedClock } from "../history/clock.ts";
+import { watchStalls } from "../history/stalls.ts";
 
 const { target, options, expires } = JSON.parse(process.argv[2]);
 const backend = await connect(target, options);
 const lock = await getLock("far away", { backend, ...expires === null ? {} : { expires, autoRenew: true } });
-const running = setInterval(() => {}, 1_000);
+let stall = { from: 0, at: 0 };
+const stalls = watchStalls("far away", (event) => stall = event as typeof stall);
 lock.signal.addEventListener("abort", () => {
-  console.log(`lost ${sharedClock()}`);
-  clearInterval(running);
+  stalls.look();
+  console.log(`lost ${sharedClock() - stall.at < 10_000 ? stall.from : sharedClock()}`);
+  stalls[Symbol.dispose]();
 });
 console.log("held");

@@ -201,7 +201,7 @@ class Trial {
     for (const { name, token } of all.locks) this.#noteToken(name, token);
     if (!this.#hasRows) return;
     const [{ lockedUntil, createdAt }] = await listLocks({ backend, names: ["kept"] });
-    assert(lockedUntil!.getTime() - createdAt.getTime() >= 60e3);
+    assert(lockedUntil!.getTime() - createdAt.getTime() >= 600e3);
     assert.equal(await unlock("kept", { backend }), true);
     if (backend.mode !== "lease") return;
     const { text } = await this.#said.next("detach", () => true);

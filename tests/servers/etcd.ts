@@ -110,7 +110,7 @@ export class EtcdCluster implements AsyncDisposable {
   async ready(): Promise<void> {
     for (const endpoint of this.endpoints) {
       for (let tries = 0; !await answers(endpoint); tries++) {
-        if (tries === 200) throw new Error(`etcd on ${endpoint} does not answer`);
+        if (tries === 1_200) throw new Error(`etcd on ${endpoint} does not answer`);
         await delay(50);
       }
     }

@@ -101,6 +101,9 @@ export function findProgram(name: string): string | undefined {
 const FIRST_PORT = 10_000;
 const LAST_PORT = 32_000;
 
+/** What was given to a server that may not listen yet. */
+const given = new Set<number>();
+
 /** Whether a server can listen on a port of this machine. */
 function isFree(port: number): Promise<boolean> {
   return new Promise((resolve) => {
@@ -117,6 +120,8 @@ function isFree(port: number): Promise<boolean> {
 export async function freePort(): Promise<number> {
   for (;;) {
     const port = FIRST_PORT + Math.floor(Math.random() * (LAST_PORT - FIRST_PORT));
+    if (given.has(port)) continue;
+    given.add(port);
     if (await isFree(port)) return port;
   }
 }
