@@ -59,7 +59,7 @@ test("one connection per database receives notifications until the last backend 
     const releasedAt = performance.now();
     await held.unlock();
     const lock = await (held === waits[0].held ? Promise.race([next, twice]) : next);
-    assert(performance.now() - releasedAt < 2_000);
+    assert(performance.now() - releasedAt < 4_000);
     await lock.unlock();
   }
   await (await waits[0].next).unlock();

@@ -31,7 +31,7 @@ test("a wait ends in time with a silent server, and its late grant is released",
       return true;
     });
     const after = performance.now() - startedAt;
-    assert(after < 1_000 + 2_000 + 2_000, `${mode}: answered after ${after} ms`);
+    assert(after < 1_000 + 2_000 + 5_000, `${mode}: answered after ${after} ms`);
     const closing = backend[Symbol.asyncDispose]();
     const next = await getLock("a", { backend: direct, wait: 20 });
     assert(next.token > holder.token);

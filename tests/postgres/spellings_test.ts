@@ -4,7 +4,7 @@ import { test } from "../harness.ts";
 import { administrator, freshTable, server } from "./server.ts";
 
 /** How long a notified waiter may take to acquire a released lock (median, ms); it polls once a second. */
-const NOTIFIED_MS = 200;
+const NOTIFIED_MS = 500;
 /** By then a new waiter's first poll is over (ms). */
 const FIRST_POLL_MS = 60;
 
