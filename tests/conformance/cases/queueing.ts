@@ -12,13 +12,24 @@ import {
   withLock,
 } from "@lockmgr/lockmgr";
 import assert from "node:assert/strict";
-import { aborted, always, type Case, later, turn, withQueue } from "../case.ts";
+import { aborted, always, type Case, later, turn, within, withQueue } from "../case.ts";
 
 /** Resolves when so many clients wait for the name. */
 async function waitersOf(backend: Backend, name: string, count: number): Promise<void> {
   while ((await listLocks({ backend, names: [name] }))[0]?.waiters !== count) {
     await new Promise((resolve) => setTimeout(resolve, 2));
   }
+}
+
+/** How long a caller that gives up waits at most until its place in the queue is given back (ms). */
+const LEFT_WITHIN_MS = 500;
+
+/** Checks that so many still wait for "a" when one has given up: soon, if its caller was told before the database answered. */
+async function leaves(backend: Backend, ending: () => Promise<unknown>, left: number, what: string): Promise<void> {
+  const from = performance.now();
+  await ending();
+  if (performance.now() - from > LEFT_WITHIN_MS) return await waitersOf(backend, "a", left);
+  assert.equal((await listLocks({ backend, names: ["a"] }))[0].waiters, left, `one ${what} still waits`);
 }
 
 /** Lets several backends wait for a name, one after the other; returns the promises of their locks. */
@@ -191,18 +202,16 @@ export const queueing: readonly Case[] = [
     const controller = new AbortController();
     const abandoned = later(getLock("a", { backend: one, wait: 60, signal: controller.signal }));
     await waitersOf(backend, "a", 1);
-    await assert.rejects(getLock("a", { backend: two, wait: 0.05 }), LockTimeout);
-    assert.equal((await holder.refresh()).waiters, 1, "one that gave up still waits");
+    const brief = () => assert.rejects(getLock("a", { backend: two, wait: 0.05 }), LockTimeout);
+    await leaves(backend, brief, 1, "that gave up");
     const ended = later(assert.rejects(getLock("a", { backend: two, wait: 60 }), { name: "BackendError" }));
     await waitersOf(backend, "a", 2);
     const waiting = later(getLock("a", { backend: three, wait: 60 }));
     await waitersOf(backend, "a", 3);
-    controller.abort(new Error("enough"));
-    await assert.rejects(abandoned, /enough/);
-    assert.equal((await holder.refresh()).waiters, 2, "one whose signal aborted still waits");
-    await two[Symbol.asyncDispose]();
-    await ended;
-    assert.equal((await holder.refresh()).waiters, 1, "one whose backend was disposed of still waits");
+    const abort = () => (controller.abort(new Error("enough")), assert.rejects(abandoned, /enough/));
+    await leaves(backend, abort, 2, "whose signal aborted");
+    const dispose = () => Promise.all([two[Symbol.asyncDispose](), ended]);
+    await leaves(backend, dispose, 1, "whose backend was disposed of");
     await holder.unlock();
     await (await waiting).unlock();
     assert.deepEqual(await listLocks({ backend, includeExpired: true }), []);
@@ -210,6 +219,7 @@ export const queueing: readonly Case[] = [
 
   withQueue("a grant that comes as the waiter gives up is passed on", async ({ backend, another }) => {
     const [one, two] = [await another(), await another()];
+    let slow = 0;
     for (let round = 0; round < 5; round++) {
       const holder = await getLock("a", { backend });
       const controller = new AbortController();
@@ -225,29 +235,30 @@ export const queueing: readonly Case[] = [
       await Promise.all([released, gone]);
       const from = performance.now();
       await (await waiting).unlock();
-      assert(performance.now() - from < 1_400, "the grant was not passed on, but expired");
+      if (performance.now() - from >= 1_400) slow++;
     }
+    assert(slow <= 1, "grants were not passed on, but expired"); // once the machine may have stood still
   }),
 
   withQueue("a dead waiter at the head delays the next one by less than 2 s", async ({ backend, another }) => {
     const other = await another();
-    const holder = await getLock("a", { backend });
-    const dead = { owner: "dead", lockedBy: "dead", lockProcess: null, metadata: null };
-    await backend.acquire([{ name: "a", ...dead, duration: 60e6, limit: 1, window: 60e6 }]);
-    const waiting = later(getLock("a", { backend: other, wait: 60 }));
-    await waitersOf(backend, "a", 2);
-    await holder.unlock();
-    const from = performance.now();
-    const lock = await waiting;
-    const took = performance.now() - from;
-    await (await getLock("b", { backend: other })).unlock();
-    const pair = performance.now() - from - took; // on a busy machine each statement takes its time
-    assert(took < 2_000 + 3 * pair, `${took} ms, of which three pairs take ${3 * pair} ms`);
-    assert.equal(
-      await backend.renew([{ name: "a", owner: "dead", from: "now", add: 60e6 }]).then(([row]) => row),
-      undefined,
-    );
-    assert(await lock.verify());
+    await within(2_000, async (tries) => {
+      const holder = await getLock("a", { backend });
+      const owner = `dead ${tries}`;
+      const dead = { name: "a", owner, lockedBy: "dead", lockProcess: null, metadata: null };
+      await backend.acquire([{ ...dead, duration: 60e6, limit: 1, window: 60e6 }]);
+      const waiting = later(getLock("a", { backend: other, wait: 60 }));
+      await waitersOf(backend, "a", 2);
+      await holder.unlock();
+      const from = performance.now();
+      await using lock = await waiting;
+      const took = performance.now() - from;
+      await (await getLock("b", { backend: other })).unlock();
+      const pair = performance.now() - from - took; // on a busy machine each statement takes its time
+      assert.deepEqual(await backend.renew([{ name: "a", owner, from: "now", add: 60e6 }]), [undefined]);
+      assert(await lock.verify());
+      return took - 3 * pair;
+    });
   }),
 
   withQueue("a lock that a release granted lasts as long as was asked for", async ({ backend, another }) => {
@@ -363,9 +374,11 @@ export const queueing: readonly Case[] = [
       ...{ name: "a", owner: `expiring ${index}`, lockedBy: "x", lockProcess: null, metadata: null },
       ...{ duration: 300_000, limit: 2 },
     }));
-    for (const request of expiring) await backend.acquire([request]);
-    while ((await listLocks({ backend })).length > 0) await turn();
-    assert.equal((await listLocks({ backend, includeExpired: true })).length, 2);
+    do { // again if the machine paused for so long that the second found the first one expired
+      await cleanLocks({ backend });
+      for (const request of expiring) await backend.acquire([request]);
+      while ((await listLocks({ backend })).length > 0) await turn();
+    } while ((await listLocks({ backend, includeExpired: true })).length < 2);
     assert.equal(await cleanLocks({ backend: other }), 2);
     assert.deepEqual(await listLocks({ backend, includeExpired: true }), []);
     assert((await getLock("a", { backend })).held);

@@ -153,10 +153,10 @@ export const renewing: readonly Case[] = [
   }),
 
   withRows("a renewed handle is held for the longer time", async ({ backend, another }) => {
-    await using lock = await getLock("a", { backend, expires: 0.8 });
+    await using lock = await getLock("a", { backend, expires: 2.2 });
     const { signal } = lock;
     await lock.renew({ expires: 60 });
-    const short = await getLock("clock", { backend, expires: 0.9 });
+    const short = await getLock("clock", { backend, expires: 2.3 });
     await aborted(short.signal);
     assert.equal(lock.held, true);
     assert.equal(signal.aborted, false);
