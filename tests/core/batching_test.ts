@@ -12,7 +12,7 @@ import {
   unlock,
 } from "@lockmgr/lockmgr";
 import assert from "node:assert/strict";
-import { aborted } from "../conformance/case.ts";
+import { aborted, RENEWED } from "../conformance/case.ts";
 import { faulty } from "./faulty.ts";
 import { type Gated, gated } from "./gated.ts";
 import { test } from "./wrapping.ts";
@@ -264,7 +264,7 @@ test("batching: locks that are kept alive are renewed in one request, and one th
     await using real = await connect("sqlite::memory:");
     const gate = gated(real);
     const { backend } = gate;
-    const locks = await Promise.all(NAMES.map((name) => getLock(name, { backend, expires: 1.5, autoRenew: true })));
+    const locks = await Promise.all(NAMES.map((name) => getLock(name, { backend, expires: RENEWED, autoRenew: true })));
     await real.release([{ name: "c", owner: null }]);
     const lost = locks.find(({ name }) => name === "c")!;
     await aborted(lost.signal);

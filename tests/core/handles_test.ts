@@ -34,9 +34,9 @@ test("handle: renewals by autoRenew are seen in every field of the handle", asyn
   await using backend = await connect("sqlite::memory:");
   await using lock = await getLock("a", { backend, expires: RENEWED, autoRenew: true });
   const { lockedUntil, updatedAt, createdAt } = lock;
-  await until(() => lock.age > RENEWED * 1.1);
+  await until(() => !lock.held || lock.lockedUntil! > lockedUntil!);
   assert(lock.held);
-  assert(lock.lockedUntil! > lockedUntil! && lock.updatedAt > updatedAt);
+  assert(lock.updatedAt > updatedAt);
   assert.equal(lock.expired, false);
   assert(lock.expiresIn! > 0 && lock.expiresIn! <= RENEWED);
   assert.equal(lock.createdAt.getTime(), createdAt.getTime());
@@ -46,24 +46,28 @@ test("handle: renewals by autoRenew are seen in every field of the handle", asyn
 test("handle: time is added to the newest expiry, whatever renewed the lock last", async () => {
   await using backend = await connect("sqlite::memory:");
   await using lock = await getLock("a", { backend, expires: RENEWED, autoRenew: true });
-  await until(() => lock.age > RENEWED * 0.9);
+  const { lockedUntil } = lock;
+  await until(() => !lock.held || lock.lockedUntil! > lockedUntil!);
+  const renewed = lock.lockedUntil!.getTime();
   await lock.renew({ expires: 5, addTime: true });
-  assert(lock.expiresIn! > 5 + RENEWED * 0.4, String(lock.expiresIn));
+  assert.equal(lock.lockedUntil!.getTime(), renewed + 5_000);
   await renewLock("a", { backend, expires: 60 });
   await lock.refresh();
-  assert(lock.expiresIn! > 59 && lock.expiresIn! <= 60, "a renewal by name is seen by refresh");
+  assert(lock.expiresIn! > 50 && lock.expiresIn! <= 60, "a renewal by name is seen by refresh");
   await lock.renew({ expires: 60, addTime: true });
-  assert(await left(backend, "a") > 119);
+  assert(await left(backend, "a") > 110);
 });
 
 test("handle: a manager that renews automatically adds time too", async () => {
   await using backend = await connect("sqlite::memory:");
   await using mgr = await LockMgr.acquire("a", { backend, expires: RENEWED, autoRenew: true });
-  await until(() => mgr.mainLock!.age > RENEWED * 0.9);
+  const { lockedUntil } = mgr.mainLock!;
+  await until(() => !mgr.mainLock!.held || mgr.mainLock!.lockedUntil! > lockedUntil!);
+  const renewed = mgr.mainLock!.lockedUntil!.getTime();
   await mgr.renew(undefined, { expires: 5 });
-  assert(await left(backend, "a") > 5 + RENEWED * 0.4);
-  const [{ lockedUntil }] = await backend.list({ names: ["a"] });
-  assert(Math.abs(mgr.mainLock!.lockedUntil!.getTime() - lockedUntil! / 1e3) < 1);
+  assert.equal(mgr.mainLock!.lockedUntil!.getTime(), renewed + 5_000);
+  const [row] = await backend.list({ names: ["a"] });
+  assert(Math.abs(mgr.mainLock!.lockedUntil!.getTime() - row.lockedUntil! / 1e3) < 1);
 });
 
 test("handle: a manager stores the metadata of its locks", async () => {
@@ -79,7 +83,7 @@ test("handle: an answer of a server clock that was set forward past the expiry e
       (await real.list(filter)).map((row) => ({ ...row, now: row.now + 70e6 })),
   });
   const lock = await getLock("a", { backend: forward, expires: 60 });
-  assert(lock.expiresIn! > 59);
+  assert(lock.expiresIn! > 50);
   await assert.rejects(lock.refresh(), LockLost);
   assert.equal(lock.held, false);
 });
@@ -88,7 +92,7 @@ test("handle: a lease is given up 1 % before it expires, at least 5 ms and at mo
   await using backend = await connect("sqlite::memory:");
   for (const [seconds, margin] of [[0.1, 5], [10, 100], [1_000, 1_000]]) {
     const { name } = await getLock(`for ${seconds}`, { backend, expires: seconds });
-    const [row] = await backend.list({ names: [name] });
+    const [row] = await backend.list({ names: [name], includeExpired: true });
     const held = (before: number) => {
       const askedAt = performance.now() - (seconds * 1e3 - before);
       return new Lock({ backend, claim: { name, owner: "unknown" }, row: { ...row, now: row.createdAt }, askedAt })
@@ -155,7 +159,7 @@ droppedTest("one whose signal is in use, or that a manager keeps, is renewed on"
   const options = { backend, expires: RENEWED, autoRenew: true };
   const signal = await (async () => (await getLock("signal", options)).signal)();
   await using mgr = await LockMgr.acquire("manager", options);
-  const clock = await getLock("clock", { backend, expires: RENEWED * 1.5 });
+  const clock = await getLock("clock", { backend, expires: RENEWED * 1.1 });
   const ended = aborted(clock.signal);
   await until(() => (collect(), clock.signal.aborted));
   await ended;

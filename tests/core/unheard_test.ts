@@ -147,9 +147,8 @@ test("unheard: a request that waits for its batch is not sent after a disposal",
   await using requests = await threeRequests();
   const { backend, sent, ended, pass } = requests;
   const disposal = closeLocks(backend, () => Promise.resolve());
-  await ended;
-  pass();
-  await disposal;
+  setTimeout(pass, 0); // at once: the disposal waits for 1.5 s
+  await Promise.all([ended, disposal]);
   assert.deepEqual([sent.acquire, sent.release], [[["a"]], [["a"]]]);
 });
 
@@ -187,7 +186,7 @@ test("setLock: a disposal while it renews held names releases the names that it 
   const setting = setLock(["free", "held"], { backend });
   const pass = await renewing;
   const disposal = closeLocks(backend, () => Promise.resolve());
-  setTimeout(pass, 20);
+  setTimeout(pass, 0); // at once: the disposal waits for 1.5 s
   await assert.rejects(setting, BackendError);
   await disposal;
   assert.equal(await isLocked("free", { backend: real }), false);
@@ -243,7 +242,7 @@ test("unheard: a disposal waits for a release in flight, and repeats it if it fa
     refuse.release = () => {
       if (failures-- > 0) throw new BackendError("Cannot release lock: connection reset", { retryable: true });
     };
-    setTimeout(pass, 20);
+    setTimeout(pass, 0); // at once: the disposal waits for 1.5 s
     await disposal;
     assert.equal(await isLocked("a", { backend: real }), false);
     const outcome = await releasing;
@@ -424,7 +423,7 @@ unheardTest("an abort while a lock is made permanent releases it", async ({ back
 });
 
 unheardTest("a handle that a lost answer made permanent is released when it is lost", async ({ backend, faults }) => {
-  const lock = await getLock("a", { backend, expires: 0.5 });
+  const lock = await getLock("a", { backend, expires: 2.2 });
   faults.renew.push("lose the answer", "lose the answer");
   await assert.rejects(lock.renew({ expires: 0 }), BackendError);
   assert.equal((await backend.list({ names: ["a"] }))[0].lockedUntil, null);
