@@ -16,7 +16,7 @@ for (const [engine, makeStore] of Object.entries(stores)) {
     await using store = await makeStore();
     await using backend = await store.open();
     const locks = lockManager(backend);
-    const run = () => start("tests/web_locks/holder.ts", [store.url, "a", "3"]);
+    const run = () => start("tests/web_locks/holder.ts", [store.url, "a", "5"]);
     await using first = run();
     assert.equal(await first.next(), "requests");
     const { state, token } = await first.next<Granted>();
