@@ -9,6 +9,7 @@ import { check, report, type RuleName, type Tolerance } from "./checker.ts";
 import type { HistoryEvent } from "./events.ts";
 import * as faulty from "./faulty_backends.ts";
 import { Recorder } from "./recorder.ts";
+import { stallsFirst, watchStalls } from "./stalls.ts";
 
 /** What two or three processes do with a backend, as a history. */
 type Plot = (a: Recorder, b: Recorder, c: Recorder) => Promise<void>;
@@ -146,11 +147,13 @@ async function play(lie: (real: Backend) => Backend, plot: Plot): Promise<Histor
   await using real = await connect("sqlite::memory:");
   const backend = lie(real);
   const history: HistoryEvent[] = [];
+  const note = (event: HistoryEvent) => void history.push(event);
+  using stalls = watchStalls("tests", note);
   const hands = ["a", "b", "c"].map((worker) => {
     // Another object each: one process would put those who wait into one line.
     const hidden = queued.includes(plot) ? "watch" : undefined;
     const own = new Proxy(backend, { get: (target, key) => key === hidden ? undefined : Reflect.get(target, key) });
-    return new Recorder(worker, own, (event) => history.push(event));
+    return new Recorder(worker, own, stallsFirst(note, () => stalls));
   });
   await plot(hands[0], hands[1], hands[2]);
   return history;
