@@ -1,4 +1,4 @@
-import { type Backend, BackendError, connect, getLock, tryLock } from "@lockmgr/lockmgr";
+import { type Backend, BackendError, getLock, tryLock } from "@lockmgr/lockmgr";
 import assert from "node:assert/strict";
 import { test } from "../harness.ts";
 import { flavors } from "../mysql/flavors.ts";
@@ -7,6 +7,7 @@ import { PostgresServer } from "../servers/postgres.ts";
 import type { Failure } from "./failures.ts";
 import { MysqlPair } from "./mysql_pair.ts";
 import { PostgresPair } from "./postgres_pair.ts";
+import { connectAgain } from "./takes_again.ts";
 
 /** A cluster of two servers; the one that takes no writes is named first. */
 interface Cluster extends AsyncDisposable {
@@ -51,11 +52,16 @@ for (const [engine, open] of Object.entries(clusters)) {
   test(`${engine}: two hosts: the same backends go on after a promotion`, async () => {
     await using cluster = await open();
     const table = freshTable();
-    await using lease = await connect(cluster.url, { table, answerTimeout: 5 });
-    await using hybrid = await connect(cluster.url, { table, mode: "hybrid", sessionTimeout: 5, answerTimeout: 5 });
+    await using lease = await connectAgain(cluster.url, { table, answerTimeout: 5 });
+    await using hybrid = await connectAgain(cluster.url, {
+      table,
+      mode: "hybrid",
+      sessionTimeout: 5,
+      answerTimeout: 5,
+    });
     await tries(lease);
     assert.equal((await lease.diagnose!()).find(({ what }) => what === "failover")?.state, "ok");
-    await using sessions = await connect(cluster.url, { table, mode: "session", answerTimeout: 5 });
+    await using sessions = await connectAgain(cluster.url, { table, mode: "session", answerTimeout: 5 });
     const told = (await sessions.diagnose!()).find(({ what }) => what === "failover");
     assert.equal(told?.state, "warning");
     assert.match(told.advice!, /hybrid/);

@@ -1,7 +1,8 @@
-import { connect, getLock, LockLost } from "@lockmgr/lockmgr";
+import { getLock, LockLost } from "@lockmgr/lockmgr";
 import assert from "node:assert/strict";
 import { aborted } from "../conformance/case.ts";
 import { Proxy } from "../faults/proxy.ts";
+import { connectAgain } from "./takes_again.ts";
 
 /** Seconds of silence after which a session is given up. */
 const SESSION_TIMEOUT = 2;
@@ -28,13 +29,13 @@ export interface Takeover {
 export async function takeOver({ urlOf, port, table, stranded, fail, to }: Takeover): Promise<void> {
   const options = { mode: "hybrid", table, sessionTimeout: SESSION_TIMEOUT } as const;
   await using proxy = await Proxy.start(port);
-  await using backend = await connect(urlOf(proxy.port), options);
+  await using backend = await connectAgain(urlOf(proxy.port), options);
   const lock = await getLock("a", { backend, expires: 600, autoRenew: true });
   const told = aborted(lock.signal).then((reason) => ({ reason, at: performance.now() }));
   if (stranded) proxy.strand();
   await fail();
   const failedAt = performance.now();
-  await using other = await connect(urlOf(to), options);
+  await using other = await connectAgain(urlOf(to), options);
   const next = await getLock("a", { backend: other, wait: 30 });
   const grantedAt = performance.now();
   assert.equal(lock.held, false, "the holder still believes in its lock");

@@ -1,5 +1,16 @@
-import { type Backend, BackendError, type Lock, tryLock } from "@lockmgr/lockmgr";
+import { type Backend, BackendError, connect, type ConnectOptions, type Lock, tryLock } from "@lockmgr/lockmgr";
 import assert from "node:assert/strict";
+
+/** Connects, and again where a busy machine took longer than an answer may take or a session may be silent. */
+export async function connectAgain(url: string, options: ConnectOptions): Promise<Backend> {
+  for (let tries = 1;; tries++) {
+    try {
+      return await connect(url, options);
+    } catch (error) {
+      if (!(error instanceof BackendError && error.retryable) || tries === 5) throw error;
+    }
+  }
+}
 
 /** How long a backend may take from its first error until it takes locks again, 2 s of them on a busy machine (ms). */
 const AGAIN = 4_000;

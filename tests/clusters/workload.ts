@@ -3,12 +3,13 @@
  *
  * @module
  */
-import { type Backend, BackendError, connect, type ConnectOptions } from "@lockmgr/lockmgr";
+import { type Backend, BackendError, type ConnectOptions } from "@lockmgr/lockmgr";
 import { type Random, seeded } from "../faults/random.ts";
 import { check, type Verdict } from "../history/checker.ts";
 import type { HistoryEvent } from "../history/events.ts";
 import { Aborted, Recorder } from "../history/recorder.ts";
 import { watchStalls } from "../history/stalls.ts";
+import { connectAgain } from "./takes_again.ts";
 
 /** What clients do. */
 export interface Workload {
@@ -94,7 +95,7 @@ export async function underWork({ exclusive = true, telling = 0, ...workload }: 
   const over = new AbortController();
   const clients: Client[] = [];
   for (const [index, url] of urls.entries()) {
-    const hand = new Recorder(`client ${index}`, await connect(url, options), sink);
+    const hand = new Recorder(`client ${index}`, await connectAgain(url, options), sink);
     clients.push({ hand, random: seeded(seed + index), grants: 0, keeps: false });
   }
   const granted = async (wanted: number[], enough: "some" | "every") => {

@@ -1,21 +1,13 @@
 /** Uses each verb on names of its own, and again after each loss. Says what it holds, and until when it believed that it did. */
-import {
-  connect,
-  type ConnectOptions,
-  getLock,
-  getLocks,
-  lead,
-  type Lock,
-  LockLost,
-  watchLocks,
-} from "@lockmgr/lockmgr";
+import { type ConnectOptions, getLock, getLocks, lead, type Lock, LockLost, watchLocks } from "@lockmgr/lockmgr";
 import { lockManager } from "@lockmgr/lockmgr/web-locks";
 import { subscribe } from "node:diagnostics_channel";
 import process from "node:process";
+import { connectAgain } from "../clusters/takes_again.ts";
 import { aborted } from "../conformance/case.ts";
 
 const [url, options, seconds] = process.argv.slice(2);
-const backend = await connect(url, JSON.parse(options) as ConnectOptions);
+const backend = await connectAgain(url, JSON.parse(options) as ConnectOptions);
 const hasRows = backend.mode !== "session";
 const expires = hasRows ? Number(seconds) : undefined;
 const clock = () => performance.timeOrigin + performance.now();

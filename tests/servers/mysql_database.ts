@@ -14,7 +14,12 @@ export type AnyRow = Record<string, any>;
 async function connect(url: string): Promise<Connection> {
   for (let tries = 0;; tries++) {
     try {
-      return await createConnection({ uri: url, supportBigNumbers: true, bigNumberStrings: true });
+      return await createConnection({
+        uri: url,
+        connectTimeout: 60_000,
+        supportBigNumbers: true,
+        bigNumberStrings: true,
+      });
     } catch (error) {
       if ((error as { code?: string }).code !== "ER_CON_COUNT_ERROR" || tries === 100) throw error;
       await new Promise((resolve) => setTimeout(resolve, 50));
