@@ -93,7 +93,7 @@ onEach(leases, "run kills a command that does not heed SIGTERM when the grace is
   await running.says(/Lost lock/);
   const lostAt = performance.now();
   assert.equal((await running.ended).code, 3);
-  assert(performance.now() - lostAt > 400, "the grace was kept");
+  assert(performance.now() - lostAt > 1_500, "the grace was kept");
   assert.equal(isAlive(Number(leader)), false);
 });
 

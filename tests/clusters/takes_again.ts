@@ -2,13 +2,15 @@ import { type Backend, BackendError, connect, type ConnectOptions, type Lock, tr
 import assert from "node:assert/strict";
 import { watchStalls } from "../history/stalls.ts";
 
-/** Connects, and again where a busy machine took longer than an answer may take or a session may be silent. */
+/** Connects; tries again after a timeout, which a busy machine may cause. */
 export async function connectAgain(url: string, options: ConnectOptions): Promise<Backend> {
   for (let tries = 1;; tries++) {
+    const startedAt = performance.now();
     try {
       return await connect(url, options);
     } catch (error) {
-      if (!(error instanceof BackendError && error.retryable) || tries === 5) throw error;
+      const late = error instanceof BackendError && error.retryable && performance.now() - startedAt > 1_000;
+      if (!late || tries === 5) throw error;
     }
   }
 }
@@ -20,17 +22,18 @@ const AGAIN = 2_000;
 export async function takesAgain(backend: Backend, name: string): Promise<Lock> {
   let failedAt: number | undefined;
   let stalled = 0;
-  using _ = watchStalls("", (event) => stalled += event.kind === "stalled" ? (event.at - event.from) / 1e3 : 0);
+  using stalls = watchStalls("", (event) => stalled += event.kind === "stalled" ? (event.at - event.from) / 1e3 : 0);
   for (;;) {
     try {
       const lock = await tryLock(name, { backend });
       assert(lock, "the name is free");
       return lock;
     } catch (error) {
+      stalls.look();
       if (!(error instanceof BackendError)) throw error;
       assert.equal(error.retryable, true, error.message);
       failedAt ??= (stalled = 0, performance.now());
-      assert(performance.now() - failedAt - stalled < AGAIN, `still: ${error.message}`);
+      assert(performance.now() - failedAt - Math.min(stalled, AGAIN) < AGAIN, `still: ${error.message}`);
       await new Promise((resolve) => setTimeout(resolve, 20));
     }
   }

@@ -48,7 +48,7 @@ async function runVerrouSuite(backend: Backend): Promise<number> {
       const passes = async () => await body({ assert: assertions });
       await (throws ? assert.rejects(passes, (error) => error instanceof throws) : passes());
     };
-    // Again where it fails: its leases of 0.4 s and its pauses heed no machine that stands still.
+    // Again where it fails: its leases of 0.4 s do not outlive a pause of the machine.
     await run().catch(run).catch(run).catch((cause) => {
       throw new Error(`${name}: ${cause.message}`, { cause });
     });
@@ -97,7 +97,7 @@ async function secondsOf(program: string): Promise<string[]> {
   return ran.map((line) => line.slice(0, "ran 2026-11-29T00:00:00".length));
 }
 
-/** Checks that no second comes twice: once it may, on a machine that stands still between a lock and what is printed. */
+/** Checks that no second comes twice: once it may, if the machine pauses between a lock and the output. */
 async function runsOncePerSecond(program: string): Promise<void> {
   let seconds = await secondsOf(program);
   if (new Set(seconds).size < seconds.length) seconds = await secondsOf(program);

@@ -1,4 +1,4 @@
-/** Holds a lock until it is told of its loss: says `held`, and then `lost` with the moment, or when it stopped running. */
+/** Holds a lock until its loss is signalled: says `held`, and then `lost` with the moment, or when it stopped running. */
 import { connect, getLock } from "@lockmgr/lockmgr";
 import process from "node:process";
 import { sharedClock } from "../history/clock.ts";

@@ -177,15 +177,21 @@ const plots: readonly [plot: Plot, lie: (real: Backend) => Backend, ...broken: R
   [alone, faulty.refusesFreeNames, "busy for no reason"],
 ];
 
-/** Checks by which rules a backend is caught; again where the machine may have stood still for longer than they allow. */
+/** A pause (µs) after which the rules that measure time may say anything. */
+const PAUSE_US = 50_000;
+
+/** Checks by which rules a backend is caught; again if the process paused meanwhile. */
 async function caughtBy(rules: readonly RuleName[], lie: (real: Backend) => Backend, plot: Plot): Promise<void> {
-  const once = async () => {
-    const verdict = check(await play(lie, plot), { waiting: 0.4, lateness: 0.2 });
-    const broken = [...new Set(verdict.offences.map(({ rule }) => rule))];
-    assert.deepEqual(broken.sort(), rules.toSorted(), report(verdict));
+  for (let tries = 1;; tries++) {
+    const history = await play(lie, plot);
+    const verdict = check(history, { waiting: 0.4, lateness: 0.2 });
+    const broken = [...new Set(verdict.offences.map(({ rule }) => rule))].sort();
+    const paused = history.some((event) => event.kind === "stalled" && event.at - event.from > PAUSE_US);
+    if (tries < 3 && paused && `${broken}` !== `${rules.toSorted()}`) continue;
+    assert.deepEqual(broken, rules.toSorted(), report(verdict));
     assert(rules.length > 0 || verdict.seen.holds > 0);
-  };
-  await once().catch(once).catch(once);
+    return;
+  }
 }
 
 for (const [plot, lie, ...broken] of plots) {

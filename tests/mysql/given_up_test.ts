@@ -42,7 +42,7 @@ async function running({ ask, name }: Place): Promise<number> {
   return Number(running);
 }
 
-/** Does something of which a server that stands still for a second makes an error. */
+/** Tries a preparation again that fails while the server pauses. */
 async function again<T>(work: () => Promise<T>): Promise<T> {
   return await work().catch(work).catch(work);
 }
@@ -179,10 +179,10 @@ onEach("a disposal during the acquisition of a user lock or a table lock leaves 
     AND (info LIKE 'SELECT GET_LOCK(%' OR info LIKE 'LOCK TABLES%')`;
   for (let round = 0; round < 8; round++) {
     const [isHeld, isOwn] = [round % 2 === 1, round >= 4]; // by another client; the object's disposal or its backend's
-    const locksOf = (backend: Backend) =>
+    const locksOf = (backend: Backend, acquireTimeout = 30) =>
       [
-        new UserLock("a", { backend, acquireTimeout: 30 }),
-        new TableLock({ write: ["lockmgr_locks"], backend, acquireTimeout: 30 }),
+        new UserLock("a", { backend, acquireTimeout }),
+        new TableLock({ write: ["lockmgr_locks"], backend, acquireTimeout }),
       ] as const;
     const held = isHeld ? await Promise.all(locksOf(other).map((lock) => lock.acquire())) : [];
     const backend = await mysqlBackend(place.url, { answerTimeout: 5 });
@@ -195,7 +195,7 @@ onEach("a disposal during the acquisition of a user lock or a table lock leaves 
     for (const outcome of await Promise.all(attempts)) if (isHeld) assert(outcome instanceof BackendError, outcome);
     for (const lock of held) await lock.release();
     await until("nothing is being run", async () => await running(place) === 0);
-    for (const lock of locksOf(other)) await (await lock.acquire()).release();
+    for (const lock of locksOf(other, 3)) await (await lock.acquire()).release();
   }
 });
 

@@ -31,13 +31,12 @@ onEach("waiting: a process polls a held name at most 50 times a second", async (
   const lock = await getLock("a", { backend: await place.backend() });
   const wait = getLock("a", { backend: await place.backend(), wait: 30 });
   const asked = async () => Number((await place.ask("SHOW GLOBAL STATUS LIKE 'Com_select'"))[0].Value);
-  const rates: number[] = [];
-  while (rates.length < 3 && !(Math.min(...rates) <= 60)) { // the first pauses are shorter, and a busy machine is late
-    const [from, before] = [performance.now(), await asked()];
-    await new Promise((resolve) => setTimeout(resolve, 1_000));
-    rates.push((await asked() - before) / (performance.now() - from) * 1e3);
-  }
-  assert(Math.min(...rates) <= 60, `${rates} looks in a second`);
+  const first = await asked();
+  while (await asked() < first + 15); // the first pauses are shorter
+  const [from, before] = [performance.now(), await asked()];
+  await new Promise((resolve) => setTimeout(resolve, 1_000));
+  const rate = (await asked() - before) / (performance.now() - from) * 1e3;
+  assert(rate <= 60, `${rate} looks in a second`);
   await lock.unlock();
   assert.equal(await (await wait).unlock(), true);
 });

@@ -28,7 +28,7 @@ test("a waiter whose process has disconnected is skipped at once", async () => {
   await holder.unlock();
   const [{ now }] = await sql`SELECT (date_part('epoch', clock_timestamp()) * 1e6)::bigint::text AS now`;
   const next = await waiting;
-  assert(next.token <= BigInt(now), "the dead waiter was granted the lock"); // a token is the time of the grant (µs)
+  assert(next.token <= BigInt(now), "the release did not grant the lock to the live waiter"); // a token is the time of the grant (µs)
   await next.unlock();
 });
 
@@ -48,7 +48,10 @@ test("a waiter whose process was killed keeps out no reader", async () => {
   await writer.ended;
   const from = performance.now();
   await (await reading).unlock();
-  assert(performance.now() - from < 5_000, "the reader waited for one that is dead");
+  const took = performance.now() - from;
+  await (await getLock("b", { backend: other })).unlock();
+  const pair = performance.now() - from - took; // on a busy machine each statement takes its time
+  assert(took < 2_000 + 3 * pair, `the reader waited for ${took} ms for one that is dead`);
 });
 
 test("hybrid: what was granted to a session that has ended is no lock of the next session", async () => {

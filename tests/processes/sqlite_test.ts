@@ -55,7 +55,7 @@ test("processes: a holder that was stopped past its lease knows that it lost it"
   await using somewhere = await place();
   await using backend = await connect(somewhere.path);
   await using holder = start("tests/processes/holder.ts", [somewhere.path, "a", '{"expires":3,"autoRenew":true}']);
-  await holder.next(); // the next second it writes nothing: stopped in a write, it would keep the file locked
+  await holder.next(); // it writes nothing for a second: stopped in a write, it would keep the file locked
   process.kill(holder.child.pid!, "SIGSTOP");
   const next = await getLock("a", { backend, wait: 30 });
   process.kill(holder.child.pid!, "SIGCONT");

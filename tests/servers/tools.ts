@@ -101,7 +101,7 @@ export function findProgram(name: string): string | undefined {
 const FIRST_PORT = 10_000;
 const LAST_PORT = 32_000;
 
-/** What was given to a server that may not listen yet. */
+/** Ports that were handed out, of which some servers do not listen yet. */
 const given = new Set<number>();
 
 /** Whether a server can listen on a port of this machine. */

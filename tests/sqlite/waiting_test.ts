@@ -25,10 +25,10 @@ import { gated } from "../core/gated.ts";
 import { test } from "../core/wrapping.ts";
 import { place } from "./place.ts";
 
-/** A waiter that blocks others leaves the queue when its process stands still for longer (ms): two thirds of its time there. */
+/** A waiter that blocks others leaves the queue when its process pauses for longer (ms): two thirds of its time there. */
 const PAUSE_MS = 800;
 
-/** Returns what tells the milliseconds since its last call. */
+/** Returns a function that measures the time since its last call (ms). */
 function stopwatch(): () => number {
   let from = performance.now();
   return () => -from + (from = performance.now());
@@ -118,7 +118,7 @@ test("sqlite: a dead waiter keeps out for less than 2 s those whom the holders a
   await using one = await connect(somewhere.path);
   await using two = await connect(somewhere.path);
   await using three = await connect(somewhere.path);
-  await within(2_000, async () => { // longer is until the dead waiter's time in the queue is over
+  await within(2_000, async () => { // otherwise the dead waiter's time in the queue had to end
     const { backend, sent, refuse } = gated(three);
     await using _held = await getLock("jobs", { backend: one, shared: true });
     const writer = assert.rejects(getLock("jobs", { backend, wait: 60 }), BackendError);
