@@ -98,10 +98,12 @@ export class Page {
 
   /** Goes to an address; resolves when everything there is loaded. */
   async goTo(address: string): Promise<void> {
-    this.#problems = [];
-    const loaded = new Promise<void>((resolve) => this.#loaded = resolve);
-    await this.call("Page.navigate", { url: address });
-    await Promise.race([loaded, this.#connection.closed]);
+    do {
+      this.#problems = [];
+      const loaded = new Promise<void>((resolve) => this.#loaded = resolve);
+      await this.call("Page.navigate", { url: address });
+      await Promise.race([loaded, this.#connection.closed]);
+    } while (this.interrupted);
   }
 
   /** Evaluates an expression in the page; a promise is awaited. */
@@ -125,6 +127,11 @@ export class Page {
       };
       look();
     })`);
+  }
+
+  /** Whether the browser ended a request because a network interface came or went, as those of other tests do. */
+  get interrupted(): boolean {
+    return this.#problems.some((problem) => problem.includes("ERR_NETWORK_CHANGED"));
   }
 
   /** What went wrong since the page was navigated to: errors, warnings and failed requests. */
