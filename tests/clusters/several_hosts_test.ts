@@ -7,7 +7,7 @@ import { PostgresServer } from "../servers/postgres.ts";
 import type { Failure } from "./failures.ts";
 import { MysqlPair } from "./mysql_pair.ts";
 import { PostgresPair } from "./postgres_pair.ts";
-import { connectAgain } from "./takes_again.ts";
+import { connectAgain } from "../servers/connect_again.ts";
 
 /** A cluster of two servers; the one that takes no writes is named first. */
 interface Cluster extends AsyncDisposable {

@@ -2,7 +2,7 @@ import { getLock, LockLost } from "@lockmgr/lockmgr";
 import assert from "node:assert/strict";
 import { aborted } from "../conformance/case.ts";
 import { Proxy } from "../faults/proxy.ts";
-import { connectAgain } from "./takes_again.ts";
+import { connectAgain } from "../servers/connect_again.ts";
 
 /** Seconds of silence after which a session is given up. */
 const SESSION_TIMEOUT = 2;

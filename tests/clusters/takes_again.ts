@@ -1,19 +1,6 @@
-import { type Backend, BackendError, connect, type ConnectOptions, type Lock, tryLock } from "@lockmgr/lockmgr";
+import { type Backend, BackendError, type Lock, tryLock } from "@lockmgr/lockmgr";
 import assert from "node:assert/strict";
 import { watchStalls } from "../history/stalls.ts";
-
-/** Connects; tries again after a timeout, which a busy machine may cause. */
-export async function connectAgain(url: string, options: ConnectOptions): Promise<Backend> {
-  for (let tries = 1;; tries++) {
-    const startedAt = performance.now();
-    try {
-      return await connect(url, options);
-    } catch (error) {
-      const late = error instanceof BackendError && error.retryable && performance.now() - startedAt > 1_000;
-      if (!late || tries === 5) throw error;
-    }
-  }
-}
 
 /** How long a backend may take from its first error until it takes locks again (ms), while its process runs. */
 const AGAIN = 2_000;

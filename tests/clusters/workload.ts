@@ -9,7 +9,7 @@ import { check, type Verdict } from "../history/checker.ts";
 import type { HistoryEvent } from "../history/events.ts";
 import { Aborted, Recorder } from "../history/recorder.ts";
 import { watchStalls } from "../history/stalls.ts";
-import { connectAgain } from "./takes_again.ts";
+import { connectAgain } from "../servers/connect_again.ts";
 
 /** What clients do. */
 export interface Workload {

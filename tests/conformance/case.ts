@@ -105,14 +105,24 @@ export function watchPauses(): Disposable & { paused(): boolean } {
   return { paused: () => (look(), longest > 200), [Symbol.dispose]: () => clearInterval(timer) };
 }
 
-/** Checks that something takes less than the limit (ms). Tries again, twice at most, if the process paused meanwhile. */
-export async function within(limit: number, measure: (tries: number) => Promise<number>): Promise<void> {
+/** Makes an attempt, and another one, twice at most, if it fails and the process paused meanwhile. */
+export async function unlessPaused(attempt: (tries: number) => Promise<void>): Promise<void> {
   for (let tries = 0;; tries++) {
     using pauses = watchPauses();
-    const took = await measure(tries);
-    if (took < limit) return;
-    assert(tries < 2 && pauses.paused(), `it took ${took} ms`);
+    try {
+      return await attempt(tries);
+    } catch (error) {
+      if (tries === 2 || !pauses.paused()) throw error;
+    }
   }
+}
+
+/** Checks that something takes less than the limit (ms), unless the process paused meanwhile. */
+export async function within(limit: number, measure: (tries: number) => Promise<number>): Promise<void> {
+  await unlessPaused(async (tries) => {
+    const took = await measure(tries);
+    assert(took < limit, `it took ${took} ms`);
+  });
 }
 
 /** A promise with its handles. */

@@ -3,7 +3,7 @@ import { type ConnectOptions, getLock, getLocks, lead, type Lock, LockLost, watc
 import { lockManager } from "@lockmgr/lockmgr/web-locks";
 import { subscribe } from "node:diagnostics_channel";
 import process from "node:process";
-import { connectAgain } from "../clusters/takes_again.ts";
+import { connectAgain } from "../servers/connect_again.ts";
 import { aborted } from "../conformance/case.ts";
 
 const [url, options, seconds] = process.argv.slice(2);
