@@ -20,7 +20,7 @@ import {
 import { sqliteBackend, type SqliteDatabase } from "@lockmgr/lockmgr/sqlite";
 import assert from "node:assert/strict";
 import { DatabaseSync } from "node:sqlite";
-import { within } from "../conformance/case.ts";
+import { later, unlessPaused, within } from "../conformance/case.ts";
 import { gated } from "../core/gated.ts";
 import { test } from "../core/wrapping.ts";
 import { place } from "./place.ts";
@@ -142,29 +142,30 @@ test("sqlite: a dead waiter keeps out for less than 2 s those whom the holders a
   });
 });
 
-test("sqlite: a release waits for the next waiter of its client to join the queue, also where that takes 0.5 s", async () => {
-  await using somewhere = await place();
-  await using other = await connect(somewhere.path);
-  await using client = await connect(somewhere.path);
-  const { backend, sent, holdUp } = gated(client);
-  const holder = await getLock("a", { backend: other });
-  const first = getLock("a", { backend, wait: 60 });
-  const second = getLock("a", { backend, wait: 60 });
-  while (sent.acquire.length < 2) await new Promise((resolve) => setTimeout(resolve, 1));
-  const confirmation = holdUp("acquire");
-  await holder.unlock();
-  const confirm = await confirmation;
-  const request = holdUp("acquire");
-  confirm();
-  const lock = await first;
-  const join = await request;
-  const released = lock.unlock();
-  await new Promise((resolve) => setTimeout(resolve, 500));
-  assert.deepEqual(sent.release, []);
-  join();
-  assert.equal(await released, true);
-  await (await second).unlock();
-});
+test("sqlite: a release waits for the next waiter of its client to join the queue, also where that takes 0.5 s", () =>
+  unlessPaused(async () => {
+    await using somewhere = await place();
+    await using other = await connect(somewhere.path);
+    await using client = await connect(somewhere.path);
+    const { backend, sent, holdUp } = gated(client);
+    const holder = await getLock("a", { backend: other });
+    const asks = [holdUp("acquire"), holdUp("acquire")];
+    const first = later(getLock("a", { backend, wait: 60 }));
+    const second = later(getLock("a", { backend, wait: 60 }));
+    (await asks[0])();
+    const confirm = await asks[1]; // it has joined the queue, and asks again
+    await holder.unlock();
+    const request = holdUp("acquire");
+    confirm();
+    const lock = await first;
+    const join = await request;
+    const released = lock.unlock();
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    assert.deepEqual(sent.release, []);
+    join();
+    assert.equal(await released, true);
+    await (await second).unlock();
+  }));
 
 test("sqlite: a waiting writer keeps its place when a writer follows the readers", async () => {
   await using somewhere = await place();
