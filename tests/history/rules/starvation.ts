@@ -1,7 +1,9 @@
+import { GRACE_US } from "../../../backends/shared/line.ts";
 import type { Offence, Rule, Tolerance } from "../checker.ts";
-import { type Operation, overlap } from "../reading.ts";
+import { type Operation, overlap, type Reading } from "../reading.ts";
 import { lapse, type Span, spanOf } from "../spans.ts";
 import { tellOperation, when } from "../telling.ts";
+import { WINDOW } from "./abandoned.ts";
 
 /** What is not known to have been granted, and may have been. */
 function maybes(operations: readonly Operation[]): [string, Span][] {
@@ -23,11 +25,18 @@ function* gaps(spans: readonly Span[], from: number, to: number): Generator<[num
   yield [free, to];
 }
 
+/** How long waiters whose processes have died may keep a name in a gap: each in turn is granted it once, for the grace. */
+function graces({ operations, ends }: Reading, name: string, from: number, to: number): number {
+  const dead = operations.filter(({ verb, names, wait, answer, worker, invokedAt, completedAt }) =>
+    verb === "acquire" && names[0] === name && (wait ?? 0) > 0 && answer === undefined && ends.has(worker) &&
+    invokedAt < to && completedAt > from - WINDOW * 1e6
+  );
+  return dead.reduce((sum, { expires }) => sum + Math.min((expires ?? Infinity) * 1e6, GRACE_US), 0);
+}
+
 /** Nobody waits for a name that is free. */
-export const starvation: Rule = (
-  { operations, holds, ends, events },
-  { waiting }: Required<Tolerance>,
-) => {
+export const starvation: Rule = (reading, { waiting }: Required<Tolerance>) => {
+  const { operations, holds, ends, events } = reading;
   const spans: [string, Span][] = [
     ...holds.map((hold): [string, Span] => [hold.name, spanOf(hold, ends)]),
     ...maybes(operations),
@@ -40,7 +49,8 @@ export const starvation: Rule = (
     const others = (byName.get(name) ?? []).map(([, span]) => span).filter(({ of }) => of !== waiter);
     const end = Math.min(waiter.completedAt, events.at(-1)!.at);
     for (const [from, to] of gaps(others, waiter.invokedAt, end)) {
-      if (to - from - overlap(from, to, disturbed) <= waiting * 1e6) continue;
+      const excess = to - from - overlap(from, to, disturbed) - waiting * 1e6;
+      if (excess <= 0 || excess <= graces(reading, name, from, to)) continue;
       const story = `${tellOperation(waiter)} waited while it was free from ${when(from)} to ${when(to)}`;
       offences.push({ rule: "no starvation", name, story });
     }
