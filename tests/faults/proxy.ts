@@ -16,6 +16,15 @@ interface Conversation {
   halfOpen?: boolean;
 }
 
+/**
+ * Resets a connection, or closes one that is being shut down: Node would fail with EINVAL to reset that, never close it,
+ * and spin at the end of its process.
+ */
+export function reset(socket: Socket): void {
+  if (socket.writableEnded) socket.destroy();
+  else socket.resetAndDestroy();
+}
+
 /** Stands between programs and a server on this machine. */
 export class Proxy implements AsyncDisposable {
   /** Milliseconds that each message takes longer. */
@@ -86,8 +95,8 @@ export class Proxy implements AsyncDisposable {
   /** Ends every conversation. */
   cut(): void {
     for (const { client, server } of [...this.#conversations]) {
-      client.resetAndDestroy();
-      server.resetAndDestroy();
+      reset(client);
+      reset(server);
     }
   }
 
@@ -95,7 +104,7 @@ export class Proxy implements AsyncDisposable {
   cutClients(): void {
     for (const conversation of this.#conversations) {
       conversation.stranded = conversation.halfOpen = true;
-      conversation.client.resetAndDestroy();
+      reset(conversation.client);
     }
   }
 

@@ -15,12 +15,14 @@ import {
   watchLocks,
 } from "@lockmgr/lockmgr";
 import assert from "node:assert/strict";
+import { once } from "node:events";
+import { type AddressInfo, connect as dial, createServer } from "node:net";
 import process from "node:process";
 import { deferred } from "../conformance/case.ts";
 import { test } from "../harness.ts";
 import { start, type Worker } from "../processes/spawn.ts";
 import { engines, type Environment } from "./environments.ts";
-import { Proxy } from "./proxy.ts";
+import { Proxy, reset } from "./proxy.ts";
 
 /** The lease, and the longest silence of a session (s). */
 const LEASE = 2;
@@ -264,4 +266,18 @@ test("faults: every verb outlives cuts, silence, a stop and a kill, on every eng
   });
   const failed = (await Promise.allSettled(trials)).filter((trial) => trial.status === "rejected");
   assert.equal(failed.length, 0, failed.map(({ reason }) => reason.message).join("\n"));
+});
+
+test("faults: a connection that is being shut down can be cut", async () => {
+  const listener = createServer((socket) => socket.on("error", () => {}).resume()).listen(0, "127.0.0.1");
+  await once(listener, "listening");
+  const socket = dial((listener.address() as AddressInfo).port, "127.0.0.1");
+  await once(socket, "connect");
+  socket.write("the last");
+  socket.end();
+  const closed = once(socket, "close");
+  reset(socket);
+  await closed;
+  listener.close();
+  await once(listener, "close");
 });
