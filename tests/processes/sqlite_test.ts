@@ -146,6 +146,9 @@ test("processes: a writer that dies in the middle of a transaction leaves everyt
   assert((await getLock("b", { backend })).held);
 });
 
+/** A machine on which a timer and a durable write take so long (ms) is busy: they vary by as much then. */
+const BUSY_MS = 10;
+
 test("processes: a waiter in another process runs within 20 ms of the release, and waits without burning the processor", async () => {
   await using somewhere = await place();
   await using backend = await connect(somewhere.path);
@@ -172,7 +175,8 @@ test("processes: a waiter in another process runs within 20 ms of the release, a
     await waiter.ended;
   }
   const median = (values: number[]) => values.toSorted((a, b) => a - b)[values.length >> 1];
-  const limit = Math.max(20, median(controls));
+  const control = median(controls);
+  const limit = control < BUSY_MS ? 20 : 20 + control;
   assert(median(delays) < limit, `median hand-off ${median(delays)} ms of ${delays}, beside ${controls}`);
   assert(median(shares) < 0.02, `median processor share beyond two bare timers ${median(shares)} of ${shares}`);
 });
