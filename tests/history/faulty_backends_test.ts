@@ -359,21 +359,30 @@ test("checker: a name is busy while a waiter whose process has died is in the qu
   assert.deepEqual(offences(20e6, 0.1), ["busy for no reason"]);
 });
 
-test("checker: a waiter may be served later by the grace of each waiter whose process has died, not by more", () => {
-  const offences = (dead: number, servedAt: number) => {
+test("checker: a waiter may be served later by the grace of each dead waiter before it, not by more", () => {
+  const offences = (
+    dead: number,
+    servedAt: number,
+    { expires = 0.8, askedAt = 1e6, diedAt = 100, sessions = false },
+  ) => {
     const history: HistoryEvent[] = [];
-    const wish = { verb: "acquire", names: ["x"], expires: 0.8, wait: 9 } as const;
+    const wish = { verb: "acquire", names: ["x"], expires, wait: 30 } as const;
     for (let each = 0; each < dead; each++) {
       const worker = `dead ${each}`;
-      history.push({ kind: "invoked", at: each, worker, id: 1, lockedBy: worker, ...wish });
-      history.push({ kind: "ended", at: 100 + each, worker });
+      history.push({ kind: "invoked", at: diedAt - 100 + each, worker, id: 1, lockedBy: worker, ...wish });
+      history.push({ kind: "ended", at: diedAt + each, worker });
     }
-    history.push({ kind: "invoked", at: 1e6, worker: "a", id: 1, lockedBy: "a/1", ...wish });
+    history.push({ kind: "invoked", at: askedAt, worker: "a", id: 1, lockedBy: "a/1", ...wish });
     const granted = [{ name: "x", token: "1" }];
     history.push({ kind: "completed", at: servedAt, worker: "a", id: 1, outcome: "done", granted });
-    return check(history, { waiting: 1 }).offences.map(({ rule }) => rule);
+    return check(history, { waiting: 1, sessions }).offences.map(({ rule }) => rule);
   };
-  assert.deepEqual(offences(3, 4e6), []);
-  assert.deepEqual(offences(2, 4e6), ["no starvation"]);
-  assert.deepEqual(offences(3, 5e6), ["no starvation"]);
+  assert.deepEqual(offences(3, 4e6, {}), []);
+  assert.deepEqual(offences(2, 4e6, {}), ["no starvation"]);
+  assert.deepEqual(offences(3, 5e6, {}), ["no starvation"]);
+  assert.deepEqual(offences(3, 4e6, { sessions: true }), ["no starvation"]);
+  assert.deepEqual(offences(2, 18.5e6, { askedAt: 16e6 }), ["no starvation"]); // they have left the queue
+  assert.deepEqual(offences(2, 9e6, { expires: 5 }), []); // they may have held it until 5 s
+  assert.deepEqual(offences(2, 9.1e6, { expires: 5 }), ["no starvation"]);
+  assert.deepEqual(offences(2, 7e6, { diedAt: 3e6 }), ["no starvation", "no starvation"]); // before they came, and after
 });

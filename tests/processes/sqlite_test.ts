@@ -146,7 +146,7 @@ test("processes: a writer that dies in the middle of a transaction leaves everyt
   assert((await getLock("b", { backend })).held);
 });
 
-/** A machine on which a timer and a durable write take so long (ms) is busy: they vary by as much then. */
+/** If a timer and a durable write take longer than this (ms), the machine is busy, and they vary by more than the excess. */
 const BUSY_MS = 10;
 
 test("processes: a waiter in another process runs within 20 ms of the release, and waits without burning the processor", async () => {
@@ -155,8 +155,8 @@ test("processes: a waiter in another process runs within 20 ms of the release, a
   const delays: number[] = [];
   const controls: number[] = [];
   const shares: number[] = [];
-  // What a busy machine takes for a timer and a durable write is not the product's, nor by how much that varies; the
-  // median leaves out single stalls.
+  // What a busy machine takes for a timer and a durable write is not the product's, and it varies; the median leaves out
+  // single stalls.
   for (let round = 0; round < 9; round++) {
     const lock = await getLock("a", { backend });
     // Long enough for the longest pause between polls; in three rounds, for the share of the processor to mean something.
@@ -175,9 +175,8 @@ test("processes: a waiter in another process runs within 20 ms of the release, a
     await waiter.ended;
   }
   const median = (values: number[]) => values.toSorted((a, b) => a - b)[values.length >> 1];
-  const control = median(controls);
-  const limit = control < BUSY_MS ? 20 : 20 + control;
-  assert(median(delays) < limit, `median hand-off ${median(delays)} ms of ${delays}, beside ${controls}`);
+  const limit = 20 + 2 * Math.max(0, median(controls) - BUSY_MS);
+  assert(median(delays) < limit, `median hand-off ${median(delays)} ms of ${delays}, not ${limit}, beside ${controls}`);
   assert(median(shares) < 0.02, `median processor share beyond two bare timers ${median(shares)} of ${shares}`);
 });
 

@@ -411,7 +411,7 @@ export const queueing: readonly Case[] = [
 
   withQueue("a long queue is served in order, and one with metadata of 1 MB", async ({ backend }) => {
     const metadata = JSON.stringify("m".repeat(1_000_000));
-    const request = { lockedBy: "x", lockProcess: null, duration: 60e6, limit: 1, window: 60e6 };
+    const request = { lockedBy: "x", lockProcess: null, duration: 600e6, limit: 1, window: 600e6 };
     let late = false;
     for (const { name, count, large } of [{ name: "a", count: 60, large: 60 }, { name: "b", count: 4, large: 2 }]) {
       const owners = Array.from({ length: count }, (_, index) => `owner ${index}`);
@@ -421,7 +421,7 @@ export const queueing: readonly Case[] = [
         ]);
         assert.equal(answer.granted ? 0 : answer.position, index);
       }
-      let grantedAt = Infinity; // at the earliest
+      let grantedAt = Infinity; // no grant is earlier than the request for the release before it
       for (const owner of owners) {
         const askedAt = performance.now();
         const [released] = await backend.release([{ name, owner }]);

@@ -25,17 +25,24 @@ function* gaps(spans: readonly Span[], from: number, to: number): Generator<[num
   yield [free, to];
 }
 
-/** How long waiters whose processes have died may keep a name in a gap: each in turn is granted it once, for the grace. */
-function graces({ operations, ends }: Reading, name: string, from: number, to: number): number {
+/** A waiter may have joined the queue before another that asked so much (µs) earlier. */
+const JOINING = 1e6;
+
+/**
+ * Returns how long dead waiters before this one may keep the name in a gap (µs): each is granted it once, for the grace.
+ * One with a session leaves the queue with that.
+ */
+function graceOfDead({ operations, ends }: Reading, waiter: Operation, from: number): number {
+  const [name] = waiter.names;
   const dead = operations.filter(({ verb, names, wait, answer, worker, invokedAt, completedAt }) =>
     verb === "acquire" && names[0] === name && (wait ?? 0) > 0 && answer === undefined && ends.has(worker) &&
-    invokedAt < to && completedAt > from - WINDOW * 1e6
+    invokedAt < waiter.invokedAt + JOINING && completedAt > from - WINDOW * 1e6
   );
   return dead.reduce((sum, { expires }) => sum + Math.min((expires ?? Infinity) * 1e6, GRACE_US), 0);
 }
 
 /** Nobody waits for a name that is free. */
-export const starvation: Rule = (reading, { waiting }: Required<Tolerance>) => {
+export const starvation: Rule = (reading, { waiting, sessions }: Required<Tolerance>) => {
   const { operations, holds, ends, events } = reading;
   const spans: [string, Span][] = [
     ...holds.map((hold): [string, Span] => [hold.name, spanOf(hold, ends)]),
@@ -50,7 +57,7 @@ export const starvation: Rule = (reading, { waiting }: Required<Tolerance>) => {
     const end = Math.min(waiter.completedAt, events.at(-1)!.at);
     for (const [from, to] of gaps(others, waiter.invokedAt, end)) {
       const excess = to - from - overlap(from, to, disturbed) - waiting * 1e6;
-      if (excess <= 0 || excess <= graces(reading, name, from, to)) continue;
+      if (excess <= 0 || (!sessions && excess <= graceOfDead(reading, waiter, from))) continue;
       const story = `${tellOperation(waiter)} waited while it was free from ${when(from)} to ${when(to)}`;
       offences.push({ rule: "no starvation", name, story });
     }
