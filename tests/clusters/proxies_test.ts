@@ -5,10 +5,10 @@ import { report } from "../history/checker.ts";
 import { test } from "../harness.ts";
 import { flavors } from "../mysql/flavors.ts";
 import { freshTable, server } from "../postgres/server.ts";
+import { connectAgain } from "../servers/connect_again.ts";
 import { startHaproxy } from "../servers/haproxy.ts";
 import { mysqlUrl, postgresUrl } from "./promotions.ts";
 import { pgbouncerUnderWork } from "./proxied.ts";
-import { connectAgain } from "../servers/connect_again.ts";
 
 const ENGINES = [
   { port: server.port, urlOf: postgresUrl },

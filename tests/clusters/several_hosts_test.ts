@@ -3,11 +3,11 @@ import assert from "node:assert/strict";
 import { test } from "../harness.ts";
 import { flavors } from "../mysql/flavors.ts";
 import { freshTable } from "../postgres/server.ts";
+import { connectAgain } from "../servers/connect_again.ts";
 import { PostgresServer } from "../servers/postgres.ts";
 import type { Failure } from "./failures.ts";
 import { MysqlPair } from "./mysql_pair.ts";
 import { PostgresPair } from "./postgres_pair.ts";
-import { connectAgain } from "../servers/connect_again.ts";
 
 /** A cluster of two servers; the one that takes no writes is named first. */
 interface Cluster extends AsyncDisposable {

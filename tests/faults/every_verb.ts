@@ -3,8 +3,8 @@ import { type ConnectOptions, getLock, getLocks, lead, type Lock, LockLost, watc
 import { lockManager } from "@lockmgr/lockmgr/web-locks";
 import { subscribe } from "node:diagnostics_channel";
 import process from "node:process";
-import { connectAgain } from "../servers/connect_again.ts";
 import { aborted } from "../conformance/case.ts";
+import { connectAgain } from "../servers/connect_again.ts";
 
 const [url, options, seconds] = process.argv.slice(2);
 const backend = await connectAgain(url, JSON.parse(options) as ConnectOptions);

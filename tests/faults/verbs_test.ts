@@ -268,6 +268,7 @@ test("faults: every verb outlives cuts, silence, a stop and a kill, on every eng
   assert.equal(failed.length, 0, failed.map(({ reason }) => reason.message).join("\n"));
 });
 
+// Here since this file runs on Node and Bun as well.
 test("faults: a connection that is being shut down can be cut", async () => {
   const listener = createServer((socket) => socket.on("error", () => {}).resume()).listen(0, "127.0.0.1");
   await once(listener, "listening");

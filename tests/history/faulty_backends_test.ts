@@ -363,7 +363,7 @@ test("checker: a waiter may be served later by the grace of each dead waiter bef
   const offences = (
     dead: number,
     servedAt: number,
-    { expires = 0.8, askedAt = 1e6, diedAt = 100, sessions = false },
+    { expires = 0.8, askedAt = 1e6, diedAt = 100, sessions = false } = {},
   ) => {
     const history: HistoryEvent[] = [];
     const wish = { verb: "acquire", names: ["x"], expires, wait: 30 } as const;
@@ -377,9 +377,9 @@ test("checker: a waiter may be served later by the grace of each dead waiter bef
     history.push({ kind: "completed", at: servedAt, worker: "a", id: 1, outcome: "done", granted });
     return check(history, { waiting: 1, sessions }).offences.map(({ rule }) => rule);
   };
-  assert.deepEqual(offences(3, 4e6, {}), []);
-  assert.deepEqual(offences(2, 4e6, {}), ["no starvation"]);
-  assert.deepEqual(offences(3, 5e6, {}), ["no starvation"]);
+  assert.deepEqual(offences(3, 4e6), []);
+  assert.deepEqual(offences(2, 4e6), ["no starvation"]);
+  assert.deepEqual(offences(3, 5e6), ["no starvation"]);
   assert.deepEqual(offences(3, 4e6, { sessions: true }), ["no starvation"]);
   assert.deepEqual(offences(2, 18.5e6, { askedAt: 16e6 }), ["no starvation"]); // they have left the queue
   assert.deepEqual(offences(2, 9e6, { expires: 5 }), []); // they may have held it until 5 s

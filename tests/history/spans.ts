@@ -5,6 +5,9 @@
  */
 import type { Hold, Operation, Reading } from "./reading.ts";
 
+/** A waiter whose process has died stays in the queue for so long at most (s), and may be granted the name until then. */
+export const WINDOW = 15;
+
 /** A time in which a name may have been held. */
 export interface Span {
   readonly from: number;

@@ -47,7 +47,7 @@ for (const mode of ["lease", "hybrid"] as const) {
     using _ = { [Symbol.dispose]: () => void (watching = false) };
     /** How long something took (ms), minus the delay of that many unrelated statements on a busy machine. */
     const since = (from: number, statements: number, now = performance.now()) =>
-      now - from - statements * Math.max(0, Math.max(silence, now - heardAt) - STATEMENT_MS);
+      now - from - statements * (Math.max(silence, now - heardAt, STATEMENT_MS) - STATEMENT_MS);
     for (let round = 0; performance.now() - startedAt < WATCHED_MS || times.length < LEAST_TIMES; round++) {
       for (const client of clients) await client.beginTransaction();
       if (round % 2 === 0) await Promise.all(guarded.map((lock, index) => lock.guard(clients[index])));

@@ -3,7 +3,8 @@ import { cleanLocks, getLock, getLocks, isLocked, listLocks, tryLock } from "@lo
 import { mysqlBackend } from "@lockmgr/lockmgr/mysql";
 import assert from "node:assert/strict";
 import { createConnection, createPool } from "mysql2/promise";
-import { onEach, until } from "./flavors.ts";
+import { deferred } from "../conformance/case.ts";
+import { onEach, type Place, until } from "./flavors.ts";
 
 onEach("hybrid: what was granted to a session that has ended is no lock of the next session", async (place) => {
   const backend = await place.backend({ mode: "hybrid" });
@@ -30,37 +31,42 @@ onEach("hybrid: what was granted to a session that has ended is no lock of the n
 /** A statement of a pool's connection. */
 type Query = (options: { sql: string }, callback: (error: unknown, result: unknown) => void) => unknown;
 
-/** A disposal that takes so long (ms) ran out of time: it has 1.9 s, and what it could not give back by then expires. */
+/** A disposal that takes so long (ms) ran out of time: it has 1.9 s, and what is not given back by then expires. */
 const OUT_OF_TIME_MS = 1_850;
 
-onEach("a disposal removes a waiter from the queue whose request was not answered", async (place) => {
+/** Disposes of a backend whose request to queue is not answered; returns how many still wait, and its time (ms). */
+async function disposeUnanswered(place: Place, name: string): Promise<{ waiters: number; took: number }> {
   const backend = await place.backend();
-  for (let tries = 0, waiters = 1; waiters > 0; tries++) {
-    const name = `job ${tries}`;
-    const holder = await getLock(name, { backend });
-    const pool = createPool({ uri: place.url });
-    await using _ = { [Symbol.asyncDispose]: () => pool.end() };
-    let isEntered: (() => void) | undefined;
-    const entered = new Promise<void>((resolve) => isEntered = resolve);
-    pool.pool.on("connection", (connection: { query: Query }) => {
-      const query = connection.query.bind(connection);
-      connection.query = (options, callback) =>
-        query(
-          options,
-          (error, result) => options.sql.includes("JSON_ARRAY_APPEND") ? isEntered!() : callback(error, result),
-        );
-    });
-    const other = await mysqlBackend(pool);
-    const waiting = assert.rejects(getLock(name, { backend: other, wait: 30 }), /disposed of/);
-    await entered;
-    assert.equal((await listLocks({ backend, names: [name] }))[0].waiters, 1);
-    const from = performance.now();
-    await other[Symbol.asyncDispose]();
-    const took = performance.now() - from;
-    await waiting;
-    [{ waiters }] = await listLocks({ backend, names: [name] });
-    assert(waiters === 0 || (took > OUT_OF_TIME_MS && tries < 2), `${waiters} after ${took} ms`);
-    assert.equal(await holder.unlock(), true);
+  const holder = await getLock(name, { backend });
+  const pool = createPool({ uri: place.url });
+  await using _ = { [Symbol.asyncDispose]: () => pool.end() };
+  const entered = deferred();
+  pool.pool.on("connection", (connection: { query: Query }) => {
+    const query = connection.query.bind(connection);
+    connection.query = (options, callback) =>
+      query(
+        options,
+        (error, result) => options.sql.includes("JSON_ARRAY_APPEND") ? entered.resolve() : callback(error, result),
+      );
+  });
+  const other = await mysqlBackend(pool);
+  const waiting = assert.rejects(getLock(name, { backend: other, wait: 30 }), /disposed of/);
+  await entered.promise;
+  assert.equal((await listLocks({ backend, names: [name] }))[0].waiters, 1);
+  const from = performance.now();
+  await other[Symbol.asyncDispose]();
+  const took = performance.now() - from;
+  await waiting;
+  const [{ waiters }] = await listLocks({ backend, names: [name] });
+  assert.equal(await holder.unlock(), true);
+  return { waiters, took };
+}
+
+onEach("a disposal removes a waiter from the queue whose request was not answered", async (place) => {
+  for (let tries = 0;; tries++) {
+    const { waiters, took } = await disposeUnanswered(place, `job ${tries}`);
+    if (waiters === 0) return;
+    assert(took > OUT_OF_TIME_MS && tries < 2, `${waiters} after ${took} ms`);
   }
 });
 

@@ -146,7 +146,7 @@ test("processes: a writer that dies in the middle of a transaction leaves everyt
   assert((await getLock("b", { backend })).held);
 });
 
-/** If a timer and a durable write take longer than this (ms), the machine is busy, and they vary by more than the excess. */
+/** If a timer and a durable write take longer (ms), the machine is busy, and they vary by more than the excess. */
 const BUSY_MS = 10;
 
 test("processes: a waiter in another process runs within 20 ms of the release, and waits without burning the processor", async () => {

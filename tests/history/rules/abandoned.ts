@@ -1,7 +1,7 @@
 import type { Offence, Rule } from "../checker.ts";
 import type { Closed, Disturbed, Listed } from "../events.ts";
 import type { Operation, Reading } from "../reading.ts";
-import { releaseOf } from "../spans.ts";
+import { releaseOf, WINDOW } from "../spans.ts";
 import { tellOperation } from "../telling.ts";
 
 /** A lock without expiry is granted for so long first (s), until its holder has confirmed that it heard of the grant. */
@@ -10,8 +10,6 @@ const CONFIRMATION = 60;
 const DURABLE = 900;
 /** A request that is under way when its caller is told goes on for so long at most (s), and is undone then. */
 const ANSWER = 4;
-/** A waiter whose process has died stays in the queue for so long at most (s), and may be granted the name until then. */
-export const WINDOW = 15;
 /** What the clocks of a listing and of a request may be apart (s): the time that an answer takes. */
 const ROUNDING = 2;
 

@@ -2,9 +2,8 @@ import { GRACE_US } from "../../../backends/shared/line.ts";
 import type { Offence, Rule } from "../checker.ts";
 import type { Disturbed } from "../events.ts";
 import type { Operation, Reading } from "../reading.ts";
-import { lapse, releaseOf, spanOf } from "../spans.ts";
+import { lapse, releaseOf, spanOf, WINDOW } from "../spans.ts";
 import { tellOperation } from "../telling.ts";
-import { WINDOW } from "./abandoned.ts";
 
 /** A server may keep the session of a client that it does not hear any more for so long (µs): trials ask for 6 s. */
 const SESSION_KEPT = 8e6;

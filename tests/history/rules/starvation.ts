@@ -1,9 +1,8 @@
 import { GRACE_US } from "../../../backends/shared/line.ts";
 import type { Offence, Rule, Tolerance } from "../checker.ts";
 import { type Operation, overlap, type Reading } from "../reading.ts";
-import { lapse, type Span, spanOf } from "../spans.ts";
+import { lapse, type Span, spanOf, WINDOW } from "../spans.ts";
 import { tellOperation, when } from "../telling.ts";
-import { WINDOW } from "./abandoned.ts";
 
 /** What is not known to have been granted, and may have been. */
 function maybes(operations: readonly Operation[]): [string, Span][] {
