@@ -9,7 +9,7 @@ interface UnknownRequest {
   readonly claim: OwnedLock;
   /** Whether the same request was made again: then its grant is wanted. */
   isRepeated: boolean;
-  /** Resolves when the statement has ended at the server, and what it was granted is released. */
+  /** Resolves when neither the statement nor a release of what it was granted can take effect any more. */
   over: Promise<unknown>;
 }
 
@@ -35,7 +35,9 @@ export class UnknownRequests {
       const unknown: UnknownRequest = { claim, isRepeated: false, over: pending };
       const all = this.#byName.get(claim.name) ?? new Set();
       this.#byName.set(claim.name, all.add(unknown));
-      unknown.over = pending.then(() => unknown.isRepeated || this.#release(claim)).catch(() => {}).finally(() => {
+      const released = pending.then(() => unknown.isRepeated || this.#release(claim));
+      const ended = released.catch(() => this.#abandoned.pending); // a release without an answer may still take effect
+      unknown.over = ended.finally(() => {
         all.delete(unknown);
         if (all.size === 0) this.#byName.delete(claim.name);
       });
