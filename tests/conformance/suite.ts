@@ -1,5 +1,5 @@
 import type { Backend, Mode } from "@lockmgr/lockmgr";
-import { capabilitiesOf, type Case, type Fixture } from "./case.ts";
+import { capabilitiesOf, type Case, type Fixture, LOSING_PAUSE_MS, unlessPaused } from "./case.ts";
 import { checkMembers } from "./members.ts";
 import { acquiring } from "./cases/acquiring.ts";
 import { adopting } from "./cases/adopting.ts";
@@ -145,13 +145,14 @@ export function conformance(options: ConformanceOptions): void {
   if (test === undefined || open === undefined) throw new TypeError(`Cannot ${what}: want \`test\` and \`open\``);
   const { mode = "lease", expiredRows = true } = supports;
   const openFixture = () => startFixture(open, { ...supports, mode });
-  for (const { name, rows, needs, run } of CASES) {
+  for (const { name, rows, renews, needs, run } of CASES) {
     if (rows && mode === "session" || needs && supports[needs] === false) continue;
-    const check = () =>
+    const attempt = () =>
       runCase(openFixture, async (fixture) => {
         if (needs && !capabilitiesOf(fixture.backend)[needs]) return;
         await run(fixture, { mode, expiredRows, open: openFixture });
       });
+    const check = () => renews ? unlessPaused(attempt, LOSING_PAUSE_MS) : attempt();
     test(name, () => check().catch((error) => Promise.reject(brokenPromise(name, error))));
   }
 }

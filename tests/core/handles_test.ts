@@ -14,7 +14,7 @@ import assert from "node:assert/strict";
 import process from "node:process";
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
-import { aborted, RENEWED } from "../conformance/case.ts";
+import { aborted, LOSING_PAUSE_MS, RENEWED, unlessPaused } from "../conformance/case.ts";
 import { skip } from "../harness.ts";
 import { faulty } from "./faulty.ts";
 import { around, test } from "./wrapping.ts";
@@ -30,7 +30,11 @@ async function left(backend: Backend, name: string): Promise<number> {
   return (row.lockedUntil! - row.now) / 1e6;
 }
 
-test("handle: renewals by autoRenew are seen in every field of the handle", async () => {
+/** Registers a test whose leases are lost when the process pauses for too long. */
+const renewedTest = (name: string, run: () => Promise<void>) =>
+  test(`handle: ${name}`, () => unlessPaused(run, LOSING_PAUSE_MS));
+
+renewedTest("renewals by autoRenew are seen in every field of the handle", async () => {
   await using backend = await connect("sqlite::memory:");
   await using lock = await getLock("a", { backend, expires: RENEWED, autoRenew: true });
   const { lockedUntil, updatedAt, createdAt } = lock;
@@ -43,7 +47,7 @@ test("handle: renewals by autoRenew are seen in every field of the handle", asyn
   assert.match(String(lock), /^<Lock name='a'/);
 });
 
-test("handle: time is added to the newest expiry, whatever renewed the lock last", async () => {
+renewedTest("time is added to the newest expiry, whatever renewed the lock last", async () => {
   await using backend = await connect("sqlite::memory:");
   await using lock = await getLock("a", { backend, expires: RENEWED, autoRenew: true });
   const { lockedUntil } = lock;
@@ -58,7 +62,7 @@ test("handle: time is added to the newest expiry, whatever renewed the lock last
   assert(await left(backend, "a") > 110);
 });
 
-test("handle: a manager that renews automatically adds time too", async () => {
+renewedTest("a manager that renews automatically adds time too", async () => {
   await using backend = await connect("sqlite::memory:");
   await using mgr = await LockMgr.acquire("a", { backend, expires: RENEWED, autoRenew: true });
   const { lockedUntil } = mgr.mainLock!;
@@ -135,7 +139,7 @@ function collector(): (() => void) | undefined {
 
 const collect = collector();
 const droppedTest = (name: string, run: (collect: () => void) => Promise<void>) =>
-  collect ? test(`handle: ${name}`, () => run(collect)) : skip(`handle: ${name}`, "no way to collect garbage");
+  collect ? renewedTest(name, () => run(collect)) : skip(`handle: ${name}`, "no way to collect garbage");
 
 droppedTest("one with autoRenew that was dropped is renewed no more, and the program is warned", async (collect) => {
   await using backend = await connect("sqlite::memory:");
@@ -144,11 +148,14 @@ droppedTest("one with autoRenew that was dropped is renewed no more, and the pro
   let warning: Error | undefined;
   const heard = (one: Error) => warning = /"dropped"/.test(one.message) ? one : warning;
   process.on("warning", heard);
-  for (; warning === undefined; await new Promise((resolve) => setTimeout(resolve, 5))) {
-    collect();
-    await drop(); // once more where the machine stood still until the lease had expired: such a handle needs no warning
+  try {
+    for (; warning === undefined; await new Promise((resolve) => setTimeout(resolve, 5))) {
+      collect();
+      await drop(); // once more where the machine stood still until the lease had expired: such a handle needs no warning
+    }
+  } finally {
+    process.off("warning", heard);
   }
-  process.off("warning", heard);
   assert.match(warning!.message, /"dropped".*garbage collected.*unlock\(\)/);
   const next = await getLock("dropped", { backend, wait: 10 });
   assert(next.held);

@@ -57,7 +57,13 @@ for (const mode of ["hybrid", "lease", "session"] as const) {
         assert(!outcome.includes(undefined), `busy in round ${round}`);
         await killAll(place, old);
         for (const lock of outcome as Lock[]) {
-          if (lock?.held) assert.equal(await lock.verify(), true, `${lock.name} in round ${round} is not so`);
+          if (!lock?.held || await lock.verify()) continue;
+          // On a slow machine its session may be given up meanwhile, after a silence: then the handle has noticed.
+          const { name, token, session, signal: { reason } } = lock;
+          const sql = `SELECT *, IS_USED_LOCK(session) AS used FROM lockmgr_locks WHERE name = '${name}'`;
+          const row = await place.ask(sql).catch(String);
+          const found = JSON.stringify({ name, token: String(token), session, round, row });
+          assert.match(String(reason?.cause), /nothing was heard of the server|no answer within/, found);
         }
         if (mode !== "session") await backend.clean("all").catch(() => {});
         else for (const lock of outcome) await (lock as Lock | undefined)?.unlock().catch(() => {});

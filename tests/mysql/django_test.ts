@@ -3,7 +3,7 @@ import { TableLock, UserLock } from "@lockmgr/lockmgr/mysql";
 import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
 import { talkingTo, type Worker } from "../processes/spawn.ts";
-import { judge, takeTurns, type Turn, TURNS_SECONDS } from "../processes/turns.ts";
+import { takeFairly, takeTurns, TURNS_SECONDS } from "../processes/turns.ts";
 import { startDjango } from "../servers/django.ts";
 import { onEach, type Place, until } from "./flavors.ts";
 
@@ -60,14 +60,11 @@ onEach("a Django program with django-mysql's Lock and a user lock exclude each o
   assert.equal(await lock.isHeld(), true);
   assert.equal(await python.ask("release", name), 1);
   const names = [name, "with 'quotes' and a.point"];
-  const startAt = Date.now() / 1e3;
-  python.tell(["take_turns", names, startAt, TURNS_SECONDS]);
-  const turns = await takeTurns(
-    names.length,
-    startAt,
-    (index) => new UserLock(names[index], { backend, acquireTimeout: 30 }).acquire(),
-  );
-  judge([turns, await python.next<Turn[]>()], 1 / 5);
+  await takeFairly((startAt) => {
+    python.tell(["take_turns", names, startAt, TURNS_SECONDS]);
+    const acquire = (index: number) => new UserLock(names[index], { backend, acquireTimeout: 30 }).acquire();
+    return [takeTurns(names.length, startAt, acquire), python.next()];
+  });
 });
 
 onEach("a Django program with django-mysql's TableLock and a table lock exclude each other", async (place) => {
@@ -98,7 +95,8 @@ onEach("a Django program with django-mysql's TableLock and a table lock exclude 
   assert.equal(await python.ask("unlock_tables"), true);
   const lock = new TableLock({ write: ["alphabet"], acquireTimeout: 30, backend });
   await (await lock.acquire()).rollback();
-  const startAt = Date.now() / 1e3;
-  python.tell(["take_turns", ["alphabet"], startAt, TURNS_SECONDS, true]);
-  judge([await takeTurns(1, startAt, () => lock.acquire()), await python.next<Turn[]>()], 1 / 5);
+  await takeFairly((startAt) => {
+    python.tell(["take_turns", ["alphabet"], startAt, TURNS_SECONDS, true]);
+    return [takeTurns(1, startAt, () => lock.acquire()), python.next()];
+  });
 });

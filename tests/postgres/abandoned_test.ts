@@ -8,6 +8,7 @@ import { sourceOf } from "../../backends/postgres/connection/driver.ts";
 import { aborted } from "../conformance/case.ts";
 import { Proxy } from "../faults/proxy.ts";
 import { test } from "../harness.ts";
+import { connectAgain } from "../servers/connect_again.ts";
 import { PostgresServer } from "../servers/postgres.ts";
 import { administrator, freshTable, server, until } from "./server.ts";
 
@@ -149,8 +150,8 @@ test("an acquisition that waits for an absent synchronous standby is neither rep
   };
   await using stack = new AsyncDisposableStack();
   const backends = await Promise.all(MODES.map(async (mode) => {
-    const backend = stack.use(await connect(own.url, { mode, table: freshTable(), answerTimeout: 1 }));
-    await (await getLock("warm", { backend })).unlock();
+    const backend = stack.use(await connectAgain(own.url, { mode, table: freshTable(), answerTimeout: 1 }));
+    await (await getLock("warm", { backend, wait: 20 })).unlock();
     return backend;
   }));
   const options = (backend: Backend) => ({ backend, expires: null });

@@ -12,7 +12,7 @@ import { Proxy } from "../faults/proxy.ts";
 import { seeded } from "../faults/random.ts";
 import { test } from "../harness.ts";
 import { start } from "../processes/spawn.ts";
-import { judge, takeTurns } from "../processes/turns.ts";
+import { takeFairly, takeTurns } from "../processes/turns.ts";
 import { administrator, freshTable, server, until } from "./server.ts";
 
 /** How often the process that waits and holds is killed; 200 take four minutes. */
@@ -93,28 +93,34 @@ test("advisoryLock: an exclusive lock is granted among readers that overlap", as
     }
     connection.release();
   }));
-  await (await advisoryLock(backend, 103, { shared: true })).release(); // opens the session
-  await until("the readers overlap", () => turns > 6);
-  const before = turns;
-  const lock = await advisoryLock(backend, 103, { timeout: 30 });
-  const meanwhile = turns - before;
-  stopped = true;
-  await lock.release();
-  await readers;
-  assert(meanwhile < 50, `${meanwhile} turns of readers before it`);
+  try {
+    await (await advisoryLock(backend, 103, { shared: true })).release(); // opens the session
+    await until("the readers overlap", () => turns > 6);
+    const before = turns;
+    const lock = await advisoryLock(backend, 103, { timeout: 30 });
+    const meanwhile = turns - before;
+    await lock.release();
+    assert(meanwhile < 50, `${meanwhile} turns of readers before it`);
+  } finally {
+    stopped = true;
+    await readers;
+  }
 });
 
 test("advisoryLock: takes a fair share of the turns beside two programs in the server's queue", async () => {
   await using backend = await open();
   await using sql = administrator();
-  const startAt = Date.now() / 1e3;
-  const programs = [await sql.reserve(), await sql.reserve()].map((program) =>
-    takeTurns(1, startAt, async () => {
-      await program`SELECT pg_advisory_lock(113)`;
-      return { release: () => program`SELECT pg_advisory_unlock(113)` };
-    }).finally(() => program.release())
-  );
-  judge(await Promise.all([takeTurns(1, startAt, () => advisoryLock(backend, 113)), ...programs]), 1 / 5);
+  const programs = [await sql.reserve(), await sql.reserve()];
+  const turns = takeFairly((startAt) => {
+    const theirs = programs.map((program) =>
+      takeTurns(1, startAt, async () => {
+        await program`SELECT pg_advisory_lock(113)`;
+        return { release: () => program`SELECT pg_advisory_unlock(113)` };
+      })
+    );
+    return [takeTurns(1, startAt, () => advisoryLock(backend, 113)), ...theirs];
+  });
+  await turns.finally(() => programs.forEach((program) => program.release()));
 });
 
 test("advisoryLock: readers of one backend do not starve its exclusive request", async () => {

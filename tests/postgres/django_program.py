@@ -1,7 +1,7 @@
 """Takes an advisory lock through Django as django-pglocks 1 does, until its input ends.
 
-With a number of seconds it takes turns instead, for so long from the time that it is told: each id for an equal share of
-them, 20 ms a turn.
+With a number of seconds it reads start times instead. After each it takes turns of 20 ms for so long, each id for an
+equal share, and prints them as one line of JSON.
 """
 
 import json
@@ -58,15 +58,18 @@ def advisory_lock(lock_id, shared=False, wait=True):
 
 
 def take_turns(ids, seconds):
-    """Prints when each turn began and ended, with the place of its id."""
+    """Prints [place, begin, end] of each turn: one line of JSON for each start time."""
     connection.ensure_connection()
     print("ready", flush=True)
-    start = float(sys.stdin.readline())
-    while (place := int((time.time() - start) / seconds * len(ids))) < len(ids):
-        with advisory_lock(ids[place]):
-            begin = time.time()
-            time.sleep(0.02)
-            print(json.dumps([place, begin, time.time()]), flush=True)
+    for line in sys.stdin:
+        start = float(line)
+        turns = []
+        while (place := int((time.time() - start) / seconds * len(ids))) < len(ids):
+            with advisory_lock(ids[place]):
+                begin = time.time()
+                time.sleep(0.02)
+                turns.append([place, begin, time.time()])
+        print(json.dumps(turns), flush=True)
 
 
 if seconds:

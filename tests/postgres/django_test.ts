@@ -3,7 +3,7 @@ import { type Backend, connect } from "@lockmgr/lockmgr";
 import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
 import { test } from "../harness.ts";
-import { judge, takeTurns, type Turn, TURNS_SECONDS } from "../processes/turns.ts";
+import { takeFairly, takeTurns, type Turn, TURNS_SECONDS } from "../processes/turns.ts";
 import { startDjango } from "../servers/django.ts";
 import { administrator, freshTable, server, until } from "./server.ts";
 
@@ -75,14 +75,15 @@ test("advisoryLock: takes a fair share of the turns beside two Django programs, 
   await using backend = await open();
   const programs = await Promise.all([0, 1].map(() => django(DJANGO_IDS, true, false, TURNS_SECONDS)));
   await until("the programs are ready", () => programs.every(({ said }) => said().includes("ready")), 60);
-  const startAt = Date.now() / 1e3;
-  for (const { tell } of programs) tell(String(startAt));
-  const own = await takeTurns(
-    DJANGO_IDS.length,
-    startAt,
-    (place) => advisoryLock(backend, DJANGO_IDS[place], { key: "crc32" }),
-  );
-  await Promise.all(programs.map(({ end }) => end()));
-  const theirs = programs.map(({ said }) => said().trim().split("\n").slice(1).map((line) => JSON.parse(line) as Turn));
-  judge([own, ...theirs], 1 / 5);
+  const turns = takeFairly((startAt) => {
+    const acquire = (place: number) => advisoryLock(backend, DJANGO_IDS[place], { key: "crc32" });
+    const theirs = programs.map(async ({ said, tell }): Promise<Turn[]> => {
+      const before = said().length;
+      tell(String(startAt));
+      await until("the program has taken its turns", () => said().slice(before).endsWith("\n"), 60);
+      return JSON.parse(said().slice(before));
+    });
+    return [takeTurns(DJANGO_IDS.length, startAt, acquire), ...theirs];
+  });
+  await turns.finally(() => Promise.all(programs.map(({ end }) => end())));
 });

@@ -157,19 +157,21 @@ test("a connection cut in the middle of an answer neither loses nor doubles a le
       pause = rounds > seen ? 20 : pause * 1.1; // a busy machine may need longer than that to connect
     }
   })();
-  let last = 0n;
-  for (; rounds < 60; rounds++) {
-    try {
-      const lock = await getLock("a", { backend, wait: 10, expires: 2 });
-      assert(lock.token > last);
-      last = lock.token;
-      await lock.unlock();
-    } catch (error) {
-      assert.equal((error as Error).name, "BackendError", String(error));
+  try {
+    for (let last = 0n; rounds < 60; rounds++) {
+      try {
+        const lock = await getLock("a", { backend, wait: 10, expires: 2 });
+        assert(lock.token > last);
+        last = lock.token;
+        await lock.unlock();
+      } catch (error) {
+        assert.equal((error as Error).name, "BackendError", String(error));
+      }
     }
+  } finally {
+    stop = true;
+    await cutter;
   }
-  stop = true;
-  await cutter;
   await using other = await connect(server.url, { table });
   await using _lock = await getLock("a", { backend: other, wait: 10 });
 });

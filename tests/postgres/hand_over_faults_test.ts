@@ -9,6 +9,7 @@ import { postgresBackend } from "@lockmgr/lockmgr/postgres";
 import assert from "node:assert/strict";
 import process from "node:process";
 import { setTimeout as sleep } from "node:timers/promises";
+import { later } from "../conformance/case.ts";
 import { contend } from "../faults/contend.ts";
 import { test } from "../harness.ts";
 import { start, type Worker } from "../processes/spawn.ts";
@@ -106,7 +107,7 @@ for (const mode of MODES) {
       const holder = await getLock("a", { backend });
       const controller = new AbortController();
       const waiting = getLock("a", { backend: other, wait: 30, signal: controller.signal });
-      const outcome = waiting.then((lock) => lock.unlock(), () => {});
+      const outcome = later(waiting.then((lock) => lock.unlock(), () => {}));
       await until("it waits", async () => (await listLocks({ backend }))[0].waiters === 1);
       const released = holder.unlock();
       await sleep(round % 6);
@@ -156,7 +157,7 @@ for (const expires of [1, 60]) {
       const send = async (text: string, parameters: unknown[]) => await sql.unsafe(text, parameters as string[]);
       await using other = await (listens ? connect(own.url, { table }) : postgresBackend(send, { table }));
       const holder = await getLock("a", { backend, expires: 60 });
-      const waiting = getLock("a", { backend: other, wait: 30, expires });
+      const waiting = later(getLock("a", { backend: other, wait: 30, expires }));
       if (listens) await channelOf(sql, table, "a");
       else await until("it waits", async () => (await listLocks({ backend }))[0].waiters === 1);
       await holder.unlock();

@@ -144,7 +144,7 @@ for (const mode of MODES) {
     await using _successor = await connect(servers[1].url, { mode, table });
     await using sql = administrator(servers[0].url);
     const lock = await getLock("a", { backend });
-    const renewed = mode === "session" ? lock : await getLock("b", { backend, expires: 4, autoRenew: true });
+    const renewed = mode === "session" ? lock : await getLock("b", { backend, expires: 8, autoRenew: true });
     const lost = aborted(renewed.signal);
     await setReadOnly(0, true);
     if (mode === "session") { // nothing but the session says that it is held

@@ -15,7 +15,7 @@ import {
   unlock,
 } from "@lockmgr/lockmgr";
 import assert from "node:assert/strict";
-import { aborted, type Case, later, RENEWED, renewedTwice, turn, within, withRows } from "../case.ts";
+import { aborted, type Case, later, RENEWED, renewedTwice, turn, within, withRenewals, withRows } from "../case.ts";
 
 /** The twelve defects that were found in django-lockmgr 2.0.0, each by its number and name; none of them may be here. */
 export const defects: readonly Case[] = [
@@ -170,7 +170,7 @@ export const defects: readonly Case[] = [
     },
   ),
 
-  withRows(
+  withRenewals(
     "defect 12, no token, no heartbeat, no loss signal: all three are there, and names are alike everywhere",
     async ({ backend, another }) => {
       const first = await getLock("CaseKey", { backend, expires: RENEWED, autoRenew: true });

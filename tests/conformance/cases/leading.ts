@@ -1,6 +1,6 @@
 import { getLock, getLocks, isLocked, lead, type Lock, LockLost, tryLock, unlock } from "@lockmgr/lockmgr";
 import assert from "node:assert/strict";
-import { aborted, always, type Case, deferred, later, RENEWED, renewedTwice, withRows } from "../case.ts";
+import { aborted, always, type Case, deferred, later, RENEWED, renewedTwice, withRenewals, withRows } from "../case.ts";
 
 /** `lead`: leader election. */
 export const leading: readonly Case[] = [
@@ -69,7 +69,7 @@ export const leading: readonly Case[] = [
     assert.deepEqual(tokens, tokens.toSorted((one, next) => Number(one - next)));
   }),
 
-  withRows("a leader is renewed while its body runs", async ({ backend, another }) => {
+  withRenewals("a leader is renewed while its body runs", async ({ backend, another }) => {
     const other = await another();
     await lead("a", { backend, expires: RENEWED }, async (lock) => {
       await renewedTwice(other, "a");

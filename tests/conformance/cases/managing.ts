@@ -10,7 +10,7 @@ import {
   unlock,
 } from "@lockmgr/lockmgr";
 import assert from "node:assert/strict";
-import { aborted, always, type Case, later, RENEWED, renewedTwice, withRows } from "../case.ts";
+import { aborted, always, type Case, later, RENEWED, renewedTwice, withRenewals, withRows } from "../case.ts";
 
 /** `LockMgr`: a scope that releases all it still holds. */
 export const managing: readonly Case[] = [
@@ -159,7 +159,7 @@ export const managing: readonly Case[] = [
     assert.equal(await tryLock("a", { backend: await another() }), undefined);
   }),
 
-  withRows("autoRenew renews all locks of a manager", async ({ backend, another }) => {
+  withRenewals("autoRenew renews all locks of a manager", async ({ backend, another }) => {
     const other = await another();
     await using mgr = await LockMgr.acquire("a", { backend, expires: RENEWED, autoRenew: true });
     await mgr.lock("b");

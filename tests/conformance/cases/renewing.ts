@@ -11,7 +11,7 @@ import {
   unlock,
 } from "@lockmgr/lockmgr";
 import assert from "node:assert/strict";
-import { aborted, type Case, turn, withRows } from "../case.ts";
+import { aborted, type Case, turn, withRenewals, withRows } from "../case.ts";
 
 /** Whether two numbers of seconds are the same but for the time that the test itself took. */
 function near(actual: number | null, wanted: number): void {
@@ -152,7 +152,7 @@ export const renewing: readonly Case[] = [
     assert.equal((await renewLock("b", { backend, expires: 0, addTime: true })).lockedUntil, null);
   }),
 
-  withRows("a renewed handle is held for the longer time", async ({ backend, another }) => {
+  withRenewals("a renewed handle is held for the longer time", async ({ backend, another }) => {
     await using lock = await getLock("a", { backend, expires: 2.2 });
     const { signal } = lock;
     await lock.renew({ expires: 60 });

@@ -10,7 +10,17 @@ import {
   unlock,
 } from "@lockmgr/lockmgr";
 import assert from "node:assert/strict";
-import { aborted, always, type Case, later, RENEWED, renewedTwice, withQueue, withRows } from "../case.ts";
+import {
+  aborted,
+  always,
+  type Case,
+  later,
+  RENEWED,
+  renewedTwice,
+  withQueue,
+  withRenewals,
+  withRows,
+} from "../case.ts";
 
 /** `getLocks`: all names or none. */
 export const several: readonly Case[] = [
@@ -111,7 +121,7 @@ export const several: readonly Case[] = [
     await assert.rejects(getLocks(["a"], { backend, signal: controller.signal }), (error) => error === reason);
   }),
 
-  withRows("what is held while waiting for another name does not expire", async ({ backend, another }) => {
+  withRenewals("what is held while waiting for another name does not expire", async ({ backend, another }) => {
     const other = await another();
     const last = await getLock("z", { backend: other });
     const waiting = later(getLocks(["a", "z"], { backend, wait: 30, expires: RENEWED }));
@@ -123,7 +133,7 @@ export const several: readonly Case[] = [
     assert(set.locks.every(({ expiresIn }) => expiresIn! > RENEWED / 2));
   }),
 
-  withRows("a lock that is lost while waiting for another name ends the wait", async ({ backend, another }) => {
+  withRenewals("a lock that is lost while waiting for another name ends the wait", async ({ backend, another }) => {
     const other = await another();
     await using _held = await getLock("z", { backend: other });
     const waiting = later(getLocks(["a", "b", "z"], { backend, wait: Infinity, expires: RENEWED }));
