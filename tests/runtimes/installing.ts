@@ -22,12 +22,16 @@ export function cacheDirectory(): string {
   return join(XDG_CACHE_HOME || join(homedir() || tmpdir(), ".cache"), "lockmgr-tests");
 }
 
+/** How long an installation may take (ms): npm itself notices only after 300 s that a download stands still. */
+const INSTALL_TIMEOUT_MS = 1_200_000;
+
 /** Installs packages with npm alone, without their install scripts unless these are wanted. */
 export async function npmInstall(directory: string, options: { scripts?: boolean } = {}): Promise<void> {
   const scripts = options.scripts ? [] : ["--ignore-scripts"];
   const flags = ["--no-audit", "--no-fund", "--no-package-lock", "--loglevel=error", ...scripts];
   const { code, output } = await command(process.platform === "win32" ? "npm.cmd" : "npm", ["install", ...flags], {
     cwd: directory,
+    timeout: INSTALL_TIMEOUT_MS,
   });
   if (code !== 0) throw new Error(`Cannot install packages with npm: it ended with ${code}\n${output}`);
 }
