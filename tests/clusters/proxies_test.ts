@@ -1,6 +1,6 @@
 import { getLock, LockLost } from "@lockmgr/lockmgr";
 import assert from "node:assert/strict";
-import { aborted, later, unlessPaused, watchPauses } from "../conformance/case.ts";
+import { aborted, allEnded, later, unlessPaused, watchPauses } from "../conformance/case.ts";
 import { report } from "../history/checker.ts";
 import { test } from "../harness.ts";
 import { flavors } from "../mysql/flavors.ts";
@@ -18,12 +18,6 @@ const ENGINES = [
 const IDLE = 2;
 /** Maximum delay (ms) from the next grant to the loss signal: HAProxy closes its two connections one after the other. */
 const LOSS_SIGNAL_MS = 50;
-
-/** Waits until all parts have settled, then rejects if one did: the next test would report what goes on as its leak. */
-async function allEnded(parts: readonly Promise<void>[]): Promise<void> {
-  await Promise.allSettled(parts);
-  await Promise.all(parts);
-}
 
 /** Runs something on every engine in every mode at the same time. */
 async function onAll(modes: readonly ("lease" | "session" | "hybrid")[], run: Run): Promise<void> {

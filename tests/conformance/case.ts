@@ -150,6 +150,12 @@ export function later<T>(promise: Promise<T>): Promise<T> {
   return promise;
 }
 
+/** Waits until all parts have settled, then rejects if one did: the next test would report what goes on as its leak. */
+export async function allEnded<T>(parts: readonly Promise<T>[]): Promise<T[]> {
+  await Promise.allSettled(parts);
+  return await Promise.all(parts);
+}
+
 /** Lets everything that is ready run. */
 export function turn(): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, 0));

@@ -5,6 +5,7 @@
  */
 import assert from "node:assert/strict";
 import process from "node:process";
+import { allEnded } from "../conformance/case.ts";
 
 /** How long programs take turns (s): long enough to see that none starves. */
 export const TURNS_SECONDS = Number(process.env.LOCKMGR_TEST_TURNS ?? 2);
@@ -39,9 +40,7 @@ const LATE_TURN_SECONDS = 0.04;
  */
 export async function takeFairly(take: (startAt: number) => Promise<Turn[]>[]): Promise<void> {
   for (let tries = 0;; tries++) {
-    const parts = take(Date.now() / 1e3);
-    await Promise.allSettled(parts);
-    const programs = await Promise.all(parts);
+    const programs = await allEnded(take(Date.now() / 1e3));
     const all = programs.flat();
     const shares = programs.map(({ length }) => length);
     console.log(`turns: ${shares.join(", ")}`);
