@@ -4,23 +4,15 @@
  * @module
  */
 import { createHash } from "node:crypto";
-import { existsSync } from "node:fs";
-import { mkdir, rename, rm, stat, writeFile } from "node:fs/promises";
-import { homedir, tmpdir } from "node:os";
+import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import process from "node:process";
+import { cached } from "../cache/cache.ts";
 import { command } from "./command.ts";
 import type { Runtime } from "./runtimes.ts";
 
-/** A version that may move on, such as `latest`, is asked for again after so long (ms). */
-const FRESH_FOR = 7 * 86_400_000;
-
-/** Where installed runtimes and packages stay between runs. */
-export function cacheDirectory(): string {
-  const { LOCKMGR_TEST_CACHE, XDG_CACHE_HOME } = process.env;
-  if (LOCKMGR_TEST_CACHE) return LOCKMGR_TEST_CACHE;
-  return join(XDG_CACHE_HOME || join(homedir() || tmpdir(), ".cache"), "lockmgr-tests");
-}
+/** A version that may move on, such as `latest`, is asked for again after this time. */
+const FRESH_FOR_MS = 7 * 86_400_000;
 
 /** How long an installation may take (ms): npm itself notices only after 300 s that a download stands still. */
 const INSTALL_TIMEOUT_MS = 1_200_000;
@@ -37,8 +29,7 @@ export async function npmInstall(directory: string, options: { scripts?: boolean
 }
 
 /**
- * A folder whose `node_modules` has these packages. A folder that is there already is used again; one whose renewal
- * fails, as without a network, as well.
+ * A folder whose `node_modules` has these packages.
  *
  * @param overrides What packages get in the place of those that they ask for.
  */
@@ -48,22 +39,10 @@ export async function installed(
 ): Promise<string> {
   const wanted = JSON.stringify({ private: true, type: "module", dependencies, overrides }, null, 2);
   const key = createHash("sha256").update(wanted).digest("hex").slice(0, 16);
-  const directory = join(cacheDirectory(), key);
-  const manifest = join(directory, "package.json");
-  const there = existsSync(manifest);
-  if (there && Date.now() - (await stat(manifest)).mtimeMs < FRESH_FOR) return directory;
-  const making = `${directory}.${process.pid}`;
-  await mkdir(making, { recursive: true });
-  try {
-    await writeFile(join(making, "package.json"), wanted);
-    await npmInstall(making);
-    if (there) await rm(directory, { recursive: true, force: true });
-    await rename(making, directory);
-  } catch (error) {
-    await rm(making, { recursive: true, force: true });
-    if (!existsSync(manifest)) throw error; // else another run was faster, or the older one has to do
-  }
-  return directory;
+  return await cached(key, async (directory) => {
+    await writeFile(join(directory, "package.json"), wanted);
+    await npmInstall(directory);
+  }, FRESH_FOR_MS);
 }
 
 /** The runtime's program, installed when it is not there yet. */

@@ -5,33 +5,13 @@
  */
 import { execFile } from "node:child_process";
 import { existsSync } from "node:fs";
-import { mkdir, mkdtemp, readdir, rename, rm, writeFile } from "node:fs/promises";
+import { mkdir, readdir, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { promisify } from "node:util";
-import { cacheDirectory } from "./tools.ts";
+import { cached } from "../cache/cache.ts";
 
 const run = promisify(execFile);
 const KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg";
-
-/**
- * Makes a directory of the cache once, whoever asks first: several processes may, and only one result stays.
- *
- * @param name The directory's name; another one for another content.
- * @param fill Fills the directory it is given; when it throws, nothing stays.
- */
-export async function cached(name: string, fill: (directory: string) => Promise<void>): Promise<string> {
-  const target = join(cacheDirectory(), name);
-  if (existsSync(target)) return target;
-  const draft = await mkdtemp(join(cacheDirectory(), `${name}.`));
-  try {
-    await fill(draft);
-    await rename(draft, target);
-  } catch (error) {
-    await rm(draft, { recursive: true, force: true });
-    if (!existsSync(target)) throw error; // another process was faster
-  }
-  return target;
-}
 
 /** The archive that this machine itself takes its packages from. */
 async function archive(): Promise<string> {
@@ -41,13 +21,11 @@ async function archive(): Promise<string> {
   return address;
 }
 
+/** Lists of packages are fetched again after this time: the archive keeps each package for longer. */
+const LISTS_FRESH_FOR_MS = 3_600_000;
+
 /** What makes apt work in a directory of its own, as on a machine where nothing is installed. */
-async function privateApt(directory: string, suite: string): Promise<string[]> {
-  await mkdir(join(directory, "lists", "partial"), { recursive: true });
-  await mkdir(join(directory, "archives", "partial"), { recursive: true });
-  await mkdir(join(directory, "parts"));
-  await writeFile(join(directory, "status"), "");
-  await writeFile(join(directory, "sources.list"), `deb [signed-by=${KEYRING}] ${await archive()} ${suite} main\n`);
+function privateApt(directory: string): string[] {
   const settings = {
     "Dir::Etc::sourcelist": join(directory, "sources.list"),
     "Dir::Etc::sourceparts": join(directory, "parts"),
@@ -55,15 +33,27 @@ async function privateApt(directory: string, suite: string): Promise<string[]> {
     "Dir::State::Lists": join(directory, "lists"),
     "Dir::State::status": join(directory, "status"),
     "Dir::Cache": directory,
-    "Dir::Cache::archives": join(directory, "archives"),
     "Dir::Log": directory,
     "Debug::NoLocking": "1",
     "APT::Sandbox::User": "",
     "APT::Install-Recommends": "false",
     "Acquire::Languages": "none",
     "Acquire::Retries": "3",
+    "APT::Update::Error-Mode": "any", // otherwise an update without the lists succeeds
   };
   return Object.entries(settings).flatMap(([key, value]) => ["-o", `${key}=${value}`]);
+}
+
+/** Fetches the lists of a release's packages; returns the options that make apt use them. */
+async function listsOf(suite: string): Promise<string[]> {
+  const directory = await cached(`apt-${suite}`, async (directory) => {
+    await mkdir(join(directory, "lists", "partial"), { recursive: true });
+    await mkdir(join(directory, "parts"));
+    await writeFile(join(directory, "status"), "");
+    await writeFile(join(directory, "sources.list"), `deb [signed-by=${KEYRING}] ${await archive()} ${suite} main\n`);
+    await run("apt-get", [...privateApt(directory), "update"]);
+  }, LISTS_FRESH_FOR_MS);
+  return privateApt(directory);
 }
 
 /** What to unpack. */
@@ -79,15 +69,15 @@ export interface Programs {
 /** Unpacks packages of a Debian release into one directory, once, and answers where. */
 export function unpack({ suite, packages, alone = [] }: Programs): Promise<string> {
   return cached([suite, ...packages, ...alone].join("+"), async (prefix) => {
-    const apt = join(prefix, "apt");
-    const options = await privateApt(apt, suite);
-    await run("apt-get", [...options, "update"]);
+    const archives = join(prefix, "archives");
+    await mkdir(join(archives, "partial"), { recursive: true });
+    const options = [...await listsOf(suite), "-o", `Dir::Cache::archives=${archives}`];
     await run("apt-get", [...options, "install", "--yes", "--download-only", ...packages]);
-    if (alone.length > 0) await run("apt-get", [...options, "download", ...alone], { cwd: join(apt, "archives") });
-    for (const file of await readdir(join(apt, "archives"))) {
-      if (file.endsWith(".deb")) await run("dpkg", ["--extract", join(apt, "archives", file), prefix]);
+    if (alone.length > 0) await run("apt-get", [...options, "download", ...alone], { cwd: archives });
+    for (const file of await readdir(archives)) {
+      if (file.endsWith(".deb")) await run("dpkg", ["--extract", join(archives, file), prefix]);
     }
-    await rm(apt, { recursive: true });
+    await rm(archives, { recursive: true });
   });
 }
 

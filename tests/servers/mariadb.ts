@@ -8,7 +8,8 @@ import { existsSync } from "node:fs";
 import { mkdir, readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import process from "node:process";
-import { cached, commandIn, unpack } from "./debian.ts";
+import { cached } from "../cache/cache.ts";
+import { commandIn, unpack } from "./debian.ts";
 import { asThisUser, FIRST_SQL, MysqlServer, type MysqlServerOptions, type Program } from "./mysql_server.ts";
 
 /** Which MariaDB. */

@@ -7,7 +7,8 @@ import { execFile } from "node:child_process";
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { promisify } from "node:util";
-import { cached, commandIn, unpack } from "./debian.ts";
+import { cached } from "../cache/cache.ts";
+import { commandIn, unpack } from "./debian.ts";
 import { asThisUser, FIRST_SQL, MysqlServer, type MysqlServerOptions, type Program } from "./mysql_server.ts";
 
 const run = promisify(execFile);

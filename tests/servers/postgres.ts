@@ -7,7 +7,7 @@ import { appendFileSync, existsSync, readFileSync, rmSync, writeFileSync } from 
 import { join } from "node:path";
 import process from "node:process";
 import { type Binaries, findBinaries } from "./postgres_binaries.ts";
-import { cached } from "./debian.ts";
+import { cached } from "../cache/cache.ts";
 import { asOrdinaryUser, freePort, giveToOrdinaryUser, privateDirectory, processesIn, run } from "./tools.ts";
 import { type Watcher, whenOrphaned } from "./tools.ts";
 

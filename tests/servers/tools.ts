@@ -1,21 +1,12 @@
 /**
- * What the servers for tests have in common: running programs, where downloads are kept, free ports.
+ * What the servers for tests have in common: running programs, directories of their own, free ports.
  *
  * @module
  */
 import { spawn } from "node:child_process";
-import {
-  accessSync,
-  chmodSync,
-  chownSync,
-  constants,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readlinkSync,
-} from "node:fs";
+import { accessSync, chownSync, constants, mkdtempSync, readdirSync, readlinkSync } from "node:fs";
 import { createServer } from "node:net";
-import { homedir, tmpdir } from "node:os";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
 
@@ -69,18 +60,6 @@ export function giveToOrdinaryUser(directory: string): void {
 export function privateDirectory(prefix: string): string {
   const directory = mkdtempSync(join(tmpdir(), `lockmgr-${prefix}-`));
   giveToOrdinaryUser(directory);
-  return directory;
-}
-
-/** Where downloaded servers are kept between runs: outside the repository, readable by the ordinary user. */
-export function cacheDirectory(...path: string[]): string {
-  const base = process.env.LOCKMGR_TEST_CACHE ??
-    (isRoot
-      ? "/var/cache/lockmgr-test"
-      : join(process.env.XDG_CACHE_HOME ?? join(homedir(), ".cache"), "lockmgr-tests"));
-  const directory = join(base, ...path);
-  mkdirSync(directory, { recursive: true });
-  chmodSync(base, 0o755);
   return directory;
 }
 

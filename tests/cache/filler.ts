@@ -8,7 +8,7 @@ import { once } from "node:events";
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import process from "node:process";
-import { cached } from "./debian.ts";
+import { cached } from "./cache.ts";
 
 const [cache, content] = process.argv.slice(2);
 process.env.LOCKMGR_TEST_CACHE = cache;
