@@ -7,6 +7,7 @@
  *
  * @module
  */
+import { existsSync } from "node:fs";
 import { readdir } from "node:fs/promises";
 import { join, sep } from "node:path";
 import process from "node:process";
@@ -38,11 +39,22 @@ const WITH_SERVERS = [
 ];
 /** All folders that no other part of the tests names. */
 const OTHER: readonly string[] = [];
-/** Folders that Deno tests in processes of their own, the longest first. */
-const PARTS = [["tests/conformance"], ["tests/mysql"], OTHER, ["tests/postgres", "tests/faults"], ["tests/etcd"]];
+/** The engine that takes the conformance suite half of the time on Deno, and the others. */
+const MYSQL = "mysql";
+const OTHER_ENGINES = (await readdir("backends"))
+  .filter((name) => name !== MYSQL && existsSync(join("backends", name, "mod.ts"))).sort().join();
+/** The processes in which Deno tests folders, with the engines of the conformance suite; the longest first. */
+const PARTS: readonly (readonly [folders: readonly string[], engines?: string])[] = [
+  [["tests/mysql"]],
+  [OTHER],
+  [["tests/conformance"], MYSQL],
+  [["tests/postgres", "tests/faults"]],
+  [["tests/conformance"], OTHER_ENGINES],
+  [["tests/etcd"]],
+];
 
-/** Jobs that run at the same time, since tests wait for events: three left two cores idle 44 % of the time, five 6 %. */
-const AT_A_TIME = 5;
+/** Jobs that run at the same time, since tests wait for events: five left two cores idle 18 % of the time. */
+const AT_A_TIME = 6;
 /** Lines of output that are printed of each failed test at the end. */
 const LINES_OF_FAILURE = 20;
 /** Tests whose duration is printed at the end. */
@@ -135,11 +147,14 @@ const deno = `Deno ${Deno.version.deno}`;
 /** The tests from the source, and the examples. */
 async function sourceJobs(): Promise<Job[]> {
   const all = (await testFiles("tests")).filter((file) => !isIn(PACKAGED, file));
-  const partOf = (file: string) => PARTS.find((part) => isIn(part, file)) ?? OTHER;
-  const jobs = PARTS.map((part): Job => ({
+  const named = PARTS.flatMap(([folders]) => folders);
+  const jobs = PARTS.map(([folders, engines]): Job => ({
     runtime: deno,
-    subject: `source, ${part === OTHER ? "all other tests" : part.join(", ")}`,
-    work: () => runDeno(all.filter((file) => partOf(file) === part)),
+    subject: `source, ${folders === OTHER ? "all other tests" : folders.join(", ")}${engines ? `, ${engines}` : ""}`,
+    work: () => {
+      const files = all.filter((file) => folders === OTHER ? !isIn(named, file) : isIn(folders, file));
+      return runDeno(files, engines ? { LOCKMGR_TEST_ENGINES: engines } : {});
+    },
   }));
   const conformance = ["mod", "suite", "faulty_backend"].map((module) => `tests/conformance/${module}.ts`);
   const sources = ["mod.ts", "core", "backends", "cli.ts", "cli", "web_locks.ts", "web_locks", ...conformance];

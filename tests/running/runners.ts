@@ -44,10 +44,10 @@ async function run(
  * Runs test files under Deno, which watches for timers, sockets and files that a test leaves behind; where one came from
  * is shown by `--trace-leaks`, which costs a sixth of the processor. Types are checked before, with the style.
  */
-export function runDeno(files: readonly string[]): Promise<RunResult> {
+export function runDeno(files: readonly string[], env: Readonly<Record<string, string>>): Promise<RunResult> {
   const strict = ["--sanitize-ops", "--sanitize-resources"];
   const parameters = ["test", "-A", "--no-check", ...strict];
-  return run(process.execPath, (report) => [...parameters, `--junit-path=${report}`, ...files]);
+  return run(process.execPath, (report) => [...parameters, `--junit-path=${report}`, ...files], { env });
 }
 
 /** Runs the examples in doc comments and Markdown files under Deno; each is a module and type-checked as one. */
