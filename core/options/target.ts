@@ -156,6 +156,12 @@ function parseFileUrl(text: string, scheme: string): FileTarget {
   if (isWindows() && /^\/[A-Za-z]:/.test(path)) path = path.slice(1);
   if (path === "") throw refused("it has no path", "want sqlite:PATH or sqlite::memory:");
   refuseDisguise(path);
+  // The name of an unknown parameter is shown. After a user of one letter, which looks like a drive, it may be a part of
+  // a password: sqlite://u:secret?secret=@host/file.
+  const parts = decode(query ?? "").split("&");
+  if (parts.some((part) => part.includes("@") && part !== "driver=@db/sqlite")) {
+    throw refused("it has an @ in a parameter, and a file has no user or password", "want sqlite:PATH");
+  }
   const parameters = parametersOf(query);
   const settings = takeSettings(parameters, ["busyTimeout"]);
   return { kind: "file", scheme: PATH_SCHEME, text, path, settings, parameters };

@@ -199,6 +199,8 @@ test("secrets: each place is safe for a password as it was typed, with its chara
         `p#${SECRET}`,
         `p/${SECRET}`,
         `p?${SECRET}`,
+        `?${SECRET}=`,
+        ...place.includes("{}@") ? [`?p=1&${SECRET}=`] : [],
         `p@${SECRET}`,
         `p:${SECRET}`,
         `${SECRET}/p`,
