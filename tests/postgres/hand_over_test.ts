@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import type postgres from "postgres";
 import { ServerClock } from "../../backends/postgres/queue/server_clock.ts";
 import { namespaceOf } from "../../backends/postgres/schema.ts";
+import { later } from "../conformance/case.ts";
 import { test } from "../harness.ts";
 import { administrator, channelOf, freshTable, listeners, server, until } from "./server.ts";
 
@@ -38,7 +39,7 @@ async function handOvers(mode: "lease" | "hybrid"): Promise<number[]> {
   for (const name of ["written", "written", "read"]) {
     const shared = name === "read";
     const holder = await getLock(name, { backend });
-    const waiting = getLock(name, { backend: other, wait: 30, expires: 60, shared, metadata: { step: 1 } });
+    const waiting = later(getLock(name, { backend: other, wait: 30, expires: 60, shared, metadata: { step: 1 } }));
     await channelOf(sql, table, name);
     let before = -1;
     await until("it asks no more", async () => before === (before = await settled(sql, table)));
@@ -78,7 +79,7 @@ test("a waiter asks the server about a grant that its clock cannot judge", async
   await using backend = await connect(server.url, { mode: "hybrid", table });
   await using other = await connect(server.url, { mode: "hybrid", table });
   const holder = await getLock("a", { backend });
-  const waiting = getLock("a", { backend: other, wait: 30, expires: 10 });
+  const waiting = later(getLock("a", { backend: other, wait: 30, expires: 10 }));
   const channel = await channelOf(sql, table, "a");
   const [{ owner }] = await sql.unsafe(`SELECT line[1]->>'owner' AS owner FROM ${table}`);
   const namespace = namespaceOf(`public.${table}`);
@@ -117,11 +118,14 @@ test("a waiter whose listening connection ends keeps its place", async () => {
     await using _lock = await getLock("a", { backend: who, wait: 30 });
     order.push(name);
   };
-  const waits = [wait(first, "first")];
+  const waits = [later(wait(first, "first"))];
   const channel = await channelOf(sql, table, "a");
   const pids = await listeners(sql);
-  waits.push(wait(second, "second"));
-  await until("both wait", async () => (await listLocks({ backend }))[0].waiters === 2);
+  waits.push(later(wait(second, "second")));
+  // Until it listens, the second changes the queue. A change removes waiters whose connection has ended: the first, if
+  // it has not asked again by then.
+  const secondOne = `SELECT line[2]->>'listener' AS channel FROM ${table}`;
+  await until("both listen", async () => (await sql.unsafe(secondOne))[0].channel != null);
   for (const pid of pids) await sql`SELECT pg_terminate_backend(${pid}::int)`; // those of earlier tests may be there still
   await until("it listens again", async () => await channelOf(sql, table, "a") !== channel);
   await holder.unlock();
@@ -157,7 +161,7 @@ test("waiters behind the first leave the server alone", async () => {
   assert(during[1] <= 5 * seconds, `${during[1]} polls in ${seconds} s`);
   // the last one, which polls seldom, waits for another name, too: there it is the first
   const inTheWay = await getLock("b", { backend });
-  const next = getLock("b", { backend: others.at(-1)!, wait: 30 });
+  const next = later(getLock("b", { backend: others.at(-1)!, wait: 30 }));
   await channelOf(sql, table, "b");
   await sql.unsafe(`DELETE FROM ${table} WHERE name = 'b'`); // nothing tells of that
   const from = performance.now();
