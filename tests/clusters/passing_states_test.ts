@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { appendFileSync, existsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import process from "node:process";
+import { later } from "../conformance/case.ts";
 import { Proxy } from "../faults/proxy.ts";
 import { test } from "../harness.ts";
 import { flavors, placeOn } from "../mysql/flavors.ts";
@@ -79,7 +80,7 @@ async function livesThrough(what: string, { backend, name, refuse, relent }: Ref
     return true;
   });
   const failures = countFailures(backend);
-  const waiting = getLock(name, { backend, wait: 30 });
+  const waiting = later(getLock(name, { backend, wait: 30 }));
   const refused = until(`${what}: the waiter is refused`, () => failures.count > 2, 20);
   await Promise.race([refused, waiting.then(() => assert.fail(`${what}: granted`))]);
   await relent();
@@ -113,7 +114,7 @@ test("postgres: a waiter lives through a server that shuts down, and comes back 
   await using backend = await connect(url, { table });
   await using holder = await connect(url, { table });
   const lock = await getLock("a", { backend: holder, expires: 600 });
-  const waiting = getLock("a", { backend, wait: 60 });
+  const waiting = later(getLock("a", { backend, wait: 60 }));
   waiting.catch(() => {}); // the first error is the one to tell of
   const answers = (words: string) => until(words, () => server.log.includes(`FATAL:  ${words}`), 30);
   await using staying = administrator(server.url); // a smart shutdown waits for it, and lets no other in

@@ -18,6 +18,7 @@ import {
   unlock,
 } from "@lockmgr/lockmgr";
 import assert from "node:assert/strict";
+import { later } from "./case.ts";
 
 /** A transaction of the caller's, under the same settings. */
 export type InTransaction = (body: (client: GuardClient) => Promise<void>) => Promise<void>;
@@ -89,7 +90,7 @@ async function manyLocks(backend: Backend, other: Backend): Promise<void> {
 /** A waiter gets the lock when it is released, and a name that lapsed is free. */
 async function waitingFor(backend: Backend, other: Backend): Promise<void> {
   const held = await getLock("awaited", { backend: other });
-  const waiting = getLock("awaited", { backend, wait: 30 });
+  const waiting = later(getLock("awaited", { backend, wait: 30 }));
   assert.equal(await tryLock("awaited", { backend }), undefined);
   await held.unlock();
   await (await waiting).unlock();

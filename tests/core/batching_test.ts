@@ -12,7 +12,7 @@ import {
   unlock,
 } from "@lockmgr/lockmgr";
 import assert from "node:assert/strict";
-import { aborted, RENEWED } from "../conformance/case.ts";
+import { aborted, later, RENEWED } from "../conformance/case.ts";
 import { faulty } from "./faulty.ts";
 import { type Gated, gated } from "./gated.ts";
 import { test } from "./wrapping.ts";
@@ -196,7 +196,7 @@ test("batching: a batch of releases whose answer was lost is no loss to anybody"
 batchTest("a request that hangs holds nobody up for long", async (gate) => {
   const { backend } = gate;
   const held = gate.holdUp("acquire");
-  const hanging = getLock("hanging", { backend });
+  const hanging = later(getLock("hanging", { backend }));
   const pass = await held;
   const others = NAMES.map((name) => getLock(name, { backend }));
   assert.equal((await Promise.all(others)).length, NAMES.length);
@@ -249,7 +249,7 @@ test("batching: all or nothing travels alone", async () => {
     },
   });
   const held = holdUp("acquire");
-  const first = getLock("first", { backend });
+  const first = later(getLock("first", { backend }));
   const pass = await held;
   const others = [getLock("a", { backend }), setLock(["b", "c"], { backend, fail: true }), getLock("d", { backend })];
   pass();

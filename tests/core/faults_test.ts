@@ -14,7 +14,7 @@ import {
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import process from "node:process";
-import { aborted } from "../conformance/case.ts";
+import { aborted, later } from "../conformance/case.ts";
 import { type Faulty, faulty } from "./faulty.ts";
 import { gated } from "./gated.ts";
 import { around, test } from "./wrapping.ts";
@@ -209,7 +209,7 @@ faultTest("a dead database is a BackendError, never busy, for every call", async
 
 faultTest("a waiter lives through errors that pass", async ({ backend, faults }) => {
   const holder = await getLock("a", { backend });
-  const waiter = getLock("a", { backend, wait: 10 });
+  const waiter = later(getLock("a", { backend, wait: 10 }));
   await new Promise((resolve) => setTimeout(resolve, 0));
   faults.acquire.push("lose the request", "lose the request", "lose the answer");
   await holder.unlock();
@@ -235,10 +235,10 @@ test("faults: a lock that is granted after its wait was over is given back", asy
   await using real = await connect("sqlite::memory:");
   const { backend, holdUp } = gated(real);
   const arrived = holdUp("acquire");
-  const waiting = getLock("a", { backend, wait: 0.1 });
+  const waiting = later(getLock("a", { backend, wait: 0.1 }));
   const pass = await arrived;
   await assert.rejects(waiting, BackendError);
-  const next = getLock("a", { backend, wait: 10 });
+  const next = later(getLock("a", { backend, wait: 10 }));
   pass();
   assert((await next).held);
 });

@@ -17,6 +17,7 @@ import {
   withLock,
 } from "@lockmgr/lockmgr";
 import assert from "node:assert/strict";
+import { later } from "../conformance/case.ts";
 import { type Fault, type Faulty, faulty } from "./faulty.ts";
 import { gated } from "./gated.ts";
 import { around, test } from "./wrapping.ts";
@@ -110,7 +111,7 @@ test("unheard: a request that waits for its batch is not sent after an abort", a
   const leaving = new AbortController();
   await using requests = await threeRequests(leaving.signal);
   const { backend, sent, ended, pass } = requests;
-  const staying = getLock("b", { backend, wait: 20 });
+  const staying = later(getLock("b", { backend, wait: 20 }));
   leaving.abort();
   await ended;
   pass();
@@ -184,7 +185,7 @@ test("setLock: a disposal while it renews held names releases the names that it 
   const { backend, holdUp } = gated(real);
   await getLock("held", { backend: real });
   const renewing = holdUp("renew");
-  const setting = setLock(["free", "held"], { backend });
+  const setting = later(setLock(["free", "held"], { backend }));
   const pass = await renewing;
   const disposal = closeLocks(backend, () => Promise.resolve());
   setTimeout(pass, 20); // the disposal waits for 1.5 s
@@ -294,7 +295,7 @@ unheardTest("a wait that was aborted while its answer was lost leaves nothing be
   for (const wait of [0, 10]) {
     faults.acquire.push("lose the answer", "lose the answer");
     const aborting = new AbortController();
-    const waiting = getLock("a", { backend, wait, signal: aborting.signal });
+    const waiting = later(getLock("a", { backend, wait, signal: aborting.signal }));
     aborting.abort(new Error("no longer wanted"));
     await assert.rejects(waiting, /no longer wanted/);
     await free(backend, "a");
@@ -335,7 +336,7 @@ unheardTest("a wait through an outage ends with the last error, not with busy", 
   }
   assert(performance.now() - startedAt >= 499);
   const aborting = new AbortController();
-  const endless = getLock("a", { backend, wait: Infinity, signal: aborting.signal });
+  const endless = later(getLock("a", { backend, wait: Infinity, signal: aborting.signal }));
   aborting.abort(new Error("stopped"));
   await assert.rejects(endless, /stopped/);
 });

@@ -9,6 +9,7 @@ import assert from "node:assert/strict";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { later } from "../conformance/case.ts";
 import { test } from "../harness.ts";
 import { type Driver, drivers } from "./drivers.ts";
 
@@ -89,7 +90,7 @@ for (const driver of drivers) {
     await using other = await sqliteBackend(await open());
     const first = await getLock("jobs", { backend });
     assert.equal(await tryLock("jobs", { backend: other }), undefined);
-    const waiting = getLock("jobs", { backend: other, wait: 30 });
+    const waiting = later(getLock("jobs", { backend: other, wait: 30 }));
     assert(await isLocked("jobs", { backend: other }));
     await first.unlock();
     const second = await waiting;

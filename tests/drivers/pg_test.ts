@@ -8,6 +8,7 @@ import { advisoryLock, postgresBackend } from "@lockmgr/lockmgr/postgres";
 import assert from "node:assert/strict";
 import process from "node:process";
 import pg from "pg";
+import { later } from "../conformance/case.ts";
 import { test } from "../harness.ts";
 import { PgBouncer } from "../servers/pgbouncer.ts";
 import { PostgresServer } from "../servers/postgres.ts";
@@ -86,7 +87,7 @@ for (const mode of MODES) {
       await using two = await postgresBackend(pool, { mode, table });
       const held = await getLock("jobs", { backend: one });
       assert.equal(await tryLock("jobs", { backend: two }), undefined);
-      const waiting = getLock("jobs", { backend: two, wait: 20 });
+      const waiting = later(getLock("jobs", { backend: two, wait: 20 }));
       await held.unlock();
       assert((await waiting).token > held.token);
     }

@@ -1,6 +1,7 @@
 import { BackendError, connect } from "@lockmgr/lockmgr";
 import assert from "node:assert/strict";
 import "../../examples/backends/etcd.ts";
+import { later } from "../conformance/case.ts";
 import { Proxy } from "../faults/proxy.ts";
 import { test } from "../harness.ts";
 import { EtcdCluster } from "../servers/etcd.ts";
@@ -21,7 +22,7 @@ async function renewWhileClosing(disturb: (proxy: Proxy) => void): Promise<{ out
   await backend.acquire([{ ...request, duration: 30e6, metadata: null, limit: 1 }]);
   disturb(proxy);
   let outcome: unknown = "it has not ended";
-  const renewal = backend.renew([{ ...request, from: "now", add: 60e6 }]);
+  const renewal = later(backend.renew([{ ...request, from: "now", add: 60e6 }]));
   renewal.then(([row]) => outcome = row?.lockedUntil! - row?.updatedAt!, (error) => outcome = error);
   const startedAt = performance.now();
   await backend[Symbol.asyncDispose]();

@@ -3,6 +3,7 @@ import { connect, getLock } from "@lockmgr/lockmgr";
 import assert from "node:assert/strict";
 import process from "node:process";
 import "../../examples/backends/etcd.ts";
+import { later } from "../conformance/case.ts";
 import { etcdEnvironment } from "../faults/etcd_environment.ts";
 import type { Nodes } from "../faults/environments.ts";
 import { concerns, faults } from "../faults/faults.ts";
@@ -33,7 +34,7 @@ async function goOnWithout(
     const released = await getLock("released", { backend: holder });
     await leave(nodes, node);
     try {
-      const waiter = getLock("released", { backend: other, wait: WAIT });
+      const waiter = later(getLock("released", { backend: other, wait: WAIT }));
       assert.equal(await released.unlock(), true);
       const next = await waiter;
       assert(next.token > released.token);

@@ -9,6 +9,7 @@ import { once } from "node:events";
 import process from "node:process";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
+import { later } from "../conformance/case.ts";
 import { skip, test } from "../harness.ts";
 import { sharedClock } from "../history/clock.ts";
 import { startMariadb } from "../servers/mariadb.ts";
@@ -45,7 +46,7 @@ async function unplugged(server: Reachable, mode: Mode): Promise<void> {
     const said = createInterface(child.stdout!)[Symbol.asyncIterator]();
     assert.equal((await said.next()).value, "held");
     await using backend = await connect(server.url, options);
-    const waiter = getLock("far away", { backend, wait: 30 }).then((lock) => ({ lock, at: sharedClock() }));
+    const waiter = later(getLock("far away", { backend, wait: 30 }).then((lock) => ({ lock, at: sharedClock() })));
     await machine.unplug();
     const unpluggedAt = sharedClock();
     const { lock, at } = await waiter;

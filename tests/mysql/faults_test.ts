@@ -14,7 +14,7 @@ import {
 import { mysqlBackend, TableLock } from "@lockmgr/lockmgr/mysql";
 import assert from "node:assert/strict";
 import mysql from "mysql2/promise";
-import { aborted } from "../conformance/case.ts";
+import { aborted, later } from "../conformance/case.ts";
 import { Proxy } from "../faults/proxy.ts";
 import { test } from "../harness.ts";
 import { startMariadb } from "../servers/mariadb.ts";
@@ -66,7 +66,7 @@ for (const mode of ["lease", "session", "hybrid"] as const) {
     const backend = await place.backend({ mode });
     const other = await place.backend({ mode });
     const lock = await getLock("a", { backend });
-    const waiter = getLock("a", { backend: other, wait: 60 });
+    const waiter = later(getLock("a", { backend: other, wait: 60 }));
     const lost = mode === "lease" ? undefined : aborted(lock.signal);
     await until("somebody waits", () => tryLock("a", { backend: other }).then((lock) => lock === undefined));
     const restarted = place.server.restart();

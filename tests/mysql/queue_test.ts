@@ -3,14 +3,14 @@ import { cleanLocks, getLock, getLocks, isLocked, listLocks, tryLock } from "@lo
 import { mysqlBackend } from "@lockmgr/lockmgr/mysql";
 import assert from "node:assert/strict";
 import { createConnection, createPool } from "mysql2/promise";
-import { deferred } from "../conformance/case.ts";
+import { deferred, later } from "../conformance/case.ts";
 import { onEach, type Place, until } from "./flavors.ts";
 
 onEach("hybrid: what was granted to a session that has ended is no lock of the next session", async (place) => {
   const backend = await place.backend({ mode: "hybrid" });
   const other = await place.backend({ mode: "hybrid" });
   const holder = await getLock("a", { backend });
-  const waiting = getLock("a", { backend: other, wait: 30 });
+  const waiting = later(getLock("a", { backend: other, wait: 30 }));
   await until("it waits", async () => (await listLocks({ backend }))[0].waiters === 1);
   const [{ line }] = await place.ask("SELECT line FROM lockmgr_locks WHERE name = 'a'");
   const [{ liveness, session }] = JSON.parse(String(line));
@@ -73,7 +73,7 @@ onEach("a disposal removes a waiter from the queue whose request was not answere
 onEach("a locked row with a queue is held by another for getLocks, and waited for by cleanLocks", async (place) => {
   const [backend, other] = [await place.backend(), await place.backend()];
   const holder = await getLock("a", { backend });
-  const waiting = getLock("a", { backend: other, wait: 30 });
+  const waiting = later(getLock("a", { backend: other, wait: 30 }));
   waiting.catch(() => {});
   await until("it waits", async () => (await listLocks({ backend }))[0].waiters === 1);
   await using transaction = await createConnection(place.url);

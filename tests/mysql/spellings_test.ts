@@ -1,6 +1,7 @@
 import { type Backend, getLock, listLocks, type Mode, tryLock } from "@lockmgr/lockmgr";
 import { mysqlBackend } from "@lockmgr/lockmgr/mysql";
 import assert from "node:assert/strict";
+import { later } from "../conformance/case.ts";
 import { flavors, onEach, placeOn, until } from "./flavors.ts";
 import { test } from "../harness.ts";
 
@@ -16,7 +17,7 @@ async function sameTable(one: Backend, two: Backend): Promise<void> {
     for (let round = 0; round < 3 && woken >= WOKEN_MS; round++) {
       const lock = await getLock("a", { backend: holder });
       assert.equal(await tryLock("a", { backend: other }), undefined);
-      const waiting = getLock("a", { backend: other, wait: 30 });
+      const waiting = later(getLock("a", { backend: other, wait: 30 }));
       const isWaiting = async () => (await listLocks({ backend: holder }))[0].waiters === 1;
       if (holder.mode !== "session") await until("it waits", isWaiting);
       const releasedAt = performance.now();

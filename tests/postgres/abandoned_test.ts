@@ -5,7 +5,7 @@ import pg from "pg";
 import postgres from "postgres";
 import { AbandonedConnections } from "../../backends/postgres/connection/abandoned.ts";
 import { sourceOf } from "../../backends/postgres/connection/driver.ts";
-import { aborted } from "../conformance/case.ts";
+import { aborted, later } from "../conformance/case.ts";
 import { Proxy } from "../faults/proxy.ts";
 import { test } from "../harness.ts";
 import { connectAgain } from "../servers/connect_again.ts";
@@ -77,7 +77,7 @@ test("session: a lock acquired in a lost answer is not reported as another holde
   const granted = async () => (await sql`SELECT FROM pg_locks WHERE locktype = 'advisory' AND granted`).length;
   await until("those of earlier tests are gone", async () => await granted() === 0);
   proxy.swallow = "answers";
-  const granting = getLock("a", { backend });
+  const granting = later(getLock("a", { backend }));
   await until("the server has granted it", async () => await granted() > 0);
   proxy.cutClients();
   proxy.swallow = undefined;

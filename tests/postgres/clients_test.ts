@@ -15,6 +15,7 @@ import assert from "node:assert/strict";
 import pg from "pg";
 import postgres from "postgres";
 import edge from "../../examples/edge.ts";
+import { later } from "../conformance/case.ts";
 import { disposedOfUnanswered } from "../conformance/unanswered.ts";
 import { test } from "../harness.ts";
 import { PgBouncer } from "../servers/pgbouncer.ts";
@@ -34,7 +35,7 @@ async function exercise(backend: Backend, other: Backend): Promise<void> {
   const [record] = await listLocks({ backend });
   assert.equal(record.token, lock.token);
   if (rows) assert.deepEqual(record.metadata, { deep: ["ü", null] });
-  const waiting = getLock(lock.name, { backend: other, wait: 20 });
+  const waiting = later(getLock(lock.name, { backend: other, wait: 20 }));
   assert.equal(await lock.unlock(), true);
   const next = await waiting;
   assert(next.token > lock.token);

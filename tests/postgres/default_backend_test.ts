@@ -2,6 +2,7 @@
 import { BackendError, getLock, tryLock } from "@lockmgr/lockmgr";
 import assert from "node:assert/strict";
 import process from "node:process";
+import { later } from "../conformance/case.ts";
 import { test } from "../harness.ts";
 
 test("default backend: a wait keeps its limit while the server cannot be reached", async () => {
@@ -13,7 +14,7 @@ test("default backend: a wait keeps its limit while the server cannot be reached
     assert(performance.now() - startedAt > 690, "it gave up early");
     await assert.rejects(tryLock("a"), BackendError);
     const stop = new AbortController();
-    const endless = getLock("a", { wait: Infinity, signal: stop.signal });
+    const endless = later(getLock("a", { wait: Infinity, signal: stop.signal }));
     stop.abort(new Error("stopped"));
     await assert.rejects(endless, /stopped/);
   } finally {

@@ -1,7 +1,7 @@
 import { type Backend, connect, getLock, isLocked, listLocks, type Mode, tryLock, withLock } from "@lockmgr/lockmgr";
 import assert from "node:assert/strict";
 import { connect as dial, createServer, type Socket } from "node:net";
-import { aborted } from "../conformance/case.ts";
+import { aborted, later } from "../conformance/case.ts";
 import { test } from "../harness.ts";
 import { administrator, freshTable, listeners, server, until } from "./server.ts";
 
@@ -109,7 +109,7 @@ for (const mode of ["session", "hybrid"] as const) {
     await using other = await connect(server.url, { mode, table });
     const lock = await getLock("a", { backend });
     const lost = aborted(lock.signal).then(() => performance.now());
-    const waiting = getLock("a", { backend: other, wait: 20 }).then((next) => ({ next, at: performance.now() }));
+    const waiting = later(getLock("a", { backend: other, wait: 20 }).then((next) => ({ next, at: performance.now() })));
     path.freeze();
     const frozenAt = performance.now();
     const { next, at } = await waiting;
@@ -242,7 +242,7 @@ test("a wait fails when its backend is closed", async () => {
     await using other = await connect(server.url, { mode, table });
     await using _held = await getLock("a", { backend: other });
     const backend = await connect(server.url, { mode, table });
-    const waiting = getLock("a", { backend, wait: Infinity });
+    const waiting = later(getLock("a", { backend, wait: Infinity }));
     await until("it waits", async () => {
       await using sql = administrator();
       return (await listeners(sql)).length > 0;

@@ -2,6 +2,7 @@ import { connect, getLock, type Mode, unlock } from "@lockmgr/lockmgr";
 import assert from "node:assert/strict";
 import process from "node:process";
 import pg from "pg";
+import { later } from "../conformance/case.ts";
 import { test } from "../harness.ts";
 import { start } from "../processes/spawn.ts";
 import { administrator, freshTable, server, until } from "./server.ts";
@@ -14,7 +15,7 @@ for (const mode of ["lease", "hybrid"] satisfies Mode[]) {
     await using sql = administrator();
     const lock = await getLock("a", { backend, expires: 3 });
     let committed = false;
-    const taken = getLock("a", { backend: other, wait: 10 }).then((next) => ({ next, early: !committed }));
+    const taken = later(getLock("a", { backend: other, wait: 10 }).then((next) => ({ next, early: !committed })));
     await sql.begin(async (tx) => {
       await lock.guard(tx);
       await new Promise((resolve) => setTimeout(resolve, 3_300)); // past the end of the lease

@@ -106,10 +106,10 @@ for (const mode of MODES) {
     for (let round = 0; round < 60; round++) {
       const holder = await getLock("a", { backend });
       const controller = new AbortController();
-      const waiting = getLock("a", { backend: other, wait: 30, signal: controller.signal });
+      const waiting = later(getLock("a", { backend: other, wait: 30, signal: controller.signal }));
       const outcome = later(waiting.then((lock) => lock.unlock(), () => {}));
       await until("it waits", async () => (await listLocks({ backend }))[0].waiters === 1);
-      const released = holder.unlock();
+      const released = later(holder.unlock());
       await sleep(round % 6);
       const abortedAt = performance.now();
       controller.abort();

@@ -1,7 +1,7 @@
 import { connect, getLock, tryLock } from "@lockmgr/lockmgr";
 import assert from "node:assert/strict";
 import { setImmediate } from "node:timers";
-import { aborted } from "../conformance/case.ts";
+import { aborted, later } from "../conformance/case.ts";
 import { Proxy } from "../faults/proxy.ts";
 import { test } from "../harness.ts";
 import { administrator, freshTable, server, until } from "./server.ts";
@@ -42,7 +42,7 @@ for (const mode of MODES) {
     assert.equal(await tryLock("a", { backend: other }), undefined);
     // a real silence is noticed before another can have the lock
     const told = aborted(lock.signal).then(() => performance.now());
-    const waiting = getLock("a", { backend: other, wait: 20 }).then((next) => ({ next, at: performance.now() }));
+    const waiting = later(getLock("a", { backend: other, wait: 20 }).then((next) => ({ next, at: performance.now() })));
     proxy.strand();
     const { next, at } = await waiting;
     assert(await told < at);

@@ -1,5 +1,6 @@
 import { type Backend, connect, getLock, listLocks, type Mode } from "@lockmgr/lockmgr";
 import assert from "node:assert/strict";
+import { later } from "../conformance/case.ts";
 import { test } from "../harness.ts";
 import { administrator, freshTable, listeners, server, until } from "./server.ts";
 
@@ -32,7 +33,7 @@ test("one connection per database receives notifications until the last backend 
   ];
   // another backend on the same table: the same name is registered twice, but stands in the queue by itself
   const twin = await connect(server.url, { table });
-  const twice = getLock("a", { backend: twin, wait: 30 });
+  const twice = later(getLock("a", { backend: twin, wait: 30 }));
   const queued = async () => {
     const rows = await Promise.all(waits.slice(0, 2).map(({ other }) => listLocks({ backend: other })));
     return rows.every(([{ waiters }], index) => waiters === 2 - index);
@@ -43,7 +44,7 @@ test("one connection per database receives notifications until the last backend 
   await using elsewhere = await connect(server.urlOf("template1"), { table });
   await using _held = await getLock("a", { backend: elsewhere });
   const controller = new AbortController();
-  const apart = getLock("a", { backend: elsewhere, wait: 30, signal: controller.signal });
+  const apart = later(getLock("a", { backend: elsewhere, wait: 30, signal: controller.signal }));
   await until("the wait in another database is registered", async () => (await listening()).pids.length === 2);
   controller.abort();
   await assert.rejects(apart);

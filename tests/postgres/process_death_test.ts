@@ -4,6 +4,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
+import { later } from "../conformance/case.ts";
 import { test } from "../harness.ts";
 import { freshTable, server } from "./server.ts";
 
@@ -46,7 +47,7 @@ for (const taker of ["lease", "hybrid"] as const) {
     await using other = await connect(server.url, { mode: taker, table });
     const lock = await getLock("a", { backend });
     assert.equal(await tryLock("a", { backend: other }), undefined);
-    const waiting = getLock("a", { backend: other, wait: 10 });
+    const waiting = later(getLock("a", { backend: other, wait: 10 }));
     await lock.unlock();
     await (await waiting).unlock();
   });
@@ -57,7 +58,7 @@ test("lease takes over a hybrid lock whose holder was killed", async () => {
   await using backend = await connect(server.url, { table });
   const child = await hold("hybrid", table, "a");
   assert.equal(await tryLock("a", { backend }), undefined);
-  const waiting = getLock("a", { backend, wait: 10 });
+  const waiting = later(getLock("a", { backend, wait: 10 }));
   await kill(child);
   await (await waiting).unlock();
 });

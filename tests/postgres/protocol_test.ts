@@ -20,6 +20,7 @@ import { type PgPool, transactionOn } from "../../backends/postgres/connection/p
 import { guardOn } from "../../backends/postgres/rows/guard.ts";
 import { parseUrl } from "../../backends/postgres/options.ts";
 import { openSession } from "../../backends/postgres/session/session.ts";
+import { later } from "../conformance/case.ts";
 import { test } from "../harness.ts";
 import { freshTable, server } from "./server.ts";
 
@@ -116,7 +117,7 @@ test("no verb of any mode uses the simple protocol", async () => {
       const rows = mode !== "session";
       const lock = await getLock("a", { backend, ...(rows ? { metadata: "it's" } : { expires: null }) });
       assert.equal(await tryLock("a", { backend: other, ...(rows ? {} : { expires: null }) }), undefined);
-      const waiting = getLock("a", { backend: other, wait: 20, ...(rows ? {} : { expires: null }) });
+      const waiting = later(getLock("a", { backend: other, wait: 20, ...(rows ? {} : { expires: null }) }));
       await listLocks({ backend });
       await lock.verify();
       if (rows) await setLock(["b", "c"], { backend });

@@ -2,6 +2,7 @@
 import { cleanLocks, connect, getLock, getLocks, isLocked, listLocks, tryLock } from "@lockmgr/lockmgr";
 import { postgresBackend } from "@lockmgr/lockmgr/postgres";
 import assert from "node:assert/strict";
+import { later } from "../conformance/case.ts";
 import { test } from "../harness.ts";
 import { start } from "../processes/spawn.ts";
 import { administrator, freshTable, server, until } from "./server.ts";
@@ -23,7 +24,7 @@ test("a waiter whose process has disconnected is skipped at once", async () => {
   };
   const entry = JSON.stringify({ ...waiter, until: null, listener: "lockmgr_gone" });
   await sql.unsafe(`UPDATE ${table} SET line_owner = owner, line = ARRAY[$1::text::jsonb]`, [entry]);
-  const waiting = getLock("a", { backend: other, wait: 30 });
+  const waiting = later(getLock("a", { backend: other, wait: 30 }));
   await until("it waits alone", async () => (await listLocks({ backend }))[0].waiters === 1);
   await holder.unlock();
   const [{ now }] = await sql`SELECT (date_part('epoch', clock_timestamp()) * 1e6)::bigint::text AS now`;
@@ -42,7 +43,7 @@ test("a waiter whose process was killed keeps out no reader", async () => {
   const listens = async (place: number) =>
     (await sql.unsafe(`SELECT FROM ${table} WHERE line[${place}]->>'listener' IS NOT NULL`)).length === 1;
   await until("the writer waits", () => listens(1));
-  const reading = getLock("a", { backend: other, shared: true, wait: 30 });
+  const reading = later(getLock("a", { backend: other, shared: true, wait: 30 }));
   await until("the reader waits", () => listens(2));
   writer.child.kill("SIGKILL");
   await writer.ended;
@@ -60,7 +61,7 @@ test("hybrid: what was granted to a session that has ended is no lock of the nex
   await using backend = await connect(server.url, { table, mode: "hybrid" });
   await using other = await connect(server.url, { table, mode: "hybrid" });
   const holder = await getLock("a", { backend });
-  const waiting = getLock("a", { backend: other, wait: 30 });
+  const waiting = later(getLock("a", { backend: other, wait: 30 }));
   await until("it waits", async () => (await listLocks({ backend }))[0].waiters === 1);
   const [{ key, pid }] = await sql.unsafe(
     `SELECT line[1]->>'liveness' AS key, line[1]->>'session' AS pid FROM ${table}`,
@@ -109,7 +110,7 @@ test("a locked row with a queue is held by another for getLocks, and waited for 
   await using backend = await connect(server.url, { table });
   await using other = await connect(server.url, { table });
   const holder = await getLock("a", { backend });
-  const waiting = getLock("a", { backend: other, wait: 30 });
+  const waiting = later(getLock("a", { backend: other, wait: 30 }));
   waiting.catch(() => {});
   await until("it waits", async () => (await listLocks({ backend }))[0].waiters === 1);
   const isRefused = "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%' || $1 || '%'";

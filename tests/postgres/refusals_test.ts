@@ -1,6 +1,7 @@
 import { connect, getLock, isLocked, listLocks, setLock, tryLock, unlock } from "@lockmgr/lockmgr";
 import { advisoryLock, postgresBackend } from "@lockmgr/lockmgr/postgres";
 import assert from "node:assert/strict";
+import { later } from "../conformance/case.ts";
 import { skip, test } from "../harness.ts";
 import { administrator, freshTable, server } from "./server.ts";
 
@@ -55,7 +56,7 @@ test("CockroachDB serves leases only", async () => {
   await using other = await connect(url, { table });
   await assert.rejects(advisoryLock(backend, 1), refusal("UnsupportedError", /CockroachDB/));
   const held = await getLock("a", { backend });
-  const waiting = getLock("a", { backend: other, wait: 10 });
+  const waiting = later(getLock("a", { backend: other, wait: 10 }));
   await held.unlock();
   await (await waiting).unlock();
   const findings = await backend.diagnose!();

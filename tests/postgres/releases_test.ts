@@ -1,7 +1,7 @@
 import { cleanLocks, connect, getLock, listLocks, resetLocks, unlock } from "@lockmgr/lockmgr";
 import { postgresBackend } from "@lockmgr/lockmgr/postgres";
 import assert from "node:assert/strict";
-import { within } from "../conformance/case.ts";
+import { later, within } from "../conformance/case.ts";
 import { test } from "../harness.ts";
 import { PostgresServer } from "../servers/postgres.ts";
 import { administrator, channelOf, freshTable, server, until } from "./server.ts";
@@ -66,7 +66,7 @@ test("resetLocks with a waiter among 30,000 locks wakes the waiter", async () =>
     await sql.unsafe(`
       INSERT INTO ${table} (name, owner, token, locked_by, created_at, updated_at)
       SELECT 'name ${tries} ' || n, 'x', 1, 'host', now(), now() FROM generate_series(1, 30000) AS n`);
-    const waiting = getLock("awaited", { backend: other, wait: 30 });
+    const waiting = later(getLock("awaited", { backend: other, wait: 30 }));
     await channelOf(sql, table, "awaited");
     assert.equal(await resetLocks({ backend }), 30_001);
     const resetAt = performance.now();
@@ -89,7 +89,7 @@ test("a batch of releases takes a bounded number of server locks and wakes waite
     const rest = { duration: null, lockedBy: "x", lockProcess: null, metadata: null, limit: 1 };
     const requests = Array.from({ length: 400 }, (_, n) => ({ name: `name ${n}`, owner: `owner ${n}`, ...rest }));
     assert((await backend.acquire(requests)).every(({ granted }) => granted));
-    const waiting = getLock("name 77", { backend: other, wait: 30 });
+    const waiting = later(getLock("name 77", { backend: other, wait: 30 }));
     await until("it waits", async () => {
       if (mode !== "session") return (await listLocks({ backend, names: ["name 77"] }))[0].waiters === 1;
       return (await sql`SELECT FROM pg_locks WHERE locktype = 'advisory' AND mode = 'ShareLock'`).length > 1;
@@ -119,7 +119,7 @@ test("a batch releases a lock whose last waiter leaves meanwhile", async () => {
   const names = ["a", "b"];
   for (const name of names) await getLock(name, { backend });
   const leaving = new AbortController();
-  const waiting = getLock("a", { backend: other, wait: 30, signal: leaving.signal });
+  const waiting = later(getLock("a", { backend: other, wait: 30, signal: leaving.signal }));
   const waits = async () => (await listLocks({ backend: other, names: ["a"] }))[0].waiters === 1;
   await until("it waits", waits);
   meanwhile = async () => {

@@ -1,6 +1,6 @@
 import { connect, getLock, type Mode, tryLock } from "@lockmgr/lockmgr";
 import assert from "node:assert/strict";
-import { aborted } from "../conformance/case.ts";
+import { aborted, later } from "../conformance/case.ts";
 import { test } from "../harness.ts";
 import { PostgresServer } from "../servers/postgres.ts";
 import { administrator, freshTable, listeners, until } from "./server.ts";
@@ -14,7 +14,7 @@ for (const mode of MODES) {
     await using backend = await connect(own.url, { mode, table });
     await using other = await connect(own.url, { mode, table });
     const lock = await getLock("a", { backend, ...(mode === "session" ? {} : { expires: 600 }) });
-    const waiting = getLock("a", { backend: other, wait: 60 });
+    const waiting = later(getLock("a", { backend: other, wait: 60 }));
     await until("it waits", async () => {
       await using sql = administrator(own.url);
       return (await listeners(sql)).length > 0;

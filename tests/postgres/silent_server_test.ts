@@ -1,6 +1,7 @@
 import { type BackendError, connect, getLock, type Mode } from "@lockmgr/lockmgr";
 import { advisoryLock } from "@lockmgr/lockmgr/postgres";
 import assert from "node:assert/strict";
+import { later } from "../conformance/case.ts";
 import { Proxy } from "../faults/proxy.ts";
 import { test } from "../harness.ts";
 import { administrator, freshTable, server, until } from "./server.ts";
@@ -21,7 +22,7 @@ test("a wait ends in time with a silent server, and its late grant is released",
     await (await getLock("warm", { backend })).unlock();
     const holder = await getLock("a", { backend: direct });
     const startedAt = performance.now();
-    const waiting = getLock("a", { backend, wait: 1, ...(mode === "session" ? {} : { expires: 4 }) });
+    const waiting = later(getLock("a", { backend, wait: 1, ...(mode === "session" ? {} : { expires: 4 }) }));
     await until("a client waits", async () => (await direct.list({ names: ["a"] })).length > 0);
     proxy.swallow = "answers";
     await holder.unlock(); // what the waiter asks now is granted, and nobody tells it

@@ -1,5 +1,6 @@
 import { type Backend, connect, getLock, tryLock } from "@lockmgr/lockmgr";
 import assert from "node:assert/strict";
+import { later } from "../conformance/case.ts";
 import { test } from "../harness.ts";
 import { administrator, freshTable, server } from "./server.ts";
 
@@ -14,7 +15,7 @@ async function handOvers(holder: Backend, waiter: Backend, rounds: number): Prom
   for (let round = 0; round < rounds; round++) {
     const lock = await getLock("a", { backend: holder });
     assert.equal(await tryLock("a", { backend: waiter }), undefined, holder.mode);
-    const waiting = getLock("a", { backend: waiter, wait: 30 });
+    const waiting = later(getLock("a", { backend: waiter, wait: 30 }));
     await new Promise((resolve) => setTimeout(resolve, FIRST_POLL_MS));
     const releasedAt = performance.now();
     await lock.unlock();

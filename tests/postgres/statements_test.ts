@@ -1,5 +1,6 @@
 import { type Backend, connect, getLock, type Mode, tryLock } from "@lockmgr/lockmgr";
 import assert from "node:assert/strict";
+import { later } from "../conformance/case.ts";
 import { test } from "../harness.ts";
 import { administrator, channelOf, freshTable, server } from "./server.ts";
 
@@ -85,7 +86,7 @@ test("a release notifies the process alone whose waiter it grants the lock to", 
   await using backend = await connect(server.url, { table });
   await using other = await connect(server.url, { table });
   const held = await getLock("awaited", { backend });
-  const waiting = getLock("awaited", { backend: other, wait: 10 });
+  const waiting = later(getLock("awaited", { backend: other, wait: 10 }));
   const channel = await channelOf(sql, table, "awaited");
   await sql.listen(channel, (payload) => heard.push(nameOf(payload)));
   const told = async (mark: string) => {

@@ -3,7 +3,7 @@ import { advisoryLock, postgresBackend, type PostgresOptions } from "@lockmgr/lo
 import assert from "node:assert/strict";
 import pg from "pg";
 import { takesAgain } from "../clusters/takes_again.ts";
-import { aborted } from "../conformance/case.ts";
+import { aborted, later } from "../conformance/case.ts";
 import { Proxy } from "../faults/proxy.ts";
 import { test } from "../harness.ts";
 import { PostgresServer } from "../servers/postgres.ts";
@@ -122,7 +122,7 @@ for (const mode of MODES) {
     await using successor = await connect(servers[1].url, { mode, table });
     await getLock("a", { backend: other });
     const holder = await getLock("a", { backend: successor });
-    const waiting = getLock("a", { backend, wait: 20 });
+    const waiting = later(getLock("a", { backend, wait: 20 }));
     await using sql = administrator(servers[0].url);
     await until("the waiter listens", async () => (await listeners(sql)).length > 0);
     await setReadOnly(0, true);
@@ -194,7 +194,7 @@ test("switchover: hybrid: a waiter goes where its session goes while the old ser
   await using other = await connect(servers[0].url, { mode: "hybrid", table });
   await using successor = await connect(servers[1].url, { mode: "hybrid", table });
   const held = await getLock("a", { backend: other });
-  const waiting = getLock("a", { backend, wait: 20 });
+  const waiting = later(getLock("a", { backend, wait: 20 }));
   await using sql = administrator(servers[0].url);
   await channelOf(sql, table, "a");
   move(1);

@@ -1,5 +1,6 @@
 import { connect, getLock, type Lock, type Mode, tryLock } from "@lockmgr/lockmgr";
 import assert from "node:assert/strict";
+import { later } from "../conformance/case.ts";
 import { test } from "../harness.ts";
 import { administrator, freshTable, listeners, server, until } from "./server.ts";
 
@@ -13,7 +14,7 @@ for (const mode of ["lease", "hybrid", "session"] satisfies Mode[]) {
     const backend = await connect(`${server.url}?application_name=${encodeURIComponent(victim)}`, { mode, table });
     await using other = await connect(server.url, { mode, table });
     const awaited = await getLock("awaited", { backend: other });
-    const waiting = getLock("awaited", { backend, wait: 60 });
+    const waiting = later(getLock("awaited", { backend, wait: 60 }));
     let lock: Lock = await getLock("held", { backend });
     await until("a client waits", async () => {
       const pids = await connections();

@@ -6,6 +6,7 @@
  */
 import { connect, getLock, listLocks, schemaOf, tryLock } from "@lockmgr/lockmgr";
 import assert from "node:assert/strict";
+import { later } from "../conformance/case.ts";
 import { test } from "../harness.ts";
 import { administrator, freshTable, server, until } from "./server.ts";
 
@@ -45,7 +46,7 @@ test("a table of the version before queues is upgraded, and its locks stay held"
   ]);
   const [record] = await listLocks({ backend: one });
   assert.deepEqual([record.token, record.limit, record.waiters], [5n, 1, 0]);
-  const waiting = getLock("held", { backend: two, wait: 30 });
+  const waiting = later(getLock("held", { backend: two, wait: 30 }));
   await until("it waits", async () => (await listLocks({ backend: one }))[0].waiters === 1);
   await sql.begin(async (tx) => { // before the waiter looks
     assert.equal((await tx.unsafe(release(table))).count, 1); // a client of that version releases what is waited for

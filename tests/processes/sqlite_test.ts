@@ -2,6 +2,7 @@ import { adoptLock, connect, getLock, listLocks, unlock } from "@lockmgr/lockmgr
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import process from "node:process";
+import { later } from "../conformance/case.ts";
 import { test } from "../harness.ts";
 import { place } from "../sqlite/place.ts";
 import { run, start, startEach } from "./spawn.ts";
@@ -27,7 +28,7 @@ test("processes: a lock that another process holds is busy, and free after its r
   const { token } = await holder.next<{ token: string }>();
   await using backend = await connect(somewhere.path);
   await assert.rejects(getLock("a", { backend }), { name: "Locked" });
-  const next = getLock("a", { backend, wait: 60 });
+  const next = later(getLock("a", { backend, wait: 60 }));
   holder.tell("release");
   assert.equal((await holder.next<{ released: boolean }>()).released, true);
   assert((await next).token > BigInt(token));

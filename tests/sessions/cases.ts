@@ -8,7 +8,7 @@ import type { LockLoss } from "@lockmgr/lockmgr";
 import assert from "node:assert/strict";
 import { subscribe, unsubscribe } from "node:diagnostics_channel";
 import process from "node:process";
-import { aborted, unlessPaused } from "../conformance/case.ts";
+import { aborted, later, unlessPaused } from "../conformance/case.ts";
 import { start } from "../processes/spawn.ts";
 
 /** A mode whose locks end with their session. */
@@ -71,7 +71,7 @@ function casesOf(mode: SessionMode): SessionCase[] {
         await using holder = start("tests/processes/holder.ts", [fixture.urlOf(mode), "a"]);
         const { token } = await holder.next<{ token: string }>();
         assert.equal(await tryLock("a", { backend }), undefined);
-        const waiting = getLock("a", { backend, wait: 30 });
+        const waiting = later(getLock("a", { backend, wait: 30 }));
         await sleep(100);
         const killedAt = performance.now();
         const ending = holder.ended.then(() => performance.now() - killedAt);

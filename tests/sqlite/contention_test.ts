@@ -1,6 +1,7 @@
 import { BackendError, connect, getLock, isLocked, tryLock } from "@lockmgr/lockmgr";
 import assert from "node:assert/strict";
 import { DatabaseSync } from "node:sqlite";
+import { later } from "../conformance/case.ts";
 import { test } from "../harness.ts";
 import { place } from "./place.ts";
 
@@ -11,7 +12,7 @@ test("sqlite: while another process has the write lock the event loop turns, and
   using database = new DatabaseSync(somewhere.path);
   database.exec("BEGIN IMMEDIATE");
   let granted = false;
-  const lock = getLock("a", { backend }).then((lock) => (granted = true, lock));
+  const lock = later(getLock("a", { backend }).then((lock) => (granted = true, lock)));
   let turns = 0;
   let longest = 0;
   for (let last = performance.now(); turns < 50; turns++) {

@@ -94,7 +94,7 @@ export const records: readonly Case[] = [
       assert.deepEqual(await Promise.all(held.map((lock) => lock.verify())), [true, false, true]);
       await assert.rejects(renewLock(records[1], { backend: operator }), LockLost);
       await assert.rejects(renewLock(records[1], { backend: operator, create: true }), Locked);
-      const waiting = getLock(name, { backend: operator, wait: 30 });
+      const waiting = later(getLock(name, { backend: operator, wait: 30 }));
       assert.deepEqual(await each((record) => unlock(record, { backend: operator })), [true, false, true]);
       const next = await waiting;
       assert.deepEqual(await each((record) => unlock(record, { backend })), [false, false, false]);
