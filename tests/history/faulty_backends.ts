@@ -161,15 +161,16 @@ export function refusesFreeNames(real: Backend): Backend {
   });
 }
 
-/** Grants the name to those who ask later first. */
+/** Refuses the name to the first waiter until another client has been granted it. */
 export function overtakesWaiters(real: Backend): Backend {
   let first: string | undefined;
+  let isOvertaken = false;
   return around(real, {
     async acquire(requests, options) {
       const [{ name, owner, window }] = requests;
-      if (owner === first) return [{ granted: false, holder: undefined, position: 1 }];
+      if (owner === first && !isOvertaken) return [{ granted: false, holder: undefined, position: 1 }];
       const [answer] = await real.acquire(requests, options);
-      if (answer.granted) first = undefined;
+      if (answer.granted) isOvertaken = first !== undefined;
       else if (window !== undefined && first === undefined) {
         first = owner;
         await real.release([{ name, owner }]);
