@@ -249,6 +249,7 @@ test("checker: a name is busy while the server waits with the commit of a reques
     ]).offences;
   assert.deepEqual(offences(3e6), []);
   assert.deepEqual(offences(1e6).map(({ rule }) => rule), ["busy for no reason"]);
+  assert.match(offences(1e6)[0].story, /no other client wanted it after \S+ s, the end of a\/1 acquire/);
 });
 
 test("checker: a name is busy while a waiter that was told an error may be granted it, not longer", () => {

@@ -3,7 +3,7 @@ import type { Offence, Rule } from "../checker.ts";
 import type { Disturbed } from "../events.ts";
 import type { Operation, Reading } from "../reading.ts";
 import { lapse, releaseOf, spanOf, WINDOW } from "../spans.ts";
-import { tellOperation } from "../telling.ts";
+import { tellOperation, when } from "../telling.ts";
 
 /** A server may keep the session of a client that it does not hear any more for so long (µs): trials ask for 6 s. */
 const SESSION_KEPT = 8e6;
@@ -68,6 +68,12 @@ export const falseBusy: Rule = (reading, { sessions, overdue, lateness }) => {
     if (verb !== "acquire" || answer?.outcome !== "not done") return [];
     const others = byName.get(name)!.filter(({ of }) => of !== operation);
     if (others.some(({ from, at }) => from < completedAt && at > invokedAt)) return [];
-    return [{ rule: "busy for no reason", name, story: `${tellOperation(operation)}: no other client wanted it` }];
+    const before = others.filter(({ at }) => at <= invokedAt).sort((one, other) => other.at - one.at).at(0);
+    const last = before ? ` after ${when(before.at)}, the end of ${tellOperation(before.of)}` : "";
+    return [{
+      rule: "busy for no reason",
+      name,
+      story: `${tellOperation(operation)}: no other client wanted it${last}`,
+    }];
   });
 };
