@@ -10,8 +10,9 @@
  */
 import { realpathSync } from "node:fs";
 import process from "node:process";
-import { main } from "./cli/main.ts";
+import { execute, main } from "./cli/main.ts";
 import { filterWarnings } from "./cli/output.ts";
+import { Stopping } from "./cli/running/stopping.ts";
 
 export { main };
 
@@ -24,5 +25,6 @@ function isProgram(): boolean {
 
 if (isProgram()) {
   filterWarnings();
-  process.exit(await main(process.argv.slice(2)));
+  // A signal that comes after the outcome must not end the process: its caller would take a lock that stays for none.
+  process.exit(await execute(process.argv.slice(2), new Stopping()));
 }

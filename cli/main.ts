@@ -41,9 +41,14 @@ const FLUSH_S = 2;
  * @returns The exit code: 0 done, 1 failed, 2 busy, 3 lock lost under `run`, 64 wrong usage, or that of `run`'s command.
  */
 export async function main(args: readonly string[]): Promise<number> {
+  const stopping = new Stopping();
+  return await execute(args, stopping).finally(() => stopping[Symbol.dispose]());
+}
+
+/** Does the same for a caller that listens to signals until the process has ended. */
+export async function execute(args: readonly string[], stopping: Stopping): Promise<number> {
   let exitCode: number = EXIT.done;
   let passesOutput = false;
-  const stopping = new Stopping();
   const program = buildProgram(async (spec, command) => {
     passesOutput = spec.passesOutput ?? false;
     exitCode = await perform(spec, command, stopping);
@@ -58,8 +63,6 @@ export async function main(args: readonly string[]): Promise<number> {
     return unwritten && exitCode === EXIT.done ? EXIT.failed : exitCode;
   } catch {
     return exitCode; // after a signal, and nothing reads
-  } finally {
-    stopping[Symbol.dispose]();
   }
 }
 

@@ -1,7 +1,10 @@
 import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
 import { existsSync } from "node:fs";
 import { createServer } from "node:net";
 import { once } from "node:events";
+import process from "node:process";
+import { fileURLToPath } from "node:url";
 import { test } from "../harness.ts";
 import { Place } from "./program.ts";
 
@@ -37,6 +40,17 @@ if (existsSync("/proc/self/status")) {
     });
   }
 }
+
+test("a signal after the outcome does not end the program, whose exit code tells that its lock stays", async () => {
+  await using place = await Place.make();
+  const [preload, cli] = ["./signalled_at_exit.ts", "../../cli.ts"]
+    .map((file) => fileURLToPath(new URL(file, import.meta.url)));
+  const parameters = ["run", "-A", "--quiet", "--preload", preload, cli, "set_lock", "job", "-k"];
+  const child = spawn(process.execPath, parameters, { env: place.environment, stdio: "ignore" });
+  assert.deepEqual(await once(child, "close"), [0, null]);
+  const held: { name: string }[] = await place.json(["list_locks"]);
+  assert.deepEqual(held.map(({ name }) => name), ["job"]);
+});
 
 test("SIGTERM ends a command at once while the database does not answer", async () => {
   const server = createServer(() => {}).listen(0, "127.0.0.1");

@@ -14,11 +14,15 @@ const targets = [sqlite, ...await postgresWith("lease", "hybrid", "session")];
 /** Each command is ended so often, each time so much later (ms). */
 const ROUNDS: readonly number[] = [0, 1, 2];
 const MOMENT = 20;
-/** Resolves once the program listens to signals: SIGQUIT is the last that it begins with. */
+/** Resolves once the program listens to signals: SIGQUIT is the last that it begins with. It may have ended by then. */
 async function untilListening(pid: number): Promise<void> {
   const SIGQUIT = 1n << 2n;
   for (;;) {
-    const caught = /^SigCgt:\s*([0-9a-f]+)/m.exec(await readFile(`/proc/${pid}/status`, "utf8"))![1];
+    const status = await readFile(`/proc/${pid}/status`, "utf8").catch((error) => {
+      if (error.code !== "ENOENT" && error.code !== "ESRCH") throw error;
+    });
+    if (status === undefined) return;
+    const caught = /^SigCgt:\s*([0-9a-f]+)/m.exec(status)![1];
     if (BigInt(`0x${caught}`) & SIGQUIT) return;
     await new Promise((resolve) => setTimeout(resolve, 1));
   }
