@@ -3,11 +3,9 @@ import { execFile } from "node:child_process";
 import { homedir, hostname } from "node:os";
 import process from "node:process";
 import { promisify } from "node:util";
-import { fileURLToPath } from "node:url";
 import { test } from "../harness.ts";
-import { Place } from "./program.ts";
+import { CLI, Place } from "./program.ts";
 
-const CLI = fileURLToPath(new URL("../../cli.ts", import.meta.url));
 const DENO_DIR = process.env.DENO_DIR ?? `${homedir()}/.cache/deno`;
 
 /** The program with no more permissions than these, its home in the place. */

@@ -5,13 +5,14 @@
  */
 import { type ChildProcessWithoutNullStreams, spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { constants, tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
 
-const CLI = fileURLToPath(new URL("../../cli.ts", import.meta.url));
+/** The program as a file. */
+export const CLI = fileURLToPath(new URL("../../cli.ts", import.meta.url));
 
 /** The command as npm links it, in a folder where the package is installed. */
 const LINK = join(process.cwd(), "node_modules", ".bin", "lockmgr");
@@ -156,6 +157,23 @@ export class Place implements AsyncDisposable {
       await ended;
     }
     await rm(this.directory, { recursive: true, force: true });
+  }
+}
+
+/**
+ * Resolves once a program listens to a signal, or has ended: Linux tells which signals a process catches. SIGQUIT is the
+ * last that every command begins with.
+ */
+export async function untilListening(pid: number, signal: NodeJS.Signals = "SIGQUIT"): Promise<void> {
+  const bit = 1n << BigInt(constants.signals[signal] - 1);
+  for (;;) {
+    const status = await readFile(`/proc/${pid}/status`, "utf8").catch((error) => {
+      if (error.code !== "ENOENT" && error.code !== "ESRCH") throw error; // it has ended
+    });
+    if (status === undefined) return;
+    const caught = /^SigCgt:\s*([0-9a-f]+)/m.exec(status)![1];
+    if (BigInt(`0x${caught}`) & bit) return;
+    await new Promise((resolve) => setTimeout(resolve, 1));
   }
 }
 

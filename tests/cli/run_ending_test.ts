@@ -1,9 +1,8 @@
 import assert from "node:assert/strict";
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
-import process from "node:process";
 import { test } from "../harness.ts";
-import { isAlive, Place } from "./program.ts";
+import { isAlive, Place, untilListening } from "./program.ts";
 import { onEach, postgresWith, sqlite } from "./targets.ts";
 
 const targets = [sqlite, ...await postgresWith("lease", "hybrid")];
@@ -41,7 +40,7 @@ onEach(targets, "run told to stop while it waits exits with 128+N and nothing he
   await place.run(["set_lock", "job"]);
   for (const [signal, code] of [["SIGINT", 130], ["SIGTERM", 143], ["SIGHUP", 129]] as const) {
     const running = place.start(["run", "job", "--", "echo", "ran"]);
-    await waitUntilListening(running.process.pid!);
+    await untilListening(running.process.pid!, "SIGUSR2");
     running.kill(signal);
     const ended = await running.ended;
     assert.deepEqual([ended.code, ended.stdout], [code, ""], ended.stderr);
@@ -115,13 +114,3 @@ onEach(targets, "run exits with 3 when the lock was lost although the command en
   assert.equal((await running.ended).code, 3);
   assert.equal((await place.json(["list"]))[0].lockedBy, "thief", "the other's lock is left alone");
 });
-
-/** Resolves once the program hears signals itself: Linux tells which ones it catches, and SIGUSR2 is among the last. */
-async function waitUntilListening(pid: number): Promise<void> {
-  const { readFile } = process.getBuiltinModule("node:fs/promises");
-  const SIGUSR2 = 1n << 11n;
-  for (;;) {
-    const caught = /^SigCgt:\s*([0-9a-f]+)/m.exec(await readFile(`/proc/${pid}/status`, "utf8"))![1];
-    if (BigInt(`0x${caught}`) & SIGUSR2) return;
-  }
-}

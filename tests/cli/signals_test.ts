@@ -6,7 +6,7 @@ import { once } from "node:events";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
 import { test } from "../harness.ts";
-import { Place } from "./program.ts";
+import { CLI, Place } from "./program.ts";
 
 /** Node gives every signal its default action before a program can look. */
 const IS_NODE = !("Deno" in globalThis) && !("Bun" in globalThis);
@@ -43,9 +43,8 @@ if (existsSync("/proc/self/status")) {
 
 test("a signal after the outcome does not end the program, whose exit code tells that its lock stays", async () => {
   await using place = await Place.make();
-  const [preload, cli] = ["./signalled_at_exit.ts", "../../cli.ts"]
-    .map((file) => fileURLToPath(new URL(file, import.meta.url)));
-  const parameters = ["run", "-A", "--quiet", "--preload", preload, cli, "set_lock", "job", "-k"];
+  const preload = fileURLToPath(new URL("./signalled_at_exit.ts", import.meta.url));
+  const parameters = ["run", "-A", "--quiet", "--preload", preload, CLI, "set_lock", "job", "-k"];
   const child = spawn(process.execPath, parameters, { env: place.environment, stdio: "ignore" });
   assert.deepEqual(await once(child, "close"), [0, null]);
   const held: { name: string }[] = await place.json(["list_locks"]);

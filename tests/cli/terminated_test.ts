@@ -1,12 +1,11 @@
 import { connect, getLock, type Mode } from "@lockmgr/lockmgr";
 import assert from "node:assert/strict";
 import { createConnection } from "mysql2/promise";
-import { readFile } from "node:fs/promises";
 import { test } from "../harness.ts";
 import { startMariadb } from "../servers/mariadb.ts";
 import { startMysql } from "../servers/mysql.ts";
 import { freshDatabase } from "../servers/mysql_database.ts";
-import { Place } from "./program.ts";
+import { Place, untilListening } from "./program.ts";
 import { onEach, postgresWith, sqlite } from "./targets.ts";
 
 const targets = [sqlite, ...await postgresWith("lease", "hybrid", "session")];
@@ -14,19 +13,6 @@ const targets = [sqlite, ...await postgresWith("lease", "hybrid", "session")];
 /** Each command is ended so often, each time so much later (ms). */
 const ROUNDS: readonly number[] = [0, 1, 2];
 const MOMENT = 20;
-/** Resolves once the program listens to signals: SIGQUIT is the last that it begins with. It may have ended by then. */
-async function untilListening(pid: number): Promise<void> {
-  const SIGQUIT = 1n << 2n;
-  for (;;) {
-    const status = await readFile(`/proc/${pid}/status`, "utf8").catch((error) => {
-      if (error.code !== "ENOENT" && error.code !== "ESRCH") throw error;
-    });
-    if (status === undefined) return;
-    const caught = /^SigCgt:\s*([0-9a-f]+)/m.exec(status)![1];
-    if (BigInt(`0x${caught}`) & SIGQUIT) return;
-    await new Promise((resolve) => setTimeout(resolve, 1));
-  }
-}
 
 /** Ends each of the commands by SIGTERM at some moment, and checks that what did not succeed is not held afterwards. */
 async function terminateAtMoments(place: Place, { mode }: { readonly mode: Mode }, rounds = ROUNDS): Promise<void> {

@@ -115,7 +115,6 @@ test("postgres: a waiter lives through a server that shuts down, and comes back 
   await using holder = await connect(url, { table });
   const lock = await getLock("a", { backend: holder, expires: 600 });
   const waiting = later(getLock("a", { backend, wait: 60 }));
-  waiting.catch(() => {}); // the first error is the one to tell of
   const answers = (words: string) => until(words, () => server.log.includes(`FATAL:  ${words}`), 30);
   await using staying = administrator(server.url); // a smart shutdown waits for it, and lets no other in
   await staying.unsafe("SELECT 1");

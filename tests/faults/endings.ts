@@ -5,10 +5,9 @@
  * @module
  */
 import { type Backend, connect, getLock, type Lock, tryLock } from "@lockmgr/lockmgr";
-import { readFile } from "node:fs/promises";
 import { loadavg } from "node:os";
 import process from "node:process";
-import { Place } from "../cli/program.ts";
+import { Place, untilListening } from "../cli/program.ts";
 import type { Environment, Fixture } from "./environments.ts";
 import { begin, COMMANDS, type Wanted } from "./ending_clients.ts";
 import { type Random, seeded } from "./random.ts";
@@ -28,8 +27,6 @@ const FREE_WITHIN = 2;
 const ENDED_WITHIN_MS = 6_000;
 /** A process that has not ended by then hangs (ms). */
 const HANGS_MS = 30_000;
-/** SIGQUIT is the last signal that the command line begins to listen to. */
-const LAST_SIGNAL = 1n << 2n;
 
 const sleep = (milliseconds: number) => new Promise<void>((resolve) => setTimeout(resolve, milliseconds));
 
@@ -148,16 +145,6 @@ async function endHere(scene: Scene, way: Way, id: string, random: Random): Prom
   offences.push(...await describe(scene, last, `after a ${way} at ${pause} ms, and a release`));
   offences.push(...await client.ended(reason));
   return { names: client.names.length + 1, underWay, took, offences };
-}
-
-/** Resolves once a process listens to signals, or has ended. */
-async function untilListening(pid: number): Promise<void> {
-  for (;;) {
-    const status = await readFile(`/proc/${pid}/status`, "utf8").catch(() => "");
-    const caught = /^SigCgt:\s*([0-9a-f]+)/m.exec(status)?.[1];
-    if (caught === undefined || BigInt(`0x${caught}`) & LAST_SIGNAL) return;
-    await sleep(2);
-  }
 }
 
 /** Ends a command by SIGTERM. */

@@ -74,7 +74,6 @@ onEach("a locked row with a queue is held by another for getLocks, and waited fo
   const [backend, other] = [await place.backend(), await place.backend()];
   const holder = await getLock("a", { backend });
   const waiting = later(getLock("a", { backend: other, wait: 30 }));
-  waiting.catch(() => {});
   await until("it waits", async () => (await listLocks({ backend }))[0].waiters === 1);
   await using transaction = await createConnection(place.url);
   await transaction.query("BEGIN");
