@@ -21,6 +21,9 @@ const LINK = join(process.cwd(), "node_modules", ".bin", "lockmgr");
 export const PROGRAM: readonly string[] = process.env.LOCKMGR_PROGRAM?.split(" ") ??
   ("Deno" in globalThis ? [process.execPath, "run", "-A", "--quiet", CLI] : [process.execPath, LINK]);
 
+/** The runtime's flag for a module that is loaded before the program. */
+const PRELOAD = "Deno" in globalThis || "Bun" in globalThis ? "--preload" : "--import";
+
 /** What came of one call. */
 export interface Ended {
   readonly code: number | null;
@@ -119,6 +122,11 @@ export class Place implements AsyncDisposable {
     return this.#spawn([...PROGRAM, ...args], environment);
   }
 
+  /** Starts the program after a module of the tests. */
+  startAfter(module: URL, args: readonly string[]): Running {
+    return this.#spawn([...PROGRAM.slice(0, -1), PRELOAD, fileURLToPath(module), PROGRAM.at(-1)!, ...args]);
+  }
+
   /** Starts a shell in which `"$@"` is the program with these arguments. */
   inShell(script: string, args: readonly string[], environment: Record<string, string> = {}): Running {
     return this.#spawn(["bash", "-c", script, "bash", ...PROGRAM, ...args], environment);
@@ -143,7 +151,7 @@ export class Place implements AsyncDisposable {
     return JSON.parse((await this.run([...args, "--json"])).stdout);
   }
 
-  #spawn([command, ...args]: readonly string[], environment: Record<string, string>): Running {
+  #spawn([command, ...args]: readonly string[], environment: Record<string, string> = {}): Running {
     const child = spawn(command, args, { cwd: this.directory, env: { ...this.environment, ...environment } });
     const running = new Running(child as ChildProcessWithoutNullStreams);
     this.#running.push(running);

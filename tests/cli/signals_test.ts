@@ -1,12 +1,9 @@
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
 import { existsSync } from "node:fs";
 import { createServer } from "node:net";
 import { once } from "node:events";
-import process from "node:process";
-import { fileURLToPath } from "node:url";
 import { test } from "../harness.ts";
-import { CLI, Place } from "./program.ts";
+import { Place } from "./program.ts";
 
 /** Node gives every signal its default action before a program can look. */
 const IS_NODE = !("Deno" in globalThis) && !("Bun" in globalThis);
@@ -43,10 +40,9 @@ if (existsSync("/proc/self/status")) {
 
 test("a signal after the outcome does not end the program, whose exit code tells that its lock stays", async () => {
   await using place = await Place.make();
-  const preload = fileURLToPath(new URL("./signalled_at_exit.ts", import.meta.url));
-  const parameters = ["run", "-A", "--quiet", "--preload", preload, CLI, "set_lock", "job", "-k"];
-  const child = spawn(process.execPath, parameters, { env: place.environment, stdio: "ignore" });
-  assert.deepEqual(await once(child, "close"), [0, null]);
+  const keeping = place.startAfter(new URL("./signalled_at_exit.ts", import.meta.url), ["set_lock", "job", "-k"]);
+  const { code, stderr } = await keeping.ended;
+  assert.deepEqual([code, stderr], [0, ""]);
   const held: { name: string }[] = await place.json(["list_locks"]);
   assert.deepEqual(held.map(({ name }) => name), ["job"]);
 });
