@@ -18,7 +18,7 @@ await lead("job", { backend, expires: 5, signal: resignation.signal }, async (lo
     const now = clock(); // read first: the process may be stopped before the next line
     if (lock.held) until = now;
   }, 2);
-  await new Promise((resolve) => ended.addEventListener("abort", resolve));
+  if (!ended.aborted) await new Promise((resolve) => ended.addEventListener("abort", resolve));
   clearInterval(look);
   say({ token, until });
 });
