@@ -16,9 +16,8 @@ const LIMIT = 1_000;
 /** A lock that is to be released although no caller knows of it. */
 interface Unwanted {
   readonly lock: OwnedLock;
-  /** Whether its request may take effect after a release that found nothing. */
-  readonly unanswered: boolean;
-  readonly since: number;
+  /** Until when its request may take effect after a release that found nothing, and how long a release is tried. */
+  readonly lateUntil: number;
   readonly until: number;
   tries: number;
   asking: boolean;
@@ -33,7 +32,7 @@ interface Unwanted {
 export class Undo {
   readonly #release: (lock: OwnedLock) => Promise<boolean>;
   readonly #released: (name: string) => void;
-  readonly #unwanted = new Set<Unwanted>();
+  readonly #unwanted = new Map<OwnedLock, Unwanted>();
   #onFinished: (() => void) | undefined;
   #stopped = false;
 
@@ -44,18 +43,21 @@ export class Undo {
   }
 
   /**
-   * Releases a lock, however long that takes. Resolves when the first try is over.
+   * Releases a lock, however long that takes. Resolves after the first try; at once for one that is being released.
    *
    * @param duration Microseconds that it lasts at most; `null` when it does not expire.
    * @param unanswered Whether its request was not answered.
    */
   add(lock: OwnedLock, duration: number | null, unanswered: boolean): Promise<void> {
     if (this.#stopped) return Promise.resolve();
-    const since = monotonic();
-    const until = since + Math.min(duration === null ? Infinity : duration / 1e3, TRY_FOR_MS);
+    const known = this.#unwanted.get(lock);
+    const lateUntil = Math.max(known?.lateUntil ?? 0, unanswered ? monotonic() + LATE_EFFECT_MS : 0);
+    const lasts = Math.min(duration === null ? Infinity : duration / 1e3, TRY_FOR_MS);
+    const until = Math.max(known?.until ?? 0, monotonic() + lasts);
+    if (known) return Promise.resolve(void Object.assign(known, { lateUntil, until, tries: 0 }));
     const tries = this.#unwanted.size < LIMIT ? 0 : Infinity;
-    const unwanted: Unwanted = { lock, unanswered, since, until, tries, asking: false };
-    this.#unwanted.add(unwanted);
+    const unwanted: Unwanted = { lock, lateUntil, until, tries, asking: false };
+    this.#unwanted.set(lock, unwanted);
     return this.#try(unwanted);
   }
 
@@ -65,7 +67,7 @@ export class Undo {
    */
   finish(): Promise<void> {
     const finished = new Promise<void>((resolve) => this.#onFinished = resolve);
-    for (const unwanted of this.#unwanted) if (!unwanted.asking) this.#try(unwanted);
+    for (const unwanted of this.#unwanted.values()) if (!unwanted.asking) this.#try(unwanted);
     this.#check();
     return finished;
   }
@@ -74,7 +76,7 @@ export class Undo {
   stop(): number {
     this.#stopped = true;
     const left = this.#unwanted.size;
-    for (const unwanted of this.#unwanted) this.#forget(unwanted);
+    for (const unwanted of this.#unwanted.values()) this.#forget(unwanted);
     return left;
   }
 
@@ -85,9 +87,7 @@ export class Undo {
     try {
       const released = await this.#release(unwanted.lock);
       if (released) this.#released(unwanted.lock.name);
-      else if (unwanted.unanswered && !this.#onFinished && monotonic() - unwanted.since < LATE_EFFECT_MS) {
-        pause = RECHECK_FIRST_MS * 2 ** unwanted.tries;
-      }
+      else if (monotonic() < unwanted.lateUntil && !this.#onFinished) pause = RECHECK_FIRST_MS * 2 ** unwanted.tries;
     } catch (error) {
       // What is refused now, as on a full disk, may succeed later; a disposal does not wait for that.
       const isPassing = isRetryable(error) || (isBackendError(error) && !this.#onFinished);
@@ -95,7 +95,7 @@ export class Undo {
     }
     unwanted.asking = false;
     unwanted.tries++;
-    if (!this.#unwanted.has(unwanted)) return; // given up meanwhile
+    if (!this.#unwanted.has(unwanted.lock)) return; // given up meanwhile
     if (pause === undefined || unwanted.tries === Infinity || monotonic() + pause > unwanted.until) {
       return this.#forget(unwanted);
     }
@@ -105,7 +105,7 @@ export class Undo {
 
   #forget(unwanted: Unwanted): void {
     unwanted.timer?.stop();
-    this.#unwanted.delete(unwanted);
+    this.#unwanted.delete(unwanted.lock);
     this.#check();
   }
 

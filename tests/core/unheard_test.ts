@@ -231,6 +231,26 @@ for (const [how, release] of Object.entries(RELEASES)) {
   }
 }
 
+test("unheard: however often a caller repeats a release that fails, one more is repeated for it", async () => {
+  await using real = await connect("sqlite::memory:");
+  const { backend, holdUp, refuse, sent } = gated(real);
+  const lock = await getLock("a", { backend, expires: null });
+  refuse.release = () => {
+    throw new BackendError("Cannot release lock: connection reset", { retryable: true });
+  };
+  for (let round = 0; round < 20; round++) await assert.rejects(lock.unlock(), /connection reset/);
+  refuse.release = undefined;
+  const passing = holdUp("release");
+  sent.release.length = 0;
+  const disposal = closeLocks(backend, () => Promise.resolve());
+  const pass = await passing;
+  await new Promise((resolve) => setTimeout(resolve, 5)); // further ones would have come
+  pass();
+  await disposal;
+  assert.deepEqual(sent.release, [["a"]]);
+  assert.equal(await isLocked("a", { backend: real }), false);
+});
+
 test("unheard: a disposal waits for a release in flight, and repeats it if it fails", async () => {
   for (const fails of [false, true]) {
     await using real = await connect("sqlite::memory:");
