@@ -12,10 +12,10 @@ const GUARDED = 20;
  */
 const WATCHED_MS = Number(process.env.LOCKMGR_TEST_WATCHED ?? 4.5) * 1e3;
 /**
- * How long the median and each try of a free name may take (ms), and a statement that has nothing to do with locks is
- * added to that. With 20 releases the slowest of 340 tries took 190 ms on an idle machine, and 400 ms on a busy one.
+ * How long nine of ten tries and each try of a free name may take (ms), and a statement that has nothing to do with
+ * locks is added to that. With 20 releases the slowest of 730 tries took 5 ms on an idle machine, and 400 ms on a busy one.
  */
-const MEDIAN_MS = 100;
+const MOST_MS = 100;
 const EACH_MS = 1_000;
 
 for (const mode of ["lease", "hybrid"] as const) {
@@ -65,8 +65,7 @@ for (const mode of ["lease", "hybrid"] as const) {
     assert.deepEqual(await Promise.all(releases), locks.map(() => true));
     assert.equal(await lease.unlock(), true);
     times.sort((a, b) => a - b);
-    const [median, late] = [0.5, 0.95].map((share) => times[Math.floor(times.length * share)]);
-    assert(median < MEDIAN_MS, `taken within ${median.toFixed()} ms, ${late.toFixed()} ms`);
+    assert(times[Math.floor(times.length * 0.9)] < MOST_MS, `${times.slice(-5)} ms of ${times.length}`);
     await sql.end({ timeout: 1 });
   });
 }
