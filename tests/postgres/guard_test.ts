@@ -2,6 +2,7 @@ import { connect, getLock, type Mode, unlock } from "@lockmgr/lockmgr";
 import assert from "node:assert/strict";
 import process from "node:process";
 import pg from "pg";
+import type postgres from "postgres";
 import { later } from "../conformance/case.ts";
 import { test } from "../harness.ts";
 import { start } from "../processes/spawn.ts";
@@ -42,6 +43,35 @@ for (const mode of ["lease", "hybrid"] satisfies Mode[]) {
 }
 
 for (const mode of ["lease", "hybrid"] satisfies Mode[]) {
+  for (const isolation of ["repeatable read", "serializable"]) {
+    test(`${mode}: guard: ${isolation}: a lock that is newer than the snapshot is not lost`, async () => {
+      await using backend = await connect(server.url, { mode, table: freshTable() });
+      await using sql = administrator();
+      const within = (body: (tx: postgres.TransactionSql) => Promise<void>) =>
+        sql.begin(`isolation level ${isolation}`, async (tx) => {
+          await tx`SELECT count(*) FROM pg_class`; // takes the snapshot
+          await body(tx);
+        });
+      await within(async (tx) => {
+        const unlocked = await getLock("a", { backend });
+        await unlocked.unlock();
+        const lock = await getLock("a", { backend });
+        await assert.rejects(lock.guard(tx), { code: "BACKEND", retryable: true, message: /begins after/ });
+        assert.equal(lock.held, true);
+        await within((later) => lock.guard(later));
+        await unlock("a", { backend });
+        await assert.rejects(lock.guard(tx), { name: "LockLost" });
+      });
+    });
+  }
+
+  test(`${mode}: guard: a function that answers no rows says nothing about the lock`, async () => {
+    await using backend = await connect(server.url, { mode, table: freshTable() });
+    await using lock = await getLock("a", { backend });
+    await assert.rejects(lock.guard(() => Promise.resolve([])), { name: "TypeError", message: /no rows/ });
+    assert.equal(lock.held, true);
+  });
+
   test(`${mode}: guard: a client of node-postgres or a function is refused unless its transaction is open`, async () => {
     await using backend = await connect(server.url, { mode, table: freshTable() });
     await using lock = await getLock("a", { backend });

@@ -10,9 +10,10 @@ const TRANSACTION = "SELECT pg_catalog.txid_current_if_assigned()::text AS trans
 
 /**
  * Whether an acquisition is live; then its row is locked until the caller's transaction ends. A second statement finds
- * the transaction of the first one only if it is still open: not on a pool, nor without BEGIN.
+ * the transaction of the first one only if it is still open: not on a pool, nor without BEGIN. Nothing is returned when
+ * the transaction reads a snapshot without it, which may be older.
  *
- * @param statement Locks the row and returns the id of the transaction that did.
+ * @param statement Locks the row and returns the transaction that did, its isolation level and what it found.
  * @throws {TypeError} When `client` is no connection with an open transaction.
  */
 export async function guardOn(
@@ -20,11 +21,12 @@ export async function guardOn(
   what: string,
   statement: string,
   parameters: (string | null)[],
-): Promise<boolean> {
+): Promise<boolean | undefined> {
   const send = senderOf(client, what);
   try {
     const [locked] = rowsOf(await send(statement, parameters));
-    if (locked === undefined) return false;
+    if (locked === undefined) throw new TypeError(`Cannot ${what}: the answer has no rows; want an array of objects`);
+    if (locked.live !== "true") return locked.isolation?.startsWith("read ") ? false : undefined;
     const [open] = rowsOf(await send(TRANSACTION, []));
     if (open?.transaction !== locked.transaction) throw refuseClosed(what, "what was passed");
     return true;

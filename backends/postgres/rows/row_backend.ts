@@ -29,7 +29,7 @@ import { namespaceOf } from "../schema.ts";
 import { changeOwner, release } from "./release.ts";
 import { renew } from "./renew.ts";
 import { LockTable, type TableParts } from "./lock_table.ts";
-import { toLockRows } from "./rows.ts";
+import { refArrays, toLockRows } from "./rows.ts";
 
 /** What a row backend is made of. */
 interface RowBackendParts extends TableParts {
@@ -113,8 +113,14 @@ export class RowBackend implements Backend {
     return cleaned;
   }
 
-  guard({ name, owner }: OwnedLock, client: unknown): Promise<boolean> {
-    return guardOn(client, `guard lock ${JSON.stringify(name)}`, this.#parts.statements.guard, [name, owner]);
+  async guard(claim: OwnedLock, client: unknown): Promise<boolean> {
+    const what = `guard lock ${JSON.stringify(claim.name)}`;
+    const isLive = await guardOn(client, what, this.#parts.statements.guard, [claim.name, claim.owner]);
+    if (isLive !== undefined) return isLive;
+    const rows = await this.#table.send(() => what, "listOwned", refArrays([claim]));
+    if (rows.length === 0) return false;
+    const reason = "the snapshot of the transaction is older than the lock; want one that begins after it was acquired";
+    throw new BackendError(`Cannot ${what}: ${reason}`, { retryable: true });
   }
 
   observe(names: readonly string[]): Promise<LockActivity[]> {

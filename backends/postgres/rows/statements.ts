@@ -129,10 +129,10 @@ function guard(target: string): string {
     WITH kept AS MATERIALIZED (
       SELECT l.* FROM ${target} AS l WHERE l.name = $1::text AND (l.owner = $2::text
         OR ${IN_LINE}) FOR SHARE)
-    SELECT pg_catalog.txid_current()::text AS transaction
-    FROM kept WHERE (kept.owner = $2::text AND ${live("kept")}) OR EXISTS (
-      SELECT FROM unnest(kept.line) AS e (v) WHERE v->>'owner' = $2::text AND v->>'token' IS NOT NULL
-        AND ${isLiveEntry("v", microseconds("clock_timestamp()"))})`;
+    SELECT pg_catalog.txid_current()::text AS transaction, current_setting('transaction_isolation') AS isolation, EXISTS (
+      SELECT FROM kept WHERE (kept.owner = $2::text AND ${live("kept")}) OR EXISTS (
+        SELECT FROM unnest(kept.line) AS e (v) WHERE v->>'owner' = $2::text AND v->>'token' IS NOT NULL
+          AND ${isLiveEntry("v", microseconds("clock_timestamp()"))}))::text AS live`;
 }
 
 /** The statements for one table. */
