@@ -1,4 +1,5 @@
 import { backendOf } from "../connect.ts";
+import { UnsupportedError } from "../errors.ts";
 import { isHandle, type Lock, requireOwnBackend } from "../lock/lock.ts";
 import type { LockRecord } from "../lock/lock_record.ts";
 import { checkVerbOptions } from "../options/known_options.ts";
@@ -24,6 +25,7 @@ import { retryOnce } from "../util/retry.ts";
  * @param lock A name; a record, or its name and token; or a handle.
  * @param options The backend, for a name or a record.
  * @throws {BackendError} When the database could not answer.
+ * @throws {UnsupportedError} In `session` mode for a record, when another backend holds the name.
  * @throws {TypeError} For a backend that is not the handle's own, or a malformed name.
  */
 export async function isLocked(
@@ -36,5 +38,8 @@ export async function isLocked(
   const { name, owner } = lockRefOf(lock);
   const backend = handle ? handle.backend : await backendOf(options);
   const rows = await retryOnce(() => backend.list({ names: [name] }));
-  return rows.some(({ token, lockedBy }) => owner === null || (token === owner && lockedBy !== "")); // "" has released it
+  if (rows.some(({ token, lockedBy }) => owner === null || (token === owner && lockedBy !== ""))) return true; // "": released
+  if (handle || rows.every(({ token }) => token !== 0n)) return false;
+  const reason = "the server says no token of another connection's session lock; want the backend that holds it";
+  throw new UnsupportedError(`Cannot tell by a record whether lock ${JSON.stringify(name)} is held: ${reason}`);
 }

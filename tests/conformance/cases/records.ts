@@ -41,10 +41,12 @@ export const records: readonly Case[] = [
     const lock = await getLock("a", { backend });
     const [record] = await listLocks({ backend });
     await assert.rejects(unlock(record, { backend: other }), UnsupportedError);
+    await assert.rejects(isLocked(record, { backend: other }), UnsupportedError);
     await assert.rejects(renewLock(record, { backend }), UnsupportedError);
     assert.equal(await lock.verify(), true);
     await lock.unlock();
     assert.equal(await unlock(record, { backend: other }), false);
+    assert.equal(await isLocked(record, { backend: other }), false);
   }),
 
   always("a record frees a lock for the waiters behind it, and its handle hears of it", async (fixture) => {
