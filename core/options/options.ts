@@ -179,7 +179,12 @@ function resolveKeep(holdAtLeast: unknown = 0): number | undefined {
 /** Returns the JSON text of a metadata value; `null` without one. */
 function metadataText(metadata: unknown): string | null {
   if (metadata === undefined || metadata === null) return null;
-  const text: string | undefined = JSON.stringify(metadata);
+  let text: string | undefined;
+  try {
+    text = JSON.stringify(metadata);
+  } catch (error) {
+    throw new TypeError("Cannot use metadata that JSON cannot hold: want a JSON value", { cause: error });
+  }
   if (text === undefined) throw new TypeError(`Cannot use metadata of type ${typeof metadata}: want a JSON value`);
   return text;
 }

@@ -5,6 +5,7 @@ import { LockRecord } from "../lock/lock_record.ts";
 import { checkVerbOptions } from "../options/known_options.ts";
 import {
   checkNames,
+  extension,
   type LockOptions,
   type RenewOptions,
   type ResolvedLockOptions,
@@ -73,6 +74,7 @@ export class LockSet implements AsyncDisposable {
    */
   async renew(options: LockSetRenewOptions = {}): Promise<this> {
     checkVerbOptions("LockSet.renew", options);
+    extension(options); // a set without locks refuses the same values
     await settled(this.locks.map((lock) => lock.renew(options)));
     return this;
   }

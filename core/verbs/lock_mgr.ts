@@ -4,6 +4,7 @@ import { checkVerbOptions } from "../options/known_options.ts";
 import {
   checkName,
   DEFAULT_EXPIRES_S,
+  extension,
   type LockMgrLockOptions,
   type LockMgrOptions,
   type LockMgrRenewOptions,
@@ -167,6 +168,7 @@ export class LockMgr implements AsyncDisposable {
       return renewed;
     }
     checkName(name);
+    extension({ expires });
     if (!create) throw new LockNotFound(name);
     const fresh = await getLock(name, { ...this.#merge({ expires, wait: 0 }), lockedBy, lockProcess });
     if (name === this.name && this.#mainLock === null) this.#mainLock = fresh;

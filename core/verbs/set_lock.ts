@@ -127,9 +127,6 @@ export async function setLock(
   names: string | readonly string[],
   options: SetLockOptions = {},
 ): Promise<LockSetResult> {
-  if (typeof options === "string") {
-    throw new TypeError("Cannot use a name as the options of setLock: want several names as one array, then options");
-  }
   checkVerbOptions("setLock", options);
   const given = checkNames(typeof names === "string" ? [names] : names, "a name, or an array of names");
   const { expires, lockedBy, lockProcess, metadata } = options;

@@ -84,7 +84,10 @@ export const options: readonly Case[] = [
         [() => isLocked("held", true as any), /"backend"/],
         [() => cleanLocks("held" as any), /"backend"/],
         [() => resetLocks("held" as any), /"backend"/],
-        [() => setLock("a", "b" as any), /want several names as one array/],
+        [
+          () => setLock("a", "b" as any),
+          /this string .* of setLock: want an object with "lockedBy", or another of expires/,
+        ],
         [() => setLock("a", ["b"] as any), /this array .* with "expires"/],
         [() => setLock("a", 60 as any), /with "expires"/],
         [() => setLock(undefined as any), /of type undefined: want a name, or an array of names$/],
@@ -146,11 +149,15 @@ export const options: readonly Case[] = [
   }),
 
   always("invalid durations are refused", async ({ backend }) => {
+    const none = await getLocks([], { backend });
+    const mgr = new LockMgr("a", { backend });
     for (const seconds of [NaN, -1, -Infinity, HUNDRED_YEARS + 1]) {
       await assert.rejects(getLock("a", { backend, expires: seconds }), RangeError);
       await assert.rejects(getLock("a", { backend, wait: seconds }), RangeError);
       await assert.rejects(renewLock("a", { backend, expires: seconds }), RangeError);
       await assert.rejects(setLock("a", { backend, expires: seconds }), RangeError);
+      await assert.rejects(none.renew({ expires: seconds }), RangeError);
+      await assert.rejects(mgr.renew("a", { expires: seconds, create: false }), RangeError);
       await assert.rejects(getLock("a", { backend, holdAtLeast: seconds }), RangeError);
     }
     await assert.rejects(getLock("a", { backend, holdAtLeast: Infinity }), RangeError);
@@ -175,8 +182,8 @@ export const options: readonly Case[] = [
       { metadata: 1n as unknown as string },
     ];
     for (const options of wrong) {
-      await assert.rejects(getLock("a", { backend, ...options }), (error) => {
-        return error instanceof TypeError || error instanceof RangeError;
+      await assert.rejects(getLock("a", { backend, ...options }), (error: Error) => {
+        return /^Cannot use /.test(error.message) && (error instanceof TypeError || error instanceof RangeError);
       });
     }
     assert.equal(await isLocked("a", { backend }), false);
