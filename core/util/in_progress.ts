@@ -1,7 +1,7 @@
 import { BackendError } from "../errors.ts";
 import { withDeadline } from "./deadline.ts";
 
-/** How long the last requests are waited for (ms): `closeLocks` gives an engine a second to close. */
+/** How long the last requests are waited for (ms): `closeLocks` gives an engine half a second to close. */
 const LAST_ANSWERS_MS = 400;
 
 /** The requests in progress on a client of the caller's, which is never closed here. */

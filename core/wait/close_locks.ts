@@ -4,8 +4,8 @@ import { withDeadline } from "../util/deadline.ts";
 import { defer, warn } from "../util/runtime.ts";
 import { type BackendState, stateOf } from "./backend_state.ts";
 
-/** How long a disposal waits for requests in flight and for its releases (ms): the engine has the rest of 2 s to close. */
-const RELEASE_WITHIN_MS = 1_000;
+/** How long a disposal waits for requests in flight and for its releases (ms): the engine has 0.5 s of 2 s to close. */
+const RELEASE_WITHIN_MS = 1_500;
 
 /**
  * Ends the use of a backend: waiters get a `BackendError`, and what its handles hold, or requests in flight are still
@@ -35,7 +35,7 @@ const RELEASE_WITHIN_MS = 1_000;
  *
  * @param backend The backend.
  * @param shut Closes what the backend has opened, once its locks are released: ends its requests that are under way
- *   within 1 s, and refuses further ones.
+ *   within 0.5 s, and refuses further ones.
  */
 export function closeLocks(backend: Backend, shut: () => Promise<void>): Promise<void> {
   const state = stateOf(backend);

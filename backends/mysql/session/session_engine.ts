@@ -26,7 +26,7 @@ const LIMITS = { locksPerSession: 300, locksPerStatement: 250 };
 const HELD = { isDue: false, position: 1 };
 
 /** How long (ms) a disposal waits until what is under way has ended at the server, after the core has waited for it. */
-const CLOSE_MS = 900;
+const CLOSE_MS = 400;
 
 /** Session locks with GET_LOCK. */
 export class MysqlSessionEngine implements SessionEngine<MysqlSession> {
