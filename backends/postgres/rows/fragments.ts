@@ -6,11 +6,10 @@
 
 /**
  * How long a statement waits for a row that another transaction has locked, as `guard` does: an attempt to acquire; a
- * renewal or release, which is repeated without holding a connection between tries; a statement about many rows. While 20
- * releases wait for guarded rows, a free name is taken within 5 ms at the slowest of a minute; with 20 ms here, 51 ms.
+ * renewal or release, which is repeated without holding a connection between tries; a statement about many rows.
  */
 export const ACQUIRE_LOCK_TIMEOUT = "200ms";
-export const RETRIED_LOCK_TIMEOUT = "5ms";
+export const RETRIED_LOCK_TIMEOUT = "20ms";
 export const CLEAN_LOCK_TIMEOUT = "5s";
 
 /** Limits the wait for a row lock in this transaction. */
