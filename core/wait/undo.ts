@@ -16,8 +16,9 @@ const LIMIT = 1_000;
 /** A lock that is to be released although no caller knows of it. */
 interface Unwanted {
   readonly lock: OwnedLock;
-  /** Until when its request may take effect after a release that found nothing, and how long a release is tried. */
+  /** When (ms, monotonic) its request can no longer take effect after a release that found nothing. */
   readonly lateUntil: number;
+  /** When (ms, monotonic) to give up. */
   readonly until: number;
   tries: number;
   asking: boolean;
@@ -43,7 +44,7 @@ export class Undo {
   }
 
   /**
-   * Releases a lock, however long that takes. Resolves after the first try; at once for one that is being released.
+   * Releases a lock, however long that takes. Resolves after the first try; at once while one of it is under way.
    *
    * @param duration Microseconds that it lasts at most; `null` when it does not expire.
    * @param unanswered Whether its request was not answered.
@@ -54,9 +55,10 @@ export class Undo {
     const lateUntil = Math.max(known?.lateUntil ?? 0, unanswered ? monotonic() + LATE_EFFECT_MS : 0);
     const lasts = Math.min(duration === null ? Infinity : duration / 1e3, TRY_FOR_MS);
     const until = Math.max(known?.until ?? 0, monotonic() + lasts);
-    if (known) return Promise.resolve(void Object.assign(known, { lateUntil, until, tries: 0 }));
+    if (known) Object.assign(known, { lateUntil, until, tries: known.asking ? known.tries : 0 });
+    if (known?.asking) return Promise.resolve();
     const tries = this.#unwanted.size < LIMIT ? 0 : Infinity;
-    const unwanted: Unwanted = { lock, lateUntil, until, tries, asking: false };
+    const unwanted = known ?? { lock, lateUntil, until, tries, asking: false };
     this.#unwanted.set(lock, unwanted);
     return this.#try(unwanted);
   }
