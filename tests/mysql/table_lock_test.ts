@@ -218,6 +218,46 @@ onEach("table locks: statements that release them are refused, and a lost connec
   assert.equal(await number(place), 0);
 });
 
+onEach("table locks: run fails when its connection ends while the body does other work", async (place) => {
+  await tables(place);
+  const lock = new TableLock({ write: ["alphabet"], backend: await place.backend() });
+  const running = lock.run(async (held) => {
+    await held.query("UPDATE alphabet SET n = 1");
+    const [{ id }] = await held.query<{ id: number }[]>("SELECT CONNECTION_ID() AS id");
+    await place.ask(`KILL ${id}`);
+    await until("the connection has ended", () => !held.held);
+  });
+  await assert.rejects(running, { name: "LockLost" });
+  assert.equal(await number(place), 0);
+  await lock.run((held) => held.rollback()); // what the body has ended is not committed
+});
+
+onEach("table locks: a statement that releases them is refused however it is written", async (place) => {
+  await tables(place);
+  const held = await new TableLock({ write: ["alphabet"], backend: await place.backend() }).acquire();
+  for (
+    const sql of [
+      "/* c */ UNLOCK TABLES",
+      "-- c\nSTART TRANSACTION",
+      "# c\nBEGIN",
+      "START /**/ TRANSACTION",
+      "/*!50000 UNLOCK TABLES */",
+      "/*M!50000 UNLOCK TABLES */",
+      "COMMIT AND CHAIN",
+      "ROLLBACK /* c */ WORK AND CHAIN",
+      "SET @@session.autocommit=1",
+      "SET LOCAL autocommit = 1",
+      "SET @a=1, autocommit=1",
+    ]
+  ) await assert.rejects(held.query(sql), UnsupportedError, sql);
+  await held.query("UPDATE alphabet SET n = 1 /* UNLOCK TABLES */");
+  await held.query("SAVEPOINT a");
+  await held.query("ROLLBACK TO SAVEPOINT a");
+  await held.query("COMMIT AND NO CHAIN");
+  await held.query("SET @a = 1");
+  await held.rollback();
+});
+
 onEach("tables and options of table locks are checked", async (place) => {
   const backend = await place.backend();
   assert.throws(() => new TableLock({ backend }), TypeError);

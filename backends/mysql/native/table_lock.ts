@@ -160,7 +160,9 @@ export class TableLock {
       if (held.held) await held.rollback().catch(warn); // the error of the body is the one to throw
       throw error;
     }
-    if (held.held) await held.release();
+    await held.release().catch((error) => {
+      if (error instanceof LockLost || !(error instanceof LockNotFound)) throw error; // otherwise the body has ended it
+    });
     return result;
   }
 
@@ -180,8 +182,11 @@ export class TableLock {
   }
 }
 
+/** Comments, and what marks one whose text is run. */
+const COMMENTS = /\/\*M?!\d*|\*\/|\/\*.*?\*\/|(?:--\s|#).*?(?:\n|$)/gs;
 /** Statements that silently release the table locks or change the transaction. */
-const RELEASES = /^\s*(?:START\s+TRANSACTION|BEGIN|(?:UN)?LOCK\s+TABLES?|SET\s+(?:SESSION\s+|@@)?autocommit)\b/i;
+const RELEASES =
+  /^\s*(?:START\s+TRANSACTION|BEGIN|(?:UN)?LOCK\s+TABLES?|(?:COMMIT|ROLLBACK)\b.*\bAND\s+CHAIN|SET\b.*\bautocommit)\b/is;
 
 /**
  * Locked tables, and the transaction on the connection that locked them. Made by `TableLock.acquire`.
@@ -228,7 +233,7 @@ export class HeldTableLock implements AsyncDisposable {
    */
   async query<Result = Record<string, unknown>[]>(sql: string, parameters: readonly unknown[] = []): Promise<Result> {
     this.#requireHeld();
-    if (RELEASES.test(sql)) {
+    if (RELEASES.test(sql.replace(COMMENTS, " "))) {
       throw new UnsupportedError(`Cannot run ${JSON.stringify(sql)}: it would release the locks; want release()`);
     }
     try {
