@@ -90,25 +90,28 @@ export function traced<T>(
 function trace<T>(verb: Verb, event: LockTrace, work: () => Promise<T>): Promise<T> {
   const { start, end, asyncStart, asyncEnd, error } = opened()![verb];
   const startedAt = monotonic();
+  const message = { ...event };
+  const tell = (channel: Channel) => {
+    contain(channel, channel, () => Object.assign(message, event)); // a subscriber may have frozen it
+    publish(channel, message);
+  };
   const run = async () => {
     try {
       return await work();
     } catch (cause) {
-      event.outcome = "failed";
-      event.error = cause;
-      event.wait = monotonic() - startedAt;
-      publish(error, event);
+      Object.assign(event, { outcome: "failed", error: cause, wait: monotonic() - startedAt });
+      tell(error);
       throw cause;
     } finally {
       event.wait = monotonic() - startedAt;
-      publish(asyncStart, event);
-      publish(asyncEnd, event);
+      tell(asyncStart);
+      tell(asyncEnd);
     }
   };
-  return withStores(start, event, () => {
-    publish(start, event);
+  return withStores(start, message, () => {
+    tell(start);
     const running = run();
-    publish(end, event);
+    tell(end);
     return running;
   });
 }

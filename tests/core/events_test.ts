@@ -3,6 +3,8 @@ import {
   type Backend,
   connect,
   getLock,
+  getLocks,
+  isLocked,
   type LockLoss,
   type LockTrace,
   printEvents,
@@ -304,6 +306,20 @@ test("events: a subscriber that throws changes nothing, and is reported once", a
     for (const event of ["uncaughtException", "unhandledRejection"]) process.off(event, onUncaught);
     process.off("warning", onWarning);
   }
+});
+
+test("events: a subscriber that freezes what it is told changes nothing", async () => {
+  await using backend = await connect("sqlite::memory:");
+  using _ = listening(Object.fromEntries(
+    VERBS.map((verb) => [`tracing:lockmgr.${verb}:start`, (message) => void Object.freeze(message)]),
+  ));
+  const lock = await getLock("a", { backend });
+  await lock.renew({ expires: 900 });
+  assert.equal(await lock.unlock(), true);
+  const locks = await getLocks(["a", "b"], { backend });
+  await locks.renew();
+  await locks.unlock();
+  assert.equal(await isLocked("a", { backend }), false);
 });
 
 test("events: what is bound to the start of a call is there while it runs", async () => {
