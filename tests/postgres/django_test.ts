@@ -74,7 +74,7 @@ test("advisoryLock: a Django program waits for this one, and shares with it", as
 test("advisoryLock: takes a fair share of the turns beside two Django programs, without overlap", async () => {
   await using backend = await open();
   const programs = await Promise.all([0, 1].map(() => django(DJANGO_IDS, true, false, TURNS_SECONDS)));
-  await until("the programs are ready", () => programs.every(({ said }) => said().includes("ready")), 60);
+  await until("the programs are ready", () => programs.every(({ said }) => said().includes("ready\n")), 60);
   const turns = takeFairly((startAt) => {
     const acquire = (place: number) => advisoryLock(backend, DJANGO_IDS[place], { key: "crc32" });
     const theirs = programs.map(async ({ said, tell }): Promise<Turn[]> => {
