@@ -254,6 +254,11 @@ onEach("table locks: a statement that releases them is refused however it is wri
   await held.query("SAVEPOINT a");
   await held.query("ROLLBACK TO SAVEPOINT a");
   await held.query("COMMIT AND NO CHAIN");
+  for (const sql of ["SET /* autocommit = 1", "/* UNLOCK TABLES"]) await assert.rejects(held.query(sql), sql);
+  const startedAt = performance.now();
+  await held.query("SELECT LENGTH(?) AS n", ["src/*.ts ".repeat(100_000)]);
+  await held.query(`SELECT LENGTH('${"src/*.ts ".repeat(100_000)}') AS n`);
+  assert(performance.now() - startedAt < 10_000);
   await held.query("SET @a = 1");
   await held.rollback();
 });

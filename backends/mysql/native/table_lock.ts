@@ -182,8 +182,8 @@ export class TableLock {
   }
 }
 
-/** Comments, and what marks one whose text is run. */
-const COMMENTS = /\/\*M?!\d*|\*\/|\/\*.*?\*\/|(?:--\s|#).*?(?:\n|$)/gs;
+/** Comments, and what marks one whose text is run. Each match ends, also where none closes: otherwise 180 kB take 0.8 s. */
+const COMMENTS = /\/\*M?!\d*|\*\/|\/\*.*?(?:\*\/|$)|(?:--\s|#).*?(?:\n|$)/gs;
 /** Statements that silently release the table locks or change the transaction. */
 const RELEASES =
   /^\s*(?:START\s+TRANSACTION|BEGIN|(?:UN)?LOCK\s+TABLES?|(?:COMMIT|ROLLBACK)\b.*\bAND\s+CHAIN|SET\b.*\bautocommit)\b/is;
