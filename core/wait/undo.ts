@@ -17,9 +17,9 @@ const LIMIT = 1_000;
 interface Unwanted {
   readonly lock: OwnedLock;
   /** When (ms, monotonic) its request can no longer take effect after a release that found nothing. */
-  readonly lateUntil: number;
+  lateUntil: number;
   /** When (ms, monotonic) to give up. */
-  readonly until: number;
+  until: number;
   tries: number;
   asking: boolean;
   timer?: Timer;
@@ -51,16 +51,16 @@ export class Undo {
    */
   add(lock: OwnedLock, duration: number | null, unanswered: boolean): Promise<void> {
     if (this.#stopped) return Promise.resolve();
-    const known = this.#unwanted.get(lock);
-    const lateUntil = Math.max(known?.lateUntil ?? 0, unanswered ? monotonic() + LATE_EFFECT_MS : 0);
+    const now = monotonic();
+    let unwanted = this.#unwanted.get(lock);
+    if (unwanted === undefined) {
+      const tries = this.#unwanted.size < LIMIT ? 0 : Infinity;
+      this.#unwanted.set(lock, unwanted = { lock, lateUntil: 0, until: 0, tries, asking: false });
+    } else if (!unwanted.asking) unwanted.tries = 0;
+    if (unanswered) unwanted.lateUntil = now + LATE_EFFECT_MS;
     const lasts = Math.min(duration === null ? Infinity : duration / 1e3, TRY_FOR_MS);
-    const until = Math.max(known?.until ?? 0, monotonic() + lasts);
-    if (known) Object.assign(known, { lateUntil, until, tries: known.asking ? known.tries : 0 });
-    if (known?.asking) return Promise.resolve();
-    const tries = this.#unwanted.size < LIMIT ? 0 : Infinity;
-    const unwanted = known ?? { lock, lateUntil, until, tries, asking: false };
-    this.#unwanted.set(lock, unwanted);
-    return this.#try(unwanted);
+    unwanted.until = Math.max(unwanted.until, now + lasts);
+    return unwanted.asking ? Promise.resolve() : this.#try(unwanted);
   }
 
   /**
