@@ -7,6 +7,7 @@ import { type Backend, BackendError, connect } from "@lockmgr/lockmgr";
 import { advisoryLock } from "@lockmgr/lockmgr/postgres";
 import assert from "node:assert/strict";
 import process from "node:process";
+import pg from "pg";
 import type postgres from "postgres";
 import { Proxy } from "../faults/proxy.ts";
 import { seeded } from "../faults/random.ts";
@@ -157,6 +158,35 @@ test("advisoryLock: a transaction goes on after a time-out, and has its own limi
   });
   assert.equal(await inQueue(105, true), 0);
   assert.deepEqual((await sql`SELECT n FROM kept ORDER BY n`).map(({ n }) => n), [1, 2]);
+});
+
+test("advisoryLock: calls at the same time in one transaction keep what each was granted", async () => {
+  await using sql = administrator();
+  await using _holder = await hold(114);
+  const callTwice = async (client: Parameters<typeof advisoryLock>[0]) => {
+    const failing = assert.rejects(advisoryLock(client, 114, { timeout: 0.5 }), { name: "LockTimeout" });
+    await waits(114);
+    const abort = new AbortController();
+    const aborted = assert.rejects(advisoryLock(client, 116, { signal: abort.signal }), { name: "AbortError" });
+    const short = assert.rejects(advisoryLock(client, 114, { timeout: 0 }), { name: "LockTimeout" });
+    const [granted] = await Promise.all([advisoryLock(client, 115), failing, short, aborted, abort.abort()]);
+    assert.equal(granted.acquired, true);
+    assert.equal(await inQueue(115, true), 1);
+    assert.equal(await inQueue(116, true), 0);
+  };
+  await sql.begin(async (tx) => {
+    await callTwice(tx);
+    await tx`SELECT 1`;
+  });
+  const client = new pg.Client({ connectionString: server.url });
+  await client.connect();
+  try {
+    await client.query("BEGIN");
+    await callTwice(client);
+    await client.query("COMMIT");
+  } finally {
+    await client.end();
+  }
 });
 
 test("advisoryLock: a signal ends the wait, on a session and in a transaction that goes on", async () => {

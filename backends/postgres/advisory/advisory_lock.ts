@@ -12,6 +12,7 @@ import {
   type PostgresSql,
   type PostgresTransaction,
   sourceOf,
+  type Transaction,
 } from "../connection/driver.ts";
 import { sourceOfClient, sourceOfPool } from "../connection/pg_connection.ts";
 import {
@@ -24,7 +25,7 @@ import {
 } from "../connection/pg_driver.ts";
 import { translate } from "../errors.ts";
 import { advisorySessions, type Origin } from "./sessions.ts";
-import { acquireInTransaction } from "./transaction_lock.ts";
+import { acquireInTransaction, inTurn } from "./transaction_lock.ts";
 import { type Acquired, outcomeOf, type Wait } from "./waiting.ts";
 
 /**
@@ -131,6 +132,7 @@ export class AdvisoryLock implements AsyncDisposable {
  * Acquires an advisory lock of PostgreSQL: in a transaction of the caller's one that ends with it, otherwise one that a
  * connection of its own carries until it is released. It waits in the server's own queue, fair beside every other program
  * that waits there, on that connection or behind a savepoint of the transaction, whose own time limits do not count.
+ * Calls on one transaction take turns; send nothing else on it until they have returned, or a time-out may undo it.
  *
  * @example
  * ```ts
@@ -187,13 +189,15 @@ async function attemptOn(
   shared: boolean,
   prefix: string,
 ): Promise<(wait: Wait) => Promise<Acquired | undefined>> {
-  if (isTransaction(client)) return (wait) => acquireInTransaction(client, key, shared, prefix, wait);
+  const within = (transaction: Transaction) => (wait: Wait) =>
+    inTurn(client as object, () => acquireInTransaction(transaction, key, shared, prefix, wait), wait.ending);
+  if (isTransaction(client)) return within(client);
   if (isSql(client) && !isInstance(client)) {
     throw new TypeError('Cannot take an advisory lock on a reserved connection: want its "sql", or a transaction');
   }
   if (isPgClient(client)) {
-    const transaction = await transactionOn(client);
-    if (transaction) return (wait) => acquireInTransaction(transaction, key, shared, prefix, wait);
+    const transaction = await inTurn(client, () => transactionOn(client));
+    if (transaction) return within(transaction);
   }
   const origin = await originOf(client);
   if (origin === undefined && (client as Partial<Backend> | null | undefined)?.engine !== "postgres") {

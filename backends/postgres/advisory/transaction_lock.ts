@@ -25,6 +25,21 @@ const RESTORE = `
   SELECT set_config('lock_timeout', $1::text, true), set_config('statement_timeout', $2::text, true),
     CASE WHEN $3::text IS NOT NULL THEN set_config('client_connection_check_interval', $3::text, true) END`;
 
+/** The calls on each transaction or client so far, once they have ended. */
+const calls = new WeakMap<object, Promise<unknown>>();
+
+/**
+ * Makes a call on a transaction once those before it have ended: the roll-back to the savepoint of one would release what
+ * another was granted meanwhile. Returns nothing when `ending` aborts before its turn.
+ */
+export function inTurn<T>(on: object, call: () => Promise<T>, ending?: AbortSignal): Promise<T | undefined> {
+  const before = calls.get(on);
+  const over = new Promise((resolve) => ending?.addEventListener("abort", resolve, { once: true }));
+  const turn = Promise.race([before, over]).then(() => ending?.aborted ? undefined : call());
+  calls.set(on, Promise.allSettled([before, turn]).then(() => {}));
+  return turn;
+}
+
 /**
  * Acquires a lock on the caller's transaction. It waits behind a savepoint, so the transaction goes on after a time-out.
  * The savepoint is the driver's: a statement that fails outside of one makes the driver roll the transaction back.
