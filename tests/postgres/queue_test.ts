@@ -3,9 +3,9 @@ import { cleanLocks, connect, getLock, getLocks, isLocked, listLocks, tryLock } 
 import { postgresBackend } from "@lockmgr/lockmgr/postgres";
 import assert from "node:assert/strict";
 import { later } from "../conformance/case.ts";
-import { test } from "../harness.ts";
+import { around, test } from "../core/wrapping.ts";
 import { start } from "../processes/spawn.ts";
-import { administrator, freshTable, server, until } from "./server.ts";
+import { administrator, freshTable, refusal, server, until } from "./server.ts";
 
 test("a waiter whose process has disconnected is skipped at once", async () => {
   const table = freshTable();
@@ -112,7 +112,6 @@ test("a locked row with a queue is held by another for getLocks, and waited for 
   const holder = await getLock("a", { backend });
   const waiting = later(getLock("a", { backend: other, wait: 30 }));
   await until("it waits", async () => (await listLocks({ backend }))[0].waiters === 1);
-  const isRefused = "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%' || $1 || '%'";
   let cleaning: Promise<number> | undefined;
   await sql.begin(async (transaction) => {
     await transaction.unsafe(`SELECT FROM ${table} WHERE name = 'a' FOR UPDATE`);
@@ -120,11 +119,51 @@ test("a locked row with a queue is held by another for getLocks, and waited for 
     assert.equal(await isLocked("b", { backend }), false);
     cleaning = cleanLocks({ backend });
     cleaning.catch(() => {});
-    const isAsking = async () => (await sql.unsafe(isRefused, [table])).length > 0;
-    await until("it asks for the row", isAsking);
-    await until("it was refused", async () => !await isAsking());
+    await refusal(sql, table);
   });
   assert.equal(await cleaning, 0);
   await holder.unlock();
   await (await waiting).unlock();
+});
+
+/** Makes a request while a transaction has locked the row of "a", until the server has refused it three times. */
+async function refused<T>(table: string, request: () => Promise<T>): Promise<T> {
+  await using sql = administrator();
+  const { answer } = await sql.begin(async (transaction) => {
+    await transaction.unsafe(`SELECT FROM ${table} WHERE name = 'a' FOR UPDATE`);
+    const answer = later(request());
+    for (let times = 0; times < 3; times++) await refusal(sql, table);
+    return { answer };
+  });
+  return await answer;
+}
+
+test("a waiter that was granted the lock keeps it when the row is locked as it confirms", async () => {
+  const table = freshTable();
+  await using other = await connect(server.url, { table });
+  await using real = await connect(server.url, { table });
+  let released = false;
+  const backend = around(real, {
+    acquire(...request) {
+      const send = () => real.acquire(...request);
+      return [released, released = false][0] ? refused(table, send) : send();
+    },
+  });
+  const holder = await getLock("a", { backend: other });
+  const waiting = later(getLock("a", { backend, wait: 30 }));
+  await until("it waits", async () => (await listLocks({ backend: other }))[0].waiters === 1);
+  released = true;
+  await holder.unlock();
+  await until("it was granted the lock", async () => (await listLocks({ backend: other }))[0].token > holder.token);
+  const [{ token }] = await listLocks({ backend: other });
+  assert.equal((await waiting).token, token);
+});
+
+test("a shared holder renews behind the transaction that has locked the row", async () => {
+  const table = freshTable();
+  await using backend = await connect(server.url, { table });
+  const [_first, second] = [1, 2].map(() => getLock("a", { backend, shared: true }));
+  const lock = await second;
+  await refused(table, () => lock.renew({ expires: 900 }));
+  assert(lock.expiresIn! > 800);
 });

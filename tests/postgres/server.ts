@@ -49,3 +49,11 @@ export async function until(what: string, holds: () => boolean | Promise<boolean
     await new Promise((resolve) => setTimeout(resolve, 2));
   }
 }
+
+/** Waits until a statement about a table has waited for a locked row, and was refused it. */
+export async function refusal(sql: postgres.Sql, table: string): Promise<void> {
+  const waiting = "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%' || $1 || '%'";
+  const isWaiting = async () => (await sql.unsafe(waiting, [table])).length > 0;
+  await until("a statement waits for the row", isWaiting);
+  await until("it was refused", async () => !await isWaiting());
+}

@@ -144,9 +144,11 @@ export class Queue {
     const liveness = this.#carrierOf(request);
     if (liveness === null) return undefined;
     const renewal: RenewRequest = { name, owner, from: "now", add: duration };
-    const rows = await this.#table.attempt([request], "renew", renewParameters(renewal));
-    if (rows === undefined) return BUSY;
-    const row = rows.length > 0 ? toLockRow(rows[0]) : await this.renew(renewal, this.#table);
+    const what = () => `acquire ${namesOf([request])}`;
+    const row = await this.#table.whenUnlocked(async () => {
+      const [first] = await this.#table.send(what, "renew", renewParameters(renewal), [request]);
+      return first ? toLockRow(first) : await this.renew(renewal, this.#table);
+    });
     return row && this.#granted(owner, row, liveness);
   }
 
@@ -272,8 +274,7 @@ export class Queue {
 
   /** Extends holders beyond the first; returns the first of them. */
   async renew(request: RenewRequest, table: LockTable): Promise<LockRow | undefined> {
-    const parameters = renewParameters(request);
-    const [row] = await table.send(() => `renew ${namesOf([request])}`, "extend", parameters);
+    const [row] = await table.send(() => `renew ${namesOf([request])}`, "extend", renewParameters(request));
     return row && rowOf(request.name, JSON.parse(row.entry!), Number(row.waiters), Number(row.now));
   }
 }

@@ -6,7 +6,10 @@ import type { LockTable } from "./lock_table.ts";
 import type { Statements } from "./statements.ts";
 import { inOrderOf, refArrays, renewArrays, renewParameters } from "./rows.ts";
 
-/** Extends each lock that is live: the first holders of their names, and then the others. */
+/**
+ * Extends each lock that is live: the first holders of their names, and then the others. One alone is tried again for
+ * some seconds while its row is locked; in a batch it would keep the others from their answers.
+ */
 export async function renew(
   table: LockTable,
   queue: Queue,
@@ -16,7 +19,8 @@ export async function renew(
   return await Promise.all(requests.map(async (request, index) => {
     const row = first[index];
     if (row && !(request.owner === null && row.waiters !== undefined)) return row;
-    const other = await queue.renew(request, table);
+    const extend = () => queue.renew(request, table);
+    const other = await (requests.length === 1 ? table.whenUnlocked(extend) : extend());
     // it may have come to be the first meanwhile
     return row ?? other ?? (await renewFirst(table, [request]))[0];
   }));
@@ -24,7 +28,7 @@ export async function renew(
 
 /**
  * Extends each lock that is live and the first of its name. Of several, one whose row is locked is answered as it is,
- * not extended, with its present expiry. One alone is tried again for some seconds.
+ * not extended, with its present expiry.
  */
 async function renewFirst(
   table: LockTable,
