@@ -176,13 +176,18 @@ export class HeldLock implements Renewable {
     this.#status = "lost";
     this.#loss = new LockLost(this.claim.name, reason, cause === undefined ? undefined : { cause });
     this.#stopWatching();
-    if (this.#renewing > 0 || this.#maybeRenewed) this.#state.undo.add(this.claim, null, true);
+    if (this.#mayLastLonger) this.#state.undo.add(this.claim, null, true);
     this.#controller?.abort(this.#loss);
     if (isLossObserved()) publishLoss(this.backend, this.claim.name, this.token, reason);
   }
 
   endWithBackend(): OwnedLock | undefined {
     return this.#end("its backend was disposed of", "disposed");
+  }
+
+  /** Whether a renewal may have extended the lease beyond what is known. */
+  get #mayLastLonger(): boolean {
+    return this.#renewing > 0 || this.#maybeRenewed;
   }
 
   /** Ends the lock here without a release; returns the right to it, `undefined` if it is not held. */
@@ -238,8 +243,8 @@ export class HeldLock implements Renewable {
       return released;
     } catch (error) {
       this.#maybeReleased = true;
-      const left = Math.max(this.deadline - monotonic(), 0) * 1e3;
-      this.#state.undo.add(this.claim, left === Infinity ? null : left, false);
+      const left = this.#mayLastLonger ? Infinity : Math.max(this.deadline - monotonic(), 0) * 1e3;
+      this.#state.undo.add(this.claim, left === Infinity ? null : left, this.#mayLastLonger);
       throw error;
     } finally {
       this.#releasing = undefined;

@@ -101,6 +101,28 @@ faultTest("a lock found again by a later try counts from the try that took it", 
   assert(lock.expiresIn! <= left + 0.02, `${lock.expiresIn} s by the holder, ${left} s by the database`);
 });
 
+faultTest("a release is repeated for as long as a renewal without an answer may last", async ({ backend, faults }) => {
+  const lock = await getLock("a", { backend, expires: 0.4 });
+  faults.renew.push("lose the answer", "lose the answer");
+  await assert.rejects(lock.renew({ expires: 60 }), BackendError);
+  faults.release.push(...DEAD); // the first try that succeeds is after the lease that was known
+  await assert.rejects(lock.unlock(), BackendError);
+  assert(await getLock("a", { backend, wait: 10 }));
+});
+
+faultTest("steal with a wait waits out an outage, and leaves nothing behind", async ({ backend, faults, asked }) => {
+  const holder = await getLock("a", { backend });
+  faults.acquire.push("lose the answer", "lose the answer", "lose the request", "lose the request");
+  const stolen = await getLock("a", { backend, steal: true, wait: 20 });
+  assert.equal(asked.acquire, 6);
+  assert.equal(holder.held, false);
+  assert.equal(await stolen.verify(), true);
+  faults.acquire.push("lose the request", "lose the request");
+  await assert.rejects(getLock("a", { backend, steal: true }), BackendError);
+  assert.equal(await stolen.unlock(), true);
+  assert.equal(await isLocked("a", { backend }), false);
+});
+
 faultTest("one whose answers never arrive is not reported as held, and is given back", async ({ backend, faults }) => {
   faults.acquire.push("lose the answer", "lose the answer");
   await assert.rejects(getLock("a", { backend }), (error) => {

@@ -2,8 +2,9 @@ import { connect, getLock, tryLock } from "@lockmgr/lockmgr";
 import assert from "node:assert/strict";
 import process from "node:process";
 import postgres from "postgres";
+import { later } from "../conformance/case.ts";
 import { test } from "../harness.ts";
-import { administrator, freshTable, server, until } from "./server.ts";
+import { administrator, freshTable, refusal, server, until } from "./server.ts";
 
 const GUARDED = 20;
 /**
@@ -90,4 +91,22 @@ test("a release and a renewal of a guarded row wait for the transaction", async 
     return { pending };
   });
   assert.deepEqual(await Promise.all(pending), [[true, true], [true, true], [false, true]]);
+});
+
+test("steal waits for the transaction that guards the holder, for as long as its caller does", async () => {
+  const table = freshTable();
+  await using backend = await connect(server.url, { table });
+  await using sql = administrator();
+  const lock = await getLock("a", { backend });
+  const { stealing } = await sql.begin(async (tx) => {
+    await lock.guard(tx);
+    await assert.rejects(getLock("a", { backend, steal: true }), { name: "Locked" });
+    await assert.rejects(getLock("a", { backend, steal: true, wait: 0.3 }), { name: "LockTimeout" });
+    const stealing = later(getLock("a", { backend, steal: true, wait: 30 }));
+    await refusal(sql, table);
+    assert.equal(await lock.verify(), true);
+    return { stealing };
+  });
+  assert.equal(await (await stealing).verify(), true);
+  assert.equal(lock.held, false);
 });
