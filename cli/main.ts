@@ -137,7 +137,7 @@ async function reportError(
   const redact = redactor([targetOf(flags)]);
   const paint = paints(wantsColour(process.stderr));
   const database = failure.ofDatabase ? await targetInWords(flags) : "";
-  const report = failure.expected || failure.message === "" ? [] : [
+  const report = failure.expected ? [] : [
     `${paint.bad("lockmgr:")} ${visibleLines(redact(failure.message))}`,
     ...failure.lock ? [`  ${visible(redact(String(failure.lock)))}`] : [],
     ...failure.ofDatabase && isServer(database) ? [`  The database is ${visible(redact(database))}.`] : [],
@@ -189,7 +189,9 @@ function withoutValues(message: string): string {
 
 /** The parser's error as a sentence. */
 function usageFailure({ code, message }: CommanderError): Failure {
-  if (code === "commander.help") return { exitCode: EXIT.usage, code: "USAGE", message: "" }; // the help was shown
+  if (code === "commander.help") { // the help was shown
+    return { exitCode: EXIT.usage, code: "USAGE", message: "Cannot run without a command", expected: true };
+  }
   const [first, suggestion] = withoutValues(message.replace(/^error: /, "")).split("\n");
   const sentence = (first.charAt(0).toUpperCase() + first.slice(1)).replace(/\.$/, "");
   const other = code.startsWith("commander.unknown") ? otherWordFor(message) : undefined;

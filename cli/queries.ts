@@ -4,9 +4,21 @@
  * @module
  */
 import process from "node:process";
+import { setTimeout as pause } from "node:timers/promises";
 import { recordLine } from "./formats/record.ts";
 import { toJson } from "./formats/text.ts";
-import { type Backend, getLock, listLocks, Locked, type LockRecord, unlock, watchLocks } from "../mod.ts";
+import {
+  type Backend,
+  BackendError,
+  getLock,
+  listLocks,
+  type LockChange,
+  Locked,
+  type LockRecord,
+  unlock,
+  watchLocks,
+  type WatchOptions,
+} from "../mod.ts";
 
 /** Returns the record of a name's first holder; `undefined` when it is free. */
 async function find(backend: Backend, name: string): Promise<LockRecord | undefined> {
@@ -17,7 +29,32 @@ async function find(backend: Backend, name: string): Promise<LockRecord | undefi
 const LONGEST_TIMER_MS = 2 ** 31;
 
 /**
- * Waits until a lock is free, without acquiring it.
+ * The changes of some locks. A database that fails after the first is queried again after `interval` seconds, and its
+ * error is one of them.
+ */
+export async function* changesOf(
+  options: WatchOptions & { signal: AbortSignal; interval: number },
+): AsyncGenerator<LockChange | BackendError, void> {
+  const { signal, interval } = options;
+  const changes = watchLocks(options)[Symbol.asyncIterator]();
+  for (let first = true; !signal.aborted; first = false) {
+    try {
+      const change = await changes.next();
+      if (change.done) return;
+      yield change.value;
+    } catch (error) {
+      if (first || !(error instanceof BackendError)) throw error;
+      yield error;
+      await pause(interval * 1e3, undefined, { signal }).catch(() => {}); // it rejects by an abort alone
+    }
+  }
+}
+
+/** The longest time between two queries (s). */
+const INTERVAL_S = 0.25;
+
+/**
+ * Waits until a lock is free, without acquiring it. It waits out an outage, too.
  *
  * @param wait The longest wait in seconds.
  * @returns The lock that is still held then; `undefined` when the name is free.
@@ -26,20 +63,21 @@ export async function untilFree(
   backend: Backend,
   name: string,
   wait: number,
-  signal: AbortSignal,
+  stop: AbortSignal,
 ): Promise<LockRecord | undefined> {
   const over = new AbortController();
   const timer = wait * 1e3 < LONGEST_TIMER_MS ? setTimeout(() => over.abort(), wait * 1e3) : undefined;
+  const signal = AbortSignal.any([stop, over.signal]);
   try {
-    for await (
-      const { holders } of watchLocks({ backend, names: [name], signal: AbortSignal.any([signal, over.signal]) })
-    ) {
-      if (holders.length === 0) return undefined;
+    for await (const change of changesOf({ backend, names: [name], interval: INTERVAL_S, signal })) {
+      if (!(change instanceof BackendError)) {
+        if (change.holders.length === 0) return undefined;
+      } else if (!change.retryable) throw change;
     }
   } finally {
     clearTimeout(timer);
   }
-  signal.throwIfAborted();
+  stop.throwIfAborted();
   return await find(backend, name);
 }
 

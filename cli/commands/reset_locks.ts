@@ -40,7 +40,7 @@ job it needs --force.`,
     if (!flags.force) {
       output.message(`${output.paint.warning(WARNING)}\n\n${listOf(records, "would be removed")}`);
       if (await question("Type YES in capitals to remove them all: ") !== "YES") {
-        output.result("Nothing was removed", { removed: 0 });
+        output.result("Nothing was removed", { removed: 0, locks: [] });
         return EXIT.failed;
       }
     } else if (!output.json) {

@@ -1,7 +1,6 @@
 import { Option } from "commander";
 import process from "node:process";
-import { setTimeout as pause } from "node:timers/promises";
-import { type Backend, BackendError, type LockRecord, watchLocks, type WatchOptions } from "../../mod.ts";
+import { type Backend, BackendError, type LockRecord, type WatchOptions } from "../../mod.ts";
 import { someSeconds } from "../arguments.ts";
 import type { CommandSpec } from "../command.ts";
 import { EXIT } from "../exit_codes.ts";
@@ -9,6 +8,7 @@ import { UsageError } from "../failures.ts";
 import { changesBetween } from "../formats/changes.ts";
 import { frame, type Look } from "../formats/watch_frame.ts";
 import { environment, onSignals } from "../host.ts";
+import { changesOf } from "../queries.ts";
 import { draw, type Output, stdoutBroken, writeJson } from "../output.ts";
 import type { Stopping } from "../running/stopping.ts";
 
@@ -105,20 +105,16 @@ function journal(output: Output): View {
   };
 }
 
-/** Shows the changes until a signal comes or stdout fails. A database that fails after the first is queried again. */
+/** Shows the changes until a signal comes or stdout fails. */
 async function follow(view: View, options: WatchOptions & { interval: number }, stopping: Stopping): Promise<void> {
-  const signal = AbortSignal.any([stopping.signal, stdoutBroken]);
-  const changes = watchLocks({ ...options, signal })[Symbol.asyncIterator]();
-  for (let first = true; !signal.aborted; first = false) {
-    try {
-      const change = await stopping.outcomeOf(changes.next(), 0);
-      if (change.done) break;
+  const changes = changesOf({ ...options, signal: AbortSignal.any([stopping.signal, stdoutBroken]) });
+  for (;;) {
+    const { value: change } = await stopping.outcomeOf(changes.next(), 0);
+    if (change === undefined) break;
+    if (change instanceof BackendError) view.trouble(change.message);
+    else {
       view.trouble(undefined);
-      view.show(change.value.name, change.value.holders);
-    } catch (error) {
-      if (first || !(error instanceof BackendError)) throw error;
-      view.trouble(error.message);
-      await pause(options.interval * 1e3, undefined, { signal }).catch(() => {}); // it rejects by an abort alone
+      view.show(change.name, change.holders);
     }
   }
   stopping.signal.throwIfAborted();

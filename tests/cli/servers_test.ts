@@ -45,6 +45,21 @@ for (const target of modes) {
   });
 }
 
+test("postgres lease: wait goes on when the server starts again", async () => {
+  await using place = await modes[0].open();
+  await place.run(["set_lock", "job", "-t", "60"]);
+  const waiting = place.start(["wait", "job", "-w", "50"]);
+  const sql = postgresJs(server.url, { max: 1, onnotice: () => {} });
+  const listening = "SELECT FROM pg_stat_activity WHERE query LIKE 'SELECT pg_advisory_lock(hashtextextended(%'";
+  while ((await sql.unsafe(listening)).length === 0) await new Promise((resolve) => setTimeout(resolve, 5));
+  await sql.end();
+  await server.kill();
+  await server.start();
+  assert.equal((await place.run(["clear_lock", "job"])).code, 0);
+  const { code, stdout, stderr } = await waiting.ended;
+  assert.deepEqual([code, stdout], [0, 'Lock "job" is free\n'], stderr);
+});
+
 test("postgres lease: told to stop while the server is down, run ends its command and itself", async () => {
   await using place = await modes[0].open();
   const running = place.start(["run", "job", "-t", "60", ...FAMILY]);

@@ -57,6 +57,15 @@ test("wrong usage is 64, says what was wanted, and suggests the nearest", async 
   }
 });
 
+test("no command is 64, with the help, and with --json a document that says so", async () => {
+  await using place = await Place.make();
+  const { code, stdout, stderr } = await place.run(["--json"]);
+  assert.equal(code, 64);
+  assert.equal(JSON.parse(stdout).error.message, "Cannot run without a command");
+  assert.match(stderr, /^Usage: lockmgr /);
+  assert.doesNotMatch(stderr, /Cannot run/);
+});
+
 test("flags for every command stand before or after its name", async () => {
   await using place = await Place.make();
   const url = `${place.directory}/other.db`;
