@@ -98,6 +98,7 @@ export class SessionBackend<S extends Session> implements Backend {
   }
 
   async list({ names, prefix = "" }: ListFilter): Promise<LockRow[]> {
+    this.#engine.pool.requireOpen(() => "list locks");
     const wanted = new Set(names);
     const rows: LockRow[] = [];
     for (const name of this.#held.keys()) {

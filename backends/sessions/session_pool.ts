@@ -69,9 +69,14 @@ export class SessionPool<S extends Session> {
     await this.#opening?.catch(() => {});
   }
 
+  /** @throws {BackendError} When it is closed. */
+  requireOpen(what: () => string): void {
+    if (this.#closing.signal.aborted) throw new BackendError(`Cannot ${what()}: the backend was disposed of`);
+  }
+
   /** Reserves on the first session that has capacity; `undefined` when a new session is needed. */
   #withCapacity(wanted: number, what: () => string): Reservation<S> | undefined {
-    if (this.#closing.signal.aborted) throw new BackendError(`Cannot ${what()}: the backend was disposed of`);
+    this.requireOpen(what);
     const { locksPerSession, locksPerStatement, sessions } = this.#limits;
     for (const [session, load] of this.#load) {
       if (session.ended) this.#load.delete(session);

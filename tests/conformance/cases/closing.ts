@@ -3,6 +3,7 @@ import {
   BackendError,
   getLock,
   isLocked,
+  listLocks,
   LockLost,
   LockMgr,
   setLock,
@@ -166,6 +167,16 @@ export const closing: readonly Case[] = [
     });
     await assert.rejects(failed, (thrown) => thrown === error);
     await free(fixture.backend, "after disposals within bodies");
+  }),
+
+  always("a backend that was disposed of answers with an error, not with what it has forgotten", async (fixture) => {
+    const backend = await fixture.another();
+    const lock = await getLock("one", { backend });
+    await backend[Symbol.asyncDispose]();
+    for (const ask of [listLocks({ backend }), isLocked("one", { backend }), getLock("two", { backend })]) {
+      await assert.rejects(ask, BackendError);
+    }
+    assert.equal(lock.held, false);
   }),
 
   withRows("a lock lost before the disposal is a loss all the same", async (fixture) => {
