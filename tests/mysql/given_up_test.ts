@@ -114,26 +114,38 @@ onEach("lease: a request that waits for a connection of a pool is not sent after
   await pool.end();
 });
 
-onEach("lease: a statement that runs on a connection of a pool takes no effect after a disposal", async (place) => {
-  const lock = await tryLock("a", { backend: await place.backend() });
-  await lock!.unlock();
-  const pool = mysql.createPool({ uri: place.url, connectionLimit: 2 });
-  const backend = await mysqlBackend(pool);
-  const stranger = await mysql.createConnection(place.url);
-  await stranger.query("LOCK TABLES lockmgr_locks WRITE");
-  const outcome = tryLock("a", { backend }).catch((error) => error);
-  await until("it is being run", async () => await running(place) > 0);
-  const startedAt = performance.now();
-  await backend[Symbol.asyncDispose]();
-  const took = performance.now() - startedAt;
-  await stranger.query("UNLOCK TABLES");
-  await stranger.end();
-  assert(await outcome instanceof BackendError);
-  await until("nothing is being run", async () => await running(place) === 0);
-  assert.equal(await held(place), 0);
-  assert(took < 4_000, `the disposal took ${took} ms`);
-  await pool.end();
-});
+/** Where the server of a pool is: its delay (ms) in each direction behind a proxy, which hides the client's port. */
+const PLACES = { "": undefined, " behind a proxy": 0, " of a server 120 ms away": 60 };
+
+for (const [where, delay] of Object.entries(PLACES)) {
+  onEach(
+    `lease: a statement that runs on a connection of a pool${where} takes no effect after a disposal`,
+    async (place) => {
+      const lock = await tryLock("a", { backend: await place.backend() });
+      await lock!.unlock();
+      await using proxy = await Proxy.start(place.server.port);
+      const url = new URL(place.url);
+      if (delay !== undefined) url.port = String(proxy.port);
+      const pool = mysql.createPool({ uri: String(url), connectionLimit: 2 });
+      const backend = await mysqlBackend(pool);
+      proxy.delay = delay ?? 0;
+      const stranger = await mysql.createConnection(place.url);
+      await stranger.query("LOCK TABLES lockmgr_locks WRITE");
+      const outcome = tryLock("a", { backend }).catch((error) => error);
+      await until("it is being run", async () => await running(place) > 0);
+      const startedAt = performance.now();
+      await backend[Symbol.asyncDispose]();
+      const took = performance.now() - startedAt;
+      await stranger.query("UNLOCK TABLES");
+      await stranger.end();
+      assert(await outcome instanceof BackendError);
+      await until("nothing is being run", async () => await running(place) === 0);
+      assert.equal(await held(place), 0);
+      assert(took < 4_000, `the disposal took ${took} ms`);
+      await pool.end();
+    },
+  );
+}
 
 onEach("a user lock is not granted after its wait was abandoned", async (place) => {
   await using proxy = await Proxy.start(place.server.port);

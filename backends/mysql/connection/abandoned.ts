@@ -24,10 +24,16 @@ export class Abandoned {
   readonly #stopped = new AbortController();
   #control: Promise<Connection> | undefined;
   #users = 0;
+  #isReady = false;
 
   /** @param open Opens a connection for the KILL statements. */
   constructor(open: () => Promise<Connection>) {
     this.#open = open;
+  }
+
+  /** Whether the server has answered on a connection for the KILL statements. */
+  get isReady(): boolean {
+    return this.#isReady;
   }
 
   /** Resolves when no abandoned statement can take effect any more; `undefined` when there is none. */
@@ -82,12 +88,20 @@ export class Abandoned {
     this.#users++;
     const opening = this.#control ??= this.#open();
     try {
-      return await work(await opening);
+      const control = await opening;
+      this.#isReady = true;
+      return await work(control);
     } finally {
       this.#users--;
       const hasEnded = await opening.then(({ ended }) => ended !== undefined, () => true);
       if (this.#users === 0 || hasEnded) this.#close(opening);
     }
+  }
+
+  /** Opens that connection, which a far server takes several round trips for, and keeps it open until `stop`. */
+  prepare(): void {
+    const { signal } = this.#stopped;
+    this.use(() => new Promise<void>((resolve) => signal.addEventListener("abort", () => resolve()))).catch(() => {});
   }
 
   #close(opening: Promise<Connection>): void {

@@ -12,7 +12,7 @@ import type {
   RenewRequest,
 } from "../../../core/backend.ts";
 import { inParts, namesOf } from "../../../core/util/requests.ts";
-import { monotonic } from "../../../core/util/runtime.ts";
+import { monotonic, startTimer } from "../../../core/util/runtime.ts";
 import { closeLocks } from "../../../core/wait/close_locks.ts";
 import { within } from "../connection/abandoned.ts";
 import type { Connector } from "../connection/connector.ts";
@@ -36,6 +36,10 @@ import { UnknownRequests } from "./unknown_requests.ts";
 /** How long (ms) a disposal may take in all, and how long at least it waits for requests that the core gave up. */
 const CLOSED_WITHIN_MS = 1_900;
 const UNDO_LEAST_MS = 400;
+/** How much longer (ms) it waits for statements to end at a server that answers: far away, or busy. */
+const ENDING_MS = 1_000;
+/** How long after its beginning (ms) a disposal prepares to end the acquisitions that are still under way. */
+const PREPARE_AFTER_MS = 1_000;
 /** How many connections a caller's pool is assumed to have. */
 const EXTERNAL_CONNECTIONS = 4;
 
@@ -185,17 +189,28 @@ export class RowBackend implements Backend {
 
   [Symbol.asyncDispose](): Promise<void> {
     const deadline = monotonic() + CLOSED_WITHIN_MS;
-    return closeLocks(this, () => this.#close(deadline));
+    const prepare = () => this.#underWay.length > 0 && this.#connector.abandoned.prepare();
+    const timer = startTimer(PREPARE_AFTER_MS, prepare, false);
+    return closeLocks(this, () => {
+      timer.stop();
+      return this.#close(deadline);
+    });
+  }
+
+  get #underWay(): UnderWay[] {
+    return [...new Set([this.#acquisitions, this.#leases])].flatMap(({ underWay }) => underWay);
   }
 
   async #close(deadline: number): Promise<void> {
-    const underWay = [...new Set([this.#acquisitions, this.#leases])].flatMap(({ underWay }) => underWay);
+    const { abandoned } = this.#connector;
+    const underWay = this.#underWay;
     const closed = this.#table.close();
     this.#connector.close();
     const polled = this.#waiters.close();
     const limit = Math.max(UNDO_LEAST_MS, deadline - monotonic());
-    await within(limit, Promise.allSettled([this.#undo(underWay), closed, polled])); // what is not undone by then expires
-    this.#connector.abandoned.stop();
+    await within(limit, Promise.allSettled([this.#undo(underWay), closed, polled])); // what is left then expires
+    if (abandoned.isReady) await abandoned.settled(ENDING_MS);
+    abandoned.stop();
   }
 
   /** Ends what is under way at the server, and releases what it was granted: its callers got an error. */
