@@ -1,8 +1,14 @@
 import { BackendError } from "../errors.ts";
 import { withDeadline } from "./deadline.ts";
+import { defer } from "./runtime.ts";
 
 /** How long the last requests are waited for (ms): `closeLocks` gives an engine half a second to close. */
 const LAST_ANSWERS_MS = 400;
+
+/** The error of a request without an answer: it may still take effect. */
+export class Unanswered extends BackendError {
+  override name = "BackendError";
+}
 
 /** The requests in progress on a client of the caller's, which is never closed here. */
 export class InProgress {
@@ -15,10 +21,10 @@ export class InProgress {
    * @param what What fails then, for the error: `"list locks"`.
    */
   async run<T>(what: string, send: () => PromiseLike<T>): Promise<T> {
-    const disposed = () => new BackendError(`Cannot ${what}: the backend was disposed of`);
-    if (this.#closed) throw disposed();
+    const message = `Cannot ${what}: the backend was disposed of`;
+    if (this.#closed) throw new BackendError(message);
     let end: () => void;
-    const ended = new Promise<never>((_, reject) => end = () => reject(disposed()));
+    const ended = new Promise<never>((_, reject) => end = () => reject(new Unanswered(message)));
     const outcome = Promise.race([send(), ended]);
     this.#ends.set(outcome, end!);
     try {
@@ -28,11 +34,14 @@ export class InProgress {
     }
   }
 
-  /** Refuses further requests, waits for the last answers, and fails the requests that have none. */
+  /**
+   * Refuses further requests, waits for the last answers, and fails the requests that have none: with `Unanswered`.
+   */
   async close(): Promise<void> {
     this.#closed = true;
     await withDeadline(LAST_ANSWERS_MS, Promise.allSettled(this.#ends.keys()));
     this.end();
+    await new Promise<void>(defer); // who sent them has taken notice
   }
 
   /** Refuses further requests, and fails those without an answer. */

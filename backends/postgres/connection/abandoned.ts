@@ -1,10 +1,11 @@
 import { BackendError } from "../../../core/errors.ts";
 import { Backoff } from "../../../core/util/backoff.ts";
 import { withDeadline } from "../../../core/util/deadline.ts";
+import { Unanswered } from "../../../core/util/in_progress.ts";
 import { namesOf } from "../../../core/util/requests.ts";
 import { monotonic, sleep } from "../../../core/util/runtime.ts";
 import { isBroken, isEndedByServer, isNotPrimary } from "../errors.ts";
-import { type About, AnswerTimeout, answerWithin } from "./client.ts";
+import { type About, answerWithin } from "./client.ts";
 import { endInstance, isQueued, type Opened, programName, type Query, sendStatement, type Source } from "./driver.ts";
 
 /** How long a statement waits for the end of an earlier one that was given up, and disposal for all of them (ms). */
@@ -74,7 +75,7 @@ export class AbandonedConnections {
    */
   giveUp(pid: string, about: About, error: unknown, query?: Query): void {
     if (isNotPrimary(error)) return; // it was answered
-    const late = error instanceof AnswerTimeout;
+    const late = error instanceof Unanswered;
     if (isEndedByServer(error)) this.#noteEnded(pid);
     else if (late && query) this.#cancel(pid, about, query);
     else if (late || isBroken(error)) this.add(pid, about);

@@ -1,5 +1,5 @@
-import { BackendError } from "../../../core/errors.ts";
 import { withDeadline } from "../../../core/util/deadline.ts";
+import { Unanswered } from "../../../core/util/in_progress.ts";
 import type { SqlResult } from "./driver.ts";
 
 /** Locks that a statement is about. */
@@ -23,20 +23,15 @@ export const SEND = "send a statement";
 /** Seconds to wait for an answer. */
 export const DEFAULT_ANSWER_TIMEOUT = 15;
 
-/** The error of an answer that did not come in time. */
-export class AnswerTimeout extends BackendError {
-  override name = "BackendError";
-}
-
 /**
  * Waits for an answer.
  *
  * @param late Called when there is none in time.
- * @throws {BackendError} When there is none in time.
+ * @throws {Unanswered} When there is none in time.
  */
 export function answerWithin<T>(seconds: number, answer: PromiseLike<T>, late?: () => void): Promise<T> {
   return withDeadline(seconds * 1e3, answer, () => {
     late?.();
-    throw new AnswerTimeout(`Cannot get an answer of PostgreSQL within ${seconds} s`, { retryable: true });
+    throw new Unanswered(`Cannot get an answer of PostgreSQL within ${seconds} s`, { retryable: true });
   });
 }

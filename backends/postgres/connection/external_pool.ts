@@ -1,7 +1,7 @@
-import { InProgress } from "../../../core/util/in_progress.ts";
+import { InProgress, Unanswered } from "../../../core/util/in_progress.ts";
 import type { GuardedSource } from "./abandoned.ts";
 import { OutsideTransactions } from "./caller_transaction.ts";
-import { type About, AnswerTimeout, answerWithin, type Client, SEND } from "./client.ts";
+import { type About, answerWithin, type Client, SEND } from "./client.ts";
 import type { SqlResult } from "./driver.ts";
 import { OwnPool } from "./own_pool.ts";
 import { coded, type PgClient, type PgPool, sendOn } from "./pg_driver.ts";
@@ -42,7 +42,7 @@ export class ExternalPool implements Client {
       this.#own.prepare = this.prepare;
       return await this.#own.send(text, parameters, about);
     }
-    const sender = new OutsideTransactions((text, parameters) => this.#run(text, parameters, about));
+    const sender = new OutsideTransactions((text, parameters) => this.#run(text, parameters, about), false);
     return requirePrimary(await sender.send(text, parameters) as SqlResult);
   }
 
@@ -52,12 +52,12 @@ export class ExternalPool implements Client {
     client.on("error", ignore);
     let useless = false;
     try {
-      const answer = this.#inProgress.run(SEND, () => sendOn(client, text, parameters));
+      const answer = this.#inProgress.run(SEND, () => sendOn(client, text, parameters, { simple: true }));
       const rows = await answerWithin(this.#answerTimeout, answer);
       useless = rows[0]?.read_only === "on"; // the address may lead to another server by now
       return rows;
     } catch (error) {
-      useless = error instanceof AnswerTimeout || isBroken(error) || isNotPrimary(error);
+      useless = error instanceof Unanswered || isBroken(error) || isNotPrimary(error);
       if (this.prepare) this.#source.abandoned?.giveUp(String(client.processID), about, error);
       throw error;
     } finally {

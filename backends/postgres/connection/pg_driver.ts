@@ -130,15 +130,19 @@ export function coded(error: unknown): unknown {
   return Object.assign(new Error((error as Error).message, { cause: error }), { code });
 }
 
-/** Sends a statement on a client in the extended protocol, which takes no second one; prepared if it has a name. */
+/**
+ * Sends a statement on a client in the extended protocol, which takes no second one; prepared if it has a name. Without
+ * values it may be sent in the simple one, in which its transaction begins with it.
+ */
 export async function sendOn(
   client: PgClient,
   text: string,
   values: readonly (string | null)[],
-  name?: string,
+  { name, simple = false }: { readonly name?: string | undefined; readonly simple?: boolean } = {},
 ): Promise<SqlResult> {
+  const how = simple && values.length === 0 ? {} : { values, queryMode: "extended", name };
   try {
-    const { rows } = await client.query({ text, values, types: AS_TEXT, queryMode: "extended", name });
+    const { rows } = await client.query({ text, types: AS_TEXT, ...how });
     return Object.assign(rows, { state: { pid: client.processID } });
   } catch (error) {
     if (isEndedByServer(error)) client.connection.stream.destroy(); // the locks are lost now
