@@ -6,21 +6,21 @@
 import { type Found, judgeTable } from "../shared/found_table.ts";
 import { bytes, EVERY_ROW, quoted } from "./connection/inline_parameters.ts";
 
-/** The columns that the statements use. */
-const COLUMNS = [
-  "name",
-  "owner",
-  "token",
-  "locked_by",
-  "lock_process",
-  "locked_until",
-  "created_at",
-  "updated_at",
-  "metadata",
-  "session",
-  "connection_id",
-  "listed",
-];
+/** The columns that every version has, with their types. */
+const COLUMNS: Readonly<Record<string, string>> = {
+  name: "VARBINARY(1020) NOT NULL PRIMARY KEY",
+  owner: "VARBINARY(64) NOT NULL",
+  token: "BIGINT NOT NULL",
+  locked_by: "VARCHAR(255) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL",
+  lock_process: "BIGINT",
+  locked_until: "BIGINT",
+  created_at: "BIGINT NOT NULL",
+  updated_at: "BIGINT NOT NULL",
+  metadata: "LONGTEXT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin",
+  session: "VARBINARY(64)",
+  connection_id: "BIGINT",
+  listed: "TINYINT NOT NULL DEFAULT 1",
+};
 
 /** The columns of queues, with their types, which tables of earlier versions lack. */
 const QUEUE_COLUMNS: Readonly<Record<string, string>> = {
@@ -64,21 +64,10 @@ function queueCheck(table: string): string {
  * or free), because an index on a column that every acquisition changes costs batches half as much again.
  */
 export function lockSchema(table: string): string {
+  const columns = Object.entries({ ...COLUMNS, ...QUEUE_COLUMNS });
   return `
 CREATE TABLE IF NOT EXISTS ${quoted(table)} (
-  name          VARBINARY(1020) NOT NULL PRIMARY KEY,
-  owner         VARBINARY(64) NOT NULL,
-  token         BIGINT NOT NULL,
-  locked_by     VARCHAR(255) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL,
-  lock_process  BIGINT,
-  locked_until  BIGINT,
-  created_at    BIGINT NOT NULL,
-  updated_at    BIGINT NOT NULL,
-  metadata      LONGTEXT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin,
-  session       VARBINARY(64),
-  connection_id BIGINT,
-  listed        TINYINT NOT NULL DEFAULT 1,
-${Object.entries(QUEUE_COLUMNS).map(([column, type]) => `  ${column.padEnd(13)} ${type},`).join("\n")}
+${columns.map(([column, type]) => `  ${column.padEnd(13)} ${type},`).join("\n")}
   ${queueCheck(table)},
   INDEX listed (listed, name)
 ) ENGINE=InnoDB ROW_FORMAT=DYNAMIC;
@@ -154,5 +143,5 @@ export function findTable(table: string, rows: readonly (readonly (string | null
     : indexed
     ? undefined
     : 'it has no index "listed" of listed, name';
-  return judgeTable(table, present, COLUMNS, Object.keys(QUEUE_COLUMNS), defect);
+  return judgeTable(table, present, Object.keys(COLUMNS), Object.keys(QUEUE_COLUMNS), defect);
 }

@@ -6,18 +6,18 @@
 import { type Found, judgeTable } from "../shared/found_table.ts";
 import type { SqliteStatement } from "./connection/driver.ts";
 
-/** The columns, the name first. */
-export const COLUMNS = [
-  "name",
-  "owner",
-  "token",
-  "locked_by",
-  "lock_process",
-  "locked_until",
-  "created_at",
-  "updated_at",
-  "metadata",
-];
+/** The columns that every version has, with their types, the name first. */
+export const COLUMNS: Readonly<Record<string, string>> = {
+  name: "TEXT    NOT NULL PRIMARY KEY",
+  owner: "TEXT",
+  token: "INTEGER NOT NULL",
+  locked_by: "TEXT    NOT NULL",
+  lock_process: "INTEGER",
+  locked_until: "INTEGER",
+  created_at: "INTEGER NOT NULL",
+  updated_at: "INTEGER NOT NULL",
+  metadata: "TEXT",
+};
 
 /** The columns of queues, with their types, which tables of earlier versions lack. */
 export const QUEUE_COLUMNS: Readonly<Record<string, string>> = {
@@ -45,18 +45,10 @@ export function quoted(table: string): string {
  */
 export function schema(table: string): string {
   const [name, ...attached] = table.split(".").reverse();
+  const columns = Object.entries({ ...COLUMNS, ...QUEUE_COLUMNS });
   return `
 CREATE TABLE IF NOT EXISTS ${quoted(table)} (
-  name         TEXT    NOT NULL PRIMARY KEY,
-  owner        TEXT,
-  token        INTEGER NOT NULL,
-  locked_by    TEXT    NOT NULL,
-  lock_process INTEGER,
-  locked_until INTEGER,
-  created_at   INTEGER NOT NULL,
-  updated_at   INTEGER NOT NULL,
-  metadata     TEXT,
-${Object.entries(QUEUE_COLUMNS).map(([column, type]) => `  ${column.padEnd(12)} ${type}`).join(",\n")}
+${columns.map(([column, type]) => `  ${column.padEnd(12)} ${type}`).join(",\n")}
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS ${quoted([...attached, `${name}_held`].join("."))}
   ON "${name}" (name) WHERE owner IS NOT NULL;
@@ -101,5 +93,5 @@ export function findTable(database: { prepare(sql: string): SqliteStatement }, t
   const present = columns.map(({ name }) => name);
   const keyed = columns.some(({ name, pk }) => name === "name" && Number(pk) === 1);
   const defect = keyed ? undefined : "its primary key is not the name";
-  return judgeTable(table, present, COLUMNS, Object.keys(QUEUE_COLUMNS), defect);
+  return judgeTable(table, present, Object.keys(COLUMNS), Object.keys(QUEUE_COLUMNS), defect);
 }

@@ -49,6 +49,7 @@ function replaced(columns: readonly string[]): string {
 
 /** Statements that acquire. */
 function acquiring(table: string) {
+  const columns = Object.keys(COLUMNS);
   return {
     /** The next token of a free name, and the clock; no row while the name is held or waited for. `(name)` */
     selectNext: `
@@ -69,14 +70,14 @@ function acquiring(table: string) {
      * `(name, owner, token, locked_by, lock_process, locked_until, now, now, metadata, …)`
      */
     insert: forEachSize((count) => `
-      INSERT INTO ${table} (${COLUMNS.join(", ")})
-      VALUES ${repeat(count, "(?, ?, ?, ?, ?, ?, ?, ?, ?)")} ON CONFLICT (name) DO UPDATE SET ${replaced(COLUMNS)}`),
+      INSERT INTO ${table} (${columns.join(", ")})
+      VALUES ${repeat(count, "(?, ?, ?, ?, ?, ?, ?, ?, ?)")} ON CONFLICT (name) DO UPDATE SET ${replaced(columns)}`),
   };
 }
 
 /** Statements about lines. */
 function queueing(table: string) {
-  const columns = [...COLUMNS, ...Object.keys(QUEUE_COLUMNS)];
+  const columns = Object.keys({ ...COLUMNS, ...QUEUE_COLUMNS });
   return {
     /** The row of a name, of NULLs if there is none, and the clock. `(name)` */
     selectLine: `SELECT ${ROW} FROM ${CLOCK} LEFT JOIN ${table} ON name = ?`,
