@@ -95,11 +95,14 @@ export interface LockSetResult {
 /** How often a name is tried again that was neither free nor held, because it changed hands in between. */
 const MAX_ROUNDS = 20;
 
-/** The result for one name; without record and grant when it is free. */
+/** The result for one name that is held now. */
 interface Settled extends LockSetStatus {
   record?: LockRecord;
   grant?: Grant;
 }
+
+/** The status of a name that was free and still is. */
+const LEFT_FREE: LockSetStatus = { wasLocked: false, status: "skip", locked: false };
 
 /**
  * Acquires and renews several locks in one call. Two callers with the same names, in any order, never deadlock.
@@ -148,20 +151,17 @@ async function allOrNothing(
   resolved: ResolvedLockOptions,
   options: SetLockOptions,
 ): Promise<Map<string, Settled>> {
-  const settled = new Map<string, Settled>();
   if (options.create === false) {
     const [held] = await listRecords(backend, { names });
     if (held) throw new LockFail(held.name, held);
-    for (const name of names) settled.set(name, { wasLocked: false, status: "skip", locked: false });
-    return settled;
+    return new Map();
   }
   const { grants, busy, askedAt } = await acquireSeveral(backend, names, resolved, true);
   if (busy.length > 0) {
     const holder = busy.find((answer) => answer.holder)?.holder;
     throw holder ? new LockFail(holder.name, new LockRecord(holder, askedAt)) : new LockFail(names[0]);
   }
-  for (const grant of grants) settled.set(grant.claim.name, created(grant));
-  return settled;
+  return new Map(grants.map((grant) => [grant.claim.name, created(grant)]));
 }
 
 /** Treats every name by itself: acquires a free one, renews a held one, as the options allow. */
@@ -179,7 +179,7 @@ async function eachByItself(
         const { grants } = await acquireSeveral(backend, open, resolved, false);
         for (const grant of grants) settled.set(grant.claim.name, created(grant));
       }
-      const held = open.filter((name) => !settled.get(name)?.locked);
+      const held = open.filter((name) => !settled.has(name));
       if (renew) await renewHeld(backend, held, options, settled);
       else await listHeld(backend, held, settled);
       open = create ? held.filter((name) => !settled.has(name)) : [];
@@ -190,10 +190,6 @@ async function eachByItself(
     // The caller gets no handle: what was created is released again.
     for (const { grant } of settled.values()) if (grant) stateOf(backend).undo.add(grant.claim, null, false);
     throw error;
-  }
-  for (const name of names) {
-    if (settled.has(name)) continue;
-    settled.set(name, { wasLocked: false, status: "skip", locked: false });
   }
   return settled;
 }
@@ -227,13 +223,13 @@ function created(grant: Grant): Settled {
   return { wasLocked: false, status: "create", locked: true, grant };
 }
 
-/** Makes the result, in the order given. */
+/** Makes the result, in the order given; a name that is not settled was left free. */
 function report(given: string[], settled: Map<string, Settled>, renew: boolean): LockSetResult {
   const counts: LockSetCounts = { created: 0, renewed: 0, skipCreate: 0, skipRenew: 0 };
   const statuses: LockSetResult["statuses"] = [];
   const locks = new Set<LockRecord>();
   for (const name of given) {
-    const { record, grant: _, ...first } = settled.get(name)!;
+    const { record, grant: _, ...first }: Settled = settled.get(name) ?? LEFT_FREE;
     const metAgain: LockSetStatus = { wasLocked: true, status: renew ? "extend" : "skip", locked: true };
     const status = record && locks.has(record) ? metAgain : first;
     if (record) locks.add(record);
