@@ -100,37 +100,29 @@ export class LineStore {
     change: (read: ReadLine) => Change<T>,
     ifLocked?: (read: StoredLine) => T,
   ): Promise<T | typeof LOST_SESSION> {
-    return this.#mutex.run(name, () => this.#changeNow(sending, name, change, ifLocked));
-  }
-
-  async #changeNow<T>(
-    sending: Sending,
-    name: string,
-    change: (read: ReadLine) => Change<T>,
-    ifLocked?: (read: StoredLine) => T,
-  ): Promise<T | typeof LOST_SESSION> {
-    const { what } = sending;
-    const startedAt = monotonic();
-    const backoff = new Backoff(PAUSE);
-    let before: StoredLine | undefined;
-    for (;;) {
-      const read = await this.read(sending, name);
-      const { line, result } = change(read);
-      this.#noteLine(name, line);
-      if (line === read.line) return result;
-      if (!read.exists) await this.#send(sending, this.#table.sql.insertFree(name));
-      const stored = read.exists && await this.#store(sending, name, read, line);
-      if (stored === LOST_SESSION) return LOST_SESSION;
-      if (stored) return result;
-      const isLocked = read.exists && isUnchanged(read, before);
-      if (isLocked && ifLocked) return ifLocked(read);
-      if (monotonic() - startedAt > TRIED_FOR_MS) {
-        const reason = isLocked ? "another transaction keeps the row locked" : "other clients change it all the time";
-        throw new BackendError(`Cannot ${what}: ${reason}`, { retryable: true });
+    return this.#mutex.run(name, async () => {
+      const startedAt = monotonic();
+      const backoff = new Backoff(PAUSE);
+      let before: StoredLine | undefined;
+      for (;;) {
+        const read = await this.read(sending, name);
+        const { line, result } = change(read);
+        this.#noteLine(name, line);
+        if (line === read.line) return result;
+        if (!read.exists) await this.#send(sending, this.#table.sql.insertFree(name));
+        const stored = read.exists && await this.#store(sending, name, read, line);
+        if (stored === LOST_SESSION) return LOST_SESSION;
+        if (stored) return result;
+        const isLocked = read.exists && isUnchanged(read, before);
+        if (isLocked && ifLocked) return ifLocked(read);
+        if (monotonic() - startedAt > TRIED_FOR_MS) {
+          const reason = isLocked ? "another transaction keeps the row locked" : "other clients change it all the time";
+          throw new BackendError(`Cannot ${sending.what}: ${reason}`, { retryable: true });
+        }
+        before = read;
+        if (read.exists) await sleep(backoff.next());
       }
-      before = read;
-      if (read.exists) await sleep(backoff.next());
-    }
+    });
   }
 
   /** Whether the line was stored: not when the row has changed, or a transaction has locked it. */
