@@ -58,8 +58,10 @@ export class HeldLock implements Renewable {
     this.#renewBy = renewBy;
     this.#state = stateOf(this.backend);
     this.#state.addHeld(this);
-    if (this.#state.ended) this.#endTooLate();
-    else if (renewBy !== undefined) {
+    if (this.#state.ended) { // the lock was granted before its backend was disposed of
+      const claim = this.endWithBackend();
+      if (claim) this.#state.undo.add(claim, null, false);
+    } else if (renewBy !== undefined) {
       this.renewAt = grant.askedAt + renewalInterval(this);
       track(this);
     }
@@ -208,12 +210,6 @@ export class HeldLock implements Renewable {
       return Promise.resolve();
     });
     return this.claim;
-  }
-
-  /** The lock was granted before its backend was disposed of, and its handle is made only now. */
-  #endTooLate(): void {
-    const claim = this.endWithBackend();
-    if (claim) this.#state.undo.add(claim, null, false);
   }
 
   /** Releases the lock if it is still this acquisition's; returns whether it was. */

@@ -104,7 +104,8 @@ export class LockRecord {
 
   /** When it expires by the server's clock, as last read; `null` is never. */
   get lockedUntil(): Date | null {
-    return dateOf(this.#known.row.lockedUntil);
+    const { lockedUntil } = this.#known.row;
+    return lockedUntil === null ? null : new Date(lockedUntil / 1e3);
   }
 
   /** When it was last acquired or renewed by the server's clock, as last read. */
@@ -176,9 +177,4 @@ export class LockRecord {
     const kind = "held" in this ? "Lock" : "LockRecord"; // a minifier changes the names of the classes
     return inspect === undefined ? fields : `${kind} ${inspect(fields, options)}`;
   }
-}
-
-/** Microseconds since 1970 as a date; `null` stays. */
-function dateOf(time: number | null): Date | null {
-  return time === null ? null : new Date(time / 1e3);
 }
