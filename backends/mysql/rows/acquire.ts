@@ -5,25 +5,14 @@ import type { Liveness, LivenessLock } from "../../sessions/liveness.ts";
 import { isPlain, isUnconfirmed } from "../../shared/line.ts";
 import { isOneHeld, isPassingConflict, isRowLocked } from "../errors.ts";
 import { LOST_SESSION, type Sending } from "../queue/line_store.ts";
-import type { Queue } from "../queue/queue.ts";
 import { HELD, isSessionAlive, SESSION_GONE } from "./acquire_statements.ts";
 import type { LockTable } from "./lock_table.ts";
 import type { NameHints } from "./name_hints.ts";
+import type { RowParts } from "./row_parts.ts";
 import { chunks, type OwnedRow, sorted } from "./rows.ts";
-import type { UnknownRequests } from "./unknown_requests.ts";
 
 /** How often a name is tried that is neither free nor held when looked at: it changes hands meanwhile. */
 const ROUNDS = 5;
-
-/** What acquisitions need of their backend. */
-interface AcquirerParts {
-  readonly table: LockTable;
-  readonly hints: NameHints;
-  readonly queue: Queue;
-  readonly unknown: UnknownRequests;
-  /** The liveness lock, in `hybrid` mode. */
-  readonly liveness: Liveness | undefined;
-}
 
 /** Requests that are not answered yet. */
 export interface UnderWay {
@@ -33,15 +22,18 @@ export interface UnderWay {
 
 /** Acquires locks: one in a statement, several in a batch. */
 export class Acquirer {
-  readonly #parts: AcquirerParts;
+  readonly #parts: RowParts;
   readonly #table: LockTable;
   readonly #hints: NameHints;
+  readonly #liveness: Liveness | undefined;
   readonly #underWay = new Set<UnderWay>();
 
-  constructor(parts: AcquirerParts) {
+  /** @param liveness The liveness lock, in `hybrid` mode. */
+  constructor(parts: RowParts, liveness: Liveness | undefined) {
     this.#parts = parts;
     this.#table = parts.table;
     this.#hints = parts.hints;
+    this.#liveness = liveness;
   }
 
   /** The requests that are not answered yet. */
@@ -69,7 +61,7 @@ export class Acquirer {
   async #acquire(what: string, requests: readonly AcquireRequest[], allOrNothing: boolean): Promise<AcquireAnswer[]> {
     const server = await this.#table.ready(what);
     for (let round = 0; round < ROUNDS; round++) {
-      const sending = { what, server, liveness: await this.#parts.liveness?.lock() };
+      const sending = { what, server, liveness: await this.#liveness?.lock() };
       const answers = requests.length === 1
         ? await this.#acquireOne(sending, requests[0])
         : await this.#acquireSeveral(sending, requests, allOrNothing);

@@ -27,8 +27,9 @@ import { guard } from "./guard.ts";
 import { holdersOfRows, observations } from "./lock_activity.ts";
 import { LockTable } from "./lock_table.ts";
 import { NameHints } from "./name_hints.ts";
-import { Releaser } from "./release.ts";
-import { Renewals } from "./renew.ts";
+import { release, releaseOne } from "./release.ts";
+import { renew } from "./renew.ts";
+import type { RowParts } from "./row_parts.ts";
 import { chunks, sorted, toOwnedRow } from "./rows.ts";
 import { Statements } from "./statements.ts";
 import { UnknownRequests } from "./unknown_requests.ts";
@@ -52,13 +53,10 @@ export class RowBackend implements Backend {
   readonly #connector: Connector;
   readonly #liveness: Liveness | undefined;
   readonly #table: LockTable;
-  readonly #hints = new NameHints();
-  readonly #lockedRows: LockedRows;
-  readonly #releases: Releaser;
+  readonly #parts: RowParts;
   readonly #acquisitions: Acquirer;
   /** The same for locks that are to outlive their holders' sessions. */
   readonly #leases: Acquirer;
-  readonly #renewals: Renewals;
   readonly #queue: Queue;
   readonly #waiters: Waiters;
 
@@ -66,24 +64,18 @@ export class RowBackend implements Backend {
     this.mode = liveness ? "hybrid" : "lease";
     this.#connector = connector;
     this.#liveness = liveness;
-    this.#table = new LockTable(connector, this.mode);
+    const table = this.#table = new LockTable(connector, this.mode);
     const { pool, execute, options } = connector.target;
     const isExternal = pool !== undefined || execute !== undefined;
-    const table = this.#table;
-    const hints = this.#hints;
-    const lockedRows = this.#lockedRows = new LockedRows(isExternal ? EXTERNAL_CONNECTIONS : options.maxConnections);
-    const unknown = new UnknownRequests(connector.abandoned, async (claim) => {
-      const what = `release ${namesOf([claim])}`;
-      return await this.#releases.one(what, { name: claim.name, owner: claim.owner }, await table.ready(what));
-    });
+    const lockedRows = new LockedRows(isExternal ? EXTERNAL_CONNECTIONS : options.maxConnections);
     const queue = this.#queue = new Queue(table, lockedRows, liveness !== undefined);
-    this.#releases = new Releaser(table, hints, lockedRows, queue, unknown);
-    const acquisitions = (liveness?: Liveness) => {
-      return new Acquirer({ table, hints, queue, liveness, unknown });
-    };
-    this.#acquisitions = acquisitions(liveness);
-    this.#leases = liveness ? acquisitions() : this.#acquisitions;
-    this.#renewals = new Renewals(table, hints, lockedRows, queue);
+    const unknown = new UnknownRequests(connector.abandoned, async ({ name, owner }) => {
+      const what = `release ${namesOf([{ name }])}`;
+      return await releaseOne(this.#parts, what, { name, owner }, await table.ready(what));
+    });
+    this.#parts = { table, hints: new NameHints(), lockedRows, queue, unknown };
+    this.#acquisitions = new Acquirer(this.#parts, liveness);
+    this.#leases = liveness ? new Acquirer(this.#parts, undefined) : this.#acquisitions;
     this.#waiters = new Waiters((names) => this.#look(names));
   }
 
@@ -104,17 +96,17 @@ export class RowBackend implements Backend {
   }
 
   renew(requests: readonly RenewRequest[]): Promise<(LockRow | undefined)[]> {
-    return this.#renewals.renew(requests);
+    return renew(this.#parts, requests);
   }
 
   release(targets: readonly LockRef[]): Promise<boolean[]> {
-    return this.#releases.release(targets);
+    return release(this.#parts, targets);
   }
 
   async adopt(lock: OwnedLock, { owner, lockedBy, lockProcess }: NextHolder): Promise<void> {
     const what = `adopt ${namesOf([lock])}`;
     const server = await this.#table.ready(what);
-    this.#hints.forget(lock);
+    this.#parts.hints.forget(lock);
     await this.#queue.adopt({ what, server }, lock, { owner, lockedBy, lockProcess });
   }
 
@@ -162,7 +154,7 @@ export class RowBackend implements Backend {
       this.#table.sql.selectTurns(this.#queue.seen.tokensOf(names)),
     );
     const looked = new Map(rows.map((columns) => [columns[0]!, this.#queue.seen.look(columns)]));
-    for (const name of names) if (!looked.has(name)) this.#hints.noteFree(name);
+    for (const name of names) if (!looked.has(name)) this.#parts.hints.noteFree(name);
     return looked;
   }
 
@@ -179,7 +171,7 @@ export class RowBackend implements Backend {
     const { table } = this.#connector.target.options;
     const sql = new Statements(table.includes(".") ? table : `${server.database}.${table}`, this.mode === "hybrid");
     const isLive = await guard(server, claim, client, sql);
-    this.#lockedRows.note([claim]);
+    this.#parts.lockedRows.note([claim]);
     return isLive;
   }
 
