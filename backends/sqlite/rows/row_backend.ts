@@ -24,9 +24,10 @@ import { type Statements, statementsFor } from "./statements.ts";
 import { once } from "../../../core/util/once.ts";
 import { defer } from "../../../core/util/runtime.ts";
 import { byCodePoint } from "../../../core/util/order.ts";
-import { Acquirer } from "./acquire.ts";
+import { acquire } from "./acquire.ts";
 import { guard, guardHandle } from "./guard.ts";
-import { Releaser } from "./release.ts";
+import { release } from "./release.ts";
+import type { RowParts } from "./row_parts.ts";
 import { type Turn, Waiters } from "../wakeup/waiters.ts";
 
 /** Locks as rows of a table in an SQLite database. */
@@ -40,8 +41,7 @@ export class RowBackend implements Backend {
   readonly #migrate: boolean;
   readonly #sql: Statements;
   readonly #queue: Queue;
-  readonly #acquirer: Acquirer;
-  readonly #releaser: Releaser;
+  readonly #parts: RowParts;
   readonly #waiters: Waiters;
   readonly #ready = once((what: string) => this.#prepare(what));
   #version: string | undefined;
@@ -52,8 +52,7 @@ export class RowBackend implements Backend {
     this.#migrate = migrate;
     this.#sql = statementsFor(table);
     this.#queue = new Queue(connection, this.#sql);
-    this.#acquirer = new Acquirer(connection, this.#sql, this.#queue);
-    this.#releaser = new Releaser(connection, this.#sql, this.#queue);
+    this.#parts = { connection, sql: this.#sql, queue: this.#queue };
     this.#waiters = new Waiters({
       changed: () => this.#changed(),
       turn: (name, owner) => this.#turn(name, owner),
@@ -66,7 +65,7 @@ export class RowBackend implements Backend {
   ): Promise<AcquireAnswer[]> {
     const what = `acquire ${namesOf(requests)}`;
     this.#connection.refuseTransaction(what);
-    const answers = await this.#withTable(what, () => this.#acquirer.acquire(what, requests, allOrNothing));
+    const answers = await this.#withTable(what, () => acquire(this.#parts, what, requests, allOrNothing));
     answers.forEach((answer, index) => this.#waiters.noteAnswer(requests[index], answer));
     this.#connection.file?.checkMain(what);
     return answers;
@@ -83,7 +82,7 @@ export class RowBackend implements Backend {
     const what = `release ${namesOf(targets)}`;
     const byForce = targets.some(({ owner }) => typeof owner !== "string");
     try {
-      const released = await this.#withTable(what, () => this.#releaser.release(what, targets));
+      const released = await this.#withTable(what, () => release(this.#parts, what, targets));
       if (byForce) this.#waiters.wakeFree();
       this.#connection.file?.checkUnlessRecent(what);
       return released;
