@@ -26,21 +26,14 @@ export function readParameters<Meaning>(
   const meanings: Meaning[] = [];
   for (const [name, value] of parameters) {
     const key = name.toLowerCase().replace(/[-_]/g, "");
+    const what = `use URL parameter ${JSON.stringify(name)} on ${engine}`;
     const handling = Object.hasOwn(handlings, key) ? handlings[key] : undefined;
     if (handling === undefined) {
       const wanted = nearest(key, [...Object.keys(handlings), ...SETTING_PARAMETERS]);
-      throw new TypeError(
-        `Cannot use URL parameter ${
-          JSON.stringify(name)
-        } on ${engine}: it is not known; want "${wanted}", or it left out`,
-      );
+      throw new TypeError(`Cannot ${what}: it is not known; want "${wanted}", or it left out`);
     }
     const meaning = handling(value);
-    if (meaning === undefined) {
-      throw new TypeError(
-        `Cannot use URL parameter ${JSON.stringify(name)} on ${engine}: its value is not supported`,
-      );
-    }
+    if (meaning === undefined) throw new TypeError(`Cannot ${what}: its value is not supported`);
     meanings.push(meaning);
   }
   return meanings;

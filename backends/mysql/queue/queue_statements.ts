@@ -58,9 +58,8 @@ export class QueueStatements extends AcquireStatements {
 
   /** Adds a waiter to the end of a line whose first holder is live and exclusive, so that nothing else can change. */
   append({ name, window }: AcquireRequest, entry: Entry, noWait?: NoWait): string {
-    const added = `JSON_SET(JSON_EXTRACT(${text(JSON.stringify(entry))}, '$'), '$.until', ${CLOCK} + ${
-      integer(window!)
-    })`;
+    const until = `${CLOCK} + ${integer(window!)}`;
+    const added = `JSON_SET(JSON_EXTRACT(${text(JSON.stringify(entry))}, '$'), '$.until', ${until})`;
     const changes = `first_token = COALESCE(first_token, token), line_owner = owner,
         line = JSON_ARRAY_APPEND(COALESCE(line, '[]'), '$', ${added})`;
     const isWaiting = `IFNULL(line LIKE ${text(`%"${entry.owner}"%`)}, FALSE)`;
@@ -124,25 +123,20 @@ export class QueueStatements extends AcquireStatements {
    */
   selectTurns(seen: readonly { readonly name: string; readonly token: string }[]): string {
     const isSeen = `(name, token) IN (${seen.map(({ name, token }) => `(${bytes(name)}, ${token})`).join(", ")})`;
-    return `SELECT name, token, owner, ${this.isLive(CLOCK)}, IF(${isSeen} AND ${
-      this.isLive(CLOCK)
-    }, NULL, CAST(line AS BINARY)), ${CLOCK},
-        COALESCE(first_token, token), created_at FROM ${this.table} WHERE name IN (${
-      list(seen.map(({ name }) => name))
-    })
-        AND (line IS NOT NULL OR ${this.isLive(CLOCK)}) AND NOT ${READ_ONLY} ${EVERY_ROW}`;
+    const isLive = this.isLive(CLOCK);
+    const names = list(seen.map(({ name }) => name));
+    return `SELECT name, token, owner, ${isLive}, IF(${isSeen} AND ${isLive}, NULL, CAST(line AS BINARY)), ${CLOCK},
+        COALESCE(first_token, token), created_at FROM ${this.table}
+      WHERE name IN (${names}) AND (line IS NOT NULL OR ${isLive}) AND NOT ${READ_ONLY} ${EVERY_ROW}`;
   }
 
   /** Extends what another client's release granted, if it is the first holder. The outcome is the clock. */
   confirm({ name, owner, duration }: AcquireRequest, noWait?: NoWait, liveness?: LivenessLock): string {
     const until = duration === null ? "NULL" : `GREATEST(locked_until, ${CLOCK} + ${integer(duration)})`;
-    return this.update(
-      this.byName,
-      `locked_until = ${until}, updated_at = LAST_INSERT_ID(${CLOCK})`,
-      `${belongsTo({ name, owner })} AND ${this.isLive(CLOCK)} AND session <=> ${
-        liveness ? bytes(liveness.key) : "NULL"
-      } AND ${this.mayGrant(liveness)}`,
-      noWait,
-    );
+    const changes = `locked_until = ${until}, updated_at = LAST_INSERT_ID(${CLOCK})`;
+    const session = liveness ? bytes(liveness.key) : "NULL";
+    const condition = `${belongsTo({ name, owner })} AND ${this.isLive(CLOCK)} AND session <=> ${session}
+        AND ${this.mayGrant(liveness)}`;
+    return this.update(this.byName, changes, condition, noWait);
   }
 }

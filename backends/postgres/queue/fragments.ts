@@ -71,10 +71,9 @@ export const OTHERS = `CASE WHEN l.line IS NULL THEN NULL ELSE (
  * lock is held. `(name)`
  */
 export function entriesOf(target: string, lock: boolean, condition = "true"): string {
+  const locking = lock ? "FOR UPDATE OF l" : "";
   return `held AS MATERIALIZED (
-      SELECT l.* FROM settings, ${target} AS l WHERE l.name = $1::text AND ${condition} ${
-    lock ? "FOR UPDATE OF l" : ""
-  }),
+      SELECT l.* FROM settings, ${target} AS l WHERE l.name = $1::text AND ${condition} ${locking}),
     clock AS MATERIALIZED (SELECT ${microseconds("clock_timestamp()")} AS now FROM held),
     entry AS MATERIALIZED (
       SELECT 0::bigint AS place, ${FIRST_ENTRY} AS v, ${live("held")} AS live
@@ -97,6 +96,7 @@ export const RANKED = `ranked AS (
  * entry of this request is granted for its whole duration, others as `grantTime` says.
  */
 export function served(owner: string): string {
+  const time = grantTime("v");
   return `${RANKED},
     turn AS (
       SELECT *, v->>'token' IS NULL AND place <= room AS fresh,
@@ -105,9 +105,7 @@ export function served(owner: string): string {
     served AS MATERIALIZED (
       SELECT place, fresh, CASE WHEN NOT fresh THEN v ELSE v || jsonb_build_object(
           'token', greatest(held.token + 1, clock.now) + nth - 1, 'since', clock.now, 'updated', clock.now,
-          'until', clock.now + CASE WHEN v->>'owner' = ${owner} THEN (v->>'duration')::bigint ELSE ${
-    grantTime("v")
-  } END) END AS v
+          'until', clock.now + CASE WHEN v->>'owner' = ${owner} THEN (v->>'duration')::bigint ELSE ${time} END) END AS v
       FROM turn, held, clock),
     line AS MATERIALIZED (
       SELECT entries, entries[1] AS first, highest, coalesce(cardinality(entries) = 1

@@ -88,6 +88,7 @@ function join(target: string, namespace: string): string {
   // who asks has not gone with the connection that it listened on
   const isHere = `(live OR (${isMine} AND v->>'token' IS NULL AND v->>'listener' IS NOT NULL
         AND ${isAlive("(v->>'liveness')::bigint")}))`;
+  const isWanted = `($8::text IS NOT NULL OR EXISTS (SELECT FROM served WHERE ${isMine} AND v->>'token' IS NOT NULL))`;
   return `
     WITH ${settings(lockTimeout(ACQUIRE_LOCK_TIMEOUT))}, ${entriesOf(target, true)},
     kept AS (
@@ -102,9 +103,7 @@ function join(target: string, namespace: string): string {
       FROM clock WHERE NOT EXISTS (SELECT FROM entry WHERE ${isHere} AND ${isMine})
         AND CASE WHEN $10::text IS NULL THEN true ELSE NOT pg_try_advisory_xact_lock_shared($10::text::bigint) END),
     ${served("$2::text")},
-    ${
-    written(target, `($8::text IS NOT NULL OR EXISTS (SELECT FROM served WHERE ${isMine} AND v->>'token' IS NOT NULL))`)
-  }
+    ${written(target, isWanted)}
     SELECT ${ANSWER}, (SELECT count(*)::text FROM held) AS present,
       ${commitUnless(`bool_or(${isMine} AND v->>'token' IS NOT NULL) OR ${isRelied("$2::text")}`)},
       ${notified(namespace, "$2::text")}
@@ -165,6 +164,7 @@ export function handOver(target: string, namespace: string, freed: string): stri
  * removes only what has expired. `(name, whose)`
  */
 function leave(target: string, namespace: string): string {
+  const soon = SOON_MINUTES * 60e6;
   return `
     WITH ${settings(lockTimeout(RETRIED_LOCK_TIMEOUT))}, ${entriesOf(target, true, MAY_BE_MEANT)},
     gone AS MATERIALIZED (SELECT v, live, ${IS_MEANT} AS meant FROM entry WHERE NOT live OR ${IS_MEANT}),
@@ -173,9 +173,7 @@ function leave(target: string, namespace: string): string {
     ${written(target, "EXISTS (SELECT FROM gone WHERE live OR meant OR $2::text = '')")},
     removed AS MATERIALIZED (
       SELECT count(*) FILTER (WHERE live) AS released, count(*) AS cleaned,
-        coalesce(bool_or(live AND coalesce((v->>'until')::bigint > now + ${
-    SOON_MINUTES * 60e6
-  }, true)), false) AS durably
+        coalesce(bool_or(live AND coalesce((v->>'until')::bigint > now + ${soon}, true)), false) AS durably
       FROM gone, clock WHERE v->>'token' IS NOT NULL)
     SELECT max(released)::text AS released, max(cleaned)::text AS cleaned, count(served.v)::text AS left,
       ${commitUnless(`bool_or(durably) OR ${isRelied("''")}`)}, ${notified(namespace, "''")}

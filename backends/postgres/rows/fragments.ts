@@ -34,9 +34,8 @@ export function commit(lazy: string): string {
 
 /** A CTE of settings for this transaction, made before what comes after `settings` in FROM. */
 export function settings(...made: string[]): string {
-  return `settings AS MATERIALIZED (SELECT ${
-    made.map((setting, index) => `${setting} AS setting${index}`).join(", ")
-  })`;
+  const columns = made.map((setting, index) => `${setting} AS setting${index}`);
+  return `settings AS MATERIALIZED (SELECT ${columns.join(", ")})`;
 }
 
 /** Whether the server takes no writes, as a column: `requirePrimary` refuses the answer of such a server. */

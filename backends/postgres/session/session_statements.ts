@@ -38,6 +38,7 @@ export function sessionStatementsFor(table: string) {
   const sequence = `${literal(quoted(sequenceOf(table)))}::regclass`;
   const token = `nextval(${sequence})::text`;
   const notify = notifyIfAwaited(waitingForKey("key"));
+  const notifyEach = notifyOfMany(namespace, "length(freed)", `SELECT count(${notify}) FROM ${KEYS}`);
   return {
     /** Acquires a key; `token` is NULL when it is held. `(key)` */
     acquire: `SELECT CASE WHEN pg_try_advisory_lock(key) THEN ${token} END AS token, ${NOW} AS now,
@@ -57,9 +58,7 @@ export function sessionStatementsFor(table: string) {
      * is a third of the statement. `(array of keys)`
      */
     releaseEach: `
-      SELECT freed, ${
-      notifyOfMany(namespace, "length(freed)", `SELECT count(${notify}) FROM ${KEYS}`)
-    } AS notified, ${READ_ONLY}
+      SELECT freed, ${notifyEach} AS notified, ${READ_ONLY}
       FROM (SELECT string_agg(CASE WHEN pg_advisory_unlock(key) THEN '${DONE}' ELSE '0' END, '') AS freed
         FROM ${KEYS}) AS release`,
     /**

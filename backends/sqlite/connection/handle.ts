@@ -66,11 +66,9 @@ function requireVersion(version: string): void {
   const parts = version.split(".").map(Number);
   const difference = OLDEST.map((wanted, index) => (parts[index] ?? 0) - wanted).find((part) => part !== 0) ?? 0;
   if (difference >= 0) return;
+  const wanted = `${OLDEST.join(".")} or newer, which reads the clock in milliseconds`;
   throw new UnsupportedError(
-    `Cannot use SQLite ${version}: lockmgr needs ${
-      OLDEST.join(".")
-    } or newer, which reads the clock in milliseconds; ` +
-      "use a newer SQLite library or the runtime's own node:sqlite",
+    `Cannot use SQLite ${version}: lockmgr needs ${wanted}; use a newer SQLite library or the runtime's own node:sqlite`,
   );
 }
 
