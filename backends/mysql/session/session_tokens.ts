@@ -51,7 +51,7 @@ export async function openTokens(session: MysqlSession, lockTable: string, migra
   try {
     const exists = await isThere(session, table);
     if (!exists && migrate) await send(session, tokenSchema(lockTable));
-    if (exists || migrate) return new EpochTokens(session, table, await join(session, table));
+    if (exists || migrate) return epochTokens(session, table, await join(session, table));
   } catch (error) {
     if (!isDenied(error)) throw error;
   }
@@ -69,37 +69,24 @@ export async function openTokens(session: MysqlSession, lockTable: string, migra
  * holds. A new session joins the epoch while one of those lives, which proves that the server has not restarted; otherwise
  * no session draws in it any more, and the new one begins an epoch above all reserved tokens.
  */
-class EpochTokens implements TokenSource {
-  readonly #session: MysqlSession;
-  readonly #table: string;
-  readonly #base: bigint;
-  readonly #first: bigint;
-  #reserved: bigint;
-
-  constructor(session: MysqlSession, table: string, { base, first, reserved }: Epoch) {
-    this.#session = session;
-    this.#table = table;
-    this.#base = base;
-    this.#first = first;
-    this.#reserved = reserved;
-  }
-
-  async tokenFor(drawn: bigint): Promise<bigint> {
-    const token = this.#base + drawn - this.#first;
-    if (token >= this.#reserved) await this.#reserve(token + RESERVED_TOKENS);
-    return token;
-  }
-
-  async #reserve(until: bigint): Promise<void> {
-    const sql = `UPDATE ${this.#table} SET reserved = GREATEST(reserved, ${until}), revision = revision + 1
-      WHERE id = 1 AND base = ${this.#base}`;
-    if (await change(this.#session, sql)) this.#reserved = until;
+function epochTokens(session: MysqlSession, table: string, { base, first, reserved }: Epoch): TokenSource {
+  const reserve = async (until: bigint) => {
+    const sql = `UPDATE ${table} SET reserved = GREATEST(reserved, ${until}), revision = revision + 1
+      WHERE id = 1 AND base = ${base}`;
+    if (await change(session, sql)) reserved = until;
     else {
-      const error = new BackendError(`Cannot reserve tokens: table ${this.#table} was replaced`, { retryable: true });
-      this.#session.end(error);
+      const error = new BackendError(`Cannot reserve tokens: table ${table} was replaced`, { retryable: true });
+      session.end(error);
       throw error;
     }
-  }
+  };
+  return {
+    async tokenFor(drawn) {
+      const token = base + drawn - first;
+      if (token >= reserved) await reserve(token + RESERVED_TOKENS);
+      return token;
+    },
+  };
 }
 
 async function isThere(session: MysqlSession, table: string): Promise<boolean> {
