@@ -83,7 +83,10 @@ export class LockTable {
       } catch (error) {
         if (isNotPrimary(error)) {
           const left = this.discard();
-          if (discardsLeft === undefined) this.#doubt();
+          if (discardsLeft === undefined) { // what is known may be of another server than the address leads to now
+            this.ready.clear();
+            this.#connector.doubt();
+          }
           discardsLeft = discardsLeft === undefined ? left : discardsLeft - 1;
           if (discardsLeft >= 0) continue; // until a new connection was tried
         }
@@ -102,12 +105,6 @@ export class LockTable {
     const { table } = this.#connector.target.options;
     const { rows } = await this.run(what, columnsOf(table));
     if (findTable(table, rows) !== "present") throw error;
-  }
-
-  /** The address may lead to another server by now: what is known of it has to be found out again. */
-  #doubt(): void {
-    this.ready.clear();
-    this.#connector.doubt();
   }
 
   /**
