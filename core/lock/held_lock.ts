@@ -249,7 +249,7 @@ export class HeldLock implements Renewable {
 
   #stopWatching(): void {
     untrack(this);
-    this.#state.removeHeld(this);
+    this.#state.held.delete(this);
     this.#stopListening?.();
     this.#stopListening = undefined;
   }

@@ -56,11 +56,12 @@ export class BackendState {
   readonly pending: Set<Promise<unknown>> = new Set();
   /** Called when the backend is disposed of: each ends a watch. */
   readonly watches: Set<() => void> = new Set();
+  /** The locks that are held through this backend. */
+  readonly held: Set<Held> = new Set();
   /** Why no more is acquired; `undefined` until the backend is disposed of. */
   ended: BackendError | undefined;
   /** The disposal. */
   closing: Promise<void> | undefined;
-  readonly #held = new Set<Held>();
   #sweepAt = SWEEP_AFTER;
 
   constructor(backend: Backend) {
@@ -76,35 +77,25 @@ export class BackendState {
     );
   }
 
-  /** The locks that are held through this backend. */
-  get held(): ReadonlySet<Held> {
-    return this.#held;
-  }
-
   /** Adds a lock that is held through this backend. */
   addHeld(lock: Held): void {
-    this.#held.add(lock);
-    if (this.#held.size <= this.#sweepAt) return;
+    this.held.add(lock);
+    if (this.held.size <= this.#sweepAt) return;
     // A handle that was dropped is never released: its lock is removed once it has expired.
-    for (const each of this.#held) if (!each.held) this.#held.delete(each);
-    this.#sweepAt = 2 * this.#held.size + SWEEP_AFTER;
-  }
-
-  /** Removes a lock; one that is not there changes nothing. */
-  removeHeld(lock: Held): void {
-    this.#held.delete(lock);
+    for (const each of this.held) if (!each.held) this.held.delete(each);
+    this.#sweepAt = 2 * this.held.size + SWEEP_AFTER;
   }
 
   /** Notes that an acquisition was released through its record: the handle in this process, if there is one, lost it. */
   noteForced(name: string, token: bigint): void {
-    for (const held of this.#held) {
+    for (const held of this.held) {
       if (held.token === token && held.claim.name === name) held.lose("it was released through its record");
     }
   }
 
   /** Notes that an owner has replaced the holders of a name: the handles in this process lost it. */
   noteStolen(name: string, owner: string): void {
-    for (const held of this.#held) {
+    for (const held of this.held) {
       if (held.claim.name === name && held.claim.owner !== owner) held.lose("another client stole it");
     }
   }
