@@ -19,6 +19,7 @@ import type {
   SetLockOptions,
   WatchOptions,
 } from "./option_types.ts";
+import { hasMethods } from "./refused_client.ts";
 
 /** The options of a call with their types: a value that stands where options belong is taken for the first of its type. */
 export type KnownOptions<Options> = Readonly<
@@ -97,11 +98,7 @@ const VERBS = {
   schemaOf: { table: "string" },
 } as const;
 
-/**
- * Checks the options of a verb.
- *
- * @throws {TypeError} For an unknown option, or what is no object, with the nearest known option.
- */
+/** Checks the options of a verb, as {@linkcode checkOptions} does. */
 export function checkVerbOptions(verb: keyof typeof VERBS, options: unknown): void {
   checkOptions(`of ${verb}`, options, VERBS[verb]);
 }
@@ -131,23 +128,15 @@ function checkType(name: string, value: unknown, type: string): void {
   if (name === "backend") return checkBackend(value);
   const refuse = (wanted: string) => new TypeError(`Cannot use ${name} of type ${typeOf(value)}: want ${wanted}`);
   if (type === "boolean" && typeof value !== "boolean") throw refuse("a boolean");
-  if (name === "signal" && !hasMethod(value, "throwIfAborted")) throw refuse("an AbortSignal");
+  if (name === "signal" && !hasMethods(value, ["throwIfAborted"])) throw refuse("an AbortSignal");
 }
 
-/**
- * Refuses what is no backend, such as the promise of one.
- *
- * @throws {TypeError}
- */
+/** Refuses what is no backend, such as the promise of one, with a `TypeError`. */
 export function checkBackend(value: unknown): asserts value is Backend {
-  if (hasMethod(value, "acquire")) return;
+  if (hasMethods(value, ["acquire"])) return;
   throw new TypeError(
     `Cannot use a value of type ${typeOf(value)} as the backend: want what "await connect(…)" returns`,
   );
-}
-
-function hasMethod(value: unknown, name: string): boolean {
-  return typeof (value as Record<string, unknown> | null)?.[name] === "function";
 }
 
 function typeOf(value: unknown): string {

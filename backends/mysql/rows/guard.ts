@@ -67,6 +67,5 @@ async function isHeld({ name, owner }: OwnedLock, sql: Statements, read: Read): 
 
 /** Whether a value is a connection of the package `mariadb`, whose promise API takes no callback. */
 function isMariadb(client: unknown): client is { query(options: { sql: string }): PromiseLike<unknown> } {
-  const { query, isValid } = (client ?? {}) as { query?: unknown; isValid?: unknown };
-  return typeof query === "function" && typeof isValid === "function";
+  return hasMethods(client, ["query", "isValid"]);
 }

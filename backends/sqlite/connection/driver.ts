@@ -4,6 +4,7 @@
  * @module
  */
 import { BackendError } from "../../../core/errors.ts";
+import { hasMethods } from "../../../core/options/refused_client.ts";
 import { builtin } from "../../../core/util/runtime.ts";
 import { openingError } from "../errors.ts";
 
@@ -57,8 +58,7 @@ export interface SqliteDatabase {
 
 /** Whether a value has the shape of an SQLite database. */
 export function isDatabase(value: unknown): value is SqliteDatabase {
-  const { exec, prepare } = (value ?? {}) as Partial<SqliteDatabase>;
-  return typeof exec === "function" && typeof prepare === "function";
+  return hasMethods(value, ["exec", "prepare"]);
 }
 
 /** Whether a transaction is open on the handle; `undefined` when it was closed: the next statement reports that. */
