@@ -21,13 +21,9 @@ import { knownOf, LockRecord } from "./lock_record.ts";
 /** A handle with `autoRenew` that the program dropped cannot release its lock: the renewal ends, and the lock expires. */
 const renewedHandles = new FinalizationRegistry<HeldLock>((held) => {
   if (!held.stopRenewing()) return;
-  const name = JSON.stringify(held.claim.name);
-  warn(
-    new Error(
-      `Stopped renewing lock ${name}: its handle was garbage collected without a release; want a reference to the ` +
-        "handle for as long as the lock is needed, and unlock() or `await using` to end it",
-    ),
-  );
+  const reason = "its handle was garbage collected without a release";
+  const wanted = "a reference to the handle for as long as the lock is needed, and unlock() or `await using` to end it";
+  warn(new Error(`Stopped renewing lock ${JSON.stringify(held.claim.name)}: ${reason}; want ${wanted}`));
 });
 
 /** Ends the automatic renewal of a handle. */
