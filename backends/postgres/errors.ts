@@ -71,7 +71,7 @@ export function isMissing(error: unknown): boolean {
 export class OpenTransaction extends Error {
   constructor() {
     super(
-      "a transaction is open on the connection that the function uses, and its rollback would undo the change; " +
+      "a transaction is open on the connection that is used, and its rollback would undo the change; " +
         "want a function over a pool, or a connection without an open transaction",
     );
   }

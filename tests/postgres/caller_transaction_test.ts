@@ -121,6 +121,25 @@ test("lease: a pool's client in a transaction is refused, the pool is not", asyn
   await pool.end();
 });
 
+test("lease: a pool that lends a client with an open transaction is refused until that has ended", async () => {
+  const pool = new pg.Pool({ connectionString: server.url, max: 1 });
+  const table = freshTable();
+  await using backend = await postgresBackend(pool, { table });
+  const use = async (statement: string) => {
+    const client = await pool.connect();
+    await client.query(statement).catch(() => {});
+    client.release();
+  };
+  await (await getLock("a", { backend })).unlock();
+  await use("BEGIN");
+  await assert.rejects(getLock("a", { backend }), REFUSED);
+  await use("SELECT 1 / 0");
+  await assert.rejects(getLock("a", { backend }), REFUSED);
+  await use("ROLLBACK");
+  assert.equal(await (await getLock("a", { backend })).unlock(), true);
+  await pool.end();
+});
+
 test("lease: postgres.js: a transaction and a reserved connection are refused, also inside a function", async () => {
   const table = freshTable();
   await using sql = administrator();

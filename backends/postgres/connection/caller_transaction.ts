@@ -67,14 +67,11 @@ function isAborted(error: unknown): boolean {
 /** Sends statements through a caller's function, and writes only in transactions of their own. */
 export class OutsideTransactions {
   readonly #run: Run;
-  readonly #interprets: boolean;
   /** Whether the driver begins transactions before the statement: each write then needs a statement before it. */
   #extended = false;
 
-  /** @param interprets Whether the client may look for placeholders in a statement. */
-  constructor(run: Run, interprets = true) {
+  constructor(run: Run) {
     this.#run = run;
-    this.#interprets = interprets;
   }
 
   /**
@@ -91,8 +88,7 @@ export class OutsideTransactions {
       if (row.own !== "true") throw new OpenTransaction();
       return await this.#run(text, parameters);
     }
-    const isPlain = (value: string | null) => value === null || !this.#interprets || UNAMBIGUOUS.test(value);
-    const mayInline = !this.#extended && parameters.every(isPlain);
+    const mayInline = !this.#extended && parameters.every((value) => value === null || UNAMBIGUOUS.test(value));
     const whole = mayInline ? inlineParameters(withCheck(text, BEGAN_NOW)!, parameters) : undefined;
     try {
       if (whole !== undefined) return await this.#run(whole, []);

@@ -1,11 +1,10 @@
 import { InProgress, Unanswered } from "../../../core/util/in_progress.ts";
 import type { GuardedSource } from "./abandoned.ts";
-import { OutsideTransactions } from "./caller_transaction.ts";
 import { type About, answerWithin, type Client, SEND } from "./client.ts";
 import type { SqlResult } from "./driver.ts";
 import { OwnPool } from "./own_pool.ts";
-import { coded, type PgClient, type PgPool, sendOn } from "./pg_driver.ts";
-import { isBroken, isNotPrimary, requirePrimary } from "../errors.ts";
+import { coded, isInTransaction, type PgClient, type PgPool, sendOn } from "./pg_driver.ts";
+import { isBroken, isNotPrimary, OpenTransaction, requirePrimary } from "../errors.ts";
 
 /** A client that a pool lends. */
 type Lent = PgClient & { release(destroy?: boolean): void };
@@ -42,8 +41,7 @@ export class ExternalPool implements Client {
       this.#own.prepare = this.prepare;
       return await this.#own.send(text, parameters, about);
     }
-    const sender = new OutsideTransactions((text, parameters) => this.#run(text, parameters, about), false);
-    return requirePrimary(await sender.send(text, parameters) as SqlResult);
+    return requirePrimary(await this.#run(text, parameters, about));
   }
 
   /** Sends one statement on a client of the pool. */
@@ -52,8 +50,10 @@ export class ExternalPool implements Client {
     client.on("error", ignore);
     let useless = false;
     try {
-      const answer = this.#inProgress.run(SEND, () => sendOn(client, text, parameters, { simple: true }));
-      const rows = await answerWithin(this.#answerTimeout, answer);
+      const rows = await this.#wait(async () => {
+        if (await isInTransaction(client)) throw new OpenTransaction();
+        return await sendOn(client, text, parameters);
+      });
       useless = rows[0]?.read_only === "on"; // the address may lead to another server by now
       return rows;
     } catch (error) {
@@ -70,11 +70,16 @@ export class ExternalPool implements Client {
   async #take(): Promise<Lent> {
     const taking = this.#pool.connect() as Promise<Lent>;
     try {
-      return await answerWithin(this.#answerTimeout, this.#inProgress.run(SEND, () => taking));
+      return await this.#wait(() => taking);
     } catch (error) {
       taking.then((late) => late.release(), ignore);
       throw coded(error);
     }
+  }
+
+  /** Waits for an answer until the answer timeout, or until the backend is closed. */
+  #wait<T>(request: () => Promise<T>): Promise<T> {
+    return answerWithin(this.#answerTimeout, this.#inProgress.run(SEND, request));
   }
 
   async close(): Promise<void> {

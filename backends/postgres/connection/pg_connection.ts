@@ -41,7 +41,7 @@ class PgConnection implements Instance, OpenSockets {
       const connected = await (this.#connected ??= this.#connect());
       this.#requireOpen();
       client = connected;
-      return await sendOn(client, text, parameters, { name: prepare ? this.#nameOf(text) : undefined });
+      return await sendOn(client, text, parameters, prepare ? this.#nameOf(text) : undefined);
     };
     const answer = this.#last.then(send);
     this.#last = answer.catch(() => {});

@@ -71,6 +71,7 @@ export interface PgClient {
     connect(port: number | string, host?: string): void;
     requestSsl(): void;
     cancel(processID: unknown, secretKey: unknown): void;
+    on(event: "readyForQuery", listener: (message: { status: string }) => void): unknown;
     on(event: string, listener: (error: Error) => void): unknown;
   };
   connect(): Promise<unknown>;
@@ -130,24 +131,35 @@ export function coded(error: unknown): unknown {
   return Object.assign(new Error((error as Error).message, { cause: error }), { code });
 }
 
-/**
- * Sends a statement on a client in the extended protocol, which takes no second one; prepared if it has a name. Without
- * values it may be sent in the simple one, in which its transaction begins with it.
- */
+/** Sends a statement on a client in the extended protocol, which takes no second one; prepared if it has a name. */
 export async function sendOn(
   client: PgClient,
   text: string,
   values: readonly (string | null)[],
-  { name, simple = false }: { readonly name?: string | undefined; readonly simple?: boolean } = {},
+  name?: string,
 ): Promise<SqlResult> {
-  const how = simple && values.length === 0 ? {} : { values, queryMode: "extended", name };
   try {
-    const { rows } = await client.query({ text, types: AS_TEXT, ...how });
+    const { rows } = await client.query({ text, values, types: AS_TEXT, queryMode: "extended", name });
     return Object.assign(rows, { state: { pid: client.processID } });
   } catch (error) {
     if (isEndedByServer(error)) client.connection.stream.destroy(); // the locks are lost now
     throw coded(error);
   }
+}
+
+/** What the server said last of the transaction on each client that is watched: `I` when none is open. */
+const statuses = new WeakMap<PgClient, { status?: string }>();
+
+/** Whether a transaction is open on a client, by the server's last answer; asks the server if none was seen. */
+export async function isInTransaction(client: PgClient): Promise<boolean> {
+  let last = statuses.get(client);
+  if (last === undefined) {
+    const seen: { status?: string } = last = {};
+    statuses.set(client, seen);
+    client.connection.on("readyForQuery", ({ status }) => seen.status = status);
+    await sendOn(client, "SELECT", []);
+  }
+  return last.status !== "I";
 }
 
 /** Asks the server to cancel what runs on a client; resolves when the server has closed the connection for that. */
