@@ -150,15 +150,15 @@ export async function sendOn(
 /** What the server said last of the transaction on each client that is watched: `I` when none is open. */
 const statuses = new WeakMap<PgClient, { status?: string }>();
 
-/** Whether a transaction is open on a client, by the server's last answer; asks the server if none was seen. */
-export async function isInTransaction(client: PgClient): Promise<boolean> {
-  let last = statuses.get(client);
-  if (last === undefined) {
-    const seen: { status?: string } = last = {};
-    statuses.set(client, seen);
-    client.connection.on("readyForQuery", ({ status }) => seen.status = status);
-    await sendOn(client, "SELECT", []);
+/** Whether a transaction is open on a client, by the server's last answer; asks the server for the first, or with `again`. */
+export async function isInTransaction(client: PgClient, again = false): Promise<boolean> {
+  const known = statuses.get(client);
+  const last = known ?? {};
+  if (!known) {
+    statuses.set(client, last);
+    client.connection.on("readyForQuery", ({ status }) => last.status = status);
   }
+  if (again || !known) await sendOn(client, "SELECT", []);
   return last.status !== "I";
 }
 
@@ -195,6 +195,7 @@ export function queryOf(
 
 /** The transaction on a caller's client; `undefined` when none is open. */
 export async function transactionOn(client: PgClient): Promise<Transaction | undefined> {
+  if (!await isInTransaction(client, true)) return undefined; // what the caller has sent before counts
   const savepoint = "lockmgr_advisory_lock";
   const sender: Sender = {
     unsafe(text, parameters = []) {
@@ -203,13 +204,6 @@ export async function transactionOn(client: PgClient): Promise<Transaction | und
       return queryOf(sendOn(client, text, parameters), () => client, messenger);
     },
   };
-  try {
-    await sendOn(client, `SAVEPOINT ${savepoint}`, []);
-    await sendOn(client, `RELEASE SAVEPOINT ${savepoint}`, []);
-  } catch (error) {
-    if (codeOf(error) === "25P01") return undefined; // the server's word that there is none
-    throw error;
-  }
   return {
     ...sender,
     async savepoint(work) {
