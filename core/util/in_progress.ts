@@ -34,9 +34,7 @@ export class InProgress {
     }
   }
 
-  /**
-   * Refuses further requests, waits for the last answers, and fails the requests that have none: with `Unanswered`.
-   */
+  /** Refuses further requests, waits for the last answers, and fails the requests that have none. */
   async close(): Promise<void> {
     this.#closed = true;
     await withDeadline(LAST_ANSWERS_MS, Promise.allSettled(this.#ends.keys()));

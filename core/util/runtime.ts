@@ -102,11 +102,7 @@ export function isWindows(): boolean {
   return host()?.platform === "win32";
 }
 
-/**
- * Returns the home directory.
- *
- * @throws {Error} When the user has none.
- */
+/** Returns the home directory; throws when the user has none. */
 function home(): string {
   const found = environment("HOME") || environment("USERPROFILE") ||
     builtin<{ homedir(): string | null }>("node:os")?.homedir();

@@ -118,9 +118,7 @@ export class Connection {
     if (this.owned) this.database.close();
   }
 
-  /**
-   * Refuses an external handle with an open transaction: reads there may be stale, and a rollback undoes writes.
-   */
+  /** Refuses an external handle with an open transaction: reads there may be stale, and a rollback undoes writes. */
   refuseTransaction(what: string): void {
     if (!this.owned && inTransaction(this.database)) throw insideTransaction(what);
   }
