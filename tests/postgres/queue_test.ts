@@ -126,27 +126,29 @@ test("a locked row with a queue is held by another for getLocks, and waited for 
   await (await waiting).unlock();
 });
 
-/** Makes a request while a transaction has locked the row of "a", until the server has refused it three times. */
-async function refused<T>(table: string, request: () => Promise<T>): Promise<T> {
+/** Keeps the row of "a" locked until the server has refused it three times; returns what `request` began meanwhile. */
+async function refused<T>(table: string, request: () => Promise<T>): Promise<{ answer: Promise<T> }> {
   await using sql = administrator();
-  const { answer } = await sql.begin(async (transaction) => {
+  return await sql.begin(async (transaction) => {
     await transaction.unsafe(`SELECT FROM ${table} WHERE name = 'a' FOR UPDATE`);
     const answer = later(request());
     for (let times = 0; times < 3; times++) await refusal(sql, table);
     return { answer };
   });
-  return await answer;
 }
 
 test("a waiter that was granted the lock keeps it when the row is locked as it confirms", async () => {
   const table = freshTable();
   await using other = await connect(server.url, { table });
   await using real = await connect(server.url, { table });
+  const granted = Promise.withResolvers<void>();
+  const locked = Promise.withResolvers<void>();
   let released = false;
   const backend = around(real, {
-    acquire(...request) {
-      const send = () => real.acquire(...request);
-      return [released, released = false][0] ? refused(table, send) : send();
+    async acquire(...request) {
+      if (released) granted.resolve();
+      if (released) await locked.promise;
+      return await real.acquire(...request);
     },
   });
   const holder = await getLock("a", { backend: other });
@@ -154,8 +156,12 @@ test("a waiter that was granted the lock keeps it when the row is locked as it c
   await until("it waits", async () => (await listLocks({ backend: other }))[0].waiters === 1);
   released = true;
   await holder.unlock();
-  await until("it was granted the lock", async () => (await listLocks({ backend: other }))[0].token > holder.token);
+  await granted.promise;
   const [{ token }] = await listLocks({ backend: other });
+  assert(token > holder.token);
+  const free = later(tryLock("b", { backend }));
+  const { answer } = await refused(table, () => Promise.resolve(locked.resolve()).then(() => free));
+  assert(await answer, "a free name in the same batch");
   assert.equal((await waiting).token, token);
 });
 
@@ -164,6 +170,6 @@ test("a shared holder renews behind the transaction that has locked the row", as
   await using backend = await connect(server.url, { table });
   const [_first, second] = [1, 2].map(() => getLock("a", { backend, shared: true }));
   const lock = await second;
-  await refused(table, () => lock.renew({ expires: 900 }));
+  await (await refused(table, () => lock.renew({ expires: 900 }))).answer;
   assert(lock.expiresIn! > 800);
 });

@@ -137,18 +137,17 @@ export class Queue {
 
   /**
    * Extends a lock that another client's release has granted for the grace to its whole duration, durably: the grant need
-   * not have reached the disk. Returns `undefined` when it is gone.
+   * not have reached the disk. Returns `undefined` when it is gone. Behind a locked row the waiter asks again soon.
    */
   async #confirm(request: AcquireRequest): Promise<AcquireAnswer | undefined> {
     const { owner, name, duration } = request;
     const liveness = this.#carrierOf(request);
     if (liveness === null) return undefined;
     const renewal: RenewRequest = { name, owner, from: "now", add: duration };
-    const what = () => `acquire ${namesOf([request])}`;
-    const row = await this.#table.whenUnlocked(async () => {
-      const [first] = await this.#table.send(what, "renew", renewParameters(renewal), [request]);
-      return first ? toLockRow(first) : await this.renew(renewal, this.#table);
-    });
+    const first = await this.#table.attempt([request], "renew", renewParameters(renewal));
+    const other = first?.length === 0 ? await this.#table.attempt([request], "extend", renewParameters(renewal)) : [];
+    if (first === undefined || other === undefined) return { ...BUSY, position: 1, kept: false };
+    const row = first.length > 0 ? toLockRow(first[0]) : rowOfFurther(name, other);
     return row && this.#granted(owner, row, liveness);
   }
 
@@ -274,9 +273,14 @@ export class Queue {
 
   /** Extends holders beyond the first; returns the first of them. */
   async renew(request: RenewRequest, table: LockTable): Promise<LockRow | undefined> {
-    const [row] = await table.send(() => `renew ${namesOf([request])}`, "extend", renewParameters(request));
-    return row && rowOf(request.name, JSON.parse(row.entry!), Number(row.waiters), Number(row.now));
+    const rows = await table.send(() => `renew ${namesOf([request])}`, "extend", renewParameters(request));
+    return rowOfFurther(request.name, rows);
   }
+}
+
+/** The holder beyond the first that was extended. */
+function rowOfFurther(name: string, [row]: readonly Row[]): LockRow | undefined {
+  return row && rowOf(name, JSON.parse(row.entry!), Number(row.waiters), Number(row.now));
 }
 
 function entriesIn({ entries }: Row): Entry[] {
