@@ -2,8 +2,7 @@ import type { Backend } from "../core/backend.ts";
 import { Lock as Handle } from "../core/lock/lock.ts";
 import { checkBackend, checkOptions } from "../core/options/known_options.ts";
 import { durationFor, type ResolvedLockOptions, resolveLockOptions } from "../core/options/options.ts";
-import { Backoff } from "../core/util/backoff.ts";
-import { randomId, sleep } from "../core/util/runtime.ts";
+import { randomId } from "../core/util/runtime.ts";
 import { acquire, renewalOf } from "../core/wait/acquire.ts";
 import { type LockRequest, readRequest } from "./arguments.ts";
 import { type Clients, clientsOf, type Turn } from "./clients.ts";
@@ -14,8 +13,6 @@ import type { LockInfo, LockManager, LockManagerOptions, LockManagerSnapshot } f
 
 /** The default of `expires` (s). */
 const DEFAULT_EXPIRES_S = 30;
-/** Pauses between tries (ms) to steal a name whose row another transaction has locked. */
-const STEAL_RETRY = { first: 10, longest: 250 };
 
 /** The lock manager of one client of a backend. */
 class BackendLockManager implements LockManager {
@@ -82,18 +79,13 @@ class BackendLockManager implements LockManager {
       ...this.#options,
       limit: mode === "shared" ? Infinity : 1,
       steal,
-      wait: ifAvailable || steal ? 0 : Infinity,
+      wait: ifAvailable ? 0 : Infinity,
       signal,
       metadata: this.#backend.mode === "session" ? null : metadataOf(info, name),
       onPending: turn.decide,
     };
-    const backoff = new Backoff(STEAL_RETRY);
-    for (;;) {
-      const outcome = await acquire(this.#backend, name, options);
-      if (outcome.granted) return new Handle(outcome.grant, renewalOf(this.#backend, options));
-      if (!steal) return null;
-      await sleep(backoff.next());
-    }
+    const outcome = await acquire(this.#backend, name, options);
+    return outcome.granted ? new Handle(outcome.grant, renewalOf(this.#backend, options)) : null;
   }
 }
 

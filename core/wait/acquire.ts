@@ -3,21 +3,16 @@ import { isTraced, traced, traceEach } from "../events/channels.ts";
 import type { LockTrace } from "../events/events.ts";
 import type { Grant, Outcome } from "../grant.ts";
 import { leaseStart } from "../lock/lease.ts";
-import { LockRecord } from "../lock/lock_record.ts";
 import { FIRST_DURATION_US, makePermanent } from "../lock/permanent.ts";
 import { durationFor, type ResolvedLockOptions } from "../options/options.ts";
-import { Backoff } from "../util/backoff.ts";
 import { claimOf } from "../util/requests.ts";
 import { isBackendError, isRetryable } from "../util/retry.ts";
-import { monotonic, randomId, sleep } from "../util/runtime.ts";
+import { monotonic, randomId } from "../util/runtime.ts";
 import { stateOf } from "./backend_state.ts";
-import { queueFor } from "./wait_queue.ts";
+import { queueFor, WaitQueue } from "./wait_queue.ts";
 
 /** How long after its deadline a caller waits until its grant is confirmed as permanent (ms): a slow commit. */
 const CONFIRM_WITHIN_MS = 2_000;
-
-/** Pauses between tries to replace a holder that a transaction guards, or while the database does not answer (ms). */
-const GUARDED = { first: 50, longest: 1_000, jitter: 0.5 };
 
 /** A waiter that is silent for so long leaves the queue (µs); a living one repeats its request every third of it. */
 const QUEUE_WINDOW_US = 15e6;
@@ -53,7 +48,7 @@ function acquireOne(backend: Backend, name: string, options: ResolvedLockOptions
   signal?.throwIfAborted();
   const duration = durationFor(backend, options);
   const attempt = requestFor(backend, name, duration, options);
-  const request = backend.queueing && wait > 0 ? { ...attempt, window: QUEUE_WINDOW_US } : attempt;
+  const request = backend.queueing && wait > 0 && !attempt.steal ? { ...attempt, window: QUEUE_WINDOW_US } : attempt;
   const deadline = wait === 0 ? -Infinity : monotonic() + wait * 1e3;
   const outcome = request.steal
     ? steal(backend, request, deadline, signal)
@@ -62,7 +57,7 @@ function acquireOne(backend: Backend, name: string, options: ResolvedLockOptions
   return stateOf(backend).track(permanently(backend, outcome, deadline, signal));
 }
 
-/** Replaces the holders of a name, ahead of the waiters of this process, too. Waits for transactions that guard them. */
+/** Replaces the holders of a name, ahead of the waiters of this process, too. Waits only where a transaction guards them. */
 async function steal(
   backend: Backend,
   request: AcquireRequest,
@@ -70,22 +65,15 @@ async function steal(
   signal?: AbortSignal,
 ): Promise<Outcome> {
   const state = stateOf(backend);
-  const pauses = new Backoff(GUARDED);
-  for (;;) {
-    const attempt = { ...request, owner: randomId() }; // what one without an answer may have been granted is released
-    const several = await state.track(sendSeveral(backend, [attempt], false)).catch((error) => {
-      if (!isRetryable(error) || monotonic() >= deadline) throw error;
-    });
-    const [grant] = several?.grants ?? [];
-    if (grant) {
-      state.noteStolen(request.name, attempt.owner);
-      return { granted: true, grant, batch: 1, contended: false };
-    }
-    if (several && monotonic() >= deadline) {
-      const holder = several.busy[0].holder && new LockRecord(several.busy[0].holder, several.askedAt);
-      return { granted: false, holder, batch: 1, contended: true };
-    }
-    await sleep(Math.min(pauses.next(), deadline - monotonic()), signal);
+  const queue = new WaitQueue(backend, request.name);
+  const close = () => state.track(queue.close(state.ended!));
+  state.watches.add(close);
+  try {
+    const outcome = await queue.join(request, deadline, signal);
+    if (outcome.granted) state.noteStolen(request.name, request.owner);
+    return outcome;
+  } finally {
+    state.watches.delete(close);
   }
 }
 

@@ -22,6 +22,8 @@ const LAST_ANSWER_MS = 1_500;
 const LEAVE_MS = 500;
 /** A lease is tried for this long (ms) after it expired by this process's clock. */
 const AFTER_EXPIRY_MS = 1;
+/** Pause (ms) between tries to replace a holder that a transaction guards: its end is not notified. */
+const STEAL_RETRY_MS = 100;
 /** Each waiter tries an expired lease so much later than the one before it in the database's queue (ms). */
 const AFTER_OTHERS_MS = 50;
 
@@ -198,6 +200,7 @@ export class WaitQueue implements NameQueue {
       this.#retryAt = Math.min(kept ? Infinity : expiry, askedAt + head.repeatAfter(holder?.limit ?? 1, position));
     }
     const now = monotonic();
+    if (head.request.steal) this.#retryAt = now + STEAL_RETRY_MS;
     for (const waiter of this.#waiters.filter(({ asked, deadline }) => asked && deadline <= now)) this.#giveUp(waiter);
   }
 
