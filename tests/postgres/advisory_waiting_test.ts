@@ -162,17 +162,27 @@ test("advisoryLock: a transaction goes on after a time-out, and has its own limi
 
 test("advisoryLock: calls at the same time in one transaction keep what each was granted", async () => {
   await using sql = administrator();
-  await using _holder = await hold(114);
   const callTwice = async (client: Parameters<typeof advisoryLock>[0]) => {
-    const failing = assert.rejects(advisoryLock(client, 114, { timeout: 0.5 }), { name: "LockTimeout" });
+    const holder = await hold(114);
+    const failing = assert.rejects(advisoryLock(client, 114, { timeout: 2 }), { name: "LockTimeout" });
     await waits(114);
+    const others = [115, 114].map((id) => advisoryLock(client, id, { timeout: 30 }));
     const abort = new AbortController();
-    const aborted = assert.rejects(advisoryLock(client, 116, { signal: abort.signal }), { name: "AbortError" });
-    const short = assert.rejects(advisoryLock(client, 114, { timeout: 0 }), { name: "LockTimeout" });
-    const [granted] = await Promise.all([advisoryLock(client, 115), failing, short, aborted, abort.abort()]);
+    const ended = [
+      assert.rejects(advisoryLock(client, 116, { signal: abort.signal }), { name: "AbortError" }),
+      assert.rejects(advisoryLock(client, 116, { timeout: 0.2 }), { name: "LockTimeout" }),
+    ];
+    abort.abort();
+    await Promise.all(ended);
+    assert.equal(await inQueue(114, false), 1); // the first call still waits
+    await failing;
+    const [granted] = await Promise.all([others[0], waits(114)]);
     assert.equal(granted.acquired, true);
     assert.equal(await inQueue(115, true), 1);
     assert.equal(await inQueue(116, true), 0);
+    await holder[Symbol.asyncDispose]();
+    assert.equal((await others[1]).acquired, true);
+    assert.equal((await advisoryLock(client, 114, { timeout: 0 })).acquired, true);
   };
   await sql.begin(async (tx) => {
     await callTwice(tx);

@@ -189,22 +189,25 @@ async function attemptOn(
   shared: boolean,
   prefix: string,
 ): Promise<(wait: Wait) => Promise<Acquired | undefined>> {
-  const within = (transaction: Transaction) => (wait: Wait) =>
-    inTurn(client as object, () => acquireInTransaction(transaction, key, shared, prefix, wait), wait.ending);
-  if (isTransaction(client)) return within(client);
+  const within = (transaction: Transaction, wait: Wait) => acquireInTransaction(transaction, key, shared, prefix, wait);
+  if (isTransaction(client)) return (wait) => inTurn(client, wait, () => within(client, wait));
   if (isSql(client) && !isInstance(client)) {
     throw new TypeError('Cannot take an advisory lock on a reserved connection: want its "sql", or a transaction');
-  }
-  if (isPgClient(client)) {
-    const transaction = await inTurn(client, () => transactionOn(client));
-    if (transaction) return within(transaction);
   }
   const origin = await originOf(client);
   if (origin === undefined && (client as Partial<Backend> | null | undefined)?.engine !== "postgres") {
     throw noClient("this");
   }
   const sessions = advisorySessions(client as object, origin);
-  return (wait) => sessions.acquire(key, shared, prefix, wait);
+  const onSession = (wait: Wait) => sessions.acquire(key, shared, prefix, wait);
+  if (!isPgClient(client)) return onSession;
+  return async (wait) => {
+    const inside = await inTurn(client, wait, async () => {
+      const transaction = await transactionOn(client);
+      return transaction ? { acquired: await within(transaction, wait) } : null;
+    });
+    return inside === null ? await onSession(wait) : inside?.acquired;
+  };
 }
 
 function noClient(what: string): TypeError {

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { monotonic, sleep } from "../../../core/util/runtime.ts";
 import { sendStatement, type Transaction } from "../connection/driver.ts";
 import { rowsOf } from "../connection/row_shapes.ts";
 import { isRowLocked } from "../errors.ts";
@@ -25,19 +26,33 @@ const RESTORE = `
   SELECT set_config('lock_timeout', $1::text, true), set_config('statement_timeout', $2::text, true),
     CASE WHEN $3::text IS NOT NULL THEN set_config('client_connection_check_interval', $3::text, true) END`;
 
-/** The calls on each transaction or client so far, once they have ended. */
-const calls = new WeakMap<object, Promise<unknown>>();
+/** The end of the calls under way on each transaction or client. */
+const calls = new WeakMap<object, Promise<void>>();
 
 /**
  * Makes a call on a transaction once those before it have ended: the roll-back to the savepoint of one would release what
- * another was granted meanwhile. Returns nothing when `ending` aborts before its turn.
+ * another was granted meanwhile. Returns nothing when the wait is over before its turn.
  */
-export function inTurn<T>(on: object, call: () => Promise<T>, ending?: AbortSignal): Promise<T | undefined> {
+export function inTurn<T>(on: object, wait: Wait, call: () => Promise<T>): Promise<T | undefined> {
   const before = calls.get(on);
-  const over = new Promise((resolve) => ending?.addEventListener("abort", resolve, { once: true }));
-  const turn = Promise.race([before, over]).then(() => ending?.aborted ? undefined : call());
-  calls.set(on, Promise.allSettled([before, turn]).then(() => {}));
+  const turn = before ? endsWithin(wait, before).then((ends) => ends ? call() : undefined) : call();
+  const end = Promise.allSettled([before, turn]).then(() => {
+    if (calls.get(on) === end) calls.delete(on);
+  });
+  calls.set(on, end);
   return turn;
+}
+
+/** Whether the calls before end while the wait lasts. One that tries once waits for that, too. */
+async function endsWithin({ deadline = 0, ending }: Wait, before: Promise<void>): Promise<boolean> {
+  const left = deadline - monotonic();
+  const ended = new AbortController();
+  const isOver = sleep(left > 0 ? left : Infinity, AbortSignal.any([ending, ended.signal])).catch(() => {});
+  try {
+    return await Promise.race([before.then(() => true), isOver.then(() => false)]);
+  } finally {
+    ended.abort();
+  }
 }
 
 /**
