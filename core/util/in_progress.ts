@@ -2,8 +2,8 @@ import { BackendError } from "../errors.ts";
 import { withDeadline } from "./deadline.ts";
 import { defer } from "./runtime.ts";
 
-/** How long the last requests are waited for (ms): `closeLocks` gives an engine half a second to close. */
-const LAST_ANSWERS_MS = 400;
+/** How long the last requests are waited for (ms): of the half second that `closeLocks` gives an engine to close. */
+const LAST_ANSWERS_MS = 150;
 
 /** The error of a request without an answer: it may still take effect. */
 export class Unanswered extends BackendError {
@@ -39,7 +39,7 @@ export class InProgress {
     this.#closed = true;
     await withDeadline(LAST_ANSWERS_MS, Promise.allSettled(this.#ends.keys()));
     this.end();
-    await new Promise<void>(defer); // who sent them has taken notice
+    await new Promise<void>(defer); // the senders handle the error before the caller goes on
   }
 
   /** Refuses further requests, and fails those without an answer. */

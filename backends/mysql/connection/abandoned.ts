@@ -19,21 +19,17 @@ const LOOK_LONGEST_MS = 20;
 
 /** Ends connections at the server, and knows which of them may still run a statement. */
 export class Abandoned {
+  /** Whether a connection for the KILL statements is open: the server answers. */
+  isReady = false;
   readonly #open: () => Promise<Connection>;
   readonly #ending = new Map<Abandonable, Promise<boolean>>();
   readonly #stopped = new AbortController();
   #control: Promise<Connection> | undefined;
   #users = 0;
-  #isReady = false;
 
   /** @param open Opens a connection for the KILL statements. */
   constructor(open: () => Promise<Connection>) {
     this.#open = open;
-  }
-
-  /** Whether the server has answered on a connection for the KILL statements. */
-  get isReady(): boolean {
-    return this.#isReady;
   }
 
   /** Resolves when no abandoned statement can take effect any more; `undefined` when there is none. */
@@ -89,7 +85,7 @@ export class Abandoned {
     const opening = this.#control ??= this.#open();
     try {
       const control = await opening;
-      this.#isReady = true;
+      this.isReady = true;
       return await work(control);
     } finally {
       this.#users--;
@@ -105,7 +101,10 @@ export class Abandoned {
   }
 
   #close(opening: Promise<Connection>): void {
-    if (this.#control === opening) this.#control = undefined;
+    if (this.#control === opening) {
+      this.#control = undefined;
+      this.isReady = false;
+    }
     opening.then((control) => control.end(new Error("Cannot go on: it is not needed any more"), true), () => {});
   }
 

@@ -21,7 +21,7 @@ import { hexadecimal } from "../../shared/hexadecimal.ts";
 /** Statements whose answer carries the status of the connection, which shows whether they were part of a transaction. */
 const WRITES = /^\s*(INSERT|UPDATE|DELETE|SET STATEMENT)\b/;
 /** How much of a statement is looked for at the server, which shows 65,535 characters at most. */
-const SHOWN_LENGTH = 10_000;
+const SHOWN_BYTES = 10_000;
 /** How long (ms) a statement is looked for at the server: a pool may reach it in a way that hides its connections. */
 const LOCATE_FOR_MS = 15_000;
 
@@ -134,9 +134,9 @@ class RunningStatement implements Abandonable {
 
   readonly locate = async (control: Connection): Promise<number | null> => {
     const samePort = this.#port === undefined ? "FALSE" : `SUBSTRING_INDEX(host, ':', -1) = '${this.#port}'`;
-    const start = this.sql.trim().slice(0, SHOWN_LENGTH); // the server shows it without blanks around it
+    const start = hexadecimal(this.sql.trim()).slice(0, 2 * SHOWN_BYTES); // the server shows it without blanks around it
     const { rows } = await control.query(`SELECT id FROM information_schema.processlist
-      WHERE id = ${this.id} AND (LOCATE(X'${hexadecimal(start)}', CAST(info AS BINARY)) = 1 OR ${samePort})`);
+      WHERE id = ${this.id} AND (LOCATE(X'${start}', CAST(info AS BINARY)) = 1 OR ${samePort})`);
     return rows.length === 0 ? null : this.id;
   };
 }

@@ -83,7 +83,7 @@ export class LockTable {
       } catch (error) {
         if (isNotPrimary(error)) {
           const left = this.discard();
-          if (discardsLeft === undefined) { // what is known may be of another server than the address leads to now
+          if (discardsLeft === undefined) { // the address may lead to another server now
             this.ready.clear();
             this.#connector.doubt();
           }

@@ -17,8 +17,9 @@ export async function release(parts: RowParts, targets: readonly LockRef[]): Pro
   const isBatch = plain.length === targets.length && plain.length > 1;
   const batches = isBatch ? chunks(sorted(plain)) : [];
   const freed = new Set((await Promise.all(batches.map((batch) => releaseAll(parts, what, batch, server)))).flat());
-  const isFreed = (target: LockRef) => freed.has(target as OwnedLock) || releaseOne(parts, what, target, server);
-  return await Promise.all(targets.map(isFreed));
+  return await Promise.all(targets.map((target) => {
+    return freed.has(target as OwnedLock) || releaseOne(parts, what, target, server);
+  }));
 }
 
 /** Releases one: with one statement if it is held alone, or has an exclusive lock with a queue. */

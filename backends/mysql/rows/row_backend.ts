@@ -12,7 +12,7 @@ import type {
   RenewRequest,
 } from "../../../core/backend.ts";
 import { inParts, namesOf } from "../../../core/util/requests.ts";
-import { monotonic, startTimer } from "../../../core/util/runtime.ts";
+import { monotonic, startTimer, type Timer } from "../../../core/util/runtime.ts";
 import { closeLocks } from "../../../core/wait/close_locks.ts";
 import { within } from "../connection/abandoned.ts";
 import type { Connector } from "../connection/connector.ts";
@@ -59,6 +59,7 @@ export class RowBackend implements Backend {
   readonly #leases: Acquirer;
   readonly #queue: Queue;
   readonly #waiters: Waiters;
+  #closing: Timer | undefined;
 
   constructor(connector: Connector, liveness?: Liveness) {
     this.mode = liveness ? "hybrid" : "lease";
@@ -181,12 +182,10 @@ export class RowBackend implements Backend {
 
   [Symbol.asyncDispose](): Promise<void> {
     const deadline = monotonic() + CLOSED_WITHIN_MS;
-    const prepare = () => this.#underWay.length > 0 && this.#connector.abandoned.prepare();
-    const timer = startTimer(PREPARE_AFTER_MS, prepare, false);
-    return closeLocks(this, () => {
-      timer.stop();
-      return this.#close(deadline);
-    });
+    const { abandoned, target } = this.#connector;
+    const prepare = () => !target.execute && this.#underWay.length > 0 && abandoned.prepare();
+    this.#closing ??= startTimer(PREPARE_AFTER_MS, prepare, false);
+    return closeLocks(this, () => this.#close(deadline)).finally(() => this.#closing!.stop());
   }
 
   get #underWay(): UnderWay[] {
@@ -200,7 +199,7 @@ export class RowBackend implements Backend {
     this.#connector.close();
     const polled = this.#waiters.close();
     const limit = Math.max(UNDO_LEAST_MS, deadline - monotonic());
-    await within(limit, Promise.allSettled([this.#undo(underWay), closed, polled])); // what is left then expires
+    await within(limit, Promise.allSettled([this.#undo(underWay), closed, polled])); // locks not released by then expire
     if (abandoned.isReady) await abandoned.settled(ENDING_MS);
     abandoned.stop();
   }

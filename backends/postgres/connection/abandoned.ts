@@ -8,9 +8,13 @@ import { isBroken, isEndedByServer, isNotPrimary } from "../errors.ts";
 import { type About, answerWithin } from "./client.ts";
 import { endInstance, isQueued, type Opened, programName, type Query, sendStatement, type Source } from "./driver.ts";
 
-/** How long a statement waits for the end of an earlier one that was given up, and disposal for all of them (ms). */
+/**
+ * How long a statement waits for the end of an earlier one that was given up, and a disposal for all of them: longer if
+ * the server answers, which may be far away or busy (ms).
+ */
 const SETTLE_MS = 2_000;
-const CLOSE_MS = 1_000;
+const CLOSE_MS = 400;
+const CLOSE_ANSWERING_MS = 1_000;
 /** How many connections that the server has ended are remembered. */
 const MAX_ENDED = 100;
 /** Seconds to wait for an answer here. */
@@ -57,6 +61,8 @@ export class AbandonedConnections {
   readonly #closing = new AbortController();
   #ending: Promise<void> | undefined;
   #opened: Opened | undefined;
+  /** Whether the server has answered since the last ending began. */
+  #answers = false;
 
   constructor(source: Source) {
     this.#source = source;
@@ -144,6 +150,7 @@ export class AbandonedConnections {
   /** Ends what is left, within a bound. */
   async close(): Promise<void> {
     if (this.#ending) await withDeadline(CLOSE_MS, this.#ending);
+    if (this.#ending && this.#answers) await withDeadline(CLOSE_ANSWERING_MS, this.#ending);
     this.#closing.abort();
     if (this.#opened) await endInstance(this.#opened, 0);
     await this.#ending;
@@ -158,6 +165,7 @@ export class AbandonedConnections {
     const pauses = new Backoff(PAUSES);
     while (this.#left.size > 0 && !this.#closing.signal.aborted) {
       const opened = this.#opened = this.#source.open({ max: 1, prepare: false }, () => {});
+      this.#answers = false;
       try {
         for (const [pid, given] of [...this.#left]) await this.#end(opened, pid, given);
       } catch {
@@ -177,6 +185,7 @@ export class AbandonedConnections {
     while (!this.#closing.signal.aborted && !statement?.settled && given.host === this.#source.hosts.index) {
       if (statement === undefined || !isQueued(statement.query)) {
         const rows = await answerWithin(ANSWER_TIMEOUT, sendStatement(sql, text, [pid, programName()], false));
+        this.#answers = true;
         if (rows.length === 0) break; // it is gone
       }
       await this.#pause(pauses.next());

@@ -4,8 +4,9 @@ import type { GuardedSource } from "./abandoned.ts";
 import { type About, answerWithin, type Client, DEFAULT_ANSWER_TIMEOUT, SEND } from "./client.ts";
 import { endInstance, type Opened, processIdOf, type Query, sendStatement, type SqlResult } from "./driver.ts";
 
-/** Seconds for statements in progress when their connections are closed. */
+/** Seconds for statements in progress when their connections are replaced, and when the backend is closed. */
 const LAST_ANSWERS = 1;
+const CLOSING = 0.15;
 
 /**
  * Connections of our own. An instance of postgres.js is replaced as soon as one of its connections breaks: a statement
@@ -52,8 +53,8 @@ export class OwnPool implements Client {
     }
   }
 
-  discard(): void {
-    if (this.#current) this.#replace(this.#current, LAST_ANSWERS);
+  discard(seconds: number = LAST_ANSWERS): void {
+    if (this.#current) this.#replace(this.#current, seconds);
   }
 
   #open(): Opened {
@@ -74,7 +75,7 @@ export class OwnPool implements Client {
 
   async close(): Promise<void> {
     this.#closed = true;
-    this.discard();
+    this.discard(CLOSING);
     await Promise.all(this.#ending);
   }
 }
