@@ -37,16 +37,18 @@ export async function* changesOf(
 ): AsyncGenerator<LockChange | BackendError, void> {
   const { signal, interval } = options;
   const changes = watchLocks(options)[Symbol.asyncIterator]();
-  for (let first = true; !signal.aborted; first = false) {
-    try {
-      const change = await changes.next();
+  try {
+    for (let first = true; !signal.aborted; first = false) {
+      const change = await changes.next().catch((error) => {
+        if (first || !(error instanceof BackendError)) throw error;
+        return { done: false, value: error } as const;
+      });
       if (change.done) return;
       yield change.value;
-    } catch (error) {
-      if (first || !(error instanceof BackendError)) throw error;
-      yield error;
-      await pause(interval * 1e3, undefined, { signal }).catch(() => {}); // it rejects by an abort alone
+      if (change.value instanceof BackendError) await pause(interval * 1e3, undefined, { signal }).catch(() => {});
     }
+  } finally {
+    await changes.return?.();
   }
 }
 

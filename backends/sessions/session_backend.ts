@@ -111,9 +111,9 @@ export class SessionBackend<S extends Session> implements Backend {
 
   /** Session locks do not expire. */
   clean(scope: "expired" | "all"): Promise<number> {
+    this.#engine.pool.requireOpen(() => "clean up locks");
     if (scope === "expired") return Promise.resolve(0);
-    const message = 'Cannot remove every lock in "session" mode: want "lease" or "hybrid"';
-    return Promise.reject(new UnsupportedError(message));
+    throw new UnsupportedError('Cannot remove every lock in "session" mode: want "lease" or "hybrid"');
   }
 
   async verify(claim: OwnedLock): Promise<boolean> {

@@ -230,11 +230,7 @@ export function durationFor(backend: Backend, options: ResolvedLockOptions): num
   return null;
 }
 
-/**
- * Refuses an action in a mode without rows.
- *
- * @throws {UnsupportedError} In `session` mode.
- */
+/** Refuses an action in `session` mode, which has no rows, with an `UnsupportedError`. */
 export function requireRows(backend: Backend, what: string): void {
   if (backend.mode !== "session") return;
   throw new UnsupportedError(`Cannot ${what} in "session" mode: it has no row; want "lease" or "hybrid"`);

@@ -14,11 +14,7 @@ export function refused(reason: string, wanted: string = WANTED): TypeError {
   return new TypeError(`Cannot connect to this target: ${reason}; ${wanted}`);
 }
 
-/**
- * Decodes a part of a URL.
- *
- * @throws {TypeError} For a percent sign that escapes nothing.
- */
+/** Decodes a part of a URL, and refuses a percent sign that escapes nothing with a `TypeError`. */
 export function decode(part: string): string {
   try {
     return decodeURIComponent(part);
@@ -101,11 +97,7 @@ export function refuseControls(text: string): void {
   if (/[\u0000-\u001f\u007f]|\p{Surrogate}/u.test(text)) throw refused("it has a control character in it");
 }
 
-/**
- * Refuses a path that is a connection string.
- *
- * @throws {TypeError} For a path that looks like a connection string, or has a control character in it.
- */
+/** Refuses a path that looks like a connection string, or has a control character in it, with a `TypeError`. */
 export function refuseDisguise(path: string): void {
   refuseControls(path);
   const suspect = isWindows() ? plain(path).replace(/^[a-z]:(?=[/\\])/i, "") : plain(path); // a drive is not a user

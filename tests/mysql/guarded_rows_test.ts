@@ -176,3 +176,31 @@ onEach("hybrid: a release of a free name says whether it frees the lock that is 
     await acquired!.unlock();
   });
 });
+
+onEach(
+  "waiting and steal behind a transaction that guards the holder end with the wait, or get the lock",
+  async (place) => {
+    for (const mode of ["lease", "hybrid"] as const) {
+      const backend = await place.backend({ mode });
+      for (const options of [{}, { limit: 2 }, { steal: true }]) {
+        const lock = await getLock("a", { backend });
+        const client = await mysql.createConnection(place.url);
+        await client.beginTransaction();
+        await lock.guard(client);
+        const startedAt = performance.now();
+        await assert.rejects(getLock("a", { backend, wait: 0.5, ...options }), { name: "LockTimeout" });
+        const took = performance.now() - startedAt;
+        assert(took < 3_000, `${took} ms`); // once the wait is over, its place is given back: half a second at most
+        const waiting = later(getLock("a", { backend, wait: 30, ...options }));
+        assert.equal(await lock.verify(), true);
+        await client.commit();
+        await client.end();
+        if (!("steal" in options)) assert.equal(await lock.unlock(), true);
+        const next = await waiting;
+        assert.equal(await next.verify(), true);
+        assert.equal(lock.held, false);
+        await next.unlock();
+      }
+    }
+  },
+);

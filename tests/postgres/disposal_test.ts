@@ -1,4 +1,4 @@
-/** A disposal ends at the server what it runs, behind the caller's clients and far away, too. */
+/** A disposal cancels the statements that are still running at the server, also on the caller's clients. */
 import { type Backend, BackendError, connect, getLock, tryLock } from "@lockmgr/lockmgr";
 import { postgresBackend } from "@lockmgr/lockmgr/postgres";
 import assert from "node:assert/strict";
@@ -11,8 +11,8 @@ import { administrator, freshTable, server, until } from "./server.ts";
 /** Opens a backend on a URL, and closes what it was made from. */
 type Open = (url: string, table: string) => Promise<{ backend: Backend; end(): Promise<unknown> }>;
 
-/** Ways to a backend. */
-const WAYS: Record<string, Open> = {
+/** The backend's targets. */
+const TARGETS: Record<string, Open> = {
   "a URL": async (url, table) => ({ backend: await connect(url, { table }), end: () => Promise.resolve() }),
   "a sql instance": async (url, table) => {
     const sql = postgres(url, { max_lifetime: null, max: 3, onnotice: () => {} });
@@ -24,10 +24,10 @@ const WAYS: Record<string, Open> = {
   },
 };
 
-for (const [way, open] of Object.entries(WAYS)) {
+for (const [target, open] of Object.entries(TARGETS)) {
   for (const delay of [0, 60]) {
     const where = delay === 0 ? "" : `, ${2 * delay} ms away,`;
-    test(`lease, through ${way}: a statement behind a table lock${where} acquires nothing after a disposal`, async () => {
+    test(`lease, through ${target}: a statement behind a table lock${where} acquires nothing after a disposal`, async () => {
       const table = freshTable();
       await using sql = administrator();
       await using proxy = await Proxy.start(server.port);

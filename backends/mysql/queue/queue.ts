@@ -37,8 +37,10 @@ export class Queue {
     const { liveness } = sending;
     const carrier = liveness && { liveness: liveness.key, session: liveness.session.id };
     const isStale = (entry: Entry) => entry.owner === owner && (entry.liveness ?? undefined) !== liveness?.key;
-    const busy = ({ line, now }: StoredLine) => answerTo(request, line, undefined, now);
-    const mayWait = window !== undefined || repeated;
+    const busy = ({ line, now }: StoredLine): AcquireAnswer => {
+      const answer = answerTo(request, line, undefined, now);
+      return answer.granted || window === undefined ? answer : { ...answer, position: 1 }; // it asks again soon
+    };
     const confirmed = await this.#confirm(sending, request);
     if (confirmed) return confirmed;
     if (window !== undefined && !request.steal && !repeated) {
@@ -59,7 +61,7 @@ export class Queue {
       const joined = join(own, request, now, carrier);
       const answer = answerTo(request, joined.line, joined.mine, now, liveness?.session);
       return { line: joined.line === own ? line : joined.line, result: answer };
-    }, mayWait ? undefined : busy);
+    }, repeated ? undefined : busy);
     if (answer !== LOST_SESSION) this.seen.noteAnswer(request, answer);
     return answer;
   }

@@ -54,11 +54,7 @@ export class Connection {
     return this.#handle!.utf8;
   }
 
-  /**
-   * Inspects the handle. Comes before every other statement.
-   *
-   * @throws {UnsupportedError} When the handle cannot be used.
-   */
+  /** Inspects the handle, and refuses one that cannot be used with an `UnsupportedError`. Comes before other statements. */
   async inspect(what: string): Promise<void> {
     this.#handle = await this.#retry(what, () => inspectHandle(this.database));
   }

@@ -27,11 +27,7 @@ export interface Handle {
   readonly utf8: boolean;
 }
 
-/**
- * Inspects a handle.
- *
- * @throws {UnsupportedError} When it cannot be used, with the version, option or function that prevents it.
- */
+/** Inspects a handle; an `UnsupportedError` names the version, option or function that prevents its use. */
 export function inspectHandle(database: SqliteDatabase): Handle {
   const { version, arrays } = readVersion(database);
   requireVersion(version);

@@ -1,6 +1,7 @@
 import {
   type Backend,
   BackendError,
+  cleanLocks,
   getLock,
   isLocked,
   listLocks,
@@ -173,7 +174,14 @@ export const closing: readonly Case[] = [
     const backend = await fixture.another();
     const lock = await getLock("one", { backend });
     await backend[Symbol.asyncDispose]();
-    for (const ask of [listLocks({ backend }), isLocked("one", { backend }), getLock("two", { backend })]) {
+    for (
+      const ask of [
+        listLocks({ backend }),
+        isLocked("one", { backend }),
+        cleanLocks({ backend }),
+        tryLock("two", { backend }),
+      ]
+    ) {
       await assert.rejects(ask, BackendError);
     }
     assert.equal(lock.held, false);
