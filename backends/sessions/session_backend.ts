@@ -110,9 +110,9 @@ export class SessionBackend<S extends Session> implements Backend {
   }
 
   /** Session locks do not expire. */
-  clean(scope: "expired" | "all"): Promise<number> {
-    this.#engine.pool.requireOpen(() => "clean up locks");
-    if (scope === "expired") return Promise.resolve(0);
+  async clean(scope: "expired" | "all"): Promise<number> {
+    await this.list({ names: [] }); // refuses once the backend was disposed of
+    if (scope === "expired") return 0;
     throw new UnsupportedError('Cannot remove every lock in "session" mode: want "lease" or "hybrid"');
   }
 

@@ -35,6 +35,7 @@ export class Proxy implements AsyncDisposable {
   last: string | undefined;
   readonly #listener: Server;
   readonly #conversations = new Set<Conversation>();
+  readonly #delayed = new Set<ReturnType<typeof setTimeout>>();
 
   /** The port of the server that new conversations lead to; those there are stay where they are. */
   to: number;
@@ -88,8 +89,9 @@ export class Proxy implements AsyncDisposable {
     const write = () => {
       if (!to.destroyed && !conversation.stranded) to.write(chunk);
     };
-    if (this.delay > 0) setTimeout(write, this.delay);
-    else write();
+    if (this.delay === 0) return write();
+    const timer = setTimeout(() => (this.#delayed.delete(timer), write()), this.delay);
+    this.#delayed.add(timer);
   }
 
   /** Ends every conversation. */
@@ -120,6 +122,7 @@ export class Proxy implements AsyncDisposable {
     this.#listener.close();
     for (const conversation of this.#conversations) conversation.stranded = conversation.halfOpen = false;
     this.cut();
+    for (const timer of this.#delayed) clearTimeout(timer);
     await closed;
   }
 

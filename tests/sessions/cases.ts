@@ -3,7 +3,19 @@
  *
  * @module
  */
-import { type AcquireRequest, type Backend, getLock, type Lock, LockLost, type Mode, tryLock } from "@lockmgr/lockmgr";
+import {
+  type AcquireRequest,
+  type Backend,
+  BackendError,
+  cleanLocks,
+  getLock,
+  isLocked,
+  listLocks,
+  type Lock,
+  LockLost,
+  type Mode,
+  tryLock,
+} from "@lockmgr/lockmgr";
 import type { LockLoss } from "@lockmgr/lockmgr";
 import assert from "node:assert/strict";
 import { subscribe, unsubscribe } from "node:diagnostics_channel";
@@ -295,6 +307,17 @@ export const sessionCases: readonly SessionCase[] = [
         await other.release(requests.filter((_, index) => answers[index].granted));
         return answers.every(({ granted }) => granted);
       });
+    },
+  },
+  {
+    name: "session: a backend that was disposed of answers with an error, not that nothing is held",
+    async run(fixture) {
+      const backend = await fixture.backend({ mode });
+      await getLock("a", { backend });
+      await backend[Symbol.asyncDispose]();
+      await assert.rejects(listLocks({ backend }), BackendError);
+      await assert.rejects(isLocked("a", { backend }), BackendError);
+      await assert.rejects(cleanLocks({ backend }), BackendError);
     },
   },
 ];

@@ -1,10 +1,8 @@
 import {
   type Backend,
   BackendError,
-  cleanLocks,
   getLock,
   isLocked,
-  listLocks,
   LockLost,
   LockMgr,
   setLock,
@@ -168,23 +166,6 @@ export const closing: readonly Case[] = [
     });
     await assert.rejects(failed, (thrown) => thrown === error);
     await free(fixture.backend, "after disposals within bodies");
-  }),
-
-  always("a backend that was disposed of answers with an error, not with what it has forgotten", async (fixture) => {
-    const backend = await fixture.another();
-    const lock = await getLock("one", { backend });
-    await backend[Symbol.asyncDispose]();
-    for (
-      const ask of [
-        listLocks({ backend }),
-        isLocked("one", { backend }),
-        cleanLocks({ backend }),
-        tryLock("two", { backend }),
-      ]
-    ) {
-      await assert.rejects(ask, BackendError);
-    }
-    assert.equal(lock.held, false);
   }),
 
   withRows("a lock lost before the disposal is a loss all the same", async (fixture) => {
