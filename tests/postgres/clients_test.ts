@@ -89,6 +89,25 @@ test("lease: through PGlite", async () => {
   await lite.close();
 });
 
+test("a schema whose name needs quotes is the same on connections with another search path", async () => {
+  const table = freshTable();
+  await using sql = administrator();
+  await sql`CREATE SCHEMA IF NOT EXISTS "my-app's"`;
+  const pool = new pg.Pool({ connectionString: server.url, max: 1, options: `-c search_path="my-app's"` });
+  for (const mode of ["lease", "hybrid", "session"] as const) {
+    await using backend = await postgresBackend(pool, { table, mode });
+    const lock = await getLock("a", { backend, ...(mode === "session" ? {} : { autoRenew: true }) });
+    await pool.query("SET search_path TO public");
+    assert.equal(await tryLock("a", { backend }), undefined);
+    const waiting = later(getLock("a", { backend, wait: 30 }));
+    assert.equal(await lock.verify(), true);
+    assert.equal(await lock.unlock(), true);
+    await (await waiting).unlock();
+    await pool.query(`SET search_path TO "my-app's"`);
+  }
+  await pool.end();
+});
+
 test("a function serves leases only", async () => {
   for (const mode of ["session", "hybrid"] as const) {
     await assert.rejects(postgresBackend(() => Promise.resolve([]), { mode }), { name: "UnsupportedError" });

@@ -107,9 +107,12 @@ async function inspectServer(
   };
 }
 
-/** The table with its schema; a schema whose name needs quoting is left out. */
+/**
+ * The table with its schema, so it is the same on connections with another search path. Only a schema whose name has a
+ * quote or a dot in it is left out.
+ */
 function qualified(table: string, schema: string | null): string {
-  return table.includes(".") || schema === null || !/^[A-Za-z_]\w*$/.test(schema) ? table : `${schema}.${table}`;
+  return table.includes(".") || schema === null || /[".]/.test(schema) ? table : `${schema}.${table}`;
 }
 
 function isCockroach({ version }: Server): boolean {
