@@ -140,7 +140,9 @@ async function reachExternal(target: unknown, options: ResolvedOptions): Promise
     const source: GuardedSource | undefined = await sourceOf(target.options).catch(() => undefined);
     if (source) source.abandoned = new AbandonedConnections(source);
     const client = new ExternalSql(target, options.answerTimeout, source?.abandoned);
-    return { client, renewals: client, source };
+    // the program may use all connections of its instance for longer than a lease lasts
+    const renewals = source ? new OwnPool(source, 1, options.answerTimeout) : client;
+    return { client, renewals, source };
   }
   if (isPgClient(target)) {
     throw new TypeError(

@@ -21,11 +21,11 @@ const BROKEN = /^(08...|25006|26000|42P05|57P0[1-5]|CONNECTION_\w+|CONNECT_TIMEO
 const PASSING = /^(40001|40P01|55P03|57014|53...|25P0[34])$/;
 
 /**
- * Throws when an answer says that its server takes no writes (column `read_only`). The answer then says nothing about
+ * Throws when an answer says that its server takes no writes (column `readonly`). The answer then says nothing about
  * the lock: another server may be the primary by now, and a new connection to the address may lead there.
  */
 export function requirePrimary<Rows extends readonly { readonly [column: string]: unknown }[]>(rows: Rows): Rows {
-  if (rows[0]?.read_only !== "on") return rows;
+  if (rows[0]?.readonly !== "on") return rows;
   throw Object.assign(new Error("transactions are read-only there"), { code: "25006" });
 }
 

@@ -35,6 +35,8 @@ export class Undo {
   readonly #released: (name: string) => void;
   readonly #unwanted = new Map<OwnedLock, Unwanted>();
   #onFinished: (() => void) | undefined;
+  /** How many releases a disposal gave up after an error. */
+  #refused = 0;
   #stopped = false;
 
   /** @param released Called when a name has become free. */
@@ -77,7 +79,7 @@ export class Undo {
   /** Gives up on what is left and on what is added later, and returns how much is left. */
   stop(): number {
     this.#stopped = true;
-    const left = this.#unwanted.size;
+    const left = this.#unwanted.size + this.#refused;
     for (const unwanted of this.#unwanted.values()) this.#forget(unwanted);
     return left;
   }
@@ -94,6 +96,7 @@ export class Undo {
       // What is refused now, as on a full disk, may succeed later; a disposal does not wait for that.
       const isPassing = isRetryable(error) || (isBackendError(error) && !this.#onFinished);
       if (isPassing) pause = Math.min(RETRY_FIRST_MS * 2 ** unwanted.tries, RETRY_LONGEST_MS);
+      else if (this.#onFinished) this.#refused++;
     }
     unwanted.asking = false;
     unwanted.tries++;

@@ -1,5 +1,6 @@
 import {
   BackendError,
+  closeLocks,
   connect,
   getLock,
   getLocks,
@@ -272,6 +273,15 @@ faultTest("the body's own error wins over a release that fails", async ({ backen
   await assert.rejects(withLock("a", { backend }, () => Promise.reject(own)), (error) => error === own);
   assert((await warned)[0] instanceof BackendError); // not swallowed either
   faults.release.length = 0;
+});
+
+faultTest("a disposal tells of a lock whose release is refused", async ({ backend: real }) => {
+  const refusal = new BackendError("Cannot release: the pool has ended");
+  const backend = around(real, { release: () => Promise.reject(refusal) });
+  await getLock("a", { backend });
+  const warned = once(process, "warning");
+  await closeLocks(backend, () => Promise.resolve());
+  assert.match(String((await warned)[0]), /Cannot release every lock.*1 will expire/);
 });
 
 faultTest("withLock tells of a release that fails after its body returned", async ({ backend, faults }) => {

@@ -7,7 +7,6 @@ import {
   type AcquireRequest,
   type Backend,
   BackendError,
-  cleanLocks,
   getLock,
   isLocked,
   listLocks,
@@ -317,7 +316,6 @@ export const sessionCases: readonly SessionCase[] = [
       await backend[Symbol.asyncDispose]();
       await assert.rejects(listLocks({ backend }), BackendError);
       await assert.rejects(isLocked("a", { backend }), BackendError);
-      await assert.rejects(cleanLocks({ backend }), BackendError);
     },
   },
 ];

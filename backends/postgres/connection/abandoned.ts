@@ -22,14 +22,19 @@ const ANSWER_TIMEOUT = 5;
 /** Pauses between looks whether a connection is gone, and before the server is asked again. */
 const PAUSES = { first: 5, longest: 500 };
 
+/** The length up to which a statement is compared with what a connection runs: the server shows 100 bytes at least. */
+const COMPARED = 90;
+
 /**
- * Ends a connection of this role and program, or cancels its statement; no row when it is gone. The server ends a
- * transaction before it takes the connection off this list, also one that waits for a synchronous standby: that one is
- * committed then. `(pid, name of this program where the caller's connections have another)`
+ * Ends a connection of this role and program, or cancels its statement while it runs this one; no row when it is gone.
+ * The server ends a transaction before it takes the connection off this list, also one that waits for a synchronous
+ * standby: that one is committed then.
+ * `(pid, name of this program where the caller's connections have another, beginning of the statement)`
  */
 function signal(how: "pg_terminate_backend" | "pg_cancel_backend"): string {
+  const isRunning = `$3::text = '' OR (a.state = 'active' AND left(a.query, ${COMPARED}) = $3::text)`;
   return `
-  SELECT ${how}(a.pid)::text AS sent FROM pg_stat_activity AS a
+  SELECT CASE WHEN ${isRunning} THEN ${how}(a.pid) END::text AS sent FROM pg_stat_activity AS a
   WHERE a.pid = $1::text::integer AND a.pid <> pg_backend_pid() AND a.usename = session_user
     AND a.application_name IN (current_setting('application_name'), $2::text)`;
 }
@@ -46,7 +51,7 @@ interface GivenUp {
   /** The place of its host among those of the source. */
   readonly host?: number;
   /** The statement, where the connection is the caller's and stays. */
-  readonly statement?: { readonly query: Query; settled: boolean };
+  readonly statement?: { readonly query: Query; readonly text: string; settled: boolean };
 }
 
 /**
@@ -77,13 +82,13 @@ export class AbandonedConnections {
    * Makes sure that a statement without an answer does not take effect later.
    *
    * @param error Why there is none.
-   * @param query The statement, where its connection is the caller's and stays.
+   * @param query The statement and its text, where its connection is the caller's and stays.
    */
-  giveUp(pid: string, about: About, error: unknown, query?: Query): void {
+  giveUp(pid: string, about: About, error: unknown, query?: Query, text = ""): void {
     if (isNotPrimary(error)) return; // it was answered
     const late = error instanceof Unanswered;
     if (isEndedByServer(error)) this.#noteEnded(pid);
-    else if (late && query) this.#cancel(pid, about, query);
+    else if (late && query) this.#cancel(pid, about, query, text);
     else if (late || isBroken(error)) this.add(pid, about);
   }
 
@@ -99,8 +104,8 @@ export class AbandonedConnections {
   }
 
   /** Cancels a statement on a connection that stays. */
-  #cancel(pid: string, about: About, query: Query): void {
-    const statement = { query, settled: false };
+  #cancel(pid: string, about: About, query: Query, text: string): void {
+    const statement = { query, text: text.slice(0, COMPARED), settled: false };
     const settle = () => void (statement.settled = true);
     query.then(settle, settle);
     this.#add(pid, { about, statement });
@@ -184,7 +189,10 @@ export class AbandonedConnections {
     // on another server the number is another connection's, and nothing of the old one takes effect
     while (!this.#closing.signal.aborted && !statement?.settled && given.host === this.#source.hosts.index) {
       if (statement === undefined || !isQueued(statement.query)) {
-        const rows = await answerWithin(ANSWER_TIMEOUT, sendStatement(sql, text, [pid, programName()], false));
+        const rows = await answerWithin(
+          ANSWER_TIMEOUT,
+          sendStatement(sql, text, [pid, programName(), statement?.text ?? ""], false),
+        );
         this.#answers = true;
         if (rows.length === 0) break; // it is gone
       }

@@ -2,6 +2,7 @@ import { InProgress } from "../../../core/util/in_progress.ts";
 import { OutsideTransactions } from "./caller_transaction.ts";
 import { type Client, SEND } from "./client.ts";
 import type { PostgresExecutor, SqlResult } from "./driver.ts";
+import { coded } from "./pg_driver.ts";
 import { rowsOf } from "./row_shapes.ts";
 
 /**
@@ -14,7 +15,13 @@ export class ExternalFunction implements Client {
   readonly #inProgress = new InProgress();
 
   constructor(execute: PostgresExecutor) {
-    const run = async (text: string, parameters: (string | null)[]) => rowsOf(await execute(text, parameters));
+    const run = async (text: string, parameters: (string | null)[]) => {
+      try {
+        return rowsOf(await execute(text, parameters));
+      } catch (error) {
+        throw coded(error); // it may be a function over node-postgres
+      }
+    };
     this.#sender = new OutsideTransactions((text, parameters) =>
       this.#inProgress.run(SEND, () => run(text, parameters))
     );

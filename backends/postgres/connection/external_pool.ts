@@ -3,7 +3,7 @@ import type { GuardedSource } from "./abandoned.ts";
 import { type About, answerWithin, type Client, SEND } from "./client.ts";
 import type { SqlResult } from "./driver.ts";
 import { OwnPool } from "./own_pool.ts";
-import { coded, isInTransaction, type PgClient, type PgPool, sendOn } from "./pg_driver.ts";
+import { coded, isBinary, isInTransaction, type PgClient, type PgPool, sendOn } from "./pg_driver.ts";
 import { isBroken, isNotPrimary, OpenTransaction, requirePrimary } from "../errors.ts";
 
 /** A client that a pool lends. */
@@ -36,8 +36,8 @@ export class ExternalPool implements Client {
   }
 
   async send(text: string, parameters: (string | null)[] = [], about: About = []): Promise<SqlResult> {
-    const { idleCount, totalCount, options } = this.#pool;
-    if (idleCount === 0 && totalCount >= Number(options.max)) {
+    const { idleCount, waitingCount, totalCount, options } = this.#pool;
+    if (idleCount <= waitingCount && totalCount >= Number(options.max)) {
       this.#own.prepare = this.prepare;
       return await this.#own.send(text, parameters, about);
     }
@@ -54,7 +54,7 @@ export class ExternalPool implements Client {
         if (await isInTransaction(client)) throw new OpenTransaction();
         return await sendOn(client, text, parameters);
       });
-      useless = rows[0]?.read_only === "on"; // the address may lead to another server by now
+      useless = rows[0]?.readonly === "on"; // the address may lead to another server by now
       return rows;
     } catch (error) {
       useless = error instanceof Unanswered || isBroken(error) || isNotPrimary(error);
@@ -70,7 +70,9 @@ export class ExternalPool implements Client {
   async #take(): Promise<Lent> {
     const taking = this.#pool.connect() as Promise<Lent>;
     try {
-      return await this.#wait(() => taking);
+      const client = await this.#wait(() => taking);
+      if (client.binary) throw isBinary(); // by the defaults of the driver
+      return client;
     } catch (error) {
       taking.then((late) => late.release(), ignore);
       throw coded(error);

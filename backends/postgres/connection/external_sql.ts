@@ -27,7 +27,7 @@ export class ExternalSql implements Client {
       answer = await answerWithin(this.#answerTimeout, this.#inProgress.run(SEND, send));
     } catch (error) {
       const pid = this.prepare ? processIdOf(query) : undefined; // a pooler's is not the server's
-      if (pid) this.#abandoned?.giveUp(pid, about, error, query);
+      if (pid) this.#abandoned?.giveUp(pid, about, error, query, text);
       throw error;
     }
     const rows = requirePrimary(rowsOf(answer)); // undoes the program's own transformations of names and values

@@ -114,6 +114,7 @@ function sourceOf(
   given: DriverOptions,
   identity: object,
   name: DriverOptions = { application_name: programName() },
+  hooks = (): ((client: PgClient) => unknown)[] => [],
 ): GuardedSource {
   const options: DriverOptions = {
     ...name,
@@ -131,7 +132,10 @@ function sourceOf(
     client.binary = false;
     return client;
   };
-  const greet = given.onConnect as ((client: PgClient) => unknown) | undefined;
+  const greet = async (client: PgClient) => {
+    for (const hook of hooks()) hook(client); // such as one that sets the role or the search path
+    await (given.onConnect as ((client: PgClient) => unknown) | undefined)?.(client);
+  };
   return {
     hosts: new Rotation<DriverOptions>([{}]),
     identity: `pg ${identityOf(identity)}`,
@@ -141,7 +145,7 @@ function sourceOf(
         onLoss();
       };
       const onNotify = onnotify as Opening["onNotify"];
-      const connection = new PgConnection({ open, greet: (client) => greet?.(client), lost, onNotify });
+      const connection = new PgConnection({ open, greet, lost, onNotify });
       return { sql: connection, sockets: connection, explain: (error) => error };
     },
   };
@@ -149,7 +153,7 @@ function sourceOf(
 
 /** Returns where clients like those of a pool come from, which give the name of this program unless the pool has one. */
 export function sourceOfPool(pool: PgPool, name?: DriverOptions): GuardedSource {
-  return sourceOf(pool.Client, pool.options, pool, name);
+  return sourceOf(pool.Client, pool.options, pool, name, () => pool.listeners("connect"));
 }
 
 /** Returns where clients like the given one come from. */

@@ -65,6 +65,8 @@ export interface PgClient {
   readonly password?: unknown;
   readonly constructor: unknown;
   binary: boolean;
+  /** Whether no statement is under way. */
+  readonly readyForQuery: boolean;
   readonly connectionParameters: { query_timeout: unknown };
   readonly connection: {
     readonly stream: Stream;
@@ -87,6 +89,8 @@ export type PgClientClass = new (options: DriverOptions) => PgClient;
 
 /** A pool, with what is used of it here. */
 export interface PgPool extends PostgresPool {
+  readonly waitingCount: number;
+  listeners(event: "connect"): ((client: PgClient) => unknown)[];
   readonly Client: PgClientClass;
   readonly options: DriverOptions;
   on(event: "error", listener: () => void): unknown;
@@ -112,7 +116,12 @@ export function checkPgPool({ Client, options }: PgPool): void {
   if (typeof Client.prototype.getStartupConf !== "function") {
     throw new TypeError('Cannot use a pool of "pg.native": want a Pool of "pg" itself, or a URL');
   }
-  if (options.binary) throw new TypeError('Cannot use a pool of "pg" with the option "binary": want a pool without it');
+  if (options.binary) throw isBinary();
+}
+
+/** The refusal of clients whose answers are bytes. */
+export function isBinary(): TypeError {
+  return new TypeError('Cannot use a pool of "pg" with the option "binary": want a pool without it');
 }
 
 /** Values are read as the server sends them, whatever parsers the program has set. */
@@ -150,7 +159,10 @@ export async function sendOn(
 /** What the server said last of the transaction on each client that is watched: `I` when none is open. */
 const statuses = new WeakMap<PgClient, { status?: string }>();
 
-/** Whether a transaction is open on a client, by the server's last answer; asks the server for the first, or with `again`. */
+/**
+ * Whether a transaction is open on a client, by the server's last answer. The server is asked unless that said no, with
+ * `again` in any case, and while statements of the caller are under way.
+ */
 export async function isInTransaction(client: PgClient, again = false): Promise<boolean> {
   const known = statuses.get(client);
   const last = known ?? {};
@@ -158,7 +170,7 @@ export async function isInTransaction(client: PgClient, again = false): Promise<
     statuses.set(client, last);
     client.connection.on("readyForQuery", ({ status }) => last.status = status);
   }
-  if (again || !known) await sendOn(client, "SELECT", []);
+  if (again || last.status !== "I" || !client.readyForQuery) await sendOn(client, "SELECT", []);
   return last.status !== "I";
 }
 

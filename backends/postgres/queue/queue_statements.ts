@@ -73,7 +73,7 @@ function look(target: string): string {
     kept AS (SELECT place, v FROM entry WHERE live), ${RANKED}
     SELECT ${ANSWER},
       coalesce(bool_or(v->>'token' IS NULL AND place <= room), false)::text AS due,
-      (count(v) + 1 <= least(min(room), $3::text::int))::text AS admits, max(settings.read_only) AS read_only
+      (count(v) + 1 <= least(min(room), $3::text::int))::text AS admits, max(settings.readonly) AS readonly
     FROM settings LEFT JOIN clock ON true LEFT JOIN ranked ON true`;
 }
 

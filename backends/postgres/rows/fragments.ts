@@ -39,7 +39,7 @@ export function settings(...made: string[]): string {
 }
 
 /** Whether the server takes no writes, as a column: `requirePrimary` refuses the answer of such a server. */
-export const READ_ONLY = "current_setting('transaction_read_only') AS read_only";
+export const READ_ONLY = "current_setting('transaction_read_only') AS readonly";
 
 /**
  * SQL for microseconds since 1970. `date_part` returns double precision, exact until February 2106 (2^32 s), and takes
