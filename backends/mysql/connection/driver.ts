@@ -98,7 +98,7 @@ export type MysqlFunction = (sql: string, parameters: string[]) => PromiseLike<u
  */
 export type MysqlConnection = { readonly connection: object } | { query(...parameters: never[]): unknown };
 
-/** The settings of a pool that say where its server is and how it authenticates. */
+/** The settings of a pool that say where its server is, how it authenticates, and what the caller's values look like. */
 const ADDRESS_SETTINGS = [
   "host",
   "port",
@@ -117,6 +117,14 @@ const ADDRESS_SETTINGS = [
   "insecureAuth",
   "enableCleartextPlugin",
   "stream",
+  "timezone",
+  "dateStrings",
+  "decimalNumbers",
+  "supportBigNumbers",
+  "bigNumberStrings",
+  "jsonStrings",
+  "typeCast",
+  "namedPlaceholders",
 ];
 
 /** Returns the callback pool of a pool of either API; `undefined` for anything else. */

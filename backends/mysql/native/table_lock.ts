@@ -140,6 +140,7 @@ export class TableLock {
       if (this.write.length > 0) this.#connector.refuseDemoted(what, this.#connector.known!);
       await connection.query(`LOCK TABLES ${this.#list}`, timeout);
       if (this.write.length > 0) await this.#requirePrimary(connection);
+      await connection.query(SERVER_SETTINGS); // those of lockmgr are not for the caller's statements
       return new HeldTableLock(connection, this.#names);
     } catch (error) {
       throw await this.#giveUp(what, connection, error);
@@ -176,11 +177,14 @@ export class TableLock {
   async #giveUp(what: string, connection: Connection, error: unknown): Promise<Error> {
     const isLate = (error as { code?: string }).code === "ETIMEDOUT";
     connection.end(error as Error);
-    await this.#connector.gone(connection);
-    if (isLate || isLockWaitTimeout(error)) return new LockTimeout(this.#names, this.acquireTimeout);
+    const answers = await this.#connector.gone(connection);
+    if (isLockWaitTimeout(error) || (isLate && answers)) return new LockTimeout(this.#names, this.acquireTimeout);
     return translate(what, error);
   }
 }
+
+/** The settings that the server gives a connection: by them it reads and writes times, and what a statement may say. */
+const SERVER_SETTINGS = "SET time_zone = @@GLOBAL.time_zone, sql_mode = @@GLOBAL.sql_mode";
 
 /** Comments, and what marks one whose text is run. Each match ends, also where none closes: otherwise 180 kB take 0.8 s. */
 const COMMENTS = /\/\*M?!\d*|\*\/|\/\*.*?(?:\*\/|$)|(?:--\s|#).*?(?:\n|$)/gs;
