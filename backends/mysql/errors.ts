@@ -158,6 +158,11 @@ export function endsConnection(error: unknown): boolean {
     isNotPrimary(error) || /closed state|connection is (closed|lost)/i.test(message);
 }
 
+/** Whether a pool lends no connection because all are in use, by `waitForConnections: false` or `queueLimit`. */
+export function isPoolBusy(error: unknown): boolean {
+  return /^(No connections available|Queue limit reached)/.test(String((error as DriverError)?.message));
+}
+
 /** Whether the statement was interrupted while the connection lives on. */
 export function isInterruption(error: unknown): boolean {
   return [1317, 1969, 3024].includes(numberOf(error));

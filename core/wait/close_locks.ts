@@ -1,4 +1,4 @@
-import type { Backend } from "../backend.ts";
+import type { Backend, OwnedLock } from "../backend.ts";
 import { BackendError } from "../errors.ts";
 import { withDeadline } from "../util/deadline.ts";
 import { defer, warn } from "../util/runtime.ts";
@@ -35,22 +35,26 @@ const RELEASE_WITHIN_MS = 1_500;
  *
  * @param backend The backend.
  * @param shut Closes what the backend has opened, once its locks are released: ends its requests that are under way
- *   within 0.5 s, and refuses further ones.
+ *   within 0.5 s, and refuses further ones. It is told the locks that could not be released.
  */
-export function closeLocks(backend: Backend, shut: () => Promise<void>): Promise<void> {
+export function closeLocks(backend: Backend, shut: (left: readonly OwnedLock[]) => Promise<void>): Promise<void> {
   const state = stateOf(backend);
   return state.closing ??= close(state, shut);
 }
 
-async function close(state: BackendState, shut: () => Promise<void>): Promise<void> {
+async function close(state: BackendState, shut: (left: readonly OwnedLock[]) => Promise<void>): Promise<void> {
   state.ended = new BackendError("Cannot acquire a lock: the backend was disposed of");
   for (const wake of state.watches) wake();
+  let left: readonly OwnedLock[] = [];
   try {
     await withDeadline(RELEASE_WITHIN_MS, releaseAll(state, state.ended));
-    const left = state.undo.stop();
-    if (left > 0) warn(new BackendError(`Cannot release every lock before the backend is closed: ${left} will expire`));
+    left = state.undo.stop();
+    const { length } = left;
+    if (length > 0) {
+      warn(new BackendError(`Cannot release every lock before the backend is closed: ${length} may stay held`));
+    }
   } finally {
-    await shut();
+    await shut(left);
   }
 }
 

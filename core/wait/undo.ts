@@ -35,8 +35,8 @@ export class Undo {
   readonly #released: (name: string) => void;
   readonly #unwanted = new Map<OwnedLock, Unwanted>();
   #onFinished: (() => void) | undefined;
-  /** How many releases a disposal gave up after an error. */
-  #refused = 0;
+  /** What a disposal gave up after an error. */
+  readonly #refused: OwnedLock[] = [];
   #stopped = false;
 
   /** @param released Called when a name has become free. */
@@ -76,10 +76,10 @@ export class Undo {
     return finished;
   }
 
-  /** Gives up on what is left and on what is added later, and returns how much is left. */
-  stop(): number {
+  /** Gives up on what is left and on what is added later, and returns the locks that are left. */
+  stop(): OwnedLock[] {
     this.#stopped = true;
-    const left = this.#unwanted.size + this.#refused;
+    const left = [...this.#refused, ...this.#unwanted.keys()];
     for (const unwanted of this.#unwanted.values()) this.#forget(unwanted);
     return left;
   }
@@ -93,10 +93,12 @@ export class Undo {
       if (released) this.#released(unwanted.lock.name);
       else if (monotonic() < unwanted.lateUntil && !this.#onFinished) pause = RECHECK_FIRST_MS * 2 ** unwanted.tries;
     } catch (error) {
-      // What is refused now, as on a full disk, may succeed later; a disposal does not wait for that.
-      const isPassing = isRetryable(error) || (isBackendError(error) && !this.#onFinished);
+      // What is refused now, as on a full disk, may succeed later; a disposal does not wait for that, but for the end of
+      // a transaction that the program has open.
+      const isOpen = (error as { code?: unknown }).code === "UNSUPPORTED";
+      const isPassing = isRetryable(error) || isOpen || (isBackendError(error) && !this.#onFinished);
       if (isPassing) pause = Math.min(RETRY_FIRST_MS * 2 ** unwanted.tries, RETRY_LONGEST_MS);
-      else if (this.#onFinished) this.#refused++;
+      else if (this.#onFinished) this.#refused.push(unwanted.lock);
     }
     unwanted.asking = false;
     unwanted.tries++;

@@ -10,6 +10,7 @@ import {
   renewLock,
   setLock,
   tryLock,
+  UnsupportedError,
   withLock,
 } from "@lockmgr/lockmgr";
 import assert from "node:assert/strict";
@@ -275,13 +276,34 @@ faultTest("the body's own error wins over a release that fails", async ({ backen
   faults.release.length = 0;
 });
 
+faultTest(
+  "a release refused in a transaction of the program's is made when that has ended",
+  async ({ backend: real }) => {
+    let refusals = 0;
+    const backend = around(real, {
+      release(targets) {
+        if (refusals-- > 0) throw new UnsupportedError("Cannot release: a transaction of the caller is open");
+        return real.release(targets);
+      },
+    });
+    const lock = await getLock("a", { backend });
+    refusals = 2;
+    await assert.rejects(lock.unlock(), UnsupportedError);
+    await (await getLock("a", { backend, wait: 20 })).unlock();
+    await getLock("b", { backend });
+    refusals = 3;
+    await closeLocks(backend, () => Promise.resolve());
+    assert.equal(await isLocked("b", { backend: real }), false);
+  },
+);
+
 faultTest("a disposal tells of a lock whose release is refused", async ({ backend: real }) => {
   const refusal = new BackendError("Cannot release: the pool has ended");
   const backend = around(real, { release: () => Promise.reject(refusal) });
   await getLock("a", { backend });
   const warned = once(process, "warning");
   await closeLocks(backend, () => Promise.resolve());
-  assert.match(String((await warned)[0]), /Cannot release every lock.*1 will expire/);
+  assert.match(String((await warned)[0]), /Cannot release every lock.*1 may stay held/);
 });
 
 faultTest("withLock tells of a release that fails after its body returned", async ({ backend, faults }) => {

@@ -1,7 +1,9 @@
 import { UnsupportedError } from "../../../core/errors.ts";
 import { withDeadline } from "../../../core/util/deadline.ts";
 import { InProgress } from "../../../core/util/in_progress.ts";
-import { endsConnection } from "../errors.ts";
+import { Backoff } from "../../../core/util/backoff.ts";
+import { sleep } from "../../../core/util/runtime.ts";
+import { endsConnection, isPoolBusy } from "../errors.ts";
 import { within } from "./abandoned.ts";
 import { type Abandonable, type Connection, late } from "./connection.ts";
 import { type Connector, GONE_MS } from "./connector.ts";
@@ -22,6 +24,8 @@ import { hexadecimal } from "../../shared/hexadecimal.ts";
 const WRITES = /^\s*(INSERT|UPDATE|DELETE|SET STATEMENT)\b/;
 /** How much of a statement is looked for at the server, which shows 65,535 characters at most. */
 const SHOWN_BYTES = 10_000;
+/** Pauses (ms) before a pool is asked again that does not let callers wait. */
+const BUSY_POOL = { first: 5, longest: 100, jitter: 0.5 };
 /** How long (ms) a statement is looked for at the server: a pool may reach it in a way that hides its connections. */
 const LOCATE_FOR_MS = 15_000;
 
@@ -87,10 +91,22 @@ export class ExternalPool implements ConnectionPool {
 
   async #takeCurrent(what: string): Promise<DriverConnection> {
     for (;;) {
-      const borrowing = () => borrow(this.#pool);
+      const borrowing = () => this.#borrow();
       const connection = await this.#wait(what, borrowing, (late) => late.release!());
       if ((this.#checked.get(connection) ?? Infinity) >= this.#discards) return connection;
       connection.destroy();
+    }
+  }
+
+  /** Borrows a connection: again where the pool says at once that all are in use. */
+  async #borrow(): Promise<DriverConnection> {
+    for (const pauses = new Backoff(BUSY_POOL);;) {
+      try {
+        return await borrow(this.#pool);
+      } catch (error) {
+        if (this.#closed || !isPoolBusy(error)) throw error;
+        await sleep(pauses.next());
+      }
     }
   }
 

@@ -206,6 +206,11 @@ export class Acquirer {
   /** Returns the outcome of a statement; nothing when a transaction keeps the row locked. */
   async #try(sending: Sending, request: AcquireRequest): Promise<bigint | undefined> {
     const { liveness } = sending;
+    // At another isolation level the statements wait for a row that another client guards.
+    if (!this.#isReadCommitted(sending) && !this.#hints.wasJustReleased(request.name)) {
+      const [held] = await this.#table.liveRows(sending.what, [request.name]);
+      if (held && held.owner !== request.owner) return HELD;
+    }
     if (this.#hints.hasRow(request.name)) {
       const outcome = await this.#send(sending, request, this.#table.sql.reacquire(request, liveness));
       if (outcome !== 0n) return outcome;
@@ -228,8 +233,13 @@ export class Acquirer {
   }
 
   /** Whether losers may be spared the row lock: only where a subquery takes no locks. */
-  #mayGuard({ server }: Sending): boolean {
-    return server.isolation === "READ-COMMITTED" || (server.kind === "mariadb" && server.readCommitted);
+  #mayGuard(sending: Sending): boolean {
+    const { isolation, kind } = sending.server;
+    return isolation === "READ-COMMITTED" || (kind === "mariadb" && this.#isReadCommitted(sending));
+  }
+
+  #isReadCommitted({ server }: Sending): boolean {
+    return server.isolation === "READ-COMMITTED" || (this.#table.isOwn && server.readCommitted);
   }
 
   /** Acquires the names that are free, in one statement if all have rows. Returns the live rows. */

@@ -49,6 +49,11 @@ export class LockTable {
     this.#renewalPool = this.#own ? new OwnPool(connector, RENEWAL_CONNECTIONS) : this.#pool;
   }
 
+  /** Whether the connections are of our own: at READ COMMITTED, and without long waits for locked rows. */
+  get isOwn(): boolean {
+    return this.#own !== undefined;
+  }
+
   /** Sends one statement, which is a transaction of its own. */
   run(what: string, sql: string, repeats: Repeats = isConflict): Promise<Answer> {
     return this.#run(what, sql, repeats, this.#pool);

@@ -25,11 +25,16 @@ const SIZE = 4_096;
 export class LockedRows {
   readonly #seen = new LruMap<string, number>(SIZE);
   readonly #most: number;
+  readonly #isExternal: boolean;
   #waiting = 0;
 
-  /** @param connections How many connections there may be: statements on half of them may wait for rows. */
-  constructor(connections: number) {
+  /**
+   * @param connections How many connections there may be: statements on half of them may wait for rows.
+   * @param isExternal Whether they are the caller's, where a statement may wait for a minute.
+   */
+  constructor(connections: number, isExternal: boolean) {
     this.#most = Math.floor(connections / 2);
+    this.#isExternal = isExternal;
   }
 
   /** Remembers that a transaction may have locked the rows of these names. */
@@ -41,8 +46,8 @@ export class LockedRows {
    * Runs `work`, a statement on these names that avoids a wait in the way it is told; without one it may wait. It is
    * counted meanwhile, and rows that it finds locked are remembered.
    *
-   * @param briefly On MariaDB: waits up to a second instead of failing at once, unless a transaction was seen to lock
-   * the rows: the changes of other clients are short.
+   * @param briefly Waits up to a second, unless a transaction was seen to lock the rows: the changes of other clients are
+   * short. MySQL cannot limit one statement's wait: on connections of the caller's it does not wait.
    */
   async send<T>(
     server: Server,
@@ -69,7 +74,8 @@ export class LockedRows {
     briefly: boolean,
   ): NoWait | undefined {
     const noWait = noWaitOn(server);
-    if (noWait === undefined || (noWait === "fail" && !briefly) || this.#waiting >= this.#most) return noWait;
+    const isLimited = noWait === "fail" ? briefly : !(briefly && this.#isExternal);
+    if (noWait === undefined || !isLimited || this.#waiting >= this.#most) return noWait;
     const since = monotonic() - REMEMBERED_MS;
     const isSeen = targets.some(({ name }) => (this.#seen.get(name) ?? -Infinity) > since);
     return isSeen ? noWait : noWait === "fail" ? "briefly" : undefined;

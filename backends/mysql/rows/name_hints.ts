@@ -1,13 +1,19 @@
 import type { LockRow, OwnedLock } from "../../../core/backend.ts";
 import { LruMap } from "../../../core/util/lru_map.ts";
+import { monotonic } from "../../../core/util/runtime.ts";
 
 /** How many names are remembered; a forgotten one costs one more statement. */
 const SIZE = 16_384;
+
+/** For how long a name counts as just released (ms). */
+const JUST_MS = 1_000;
 
 /** What is known of a name's row: that it exists, and its content while an acquisition of this process holds it. */
 interface KnownRow {
   readonly owner?: string;
   readonly row?: LockRow;
+  /** When this process released it (ms, monotonic). */
+  readonly releasedAt?: number;
 }
 
 /** A row of which only its existence is known. */
@@ -42,9 +48,14 @@ export class NameHints {
     this.#rows.delete(name);
   }
 
-  /** Forgets an acquisition; its row exists further. */
+  /** Forgets an acquisition that was released; its row exists further. */
   forget({ name, owner }: OwnedLock): void {
-    if (this.#rows.get(name)?.owner === owner) this.#rows.set(name, EXISTS);
+    if (this.#rows.get(name)?.owner === owner) this.#rows.set(name, { releasedAt: monotonic() });
+  }
+
+  /** Whether this process has just released the name: it is likely to be free still. */
+  wasJustReleased(name: string): boolean {
+    return monotonic() - (this.#rows.get(name)?.releasedAt ?? -Infinity) < JUST_MS;
   }
 
   /** Whether the name was last seen held: then a look costs less than an attempt, and names the holder. */

@@ -68,7 +68,7 @@ export class RowBackend implements Backend {
     const table = this.#table = new LockTable(connector, this.mode);
     const { pool, execute, options } = connector.target;
     const isExternal = pool !== undefined || execute !== undefined;
-    const lockedRows = new LockedRows(isExternal ? EXTERNAL_CONNECTIONS : options.maxConnections);
+    const lockedRows = new LockedRows(isExternal ? EXTERNAL_CONNECTIONS : options.maxConnections, isExternal);
     const queue = this.#queue = new Queue(table, lockedRows, liveness !== undefined);
     const unknown = new UnknownRequests(connector.abandoned, async ({ name, owner }) => {
       const what = `release ${namesOf([{ name }])}`;
@@ -185,32 +185,32 @@ export class RowBackend implements Backend {
     const { abandoned, target } = this.#connector;
     const prepare = () => !target.execute && this.#underWay.length > 0 && abandoned.prepare();
     this.#closing ??= startTimer(PREPARE_AFTER_MS, prepare, false);
-    return closeLocks(this, () => this.#close(deadline)).finally(() => this.#closing!.stop());
+    return closeLocks(this, (left) => this.#close(deadline, left)).finally(() => this.#closing!.stop());
   }
 
   get #underWay(): UnderWay[] {
     return [...new Set([this.#acquisitions, this.#leases])].flatMap(({ underWay }) => underWay);
   }
 
-  async #close(deadline: number): Promise<void> {
+  async #close(deadline: number, left: readonly OwnedLock[]): Promise<void> {
     const { abandoned } = this.#connector;
     const underWay = this.#underWay;
     const closed = this.#table.close();
     this.#connector.close();
     const polled = this.#waiters.close();
     const limit = Math.max(UNDO_LEAST_MS, deadline - monotonic());
-    await within(limit, Promise.allSettled([this.#undo(underWay), closed, polled])); // locks not released by then expire
+    await within(limit, Promise.allSettled([this.#undo(underWay, left), closed, polled])); // locks not released by then expire
     if (abandoned.isReady) await abandoned.settled(ENDING_MS);
     abandoned.stop();
   }
 
-  /** Ends what is under way at the server, and releases what it was granted: its callers got an error. */
-  async #undo(underWay: readonly UnderWay[]): Promise<void> {
+  /** Ends what is under way at the server, and releases what it was granted, and what the core could not release. */
+  async #undo(underWay: readonly UnderWay[], left: readonly OwnedLock[]): Promise<void> {
     await Promise.allSettled(underWay.map(({ outcome }) => outcome));
     const { abandoned } = this.#connector;
     await abandoned.pending;
     const what = "dispose of the backend";
-    const claims = underWay.flatMap(({ requests }) => requests);
+    const claims = [...underWay.flatMap(({ requests }) => requests), ...left];
     if (claims.length === 0 || this.#connector.target.execute) return; // the core has tried as long as there was time
     const server = await this.#table.ready(what);
     await abandoned.use(async (control) => {
