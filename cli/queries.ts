@@ -10,12 +10,10 @@ import { toJson } from "./formats/text.ts";
 import {
   type Backend,
   BackendError,
-  getLock,
   listLocks,
   type LockChange,
-  Locked,
   type LockRecord,
-  unlock,
+  tryLock,
   watchLocks,
   type WatchOptions,
 } from "../mod.ts";
@@ -110,11 +108,7 @@ export async function untilAcquired(
   wait: number,
   signal: AbortSignal,
 ): Promise<boolean> {
-  try {
-    await unlock(await getLock(name, { backend, wait, signal }));
-    return true;
-  } catch (error) {
-    if (error instanceof Locked) return false;
-    throw error;
-  }
+  const lock = await tryLock(name, { backend, wait, signal });
+  await lock?.unlock();
+  return lock !== undefined;
 }
