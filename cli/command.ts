@@ -50,7 +50,8 @@ export interface CommandSpec {
    * command to release what it acquired; with `ends itself`, it waits until the command ends.
    */
   readonly onSignal?: "gives back" | "ends itself";
-  define(command: Command): Command;
+  /** Adds the arguments and flags, if there are any. */
+  define?(command: Command): Command;
   /** Returns the arguments, where the parser cannot separate them from flags. */
   operands?(command: Command): string[];
   /** Runs the command and returns the exit code. */

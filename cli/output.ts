@@ -24,7 +24,8 @@ const READER_GONE = ["EPIPE", "ECONNRESET", "EOF"];
 class Sink {
   readonly #stream: NodeJS.WriteStream;
   readonly #broken = new AbortController();
-  #written: Promise<unknown> = Promise.resolve();
+  /** Resolves when everything is written, or the stream has failed. */
+  written: Promise<unknown> = Promise.resolve();
   #listening = false;
 
   constructor(stream: NodeJS.WriteStream) {
@@ -63,12 +64,7 @@ class Sink {
         done(error as Error); // Deno throws when the stream is a file
       }
     });
-    this.#written = Promise.all([this.#written, writing]);
-  }
-
-  /** Resolves when everything is written, or the stream has failed. */
-  get written(): Promise<unknown> {
-    return this.#written;
+    this.written = Promise.all([this.written, writing]);
   }
 }
 

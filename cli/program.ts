@@ -85,7 +85,7 @@ function addCommand(program: Command, spec: CommandSpec, dispatch: Dispatch): vo
   if (spec.alias) command.alias(spec.alias);
   command.summary(spec.summary);
   command.description(spec.description ? `${spec.summary}\n\n${flowing(spec.description)}` : spec.summary);
-  spec.define(command);
+  spec.define?.(command);
   command.optionsGroup("Options of every command:");
   for (const option of globalOptions()) command.addOption(option);
   addExamples(command, spec.examples);

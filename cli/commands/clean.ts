@@ -11,7 +11,6 @@ export const clean: CommandSpec = {
 rows of names that were released more than a day ago: run it daily if your names
 never repeat.`,
   examples: [["lockmgr clean", "says how many there were"]],
-  define: (command) => command,
   async run({ open, output }) {
     const cleaned = await cleanLocks({ backend: await open() });
     output.result(`Cleared away ${counted(cleaned, "expired lock")}`, { cleaned });

@@ -27,7 +27,6 @@ problem.`,
     "of another",
   ]],
   onSignal: "gives back",
-  define: (command) => command,
   async run({ open, output, global, stopping }) {
     const redact = redactor([targetOf(global)]);
     const findings: Diagnostic[] = [{ what: "target", state: "ok", detail: redact(await targetInWords(global)) }];

@@ -13,7 +13,6 @@ to your migrations, and connect with "?lockmgr_migrate=false". Nothing is opened
     ["lockmgr schema", "for an SQLite file"],
     ["lockmgr schema --table app.locks --url sqlite:app.db", "for another table"],
   ],
-  define: (command) => command,
   async run({ output, global }) {
     const ddl = await schemaOf(targetOf(global), global.table === undefined ? {} : { table: global.table });
     output.result(ddl, { ddl });
