@@ -14,7 +14,7 @@ import { confirm, INCARNATION, livenessKey, selectOrphaned, shortenOrphaned } fr
 import { type Looked, Waiters } from "../wakeup/waiters.ts";
 import { MysqlSession } from "./session.ts";
 import { acquireEach, areFree, CLOCK_NOW, DONE, NOT_DONE, releaseEach, sessionKey } from "./session_statements.ts";
-import { openTokens, type TokenSource } from "./session_tokens.ts";
+import { type DrawToken, openTokens } from "./session_tokens.ts";
 
 /**
  * 1,000 held locks need four connections, with some room for tries. MySQL stays quick to 10,000 locks on a connection,
@@ -34,7 +34,7 @@ export class MysqlSessionEngine implements SessionEngine<MysqlSession> {
   readonly pool: SessionPool<MysqlSession>;
   readonly translate = translate;
   readonly #connector: Connector;
-  readonly #tokens = new WeakMap<MysqlSession, TokenSource>();
+  readonly #tokens = new WeakMap<MysqlSession, DrawToken>();
   readonly #waiters = new Waiters((names) => this.#whichHeld(names));
 
   constructor(connector: Connector) {
@@ -71,7 +71,7 @@ export class MysqlSessionEngine implements SessionEngine<MysqlSession> {
     const { rows: [[got, clock, drawn]] } = await session.queryPrimary(acquireEach(keys));
     const taken = keys.map((_, index) => isTaken(got?.[index]));
     const now = BigInt(clock!);
-    const token = taken.includes(true) ? await this.#tokens.get(session)!.tokenFor(BigInt(drawn!), now) : now;
+    const token = taken.includes(true) ? await this.#tokens.get(session)!(BigInt(drawn!), now) : now;
     return { taken, token, now: Number(clock) };
   }
 

@@ -34,19 +34,11 @@ interface Epoch {
   readonly clock: bigint;
 }
 
-/** Where the tokens of one session's locks come from. */
-export interface TokenSource {
-  /**
-   * The token of locks that are held already.
-   *
-   * @param drawn What UUID_SHORT() returned then.
-   * @param clock The server's clock then (µs).
-   */
-  tokenFor(drawn: bigint, clock: bigint): Promise<bigint>;
-}
+/** Returns the token of locks that are held already, from what UUID_SHORT() returned then and the server's clock then (µs). */
+export type DrawToken = (drawn: bigint, clock: bigint) => Promise<bigint>;
 
 /** Opens the tokens of a session: the server's clock, where their table is missing and may not be created or used. */
-export async function openTokens(session: MysqlSession, lockTable: string, migrate: boolean): Promise<TokenSource> {
+export async function openTokens(session: MysqlSession, lockTable: string, migrate: boolean): Promise<DrawToken> {
   const table = quoted(tokenTable(lockTable));
   try {
     const exists = await isThere(session, table);
@@ -58,7 +50,7 @@ export async function openTokens(session: MysqlSession, lockTable: string, migra
   // SYSDATE() may stand still within a statement, as NOW() does (--sysdate-is-now): then a second one reads it.
   const { rows: [[early, , later]] } = await session.query("SELECT SYSDATE(6), SLEEP(0.001), SYSDATE(6)");
   const readClock = async () => BigInt((await session.query(`SELECT ${CLOCK_NOW}`)).rows[0][0]!);
-  return { tokenFor: (_drawn, clock) => early === later ? readClock() : Promise.resolve(clock) };
+  return (_drawn, clock) => early === later ? readClock() : Promise.resolve(clock);
 }
 
 /**
@@ -69,7 +61,7 @@ export async function openTokens(session: MysqlSession, lockTable: string, migra
  * holds. A new session joins the epoch while one of those lives, which proves that the server has not restarted; otherwise
  * no session draws in it any more, and the new one begins an epoch above all reserved tokens.
  */
-function epochTokens(session: MysqlSession, table: string, { base, first, reserved }: Epoch): TokenSource {
+function epochTokens(session: MysqlSession, table: string, { base, first, reserved }: Epoch): DrawToken {
   const reserve = async (until: bigint) => {
     const sql = `UPDATE ${table} SET reserved = GREATEST(reserved, ${until}), revision = revision + 1
       WHERE id = 1 AND base = ${base}`;
@@ -80,12 +72,10 @@ function epochTokens(session: MysqlSession, table: string, { base, first, reserv
       throw error;
     }
   };
-  return {
-    async tokenFor(drawn) {
-      const token = base + drawn - first;
-      if (token >= reserved) await reserve(token + RESERVED_TOKENS);
-      return token;
-    },
+  return async (drawn) => {
+    const token = base + drawn - first;
+    if (token >= reserved) await reserve(token + RESERVED_TOKENS);
+    return token;
   };
 }
 
