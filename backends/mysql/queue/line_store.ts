@@ -22,12 +22,6 @@ export interface ReadLine extends StoredLine {
   readonly dead: readonly Entry[];
 }
 
-/** What a request does to a line; the same line when nothing has to be stored. */
-export interface Change<T> {
-  readonly line: Line;
-  readonly result: T;
-}
-
 /** How the statements of a request are sent. */
 export interface Sending {
   /** The action, for error messages. */
@@ -92,12 +86,13 @@ export class LineStore {
   /**
    * Computes the change on the line as it is, until it is stored.
    *
+   * @param change Returns what a request does to a line: the same line when nothing has to be stored.
    * @param ifLocked The result when a transaction has locked the row; without it, the change is tried again.
    */
   change<T>(
     sending: Sending,
     name: string,
-    change: (read: ReadLine) => Change<T>,
+    change: (read: ReadLine) => { readonly line: Line; readonly result: T },
     ifLocked?: (read: StoredLine) => T,
   ): Promise<T | typeof LOST_SESSION> {
     return this.#mutex.run(name, async () => {
