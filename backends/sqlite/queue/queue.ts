@@ -14,20 +14,6 @@ import { changeOwner, isKept, isLive, isMeant, join, leave, type Line } from "..
 import { answerTo, renewal } from "../../shared/line_answers.ts";
 import { lineOf, valuesOf } from "./stored_line.ts";
 
-/** A line as it was read, and the clock of the read. */
-interface Read {
-  readonly line: Line;
-  readonly now: number;
-}
-
-/** What a request would do. */
-interface Preview {
-  /** The answer, if nothing has to be written for it. */
-  readonly answer: AcquireAnswer | undefined;
-  /** Whether it would grant a lock to any client or confirm one, which is written durably. */
-  readonly grants: boolean;
-}
-
 /** Serves the names that have a queue, or holders that admit others. All but `preview` run in a write transaction. */
 export class Queue {
   readonly #connection: Connection;
@@ -38,8 +24,11 @@ export class Queue {
     this.#sql = sql;
   }
 
-  /** Computes the result of a request. Changes nothing. */
-  preview(request: AcquireRequest): Preview {
+  /**
+   * Computes the answer to a request, if nothing has to be written for it, and whether it would grant a lock to any client
+   * or confirm one, which is written durably. Changes nothing.
+   */
+  preview(request: AcquireRequest): { answer: AcquireAnswer | undefined; grants: boolean } {
     const { line, now } = this.#read(request.name);
     const joined = join(line, request, now);
     const answer = joined.line === line ? answerTo(request, line, joined.mine, now, this.#connection.file) : undefined;
@@ -98,7 +87,8 @@ export class Queue {
     return cleaned;
   }
 
-  #read(name: string): Read {
+  /** Reads a line, and the clock. */
+  #read(name: string): { line: Line; now: number } {
     const row = this.#connection.prepare(this.#sql.selectLine).get(name) as SqliteRow;
     return { line: lineOf(row), now: Number(row.now) };
   }

@@ -5,22 +5,6 @@ import { isPlain } from "../../shared/line.ts";
 import type { RowParts } from "./row_parts.ts";
 import { inChunks } from "./statements.ts";
 
-/** The next tokens of names, and the clock. */
-interface Tokens {
-  /** The clock of the read (µs). */
-  readonly now: number;
-  /** By request, as text; `null` for a name that is not free. */
-  readonly tokens: readonly (string | null)[];
-}
-
-/** What a read says about requests. */
-interface Precheck {
-  /** The answers that need no write; `undefined` when something has to be written. */
-  readonly known: AcquireAnswer[] | undefined;
-  /** Whether a lock may be granted. */
-  readonly grants: boolean;
-}
-
 /** Acquires what is free, or all or nothing. A failed attempt writes nothing. */
 export async function acquire(
   parts: RowParts,
@@ -45,7 +29,11 @@ export async function acquire(
 }
 
 /** Returns the answers, if they need no write, and whether a lock may be granted. */
-function precheck(parts: RowParts, requests: readonly AcquireRequest[], allOrNothing: boolean): Precheck {
+function precheck(
+  parts: RowParts,
+  requests: readonly AcquireRequest[],
+  allOrNothing: boolean,
+): { known: AcquireAnswer[] | undefined; grants: boolean } {
   const mayBeFree = !allOrNothing && requests.length > 1 && selectTokens(parts, requests).tokens.some(Boolean);
   if (mayBeFree) return { known: undefined, grants: true };
   const previews = requests.map((request) => parts.queue.preview(request));
@@ -96,8 +84,11 @@ function acquireMany(parts: RowParts, requests: readonly AcquireRequest[]): Acqu
   });
 }
 
-/** One row for all names: a row for each would take three times as long. */
-function selectTokens({ connection, sql }: RowParts, requests: readonly AcquireRequest[]): Tokens {
+/**
+ * Reads the clock (µs), and the next token of each name as text, `null` for one that is not free. One row for all names: a
+ * row for each would take three times as long.
+ */
+function selectTokens({ connection, sql }: RowParts, requests: readonly AcquireRequest[]) {
   const names = JSON.stringify(requests.map(({ name }) => name));
   const row = connection.prepare(sql.selectMany).get(names) as { now: string; others: unknown };
   const tokens: (string | null)[] = Array(requests.length).fill(row.now);

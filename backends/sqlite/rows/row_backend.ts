@@ -20,7 +20,7 @@ import { Queue } from "../queue/queue.ts";
 import { holdersOf } from "../queue/stored_line.ts";
 import type { SqliteRow } from "./rows.ts";
 import { findTable, homeOf, schema, upgrade } from "../schema.ts";
-import { type Statements, statementsFor } from "./statements.ts";
+import { statementsFor } from "./statements.ts";
 import { once } from "../../../core/util/once.ts";
 import { defer } from "../../../core/util/runtime.ts";
 import { byCodePoint } from "../../../core/util/order.ts";
@@ -39,8 +39,6 @@ export class RowBackend implements Backend {
   readonly #connection: Connection;
   readonly #table: string;
   readonly #migrate: boolean;
-  readonly #sql: Statements;
-  readonly #queue: Queue;
   readonly #parts: RowParts;
   readonly #waiters: Waiters;
   readonly #ready = once((what: string) => this.#prepare(what));
@@ -50,13 +48,9 @@ export class RowBackend implements Backend {
     this.#connection = connection;
     this.#table = table;
     this.#migrate = migrate;
-    this.#sql = statementsFor(table);
-    this.#queue = new Queue(connection, this.#sql);
-    this.#parts = { connection, sql: this.#sql, queue: this.#queue };
-    this.#waiters = new Waiters({
-      changed: () => this.#changed(),
-      turn: (name, owner) => this.#turn(name, owner),
-    });
+    const sql = statementsFor(table);
+    this.#parts = { connection, sql, queue: new Queue(connection, sql) };
+    this.#waiters = new Waiters(() => this.#changed(), (name, owner) => this.#turn(name, owner));
   }
 
   async acquire(
@@ -94,14 +88,14 @@ export class RowBackend implements Backend {
 
   async adopt(lock: OwnedLock, { owner, lockedBy, lockProcess }: NextHolder): Promise<void> {
     const what = `adopt ${namesOf([lock])}`;
-    await this.#write(what, () => this.#queue.adopt(lock, { owner, lockedBy, lockProcess }));
+    await this.#write(what, () => this.#parts.queue.adopt(lock, { owner, lockedBy, lockProcess }));
     this.#connection.file?.check(what);
   }
 
   async list({ names, prefix = "", includeExpired = false }: ListFilter): Promise<LockRow[]> {
     const what = "list locks";
     const read = () => {
-      const [sql, wanted] = names ? [this.#sql.listNames, JSON.stringify(names)] : [this.#sql.list, prefix];
+      const [sql, wanted] = names ? [this.#parts.sql.listNames, JSON.stringify(names)] : [this.#parts.sql.list, prefix];
       const found = this.#connection.prepare(sql).all(includeExpired ? 1 : 0, wanted) as SqliteRow[];
       return found.flatMap((row) => holdersOf(row, includeExpired));
     };
@@ -114,9 +108,9 @@ export class RowBackend implements Backend {
     const what = scope === "all" ? "remove every lock" : "clean up expired locks";
     const cleaned = await this.#write(what, () => {
       // Plain rows first: what is granted to waiters stays.
-      const plain = this.#connection.run(this.#sql.clean, scope === "all" ? 1 : 0);
-      const cleaned = plain + this.#queue.clean(scope);
-      this.#connection.run(this.#sql.sweep);
+      const plain = this.#connection.run(this.#parts.sql.clean, scope === "all" ? 1 : 0);
+      const cleaned = plain + this.#parts.queue.clean(scope);
+      this.#connection.run(this.#parts.sql.sweep);
       return cleaned;
     });
     this.#waiters.wakeFree();
@@ -132,12 +126,12 @@ export class RowBackend implements Backend {
   // deno-lint-ignore require-await -- an error must reject
   async guard(claim: OwnedLock, client: unknown): Promise<boolean> {
     this.#connection.file?.check(`guard lock ${JSON.stringify(claim.name)}`);
-    return guard(claim, client, this.#sql.guard);
+    return guard(claim, client, this.#parts.sql.guard);
   }
 
   guardSync(claim: OwnedLock, client: unknown): boolean {
     this.#connection.file?.check(`guard lock ${JSON.stringify(claim.name)}`);
-    return guardHandle(claim, client, this.#sql.guard);
+    return guardHandle(claim, client, this.#parts.sql.guard);
   }
 
   diagnose(): Promise<Diagnostic[]> {
@@ -175,9 +169,9 @@ export class RowBackend implements Backend {
 
   #renew(request: RenewRequest): LockRow | undefined {
     const { name, owner, from, add } = request;
-    const statement = this.#connection.prepare(this.#sql.renew);
+    const statement = this.#connection.prepare(this.#parts.sql.renew);
     const row = statement.get(name, ownerText(owner), String(from), add) as SqliteRow | undefined | null;
-    return row ? holdersOf(row, true)[0] : this.#queue.renew(request);
+    return row ? holdersOf(row, true)[0] : this.#parts.queue.renew(request);
   }
 
   /** Does `work` once the table is there; a table that was dropped is created again by the next call. */
@@ -192,7 +186,7 @@ export class RowBackend implements Backend {
   }
 
   #turn(name: string, owner: string): Turn | undefined {
-    const row = this.#connection.prepare(this.#sql.selectTurn).get(owner, name) as
+    const row = this.#connection.prepare(this.#parts.sql.selectTurn).get(owner, name) as
       | { left: string | null; ahead: string | null }
       | undefined
       | null;

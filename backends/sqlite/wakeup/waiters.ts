@@ -23,14 +23,6 @@ export interface Turn {
   readonly left: number;
 }
 
-/** What a poll asks the database. */
-export interface Polls {
-  /** Whether there was a commit since the last poll: on another connection, or by the owner of an external handle. */
-  changed(): boolean;
-  /** The place of a waiter; `undefined` if it waits no more, or the name is free. */
-  turn(name: string, owner: string): Turn | undefined;
-}
-
 /** A name that is waited for. */
 interface Watched {
   readonly wakes: Set<() => void>;
@@ -55,13 +47,20 @@ function startBriefTimer(action: () => void): Timer {
 
 /** Wakes waiters when other clients release locks. */
 export class Waiters {
-  readonly #polls: Polls;
+  readonly #changed: () => boolean;
+  readonly #turn: (name: string, owner: string) => Turn | undefined;
   readonly #watched = new Map<string, Watched>();
   readonly #interval = new Backoff(POLL_INTERVAL_MS);
   #timer: Timer | undefined;
 
-  constructor(polls: Polls) {
-    this.#polls = polls;
+  /**
+   * @param changed Whether there was a commit since its last call: on another connection, or by the owner of an external
+   * handle.
+   * @param turn Returns the place of a waiter; `undefined` if it waits no more, or the name is free.
+   */
+  constructor(changed: () => boolean, turn: (name: string, owner: string) => Turn | undefined) {
+    this.#changed = changed;
+    this.#turn = turn;
   }
 
   /** Calls `wake` when the name may be free, until disposal. Keeps the process alive. */
@@ -108,7 +107,7 @@ export class Waiters {
   }
 
   #start(): void {
-    this.#polls.changed();
+    this.#changed();
     this.#interval.reset();
     this.#schedule();
   }
@@ -138,7 +137,7 @@ export class Waiters {
   #poll(): void {
     const now = monotonic();
     try {
-      const changed = this.#polls.changed();
+      const changed = this.#changed();
       if (!changed && ![...this.#watched.values()].some(({ expiresAt }) => expiresAt <= now)) return;
       if (changed) this.#interval.reset();
     } catch {
@@ -148,7 +147,7 @@ export class Waiters {
   }
 
   #isTurn(name: string, watched: Watched): boolean {
-    const turn = watched.owner === undefined ? undefined : this.#polls.turn(name, watched.owner);
+    const turn = watched.owner === undefined ? undefined : this.#turn(name, watched.owner);
     if (turn) this.#noteTurn(watched, turn);
     else Object.assign(watched, { expiresAt: Infinity, eagerUntil: -Infinity });
     return turn === undefined;
