@@ -101,6 +101,7 @@ onEach("an open transaction on a pool's connection is neither used nor committed
     await using backend = await mysqlBackend(pool);
     const leave = async (use: (connection: PoolConnection) => Promise<unknown>) => {
       const connection = await pool.getConnection();
+      await connection.rollback(); // a connection that was only looked at still has the transaction before
       await connection.beginTransaction();
       await use(connection);
       connection.release();

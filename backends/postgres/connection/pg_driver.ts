@@ -170,7 +170,11 @@ export async function isInTransaction(client: PgClient, again = false): Promise<
     statuses.set(client, last);
     client.connection.on("readyForQuery", ({ status }) => last.status = status);
   }
-  if (again || last.status !== "I" || !client.readyForQuery) await sendOn(client, "SELECT", []);
+  if (again || last.status !== "I" || !client.readyForQuery) {
+    await sendOn(client, "SELECT", []).catch((error) => {
+      if (codeOf(error) !== "25P02") throw error; // a transaction that has failed takes no statement
+    });
+  }
   return last.status !== "I";
 }
 
