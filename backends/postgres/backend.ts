@@ -62,8 +62,8 @@ interface Reach {
  * ```
  *
  * @param target A URL; a `sql` instance of postgres.js or a pool of node-postgres, which is never closed here and not used
- * for session locks and notifications (they get connections of their own with its options); or a function that sends one
- * statement, in `"lease"` mode.
+ * for session locks and notifications, nor a `sql` for renewals (they get connections of their own with its options); or
+ * a function that sends one statement, in `"lease"` mode.
  * @param options The mode and table, and how the server is reached.
  * @returns The backend; disposal closes what was opened here.
  * @throws {TypeError | RangeError} For an invalid option or target, before a connection is opened.
