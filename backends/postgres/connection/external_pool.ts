@@ -3,7 +3,7 @@ import type { GuardedSource } from "./abandoned.ts";
 import { type About, answerWithin, type Client, SEND } from "./client.ts";
 import type { SqlResult } from "./driver.ts";
 import { OwnPool } from "./own_pool.ts";
-import { coded, isBinary, isInTransaction, type PgClient, type PgPool, sendOn } from "./pg_driver.ts";
+import { binaryRefusal, coded, isInTransaction, type PgClient, type PgPool, sendOn } from "./pg_driver.ts";
 import { isBroken, isNotPrimary, OpenTransaction, requirePrimary } from "../errors.ts";
 
 /** A client that a pool lends. */
@@ -71,7 +71,7 @@ export class ExternalPool implements Client {
     const taking = this.#pool.connect() as Promise<Lent>;
     try {
       const client = await this.#wait(() => taking);
-      if (client.binary) throw isBinary(); // by the defaults of the driver
+      if (client.binary) throw binaryRefusal(); // by the defaults of the driver
       return client;
     } catch (error) {
       taking.then((late) => late.release(), ignore);

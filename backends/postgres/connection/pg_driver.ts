@@ -116,11 +116,11 @@ export function checkPgPool({ Client, options }: PgPool): void {
   if (typeof Client.prototype.getStartupConf !== "function") {
     throw new TypeError('Cannot use a pool of "pg.native": want a Pool of "pg" itself, or a URL');
   }
-  if (options.binary) throw isBinary();
+  if (options.binary) throw binaryRefusal();
 }
 
 /** The refusal of clients whose answers are bytes. */
-export function isBinary(): TypeError {
+export function binaryRefusal(): TypeError {
   return new TypeError('Cannot use a pool of "pg" with the option "binary": want a pool without it');
 }
 
