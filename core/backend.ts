@@ -52,6 +52,11 @@ export interface AcquireRequest {
    * a backend with `queueing` only.
    */
   readonly window?: number;
+  /**
+   * When the caller came, by `performance.now()` of this process (ms): before its request was first sent it may have
+   * waited behind others of its process. It enters the queue before those that came later. A backend may ignore it.
+   */
+  readonly cameAt?: number;
   /** Replaces every holder and overtakes the waiters, on a backend with `queueing`. @default false */
   readonly steal?: boolean;
   /**

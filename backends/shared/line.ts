@@ -5,6 +5,7 @@
  * @module
  */
 import type { AcquireRequest, LockRef, NextHolder } from "../../core/backend.ts";
+import { waitedFor } from "../../core/util/requests.ts";
 
 /** A holder, or a waiter of the queue. */
 export interface Entry {
@@ -15,6 +16,8 @@ export interface Entry {
   readonly duration: number | null;
   /** When a holder's lease expires, or a silent waiter leaves; `null` is never. */
   readonly until: number | null;
+  /** When a waiter came, by the server's clock; in its process it may have waited before. */
+  readonly came?: number;
   /** The fencing token of a holder. */
   readonly token?: number;
   /** When a holder was granted the lock. */
@@ -55,6 +58,9 @@ export interface Joined {
  * by this, which with its detection stays below two seconds.
  */
 export const GRACE_US = 1.5e6;
+
+/** A waiter came later than another if its time is later by this (µs): requests take different times to the server. */
+export const LATER_US = 20e3;
 
 /** A waiter's window is extended once less than this share of it is left: in between a repeated request writes nothing. */
 const EXTEND_SHARE = 0.8;
@@ -109,9 +115,17 @@ function grant({ token, entries }: Line, now: number, owner?: string): Line {
 
 /** The entry of a request that waits, or comes to hold the lock. */
 export function entryOf(request: AcquireRequest, now: number, carrier?: Carrier): Entry {
-  const { owner, limit, duration, lockedBy, lockProcess, metadata, window } = request;
+  const { owner, lockedBy, lockProcess, duration, metadata, window } = request;
   const until = window === undefined ? null : now + window;
-  return { owner, limit: Math.min(limit, SHARED_LIMIT), duration, until, lockedBy, lockProcess, metadata, ...carrier };
+  const limit = Math.min(request.limit, SHARED_LIMIT);
+  return { owner, limit, duration, until, came: now - waitedFor(request), lockedBy, lockProcess, metadata, ...carrier };
+}
+
+/** Adds an entry before the waiters that came later. One that seems to come from the future is not overtaken. */
+function insert(entries: readonly Entry[], added: Entry, now: number): Entry[] {
+  const isLater = ({ token, came }: Entry) => token === undefined && came! > added.came! + LATER_US && came! <= now;
+  const place = entries.findLastIndex((entry) => !isLater(entry)) + 1;
+  return entries.toSpliced(place, 0, added);
 }
 
 /** Extends a lock that another client's release granted for the grace to its whole duration. */
@@ -135,7 +149,7 @@ export function join(line: Line, request: AcquireRequest, now: number, carrier?:
   let entries = live;
   if (known === undefined) {
     const added = entryOf(request, now, carrier);
-    entries = steal ? [added, ...live.filter(({ token }) => token === undefined)] : [...live, added];
+    entries = steal ? [added, ...live.filter(({ token }) => token === undefined)] : insert(live, added, now);
   } else if (hasToExtend(known, request, now)) {
     entries = live.map((entry) => entry === known ? { ...entry, until: now + window! } : entry);
   }

@@ -4,6 +4,7 @@
  * @module
  */
 import type { AcquireAnswer, AcquireRequest, LockRef, LockRow, OwnedLock } from "../backend.ts";
+import { monotonic } from "./runtime.ts";
 
 /** The answer to a request that is not granted. */
 export type BusyAnswer = AcquireAnswer & { readonly granted: false };
@@ -25,6 +26,11 @@ export function ownerText(owner: LockRef["owner"]): string | null {
 /** Returns what releases a lock that a request was granted. */
 export function claimOf({ name, owner, keep }: AcquireRequest): OwnedLock {
   return keep === undefined ? { name, owner } : { name, owner, keep };
+}
+
+/** Returns for how long the caller of a request has waited (µs). */
+export function waitedFor({ cameAt }: AcquireRequest): number {
+  return cameAt === undefined ? 0 : Math.round((monotonic() - cameAt) * 1e3);
 }
 
 /** Waits for all, then throws the first error. */

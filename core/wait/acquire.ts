@@ -48,8 +48,10 @@ function acquireOne(backend: Backend, name: string, options: ResolvedLockOptions
   signal?.throwIfAborted();
   const duration = durationFor(backend, options);
   const attempt = requestFor(backend, name, duration, options);
-  const request = backend.queueing && wait > 0 && !attempt.steal ? { ...attempt, window: QUEUE_WINDOW_US } : attempt;
-  const deadline = wait === 0 ? -Infinity : monotonic() + wait * 1e3;
+  const cameAt = monotonic();
+  const enters = backend.queueing && wait > 0 && !attempt.steal;
+  const request = enters ? { ...attempt, window: QUEUE_WINDOW_US, cameAt } : attempt;
+  const deadline = wait === 0 ? -Infinity : cameAt + wait * 1e3;
   const outcome = request.steal
     ? steal(backend, request, deadline, signal)
     : queueFor(backend, name).join(request, deadline, signal, onPending);

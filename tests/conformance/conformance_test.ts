@@ -3,6 +3,7 @@ import { conformance } from "@lockmgr/lockmgr/conformance";
 import assert from "node:assert/strict";
 import { readdir } from "node:fs/promises";
 import { test } from "../harness.ts";
+import { areServedInOrder } from "./cases/queueing.ts";
 import { type Database, engines, registrations } from "./backends.ts";
 import type { Table } from "./tables.ts";
 
@@ -57,6 +58,13 @@ for (const { name: backend, mode, create } of registrations) {
       }),
   });
   if (!rows) continue;
+  test(`${backend}: callers are served in the order in which they came, however many by one client`, async () => {
+    await using database = await create();
+    await using backend = await database.open();
+    await using one = await database.open();
+    await using other = await database.open();
+    await areServedInOrder(backend, [one, one, other, one, other, other, one]);
+  });
   test(`${backend}: clean-up deletes names released more than a day ago, and their tokens increase`, async () => {
     await using database = await create();
     await testReleasedNames(database.table, () => database.open());

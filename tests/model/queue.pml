@@ -11,11 +11,13 @@
  * READERS           limits of many, 1 and many instead of 1 for all; COUNTED: 2, 2 and 1
  * HYBRID            an entry counts only while its client's session lives, and is granted the whole lease at once
  * TOLD              the server tells a waiter of its grant; else the waiter asks again, which confirms the grant
+ * EARLIER           a client may enter the queue before others that wait there
  * STEALS            the last client replaces the holders
  * PROMPT            no pause and no lost answer: how long a name stays vacant after the grant to a dead waiter
  * BREAK_GRACE       a release grants the whole lease to a waiter that may be dead
  * BREAK_STRANGERS   a release removes the first entry, whoever that is
  * BREAK_OVERTAKE    a reader is granted the name although a writer waits before it
+ * BREAK_AMONG       (earlier) a client may enter the queue before a holder
  * BREAK_RECEIPT     (told) the local deadline is counted from the receipt of the grant
  * BREAK_CONFIRM     a late confirmation makes an entry where none is left
  * BREAK_TOKEN       a token is counted from the holders that are left
@@ -108,6 +110,12 @@ chan answer[CLIENTS] = [1] of { mtype, byte, byte, byte };   /* asked, read, tic
 #define DEAD(c) (now >= until[c])
 #endif
 
+#ifdef BREAK_AMONG
+#define MAY_PASS(c) true
+#else
+#define MAY_PASS(c) (tok[c] == 0)
+#endif
+
 /* Removes the entries of a client, and dead ones; the others keep their order. */
 inline remove(gone) {
 	i = 0; n = 0;
@@ -140,8 +148,15 @@ inline insertFirst(c) {
 	line[0] = c + 1; size++; until[c] = now + LEASE
 }
 
-inline append(c) {
-	line[size] = c + 1; size++; until[c] = now + WINDOW
+/* Behind the holders: one that has waited in its process may come before others. */
+inline enter(c) {
+	line[size] = c + 1; size++; until[c] = now + WINDOW;
+	n = size - 1;
+	do
+	:: passes > 0 && n > 0 && MAY_PASS(line[n - 1] - 1) -> line[n] = line[n - 1]; n--; line[n] = c + 1; passes--
+	:: else -> break
+	od;
+	n = 0
 }
 
 /* Gives a token to each entry that has come to hold the name. */
@@ -182,8 +197,11 @@ inline give(c, me) {
 	fi
 }
 
-/* One statement. `result` and `rest` are its answer. */
+/* One statement. `result` and `rest` are its answer. A choice has to be made before a deterministic step. */
 inline apply(c, verb) {
+#ifdef EARLIER
+	if :: passes = 0 :: passes = 1 :: passes = 2 fi; skip;
+#endif
 	d_step {
 		result = GONE; rest = 0;
 		if :: verb == STEAL && until[c] == 0 -> endHolders() :: else -> skip fi;
@@ -195,10 +213,10 @@ inline apply(c, verb) {
 		absent = (until[c] == 0);
 		if
 		:: verb == STEAL && until[c] == 0 -> insertFirst(c)
-		:: verb == ASK && until[c] == 0 -> append(c)
+		:: verb == ASK && until[c] == 0 -> enter(c)
 		:: verb == ASK && until[c] != 0 && tok[c] == 0 -> until[c] = now + WINDOW
 #ifdef BREAK_CONFIRM
-		:: verb == CONFIRM && until[c] == 0 -> append(c)
+		:: verb == CONFIRM && until[c] == 0 -> enter(c)
 #endif
 		:: verb != LEAVE && tok[c] != 0 -> until[c] = now + LEASE; confirmed[c] = true
 		:: else -> skip
@@ -210,7 +228,7 @@ inline apply(c, verb) {
 		:: verb != LEAVE && tok[c] == 0 && until[c] != 0 -> result = WAITING
 		:: else -> skip
 		fi;
-		e = 0; i = 0; n = 0; room = 0; leaver = 0; absent = false
+		e = 0; i = 0; n = 0; room = 0; leaver = 0; passes = 0; absent = false
 	}
 }
 
@@ -246,7 +264,7 @@ inline end(c) {
 
 active proctype Server() {
 	mtype verb = ASK, result = GONE;
-	byte at, rest, i, n, e, room, leaver;
+	byte at, rest, i, n, e, room, leaver, passes;
 	bool absent;
 	do
 	:: atomic { nempty(question[0]) -> serve(0) }

@@ -6,7 +6,7 @@
  */
 import assert from "node:assert/strict";
 import type { AcquireRequest } from "../../core/backend.ts";
-import { type Entry, extend, isLive, join, leave, type Line } from "../../backends/shared/line.ts";
+import { type Entry, extend, isLive, join, LATER_US, leave, type Line } from "../../backends/shared/line.ts";
 import { lineOf, valuesOf } from "../../backends/sqlite/queue/stored_line.ts";
 import { type Random, seeded } from "../faults/random.ts";
 import { test } from "../harness.ts";
@@ -42,8 +42,10 @@ function randomStep(line: Line, random: Random, now: number): { readonly act: st
   const owner = random.pick(OWNERS);
   const limit = random.pick([1, 1, 2, 3, Infinity]);
   const window = random.pick([undefined, WINDOW, WINDOW, WINDOW]);
+  const cameAt = performance.now() - random.pick([0, 20, 1_000]);
   const holder = { owner, lockedBy: "x", lockProcess: null, metadata: null };
-  const request: AcquireRequest = { name: "n", ...holder, duration: random.pick([null, 1e5, 5e6]), limit, window };
+  const duration = random.pick([null, 1e5, 5e6]);
+  const request: AcquireRequest = { name: "n", ...holder, duration, limit, window, cameAt };
   const act = random.pick(["join", "join", "join", "leave", "extend", "steal", "force"] as const);
   const steps = {
     join: () => join(line, request, now).line,
@@ -57,13 +59,21 @@ function randomStep(line: Line, random: Random, now: number): { readonly act: st
   return { act, line: after };
 }
 
-/** Checks that those who were there before keep their order, and newcomers come after them. */
+/** Checks that those who were there before keep their order, and a newcomer comes before those that came later only. */
 function checkOrder(act: string, before: Line, line: Line, now: number): void {
   const live = line.entries.filter((entry) => isLive(entry, now)).map(({ owner }) => owner);
   const stayed = before.entries.filter((entry) => isLive(entry, now) && live.includes(entry.owner));
   const order = live.filter((owner) => stayed.some((entry) => entry.owner === owner));
   assert.deepEqual(order, stayed.map(({ owner }) => owner), "entries changed places");
-  if (act !== "steal") assert.deepEqual(live.slice(0, order.length), order, "a newcomer is before others");
+  if (act === "steal") return;
+  const isLater = (entry: Entry | undefined, than: Entry) =>
+    entry !== undefined && entry.came! > than.came! + LATER_US && entry.came! <= now;
+  const index = line.entries.findIndex(({ owner }) => live.includes(owner) && !order.includes(owner));
+  if (index === -1) return;
+  const newcomer = line.entries[index];
+  assert(line.entries.slice(index + 1).every((entry) => isLater(entry, newcomer)), "a newcomer is before others");
+  const last = line.entries[index - 1];
+  assert(last?.token !== undefined || !isLater(last, newcomer), "a newcomer is behind those that came later");
 }
 
 /** Checks who holds the name; returns how many were granted it. */

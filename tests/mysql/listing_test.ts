@@ -106,7 +106,7 @@ onEach("list: only lists use the index of held rows", async (place) => {
     sql.selectTurns(names.map((name) => ({ name, token: "0" }))),
     sql.selectLine(names[0]),
     sql.confirm(requests[0]),
-    sql.append({ ...requests[0], window: 1e6 }, entryOf(requests[0], 0)),
+    sql.enter({ ...requests[0], window: 1e6 }, entryOf(requests[0], 0)),
     sql.handOff(requests[0])!,
     sql.guard(requests[0]),
   ];

@@ -50,7 +50,7 @@ export class Queue {
         await this.#lines.write(sending, name, (noWait) => {
           return isWaiting
             ? this.#table.sql.stay(request, noWait)
-            : this.#table.sql.append(request, entryOf(request, 0, carrier), noWait);
+            : this.#table.sql.enter(request, entryOf(request, 0, carrier), noWait);
         });
       }
     }

@@ -5,8 +5,9 @@
  * @module
  */
 import type { AcquireRequest, OwnedLock } from "../../../core/backend.ts";
+import { waitedFor } from "../../../core/util/requests.ts";
 import type { LivenessLock } from "../../sessions/liveness.ts";
-import { type Entry, GRACE_US, type Line } from "../../shared/line.ts";
+import { type Entry, GRACE_US, LATER_US, type Line } from "../../shared/line.ts";
 import { READ_ONLY } from "../connection/server.ts";
 import { bytes, EVERY_ROW, integer, list, text } from "../connection/inline_parameters.ts";
 import { AcquireStatements, type NoWait } from "../rows/acquire_statements.ts";
@@ -56,12 +57,20 @@ export class QueueStatements extends AcquireStatements {
     return this.update(this.byName, stored(line), condition, noWait);
   }
 
-  /** Adds a waiter to the end of a line whose first holder is live and exclusive, so that nothing else can change. */
-  append({ name, window }: AcquireRequest, entry: Entry, noWait?: NoWait): string {
-    const until = `${CLOCK} + ${integer(window!)}`;
-    const added = `JSON_SET(JSON_EXTRACT(${text(JSON.stringify(entry))}, '$'), '$.until', ${until})`;
+  /**
+   * Adds a waiter, before those that came later, to a line whose first holder is live and exclusive, so that nothing else
+   * can change.
+   */
+  enter(request: AcquireRequest, entry: Entry, noWait?: NoWait): string {
+    const { name, window } = request;
+    const came = `${CLOCK} - ${integer(waitedFor(request))}`;
+    const times = `'$.until', ${CLOCK} + ${integer(window!)}, '$.came', ${came}`;
+    const added = `JSON_SET(JSON_EXTRACT(${text(JSON.stringify(entry))}, '$'), ${times})`;
+    const later = `COALESCE(entry.came > ${came} + ${LATER_US} AND entry.came <= ${CLOCK}, FALSE)`;
+    const before = `(SELECT COUNT(*) FROM JSON_TABLE(line, '$[*]' COLUMNS (came BIGINT PATH '$.came')) AS entry
+        WHERE NOT ${later})`;
     const changes = `first_token = COALESCE(first_token, token), line_owner = owner,
-        line = JSON_ARRAY_APPEND(COALESCE(line, '[]'), '$', ${added})`;
+        line = JSON_ARRAY_INSERT(COALESCE(line, '[]'), CONCAT('$[', ${before}, ']'), ${added})`;
     const isWaiting = `IFNULL(line LIKE ${text(`%"${entry.owner}"%`)}, FALSE)`;
     const condition = `${this.#isExclusive(name)} AND owner <> ${bytes(entry.owner)} AND NOT (${isWaiting})`;
     return this.update(this.byName, changes, condition, noWait);

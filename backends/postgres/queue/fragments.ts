@@ -5,7 +5,7 @@
  *
  * @module
  */
-import { GRACE_US } from "../../shared/line.ts";
+import { GRACE_US, LATER_US } from "../../shared/line.ts";
 import { listeningKey } from "../keys.ts";
 import { microseconds } from "../rows/fragments.ts";
 import { isAlive, live } from "../rows/liveness.ts";
@@ -51,6 +51,17 @@ export function isLiveEntry(entry: string, now: string): string {
       THEN NOT pg_try_advisory_xact_lock_shared(${listeningKey(`${entry}->>'listener'`)}) ELSE true END`;
   return `((${entry}->>'until' IS NULL OR (${entry}->>'until')::bigint > ${now})
       AND ${isAlive(`(${entry}->>'liveness')::bigint`)} AND ${listens})`;
+}
+
+/** SQL for when a client came that has waited for so many microseconds before it sent the statement. */
+export function cameAt(waited: string): string {
+  return `${microseconds("statement_timestamp()")} - ${waited}::text::bigint`;
+}
+
+/** SQL for whether a waiter came later than `came`. One that seems to come from the future is not overtaken. */
+export function isLater(entry: string, came: string): string {
+  return `coalesce(${entry}->>'token' IS NULL AND (${entry}->>'came')::bigint > ${came} + ${LATER_US}
+      AND (${entry}->>'came')::bigint <= clock.now, false)`;
 }
 
 /** SQL for how many wait, as text; NULL for a row without a queue. */

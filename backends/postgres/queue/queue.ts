@@ -1,7 +1,7 @@
 import type { AcquireAnswer, AcquireRequest, LockRef, LockRow, RenewRequest } from "../../../core/backend.ts";
 import { BackendError } from "../../../core/errors.ts";
 import { LruMap } from "../../../core/util/lru_map.ts";
-import { BUSY, type BusyAnswer, grantedRow, namesOf, ownerText } from "../../../core/util/requests.ts";
+import { BUSY, type BusyAnswer, grantedRow, namesOf, ownerText, waitedFor } from "../../../core/util/requests.ts";
 import { monotonic } from "../../../core/util/runtime.ts";
 import type { Liveness, LivenessLock } from "../../sessions/liveness.ts";
 import { type Entry, GRACE_US, hasToExtend, isPlain, isUnconfirmed, SHARED_LIMIT } from "../../shared/line.ts";
@@ -98,7 +98,7 @@ export class Queue {
       const answer = await this.#look(request);
       if (answer) return answer;
     } else if (isPlain(request)) {
-      const answer = await this.#append(request);
+      const answer = await this.#enter(request);
       if (answer) return answer;
     }
     for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
@@ -179,21 +179,20 @@ export class Queue {
   }
 
   /** Enters the queue of a name with one exclusive holder; returns `undefined` when it is not like that. */
-  async #append(request: AcquireRequest): Promise<AcquireAnswer | undefined> {
+  async #enter(request: AcquireRequest): Promise<AcquireAnswer | undefined> {
     const { name, owner, duration, lockedBy, lockProcess, metadata, window } = request;
     const liveness = await this.livenessFor(request)?.lock();
     const listener = this.#waiters?.channelFor(name) ?? null;
     const askedAt = monotonic();
-    const rows = await this.#table.attempt([request], "append", [
+    const rows = await this.#table.attempt([request], "enter", [
       ...[name, owner, textOf(duration), lockedBy, textOf(lockProcess), metadata, String(window)],
-      ...[liveness?.key ?? null, liveness?.session.id ?? null, listener],
+      ...[liveness?.key ?? null, liveness?.session.id ?? null, listener, String(waitedFor(request))],
     ]);
     if (rows === undefined) return BUSY;
     const [row] = rows;
     if (row === undefined) return undefined;
     this.#clock.note(askedAt, row.now);
-    this.#places.set(owner, { liveness });
-    return { granted: false, holder: toLockRow(row), position: Number(row.position), kept: listener !== null };
+    return this.#waits(owner, { granted: false, holder: toLockRow(row) }, row, liveness, listener !== null);
   }
 
   /** Sends the request; returns `undefined` when it has to be sent again. */
@@ -206,7 +205,7 @@ export class Queue {
     const rows = await this.#table.attempt([request], "join", [
       ...[name, owner, textOf(duration), String(Math.min(limit, SHARED_LIMIT)), lockedBy, textOf(lockProcess)],
       ...[metadata, textOf(window ?? null), String(steal === true), liveness?.key ?? null],
-      ...[liveness?.session.id ?? null, listener],
+      ...[liveness?.session.id ?? null, listener, String(waitedFor(request))],
     ]);
     if (rows === undefined) return BUSY;
     const [row] = rows;
@@ -235,15 +234,22 @@ export class Queue {
       return await this.#table.attempt([request], "leave", [name, owner]) ? undefined : BUSY;
     }
     if (mine.token === undefined) {
-      this.#places.set(owner, { liveness });
       const isKept = mine.listener != null && mine.listener === this.#waiters?.channelFor(name);
-      return { ...busy(request, row, Number(row.position)), kept: isKept };
+      return this.#waits(owner, busy(request, row), row, liveness, isKept);
     }
     if (isUnconfirmed(mine, request)) {
       this.#places.set(owner, { liveness });
       return await this.#confirm(request);
     }
     return this.#granted(owner, rowOf(name, mine, Number(row.waiters), Number(row.now)), liveness);
+  }
+
+  /** The answer to a waiter. It may be the next at once, and watches over the holder then. */
+  #waits(owner: string, busy: BusyAnswer, row: Row, liveness: LivenessLock | undefined, kept: boolean): AcquireAnswer {
+    const position = Number(row.position);
+    this.#places.set(owner, { liveness });
+    this.#waiters?.pollWithin(pauseOf(this.#liveness !== undefined, position));
+    return { ...busy, position, kept };
   }
 
   #granted(owner: string, row: LockRow, liveness?: LivenessLock): AcquireAnswer {
@@ -287,7 +293,7 @@ function entriesIn({ entries }: Row): Entry[] {
   return entries === null ? [] : JSON.parse(entries);
 }
 
-function busy({ name }: AcquireRequest, row: Row, position?: number): BusyAnswer {
+function busy({ name }: AcquireRequest, row: Row): BusyAnswer {
   const holders = entriesIn(row).filter(({ token }) => token !== undefined);
-  return busyAnswer(holders, Number(row.waiters), name, Number(row.now), position);
+  return busyAnswer(holders, Number(row.waiters), name, Number(row.now));
 }

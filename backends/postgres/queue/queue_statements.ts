@@ -20,7 +20,19 @@ import {
 } from "../rows/fragments.ts";
 import { isAlive, live } from "../rows/liveness.ts";
 import { columns } from "../rows/rows.ts";
-import { entriesOf, grantTime, IN_LINE, isLiveEntry, isWhole, RANKED, served, timeOf, written } from "./fragments.ts";
+import {
+  cameAt,
+  entriesOf,
+  grantTime,
+  IN_LINE,
+  isLater,
+  isLiveEntry,
+  isWhole,
+  RANKED,
+  served,
+  timeOf,
+  written,
+} from "./fragments.ts";
 
 /** Whose entry a request is about: an owner, `#` and a token, or NULL for any holder. */
 const IS_MEANT = `coalesce(coalesce($2::text, CASE WHEN v->>'token' IS NOT NULL THEN v->>'owner' END)
@@ -80,10 +92,11 @@ function look(target: string): string {
 /**
  * Acquires the name, or stands in its line, or stays there; without a window it writes nothing unless the lock is
  * granted. The place of a waiter that listens is kept for as long as it does. `(name, owner, duration, limit, holder,
- * process, metadata, window, steal, liveness key, session pid, listener)`
+ * process, metadata, window, steal, liveness key, session pid, listener, time waited)`
  */
 function join(target: string, namespace: string): string {
   const isMine = "v->>'owner' = $2::text";
+  const came = cameAt("$13");
   const window = "CASE WHEN $12::text IS NULL THEN clock.now + $8::text::bigint END";
   // who asks has not gone with the connection that it listened on
   const isHere = `(live OR (${isMine} AND v->>'token' IS NULL AND v->>'listener' IS NOT NULL
@@ -96,8 +109,10 @@ function join(target: string, namespace: string): string {
         THEN v || jsonb_build_object('until', ${window}, 'listener', $12::text) ELSE v END AS v
       FROM entry, clock WHERE ${isHere} AND NOT ($9::text = 'true' AND v->>'token' IS NOT NULL AND v->>'owner' <> $2::text)
       UNION ALL
-      SELECT CASE $9::text WHEN 'true' THEN -1 ELSE 1000000000 END, jsonb_build_object('owner', $2::text,
-        'limit', $4::text::int, 'duration', $3::text::bigint, 'until', ${window}, 'lockedBy', $5::text,
+      SELECT CASE $9::text WHEN 'true' THEN -1 ELSE 0.5 + (
+          SELECT coalesce(max(place), 0) FROM entry WHERE NOT ${isLater("v", came)}) END,
+        jsonb_build_object('owner', $2::text, 'limit', $4::text::int, 'duration', $3::text::bigint, 'until', ${window},
+        'came', ${came}, 'lockedBy', $5::text,
         'lockProcess', $6::text::bigint, 'metadata', $7::text, 'liveness', $10::text, 'session', $11::text::int,
         'listener', $12::text)
       FROM clock WHERE NOT EXISTS (SELECT FROM entry WHERE ${isHere} AND ${isMine})
@@ -113,20 +128,26 @@ function join(target: string, namespace: string): string {
 /**
  * Enters the queue of a name with one exclusive holder: nothing else can change then. The commit may be lost in a crash,
  * and with it a place, not a lock. `(name, owner, duration, holder, process, metadata, window, liveness key, session pid,
- * listener)`
+ * listener, time waited)`
  */
-function append(target: string): string {
+function enter(target: string): string {
+  const came = cameAt("$11");
+  const before = `(
+      SELECT coalesce(max(place), 0) FROM unnest(l.line) WITH ORDINALITY AS e (v, place) WHERE NOT ${
+    isLater("v", came)
+  })`;
   return `
     WITH ${settings(lockTimeout(ACQUIRE_LOCK_TIMEOUT), LAZY)}
-    UPDATE ${target} AS l SET line_owner = l.owner, line = l.line || jsonb_build_object(
+    UPDATE ${target} AS l SET line_owner = l.owner, line = l.line[:${before}] || jsonb_build_object(
       'owner', $2::text, 'limit', 1, 'duration', $3::text::bigint,
-      'until', CASE WHEN $10::text IS NULL THEN now + $7::text::bigint END, 'lockedBy', $4::text,
+      'until', CASE WHEN $10::text IS NULL THEN now + $7::text::bigint END, 'came', ${came}, 'lockedBy', $4::text,
       'lockProcess', $5::text::bigint, 'metadata', $6::text, 'liveness', $8::text, 'session', $9::text::int,
-      'listener', $10::text)
+      'listener', $10::text) || l.line[1 + ${before}:]
     FROM settings, (SELECT ${microseconds("clock_timestamp()")} AS now OFFSET 0) AS clock
     WHERE l.name = $1::text AND l.slots IS NULL AND l.owner <> $2::text AND ${live("l")}
       AND coalesce(NOT ${IN_LINE}, true)
-    RETURNING ${columns("l", "clock_timestamp()")}, cardinality(l.line)::text AS position`;
+    RETURNING ${columns("l", "clock_timestamp()")}, (
+      SELECT place::text FROM unnest(l.line) WITH ORDINALITY AS e (v, place) WHERE v->>'owner' = $2::text) AS position`;
 }
 
 /**
@@ -240,7 +261,7 @@ export function queueStatements(target: string, namespace: string) {
   return {
     look: look(target),
     join: join(target, namespace),
-    append: append(target),
+    enter: enter(target),
     leave: leave(target, namespace),
     changeOwner: changeOwner(target, namespace),
     extend: extend(target),
