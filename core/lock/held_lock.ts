@@ -5,7 +5,7 @@ import type { LockTrace } from "../events/events.ts";
 import { quoted } from "../events/invisible.ts";
 import type { Grant } from "../grant.ts";
 import { withDeadline } from "../util/deadline.ts";
-import { monotonic } from "../util/runtime.ts";
+import { monotonic, warn } from "../util/runtime.ts";
 import { type BackendState, stateOf } from "../wait/backend_state.ts";
 import type { Answered } from "../wait/batcher.ts";
 import { localDeadline } from "./lease.ts";
@@ -17,6 +17,15 @@ import { nextRenewal, type Renewable, renewalInterval, track, untrack } from "./
  * server takes over 250 ms to answer.
  */
 const JOINING_MS = 1_000;
+
+/** A handle with `autoRenew` that the program dropped cannot release its lock: the renewal ends, and the lock expires. */
+const renewedHandles = new FinalizationRegistry<HeldLock>((held) => {
+  if (!held.stopRenewing()) return;
+  const reason = "its handle was garbage collected without a release";
+  const wanted = "a reference to the handle for as long as the lock is needed, and unlock() or `await using` to end it";
+  warn(new Error(`Stopped renewing lock ${JSON.stringify(held.claim.name)}: ${reason}; want ${wanted}`));
+});
+
 /** The losses that the program caused: no failure, and no reason to undo what was done under the lock. */
 const intended = new WeakSet<LockLost>();
 
@@ -126,6 +135,11 @@ export class HeldLock implements Renewable {
   dropMinimum(): void {
     const { name, owner } = this.claim;
     this.claim = { name, owner };
+  }
+
+  /** Renews only as long as the program keeps the handle. */
+  renewFor(handle: object): void {
+    if (this.#status === "held") renewedHandles.register(handle, this, this);
   }
 
   /** Ends the automatic renewal; returns whether the lock was still held. */
@@ -249,6 +263,7 @@ export class HeldLock implements Renewable {
 
   #stopWatching(): void {
     untrack(this);
+    renewedHandles.unregister(this); // it keeps this lock, and through the signals the handle
     this.#state.held.delete(this);
     this.#stopListening?.();
     this.#stopListening = undefined;

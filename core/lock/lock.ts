@@ -18,14 +18,6 @@ import { detachedText } from "./detached.ts";
 import { HeldLock } from "./held_lock.ts";
 import { knownOf, LockRecord } from "./lock_record.ts";
 
-/** A handle with `autoRenew` that the program dropped cannot release its lock: the renewal ends, and the lock expires. */
-const renewedHandles = new FinalizationRegistry<HeldLock>((held) => {
-  if (!held.stopRenewing()) return;
-  const reason = "its handle was garbage collected without a release";
-  const wanted = "a reference to the handle for as long as the lock is needed, and unlock() or `await using` to end it";
-  warn(new Error(`Stopped renewing lock ${JSON.stringify(held.claim.name)}: ${reason}; want ${wanted}`));
-});
-
 /** Ends the automatic renewal of a handle. */
 export let stopRenewing: (lock: Lock) => void;
 /** Lets the release of a handle free the name at once, whatever `holdAtLeast` is. */
@@ -64,7 +56,7 @@ export class Lock extends LockRecord implements AsyncDisposable {
   constructor(grant: Grant, renewBy?: number) {
     super(grant.row, grant.askedAt);
     this.#held = new HeldLock(grant, knownOf(this), renewBy);
-    if (renewBy !== undefined) renewedHandles.register(this, this.#held);
+    if (renewBy !== undefined) this.#held.renewFor(this);
   }
 
   /** The backend that keeps the lock. */

@@ -9,6 +9,8 @@ import {
   LockMgr,
   renewLock,
   tryLock,
+  unlock,
+  withLock,
 } from "@lockmgr/lockmgr";
 import assert from "node:assert/strict";
 import process from "node:process";
@@ -175,4 +177,34 @@ droppedTest("one whose signal is in use, or that a manager keeps, is renewed on"
   assert((await backend.list({ names: ["signal"] })).length === 1);
   await backend.release([{ name: "signal", owner: null }]);
   await aborted(signal);
+});
+
+droppedTest("those that have ended leave nothing behind, whatever was read of them", async (collect) => {
+  await using backend = await connect("sqlite::memory:");
+  const options = { backend, autoRenew: true };
+  const read = (lock: Lock) => (void lock.signal, void lock.wanted, new WeakRef(lock));
+  const ends: Record<string, (name: string) => Promise<WeakRef<Lock>>> = {
+    released: (name) => withLock(name, options, read),
+    lost: async (name) => {
+      const lock = await getLock(name, options);
+      await unlock(name, { backend });
+      await assert.rejects(lock.renew(), LockLost);
+      return read(lock);
+    },
+    detached: async (name) => {
+      const lock = await getLock(name, options);
+      lock.detach();
+      return read(lock);
+    },
+  };
+  for (const [how, end] of Object.entries(ends)) {
+    const ended = await Promise.all(Array.from({ length: 50 }, (_, index) => end(`${how} ${index}`)));
+    let alive = ended.length;
+    for (let tries = 0; alive > 5 && tries < 100; tries++) {
+      await new Promise((resolve) => setTimeout(resolve, 5));
+      collect();
+      alive = ended.filter((lock) => lock.deref() !== undefined).length;
+    }
+    assert(alive <= 5, `${alive} of ${ended.length} that were ${how} are still there`);
+  }
 });
