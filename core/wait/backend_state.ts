@@ -1,10 +1,14 @@
 import type { AcquireAnswer, AcquireRequest, Backend, LockRef, LockRow, OwnedLock, RenewRequest } from "../backend.ts";
-import type { BackendError } from "../errors.ts";
+import { BackendError } from "../errors.ts";
 import type { Outcome } from "../grant.ts";
+import { withDeadline } from "../util/deadline.ts";
 import { LruMap } from "../util/lru_map.ts";
+import { defer } from "../util/runtime.ts";
 import { RequestBatcher } from "./batcher.ts";
 import { Undo } from "./undo.ts";
 
+/** How long a disposal waits for requests in flight and for its releases (ms): the engine has 0.5 s of 2 s to close. */
+const RELEASE_WITHIN_MS = 1_500;
 /** Idle queues that are kept: one that is dropped only forgets that other processes compete for its name. */
 const IDLE_QUEUES = 1_024;
 /** Locks that are added to those held before the expired ones are removed. */
@@ -60,8 +64,6 @@ export class BackendState {
   readonly held: Set<Held> = new Set();
   /** Why no more is acquired; `undefined` until the backend is disposed of. */
   ended: BackendError | undefined;
-  /** The disposal. */
-  closing: Promise<void> | undefined;
   #sweepAt = SWEEP_AFTER;
 
   constructor(backend: Backend) {
@@ -107,13 +109,55 @@ export class BackendState {
     work.then(done, done);
     return work;
   }
+
+  /** Ends the waiters, and releases what is held or still granted; returns what could not be released in time. */
+  async close(): Promise<readonly OwnedLock[]> {
+    this.ended = new BackendError("Cannot acquire a lock: the backend was disposed of");
+    for (const wake of this.watches) wake();
+    await withDeadline(RELEASE_WITHIN_MS, this.#releaseAll(this.ended));
+    return this.undo.stop();
+  }
+
+  async #releaseAll(reason: BackendError): Promise<void> {
+    const inFlight: Promise<unknown>[] = [...this.pending];
+    for (const queue of new Set(this.queues.values())) inFlight.push(queue.close(reason));
+    for (const lock of this.held) {
+      const claim = lock.endWithBackend();
+      if (claim) this.undo.add(claim, null, false);
+    }
+    await Promise.allSettled(inFlight);
+    await new Promise<void>((resolve) => defer(resolve)); // grants that have not reached their callers yet
+    await this.undo.finish();
+  }
+}
+
+/** What all copies of this package in the program do on one backend: its disposal ends all of it. */
+export interface Uses {
+  readonly states: Set<Pick<BackendState, "close">>;
+  /** The disposal. */
+  closing?: Promise<void>;
+}
+
+const USES: unique symbol = Symbol.for("@lockmgr/lockmgr/uses");
+const allUses = (globalThis as { [USES]?: WeakMap<Backend, Uses> })[USES] ??= new WeakMap();
+
+/** Returns what is done on a backend. */
+export function usesOf(backend: Backend): Uses {
+  let uses = allUses.get(backend);
+  if (uses === undefined) allUses.set(backend, uses = { states: new Set() });
+  return uses;
 }
 
 const states = new WeakMap<Backend, BackendState>();
 
-/** Returns the state of a backend. */
+/** Returns what this copy of the package does on a backend. */
 export function stateOf(backend: Backend): BackendState {
   let state = states.get(backend);
-  if (state === undefined) states.set(backend, state = new BackendState(backend));
+  if (state === undefined) {
+    states.set(backend, state = new BackendState(backend));
+    const uses = usesOf(backend);
+    uses.states.add(state);
+    if (uses.closing) void state.close();
+  }
   return state;
 }

@@ -1,11 +1,7 @@
 import type { Backend, OwnedLock } from "../backend.ts";
 import { BackendError } from "../errors.ts";
-import { withDeadline } from "../util/deadline.ts";
-import { defer, warn } from "../util/runtime.ts";
-import { type BackendState, stateOf } from "./backend_state.ts";
-
-/** How long a disposal waits for requests in flight and for its releases (ms): the engine has 0.5 s of 2 s to close. */
-const RELEASE_WITHIN_MS = 1_500;
+import { warn } from "../util/runtime.ts";
+import { type Uses, usesOf } from "./backend_state.ts";
 
 /**
  * Ends the use of a backend: waiters get a `BackendError`, and what its handles hold, or requests in flight are still
@@ -38,34 +34,18 @@ const RELEASE_WITHIN_MS = 1_500;
  *   within 0.5 s, and refuses further ones. It is told the locks that could not be released.
  */
 export function closeLocks(backend: Backend, shut: (left: readonly OwnedLock[]) => Promise<void>): Promise<void> {
-  const state = stateOf(backend);
-  return state.closing ??= close(state, shut);
+  const uses = usesOf(backend);
+  return uses.closing ??= close(uses, shut);
 }
 
-async function close(state: BackendState, shut: (left: readonly OwnedLock[]) => Promise<void>): Promise<void> {
-  state.ended = new BackendError("Cannot acquire a lock: the backend was disposed of");
-  for (const wake of state.watches) wake();
+async function close({ states }: Uses, shut: (left: readonly OwnedLock[]) => Promise<void>): Promise<void> {
   let left: readonly OwnedLock[] = [];
   try {
-    await withDeadline(RELEASE_WITHIN_MS, releaseAll(state, state.ended));
-    left = state.undo.stop();
-    const { length } = left;
-    if (length > 0) {
-      warn(new BackendError(`Cannot release every lock before the backend is closed: ${length} may stay held`));
+    left = (await Promise.all([...states].map((state) => state.close()))).flat();
+    if (left.length > 0) {
+      warn(new BackendError(`Cannot release every lock before the backend is closed: ${left.length} may stay held`));
     }
   } finally {
     await shut(left);
   }
-}
-
-async function releaseAll(state: BackendState, reason: BackendError): Promise<void> {
-  const inFlight: Promise<unknown>[] = [...state.pending];
-  for (const queue of new Set(state.queues.values())) inFlight.push(queue.close(reason));
-  for (const lock of state.held) {
-    const claim = lock.endWithBackend();
-    if (claim) state.undo.add(claim, null, false);
-  }
-  await Promise.allSettled(inFlight);
-  await new Promise<void>((resolve) => defer(resolve)); // grants that have not reached their callers yet
-  await state.undo.finish();
 }

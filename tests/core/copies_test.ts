@@ -7,6 +7,7 @@ import { existsSync } from "node:fs";
 import { cp, mkdtemp, rm } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
+import { later } from "../conformance/case.ts";
 import { test } from "../harness.ts";
 
 type Package = typeof own;
@@ -25,6 +26,20 @@ async function withCopy(body: (copy: Package) => Promise<void>): Promise<void> {
   } finally {
     await rm(directory, { recursive: true });
   }
+}
+
+/** A backend of a third party, on the locks of another. */
+function wrapped(backend: own.Backend, dispose: () => Promise<void>): own.Backend {
+  return {
+    engine: backend.engine,
+    mode: backend.mode,
+    acquire: (requests, options) => backend.acquire(requests, options),
+    renew: (requests) => backend.renew(requests),
+    release: (targets) => backend.release(targets),
+    list: (filter) => backend.list(filter),
+    clean: (scope) => backend.clean(scope),
+    [Symbol.asyncDispose]: dispose,
+  };
 }
 
 test("copies: handles, backends and errors of another copy are recognised", () =>
@@ -50,6 +65,25 @@ test("copies: handles, backends and errors of another copy are recognised", () =
     assert(!(Object.assign(new Error("x"), { code: "LOCKED" }) instanceof own.Locked), "a stranger's code");
   }));
 
+test("copies: a disposal ends what another copy does on the backend", () =>
+  withCopy(async (copy) => {
+    await using other = await own.connect("sqlite::memory:");
+    const backend: own.Backend = wrapped(other, () => own.closeLocks(backend, () => Promise.resolve()));
+    const started = Promise.withResolvers<void>();
+    const goesOn = Promise.withResolvers<void>();
+    const body = copy.withLock("body", { backend }, async () => (started.resolve(), await goesOn.promise, "result"));
+    await started.promise;
+    const lock = await copy.getLock("held", { backend });
+    const waiting = later(copy.getLock("held", { backend, wait: 60 }));
+    const signal = lock.signal;
+    await backend[Symbol.asyncDispose]();
+    assert(signal.aborted && !lock.held);
+    await assert.rejects(waiting, /disposed/);
+    goesOn.resolve();
+    assert.equal(await body, "result");
+    assert.deepEqual(await own.listLocks({ backend: other }), []);
+  }));
+
 test("copies: engines refuse a backend of another copy by name", async () => {
   // What the other copy has made known of its backend's connections is in its own module: only the mark is common.
   const mark = { [Symbol.for("@lockmgr/lockmgr/connections")]: true, acquire: () => assert.fail("it was asked") };
@@ -64,17 +98,11 @@ test("copies: an error of another copy's backend that may pass is tried again", 
     await using backend = await copy.connect("sqlite::memory:");
     let failures = 0;
     const failing: own.Backend = {
-      engine: backend.engine,
-      mode: backend.mode,
+      ...wrapped(backend, () => Promise.resolve()),
       acquire: (requests, options) =>
         failures++ === 0
           ? Promise.reject(new copy.BackendError("Cannot reach the database", { retryable: true }))
           : backend.acquire(requests, options),
-      renew: (requests) => backend.renew(requests),
-      release: (targets) => backend.release(targets),
-      list: (filter) => backend.list(filter),
-      clean: (scope) => backend.clean(scope),
-      [Symbol.asyncDispose]: () => Promise.resolve(),
     };
     assert((await own.getLock("a", { backend: failing })).held);
     assert.equal(failures, 2);
