@@ -8,7 +8,7 @@ import { withDeadline } from "../util/deadline.ts";
 import { monotonic, warn } from "../util/runtime.ts";
 import { type BackendState, stateOf } from "../wait/backend_state.ts";
 import type { Answered } from "../wait/batcher.ts";
-import { localDeadline } from "./lease.ts";
+import { isExtended, localDeadline } from "./lease.ts";
 import type { Known } from "./lock_record.ts";
 import { nextRenewal, type Renewable, renewalInterval, track, untrack } from "./renewer.ts";
 
@@ -70,7 +70,7 @@ export class HeldLock implements Renewable {
     if (this.#state.ended) { // the lock was granted before its backend was disposed of
       const claim = this.endWithBackend();
       if (claim) this.#state.undo.add(claim, null, false);
-    } else if (renewBy !== undefined) {
+    } else if (renewBy !== undefined && this.#status === "held") {
       this.renewAt = grant.askedAt + renewalInterval(this);
       track(this);
     }
@@ -163,7 +163,11 @@ export class HeldLock implements Renewable {
     return this.#traced("renew", async (event) => {
       this.#renewing++;
       try {
-        const answered = await this.#state.renew.send(request, together);
+        const first = await this.#state.renew.send(request, together);
+        const mayWait = !together && first.batch > 1; // for the row of this lock, which is free again soon
+        const answered = mayWait && first.answer && !isExtended(request, first.answer, first.askedAt)
+          ? await this.#state.renew.sendAlone(request)
+          : first;
         if (event) Object.assign(event, { outcome: answered.answer ? "renewed" : "gone", batch: answered.batch });
         return answered;
       } catch (error) {
@@ -187,8 +191,12 @@ export class HeldLock implements Renewable {
     if (this.#watched || this.#renewBy !== undefined) track(this);
   }
 
+  /** Ends it as lost, and signals that. While it is being released, only the release can tell that it was gone before. */
   lose(reason: string, cause?: unknown): void {
-    if (this.#status !== "held" && this.#status !== "releasing") return;
+    if (this.#status === "held") this.#lose(reason, cause);
+  }
+
+  #lose(reason: string, cause?: unknown): void {
     this.#status = "lost";
     this.#loss = new LockLost(this.claim.name, reason, cause === undefined ? undefined : { cause });
     this.#stopWatching();
@@ -247,8 +255,10 @@ export class HeldLock implements Renewable {
       const released = answer || ((repeated || this.#maybeReleased) && this.#status === "releasing" &&
         monotonic() < this.deadline && !this.#session?.ended);
       if (event) Object.assign(event, { outcome: released ? "released" : "gone", batch });
-      if (!released) this.lose("it was gone when it was to be released");
-      else if (this.#status === "releasing") this.#status = "released";
+      if (this.#status === "releasing") {
+        if (released) this.#status = "released";
+        else this.#lose("it was gone when it was to be released");
+      }
       if (released) this.#state.queues.get(this.claim.name)?.noteRelease();
       return released;
     } catch (error) {

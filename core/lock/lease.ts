@@ -1,4 +1,5 @@
-import type { AcquireRequest, LockRow } from "../backend.ts";
+import type { AcquireRequest, LockRow, RenewRequest } from "../backend.ts";
+import { monotonic } from "../util/runtime.ts";
 
 /** The safety margin: how far two clocks may drift apart during an interval, as a share of it, and at most. */
 const DRIFT_SHARE = 0.01;
@@ -31,4 +32,15 @@ export function localDeadline(row: LockRow, askedAt: number): number {
   if (row.lockedUntil === null) return Infinity;
   const left = (row.lockedUntil - row.now) / 1e3;
   return askedAt + left - Math.max(driftDuring(left), TIMER_LATE_MS);
+}
+
+/**
+ * Whether an answer shows that a lock was extended as asked: in a batch, one whose row another transaction keeps locked
+ * is answered as it is.
+ */
+export function isExtended({ from, add }: RenewRequest, { lockedUntil, now }: LockRow, askedAt: number): boolean {
+  if (lockedUntil === null || from === "expiry") return true;
+  if (add === null) return false;
+  const start = from === "now" ? now - Math.ceil((monotonic() - askedAt) * 1e3) : from;
+  return lockedUntil >= start + add;
 }

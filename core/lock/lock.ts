@@ -13,7 +13,7 @@ import {
 } from "../options/options.ts";
 import { retryOnce } from "../util/retry.ts";
 import { monotonic, warn } from "../util/runtime.ts";
-import { acquire } from "../wait/acquire.ts";
+import { acquire, renewalOf } from "../wait/acquire.ts";
 import { detachedText } from "./detached.ts";
 import { HeldLock } from "./held_lock.ts";
 import { knownOf, LockRecord } from "./lock_record.ts";
@@ -125,7 +125,12 @@ export class Lock extends LockRecord implements AsyncDisposable {
     const { keep } = this.#held.claim;
     const resolved = { ...resolveLockOptions({ expires, lockedBy, lockProcess, metadata }), limit, keep };
     const outcome = await acquire(this.backend, this.name, resolved);
-    if (outcome.granted) return new Lock(outcome.grant, this.#held.renewBy && resolved.duration || undefined);
+    if (outcome.granted) {
+      return new Lock(
+        outcome.grant,
+        renewalOf(this.backend, { ...resolved, autoRenew: this.#held.renewBy !== undefined }),
+      );
+    }
     throw new Locked(this.name, outcome.holder);
   }
 

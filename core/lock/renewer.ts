@@ -109,7 +109,7 @@ async function renew(lock: Renewable, together: boolean): Promise<void> {
     if (row) lock.confirm(row, askedAt);
     else lock.lose("the database says that it is gone");
   } catch {
-    if (!tracked.has(lock)) return;
+    if (!tracked.has(lock) || lock.renewBy === undefined) return;
     lock.renewAt = monotonic() + Math.min(renewalInterval(lock) * RETRY_SHARE, RETRY_MAX_MS);
     track(lock);
   }

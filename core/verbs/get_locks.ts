@@ -1,5 +1,5 @@
 import type { Backend, GuardClient } from "../backend.ts";
-import { Locked, LockTimeout } from "../errors.ts";
+import { BackendError, Locked, LockTimeout } from "../errors.ts";
 import { dropMinimum, Lock, stopRenewing } from "../lock/lock.ts";
 import { LockRecord } from "../lock/lock_record.ts";
 import { checkVerbOptions } from "../options/known_options.ts";
@@ -11,11 +11,14 @@ import {
   type ResolvedLockOptions,
   resolveLockOptions,
 } from "../options/options.ts";
+import { withDeadline } from "../util/deadline.ts";
 import { byCodePoint } from "../util/order.ts";
 import { settled } from "../util/requests.ts";
 import { isRetryable } from "../util/retry.ts";
-import { monotonic } from "../util/runtime.ts";
+import { monotonic, sleep } from "../util/runtime.ts";
 import { acquireSeveral, renewalOf } from "../wait/acquire.ts";
+import { stateOf } from "../wait/backend_state.ts";
+import { LAST_ANSWER_MS, LEAVE_MS } from "../wait/wait_queue.ts";
 import { getLock, openBackend } from "./get_lock.ts";
 
 /**
@@ -135,7 +138,7 @@ export async function getLocks(names: readonly string[], options: LockOptions = 
   resolved.signal?.throwIfAborted();
   if (unique.length === 0) return new LockSet([]);
   const ordered = unique.toSorted(byCodePoint); // one order for all clients: no deadlock
-  const { locks, held } = await acquireTogether(backend, ordered, resolved);
+  const { locks, held } = await acquireTogether(backend, ordered, resolved, deadline);
   if (held && resolved.wait === 0) throw new Locked(held.name, held);
   if (locks.length === 0) locks.push(...await acquireInTurn(backend, ordered, options, resolved, deadline, held));
   const byName = new Map(locks.map((lock) => [lock.name, lock]));
@@ -147,16 +150,47 @@ async function acquireTogether(
   backend: Backend,
   names: readonly string[],
   options: ResolvedLockOptions,
+  deadline: number,
 ): Promise<{ locks: Lock[]; held?: LockRecord }> {
   if (options.limit !== 1 || options.steal || names.length === 0) return { locks: [] };
-  const several = await acquireSeveral(backend, names, options, true).catch((error) => {
+  const asked = acquireSeveral(backend, names, options, true).catch((error) => {
     if (options.wait === 0 || !isRetryable(error)) throw error;
+  });
+  const several = await untilGivenUp(asked, names, options, deadline).catch((error) => {
+    const { undo } = stateOf(backend);
+    asked.then((late) => late?.grants.forEach(({ claim }) => undo.add(claim, null, false)), () => {});
+    throw error;
   });
   if (several === undefined) return { locks: [] }; // the wait for a name waits out an outage, too
   const { grants, busy, askedAt } = several;
   const locks = grants.map((grant) => new Lock(grant, renewalOf(backend, options)));
   const holder = busy.find((answer) => answer.holder)?.holder;
   return holder ? { locks, held: new LockRecord(holder, askedAt) } : { locks };
+}
+
+/**
+ * Waits for an answer until shortly after the deadline (ms, monotonic), or until the signal aborts.
+ *
+ * @throws The signal's reason, or a retryable `BackendError` after the wait. A caller that does not wait has no deadline.
+ */
+async function untilGivenUp<T>(
+  answer: Promise<T>,
+  names: readonly string[],
+  { wait, signal }: ResolvedLockOptions,
+  deadline: number,
+): Promise<T> {
+  if (wait === 0 && !signal) return await answer;
+  const answered = new AbortController();
+  const left = wait === 0 ? Infinity : Math.max(deadline - monotonic(), 0) + LAST_ANSWER_MS;
+  const givenUp = sleep(left, AbortSignal.any([answered.signal, ...(signal ? [signal] : [])])).then(() => {
+    const reason = `the wait is over, and the database has not answered for ${LAST_ANSWER_MS / 1e3} s`;
+    throw new BackendError(`Cannot acquire lock ${JSON.stringify(names[0])}: ${reason}`, { retryable: true });
+  });
+  try {
+    return await Promise.race([answer, givenUp]);
+  } finally {
+    answered.abort();
+  }
 }
 
 /**
@@ -175,7 +209,7 @@ async function acquireInTurn(
   const locks: Lock[] = [];
   const ended = () => AbortSignal.any([...(signal ? [signal] : []), ...locks.map((lock) => lock.signal)]);
   const addTogether = async (some: readonly string[]) => {
-    const together = await acquireTogether(backend, some, { ...resolved, autoRenew: true });
+    const together = await acquireTogether(backend, some, { ...resolved, autoRenew: true }, deadline);
     locks.push(...together.locks);
     return together.held;
   };
@@ -188,11 +222,13 @@ async function acquireInTurn(
     }
     ended().throwIfAborted();
     if (!autoRenew) locks.forEach(stopRenewing);
-    if (backend.mode !== "session") await new LockSet(locks).renew({ expires: options.expires });
+    if (backend.mode !== "session") {
+      await untilGivenUp(new LockSet(locks).renew({ expires: options.expires }), names, resolved, deadline);
+    }
     return locks;
   } catch (error) {
     locks.forEach(dropMinimum);
-    await new LockSet(locks)[Symbol.asyncDispose](); // never throws: the first error counts
+    await withDeadline(LEAVE_MS, new LockSet(locks)[Symbol.asyncDispose]()); // never throws: the first error counts
     throw error instanceof Locked && wait > 0 ? new LockTimeout(error.lockName, wait, error.holder) : error;
   }
 }

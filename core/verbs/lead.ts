@@ -39,11 +39,12 @@ export async function lead(name: string, options: LeadOptions = {}, body: (lock:
   checkName(name);
   const { signal } = options;
   const wait = Infinity;
-  const backend = await openBackend(options, resolveLockOptions({ ...options, wait }));
-  const { expires = backend.mode === "session" ? undefined : LEADER_EXPIRES_S } = options;
+  const resolved = resolveLockOptions({ ...options, wait });
   while (!signal?.aborted) {
     let elected: Lock | undefined;
     try {
+      const backend = await openBackend(options, resolved);
+      const { expires = backend.mode === "session" ? undefined : LEADER_EXPIRES_S } = options;
       await withLock(name, { ...options, backend, expires, wait }, (lock) => body(elected = lock));
       return;
     } catch (error) {

@@ -171,8 +171,9 @@ export class LockMgr implements AsyncDisposable {
     extension({ expires });
     if (!create) throw new LockNotFound(name);
     const fresh = await getLock(name, { ...this.#merge({ expires, wait: 0 }), lockedBy, lockProcess });
+    await this.#adopt(fresh, scope);
     if (name === this.name && this.#mainLock === null) this.#mainLock = fresh;
-    return await this.#adopt(fresh, scope);
+    return fresh;
   }
 
   /** Releases all locks that it still holds, the last first. A failed release becomes a warning of the process. */

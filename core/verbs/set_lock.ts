@@ -15,6 +15,7 @@ import {
   resolveLockOptions,
   type SetLockOptions,
 } from "../options/options.ts";
+import { isExtended } from "../lock/lease.ts";
 import { LockRecord } from "../lock/lock_record.ts";
 import { byCodePoint } from "../util/order.ts";
 import { retryOnce } from "../util/retry.ts";
@@ -181,8 +182,9 @@ async function eachByItself(
       }
       const held = open.filter((name) => !settled.has(name));
       if (renew) await renewHeld(backend, held, options, settled);
-      else await listHeld(backend, held, settled);
-      open = create ? held.filter((name) => !settled.has(name)) : [];
+      const left = held.filter((name) => !settled.has(name));
+      await listHeld(backend, left, settled, renew); // what is kept by `holdAtLeast` is held, and not renewed
+      open = create ? left.filter((name) => !settled.has(name)) : [];
     }
     const { ended } = stateOf(backend);
     if (ended) throw ended;
@@ -205,16 +207,27 @@ async function renewHeld(
   const askedAt = monotonic();
   const renew = () => backend.renew(names.map((name) => ({ name, owner: null, ...more })));
   const rows = await traceRenewals(backend, names, () => retryOnce(renew));
-  rows.forEach((row, index) => {
+  await Promise.all(rows.map(async (first, index) => {
+    const request = { name: names[index], owner: null, ...more };
+    // another transaction has locked its row: it waits for that alone
+    const isLocked = first && names.length > 1 && !isExtended(request, first, askedAt);
+    const askedAgainAt = isLocked ? monotonic() : askedAt;
+    const row = isLocked ? (await retryOnce(() => backend.renew([request])))[0] : first;
     if (!row) return;
-    const record = new LockRecord(row, askedAt);
-    settled.set(names[index], { wasLocked: true, status: "extend", locked: true, record });
-  });
+    const record = new LockRecord(row, askedAgainAt);
+    settled.set(request.name, { wasLocked: true, status: "extend", locked: true, record });
+  }));
 }
 
-async function listHeld(backend: Backend, names: string[], settled: Map<string, Settled>): Promise<void> {
+async function listHeld(
+  backend: Backend,
+  names: string[],
+  settled: Map<string, Settled>,
+  onlyKept: boolean,
+): Promise<void> {
   if (names.length === 0) return;
   for (const record of await listRecords(backend, { names })) {
+    if (onlyKept && record.lockedBy !== "") continue;
     settled.set(record.name, { wasLocked: true, status: "skip", locked: true, record });
   }
 }

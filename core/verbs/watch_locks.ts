@@ -194,8 +194,10 @@ class LockWatch implements AsyncIterator<LockChange, undefined> {
   /** Reports the state of a name if it is another than before. */
   #note(name: string, holders: LockRecord[]): void {
     const waiters = Math.max(0, ...holders.map((holder) => holder.waiters));
-    const leases = holders.map(({ token, lockedUntil }) => `${token} ${lockedUntil?.getTime()}`);
-    const state = [...leases, waiters].join();
+    const leases = holders.map(({ token, lockedUntil, lockedBy, lockProcess }) => {
+      return [String(token), lockedUntil?.getTime(), lockedBy, lockProcess]; // an adopted or kept lock has another holder
+    });
+    const state = JSON.stringify([leases, waiters]);
     if (this.#states.get(name) === state) return;
     if (holders.length > 0 || this.#filter.names) this.#states.set(name, state);
     else this.#states.delete(name);

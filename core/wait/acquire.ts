@@ -72,7 +72,7 @@ async function steal(
   state.watches.add(close);
   try {
     const outcome = await queue.join(request, deadline, signal);
-    if (outcome.granted) state.noteStolen(request.name, request.owner);
+    if (outcome.granted) state.noteStolen(request.name, outcome.grant.row.token);
     return outcome;
   } finally {
     state.watches.delete(close);

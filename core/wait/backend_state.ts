@@ -65,6 +65,8 @@ export class BackendState {
   /** Why no more is acquired; `undefined` until the backend is disposed of. */
   ended: BackendError | undefined;
   #sweepAt = SWEEP_AFTER;
+  /** The tokens of the locks that have replaced others of their names, by name. */
+  readonly #stolen = new LruMap<string, bigint>(IDLE_QUEUES);
 
   constructor(backend: Backend) {
     this.acquire = new RequestBatcher(
@@ -79,9 +81,10 @@ export class BackendState {
     );
   }
 
-  /** Adds a lock that is held through this backend. */
+  /** Adds a lock that is held through this backend. Its answer may have come after that of one that replaced it. */
   addHeld(lock: Held): void {
     this.held.add(lock);
+    this.#loseStolen(lock);
     if (this.held.size <= this.#sweepAt) return;
     // A handle that was dropped is never released: its lock is removed once it has expired.
     for (const each of this.held) if (!each.held) this.held.delete(each);
@@ -95,11 +98,15 @@ export class BackendState {
     }
   }
 
-  /** Notes that an owner has replaced the holders of a name: the handles in this process lost it. */
-  noteStolen(name: string, owner: string): void {
-    for (const held of this.held) {
-      if (held.claim.name === name && held.claim.owner !== owner) held.lose("another client stole it");
-    }
+  /** Notes that the holders of a name were replaced: the handles in this process of those before lost it. */
+  noteStolen(name: string, token: bigint): void {
+    if (token > (this.#stolen.get(name) ?? 0n)) this.#stolen.set(name, token);
+    for (const held of this.held) this.#loseStolen(held);
+  }
+
+  #loseStolen(held: Held): void {
+    const token = this.#stolen.get(held.claim.name);
+    if (token !== undefined && held.token < token) held.lose("another client stole it");
   }
 
   /** Makes a disposal wait for some work. */

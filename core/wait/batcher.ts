@@ -82,7 +82,7 @@ export class RequestBatcher<Request extends Named, Answer> {
   async #sendFirst(request: Request, isWanted: () => boolean): Promise<Answered<Answer>> {
     const number = this.#inFlight = ++this.#count;
     try {
-      return await this.#sendAlone(request, isWanted);
+      return await this.sendAlone(request, isWanted);
     } finally {
       this.#end(number);
     }
@@ -141,14 +141,15 @@ export class RequestBatcher<Request extends Named, Answer> {
     return [...batch.values()].sort((one, other) => byCodePoint(one.request.name, other.request.name));
   }
 
-  async #sendAlone(request: Request, isWanted: () => boolean, repeated = false): Promise<Answered<Answer>> {
+  /** Sends a request beside the batches. */
+  async sendAlone(request: Request, isWanted = () => true, repeated = false): Promise<Answered<Answer>> {
     const askedAt = monotonic();
     try {
       const [answer] = await this.#send([request]);
       return { answer, askedAt, repeated, batch: 1 };
     } catch (error) {
       if (repeated || !isRetryable(error) || !isWanted()) throw error;
-      return await this.#sendAlone(this.#asRepeated(request), isWanted, true);
+      return await this.sendAlone(this.#asRepeated(request), isWanted, true);
     }
   }
 
@@ -188,7 +189,7 @@ export class RequestBatcher<Request extends Named, Answer> {
           continue;
         }
         try {
-          resolve(await this.#sendAlone(this.#asRepeated(request), isWanted, true));
+          resolve(await this.sendAlone(this.#asRepeated(request), isWanted, true));
           failures = [];
         } catch (error) {
           failures = isRetryable(error) ? [{ name: request.name, error: error as BackendError }, ...failures] : [];

@@ -17,9 +17,9 @@ import { Wakeup } from "./wakeup.ts";
 /** Pauses (ms) of a waiter between tries while the database cannot be reached. */
 const OUTAGE = { first: 100, longest: 1_000, factor: 1.5, jitter: 0.5 };
 /** How long a request may stay without an answer after its caller's deadline (ms): a slow commit. */
-const LAST_ANSWER_MS = 1_500;
+export const LAST_ANSWER_MS = 1_500;
 /** How long a waiter that gives up waits at most until its place in the database's queue is given back (ms). */
-const LEAVE_MS = 500;
+export const LEAVE_MS = 500;
 /** A lease is tried for this long (ms) after it expired by this process's clock. */
 const AFTER_EXPIRY_MS = 1;
 /** Pause (ms) between tries to replace a holder that a transaction guards: its end is not notified. */

@@ -1,4 +1,4 @@
-import { BackendError, connect, getLock, watchLocks } from "@lockmgr/lockmgr";
+import { adoptLock, BackendError, connect, getLock, unlock, watchLocks } from "@lockmgr/lockmgr";
 import assert from "node:assert/strict";
 import { faulty } from "./faulty.ts";
 import { around, test } from "./wrapping.ts";
@@ -43,5 +43,23 @@ test("a watch goes on after an outage with what has changed meanwhile", async ()
   await lock.unlock();
   const { value } = await changes.next();
   assert.deepEqual([value!.name, value!.holders], ["a", []]);
+  await changes.return!();
+});
+
+test("a watch sees that a lock is adopted, or kept without a holder", async () => {
+  await using backend = await connect("sqlite::memory:");
+  const changes = watchLocks({ backend, names: ["a"] })[Symbol.asyncIterator]();
+  const holder = async () => (await changes.next()).value!.holders[0]?.lockedBy;
+  assert.equal(await holder(), undefined);
+  const lock = await getLock("a", { backend, lockedBy: "one", expires: 60 });
+  assert.equal(await holder(), "one");
+  await adoptLock(lock.detach(), { backend, lockedBy: "other", expires: 60 });
+  assert.equal(await holder(), "other");
+  await unlock("a", { backend });
+  assert.equal(await holder(), undefined);
+  const kept = await getLock("a", { backend, lockedBy: "one", expires: 60, holdAtLeast: 60 });
+  assert.equal(await holder(), "one");
+  await kept.unlock();
+  assert.equal(await holder(), "");
   await changes.return!();
 });

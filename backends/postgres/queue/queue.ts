@@ -78,11 +78,11 @@ export class Queue {
     this.#awaited.delete(name);
   }
 
-  /** Removes what has expired; returns whether the name of a request has neither holders nor waiters then. */
-  async isEmpty(request: AcquireRequest): Promise<boolean> {
-    if (await this.#table.attempt([request], "leave", [request.name, ""]) === undefined) return false;
+  /** Removes what has expired; returns the answer that tells who holds the name then, if any client holds or awaits it. */
+  async busyAnswer(request: AcquireRequest): Promise<BusyAnswer | undefined> {
+    if (await this.#table.attempt([request], "leave", [request.name, ""]) === undefined) return BUSY;
     const [row] = await this.#table.send(() => `acquire ${namesOf([request])}`, "look", [request.name, "", "1"]);
-    return row.entries === null && row.waiters === "0";
+    return row.entries === null && row.waiters === "0" ? undefined : busy(request, row);
   }
 
   /** Acquires the name, or enters the queue if the request has a window. */

@@ -130,8 +130,8 @@ export class Acquirer {
         if (queued !== "true") continue;
         this.#hints.set(name!, "queued");
         const request = open.find((each) => each.name === name)!;
-        if (allOrNothing && await this.#queue.isEmpty(request)) continue; // its holders have expired
-        found.set(name!, BUSY);
+        const busy = allOrNothing ? await this.#queue.busyAnswer(request) : BUSY;
+        if (busy) found.set(name!, busy); // otherwise its holders have expired
       }
       if (liveness && found.size === 0 && !await this.#queue.isAlive(open, liveness)) {
         if (lostSessions++ > 0) this.#table.discard(); // a new session and the rows are on different servers
@@ -140,7 +140,9 @@ export class Acquirer {
       }
       for (const [name, answer] of found) {
         answers.set(name, answer);
-        if (answer !== BUSY) this.#note(name, answer.granted ? undefined : "held");
+        if (!rows.some((row) => row.name === name && row.queued === "true")) {
+          this.#note(name, answer.granted ? undefined : "held");
+        }
       }
       if (answers.size === requests.length || (allOrNothing && found.size > 0)) break;
       open = open.filter(({ name }) => !answers.has(name));
