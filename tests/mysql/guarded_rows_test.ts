@@ -1,4 +1,4 @@
-import { type Backend, getLock, isLocked, type Lock, tryLock, unlock } from "@lockmgr/lockmgr";
+import { type Backend, getLock, getLocks, isLocked, type Lock, setLock, tryLock, unlock } from "@lockmgr/lockmgr";
 import { mysqlBackend } from "@lockmgr/lockmgr/mysql";
 import assert from "node:assert/strict";
 import mysql from "mysql2/promise";
@@ -204,3 +204,21 @@ onEach(
     }
   },
 );
+
+onEach("renewals of several locks wait for the transaction that guards one of them", async (place) => {
+  const backend = await place.backend();
+  const client = await mysql.createConnection(place.url);
+  await using set = await getLocks(["a", "b"], { backend, expires: 60 });
+  for (const renew of [() => set.renew({ expires: 900 }), () => setLock(["a", "b"], { backend, expires: 1_800 })]) {
+    const before = set.locks.map(({ lockedUntil }) => Number(lockedUntil));
+    await client.beginTransaction();
+    await set.locks[0].guard(client);
+    const pending = later<unknown>(renew());
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    await client.commit();
+    await pending;
+    for (const lock of set.locks) await lock.refresh();
+    set.locks.forEach(({ lockedUntil }, index) => assert(Number(lockedUntil) > before[index] + 600e3, `${index}`));
+  }
+  await client.end();
+});

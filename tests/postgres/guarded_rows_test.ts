@@ -1,4 +1,4 @@
-import { connect, getLock, tryLock } from "@lockmgr/lockmgr";
+import { connect, getLock, getLocks, setLock, tryLock } from "@lockmgr/lockmgr";
 import assert from "node:assert/strict";
 import process from "node:process";
 import postgres from "postgres";
@@ -109,4 +109,23 @@ test("steal waits for the transaction that guards the holder, for as long as its
   });
   assert.equal(await (await stealing).verify(), true);
   assert.equal(lock.held, false);
+});
+
+test("renewals of several locks wait for the transaction that guards one of them", async () => {
+  const table = freshTable();
+  await using backend = await connect(server.url, { table });
+  await using sql = administrator();
+  await using set = await getLocks(["a", "b"], { backend, expires: 60 });
+  for (const renew of [() => set.renew({ expires: 900 }), () => setLock(["a", "b"], { backend, expires: 1_800 })]) {
+    const before = set.locks.map(({ lockedUntil }) => Number(lockedUntil));
+    const { pending } = await sql.begin(async (tx) => {
+      await set.locks[0].guard(tx);
+      const pending = later<unknown>(renew());
+      await new Promise((resolve) => setTimeout(resolve, 300));
+      return { pending };
+    });
+    await pending;
+    for (const lock of set.locks) await lock.refresh();
+    set.locks.forEach(({ lockedUntil }, index) => assert(Number(lockedUntil) > before[index] + 600e3, `${index}`));
+  }
 });

@@ -1,5 +1,15 @@
 /** What only the queue of this engine does: it sees that the process of a waiter has disconnected, or its session ended. */
-import { cleanLocks, connect, getLock, getLocks, isLocked, listLocks, tryLock } from "@lockmgr/lockmgr";
+import {
+  cleanLocks,
+  connect,
+  getLock,
+  getLocks,
+  isLocked,
+  listLocks,
+  type LockFail,
+  setLock,
+  tryLock,
+} from "@lockmgr/lockmgr";
 import { postgresBackend } from "@lockmgr/lockmgr/postgres";
 import assert from "node:assert/strict";
 import { later } from "../conformance/case.ts";
@@ -172,4 +182,18 @@ test("a shared holder renews behind the transaction that has locked the row", as
   const lock = await second;
   await (await refused(table, () => lock.renew({ expires: 900 }))).answer;
   assert(lock.expiresIn! > 800);
+});
+
+test("setLock with `fail` names the lock that is held, by whatever kind of holder", async () => {
+  const table = freshTable();
+  await using backend = await connect(server.url, { table });
+  for (const options of [{ shared: true }, { limit: 2 }, {}]) {
+    await using holder = await getLock("world", { backend, ...options });
+    const refused = setLock(["hello", "world"], { backend, fail: true });
+    await assert.rejects(
+      refused,
+      (error: LockFail) => error.lockName === "world" && error.lock?.token === holder.token,
+    );
+    assert.equal(await isLocked("hello", { backend }), false);
+  }
 });
