@@ -46,7 +46,7 @@ async function disposeUnanswered(place: Place, name: string): Promise<{ waiters:
     connection.query = (options, callback) =>
       query(
         options,
-        (error, result) => options.sql.includes("JSON_ARRAY_APPEND") ? entered.resolve() : callback(error, result),
+        (error, result) => options.sql.includes("JSON_ARRAY_INSERT") ? entered.resolve() : callback(error, result),
       );
   });
   const other = await mysqlBackend(pool);
