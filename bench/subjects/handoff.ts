@@ -199,7 +199,7 @@ function describe(raw: Raw): Section {
       "In the loop, 64 waiters in each of eight processes acquire the name again and again and release it at once. A " +
       "hand-off lasts from the call of a release until the next holder runs. Many hand-offs a second alone are no " +
       "merit: a library that polls passes the name around within one process, past the waiters of the others. Its " +
-      "share of hand-offs that cross processes is then low, and so is Jain's index, which a queue by arrival keeps (1: all waiters got the same " +
+      "share of hand-offs that cross processes is then low, and so is Jain's index (1: all waiters got the same " +
       "number; 0.002: one got all). The index is that of whole laps of 512 hand-offs after the first one: an " +
       "unfinished lap leaves some waiters a turn ahead, which with four turns each alone takes 0.01 to 0.03 off the " +
       "index. SQLite waiters of other processes poll.",

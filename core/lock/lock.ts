@@ -123,14 +123,10 @@ export class Lock extends LockRecord implements AsyncDisposable {
     const { expires, lockedBy = this.lockedBy, lockProcess = this.lockProcess } = options;
     const { metadata, limit } = this;
     const { keep } = this.#held.claim;
-    const resolved = { ...resolveLockOptions({ expires, lockedBy, lockProcess, metadata }), limit, keep };
+    const autoRenew = this.#held.renewBy !== undefined;
+    const resolved = { ...resolveLockOptions({ expires, lockedBy, lockProcess, metadata, autoRenew }), limit, keep };
     const outcome = await acquire(this.backend, this.name, resolved);
-    if (outcome.granted) {
-      return new Lock(
-        outcome.grant,
-        renewalOf(this.backend, { ...resolved, autoRenew: this.#held.renewBy !== undefined }),
-      );
-    }
+    if (outcome.granted) return new Lock(outcome.grant, renewalOf(this.backend, resolved));
     throw new Locked(this.name, outcome.holder);
   }
 

@@ -1,5 +1,5 @@
 import type { Backend, GuardClient } from "../backend.ts";
-import { BackendError, Locked, LockTimeout } from "../errors.ts";
+import { Locked, LockTimeout } from "../errors.ts";
 import { dropMinimum, Lock, stopRenewing } from "../lock/lock.ts";
 import { LockRecord } from "../lock/lock_record.ts";
 import { checkVerbOptions } from "../options/known_options.ts";
@@ -18,7 +18,7 @@ import { isRetryable } from "../util/retry.ts";
 import { monotonic, sleep } from "../util/runtime.ts";
 import { acquireSeveral, renewalOf } from "../wait/acquire.ts";
 import { stateOf } from "../wait/backend_state.ts";
-import { LAST_ANSWER_MS, LEAVE_MS } from "../wait/wait_queue.ts";
+import { LAST_ANSWER_MS, LEAVE_MS, noAnswer } from "../wait/wait_queue.ts";
 import { getLock, openBackend } from "./get_lock.ts";
 
 /**
@@ -183,8 +183,7 @@ async function untilGivenUp<T>(
   const answered = new AbortController();
   const left = wait === 0 ? Infinity : Math.max(deadline - monotonic(), 0) + LAST_ANSWER_MS;
   const givenUp = sleep(left, AbortSignal.any([answered.signal, ...(signal ? [signal] : [])])).then(() => {
-    const reason = `the wait is over, and the database has not answered for ${LAST_ANSWER_MS / 1e3} s`;
-    throw new BackendError(`Cannot acquire lock ${JSON.stringify(names[0])}: ${reason}`, { retryable: true });
+    throw noAnswer(names[0]);
   });
   try {
     return await Promise.race([answer, givenUp]);

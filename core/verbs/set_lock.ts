@@ -18,6 +18,7 @@ import {
 import { isExtended } from "../lock/lease.ts";
 import { LockRecord } from "../lock/lock_record.ts";
 import { byCodePoint } from "../util/order.ts";
+import { settled as afterAll } from "../util/requests.ts";
 import { retryOnce } from "../util/retry.ts";
 import { monotonic } from "../util/runtime.ts";
 import { listRecords } from "./list_locks.ts";
@@ -207,7 +208,7 @@ async function renewHeld(
   const askedAt = monotonic();
   const renew = () => backend.renew(names.map((name) => ({ name, owner: null, ...more })));
   const rows = await traceRenewals(backend, names, () => retryOnce(renew));
-  await Promise.all(rows.map(async (first, index) => {
+  await afterAll(rows.map(async (first, index) => {
     const request = { name: names[index], owner: null, ...more };
     // another transaction has locked its row: it waits for that alone
     const isLocked = first && names.length > 1 && !isExtended(request, first, askedAt);

@@ -138,7 +138,7 @@ export class BackendState {
   }
 }
 
-/** What all copies of this package in the program do on one backend: its disposal ends all of it. */
+/** The uses of one backend by all copies of this package in the program; its disposal ends them. */
 export interface Uses {
   readonly states: Set<Pick<BackendState, "close">>;
   /** The disposal. */
@@ -148,7 +148,7 @@ export interface Uses {
 const USES: unique symbol = Symbol.for("@lockmgr/lockmgr/uses");
 const allUses = (globalThis as { [USES]?: WeakMap<Backend, Uses> })[USES] ??= new WeakMap();
 
-/** Returns what is done on a backend. */
+/** Returns the uses of a backend by all copies of this package. */
 export function usesOf(backend: Backend): Uses {
   let uses = allUses.get(backend);
   if (uses === undefined) allUses.set(backend, uses = { states: new Set() });

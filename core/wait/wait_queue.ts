@@ -232,7 +232,7 @@ export class WaitQueue implements NameQueue {
   #onDeadline(waiter: Waiter): void {
     if (this.#waiters[0] !== waiter && this.#answered && this.#failure === undefined) return this.#giveUp(waiter);
     this.wake();
-    waiter.after(LAST_ANSWER_MS, () => (this.#fail(waiter, this.#failure ?? this.#noAnswer()), this.wake()));
+    waiter.after(LAST_ANSWER_MS, () => (this.#fail(waiter, this.#failure ?? noAnswer(this.#name)), this.wake()));
   }
 
   #fail(waiter: Waiter, reason: unknown): void {
@@ -272,12 +272,6 @@ export class WaitQueue implements NameQueue {
     return waiter.undone = this.#state.undo.add({ name, owner }, longest, unanswered);
   }
 
-  #noAnswer(): BackendError {
-    const silence = `the database has not answered for ${LAST_ANSWER_MS / 1e3} s`;
-    const message = `Cannot acquire lock ${JSON.stringify(this.#name)}: the wait is over, and ${silence}`;
-    return new BackendError(message, { retryable: true });
-  }
-
   /** Forgets everything but whether other processes compete. */
   #reset(): void {
     this.#wakeup?.close();
@@ -286,6 +280,13 @@ export class WaitQueue implements NameQueue {
     this.#answered = false;
     this.#retryAt = Infinity;
   }
+}
+
+/** The error after a wait for a name at whose end the database has not answered. */
+export function noAnswer(name: string): BackendError {
+  const silence = `the database has not answered for ${LAST_ANSWER_MS / 1e3} s`;
+  const message = `Cannot acquire lock ${JSON.stringify(name)}: the wait is over, and ${silence}`;
+  return new BackendError(message, { retryable: true });
 }
 
 /** Returns the queue for a name, which is made if there is none. */

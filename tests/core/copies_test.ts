@@ -8,7 +8,8 @@ import { cp, mkdtemp, rm } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { later } from "../conformance/case.ts";
-import { test } from "../harness.ts";
+import { gated } from "./gated.ts";
+import { around, test } from "./wrapping.ts";
 
 type Package = typeof own;
 
@@ -26,20 +27,6 @@ async function withCopy(body: (copy: Package) => Promise<void>): Promise<void> {
   } finally {
     await rm(directory, { recursive: true });
   }
-}
-
-/** A backend of a third party, on the locks of another. */
-function wrapped(backend: own.Backend, dispose: () => Promise<void>): own.Backend {
-  return {
-    engine: backend.engine,
-    mode: backend.mode,
-    acquire: (requests, options) => backend.acquire(requests, options),
-    renew: (requests) => backend.renew(requests),
-    release: (targets) => backend.release(targets),
-    list: (filter) => backend.list(filter),
-    clean: (scope) => backend.clean(scope),
-    [Symbol.asyncDispose]: dispose,
-  };
 }
 
 test("copies: handles, backends and errors of another copy are recognised", () =>
@@ -68,7 +55,9 @@ test("copies: handles, backends and errors of another copy are recognised", () =
 test("copies: a disposal ends what another copy does on the backend", () =>
   withCopy(async (copy) => {
     await using other = await own.connect("sqlite::memory:");
-    const backend: own.Backend = wrapped(other, () => own.closeLocks(backend, () => Promise.resolve()));
+    const backend: own.Backend = around(gated(other).backend, {
+      [Symbol.asyncDispose]: () => own.closeLocks(backend, () => Promise.resolve()),
+    });
     const started = Promise.withResolvers<void>();
     const goesOn = Promise.withResolvers<void>();
     const body = copy.withLock("body", { backend }, async () => (started.resolve(), await goesOn.promise, "result"));
@@ -97,13 +86,12 @@ test("copies: an error of another copy's backend that may pass is tried again", 
   withCopy(async (copy) => {
     await using backend = await copy.connect("sqlite::memory:");
     let failures = 0;
-    const failing: own.Backend = {
-      ...wrapped(backend, () => Promise.resolve()),
+    const failing = around(gated(backend).backend, {
       acquire: (requests, options) =>
         failures++ === 0
           ? Promise.reject(new copy.BackendError("Cannot reach the database", { retryable: true }))
           : backend.acquire(requests, options),
-    };
+    });
     assert((await own.getLock("a", { backend: failing })).held);
     assert.equal(failures, 2);
   }));

@@ -21,22 +21,10 @@ import { deferred, later, LOSING_PAUSE_MS, unlessPaused } from "../conformance/c
 import { gated } from "./gated.ts";
 import { around, test } from "./wrapping.ts";
 
-/** A backend whose verbs are those of another, but for some. */
-function like(real: Backend, changes: Partial<Backend>): Backend {
-  return around(real, {
-    acquire: (requests, options) => real.acquire(requests, options),
-    renew: (requests) => real.renew(requests),
-    release: (targets) => real.release(targets),
-    list: (filter) => real.list(filter),
-    watch: (name, wake) => real.watch!(name, wake),
-    ...changes,
-  });
-}
-
 /** A backend whose next answer to a request for a lock comes once `let` is called; `asked` resolves when it is there. */
 function delayed(real: Backend): { backend: Backend; delay(): { asked: Promise<void>; let: () => void } } {
   let next: { asked: () => void; answered: Promise<void> } | undefined;
-  const backend = like(real, {
+  const backend = around(gated(real).backend, {
     acquire: async (requests, options) => {
       const current = next;
       next = undefined;
@@ -57,7 +45,7 @@ function delayed(real: Backend): { backend: Backend; delay(): { asked: Promise<v
 test("late: what finds a lock gone while it is released is no loss", async () => {
   await using real = await connect("sqlite::memory:");
   const [asked, renews, released, answers] = [deferred(), deferred(), deferred(), deferred()];
-  const backend = like(real, {
+  const backend = around(gated(real).backend, {
     renew: async (requests) => {
       asked.resolve();
       await renews.promise;

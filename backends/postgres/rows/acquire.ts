@@ -126,12 +126,12 @@ export class Acquirer {
       const rows = await this.#table.attempt(open, statement, acquireParameters(open, liveness));
       if (rows === undefined) return undefined;
       const found = acquireAnswers(rows, open, liveness);
-      for (const { name, queued } of rows) {
-        if (queued !== "true") continue;
-        this.#hints.set(name!, "queued");
+      const queued = new Set(rows.filter((row) => row.queued === "true").map((row) => row.name!));
+      for (const name of queued) {
+        this.#hints.set(name, "queued");
         const request = open.find((each) => each.name === name)!;
         const busy = allOrNothing ? await this.#queue.busyAnswer(request) : BUSY;
-        if (busy) found.set(name!, busy); // otherwise its holders have expired
+        if (busy) found.set(name, busy); // otherwise its holders have expired
       }
       if (liveness && found.size === 0 && !await this.#queue.isAlive(open, liveness)) {
         if (lostSessions++ > 0) this.#table.discard(); // a new session and the rows are on different servers
@@ -140,9 +140,7 @@ export class Acquirer {
       }
       for (const [name, answer] of found) {
         answers.set(name, answer);
-        if (!rows.some((row) => row.name === name && row.queued === "true")) {
-          this.#note(name, answer.granted ? undefined : "held");
-        }
+        if (!queued.has(name)) this.#note(name, answer.granted ? undefined : "held");
       }
       if (answers.size === requests.length || (allOrNothing && found.size > 0)) break;
       open = open.filter(({ name }) => !answers.has(name));
