@@ -123,7 +123,9 @@ const SHADOWED = `(
 export const INSPECTION = `
   SELECT ${SHADOWED} AS shadowed, pg_catalog.pg_backend_pid()::text AS pid, version() AS version, pg_is_in_recovery()::text AS replica,
     (date_part('epoch', clock_timestamp()) * 1000000)::bigint::text AS clock,
-    current_schema()::text AS schema, to_regclass($2::text)::text AS sequence,
+    (SELECT schema FROM unnest(current_schemas(false)) WITH ORDINALITY AS path (schema, place)
+      WHERE schema !~ '^pg_temp' ORDER BY place LIMIT 1)::text AS schema,
+    to_regclass($2::text)::text AS sequence,
     nullif(nullif(current_setting('client_encoding'), 'UTF8'), 'SQL_ASCII') AS encoding,
     (SELECT nspname FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
       WHERE c.oid = coalesce(to_regclass($1::text), to_regclass($2::text)))::text AS home,

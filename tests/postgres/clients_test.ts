@@ -263,6 +263,37 @@ test("an empty search path means schema public", async () => {
   assert(lock.held);
 });
 
+test("a search path that begins with temporary tables means the next schema in it, in every mode", async () => {
+  for (const path of ["pg_temp", "missing, pg_temp", "pg_temp, public"]) {
+    const url = `${server.url}?options=${encodeURIComponent(`-c search_path=${path.replace(" ", "")}`)}`;
+    for (const mode of MODES) {
+      const table = freshTable();
+      await using backend = await connect(url, { mode, table });
+      await using same = await connect(url, { mode, table });
+      await using other = await connect(server.url, { mode, table });
+      await exercise(backend, same);
+      await exercise(backend, other);
+    }
+  }
+});
+
+test("a temporary table of the client is not the lock table", async () => {
+  const table = freshTable();
+  const sql = postgres(server.url, { max_lifetime: null, max: 1, onnotice: () => {} });
+  try {
+    await sql.unsafe(`CREATE TEMP TABLE ${table} (name text)`);
+    await using backend = await postgresBackend(sql, { table });
+    await using other = await connect(server.url, { table });
+    await exercise(backend, other);
+  } finally {
+    await sql.end();
+  }
+  await assert.rejects(connect(server.url, { table: "pg_temp.locks" }), {
+    name: "UnsupportedError",
+    message: /table "pg_temp.locks": it is temporary/,
+  });
+});
+
 test("a dropped table is created again, a table with other columns is refused", async () => {
   const table = freshTable();
   await using backend = await connect(server.url, { table });

@@ -93,8 +93,15 @@ async function inspectServer(
     throw refuse(`search_path has schema ${JSON.stringify(row.shadowed)} before pg_catalog, with ${hidden}`);
   }
   if (row.encoding) throw refuse(`client_encoding is ${row.encoding}, while drivers write UTF-8; want UTF8`);
-  // with an empty search path a bare name means nothing: it is looked for where it would be by default
-  if (row.schema === null && !table.includes(".")) return await inspectServer(client, `public.${table}`, needs);
+  const isTemporary = /^pg_temp/.test(row.home ?? table);
+  if (isTemporary && table.includes(".")) {
+    const reason = "it is temporary, so no other connection sees it; want another schema";
+    throw new UnsupportedError(`Cannot use table ${JSON.stringify(table)}: ${reason}`);
+  }
+  // with an empty or temporary search path, a bare name is looked for where it would be by default
+  if ((row.schema === null || isTemporary) && !table.includes(".")) {
+    return await inspectServer(client, `${row.schema ?? "public"}.${table}`, needs);
+  }
   const found = findTable(table, row.columns);
   return {
     table: qualified(table, row.home ?? row.schema),
