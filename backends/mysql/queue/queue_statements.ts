@@ -67,8 +67,8 @@ export class QueueStatements extends AcquireStatements {
     const times = `'$.until', ${CLOCK} + ${integer(window!)}, '$.came', ${came}`;
     const added = `JSON_SET(JSON_EXTRACT(${text(JSON.stringify(entry))}, '$'), ${times})`;
     const later = `COALESCE(entry.came > ${came} + ${LATER_US} AND entry.came <= ${CLOCK}, FALSE)`;
-    const before = `(SELECT COUNT(*) FROM JSON_TABLE(line, '$[*]' COLUMNS (came BIGINT PATH '$.came')) AS entry
-        WHERE NOT ${later})`;
+    const entries = "JSON_TABLE(line, '$[*]' COLUMNS (place FOR ORDINALITY, came BIGINT PATH '$.came'))";
+    const before = `(SELECT COALESCE(MAX(place), 0) FROM ${entries} AS entry WHERE NOT ${later})`;
     const changes = `first_token = COALESCE(first_token, token), line_owner = owner,
         line = JSON_ARRAY_INSERT(COALESCE(line, '[]'), CONCAT('$[', ${before}, ']'), ${added})`;
     const isWaiting = `IFNULL(line LIKE ${text(`%"${entry.owner}"%`)}, FALSE)`;

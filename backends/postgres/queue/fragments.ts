@@ -53,7 +53,7 @@ export function isLiveEntry(entry: string, now: string): string {
       AND ${isAlive(`(${entry}->>'liveness')::bigint`)} AND ${listens})`;
 }
 
-/** SQL for when a client came that has waited for so many microseconds before it sent the statement. */
+/** SQL for when a client came that had waited for so many microseconds when it sent the statement. */
 export function cameAt(waited: string): string {
   return `${microseconds("statement_timestamp()")} - ${waited}::text::bigint`;
 }

@@ -245,11 +245,11 @@ export class Queue {
   }
 
   /** The answer to a waiter. It may be the next at once, and watches over the holder then. */
-  #waits(owner: string, busy: BusyAnswer, row: Row, liveness: LivenessLock | undefined, kept: boolean): AcquireAnswer {
+  #waits(owner: string, held: BusyAnswer, row: Row, liveness: LivenessLock | undefined, kept: boolean): AcquireAnswer {
     const position = Number(row.position);
     this.#places.set(owner, { liveness });
     this.#waiters?.pollWithin(pauseOf(this.#liveness !== undefined, position));
-    return { ...busy, position, kept };
+    return { ...held, position, kept };
   }
 
   #granted(owner: string, row: LockRow, liveness?: LivenessLock): AcquireAnswer {

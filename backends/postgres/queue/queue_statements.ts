@@ -110,7 +110,7 @@ function join(target: string, namespace: string): string {
       FROM entry, clock WHERE ${isHere} AND NOT ($9::text = 'true' AND v->>'token' IS NOT NULL AND v->>'owner' <> $2::text)
       UNION ALL
       SELECT CASE $9::text WHEN 'true' THEN -1 ELSE 0.5 + (
-          SELECT coalesce(max(place), 0) FROM entry WHERE NOT ${isLater("v", came)}) END,
+          SELECT coalesce(max(place), 0) FROM entry WHERE live AND NOT ${isLater("v", came)}) END,
         jsonb_build_object('owner', $2::text, 'limit', $4::text::int, 'duration', $3::text::bigint, 'until', ${window},
         'came', ${came}, 'lockedBy', $5::text,
         'lockProcess', $6::text::bigint, 'metadata', $7::text, 'liveness', $10::text, 'session', $11::text::int,
