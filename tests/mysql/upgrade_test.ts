@@ -6,7 +6,12 @@
  */
 import { getLock, listLocks, schemaOf, tryLock } from "@lockmgr/lockmgr";
 import assert from "node:assert/strict";
-import { onEach, type Place } from "./flavors.ts";
+import { createConnection } from "mysql2/promise";
+import { later } from "../conformance/case.ts";
+import { onEach, type Place, until } from "./flavors.ts";
+
+/** By then three statements of other programs are answered that meet an upgrade (ms). */
+const UPGRADING_MS = 6_000;
 
 const OLD_SCHEMA = `
   CREATE TABLE lockmgr_locks (
@@ -55,4 +60,40 @@ onEach("a client of the version before queues cannot give away a name with a que
   for (const reader of readers) assert.equal(await reader.verify(), true);
   for (const reader of readers) assert.equal(await reader.unlock(), true);
   await place.ask(OLD_ACQUIRE);
+});
+
+/** Statements that wait until a transaction that uses the table has ended. */
+const WAITING = "SELECT 1 FROM information_schema.processlist WHERE state LIKE 'Waiting for table metadata lock'";
+
+onEach(
+  "while a transaction has the table open, its upgrade lets other programs use the table",
+  async (place: Place) => {
+    await place.ask(OLD_SCHEMA, OLD_LOCK);
+    await using transaction = await createConnection(place.url);
+    await transaction.query("START TRANSACTION");
+    await transaction.query("SELECT * FROM lockmgr_locks");
+    const upgrading = later(place.backend());
+    await until("the upgrade waits", async () => (await place.ask(WAITING)).length > 0);
+    const startedAt = performance.now();
+    for (let uses = 0; uses < 3; uses++) {
+      await place.ask("UPDATE lockmgr_locks SET updated_at = updated_at + 1");
+      await new Promise((resolve) => setTimeout(resolve, 100));
+    }
+    assert(performance.now() - startedAt < UPGRADING_MS);
+    await transaction.query("COMMIT");
+    assert.equal(await tryLock("held", { backend: await upgrading }), undefined);
+  },
+);
+
+onEach("an upgrade that another transaction does not let through is an error that says so", async (place: Place) => {
+  await place.ask(OLD_SCHEMA, OLD_LOCK);
+  await using transaction = await createConnection(place.url);
+  await transaction.query("START TRANSACTION");
+  await transaction.query("SELECT * FROM lockmgr_locks");
+  await assert.rejects(place.backend(), {
+    name: "BackendError",
+    retryable: true,
+    message: /^Cannot upgrade table "lockmgr_locks": another transaction uses it/,
+  });
+  assert.equal((await place.ask(WAITING)).length, 0);
 });

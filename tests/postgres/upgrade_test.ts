@@ -8,7 +8,10 @@ import { connect, getLock, listLocks, schemaOf, tryLock } from "@lockmgr/lockmgr
 import assert from "node:assert/strict";
 import { later } from "../conformance/case.ts";
 import { test } from "../harness.ts";
-import { administrator, freshTable, server, until } from "./server.ts";
+import { administrator, freshTable, refusal, server, until } from "./server.ts";
+
+/** By then three statements of other programs are answered that meet an upgrade (ms). */
+const UPGRADING_MS = 3_000;
 
 function oldSchema(table: string): string {
   return `
@@ -74,4 +77,41 @@ test("a client of the version before queues cannot give away a name with a queue
   await assert.rejects(sql.unsafe(acquire(table, "a")), /check constraint/);
   for (const reader of readers) assert.equal(await reader.unlock(), true);
   assert.equal((await sql.unsafe(acquire(table, "a"))).count, 1);
+});
+
+test("while a transaction has the table open, its upgrade lets other programs use the table", async () => {
+  const table = freshTable();
+  await using sql = administrator();
+  await sql.unsafe(oldSchema(table));
+  const transaction = await sql.reserve();
+  await transaction.unsafe(`BEGIN; SELECT count(*) FROM ${table}`);
+  const upgrading = connect(server.url, { table });
+  await refusal(sql, table);
+  const startedAt = performance.now();
+  for (let uses = 0; uses < 3; uses++) {
+    await sql.unsafe(`UPDATE ${table} SET updated_at = now() WHERE name = 'held'`);
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
+  assert(performance.now() - startedAt < UPGRADING_MS);
+  await transaction.unsafe("COMMIT");
+  transaction.release();
+  await using backend = await upgrading;
+  assert.equal(await tryLock("held", { backend }), undefined);
+});
+
+test("an upgrade that another transaction does not let through is an error that says so, and waits no longer", async () => {
+  const table = freshTable();
+  await using sql = administrator();
+  await sql.unsafe(oldSchema(table));
+  const transaction = await sql.reserve();
+  await transaction.unsafe(`BEGIN; SELECT count(*) FROM ${table}`);
+  await assert.rejects(connect(server.url, { table }), {
+    name: "BackendError",
+    retryable: true,
+    message: /^Cannot upgrade table "test_\d+": another transaction uses it/,
+  });
+  const waiting = "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%' || $1 || '%'";
+  assert.equal((await sql.unsafe(waiting, [table])).length, 0);
+  await transaction.unsafe("COMMIT");
+  transaction.release();
 });

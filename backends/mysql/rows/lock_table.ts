@@ -10,7 +10,16 @@ import { ExternalPool } from "../connection/external_pool.ts";
 import { type ConnectionPool, OwnPool, type Send } from "../connection/own_pool.ts";
 import type { Server } from "../connection/server.ts";
 import { inspect, requireAutocommit } from "../connection/settings.ts";
-import { isConflict, isMissingTable, isNotPrimary, isRowLocked, notPrimary, translate } from "../errors.ts";
+import {
+  isConflict,
+  isMissingTable,
+  isNotPrimary,
+  isPassingConflict,
+  isRowLocked,
+  notPrimary,
+  translate,
+} from "../errors.ts";
+import { upgradeTable } from "../../shared/found_table.ts";
 import { columnsOf, findTable, lockSchema, upgrade } from "../schema.ts";
 import { REFUSED } from "./acquire_statements.ts";
 import { chunks, type OwnedRow, toOwnedRow } from "./rows.ts";
@@ -168,7 +177,27 @@ export class LockTable {
       throw new BackendError(`Cannot ${what}: table ${JSON.stringify(table)} ${state}, and "migrate" is off`);
     }
     if (found === "none") await this.run(what, lockSchema(table));
-    else await this.run(what, upgrade(table)).catch((error) => this.#unlessUpgraded(what, error));
+    else {
+      const attempt = () => this.#upgrade(what, server).catch((error) => this.#unlessUpgraded(what, error));
+      await upgradeTable(table, attempt, isRowLocked);
+    }
     return server;
+  }
+
+  /** Waits for 1 s at most for transactions that use the table, where the connection can be told so. */
+  #upgrade(what: string, { kind }: Server): Promise<unknown> {
+    const { execute, options: { table } } = this.#connector.target;
+    const ddl = upgrade(table);
+    return this.#attempt(what, isPassingConflict, async (send) => {
+      if (kind === "mariadb") return await send(`SET STATEMENT lock_wait_timeout = 1 FOR ${ddl}`);
+      if (execute) return await send(ddl); // its next statement may use another connection
+      const { rows: [[usual]] } = await send("SELECT CAST(@@lock_wait_timeout AS BINARY) LIMIT 1");
+      await send("SET lock_wait_timeout = 1");
+      try {
+        return await send(ddl);
+      } finally {
+        await send(`SET lock_wait_timeout = ${usual}`);
+      }
+    });
   }
 }

@@ -5,7 +5,8 @@
  */
 import { BackendError, UnsupportedError } from "../../../core/errors.ts";
 import { randomId, sleep } from "../../../core/util/runtime.ts";
-import { codeOf, translate } from "../errors.ts";
+import { upgradeTable } from "../../shared/found_table.ts";
+import { codeOf, isRowLocked, translate } from "../errors.ts";
 import { findTable, INSPECTION, quoted, schema, sequenceOf, upgrade } from "../schema.ts";
 import { openSession } from "../session/session.ts";
 import type { Client } from "./client.ts";
@@ -32,6 +33,9 @@ const CREATED_MEANWHILE = ["23505", "42P07", "42710", "40001", "40P01", "XX000"]
 const MAX_ATTEMPTS = 10;
 const MAX_PAUSE_MS = 20;
 
+/** How long an upgrade may keep other users of the table waiting. */
+const DDL_LOCK_TIMEOUT = "250ms";
+
 /** Looks at the server, and creates what is missing if that is allowed. */
 export async function ensureSchema(client: Client, table: string, needs: Needs, migrate: boolean): Promise<Server> {
   const what = "connect to PostgreSQL";
@@ -50,9 +54,11 @@ export async function ensureSchema(client: Client, table: string, needs: Needs, 
     const lack = old ? "is of an earlier version" : "does not exist";
     throw new BackendError(`Cannot ${what}: ${needs} "${missing}" ${lack}, and "migrate" is off`);
   }
-  const ddl = old ? upgrade(server.table) : schema(server.table);
   try {
-    for (const statement of ddl.split(";\n")) await create(client, startedAt(server.clock, statement));
+    if (old) await upgradeTable(table, () => create(client, briefly(upgrade(server.table))), isRowLocked);
+    else {for (const statement of schema(server.table).split(";\n")) {
+        await create(client, startedAt(server.clock, statement));
+      }}
   } catch (error) {
     throw translate(`${old ? "upgrade" : "create"} ${needs} "${missing}"`, error);
   }
@@ -64,6 +70,11 @@ export async function ensureSchema(client: Client, table: string, needs: Needs, 
 /** A sequence starts at the clock: one that was dropped and created again repeats no token. */
 function startedAt(clock: string, statement: string): string {
   return statement.startsWith("CREATE SEQUENCE") ? `${statement.replace(/;$/, "")} START WITH ${clock}` : statement;
+}
+
+/** DDL that waits for other transactions for a moment only, on any connection: all that use the table wait behind it. */
+function briefly(statement: string): string {
+  return `DO $ddl$ BEGIN PERFORM pg_catalog.set_config('lock_timeout', '${DDL_LOCK_TIMEOUT}', true); ${statement} END $ddl$`;
 }
 
 /** Runs DDL that other clients may be running too. */
