@@ -5,8 +5,9 @@
  * @module
  */
 import { getLock, listLocks, schemaOf, tryLock } from "@lockmgr/lockmgr";
+import { mysqlBackend } from "@lockmgr/lockmgr/mysql";
 import assert from "node:assert/strict";
-import { createConnection } from "mysql2/promise";
+import { createConnection, createPool } from "mysql2/promise";
 import { later } from "../conformance/case.ts";
 import { onEach, type Place, until } from "./flavors.ts";
 
@@ -96,4 +97,22 @@ onEach("an upgrade that another transaction does not let through is an error tha
     message: /^Cannot upgrade table "lockmgr_locks": another transaction uses it/,
   });
   assert.equal((await place.ask(WAITING)).length, 0);
+});
+
+onEach("a table that is seen half while another client upgrades it is looked at again", async (place: Place) => {
+  await using _first = await place.backend();
+  const pool = createPool({ uri: place.url, rowsAsArray: true });
+  await using _ = { [Symbol.asyncDispose]: () => pool.end() };
+  for (const isSeen of [() => false, ([name]: unknown[]) => !String(name).startsWith("index ")]) {
+    let looks = 0;
+    const backend = await mysqlBackend(async (sql) => {
+      const [rows] = await pool.query(sql);
+      return sql.includes("information_schema.statistics") && looks++ === 0
+        ? (rows as unknown[][]).filter(isSeen)
+        : rows;
+    }, { migrate: false });
+    await using lock = await getLock("a", { backend });
+    assert.deepEqual([lock.held, looks], [true, 2]);
+    await backend[Symbol.asyncDispose]();
+  }
 });

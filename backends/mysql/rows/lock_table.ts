@@ -19,7 +19,7 @@ import {
   notPrimary,
   translate,
 } from "../errors.ts";
-import { upgradeTable } from "../../shared/found_table.ts";
+import { type Found, upgradeTable } from "../../shared/found_table.ts";
 import { columnsOf, findTable, lockSchema, upgrade } from "../schema.ts";
 import { REFUSED } from "./acquire_statements.ts";
 import { chunks, type OwnedRow, toOwnedRow } from "./rows.ts";
@@ -31,6 +31,9 @@ const CONFLICTS_FOR_MS = 4_000;
 /** Pauses between attempts on a locked row, and how long it is tried (ms). */
 const LOCKED_PAUSE = { first: 5, longest: 100, jitter: 1 };
 const LOCKED_FOR_MS = 4_000;
+/** How often a table is looked for that is not there or not right, and the pause in between (ms). */
+const MOST_LOOKS = 3;
+const LOOK_PAUSE_MS = 50;
 /** Connections that are opened for renewals when all others are in use. */
 const RENEWAL_CONNECTIONS = 2;
 
@@ -116,9 +119,22 @@ export class LockTable {
 
   /** Another client may have upgraded the table at the same time. */
   async #unlessUpgraded(what: string, error: unknown): Promise<void> {
-    const { table } = this.#connector.target.options;
-    const { rows } = await this.run(what, columnsOf(table));
-    if (findTable(table, rows) !== "present") throw error;
+    if (await this.#find(what) !== "present") throw error;
+  }
+
+  /** While another client upgrades the table, MariaDB may show it without its index, or not at all. */
+  async #find(what: string): Promise<Found> {
+    const { table, migrate } = this.#connector.target.options;
+    for (let looks = 1;; looks++) {
+      const { rows } = await this.run(what, columnsOf(table));
+      try {
+        const found = findTable(table, rows);
+        if (found !== "none" || migrate || looks === MOST_LOOKS) return found; // its creation waits for an upgrade
+      } catch (error) {
+        if (looks === MOST_LOOKS) throw error;
+      }
+      await this.#connector.pause(what, LOOK_PAUSE_MS);
+    }
   }
 
   /**
@@ -169,8 +185,7 @@ export class LockTable {
     const server = await this.#attempt(what, isConflict, inspect);
     this.#connector.require(server, this.#mode);
     this.sql = new Statements(table, this.#mode === "hybrid", !server.logsStatements);
-    const { rows } = await this.run(what, columnsOf(table));
-    const found = findTable(table, rows);
+    const found = await this.#find(what);
     if (found === "present") return server;
     if (!migrate) {
       const state = found === "old" ? "is of an earlier version" : "does not exist or may not be used";
