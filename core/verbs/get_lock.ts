@@ -9,20 +9,26 @@ import { Backoff } from "../util/backoff.ts";
 import { isRetryable } from "../util/retry.ts";
 import { monotonic, sleep } from "../util/runtime.ts";
 import { acquire, renewalOf } from "../wait/acquire.ts";
+import { untilGivenUp } from "../wait/given_up.ts";
 
 /** Pauses between tries to open the default backend (ms). */
 const OPEN_RETRY = { first: 100, longest: 1_000 };
 
 /**
- * Returns the backend for a call; the default one is opened if necessary. For a caller that waits, retryable errors of
- * that are retried until its deadline.
+ * Returns the backend for a call about a name; the default one is opened if necessary. For a caller that waits,
+ * retryable errors of that are retried until its deadline.
  */
-export async function openBackend(options: LockOptions, { wait, signal }: ResolvedLockOptions): Promise<Backend> {
+export async function openBackend(
+  name: string,
+  options: LockOptions,
+  { wait, signal }: ResolvedLockOptions,
+): Promise<Backend> {
   const deadline = monotonic() + wait * 1e3;
   const backoff = new Backoff(OPEN_RETRY);
   for (;;) {
     try {
-      return await backendOf(options);
+      const backend = backendOf(options);
+      return backend instanceof Promise ? await untilGivenUp(backend, name, { wait, signal }, deadline) : backend;
     } catch (error) {
       const left = deadline - monotonic();
       if (!isRetryable(error) || left <= 0) throw error;
@@ -39,7 +45,7 @@ async function acquireLock(name: string, options: LockOptions): Promise<{ lock?:
   let left = resolved;
   if (backend === undefined) {
     const startedAt = monotonic();
-    backend = await openBackend(options, resolved);
+    backend = await openBackend(name, options, resolved);
     left = { ...resolved, wait: Math.max(resolved.wait - (monotonic() - startedAt) / 1e3, 0) };
   }
   const outcome = await acquire(backend, name, left);

@@ -18,7 +18,8 @@ import { isRetryable } from "../util/retry.ts";
 import { monotonic, sleep } from "../util/runtime.ts";
 import { acquireSeveral, renewalOf } from "../wait/acquire.ts";
 import { stateOf } from "../wait/backend_state.ts";
-import { LAST_ANSWER_MS, LEAVE_MS, noAnswer } from "../wait/wait_queue.ts";
+import { untilGivenUp } from "../wait/given_up.ts";
+import { LEAVE_MS } from "../wait/wait_queue.ts";
 import { getLock, openBackend } from "./get_lock.ts";
 
 /**
@@ -134,7 +135,7 @@ export async function getLocks(names: readonly string[], options: LockOptions = 
   const unique = [...new Set(checkNames(names))];
   const resolved = resolveLockOptions(options);
   const deadline = monotonic() + resolved.wait * 1e3;
-  const backend = await openBackend(options, resolved);
+  const backend = await openBackend(unique[0], options, resolved);
   resolved.signal?.throwIfAborted();
   if (unique.length === 0) return new LockSet([]);
   const ordered = unique.toSorted(byCodePoint); // one order for all clients: no deadlock
@@ -156,7 +157,7 @@ async function acquireTogether(
   const asked = acquireSeveral(backend, names, options, true).catch((error) => {
     if (options.wait === 0 || !isRetryable(error)) throw error;
   });
-  const several = await untilGivenUp(asked, names, options, deadline).catch((error) => {
+  const several = await untilGivenUp(asked, names[0], options, deadline).catch((error) => {
     const { undo } = stateOf(backend);
     asked.then((late) => late?.grants.forEach(({ claim }) => undo.add(claim, null, false)), () => {});
     throw error;
@@ -166,30 +167,6 @@ async function acquireTogether(
   const locks = grants.map((grant) => new Lock(grant, renewalOf(backend, options)));
   const holder = busy.find((answer) => answer.holder)?.holder;
   return holder ? { locks, held: new LockRecord(holder, askedAt) } : { locks };
-}
-
-/**
- * Waits for an answer until shortly after the deadline (ms, monotonic), or until the signal aborts.
- *
- * @throws The signal's reason, or a retryable `BackendError` after the wait. A caller that does not wait has no deadline.
- */
-async function untilGivenUp<T>(
-  answer: Promise<T>,
-  names: readonly string[],
-  { wait, signal }: ResolvedLockOptions,
-  deadline: number,
-): Promise<T> {
-  if (wait === 0 && !signal) return await answer;
-  const answered = new AbortController();
-  const left = wait === 0 ? Infinity : Math.max(deadline - monotonic(), 0) + LAST_ANSWER_MS;
-  const givenUp = sleep(left, AbortSignal.any([answered.signal, ...(signal ? [signal] : [])])).then(() => {
-    throw noAnswer(names[0]);
-  });
-  try {
-    return await Promise.race([answer, givenUp]);
-  } finally {
-    answered.abort();
-  }
 }
 
 /**
@@ -222,7 +199,7 @@ async function acquireInTurn(
     ended().throwIfAborted();
     if (!autoRenew) locks.forEach(stopRenewing);
     if (backend.mode !== "session") {
-      await untilGivenUp(new LockSet(locks).renew({ expires: options.expires }), names, resolved, deadline);
+      await untilGivenUp(new LockSet(locks).renew({ expires: options.expires }), names[0], resolved, deadline);
     }
     return locks;
   } catch (error) {

@@ -43,7 +43,7 @@ export async function lead(name: string, options: LeadOptions = {}, body: (lock:
   while (!signal?.aborted) {
     let elected: Lock | undefined;
     try {
-      const backend = await openBackend(options, resolved);
+      const backend = await openBackend(name, options, resolved);
       const { expires = backend.mode === "session" ? undefined : LEADER_EXPIRES_S } = options;
       await withLock(name, { ...options, backend, expires, wait }, (lock) => body(elected = lock));
       return;

@@ -11,13 +11,12 @@ import { defer, monotonic, sleep } from "../util/runtime.ts";
 import { type BackendState, type NameQueue, stateOf } from "./backend_state.ts";
 import { type Answered, NOT_SENT } from "./batcher.ts";
 import { FairnessYield } from "./fairness_yield.ts";
+import { LAST_ANSWER_MS, noAnswer } from "./given_up.ts";
 import { Waiter } from "./waiter.ts";
 import { Wakeup } from "./wakeup.ts";
 
 /** Pauses (ms) of a waiter between tries while the database cannot be reached. */
 const OUTAGE = { first: 100, longest: 1_000, factor: 1.5, jitter: 0.5 };
-/** How long a request may stay without an answer after its caller's deadline (ms): a slow commit. */
-export const LAST_ANSWER_MS = 1_500;
 /** How long a waiter that gives up waits at most until its place in the database's queue is given back (ms). */
 export const LEAVE_MS = 500;
 /** A lease is tried for this long (ms) after it expired by this process's clock. */
@@ -280,13 +279,6 @@ export class WaitQueue implements NameQueue {
     this.#answered = false;
     this.#retryAt = Infinity;
   }
-}
-
-/** The error after a wait for a name at whose end the database has not answered. */
-export function noAnswer(name: string): BackendError {
-  const silence = `the database has not answered for ${LAST_ANSWER_MS / 1e3} s`;
-  const message = `Cannot acquire lock ${JSON.stringify(name)}: the wait is over, and ${silence}`;
-  return new BackendError(message, { retryable: true });
 }
 
 /** Returns the queue for a name, which is made if there is none. */

@@ -1,14 +1,26 @@
 /** A default backend that cannot be opened yet. */
-import { BackendError, getLock, tryLock } from "@lockmgr/lockmgr";
+import { BackendError, getLock, getLocks, lead, tryLock } from "@lockmgr/lockmgr";
 import assert from "node:assert/strict";
+import { once } from "node:events";
+import { type AddressInfo, createServer, type Socket } from "node:net";
 import process from "node:process";
 import { later } from "../conformance/case.ts";
 import { test } from "../harness.ts";
 
-test("default backend: a wait keeps its limit while the server cannot be reached", async () => {
+/** Runs a body with a default backend at this address. */
+async function withDefault(url: string, body: () => Promise<void>): Promise<void> {
   const before = process.env.LOCKMGR_URL;
-  process.env.LOCKMGR_URL = "postgres://nobody@127.0.0.1:1/none";
+  process.env.LOCKMGR_URL = url;
   try {
+    await body();
+  } finally {
+    if (before === undefined) delete process.env.LOCKMGR_URL;
+    else process.env.LOCKMGR_URL = before;
+  }
+}
+
+test("default backend: a wait keeps its limit while the server cannot be reached", () =>
+  withDefault("postgres://nobody@127.0.0.1:1/none", async () => {
     const startedAt = performance.now();
     await assert.rejects(getLock("a", { wait: 0.7 }), (error) => error instanceof BackendError && error.retryable);
     assert(performance.now() - startedAt > 690, "it gave up early");
@@ -17,8 +29,31 @@ test("default backend: a wait keeps its limit while the server cannot be reached
     const endless = later(getLock("a", { wait: Infinity, signal: stop.signal }));
     stop.abort(new Error("stopped"));
     await assert.rejects(endless, /stopped/);
-  } finally {
-    if (before === undefined) delete process.env.LOCKMGR_URL;
-    else process.env.LOCKMGR_URL = before;
-  }
-});
+  }));
+
+/** A wait of 0.2 s at a silent server ends within this time (ms); a connection attempt takes up to 15 s. */
+const SOON_MS = 5_000;
+
+for (const scheme of ["postgres", "mysql"]) {
+  test(`default backend: a wait and a signal are heeded while a silent ${scheme} server is connected to`, async () => {
+    const accepted: Socket[] = [];
+    const silent = createServer((socket) => accepted.push(socket)).listen(0, "127.0.0.1");
+    await once(silent, "listening");
+    await withDefault(`${scheme}://anyone@127.0.0.1:${(silent.address() as AddressInfo).port}/any`, async () => {
+      const startedAt = performance.now();
+      const isUnanswered = { name: "BackendError", retryable: true };
+      await assert.rejects(getLock("a", { wait: 0.2 }), isUnanswered);
+      await assert.rejects(getLocks(["a", "b"], { wait: 0.2 }), isUnanswered);
+      const stop = new AbortController();
+      const ended = [getLock("a", { signal: stop.signal }), getLock("a", { wait: 60, signal: stop.signal })].map(later);
+      const leading = later(lead("a", { signal: stop.signal }, () => {}));
+      stop.abort(new Error("stopped"));
+      for (const each of ended) await assert.rejects(each, /stopped/);
+      await leading;
+      assert(performance.now() - startedAt < SOON_MS);
+      silent.close();
+      for (const each of accepted) each.destroy();
+      await assert.rejects(tryLock("a"), isUnanswered); // the connection attempt has ended
+    });
+  });
+}
