@@ -6,6 +6,7 @@
 import { type Command, CommanderError } from "commander";
 import { type Backend, printEvents } from "../mod.ts";
 import type { CommandSpec, Context, GlobalFlags } from "./command.ts";
+import { within } from "./deadline.ts";
 import { EXIT, exitCodeOf } from "./exit_codes.ts";
 import { type Failure, failureOf, traceOf } from "./failures.ts";
 import { wantsColour } from "./host.ts";
@@ -112,16 +113,10 @@ async function perform(spec: CommandSpec, command: Command, stopping: Stopping):
 
 /** Closes a database. A failure is reported and changes no exit code: the work is done. */
 async function close(backend: Backend): Promise<void> {
-  let timer: ReturnType<typeof setTimeout> | undefined;
-  const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new Error(`it took more than ${CLOSE_S} s`)), CLOSE_S * 1e3);
-  });
   try {
-    await Promise.race([backend[Symbol.asyncDispose](), late]);
+    await within(CLOSE_S, backend[Symbol.asyncDispose](), () => new Error(`it took more than ${CLOSE_S} s`));
   } catch (error) {
     writeError(`lockmgr: ${visible(redactor([])(`Cannot close the database: ${(error as Error).message}`))}`);
-  } finally {
-    clearTimeout(timer);
   }
 }
 

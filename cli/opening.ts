@@ -1,5 +1,7 @@
-import { type Backend, connect, describeTarget, Lock, type LockRecord } from "../mod.ts";
+import { setTimeout as pause } from "node:timers/promises";
+import { type Backend, BackendError, connect, describeTarget, Lock, type LockRecord } from "../mod.ts";
 import type { Context, GlobalFlags, OpenOptions } from "./command.ts";
+import { within } from "./deadline.ts";
 import { environment } from "./host.ts";
 
 /** The database of the flags, else of the environment; `undefined` is the default file. */
@@ -23,6 +25,31 @@ export async function openBackend(flags: GlobalFlags, options: OpenOptions = {})
   const { mode, table } = flags;
   const given = Object.entries({ mode, table, ...options }).filter(([, value]) => value !== undefined);
   return await connect(targetOf(flags), Object.fromEntries(given)); // one that is absent is what the URL says
+}
+
+/** The pause between tries to open a database that is away, and how long it may take to answer after the wait (s). */
+const RETRY_S = 0.5;
+const LAST_ANSWER_S = 1.5;
+
+/** Opens the database for a command that waits for so many seconds, also while the database is away. */
+export async function openWhileWaiting({ open, output, stopping }: Context, wait: number): Promise<Backend> {
+  if (wait === 0) return await open();
+  const until = performance.now() + wait * 1e3;
+  for (let told = "";;) {
+    const left = Math.max(until - performance.now(), 0) / 1e3;
+    try {
+      return await within(left + LAST_ANSWER_S, open(), notOpened);
+    } catch (error) {
+      if (!(error instanceof BackendError) || !error.retryable || performance.now() >= until) throw error;
+      if (error.message !== told) output.message(`lockmgr: ${error.message}: trying again`);
+      told = error.message;
+    }
+    await stopping.outcomeOf(pause(Math.min(RETRY_S, left) * 1e3), 0);
+  }
+}
+
+function notOpened(): BackendError {
+  return new BackendError("Cannot open the database: the wait is over, and it has not answered", { retryable: true });
 }
 
 /**

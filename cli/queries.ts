@@ -5,6 +5,7 @@
  */
 import process from "node:process";
 import { setTimeout as pause } from "node:timers/promises";
+import { LONGEST_TIMER_MS } from "./deadline.ts";
 import { recordLine } from "./formats/record.ts";
 import { toJson } from "./formats/text.ts";
 import {
@@ -23,12 +24,9 @@ async function find(backend: Backend, name: string): Promise<LockRecord | undefi
   return (await listLocks({ backend, names: [name] }))[0];
 }
 
-/** A timer with a longer delay fires at once. */
-const LONGEST_TIMER_MS = 2 ** 31;
-
 /**
- * The changes of some locks. A database that fails after the first is queried again after `interval` seconds, and its
- * error is one of them.
+ * The changes of some locks. A database that fails is queried again after `interval` seconds, and its error is one of
+ * them; one that refuses the first query ends them.
  */
 export async function* changesOf(
   options: WatchOptions & { signal: AbortSignal; interval: number },
@@ -38,7 +36,7 @@ export async function* changesOf(
   try {
     for (let first = true; !signal.aborted; first = false) {
       const change = await changes.next().catch((error) => {
-        if (first || !(error instanceof BackendError)) throw error;
+        if (!(error instanceof BackendError) || (first && !error.retryable)) throw error;
         return { done: false, value: error } as const;
       });
       if (change.done) return;
@@ -66,7 +64,7 @@ export async function untilFree(
   stop: AbortSignal,
 ): Promise<LockRecord | undefined> {
   const over = new AbortController();
-  const timer = wait * 1e3 < LONGEST_TIMER_MS ? setTimeout(() => over.abort(), wait * 1e3) : undefined;
+  const timer = wait * 1e3 <= LONGEST_TIMER_MS ? setTimeout(() => over.abort(), wait * 1e3) : undefined;
   const signal = AbortSignal.any([stop, over.signal]);
   try {
     for await (const change of changesOf({ backend, names: [name], interval: INTERVAL_S, signal })) {

@@ -1,5 +1,6 @@
 import { LockLost } from "../../mod.ts";
 import type { CommandSpec } from "../command.ts";
+import { openWhileWaiting } from "../opening.ts";
 import { commandAfterName, defineLead, LEADER_LEASE, requireCommand } from "../running/flags.ts";
 import { runUnder, takeLock } from "../running/under_lock.ts";
 
@@ -28,9 +29,9 @@ command.`,
   async run(context, [name, ...words], flags) {
     requireCommand("lead", words);
     context.stopping.listenForCommand();
-    const backend = await context.open();
+    const backend = await openWhileWaiting(context, Infinity);
     for (;;) {
-      const lock = await takeLock(context, backend, name, flags, LEADER_LEASE);
+      const lock = await takeLock(context, backend, name, flags, Infinity, LEADER_LEASE);
       try {
         return await runUnder(lock, words, flags, context);
       } catch (error) {

@@ -2,6 +2,7 @@ import type { Command, OptionValues } from "commander";
 import { Locked } from "../../mod.ts";
 import type { CommandSpec } from "../command.ts";
 import { CommandFailure, UsageError } from "../failures.ts";
+import { openWhileWaiting } from "../opening.ts";
 import { commandAfterName, defineRun, requireCommand } from "../running/flags.ts";
 import { runUnder, takeLock } from "../running/under_lock.ts";
 
@@ -43,8 +44,10 @@ executed, 127 there is no such command.`,
       throw new UsageError("Cannot use --shared with --limit: want one of them");
     }
     context.stopping.listenForCommand();
-    const backend = await context.open();
-    const lock = await takeLock(context, backend, name, flags).catch((error) => {
+    const startedAt = performance.now();
+    const backend = await openWhileWaiting(context, flags.wait ?? 0);
+    const wait = flags.nonblock ? 0 : Math.max((flags.wait ?? Infinity) - (performance.now() - startedAt) / 1e3, 0);
+    const lock = await takeLock(context, backend, name, flags, wait).catch((error) => {
       throw busyAs(error, context.command, flags);
     });
     return await runUnder(lock, words, flags, context);

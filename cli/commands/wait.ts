@@ -1,9 +1,10 @@
-import { type Backend, isLocked, type LockRecord, LockTimeout } from "../../mod.ts";
+import { type Backend, type LockRecord, LockTimeout } from "../../mod.ts";
 import { longestWait } from "../arguments.ts";
 import type { CommandSpec } from "../command.ts";
 import { EXIT } from "../exit_codes.ts";
 import { CommandFailure } from "../failures.ts";
 import { toJson } from "../formats/text.ts";
+import { openWhileWaiting } from "../opening.ts";
 import { announceWait, untilAcquired, untilFree } from "../queries.ts";
 
 /** The failure when the wait ends first. */
@@ -16,14 +17,16 @@ function stillHeld(name: string, longest: number, holder?: LockRecord): CommandF
   });
 }
 
-/** Waits until the name is free, or throws. */
-async function waitFor(backend: Backend, name: string, longest: number, signal: AbortSignal): Promise<void> {
-  if (backend.mode === "session") {
-    if (!await untilAcquired(backend, name, longest, signal)) throw stillHeld(name, longest);
-    return;
-  }
-  const holder = await untilFree(backend, name, longest, signal);
-  if (holder) throw stillHeld(name, longest, holder);
+/** Waits until the name is free; returns what is known of its holder if it is not. */
+async function heldAfter(
+  backend: Backend,
+  name: string,
+  wait: number,
+  signal: AbortSignal,
+): Promise<{ holder?: LockRecord } | undefined> {
+  if (backend.mode === "session") return await untilAcquired(backend, name, wait, signal) ? undefined : {};
+  const holder = await untilFree(backend, name, wait, signal);
+  return holder && { holder };
 }
 
 /** `wait`: waits until a name is free. */
@@ -42,18 +45,20 @@ after the time given.`,
       .argument("<name>", "name to wait for")
       .addOption(longestWait()),
   onSignal: "gives back",
-  async run({ open, output, stopping }, [name], flags) {
-    const backend = await open();
+  async run(context, [name], flags) {
+    const { output, stopping } = context;
     const startedAt = performance.now();
+    const passed = () => (performance.now() - startedAt) / 1e3;
     const longest: number = flags.wait ?? Infinity;
-    await isLocked(name, { backend }); // refuses what cannot be a name
+    const backend = await openWhileWaiting(context, flags.wait ?? 0);
     const waiting = announceWait(backend, name, output.message);
     try {
-      await waitFor(backend, name, longest, stopping.signal);
+      const held = await heldAfter(backend, name, Math.max(longest - passed(), 0), stopping.signal);
+      if (held) throw stillHeld(name, longest, held.holder);
     } finally {
       waiting[Symbol.dispose]();
     }
-    const waited = Math.round(performance.now() - startedAt) / 1e3;
+    const waited = Math.round(passed() * 1e3) / 1e3;
     output.result(`Lock ${toJson(name)} is free`, { name, free: true, waited });
     return EXIT.done;
   },

@@ -2,6 +2,7 @@ import type { OptionValues } from "commander";
 import process from "node:process";
 import { type Backend, BackendError, getLock, type Lock } from "../../mod.ts";
 import type { Context } from "../command.ts";
+import { within } from "../deadline.ts";
 import { EXIT } from "../exit_codes.ts";
 import { UsageError } from "../failures.ts";
 import { toJson } from "../formats/text.ts";
@@ -12,15 +13,16 @@ import { Stopped, type Stopping } from "./stopping.ts";
 
 /** How long children of the command may run after a signal has ended the command (s). */
 const LEFTOVER_GRACE = 1;
-/** How long the release of the lock may take after a signal (s). */
+/** How long the release of the lock may take after a signal or a loss (s). */
 const RELEASE_GRACE = 5;
 
-/** Acquires the lock, unless a signal comes. */
+/** Acquires the lock within so many seconds, unless a signal comes. */
 export async function takeLock(
   { stopping, output }: Context,
   backend: Backend,
   name: string,
   flags: OptionValues,
+  wait = Infinity,
   lease = LEASE,
 ): Promise<Lock> {
   const waiting = announceWait(backend, name, output.message);
@@ -28,7 +30,7 @@ export async function takeLock(
     const lock = await getLock(name, {
       backend,
       expires: leaseOf(backend, flags, lease),
-      wait: flags.nonblock ? 0 : flags.wait ?? Infinity,
+      wait,
       signal: stopping.signal,
       autoRenew: true,
       lockedBy: flags.lockedBy,
@@ -82,14 +84,17 @@ export async function runUnder(
   return code;
 }
 
-/** Releases the lock; after a signal it waits at most `RELEASE_GRACE`. */
+/** Releases the lock; after a signal or a loss it waits at most `RELEASE_GRACE`. */
 async function release(lock: Lock, stopping: Stopping): Promise<void> {
   stopping.commandEnded();
+  const late = (since: string) =>
+    new BackendError(`Cannot release lock ${toJson(lock.name)} within ${RELEASE_GRACE} s of ${since}`);
+  const unlocked = lock.unlock();
+  const bounded = lock.signal.aborted ? within(RELEASE_GRACE, unlocked, () => late("its loss")) : unlocked;
   try {
-    await stopping.outcomeOf(lock.unlock(), RELEASE_GRACE);
+    await stopping.outcomeOf(bounded, RELEASE_GRACE);
   } catch (error) {
-    if (!(error instanceof Stopped)) throw error;
-    throw new BackendError(`Cannot release lock ${toJson(lock.name)} within ${RELEASE_GRACE} s of ${error.signal}`);
+    throw error instanceof Stopped ? late(error.signal) : error;
   }
 }
 

@@ -1,6 +1,9 @@
 import assert from "node:assert/strict";
+import { once } from "node:events";
+import { type AddressInfo, createServer } from "node:net";
 import process from "node:process";
 import postgresJs from "postgres";
+import { Proxy } from "../faults/proxy.ts";
 import { test } from "../harness.ts";
 import { startMariadb } from "../servers/mariadb.ts";
 import { startMysql } from "../servers/mysql.ts";
@@ -224,3 +227,66 @@ for (const [name, start] of [["mysql", startMysql], ["mariadb", startMariadb]] a
     }
   });
 }
+
+test("postgres: run and wait with -w, and lead, wait for a server that is away when they start", async () => {
+  await using place = await modes[0].open();
+  await place.run(["list"]); // which makes the table
+  await server.kill();
+  const waits = [["run", "a", "-w", "60", "--", "echo", "ran"], ["wait", "b", "-w", "60"], [
+    "lead",
+    "c",
+    "--",
+    "echo",
+    "led",
+  ]];
+  let running: Running[];
+  try {
+    const { code, stderr } = await place.run(["run", "a", "--", "echo", "ran"]);
+    assert.deepEqual([code, /no server answers/.test(stderr)], [1, true], stderr);
+    const { code: briefly } = await place.run(["run", "a", "-w", "0.2", "--", "echo", "ran"]);
+    assert.equal(briefly, 1);
+    running = waits.map((args) => place.start(args));
+    await Promise.all(running.map((each) => each.says(/no server answers.*: trying again\n/)));
+  } finally {
+    await server.start();
+  }
+  const said = ["ran\n", 'Lock "b" is free\n', "led\n"];
+  for (const [index, { ended }] of running.entries()) {
+    const { code, stdout, stderr } = await ended;
+    assert.deepEqual([code, stdout], [0, said[index]], stderr);
+  }
+});
+
+/** A command that waits 0.2 s for a silent server ends within this time (ms); a connection attempt takes up to 15 s. */
+const SOON_MS = 10_000;
+
+test("postgres: a wait with -w ends in time while a silent server is connected to", async () => {
+  const silent = createServer(() => {}).listen(0, "127.0.0.1");
+  await once(silent, "listening");
+  await using place = await Place.make(`postgres://anyone@127.0.0.1:${(silent.address() as AddressInfo).port}/any`);
+  const startedAt = performance.now();
+  for (const args of [["run", "a", "-w", "0.2", "--", "true"], ["wait", "a", "-w", "0.2"]]) {
+    const { code, stderr } = await place.run(args);
+    assert.deepEqual([code, /has not answered/.test(stderr)], [1, true], stderr);
+  }
+  assert(performance.now() - startedAt < SOON_MS);
+  silent.close();
+});
+
+/** A lease of 3 s that is lost, its release and the end of the connections take less than this (ms). */
+const LOST_MS = 20_000;
+
+test("postgres lease: after a loss at a silent server, run ends soon with 3", async () => {
+  await using proxy = await Proxy.start(Number(new URL(server.url).port));
+  const url = new URL(server.url);
+  url.port = String(proxy.port);
+  await using place = await Place.make(`${url}?lockmgr_table=silent_loss`);
+  const running = place.start(["run", "job", "-t", "3", "--", "sh", "-c", "echo started; exec sleep 60"]);
+  await running.says(/started/);
+  proxy.swallow = "answers";
+  const startedAt = performance.now();
+  const { code, stderr } = await running.ended;
+  assert.equal(code, 3, stderr);
+  assert.match(stderr, /Lost lock "job"[^]*Cannot release lock "job" within 5 s of its loss/);
+  assert(performance.now() - startedAt < LOST_MS, `${performance.now() - startedAt} ms`);
+});
