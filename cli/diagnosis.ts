@@ -4,7 +4,7 @@
  * @module
  */
 import { type Backend, BackendError, type Diagnostic, getLock, listLocks, UnsupportedError } from "../mod.ts";
-import { isTableMissing, likelyCause } from "./hints.ts";
+import { likelyCause, stateOfTable } from "./hints.ts";
 import type { OpenOptions } from "./command.ts";
 
 /** The lock that is acquired as a test. */
@@ -44,10 +44,14 @@ export async function* diagnose(open: Open, signal: AbortSignal): AsyncGenerator
   yield* probed(backend, signal);
 }
 
-/** A server that answers and has no table yet: some engines look for it as they connect. */
+/** A server that answers and has no table yet, or an old one: some engines look for it as they connect. */
 function notThereYet(error: unknown): Diagnostic | undefined {
-  if (!(error instanceof BackendError) || !isTableMissing(error)) return;
-  const detail = "the database answers, and the table is not there yet: the first use creates it";
+  const state = error instanceof BackendError ? stateOfTable(error) : undefined;
+  if (state === undefined) return;
+  const use = state === "old"
+    ? "is of an earlier version: the first use upgrades it"
+    : "is not there yet: the first use creates it";
+  const detail = `the database answers, and the table ${use}, unless "migrate" is off`;
   return { what: "table", state: "note", detail, advice: '"lockmgr schema" prints the statements that do' };
 }
 

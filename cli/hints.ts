@@ -24,8 +24,11 @@ const BY_CODE: readonly (readonly [codes: RegExp, advice: string])[] = [
 
 /** Where Bun keeps what it installs with `-g`. */
 const GLOBAL_OF_BUN = /[\\/]install[\\/]global$/;
-const MISSING_TABLE =
-  `"lockmgr schema" prints the statements that create it; without lockmgr_migrate=false it is created.`;
+/** What is done about a table that is not as it must be and may not be changed. */
+const BY_STATE = {
+  absent: '"lockmgr schema" prints the statements that create it; without lockmgr_migrate=false it is created.',
+  old: '"lockmgr schema" prints what upgrades it; without lockmgr_migrate=false it is upgraded.',
+};
 const FILE = "Is the path right, and may this user read and write the file and its directory?";
 const OTHERWISE = "Is the URL right, and the database up?";
 const FURTHER = `"lockmgr doctor" looks for the reason.`;
@@ -45,9 +48,10 @@ function missingDriver(error: BackendError): string {
   return `Install the driver where lockmgr is installed: "${installingCommand(driver)}".`;
 }
 
-/** Whether the server answered, and the table is not there and may not be created. */
-export function isTableMissing(error: BackendError): boolean {
-  return /does not exist.* and "migrate" is off/.test(error.message);
+/** Where the server answered, and there is no table or an old one that may not be changed: which of both. */
+export function stateOfTable({ message }: BackendError): keyof typeof BY_STATE | undefined {
+  if (!message.includes(' and "migrate" is off')) return undefined;
+  return message.includes("is of an earlier version") ? "old" : "absent";
 }
 
 /** The codes of an error and its causes. */
@@ -63,7 +67,8 @@ function codesOf(error: unknown): string[] {
 
 /** The likely cause; `undefined` where the message itself says what to do. */
 export function likelyCause(error: BackendError): string | undefined {
-  if (isTableMissing(error)) return MISSING_TABLE;
+  const state = stateOfTable(error);
+  if (state) return BY_STATE[state];
   const codes = codesOf(error);
   if (codes.includes("ERR_MODULE_NOT_FOUND")) return missingDriver(error);
   const known = BY_CODE.find(([pattern]) => codes.some((code) => pattern.test(code)));

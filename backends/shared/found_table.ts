@@ -78,7 +78,7 @@ export function tableDiagnostic(table: string, find: () => Found): Diagnostic {
     const use = found === "old"
       ? "is of an earlier version: the first use upgrades it"
       : "was not found: the first use creates it";
-    return { what, state: "note", detail: `${name} ${use}` };
+    return { what, state: "note", detail: `${name} ${use}, unless "migrate" is off` };
   } catch (error) {
     return { what, state: "problem", detail: (error as Error).message, advice: "Choose another one with --table" };
   }

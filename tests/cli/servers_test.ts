@@ -207,6 +207,24 @@ test("postgres: schema prints DDL that makes the table, and doctor finds it", as
   assert.match(stdout, /^ok +taking a lock/m);
 });
 
+test("postgres: doctor finds no problem with a table of an earlier version, and says what upgrades it", async () => {
+  await using place = await Place.make(`${server.url}?lockmgr_table=earlier`);
+  await place.run(["list"]); // which makes the table
+  const sql = postgresJs(server.url, { max: 1, onnotice: () => {} });
+  await sql.unsafe("ALTER TABLE earlier DROP slots, DROP first_token, DROP line_owner, DROP line");
+  await sql.end();
+  const { code, stdout } = await place.run(["doctor"]);
+  assert.equal(code, 0, stdout);
+  assert.match(
+    stdout,
+    /^note +table +.* earlier version: the first use upgrades it, unless "migrate" is off\n.*schema/m,
+  );
+  const refused = await place.run(["list", "--url", `${server.url}?lockmgr_table=earlier&lockmgr_migrate=false`]);
+  assert.match(refused.stderr, /is of an earlier version, and "migrate" is off\n.*\n.*schema" prints what upgrades it/);
+  assert.match((await place.run(["list"])).stdout, /^There are currently 0 active locks/);
+  assert.match((await place.run(["doctor"])).stdout, /^ok +table /m);
+});
+
 for (const [name, start] of [["mysql", startMysql], ["mariadb", startMariadb]] as const) {
   test(`${name}: run, show, wait, list and clear`, async () => {
     await using server = await start();
