@@ -35,7 +35,7 @@ export class Undo {
   readonly #released: (name: string) => void;
   readonly #unwanted = new Map<OwnedLock, Unwanted>();
   #onFinished: (() => void) | undefined;
-  /** What a disposal gave up after an error. */
+  /** What was granted, and a disposal gave up after an error; not what the database refused as it was asked for. */
   readonly #refused: OwnedLock[] = [];
   #stopped = false;
 
@@ -98,7 +98,7 @@ export class Undo {
       const isOpen = (error as { code?: unknown }).code === "UNSUPPORTED";
       const isPassing = isRetryable(error) || isOpen || (isBackendError(error) && !this.#onFinished);
       if (isPassing) pause = Math.min(RETRY_FIRST_MS * 2 ** unwanted.tries, RETRY_LONGEST_MS);
-      else if (this.#onFinished) this.#refused.push(unwanted.lock);
+      else if (this.#onFinished && unwanted.lateUntil === 0) this.#refused.push(unwanted.lock);
     }
     unwanted.asking = false;
     unwanted.tries++;

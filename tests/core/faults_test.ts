@@ -306,6 +306,20 @@ faultTest("a disposal tells of a lock whose release is refused", async ({ backen
   assert.match(String((await warned)[0]), /Cannot release every lock.*1 may stay held/);
 });
 
+faultTest("a disposal does not tell of a lock that the database refused", async ({ backend: real }) => {
+  const refusal = () => Promise.reject(new BackendError("Cannot use the table: the role may not do that"));
+  const backend = around(real, { acquire: refusal, release: refusal });
+  await assert.rejects(getLock("a", { backend }), /may not/);
+  await assert.rejects(getLock("b", { backend, wait: 1 }), /may not/);
+  const warnings: unknown[] = [];
+  const note = (warning: unknown) => warnings.push(warning);
+  process.on("warning", note);
+  await closeLocks(backend, () => Promise.resolve());
+  await new Promise((resolve) => setTimeout(resolve)); // a warning is told a moment later
+  process.off("warning", note);
+  assert.deepEqual(warnings, []);
+});
+
 faultTest("withLock tells of a release that fails after its body returned", async ({ backend, faults }) => {
   faults.release.push(...DEAD);
   await assert.rejects(withLock("a", { backend }, () => 42), BackendError);
