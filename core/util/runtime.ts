@@ -121,8 +121,10 @@ export function stateDirectory(): string {
       return `${environment("LOCALAPPDATA") || `${home()}\\AppData\\Local`}\\lockmgr`;
     case "darwin":
       return `${home()}/Library/Application Support/lockmgr`;
-    default:
-      return `${environment("XDG_STATE_HOME") || `${home()}/.local/state`}/lockmgr`;
+    default: {
+      const own = environment("XDG_STATE_HOME"); // https://specifications.freedesktop.org/basedir: ignored if relative
+      return `${own?.startsWith("/") ? own : `${home()}/.local/state`}/lockmgr`;
+    }
   }
 }
 

@@ -238,6 +238,9 @@ test("targets: without a target it is that of LOCKMGR_URL, else a file in the st
       assert.equal(await describeTarget(), `sqlite:${directory}/lockmgr/locks.db`);
     });
     assert.deepEqual((await readdir(join(directory, "lockmgr"))).includes("locks.db"), true);
+    await withEnvironment({ LOCKMGR_URL: undefined, HOME: directory, XDG_STATE_HOME: "relative" }, async () => {
+      assert.equal(await describeTarget(), `sqlite:${directory}/.local/state/lockmgr/locks.db`);
+    });
   }
   await rm(directory, { recursive: true });
 });
