@@ -67,7 +67,7 @@ export interface LockSetCounts {
   renewed: number;
   /** Names that were free and are still free (`create: false`). */
   skipCreate: number;
-  /** Names that were held and were not extended (`renew: false`). */
+  /** Names that were held and were not extended: by `renew: false`, or because `holdAtLeast` keeps them. */
   skipRenew: number;
 }
 
@@ -244,7 +244,8 @@ function report(given: string[], settled: Map<string, Settled>, renew: boolean):
   const locks = new Set<LockRecord>();
   for (const name of given) {
     const { record, grant: _, ...first }: Settled = settled.get(name) ?? LEFT_FREE;
-    const metAgain: LockSetStatus = { wasLocked: true, status: renew ? "extend" : "skip", locked: true };
+    const again = renew && first.status !== "skip" ? "extend" : "skip";
+    const metAgain: LockSetStatus = { wasLocked: true, status: again, locked: true };
     const status = record && locks.has(record) ? metAgain : first;
     if (record) locks.add(record);
     counts[countOf(status)]++;

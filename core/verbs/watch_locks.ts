@@ -194,8 +194,8 @@ class LockWatch implements AsyncIterator<LockChange, undefined> {
   /** Reports the state of a name if it is another than before. */
   #note(name: string, holders: LockRecord[]): void {
     const waiters = Math.max(0, ...holders.map((holder) => holder.waiters));
-    const leases = holders.map(({ token, lockedUntil, lockedBy, lockProcess }) => {
-      return [String(token), lockedUntil?.getTime(), lockedBy, lockProcess]; // an adopted or kept lock has another holder
+    const leases = holders.map(({ token, lockedUntil, updatedAt, lockedBy }) => { // a kept lock is by none
+      return [String(token), lockedUntil?.getTime(), updatedAt.getTime(), lockedBy];
     });
     const state = JSON.stringify([leases, waiters]);
     if (this.#states.get(name) === state) return;

@@ -57,6 +57,12 @@ test("a watch sees that a lock is adopted, or kept without a holder", async () =
   assert.equal(await holder(), "other");
   await unlock("a", { backend });
   assert.equal(await holder(), undefined);
+  const permanent = await getLock("a", { backend, lockedBy: "one", expires: 0 });
+  assert.equal(await holder(), "one");
+  await adoptLock(permanent.detach(), { backend, lockedBy: "one", expires: 0 }); // by the same program, and forever as before
+  assert.equal(await holder(), "one");
+  await unlock("a", { backend });
+  assert.equal(await holder(), undefined);
   const kept = await getLock("a", { backend, lockedBy: "one", expires: 60, holdAtLeast: 60 });
   assert.equal(await holder(), "one");
   await kept.unlock();
