@@ -1,5 +1,5 @@
 import type { Command, OptionValues } from "commander";
-import { Locked } from "../../mod.ts";
+import { Locked, LockTimeout } from "../../mod.ts";
 import type { CommandSpec } from "../command.ts";
 import { CommandFailure, UsageError } from "../failures.ts";
 import { openWhileWaiting } from "../opening.ts";
@@ -48,7 +48,8 @@ executed, 127 there is no such command.`,
     const backend = await openWhileWaiting(context, flags.wait ?? 0);
     const wait = flags.nonblock ? 0 : Math.max((flags.wait ?? Infinity) - (performance.now() - startedAt) / 1e3, 0);
     const lock = await takeLock(context, backend, name, flags, wait).catch((error) => {
-      throw busyAs(error, context.command, flags);
+      const whole = error instanceof LockTimeout ? new LockTimeout(name, flags.wait, error.holder) : error;
+      throw busyAs(whole, context.command, flags);
     });
     return await runUnder(lock, words, flags, context);
   },
