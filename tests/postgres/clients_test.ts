@@ -10,7 +10,7 @@ import {
   tryLock,
   withLock,
 } from "@lockmgr/lockmgr";
-import { postgresBackend, type PostgresExecutor } from "@lockmgr/lockmgr/postgres";
+import { advisoryLock, postgresBackend, type PostgresExecutor } from "@lockmgr/lockmgr/postgres";
 import assert from "node:assert/strict";
 import pg from "pg";
 import postgres from "postgres";
@@ -147,6 +147,56 @@ test("behind a transaction pooler session and hybrid are refused with an alterna
       return true;
     });
   }
+});
+
+/** Statements of another program through a pooler, until disposal. */
+function traffic(url: string, clients: number): AsyncDisposable {
+  const sql = administrator(url, false);
+  sql.options.max = clients;
+  let ended = false;
+  const pause = () => new Promise((resolve) => setTimeout(resolve, Math.random() * 10));
+  const running = Array.from({ length: clients }, async () => {
+    for (; !ended; await pause()) await sql.unsafe(`SELECT pg_sleep(${Math.random() / 100})`);
+  });
+  return {
+    async [Symbol.asyncDispose]() {
+      ended = true;
+      await Promise.all(running);
+      await sql.end();
+    },
+  };
+}
+
+for (const inTurns of [false, true]) {
+  test(`sessions are refused behind a busy transaction pooler too, server connections ${inTurns ? "in turns" : "by last use"}`, async () => {
+    for (const [poolSize, clients] of [[2, 0], [2, 1], [4, 0], [10, 3]]) {
+      await using pooler = await PgBouncer.start(server.port, { poolSize, inTurns });
+      await using sql = administrator(pooler.url, false);
+      await Promise.all(Array.from({ length: poolSize }, () => sql`SELECT pg_sleep(0.1)`)); // opens them all
+      await using _traffic = traffic(pooler.url, clients);
+      await using backend = await connect(pooler.url, { table: freshTable() });
+      const attempts = Array.from({ length: 15 }, () => [
+        () => connect(pooler.url, { mode: "session", table: freshTable() }),
+        () => connect(pooler.url, { mode: "hybrid", table: freshTable() }),
+        () => advisoryLock(backend, "a"),
+      ]).flat();
+      for (const attempt of attempts) await assert.rejects(attempt(), /pooler in transaction mode/);
+    }
+  });
+}
+
+test("what is refused behind a transaction pooler leaves other programs' sessions as they are", async () => {
+  await using pooler = await PgBouncer.start(server.port, { poolSize: 1 });
+  await using sql = administrator(pooler.url, false);
+  const settings =
+    async () => [...await sql`SELECT name, setting FROM pg_settings WHERE source = 'session' ORDER BY name`];
+  const before = await settings();
+  for (const mode of ["session", "hybrid"] as const) {
+    await assert.rejects(connect(pooler.url, { mode, table: freshTable() }), /pooler in transaction mode/);
+  }
+  await using backend = await connect(pooler.url, { table: freshTable() });
+  await assert.rejects(advisoryLock(backend, "a"), /pooler in transaction mode/);
+  assert.deepEqual(await settings(), before);
 });
 
 test("behind a pooler in session mode every mode works", async () => {

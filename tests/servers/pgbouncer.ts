@@ -26,6 +26,8 @@ export interface PgBouncerOptions {
   mode?: "session" | "transaction" | "statement";
   /** How many server connections it keeps. @default 4 */
   poolSize?: number;
+  /** Whether it takes the server connections in turns, and not the last one used. @default false */
+  inTurns?: boolean;
 }
 
 /** A running PgBouncer. */
@@ -96,6 +98,7 @@ auth_file = ${directory}/users
 admin_users = postgres
 pool_mode = ${options.mode ?? "transaction"}
 default_pool_size = ${options.poolSize ?? 4}
+server_round_robin = ${options.inTurns ? 1 : 0}
 max_client_conn = 500
 pidfile = ${directory}/pid
 logfile = ${directory}/log

@@ -2,9 +2,10 @@ import { BackendError, UnsupportedError } from "../../../core/errors.ts";
 import { once, usable } from "../../../core/util/once.ts";
 import { startTimer } from "../../../core/util/runtime.ts";
 import type { Source } from "../connection/driver.ts";
+import { lookAt } from "../connection/pooling.ts";
 import { requireSessions } from "../connection/server.ts";
 import { isNotPrimary, isRowLocked, translate } from "../errors.ts";
-import { READ_ONLY } from "../rows/fragments.ts";
+import { READ_ONLY, SERVER } from "../rows/fragments.ts";
 import { openSession, type PostgresSession } from "../session/session.ts";
 import { type AdvisoryKey, keyArguments, keyParameters } from "./key.ts";
 import { type Acquired, cancellable, lockTimeoutOf, noticeDeath, type Wait } from "./waiting.ts";
@@ -37,7 +38,11 @@ class AdvisorySessions {
   /** Shows calls that wait whether the server is alive: on their own sessions a heartbeat would wait for the lock. */
   readonly #watcher = once(() => this.#open());
   #waiting = 0;
-  #trusted = false;
+  /** Makes sure that sessions can carry locks here. */
+  readonly #trust = once(async () => {
+    const { source } = this.#origin;
+    await requireSessions("advisory locks", await lookAt(source, this.#closing.signal), source, POOLED);
+  });
 
   /** @param lasting Whether `close` will be called: by a backend, but not by a `sql` instance. */
   constructor(origin: Origin, lasting: boolean) {
@@ -48,7 +53,7 @@ class AdvisorySessions {
   /** Acquires a lock; returns `undefined` when it is held for longer than the wait. `prefix` is put before each statement. */
   async acquire(key: AdvisoryKey, shared: boolean, prefix: string, wait: Wait): Promise<Acquired | undefined> {
     const ending = AbortSignal.any([wait.ending, this.#closing.signal]);
-    const call = `${shared ? "_shared" : ""}(${keyArguments(key)})::text AS done, ${READ_ONLY}`;
+    const call = `${shared ? "_shared" : ""}(${keyArguments(key)})::text AS done, ${READ_ONLY}, ${SERVER}`;
     const parameters = keyParameters(key);
     const session = await this.#take(ending);
     const send = async (statement: string) =>
@@ -138,18 +143,12 @@ class AdvisorySessions {
   }
 
   async #open(signal?: AbortSignal): Promise<PostgresSession> {
+    await this.#trust();
     const { source, timeout } = this.#origin;
     const session = await openSession(source, timeout, { signal });
     try {
-      // once there was a primary, a replica is a passing error: the address may lead to another server soon
-      const readOnly = this.#trusted ? `, ${READ_ONLY}` : "";
-      const text = `SELECT version() AS version, pg_is_in_recovery()::text AS replica, ${
-        noticeDeath(false)
-      }${readOnly}`;
-      const [row] = await session.send(text, []);
-      const server = { table: "", version: row.version!, replica: row.replica === "true", direct: session.direct };
-      if (!this.#trusted) await requireSessions("advisory locks", server, source, POOLED);
-      this.#trusted = true;
+      // there was a primary, so a replica is a passing error: the address may lead to another server soon
+      await session.send(`SELECT ${noticeDeath(false)}, ${READ_ONLY}`, []);
       this.#closing.signal.throwIfAborted();
     } catch (error) {
       await session.close();

@@ -4,25 +4,16 @@
  * @module
  */
 import { BackendError, UnsupportedError } from "../../../core/errors.ts";
-import { randomId, sleep } from "../../../core/util/runtime.ts";
+import { sleep } from "../../../core/util/runtime.ts";
 import { upgradeTable } from "../../shared/found_table.ts";
 import { codeOf, isRowLocked, translate } from "../errors.ts";
 import { findTable, INSPECTION, quoted, schema, sequenceOf, upgrade } from "../schema.ts";
-import { openSession } from "../session/session.ts";
 import type { Client } from "./client.ts";
 import { processIdOf, type Source } from "./driver.ts";
+import { poolsTransactions, type Seen } from "./pooling.ts";
 
-/** What is known of the server. */
-export interface Server {
-  /** The table with its schema, so each spelling of it gives the same keys. */
-  readonly table: string;
-  /** Its `version()`. */
-  readonly version: string;
-  /** Whether it is a replica, which takes no writes. */
-  readonly replica: boolean;
-  /** Whether the client is known to talk to the server itself, without a proxy. */
-  readonly direct: boolean;
-}
+/** What is known of the server, and the table with its schema, so each spelling of it gives the same keys. */
+export type Server = Seen & { readonly table: string };
 
 /** What a mode needs: the table of rows, or the sequence of tokens. */
 type Needs = "table" | "sequence";
@@ -133,7 +124,7 @@ function qualified(table: string, schema: string | null): string {
   return table.includes(".") || schema === null || /[".]/.test(schema) ? table : `${schema}.${table}`;
 }
 
-function isCockroach({ version }: Server): boolean {
+function isCockroach({ version }: Seen): boolean {
   return /cockroach/i.test(version);
 }
 
@@ -141,9 +132,6 @@ function isCockroach({ version }: Server): boolean {
 export function canListen(server: Server): boolean {
   return server.direct && !server.replica && !isCockroach(server);
 }
-
-/** Seconds that the two sessions of the probe may take. */
-const PROBE_TIMEOUT = 15;
 
 /**
  * Refuses a server without sessions that can carry locks.
@@ -153,7 +141,7 @@ const PROBE_TIMEOUT = 15;
  */
 export async function requireSessions(
   use: string,
-  server: Server,
+  server: Seen,
   source: Source,
   alternative?: string,
 ): Promise<void> {
@@ -173,28 +161,5 @@ export async function requireSessions(
   if (pooled) {
     const reason = "a pooler in transaction mode is in between, which hands the same session to other programs";
     throw refuse(reason, alternative);
-  }
-}
-
-/**
- * Whether a proxy hands server sessions around: behind a transaction pooler two clients were both granted the same
- * advisory lock, and it stayed after both had gone. A setting of one session is then seen in another, or a session's
- * process changes between two statements.
- */
-async function poolsTransactions(source: Source): Promise<boolean> {
-  const first = await openSession(source, PROBE_TIMEOUT);
-  try {
-    const second = await openSession(source, PROBE_TIMEOUT);
-    try {
-      const nonce = randomId();
-      await first.send("SELECT set_config('lockmgr.probe', $1, false) AS made", [nonce], false);
-      const [seen] = await second.send("SELECT current_setting('lockmgr.probe', true) AS made", [], false);
-      const [again] = await first.send("SELECT pg_backend_pid()::text AS pid", [], false);
-      return seen.made === nonce || again.pid !== first.id || first.id === second.id;
-    } finally {
-      await second.close();
-    }
-  } finally {
-    await first.close();
   }
 }

@@ -66,3 +66,6 @@ export function requests(...fields: string[]): string {
 
 /** One order of rows for all statements, so no two of them can deadlock. */
 export const IN_ORDER = `ORDER BY request.name COLLATE "C"`;
+
+/** SQL for which session of which server answers: a proxy may go on with another one. */
+export const SERVER = `concat(pg_backend_pid(), ' since ', date_part('epoch', pg_postmaster_start_time())) AS server`;

@@ -8,7 +8,7 @@
  * @module
  */
 import { quoted } from "../schema.ts";
-import { microseconds, READ_ONLY } from "./fragments.ts";
+import { microseconds, READ_ONLY, SERVER } from "./fragments.ts";
 
 /**
  * SQL for the present incarnation. The start of the server has microseconds, and differs between a primary and its
@@ -56,7 +56,7 @@ export function current(row: string): string {
 export function acquireLivenessLock(timeout: number): string {
   const step = Math.ceil(Math.log2(timeout / SHORTEST_TIMEOUT) * STEPS);
   return `
-    SELECT key::text, pg_try_advisory_lock(key)::text AS taken, ${READ_ONLY}
+    SELECT key::text, pg_try_advisory_lock(key)::text AS taken, ${READ_ONLY}, ${SERVER}
     FROM (SELECT ((${INCARNATION} << 40) | (${step}::bigint << 32) | $1::text::bigint) AS key OFFSET 0) AS made`;
 }
 

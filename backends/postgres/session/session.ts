@@ -12,15 +12,12 @@ import {
   type SqlResult,
 } from "../connection/driver.ts";
 import { isBroken, isEndedByServer, otherServer, requirePrimary } from "../errors.ts";
-import { READ_ONLY } from "../rows/fragments.ts";
+import { READ_ONLY, SERVER } from "../rows/fragments.ts";
 
 /** Seconds to wait for a new session. */
 const OPENING_TIMEOUT = 15;
 /** Seconds that statements still on their way have when a session is closed in good order. */
 const LAST_ANSWERS = 1;
-
-/** Which server a session leads to: a proxy may go on with another one. */
-const SERVER = `concat(pg_backend_pid(), ' since ', date_part('epoch', pg_postmaster_start_time())) AS server`;
 
 /**
  * Settings by which the server ends a session whose client has vanished: idle for too long, or data not acknowledged

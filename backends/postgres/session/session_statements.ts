@@ -6,7 +6,7 @@
  * @module
  */
 import { notifyIfAwaited, notifyOfMany, waitingForKey } from "../wakeup/registration.ts";
-import { DURABLE, microseconds, READ_ONLY } from "../rows/fragments.ts";
+import { DURABLE, microseconds, READ_ONLY, SERVER } from "../rows/fragments.ts";
 import { keyOf, literal, sessionKeyOf } from "../keys.ts";
 import { namespaceOf, quoted, sequenceOf } from "../schema.ts";
 
@@ -42,13 +42,13 @@ export function sessionStatementsFor(table: string) {
   return {
     /** Acquires a key; `token` is NULL when it is held. `(key)` */
     acquire: `SELECT CASE WHEN pg_try_advisory_lock(key) THEN ${token} END AS token, ${NOW} AS now,
-      ${READ_ONLY} FROM ${KEY}`,
+      ${READ_ONLY}, ${SERVER} FROM ${KEY}`,
     /**
      * Acquires each key that is free; `taken` says which. The `token` is drawn when all keys are held: it is above every
      * token drawn before under one of them. `(array of keys)`
      */
     acquireEach: `
-      SELECT taken, CASE WHEN strpos(taken, '${DONE}') > 0 THEN ${token} END AS token, ${NOW} AS now, ${READ_ONLY}
+      SELECT taken, CASE WHEN strpos(taken, '${DONE}') > 0 THEN ${token} END AS token, ${NOW} AS now, ${READ_ONLY}, ${SERVER}
       FROM (SELECT string_agg(CASE WHEN pg_try_advisory_lock(key) THEN '${DONE}' ELSE '0' END, '') AS taken
         FROM ${KEYS}) AS attempt`,
     /** Releases a key; `freed` says whether it was held. `(key)` */
