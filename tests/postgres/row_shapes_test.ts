@@ -49,11 +49,23 @@ async function everyAnswer(open: () => ReturnType<typeof postgresBackend>): Prom
   assert.equal((await setLock(["a", "b", "c"], { backend })).counts.created, 2);
   assert.equal(await lock.unlock(), true);
   assert.equal(await isLocked("a", { backend }), false);
+  assert.equal(await (await getLock("kept", { backend, holdAtLeast: 60 })).unlock(), true);
+  const tries = await Promise.all(["kept", "b", "d"].map((name) => tryLock(name, { backend })));
+  assert.deepEqual(tries.map((each) => each?.name), [undefined, undefined, "d"]);
+  assert.equal(await tryLock("kept", { backend }), undefined);
+  assert.equal((await listLocks({ backend, names: ["kept"] }))[0].lockedBy, ""); // none holds it
+  const waiting = getLock("d", { backend, wait: 30 });
+  assert.equal(await tries[2]!.unlock(), true);
+  assert.equal(await (await waiting).unlock(), true);
 }
 
 const capital = (name: string) => name[0].toUpperCase() + name.slice(1);
 const renamed = (row: Record<string, unknown>, rename: (name: string) => string) =>
   Object.fromEntries(Object.entries(row).map(([name, value]) => [rename(name), value]));
+
+/** A wrapper that changes values. */
+const valued = (change: (value: unknown) => unknown): Shape => ({ rows }) =>
+  rows.map((row) => Object.fromEntries(Object.entries(row).map(([name, value]) => [name, change(value)])));
 
 const MAPPED: Record<string, Shape> = {
   "rows": ({ rows }) => rows,
@@ -62,8 +74,9 @@ const MAPPED: Record<string, Shape> = {
   "rows and the driver's result": (result) => [result.rows, result],
   "names in PascalCase": ({ rows }) => rows.map((row) => renamed(row, capital)),
   "names in capitals": ({ rows }) => rows.map((row) => renamed(row, (name) => name.toUpperCase())),
-  "undefined in place of null": ({ rows }) =>
-    rows.map((row) => Object.fromEntries(Object.entries(row).map(([name, value]) => [name, value ?? undefined]))),
+  "undefined in place of null": valued((value) => value ?? undefined),
+  "null in place of an empty text": valued((value) => value === "" ? null : value),
+  "an empty text in place of null": valued((value) => value ?? ""),
 };
 
 for (const [name, shape] of Object.entries(MAPPED)) {
@@ -102,6 +115,7 @@ for (
     pascal: postgres.pascal,
     kebab: postgres.kebab,
     "undefined for null": { undefined: null, value: { from: (value: unknown) => value ?? undefined } },
+    "null for an empty text": { value: { from: (value: unknown) => value === "" ? null : value } },
     "capitals": { column: { from: (name: string) => name.toUpperCase() } },
   })
 ) {

@@ -27,7 +27,10 @@ export function listOf(answer: unknown): readonly unknown[] {
   );
 }
 
-/** Converts a row: names of columns in lower case, as in the statement, and every value as text or null. */
+/**
+ * Converts a row: names of columns in lower case, as in the statement, and every value as text, or null where that is
+ * empty: wrappers turn one into the other.
+ */
 function toRow(row: unknown): Row {
   if (!isObject(row)) {
     const advice = Array.isArray(row) ? ' (rowMode "array", or the like)' : "";
@@ -36,7 +39,9 @@ function toRow(row: unknown): Row {
     );
   }
   return Object.fromEntries(
-    Object.entries(row).map(([name, value]) => [name.toLowerCase(), value == null ? null : String(value)]),
+    Object.entries(row).map((
+      [name, value],
+    ) => [name.toLowerCase(), value == null || value === "" ? null : String(value)]),
   );
 }
 
@@ -44,7 +49,8 @@ function toRow(row: unknown): Row {
 function isPlain(row: unknown): boolean {
   if (!isObject(row)) return false;
   for (const name in row) {
-    if (name !== name.toLowerCase() || (row[name] !== null && typeof row[name] !== "string")) return false;
+    const value = row[name];
+    if (name !== name.toLowerCase() || value === "" || (value !== null && typeof value !== "string")) return false;
   }
   return true;
 }

@@ -177,7 +177,7 @@ export function handOver(target: string, namespace: string, freed: string): stri
       FROM held, clock
       WHERE l.name = held.name AND ${live("l")} AND ${isLiveEntry("held.head", "clock.now")}
       RETURNING ${commitUnless(`${lasts} OR ${isWhole("held.head")}`)}, concat(${granted}, ${next}) AS notified)
-    SELECT held, commit, NULL AS notified FROM freed UNION ALL SELECT 'true', commit, notified FROM handed`;
+    SELECT held, commit, NULL AS notified FROM freed UNION ALL SELECT 'true', commit, concat('to', notified) FROM handed`;
 }
 
 /**

@@ -88,7 +88,7 @@ export function toLockRow(row: Row): LockRow {
   return {
     name: row.name!,
     token: BigInt(row.token!),
-    lockedBy: row.holder!,
+    lockedBy: row.holder ?? "",
     lockProcess: numberOf(row.process),
     lockedUntil: numberOf(row.until),
     createdAt: Number(row.created),
@@ -131,8 +131,8 @@ export function acquireAnswers(
   const answers = new Map<string, AcquireAnswer>();
   for (const row of rows) {
     if (row.queued === "true") continue; // the queue decides
-    if (row.holder !== null) {
-      answers.set(row.name!, { granted: false, holder: toLockRow(row) });
+    if (row.name !== null) {
+      answers.set(row.name, { granted: false, holder: toLockRow(row) });
       continue;
     }
     for (const [place, token] of row.token?.split(",").entries() ?? []) {
