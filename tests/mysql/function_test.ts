@@ -70,6 +70,30 @@ onEach("function: every verb, whatever the driver answers", async (place) => {
   }
 });
 
+onEach("function: NULL and an empty text may stand for each other", async (place) => {
+  await using clients = await clientsOf(place);
+  const changes = [
+    (value: unknown) => value === "" || (value as Buffer | null)?.length === 0 ? null : value,
+    (value: unknown) => value ?? "",
+  ];
+  for (const [index, change] of changes.entries()) {
+    const table = `emptied_${index}`;
+    await using backend = await mysqlBackend(async (sql) => {
+      const [result] = await clients.pool.query(sql);
+      if (!Array.isArray(result)) return result;
+      return result.map((row) => Object.fromEntries(Object.entries(row).map(([name, value]) => [name, change(value)])));
+    }, { table });
+    await using other = await mysqlBackend(place.url, { table });
+    await everyVerb(backend, other);
+    assert.equal(await (await getLock("kept", { backend: other, holdAtLeast: 60 })).unlock(), true);
+    const tries = await Promise.all(["kept", "b", "c"].map((name) => tryLock(name, { backend })));
+    assert.deepEqual(tries.map((each) => each?.name), [undefined, "b", "c"]);
+    const waiting = getLock("b", { backend, wait: 30 });
+    assert.equal(await tries[1]!.unlock(), true);
+    assert.equal(await (await waiting).unlock(), true);
+  }
+});
+
 onEach("function: a lock is not written in the caller's open transaction", async (place) => {
   await using clients = await clientsOf(place);
   const { connection } = clients;

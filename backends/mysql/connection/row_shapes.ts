@@ -54,10 +54,10 @@ function rowsIn(what: string, answer: unknown): readonly (Fields | readonly unkn
   throw refused(what, `${kindOf(answer)} without rows`, "an array of rows");
 }
 
-/** Returns a value as text, whatever the driver made of it. */
+/** Returns a value as text, whatever the driver made of it; null where that is empty: wrappers turn one into the other. */
 function textOf(what: string, value: unknown): string | null {
-  if (value === null || value === undefined) return null;
-  if (value instanceof Uint8Array) return new TextDecoder().decode(value);
+  if (value === null || value === undefined || value === "") return null;
+  if (value instanceof Uint8Array) return new TextDecoder().decode(value) || null;
   if (typeof value === "boolean") return value ? "1" : "0";
   if (["string", "number", "bigint"].includes(typeof value)) return String(value);
   throw refused(what, `a row with ${kindOf(value)} as a value`, "rows with the values as the driver sends them");

@@ -42,21 +42,21 @@ export function storedLineOf(columns: readonly (string | null)[]): StoredLine {
   const [slots, firstToken, text] = columns.slice(12);
   const rest: Entry[] = text === null ? [] : JSON.parse(text);
   const first: Entry = {
-    owner: owner!,
+    owner: owner ?? "",
     limit: Number(slots ?? 1),
     duration: null,
     until: number(lockedUntil),
     token: Number(firstToken ?? token!),
     since: Number(createdAt),
     updated: Number(updatedAt),
-    lockedBy: lockedBy!,
+    lockedBy: lockedBy ?? "",
     lockProcess: number(lockProcess),
     metadata,
     liveness,
     session,
   };
   const line = { token: Number(token), entries: lockedUntil === "0" ? rest : [first, ...rest] };
-  return { line, now: Number(now), exists: true, owner: owner!, token: token!, lockedUntil, text };
+  return { line, now: Number(now), exists: true, owner: owner ?? "", token: token!, lockedUntil, text };
 }
 
 /** Whether a row is as it was when it was read before. */

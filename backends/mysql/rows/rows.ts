@@ -57,7 +57,7 @@ export function toOwnedRow(columns: readonly (string | null)[]): OwnedRow {
   const row: LockRow = {
     name: name!,
     token: BigInt(firstToken ?? token!),
-    lockedBy: lockedBy!,
+    lockedBy: lockedBy ?? "",
     lockProcess: number(lockProcess),
     lockedUntil: number(lockedUntil),
     createdAt: Number(createdAt),
@@ -67,7 +67,7 @@ export function toOwnedRow(columns: readonly (string | null)[]): OwnedRow {
     ...(session === null ? {} : { session: id }),
     ...(line === null ? {} : queued(Number(slots ?? 1), JSON.parse(line), Number(now))),
   };
-  return { owner: owner!, row, session };
+  return { owner: owner ?? "", row, session };
 }
 
 /** What a row with a line says beyond the columns. */
