@@ -12,6 +12,7 @@ import {
   type DriverConnection,
   type DriverPool,
   idleConnections,
+  isExhausted,
   onClosed,
   openConnection,
   poolBehind,
@@ -51,10 +52,13 @@ onEach("driver: pool.config.connectionConfig has the address of the server", asy
   await pool.end();
 });
 
-onEach("driver: pool._freeConnections and pool.config.connectionLimit count connections", async ({ url }) => {
+onEach("driver: a pool's fields count connections", async ({ url }) => {
   const pool = poolBehind(mysql.createPool({ uri: url, connectionLimit: 3 }))!;
   const all = [await borrow(pool), await borrow(pool)];
-  assert.equal(idleConnections(pool), 0);
+  assert.deepEqual([idleConnections(pool), isExhausted(pool)], [0, false]);
+  all.push(await borrow(pool));
+  assert.equal(isExhausted(pool), true);
+  all.pop()!.destroy();
   for (const connection of all) connection.release!();
   assert.equal(idleConnections(pool), 2);
   assert.equal(idleConnections({ ...pool, _freeConnections: undefined } as DriverPool), 3);

@@ -63,6 +63,49 @@ onEach("a disposal releases locks while the program uses all connections of its 
   await pool.end();
 });
 
+/** A request that waits for the caller's pool takes up to the answer timeout of 15 s; one that does not is answered within this (ms). */
+const AT_ONCE_MS = 3_000;
+
+onEach("leases are kept, and requests answered, while the program uses all connections of its pool", async (place) => {
+  const pool = mysql.createPool({ uri: place.url, connectionLimit: 2 });
+  await using backend = await mysqlBackend(pool);
+  await using lock = await getLock("a", { backend, expires: 3, autoRenew: true });
+  const all = [await pool.getConnection(), await pool.getConnection()];
+  for (const connection of all) await connection.beginTransaction();
+  const before = lock.lockedUntil!.getTime();
+  const startedAt = performance.now();
+  const other = await getLock("b", { backend });
+  assert.equal(await tryLock("a", { backend }), undefined);
+  assert.equal(await other.unlock(), true);
+  const took = performance.now() - startedAt;
+  assert(took < AT_ONCE_MS, `${took} ms`);
+  while (lock.lockedUntil!.getTime() === before && lock.held) await new Promise((resolve) => setTimeout(resolve, 20));
+  await lock.guard(all[0]);
+  for (const connection of all) {
+    await connection.commit();
+    connection.release();
+  }
+  await backend[Symbol.asyncDispose]();
+  await pool.end();
+});
+
+onEach("a pool is waited for where the server allows no further connection", async (place) => {
+  const user = `one_${place.name}`.slice(0, 32);
+  await place.ask(`CREATE USER ${user} WITH MAX_USER_CONNECTIONS 1`, `GRANT ALL ON ${place.name}.* TO ${user}`);
+  const url = new URL(place.url);
+  url.username = user;
+  url.password = "";
+  const pool = mysql.createPool({ uri: url.href, connectionLimit: 1 });
+  await using backend = await mysqlBackend(pool);
+  const connection = await pool.getConnection();
+  const waiting = later(getLock("a", { backend, expires: 60 }));
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  connection.release();
+  assert.equal(await (await waiting).unlock(), true);
+  await backend[Symbol.asyncDispose]();
+  await pool.end();
+});
+
 onEach("a pool that lets no caller wait is waited for", async (place) => {
   const pool = mysql.createPool({ uri: place.url, connectionLimit: 1, waitForConnections: false });
   await using backend = await mysqlBackend(pool);

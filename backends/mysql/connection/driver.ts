@@ -32,6 +32,7 @@ export interface DriverConnection {
 export interface DriverPool {
   readonly config: { readonly connectionConfig: Record<string, unknown>; readonly connectionLimit?: number };
   readonly _freeConnections?: { readonly length: number };
+  readonly _allConnections?: { readonly length: number };
   getConnection(callback: (error: unknown, connection: DriverConnection) => void): void;
 }
 
@@ -153,6 +154,11 @@ export function addressSettings({ config: { connectionConfig } }: DriverPool): R
 /** Returns how many idle connections a pool has; all it may have where the driver does not show them. */
 export function idleConnections({ _freeConnections, config }: DriverPool): number {
   return _freeConnections?.length ?? config.connectionLimit ?? 0;
+}
+
+/** Whether all connections that a pool may have are in use; unknown, and then not, where the driver does not show them. */
+export function isExhausted({ _allConnections, _freeConnections, config }: DriverPool): boolean {
+  return (_allConnections?.length ?? 0) >= (config.connectionLimit || Infinity) && _freeConnections?.length === 0;
 }
 
 /** Borrows a connection of a pool. */

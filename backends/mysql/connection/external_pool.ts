@@ -14,6 +14,7 @@ import {
   type DriverConnection,
   type DriverPool,
   idleConnections,
+  isExhausted,
   send,
 } from "./driver.ts";
 import type { ConnectionPool, Send } from "./own_pool.ts";
@@ -44,6 +45,10 @@ export class ExternalPool implements ConnectionPool {
     this.#connector = connector;
     this.#pool = pool;
     this.#answerTimeout = connector.target.options.answerTimeout * 1e3;
+  }
+
+  get hasRoom(): boolean {
+    return !isExhausted(this.#pool);
   }
 
   async use<T>(what: string, work: (send: Send) => Promise<T>): Promise<T> {

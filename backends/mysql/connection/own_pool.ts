@@ -9,6 +9,8 @@ export type Send = (sql: string) => Promise<Answer>;
 
 /** Connections for single statements and transactions: of our own, or the caller's. */
 export interface ConnectionPool {
+  /** Whether a connection is available without waiting for another request. */
+  readonly hasRoom: boolean;
   /** Runs `work` with one connection. */
   use<T>(what: string, work: (send: Send) => Promise<T>): Promise<T>;
   /** Discards all connections: they lead to a server that is not the primary. Returns how many may be left. */
@@ -31,7 +33,6 @@ export class OwnPool implements ConnectionPool {
     this.#limit = limit;
   }
 
-  /** Whether a connection is available without waiting for another request. */
   get hasRoom(): boolean {
     return this.#busy < this.#limit;
   }

@@ -34,8 +34,8 @@ const LOCKED_FOR_MS = 4_000;
 /** How often a table is looked for that is not there or not right, and the pause in between (ms). */
 const MOST_LOOKS = 3;
 const LOOK_PAUSE_MS = 50;
-/** Connections that are opened for renewals when all others are in use. */
-const RENEWAL_CONNECTIONS = 2;
+/** Connections that are opened where all others are in use: by requests, or by the caller's transactions. */
+const SPARE_CONNECTIONS = 2;
 
 /** Tells which errors a statement is repeated after. */
 export type Repeats = (error: unknown) => boolean;
@@ -46,9 +46,9 @@ export class LockTable {
   /** Resolves to what the server is, once the table is known to be there. */
   readonly ready = once((what: string) => this.#prepare(what));
   readonly #connector: Connector;
-  readonly #own: OwnPool | undefined;
   readonly #pool: ConnectionPool;
-  readonly #renewalPool: ConnectionPool;
+  /** Absent where only a function reaches the server. */
+  readonly #spare: OwnPool | undefined;
   readonly #mode: "lease" | "hybrid";
 
   constructor(connector: Connector, mode: "lease" | "hybrid") {
@@ -56,47 +56,65 @@ export class LockTable {
     this.sql = new Statements(options.table, mode === "hybrid");
     this.#connector = connector;
     this.#mode = mode;
-    this.#own = pool || execute ? undefined : new OwnPool(connector, options.maxConnections);
-    this.#pool = this.#own ?? (execute ? new ExternalFunction(execute) : new ExternalPool(connector, pool!));
-    this.#renewalPool = this.#own ? new OwnPool(connector, RENEWAL_CONNECTIONS) : this.#pool;
+    this.#pool = execute
+      ? new ExternalFunction(execute)
+      : pool
+      ? new ExternalPool(connector, pool)
+      : new OwnPool(connector, options.maxConnections);
+    this.#spare = execute ? undefined : new OwnPool(connector, SPARE_CONNECTIONS);
   }
 
   /** Whether the connections are of our own: at READ COMMITTED, and without long waits for locked rows. */
   get isOwn(): boolean {
-    return this.#own !== undefined;
+    return this.#pool instanceof OwnPool;
   }
 
   /** Sends one statement, which is a transaction of its own. */
   run(what: string, sql: string, repeats: Repeats = isConflict): Promise<Answer> {
-    return this.#run(what, sql, repeats, this.#pool);
+    return this.#run(what, sql, repeats, !this.isOwn);
   }
 
-  /** The same for renewals, which must not wait for other requests: they have connections of their own if necessary. */
+  /** The same for renewals, which must not wait for other requests. */
   renew(what: string, sql: string, repeats: Repeats = isConflict): Promise<Answer> {
-    return this.#run(what, sql, repeats, this.#own?.hasRoom === false ? this.#renewalPool : this.#pool);
+    return this.#run(what, sql, repeats, true);
   }
 
-  #run(what: string, sql: string, repeats: Repeats, pool: ConnectionPool): Promise<Answer> {
+  #run(what: string, sql: string, repeats: Repeats, atOnce: boolean): Promise<Answer> {
     return this.#attempt(what, repeats, async (send) => {
       const answer = await send(sql);
       requireAutocommit(what, answer);
       if (answer.insertId === REFUSED) throw notPrimary();
       return answer;
-    }, pool);
+    }, atOnce);
+  }
+
+  /**
+   * Runs some work with a connection: with a spare one where it is not to wait and all others are in use. The caller's
+   * transactions use those of a pool for as long as they last, and one may wait for the very lock that is asked for.
+   */
+  async #use<T>(what: string, work: (send: Send) => Promise<T>, atOnce: boolean): Promise<T> {
+    if (!atOnce || this.#pool.hasRoom || !this.#spare) return await this.#pool.use(what, work);
+    let begun = false;
+    try {
+      return await this.#spare.use(what, (send) => (begun = true, work(send)));
+    } catch (error) {
+      if (begun) throw error;
+      return await this.#pool.use(what, work); // the server lets this user open no more
+    }
   }
 
   async #attempt<T>(
     what: string,
     repeats: Repeats,
     work: (send: Send) => Promise<T>,
-    pool: ConnectionPool = this.#pool,
+    atOnce = false,
   ): Promise<T> {
     const startedAt = monotonic();
     const backoff = new Backoff(CONFLICT_PAUSE);
     let discardsLeft: number | undefined;
     for (;;) {
       try {
-        return await pool.use(what, work);
+        return await this.#use(what, work, atOnce);
       } catch (error) {
         if (isNotPrimary(error)) {
           const left = this.discard();
@@ -165,7 +183,7 @@ export class LockTable {
 
   /** Discards the present connections. Returns how many may be left. */
   discard(): number {
-    if (this.#renewalPool !== this.#pool) this.#renewalPool.discard();
+    this.#spare?.discard();
     return this.#pool.discard();
   }
 
@@ -182,7 +200,7 @@ export class LockTable {
 
   async #prepare(what: string): Promise<Server> {
     const { table, migrate } = this.#connector.target.options;
-    const server = await this.#attempt(what, isConflict, inspect);
+    const server = await this.#attempt(what, isConflict, inspect, !this.isOwn);
     this.#connector.require(server, this.#mode);
     this.sql = new Statements(table, this.#mode === "hybrid", !server.logsStatements);
     const found = await this.#find(what);
