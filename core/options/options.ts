@@ -85,12 +85,16 @@ export const DEFAULT_EXPIRES_S = 600;
 const MAX_DURATION_S = 100 * 365.25 * 86_400;
 
 /** Checks a number of seconds; `Infinity` passes. */
-function checkSeconds(what: string, seconds: unknown): asserts seconds is number {
+function checkSeconds(
+  what: string,
+  seconds: unknown,
+  wanted = `0 to ${MAX_DURATION_S} seconds (100 years), or Infinity`,
+): asserts seconds is number {
   if (typeof seconds !== "number") {
     throw new TypeError(`Cannot use ${what} of type ${seconds === null ? "null" : typeof seconds}: want seconds`);
   }
   if (Number.isNaN(seconds) || seconds < 0 || (seconds !== Infinity && seconds > MAX_DURATION_S)) {
-    throw new RangeError(`Cannot use ${what} ${seconds}: want 0 to ${MAX_DURATION_S} seconds (100 years), or Infinity`);
+    throw new RangeError(`Cannot use ${what} ${seconds}: want ${wanted}`);
   }
 }
 
@@ -123,8 +127,9 @@ export function resolveHolder(options: HolderOptions): { lockedBy: string; lockP
  * @throws {TypeError | RangeError} When it is not a number of seconds greater than 0.
  */
 export function checkInterval(interval: unknown): number {
-  checkSeconds("interval", interval);
-  if (interval === 0) throw new RangeError("Cannot use interval 0: want more than 0 seconds");
+  const wanted = "more than 0 seconds";
+  checkSeconds("interval", interval, wanted);
+  if (interval === 0) throw new RangeError(`Cannot use interval 0: want ${wanted}`);
   return interval * 1e3;
 }
 
@@ -171,8 +176,9 @@ function resolveSharing({ shared = false, limit, steal = false }: LockOptions): 
 
 /** Returns the least time that a name is held in microseconds; `undefined` for 0. */
 function resolveKeep(holdAtLeast: unknown = 0): number | undefined {
-  checkSeconds("holdAtLeast", holdAtLeast);
-  if (holdAtLeast === Infinity) throw new RangeError("Cannot use holdAtLeast Infinity: want a number of seconds");
+  const wanted = `0 to ${MAX_DURATION_S} seconds (100 years)`;
+  checkSeconds("holdAtLeast", holdAtLeast, wanted);
+  if (holdAtLeast === Infinity) throw new RangeError(`Cannot use holdAtLeast Infinity: want ${wanted}`);
   return holdAtLeast === 0 ? undefined : Math.max(1, Math.round(holdAtLeast * 1e6));
 }
 
@@ -210,7 +216,8 @@ export function resolveLockOptions(options: LockOptions): ResolvedLockOptions {
 export function durationFor(backend: Backend, options: ResolvedLockOptions): number | null {
   if (!backend.queueing && (options.limit !== 1 || options.steal)) {
     const what = options.steal ? "steal" : options.limit === Infinity ? "share" : "limit the holders of";
-    const keeper = options.limit === Infinity ? ', or advisoryLock of "@lockmgr/lockmgr/postgres"' : "";
+    const hasKeeper = options.limit === Infinity && backend.engine === "postgres";
+    const keeper = hasKeeper ? ', or advisoryLock of "@lockmgr/lockmgr/postgres"' : "";
     const advice = backend.mode === "session"
       ? `want "lease" or "hybrid" mode${keeper}`
       : "this backend keeps no queue; want an exclusive lock";

@@ -205,6 +205,7 @@ async function acquireInTurn(
   } catch (error) {
     locks.forEach(dropMinimum);
     await withDeadline(LEAVE_MS, new LockSet(locks)[Symbol.asyncDispose]()); // never throws: the first error counts
-    throw error instanceof Locked && wait > 0 ? new LockTimeout(error.lockName, wait, error.holder) : error;
+    const isBusy = error instanceof Locked && wait > 0 && error !== signal?.reason;
+    throw isBusy ? new LockTimeout(error.lockName, wait, error.holder) : error;
   }
 }

@@ -179,7 +179,9 @@ export class LockMgr implements AsyncDisposable {
   /** Releases all locks that it still holds, the last first. A failed release becomes a warning of the process. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#scope++;
-    for (const lock of this.#locks.reverse().splice(0)) await lock[Symbol.asyncDispose]();
+    const locks = this.#locks.reverse().splice(0);
+    this.#lost = undefined; // locks that are acquired from now on have another signal
+    for (const lock of locks) await lock[Symbol.asyncDispose]();
     this.#mainLock = null;
   }
 
@@ -215,7 +217,8 @@ export class LockMgr implements AsyncDisposable {
   }
 
   #listen({ signal }: Lock): void {
-    const abort = () => this.#lost!.abort(signal.reason);
+    const lost = this.#lost!;
+    const abort = () => lost.abort(signal.reason);
     if (signal.aborted) abort();
     else signal.addEventListener("abort", abort, { once: true });
   }

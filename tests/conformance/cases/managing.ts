@@ -37,6 +37,23 @@ export const managing: readonly Case[] = [
     for (const name of ["a", "b"]) assert.equal(await isLocked(name, { backend }), false);
   }),
 
+  withRows("a manager that is used again after a loss has a signal of its new locks", async ({ backend, another }) => {
+    const other = await another();
+    const mgr = new LockMgr("a", { backend });
+    await mgr.acquire();
+    const first = mgr.signal;
+    await unlock("a", { backend: other });
+    await assert.rejects(mgr.mainLock!.renew(), LockLost);
+    assert.equal(first.aborted, true);
+    await mgr[Symbol.asyncDispose]();
+    await mgr.acquire();
+    assert.deepEqual([mgr.mainLock!.held, mgr.signal.aborted, first.aborted], [true, false, true]);
+    await unlock("a", { backend: other });
+    await assert.rejects(mgr.mainLock!.renew(), LockLost);
+    assert.equal(mgr.signal.aborted, true);
+    await mgr[Symbol.asyncDispose]();
+  }),
+
   always("the constructor does no I/O and shows its options", ({ backend }) => {
     const mgr = new LockMgr("a", { backend, lockedBy: "host-a", lockProcess: 4, wait: 7 });
     assert.deepEqual([mgr.name, mgr.expires, mgr.lockedBy, mgr.lockProcess, mgr.wait], ["a", 600, "host-a", 4, 7]);

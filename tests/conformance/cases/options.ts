@@ -160,7 +160,14 @@ export const options: readonly Case[] = [
       await assert.rejects(mgr.renew("a", { expires: seconds, create: false }), RangeError);
       await assert.rejects(getLock("a", { backend, holdAtLeast: seconds }), RangeError);
     }
-    await assert.rejects(getLock("a", { backend, holdAtLeast: Infinity }), RangeError);
+    await assert.rejects(
+      getLock("a", { backend, holdAtLeast: Infinity }),
+      /holdAtLeast Infinity: want 0 to \d+ seconds/,
+    );
+    await assert.rejects(
+      getLock("a", { backend, holdAtLeast: -1 }),
+      /holdAtLeast -1: want 0 to \d+ seconds \(100 years\)$/,
+    );
     await assert.rejects(getLock("a", { backend, wait: null as unknown as number }), TypeError); // is it 0 or Infinity?
     if (!backend.keeping) await assert.rejects(getLock("a", { backend, holdAtLeast: 1 }), UnsupportedError);
     for (const seconds of ["60", {}, true, 1n] as unknown as number[]) {

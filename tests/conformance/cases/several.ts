@@ -111,14 +111,15 @@ export const several: readonly Case[] = [
   always("an aborted wait for several names leaves none held", async ({ backend, another }) => {
     const other = await another();
     await using _held = await getLock("z", { backend: other });
-    const controller = new AbortController();
-    const waiting = later(getLocks(["a", "z"], { backend, wait: Infinity, signal: controller.signal }));
-    while (await isLocked("a", { backend: other }) === false);
-    const reason = new Error("enough");
-    controller.abort(reason);
-    await assert.rejects(waiting, (error) => error === reason);
-    await using _freed = await getLock("a", { backend: other, wait: 30 }); // granted in an answer on its way, it is undone
-    await assert.rejects(getLocks(["a"], { backend, signal: controller.signal }), (error) => error === reason);
+    for (const reason of [new Error("enough"), new Locked("other")]) {
+      const controller = new AbortController();
+      const waiting = later(getLocks(["a", "z"], { backend, wait: Infinity, signal: controller.signal }));
+      while (await isLocked("a", { backend: other }) === false);
+      controller.abort(reason);
+      await assert.rejects(waiting, (error) => error === reason);
+      await using _freed = await getLock("a", { backend: other, wait: 30 }); // granted in an answer on its way, it is undone
+      await assert.rejects(getLocks(["a"], { backend, signal: controller.signal }), (error) => error === reason);
+    }
   }),
 
   withRenewals("what is held while waiting for another name does not expire", async ({ backend, another }) => {
