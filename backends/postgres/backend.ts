@@ -115,7 +115,7 @@ async function reachUrl({ target, address }: ReturnType<typeof parseUrl>, option
   });
   source.abandoned = new AbandonedConnections(source);
   const client = new OwnPool(source, options.maxConnections, options.answerTimeout);
-  return { client, renewals: new OwnPool(source, 1, options.answerTimeout, client), source };
+  return { client, renewals: new OwnPool(source, 1, options.answerTimeout, { idle: client }), source };
 }
 
 /** Reaches a server through what the caller has. */
@@ -141,7 +141,8 @@ async function reachExternal(target: unknown, options: ResolvedOptions): Promise
     if (source) source.abandoned = new AbandonedConnections(source);
     const client = new ExternalSql(target, options.answerTimeout, source?.abandoned);
     // the program may use all connections of its instance for longer than a lease lasts
-    const renewals = source ? new OwnPool(source, 1, options.answerTimeout) : client;
+    const instead: Client["send"] = (...statement) => client.send(...statement);
+    const renewals = source ? new OwnPool(source, 1, options.answerTimeout, { instead }) : client;
     return { client, renewals, source };
   }
   if (isPgClient(target)) {

@@ -62,6 +62,11 @@ export function isRowLocked(error: unknown): boolean {
   return codeOf(error instanceof BackendError ? error.cause : error) === "55P03";
 }
 
+/** Whether the server, the database or the role allows no further connection. */
+export function isFull(error: unknown): boolean {
+  return codeOf(error) === "53300";
+}
+
 /** Whether a table or sequence does not exist, or was dropped. */
 export function isMissing(error: unknown): boolean {
   return codeOf(error) === "42P01";

@@ -1,4 +1,5 @@
 import { connect, getLock, type Mode, unlock } from "@lockmgr/lockmgr";
+import { postgresBackend } from "@lockmgr/lockmgr/postgres";
 import assert from "node:assert/strict";
 import process from "node:process";
 import pg from "pg";
@@ -152,4 +153,20 @@ test("guard: a holder stopped beyond its lease cannot write", async () => {
   assert.equal(await stopped.next(), "LockLost");
   assert.deepEqual([...await sql.unsafe(`SELECT writer FROM ${table}_ledger`)], [{ writer: "second" }]);
   await lock.unlock();
+});
+
+test("guard: a transaction with the only connection of a pool is told that nothing else answers", async () => {
+  const pool = new pg.Pool({ connectionString: server.url, max: 1 });
+  const table = freshTable();
+  await using backend = await postgresBackend((text, values) => pool.query(text, values), { table });
+  await using other = await connect(server.url, { table });
+  const lock = await getLock("a", { backend });
+  await unlock("a", { backend: other });
+  const client = await pool.connect();
+  await client.query("BEGIN ISOLATION LEVEL REPEATABLE READ");
+  await assert.rejects(lock.guard(client), { name: "BackendError", retryable: true, message: /no other connection/ });
+  await client.query("ROLLBACK");
+  client.release();
+  await backend[Symbol.asyncDispose]();
+  await pool.end();
 });

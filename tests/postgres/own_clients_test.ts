@@ -42,6 +42,38 @@ test("a pool's listener sets up the connections that are opened while its client
   await pool.end();
 });
 
+test("leases are renewed on the program's own connections where its role may open no more", async () => {
+  const table = freshTable();
+  await (await connect(server.url, { table }))[Symbol.asyncDispose]();
+  await using admin = administrator();
+  await admin.unsafe(`CREATE ROLE two_${table} LOGIN CONNECTION LIMIT 2; GRANT ALL ON ${table} TO two_${table}`);
+  const url = server.urlOf("postgres", `two_${table}`);
+  const sql = postgres(url, { max_lifetime: null, max: 2, onnotice: () => {} });
+  const pool = new pg.Pool({ connectionString: url, max: 2 });
+  for (const target of [sql, pool]) {
+    await using backend = await postgresBackend(target, { table, migrate: false });
+    await using lock = await getLock("a", { backend, expires: 3, autoRenew: true });
+    const before = lock.lockedUntil!.getTime();
+    if (target === sql) await Promise.all([sql`SELECT pg_sleep(0.1)`, sql`SELECT pg_sleep(0.1)`]); // opens both
+    else {
+      const [one, two] = [await pool.connect(), await pool.connect()];
+      const renewing = lock.renew({ expires: 3 });
+      await new Promise((resolve) => setTimeout(resolve, 100));
+      one.release();
+      two.release();
+      await renewing;
+    }
+    while (lock.lockedUntil!.getTime() === before && lock.held) await new Promise((resolve) => setTimeout(resolve, 20));
+    assert.equal(lock.held, true);
+    await lock.unlock();
+    if (target === sql) {
+      await backend[Symbol.asyncDispose]();
+      await sql.end();
+    }
+  }
+  await pool.end();
+});
+
 test("a request does not wait for a client that the program has just taken", async () => {
   await withPool({}, async (pool, backend) => {
     await (await getLock("a", { backend })).unlock();

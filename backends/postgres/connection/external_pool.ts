@@ -29,7 +29,8 @@ export class ExternalPool implements Client {
     this.#pool = pool;
     this.#source = source;
     this.#answerTimeout = answerTimeout;
-    this.#own = new OwnPool(source, 1, answerTimeout);
+    const instead: Client["send"] = (...statement) => this.#run(...statement);
+    this.#own = new OwnPool(source, 1, answerTimeout, { instead });
     // an idle client whose connection breaks would end the process; those that were opened for locks outlive the backend
     if (!listening.has(pool)) pool.on("error", ignore);
     listening.add(pool);
@@ -41,22 +42,20 @@ export class ExternalPool implements Client {
       this.#own.prepare = this.prepare;
       return await this.#own.send(text, parameters, about);
     }
-    return requirePrimary(await this.#run(text, parameters, about));
+    return await this.#run(text, parameters, about);
   }
 
   /** Sends one statement on a client of the pool. */
-  async #run(text: string, parameters: (string | null)[], about: About): Promise<SqlResult> {
+  async #run(text: string, parameters: (string | null)[] = [], about: About = []): Promise<SqlResult> {
     const client = await this.#take();
     client.on("error", ignore);
     let useless = false;
     try {
-      const rows = await this.#wait(async () => {
+      return await this.#wait(async () => {
         if (await isInTransaction(client)) throw new OpenTransaction();
-        return await sendOn(client, text, parameters);
+        return requirePrimary(await sendOn(client, text, parameters));
       });
-      useless = rows[0]?.readonly === "on"; // the address may lead to another server by now
-      return rows;
-    } catch (error) {
+    } catch (error) { // not on the primary, the address may lead to another server by now
       useless = error instanceof Unanswered || isBroken(error) || isNotPrimary(error);
       if (this.prepare) this.#source.abandoned?.giveUp(String(client.processID), about, error);
       throw error;

@@ -1,5 +1,5 @@
 import { BackendError } from "../../../core/errors.ts";
-import { isBroken, requirePrimary } from "../errors.ts";
+import { isBroken, isFull, requirePrimary } from "../errors.ts";
 import type { GuardedSource } from "./abandoned.ts";
 import { type About, answerWithin, type Client, DEFAULT_ANSWER_TIMEOUT, SEND } from "./client.ts";
 import { endInstance, type Opened, processIdOf, type Query, sendStatement, type SqlResult } from "./driver.ts";
@@ -7,6 +7,14 @@ import { endInstance, type Opened, processIdOf, type Query, sendStatement, type 
 /** Seconds for statements in progress when their connections are replaced, and when the backend is closed. */
 const LAST_ANSWERS = 1;
 const CLOSING = 0.15;
+
+/** What else statements may be sent on. */
+interface Others {
+  /** A pool that is used while it is idle: what is sent on it then waits for nothing. */
+  readonly idle?: OwnPool;
+  /** Sends where the server allows no further connection. */
+  readonly instead?: Client["send"];
+}
 
 /**
  * Connections of our own. An instance of postgres.js is replaced as soon as one of its connections breaks: a statement
@@ -18,23 +26,28 @@ export class OwnPool implements Client {
   readonly #source: GuardedSource;
   readonly #connections: number;
   readonly #answerTimeout: number;
-  readonly #shared: OwnPool | undefined;
+  readonly #others: Others;
   readonly #ending = new Set<Promise<void>>();
   #current: Opened | undefined;
   #closed = false;
   #inProgress = 0;
 
-  /** @param shared A pool that is used instead while it is idle: what is sent here then waits for nothing. */
-  constructor(source: GuardedSource, connections: number, answerTimeout = DEFAULT_ANSWER_TIMEOUT, shared?: OwnPool) {
+  constructor(
+    source: GuardedSource,
+    connections: number,
+    answerTimeout = DEFAULT_ANSWER_TIMEOUT,
+    others: Others = {},
+  ) {
     this.#source = source;
     this.#connections = connections;
     this.#answerTimeout = answerTimeout;
-    this.#shared = shared;
+    this.#others = others;
   }
 
   async send(text: string, parameters: (string | null)[] = [], about: About = []): Promise<SqlResult> {
     if (this.#closed) throw new BackendError(`Cannot ${SEND}: the backend was disposed of`);
-    if (this.#shared && this.#shared.#inProgress === 0) return await this.#shared.send(text, parameters, about);
+    const { idle, instead } = this.#others;
+    if (idle && idle.#inProgress === 0) return await idle.send(text, parameters, about);
     const current = this.#current ??= this.#open();
     current.sockets.ref();
     this.#inProgress++;
@@ -43,6 +56,7 @@ export class OwnPool implements Client {
       query = sendStatement(current.sql, text, parameters, this.prepare);
       return requirePrimary(await answerWithin(this.#answerTimeout, query, () => this.#replace(current, 0)));
     } catch (error) {
+      if (instead && isFull(error)) return await instead(text, parameters, about);
       if (isBroken(error)) this.#replace(current, LAST_ANSWERS);
       const pid = this.prepare ? processIdOf(query) : undefined; // a pooler's is not the server's
       if (pid) this.#source.abandoned?.giveUp(pid, about, error);

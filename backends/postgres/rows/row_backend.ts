@@ -13,6 +13,7 @@ import type {
   RenewRequest,
 } from "../../../core/backend.ts";
 import { BackendError } from "../../../core/errors.ts";
+import { withDeadline } from "../../../core/util/deadline.ts";
 import { namesOf } from "../../../core/util/requests.ts";
 import { closeLocks } from "../../../core/wait/close_locks.ts";
 import { closeAdvisorySessions } from "../advisory/sessions.ts";
@@ -30,6 +31,9 @@ import { changeOwner, release } from "./release.ts";
 import { renew } from "./renew.ts";
 import { LockTable, type TableParts } from "./lock_table.ts";
 import { refArrays, toLockRows } from "./rows.ts";
+
+/** How long another connection may take to say whether a lock that `guard` did not find is there (ms). */
+const LOOK_MS = 2_000;
 
 /** What a row backend is made of. */
 interface RowBackendParts extends TableParts {
@@ -117,9 +121,12 @@ export class RowBackend implements Backend {
     const what = `guard lock ${JSON.stringify(claim.name)}`;
     const isLive = await guardOn(client, what, this.#parts.statements.guard, [claim.name, claim.owner]);
     if (isLive !== undefined) return isLive;
-    const rows = await this.#table.send(() => what, "listOwned", refArrays([claim]));
-    if (rows.length === 0) return false;
-    const reason = "the snapshot of the transaction is older than the lock; want one that begins after it was acquired";
+    const looking = this.#table.send(() => what, "listOwned", refArrays([claim]));
+    const rows = await withDeadline(LOOK_MS, looking); // the transaction may have the only connection
+    if (rows?.length === 0) return false;
+    const reason = rows
+      ? "the snapshot of the transaction is older than the lock; want one that begins after it was acquired"
+      : "the snapshot of the transaction has no such lock, and no other connection answers; want READ COMMITTED";
     throw new BackendError(`Cannot ${what}: ${reason}`, { retryable: true });
   }
 
