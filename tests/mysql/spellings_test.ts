@@ -1,6 +1,7 @@
 import { type Backend, getLock, listLocks, type Mode, tryLock } from "@lockmgr/lockmgr";
 import { mysqlBackend } from "@lockmgr/lockmgr/mysql";
 import assert from "node:assert/strict";
+import { createPool } from "mysql2/promise";
 import { later } from "../conformance/case.ts";
 import { flavors, onEach, placeOn, until } from "./flavors.ts";
 import { test } from "../harness.ts";
@@ -38,7 +39,10 @@ for (const mode of MODES) {
     const whole = await place.backend({ mode, table: `${place.name}.lockmgr_locks` });
     await using elsewhere = await mysqlBackend(place.server.url, { mode, table: `${place.name}.lockmgr_locks` });
     await using nowhere = await mysqlBackend(place.server.urlOf(""), { mode, table: `${place.name}.lockmgr_locks` });
-    for (const other of [whole, elsewhere, nowhere]) await sameTable(bare, other);
+    const pool = createPool({ uri: place.server.urlOf("") });
+    await using _ended = { [Symbol.asyncDispose]: () => pool.end() };
+    await using pooled = await mysqlBackend(pool, { mode, table: `${place.name}.lockmgr_locks` });
+    for (const other of [whole, elsewhere, nowhere, pooled]) await sameTable(bare, other);
     const another = await place.backend({ mode, table: "other_locks" });
     const lock = await getLock("a", { backend: bare });
     await (await getLock("a", { backend: another })).unlock();

@@ -73,7 +73,10 @@ export class QueueStatements extends AcquireStatements {
         line = JSON_ARRAY_INSERT(COALESCE(line, '[]'), CONCAT('$[', ${before}, ']'), ${added})`;
     const isWaiting = `IFNULL(line LIKE ${text(`%"${entry.owner}"%`)}, FALSE)`;
     const condition = `${this.#isExclusive(name)} AND owner <> ${bytes(entry.owner)} AND NOT (${isWaiting})`;
-    return this.update(this.byName, changes, condition, noWait);
+    if (noWait !== "skip") return this.update(this.byName, changes, condition, noWait);
+    // MySQL refuses JSON_TABLE beside a join in an UPDATE where the connection has no default database
+    return `UPDATE ${this.byName} SET ${changes} WHERE name = (SELECT unlocked_name FROM (
+      SELECT name AS unlocked_name FROM ${this.byName} WHERE ${condition} FOR UPDATE SKIP LOCKED) AS unlocked)`;
   }
 
   /** Extends the window of a waiter in such a line. */
