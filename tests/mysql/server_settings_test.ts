@@ -3,7 +3,17 @@
  *
  * @module
  */
-import { connect, getLock, type GuardClient, listLocks, setLock, tryLock, UnsupportedError } from "@lockmgr/lockmgr";
+import {
+  connect,
+  getLock,
+  getLocks,
+  type GuardClient,
+  listLocks,
+  setLock,
+  tryLock,
+  unlock,
+  UnsupportedError,
+} from "@lockmgr/lockmgr";
 import { mysqlBackend } from "@lockmgr/lockmgr/mysql";
 import assert from "node:assert/strict";
 import { createConnection, createPool, type PoolConnection } from "mysql2/promise";
@@ -92,6 +102,35 @@ async function killConnections(place: Place): Promise<void> {
   );
   for (const { id } of rows) await place.ask(`KILL ${id}`).catch(() => {});
 }
+
+onOwn(
+  "a request that max_allowed_packet forbids is refused by its name, and fails alone",
+  ["--max_allowed_packet=1M"],
+  async (place) => {
+    const pool = createPool({ uri: place.url });
+    await using _ended = { [Symbol.asyncDispose]: () => pool.end() };
+    const metadata = "x".repeat(3 << 20);
+    const refused = {
+      name: "BackendError",
+      retryable: false,
+      message: /max_allowed_packet is 1048576; want less metadata/,
+    };
+    for (const mode of ["lease", "hybrid"] as const) {
+      for (const target of [place.url, pool, (sql: string) => pool.query(sql)]) {
+        if (typeof target === "function" && mode === "hybrid") continue;
+        await using backend = await mysqlBackend(target, { mode });
+        const startedAt = performance.now();
+        const small = Array.from({ length: 50 }, (_, index) => getLock(`small ${index}`, { backend }));
+        await assert.rejects(getLock("a", { backend, wait: 60, metadata }), refused);
+        await assert.rejects(getLocks(["a", "b"], { backend, metadata: metadata.slice(0, 400_000) }), refused);
+        await Promise.all(small.map(async (each) => (await each).unlock()));
+        assert.equal((await setLock(["a"], { backend, metadata: metadata.slice(0, 400_000) })).counts.created, 1);
+        await unlock("a", { backend });
+        assert(performance.now() - startedAt < 30_000);
+      }
+    }
+  },
+);
 
 onEach("an open transaction on a pool's connection is neither used nor committed", async (place) => {
   const other = await place.backend();

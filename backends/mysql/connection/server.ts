@@ -46,6 +46,7 @@ const VARIABLES = [
   "tidb_config",
   "rpl_semi_sync_source_enabled",
   "rpl_semi_sync_master_enabled",
+  "max_allowed_packet",
 ];
 
 /** Describes a server by two statements; a variable that it does not have is missing in the answer. */

@@ -34,11 +34,22 @@ const LOCKED_FOR_MS = 4_000;
 /** How often a table is looked for that is not there or not right, and the pause in between (ms). */
 const MOST_LOOKS = 3;
 const LOOK_PAUSE_MS = 50;
+/** What a packet has beside the statement, at most (bytes). */
+const PACKET_MARGIN = 64;
 /** Connections that are opened where all others are in use: by requests, or by the caller's transactions. */
 const SPARE_CONNECTIONS = 2;
 
 /** Tells which errors a statement is repeated after. */
 export type Repeats = (error: unknown) => boolean;
+
+/**
+ * The error for a statement, in ASCII, that the server would not answer: it closes the connection instead, which looks
+ * like an outage, and for requests that are on their way to it like one of their own.
+ */
+function tooLong(what: string, length: number, longest: number): BackendError {
+  const reason = `the statement has ${length} bytes, and max_allowed_packet is ${longest + PACKET_MARGIN}`;
+  return new BackendError(`Cannot ${what}: ${reason}; want less metadata, fewer names in one call, or a larger value`);
+}
 
 /** The lock table on its server: created on first use. Sends its statements, again after a conflict. */
 export class LockTable {
@@ -50,6 +61,8 @@ export class LockTable {
   /** Absent where only a function reaches the server. */
   readonly #spare: OwnPool | undefined;
   readonly #mode: "lease" | "hybrid";
+  /** The longest statement that the server takes (bytes). */
+  #longest = Infinity;
 
   constructor(connector: Connector, mode: "lease" | "hybrid") {
     const { pool, execute, options } = connector.target;
@@ -79,8 +92,9 @@ export class LockTable {
     return this.#run(what, sql, repeats, true);
   }
 
-  #run(what: string, sql: string, repeats: Repeats, atOnce: boolean): Promise<Answer> {
-    return this.#attempt(what, repeats, async (send) => {
+  async #run(what: string, sql: string, repeats: Repeats, atOnce: boolean): Promise<Answer> {
+    if (sql.length > this.#longest) throw tooLong(what, sql.length, this.#longest);
+    return await this.#attempt(what, repeats, async (send) => {
       const answer = await send(sql);
       requireAutocommit(what, answer);
       if (answer.insertId === REFUSED) throw notPrimary();
@@ -202,6 +216,8 @@ export class LockTable {
     const { table, migrate } = this.#connector.target.options;
     const server = await this.#attempt(what, isConflict, inspect, !this.isOwn);
     this.#connector.require(server, this.#mode);
+    const longest = Number(server.variables.get("max_allowed_packet"));
+    this.#longest = longest > 0 ? longest - PACKET_MARGIN : Infinity;
     this.sql = new Statements(table, this.#mode === "hybrid", !server.logsStatements);
     const found = await this.#find(what);
     if (found === "present") return server;
