@@ -81,7 +81,9 @@ async function* otherModes(mode: string, open: Open): AsyncGenerator<Diagnostic>
       await (await open({ mode: other, migrate: false }))[Symbol.asyncDispose]();
       yield { what, state: "ok", detail: "can be used as well" };
     } catch (error) {
-      yield { what, state: "note", detail: messageOf(error) };
+      const untouched = notThereYet(error);
+      const detail = untouched ? `can be used as well: ${untouched.detail}` : messageOf(error);
+      yield { what, state: "note", detail };
     }
   }
 }

@@ -228,6 +228,12 @@ test("postgres: doctor finds no problem with a table of an earlier version, and 
 for (const [name, start] of [["mysql", startMysql], ["mariadb", startMariadb]] as const) {
   test(`${name}: run, show, wait, list and clear`, async () => {
     await using server = await start();
+    const { url: fresh } = await freshDatabase(server);
+    await using untouched = await Place.make(`${fresh}?lockmgr_mode=session`);
+    const { code, stdout } = await untouched.run(["doctor"]);
+    assert.equal(code, 0, stdout);
+    assert.match(stdout, /^note +mode lease +can be used as well: .*the first use creates it/m);
+    assert.match(stdout, /The first use creates it if it may/);
     for (const mode of ["hybrid", "session"]) {
       const { url } = await freshDatabase(server);
       await using place = await Place.make(`${url.replace("mysql:", `${name}:`)}?lockmgr_mode=${mode}`);
