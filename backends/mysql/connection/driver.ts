@@ -222,7 +222,10 @@ async function loadDriver(): Promise<Driver> {
     const module = await import("mysql2") as unknown as { default: Driver };
     return module.default;
   } catch (error) {
-    throw new BackendError('Cannot load the driver: want npm package "mysql2", version 3', { cause: error });
+    const reason = error instanceof Error ? error.message.split("\n")[0] : String(error);
+    throw new BackendError(`Cannot load the driver "mysql2": ${reason}; want its npm package, version 3`, {
+      cause: error,
+    });
   }
 }
 
