@@ -15,7 +15,7 @@ import { withDeadline } from "../util/deadline.ts";
 import { byCodePoint } from "../util/order.ts";
 import { settled } from "../util/requests.ts";
 import { isRetryable } from "../util/retry.ts";
-import { monotonic, sleep } from "../util/runtime.ts";
+import { monotonic } from "../util/runtime.ts";
 import { acquireSeveral, renewalOf } from "../wait/acquire.ts";
 import { stateOf } from "../wait/backend_state.ts";
 import { untilGivenUp } from "../wait/given_up.ts";

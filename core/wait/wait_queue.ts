@@ -1,5 +1,5 @@
 import type { AcquireAnswer, AcquireRequest, Backend, LockRow } from "../backend.ts";
-import { BackendError } from "../errors.ts";
+import type { BackendError } from "../errors.ts";
 import type { Outcome } from "../grant.ts";
 import { leaseStart } from "../lock/lease.ts";
 import { LockRecord } from "../lock/lock_record.ts";
