@@ -58,6 +58,8 @@ export class LockTable {
   readonly ready = once((what: string) => this.#prepare(what));
   readonly #connector: Connector;
   readonly #pool: ConnectionPool;
+  /** How many requests use a connection of the pool, which comes back soon. */
+  #using = 0;
   /** Absent where only a function reaches the server. */
   readonly #spare: OwnPool | undefined;
   readonly #mode: "lease" | "hybrid";
@@ -84,7 +86,7 @@ export class LockTable {
 
   /** Sends one statement, which is a transaction of its own. */
   run(what: string, sql: string, repeats: Repeats = isConflict): Promise<Answer> {
-    return this.#run(what, sql, repeats, !this.isOwn);
+    return this.#run(what, sql, repeats, false);
   }
 
   /** The same for renewals, which must not wait for other requests. */
@@ -92,43 +94,51 @@ export class LockTable {
     return this.#run(what, sql, repeats, true);
   }
 
-  async #run(what: string, sql: string, repeats: Repeats, atOnce: boolean): Promise<Answer> {
+  async #run(what: string, sql: string, repeats: Repeats, isRenewal: boolean): Promise<Answer> {
     if (sql.length > this.#longest) throw tooLong(what, sql.length, this.#longest);
     return await this.#attempt(what, repeats, async (send) => {
       const answer = await send(sql);
       requireAutocommit(what, answer);
       if (answer.insertId === REFUSED) throw notPrimary();
       return answer;
-    }, atOnce);
+    }, isRenewal);
   }
 
   /**
-   * Runs some work with a connection: with a spare one where it is not to wait and all others are in use. The caller's
-   * transactions use those of a pool for as long as they last, and one may wait for the very lock that is asked for.
+   * Runs some work with a connection: with a spare one where the caller's transactions use all of a pool for as long as
+   * they last, of which one may wait for the very lock that is asked for, and for a renewal wherever it would wait.
    */
-  async #use<T>(what: string, work: (send: Send) => Promise<T>, atOnce: boolean): Promise<T> {
-    if (!atOnce || this.#pool.hasRoom || !this.#spare) return await this.#pool.use(what, work);
-    let begun = false;
-    try {
-      return await this.#spare.use(what, (send) => (begun = true, work(send)));
-    } catch (error) {
-      if (begun) throw error;
-      return await this.#pool.use(what, work); // the server lets this user open no more
+  async #use<T>(what: string, work: (send: Send) => Promise<T>, isRenewal: boolean): Promise<T> {
+    if (!this.#pool.hasRoom && this.#spare && (isRenewal || this.#using === 0)) {
+      let begun = false;
+      try {
+        return await this.#spare.use(what, (send) => (begun = true, work(send)));
+      } catch (error) {
+        if (begun) throw error; // otherwise the server lets this user open no more
+      }
     }
+    return await this.#pool.use(what, async (send) => {
+      this.#using++;
+      try {
+        return await work(send);
+      } finally {
+        this.#using--;
+      }
+    });
   }
 
   async #attempt<T>(
     what: string,
     repeats: Repeats,
     work: (send: Send) => Promise<T>,
-    atOnce = false,
+    isRenewal = false,
   ): Promise<T> {
     const startedAt = monotonic();
     const backoff = new Backoff(CONFLICT_PAUSE);
     let discardsLeft: number | undefined;
     for (;;) {
       try {
-        return await this.#use(what, work, atOnce);
+        return await this.#use(what, work, isRenewal);
       } catch (error) {
         if (isNotPrimary(error)) {
           const left = this.discard();
@@ -214,7 +224,7 @@ export class LockTable {
 
   async #prepare(what: string): Promise<Server> {
     const { table, migrate } = this.#connector.target.options;
-    const server = await this.#attempt(what, isConflict, inspect, !this.isOwn);
+    const server = await this.#attempt(what, isConflict, inspect);
     this.#connector.require(server, this.#mode);
     const longest = Number(server.variables.get("max_allowed_packet"));
     this.#longest = longest > 0 ? longest - PACKET_MARGIN : Infinity;
