@@ -185,6 +185,14 @@ for (const inTurns of [false, true]) {
   });
 }
 
+test("sessions are refused behind a busy pooler in statement mode too", async () => {
+  await using pooler = await PgBouncer.start(server.port, { mode: "statement", poolSize: 10 });
+  await using _traffic = traffic(pooler.url, 3);
+  for (const mode of Array.from({ length: 20 }, (_, index) => index % 2 ? "session" : "hybrid") as Mode[]) {
+    await assert.rejects(connect(pooler.url, { mode, table: freshTable() }), /pooler in transaction mode/);
+  }
+});
+
 test("what is refused behind a transaction pooler leaves other programs' sessions as they are", async () => {
   await using pooler = await PgBouncer.start(server.port, { poolSize: 1 });
   await using sql = administrator(pooler.url, false);

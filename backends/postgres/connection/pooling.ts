@@ -74,18 +74,21 @@ async function sharesSessions(first: Ask, second: Ask): Promise<boolean> {
   if (one === other) return true;
   for (let round = 0; round < ROUNDS; round++) {
     if (await pidOf(first) !== one || await pidOf(first) !== one) return true;
-    if (await begin(second) === "refused" || await pidOf(second) !== other || await pidOf(first) !== one) return true;
+    if (!await begin(second)) return true;
+    const isShared = await pidOf(second) !== other || await pidOf(first) !== one;
     await second("COMMIT");
+    if (isShared) return true;
   }
   return false;
 }
 
-/** Begins a transaction, which a pooler refuses that hands sessions around between statements. */
-async function begin(ask: Ask): Promise<"refused" | void> {
+/** Begins a transaction. Returns false where a pooler refuses that, which hands sessions around between statements. */
+async function begin(ask: Ask): Promise<boolean> {
   try {
     await ask("BEGIN");
+    return true;
   } catch (error) {
-    if (/statement pooling/.test(String(error))) return "refused";
+    if (/statement pooling/.test(String(error))) return false;
     throw error;
   }
 }
