@@ -10,7 +10,7 @@ import { codeOf, isRowLocked, translate } from "../errors.ts";
 import { findTable, INSPECTION, quoted, schema, sequenceOf, upgrade } from "../schema.ts";
 import type { Client } from "./client.ts";
 import { processIdOf, type Source } from "./driver.ts";
-import { poolsTransactions, type Seen } from "./pooling.ts";
+import { type Seen, sharesSessions } from "./pooling.ts";
 
 /** What is known of the server, and the table with its schema, so each spelling of it gives the same keys. */
 export type Server = Seen & { readonly table: string };
@@ -155,7 +155,7 @@ export async function requireSessions(
     throw refuse("CockroachDB's session-level advisory locks do nothing and say that they were granted");
   }
   if (server.direct) return;
-  const pooled = await poolsTransactions(source).catch((error) => {
+  const pooled = await sharesSessions(source).catch((error) => {
     throw translate(`find out whether ${use} can be used`, error);
   });
   if (pooled) {
