@@ -126,6 +126,7 @@ test("late: lead ends with its signal while the backend is opened", async () => 
   process.env.LOCKMGR_URL = "postgres://127.0.0.1:1/none"; // no server is there
   try {
     await lead("a", { signal: AbortSignal.timeout(50) }, () => assert.fail("it leads"));
+    await assert.rejects(getLock("a"), BackendError); // the attempt to open it has ended
   } finally {
     if (before === undefined) delete process.env.LOCKMGR_URL;
     else process.env.LOCKMGR_URL = before;
