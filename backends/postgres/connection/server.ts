@@ -46,10 +46,9 @@ export async function ensureSchema(client: Client, table: string, needs: Needs, 
     throw new BackendError(`Cannot ${what}: ${needs} "${missing}" ${lack}, and "migrate" is off`);
   }
   try {
+    const statements = old ? [] : schema(server.table).split(";\n");
+    for (const statement of statements) await create(client, startedAt(server.clock, statement));
     if (old) await upgradeTable(table, () => create(client, briefly(upgrade(server.table))), isRowLocked);
-    else {for (const statement of schema(server.table).split(";\n")) {
-        await create(client, startedAt(server.clock, statement));
-      }}
   } catch (error) {
     throw translate(`${old ? "upgrade" : "create"} ${needs} "${missing}"`, error);
   }
