@@ -48,7 +48,8 @@ executed, 127 there is no such command.`,
     const backend = await openWhileWaiting(context, flags.wait ?? 0);
     const wait = flags.nonblock ? 0 : Math.max((flags.wait ?? Infinity) - (performance.now() - startedAt) / 1e3, 0);
     const lock = await takeLock(context, backend, name, flags, wait).catch((error) => {
-      const whole = error instanceof LockTimeout ? new LockTimeout(name, flags.wait, error.holder) : error;
+      const timedOut = error instanceof Locked && flags.wait > 0; // also where the opening took all of the wait
+      const whole = timedOut ? new LockTimeout(name, flags.wait, error.holder) : error;
       throw busyAs(whole, context.command, flags);
     });
     return await runUnder(lock, words, flags, context);
