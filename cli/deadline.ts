@@ -2,7 +2,7 @@
 export const LONGEST_TIMER_MS = 2 ** 31 - 1;
 
 /**
- * Waits for an outcome, for so many seconds at most. What comes of the work later is ignored.
+ * Waits for an outcome, for so many seconds at most. A later result is ignored.
  *
  * @throws What `late` makes, when there is no outcome in time.
  */

@@ -160,16 +160,15 @@ async function privileges(connection: Connection, table: string): Promise<Diagno
 async function tokens(connection: Connection, table: string): Promise<Diagnostic[]> {
   const name = tokenTable(table);
   const target = quoted(name);
-  const statements = {
+  const missing = await refused(connection, {
     SELECT: `SELECT base FROM ${target}`,
     INSERT: `INSERT INTO ${target} (id, base, first, reserved, sessions, revision) VALUES (1, 0, 0, 0, '', 0)`,
     UPDATE: `UPDATE ${target} SET revision = 0`,
-  };
-  if ((await refused(connection, statements)).length === 0) return [];
+  });
+  if (missing.length === 0) return [];
   const detail = "tokens of session locks are the server's clock, and decrease when it is set back: " +
     `${JSON.stringify(name)} does not exist, or may not be used`;
-  const advice = `The first use creates it if it may; else create it as lockmgr schema prints, and GRANT ${
-    Object.keys(statements).join(", ")
-  } ON ${target}`;
+  const advice = "The first use creates it if it may; else create it as lockmgr schema prints, and " +
+    `GRANT SELECT, INSERT, UPDATE ON ${target}`;
   return [{ what: "tokens", state: "warning", detail, advice }];
 }

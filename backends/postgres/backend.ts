@@ -141,8 +141,7 @@ async function reachExternal(target: unknown, options: ResolvedOptions): Promise
     if (source) source.abandoned = new AbandonedConnections(source);
     const client = new ExternalSql(target, options.answerTimeout, source?.abandoned);
     // the program may use all connections of its instance for longer than a lease lasts
-    const instead: Client["send"] = (...statement) => client.send(...statement);
-    const renewals = source ? new OwnPool(source, 1, options.answerTimeout, { instead }) : client;
+    const renewals = source ? new OwnPool(source, 1, options.answerTimeout, { instead: client }) : client;
     return { client, renewals, source };
   }
   if (isPgClient(target)) {

@@ -22,7 +22,7 @@ export async function takeLock(
   backend: Backend,
   name: string,
   flags: OptionValues,
-  wait = Infinity,
+  wait: number,
   lease = LEASE,
 ): Promise<Lock> {
   const waiting = announceWait(backend, name, output.message);

@@ -194,7 +194,7 @@ class LockWatch implements AsyncIterator<LockChange, undefined> {
   /** Reports the state of a name if it is another than before. */
   #note(name: string, holders: LockRecord[]): void {
     const waiters = Math.max(0, ...holders.map((holder) => holder.waiters));
-    const leases = holders.map(({ token, lockedUntil, updatedAt, lockedBy }) => { // a kept lock is by none
+    const leases = holders.map(({ token, lockedUntil, updatedAt, lockedBy }) => { // holdAtLeast leaves lockedBy empty
       return [String(token), lockedUntil?.getTime(), updatedAt.getTime(), lockedBy];
     });
     const state = JSON.stringify([leases, waiters]);

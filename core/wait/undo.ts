@@ -35,7 +35,7 @@ export class Undo {
   readonly #released: (name: string) => void;
   readonly #unwanted = new Map<OwnedLock, Unwanted>();
   #onFinished: (() => void) | undefined;
-  /** What was granted, and a disposal gave up after an error; not what the database refused as it was asked for. */
+  /** Locks that were granted and whose release the database refused during a disposal. */
   readonly #refused: OwnedLock[] = [];
   #stopped = false;
 

@@ -16,8 +16,8 @@ import {
   withLock,
 } from "@lockmgr/lockmgr";
 import assert from "node:assert/strict";
-import process from "node:process";
 import { deferred, later, LOSING_PAUSE_MS, unlessPaused } from "../conformance/case.ts";
+import { withEnvironment } from "./environment.ts";
 import { gated } from "./gated.ts";
 import { around, test } from "./wrapping.ts";
 
@@ -122,15 +122,10 @@ test("late: getLocks ends with its wait or signal though the database is silent,
 });
 
 test("late: lead ends with its signal while the backend is opened", async () => {
-  const before = process.env.LOCKMGR_URL;
-  process.env.LOCKMGR_URL = "postgres://127.0.0.1:1/none"; // no server is there
-  try {
+  await withEnvironment({ LOCKMGR_URL: "postgres://127.0.0.1:1/none" }, async () => { // no server is there
     await lead("a", { signal: AbortSignal.timeout(50) }, () => assert.fail("it leads"));
     await assert.rejects(getLock("a"), BackendError); // the attempt to open it has ended
-  } finally {
-    if (before === undefined) delete process.env.LOCKMGR_URL;
-    else process.env.LOCKMGR_URL = before;
-  }
+  });
 });
 
 test("late: a manager that was disposed of while it renewed has no main lock", async () => {

@@ -23,6 +23,7 @@ import { join, relative } from "node:path";
 import process from "node:process";
 import { DatabaseSync } from "node:sqlite";
 import { pathToFileURL } from "node:url";
+import { withEnvironment } from "./environment.ts";
 import { test } from "../harness.ts";
 
 /** The refusal of a target; fails when it was opened. */
@@ -194,21 +195,6 @@ test("targets: the schema in a URL of PostgreSQL is that of a table without one"
   await assert.rejects(schemaOf("postgres://h/d?schema=a b"), TypeError);
   await assert.rejects(schemaOf("postgres://h/d?schema=a%22b"), TypeError);
 });
-
-/** Runs with other variables in the environment, and puts the old ones back. */
-async function withEnvironment(changes: Record<string, string | undefined>, run: () => Promise<void>): Promise<void> {
-  const before = Object.keys(changes).map((name) => [name, process.env[name]] as const);
-  const set = (name: string, value: string | undefined) => {
-    if (value === undefined) delete process.env[name];
-    else process.env[name] = value;
-  };
-  for (const [name, value] of Object.entries(changes)) set(name, value);
-  try {
-    await run();
-  } finally {
-    for (const [name, value] of before) set(name, value);
-  }
-}
 
 /** A BackendError whose message matches. */
 function backendError(says: RegExp): (error: unknown) => boolean {

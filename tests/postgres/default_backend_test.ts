@@ -3,24 +3,12 @@ import { BackendError, getLock, getLocks, lead, tryLock } from "@lockmgr/lockmgr
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { type AddressInfo, createServer, type Socket } from "node:net";
-import process from "node:process";
 import { later } from "../conformance/case.ts";
+import { withEnvironment } from "../core/environment.ts";
 import { test } from "../harness.ts";
 
-/** Runs a body with a default backend at this address. */
-async function withDefault(url: string, body: () => Promise<void>): Promise<void> {
-  const before = process.env.LOCKMGR_URL;
-  process.env.LOCKMGR_URL = url;
-  try {
-    await body();
-  } finally {
-    if (before === undefined) delete process.env.LOCKMGR_URL;
-    else process.env.LOCKMGR_URL = before;
-  }
-}
-
 test("default backend: a wait keeps its limit while the server cannot be reached", () =>
-  withDefault("postgres://nobody@127.0.0.1:1/none", async () => {
+  withEnvironment({ LOCKMGR_URL: "postgres://anyone@127.0.0.1:1/none" }, async () => {
     const startedAt = performance.now();
     await assert.rejects(getLock("a", { wait: 0.7 }), (error) => error instanceof BackendError && error.retryable);
     assert(performance.now() - startedAt > 690, "it gave up early");
@@ -39,7 +27,8 @@ for (const scheme of ["postgres", "mysql"]) {
     const accepted: Socket[] = [];
     const silent = createServer((socket) => accepted.push(socket)).listen(0, "127.0.0.1");
     await once(silent, "listening");
-    await withDefault(`${scheme}://anyone@127.0.0.1:${(silent.address() as AddressInfo).port}/any`, async () => {
+    const { port } = silent.address() as AddressInfo;
+    await withEnvironment({ LOCKMGR_URL: `${scheme}://anyone@127.0.0.1:${port}/any` }, async () => {
       const startedAt = performance.now();
       const isUnanswered = { name: "BackendError", retryable: true };
       await assert.rejects(getLock("a", { wait: 0.2 }), isUnanswered);

@@ -50,10 +50,14 @@ export async function until(what: string, holds: () => boolean | Promise<boolean
   }
 }
 
+/** Whether a statement about a table waits for a lock of another transaction. */
+export async function isWaiting(sql: postgres.Sql, table: string): Promise<boolean> {
+  const waiting = "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%' || $1 || '%'";
+  return (await sql.unsafe(waiting, [table])).length > 0;
+}
+
 /** Waits until a statement about a table has waited for a locked row, and was refused it. */
 export async function refusal(sql: postgres.Sql, table: string): Promise<void> {
-  const waiting = "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%' || $1 || '%'";
-  const isWaiting = async () => (await sql.unsafe(waiting, [table])).length > 0;
-  await until("a statement waits for the row", isWaiting);
-  await until("it was refused", async () => !await isWaiting());
+  await until("a statement waits for the row", () => isWaiting(sql, table));
+  await until("it was refused", async () => !await isWaiting(sql, table));
 }

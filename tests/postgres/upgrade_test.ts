@@ -8,7 +8,7 @@ import { connect, getLock, listLocks, schemaOf, tryLock } from "@lockmgr/lockmgr
 import assert from "node:assert/strict";
 import { later } from "../conformance/case.ts";
 import { test } from "../harness.ts";
-import { administrator, freshTable, refusal, server, until } from "./server.ts";
+import { administrator, freshTable, isWaiting, refusal, server, until } from "./server.ts";
 
 /** By then three statements of other programs are answered that meet an upgrade (ms). */
 const UPGRADING_MS = 3_000;
@@ -110,8 +110,7 @@ test("an upgrade that another transaction does not let through is an error that 
     retryable: true,
     message: /^Cannot upgrade table "test_\d+": another transaction uses it/,
   });
-  const waiting = "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%' || $1 || '%'";
-  assert.equal((await sql.unsafe(waiting, [table])).length, 0);
+  assert.equal(await isWaiting(sql, table), false);
   await transaction.unsafe("COMMIT");
   transaction.release();
 });

@@ -16,7 +16,7 @@ const READS = /^\s*(SELECT|SHOW)\b/;
  * Each statement may take another connection, so nothing is sent that relies on an earlier one.
  */
 export class ExternalFunction implements ConnectionPool {
-  readonly hasRoom = true; // as far as can be known
+  readonly hasRoom = true; // a function does not show its connections
   readonly #execute: MysqlFunction;
   readonly #server = once(async (what: string, ask: Send): Promise<Server> => {
     await requireDefaults(what, ask);

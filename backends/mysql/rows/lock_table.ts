@@ -31,23 +31,20 @@ const CONFLICTS_FOR_MS = 4_000;
 /** Pauses between attempts on a locked row, and how long it is tried (ms). */
 const LOCKED_PAUSE = { first: 5, longest: 100, jitter: 1 };
 const LOCKED_FOR_MS = 4_000;
-/** How often a table is looked for that is not there or not right, and the pause in between (ms). */
+/** How often a table is inspected that is missing or wrong, and the pause in between (ms). */
 const MOST_LOOKS = 3;
 const LOOK_PAUSE_MS = 50;
-/** What a packet has beside the statement, at most (bytes). */
-const PACKET_MARGIN = 64;
+/** The most that a packet has besides the statement (bytes). */
+const PACKET_OVERHEAD = 64;
 /** Connections that are opened where all others are in use: by requests, or by the caller's transactions. */
 const SPARE_CONNECTIONS = 2;
 
 /** Tells which errors a statement is repeated after. */
 export type Repeats = (error: unknown) => boolean;
 
-/**
- * The error for a statement, in ASCII, that the server would not answer: it closes the connection instead, which looks
- * like an outage, and for requests that are on their way to it like one of their own.
- */
-function tooLong(what: string, length: number, longest: number): BackendError {
-  const reason = `the statement has ${length} bytes, and max_allowed_packet is ${longest + PACKET_MARGIN}`;
+/** The error for a statement that the server does not answer: it closes the connection, and other requests fail with it. */
+function tooLong(what: string, length: number, packet: number): BackendError {
+  const reason = `the statement has ${length} bytes, and max_allowed_packet is ${packet}`;
   return new BackendError(`Cannot ${what}: ${reason}; want less metadata, fewer names in one call, or a larger value`);
 }
 
@@ -63,8 +60,8 @@ export class LockTable {
   /** Absent where only a function reaches the server. */
   readonly #spare: OwnPool | undefined;
   readonly #mode: "lease" | "hybrid";
-  /** The longest statement that the server takes (bytes). */
-  #longest = Infinity;
+  /** The server's `max_allowed_packet` (bytes). */
+  #packet = Infinity;
 
   constructor(connector: Connector, mode: "lease" | "hybrid") {
     const { pool, execute, options } = connector.target;
@@ -95,7 +92,7 @@ export class LockTable {
   }
 
   async #run(what: string, sql: string, repeats: Repeats, isRenewal: boolean): Promise<Answer> {
-    if (sql.length > this.#longest) throw tooLong(what, sql.length, this.#longest);
+    if (sql.length + PACKET_OVERHEAD > this.#packet) throw tooLong(what, sql.length, this.#packet); // it is ASCII
     return await this.#attempt(what, repeats, async (send) => {
       const answer = await send(sql);
       requireAutocommit(what, answer);
@@ -226,8 +223,7 @@ export class LockTable {
     const { table, migrate } = this.#connector.target.options;
     const server = await this.#attempt(what, isConflict, inspect);
     this.#connector.require(server, this.#mode);
-    const longest = Number(server.variables.get("max_allowed_packet"));
-    this.#longest = longest > 0 ? longest - PACKET_MARGIN : Infinity;
+    this.#packet = Number(server.variables.get("max_allowed_packet")) || Infinity;
     this.sql = new Statements(table, this.#mode === "hybrid", !server.logsStatements);
     const found = await this.#find(what);
     if (found === "present") return server;

@@ -29,8 +29,7 @@ export class ExternalPool implements Client {
     this.#pool = pool;
     this.#source = source;
     this.#answerTimeout = answerTimeout;
-    const instead: Client["send"] = (...statement) => this.#run(...statement);
-    this.#own = new OwnPool(source, 1, answerTimeout, { instead });
+    this.#own = new OwnPool(source, 1, answerTimeout, { instead: { send: (...statement) => this.#run(...statement) } });
     // an idle client whose connection breaks would end the process; those that were opened for locks outlive the backend
     if (!listening.has(pool)) pool.on("error", ignore);
     listening.add(pool);

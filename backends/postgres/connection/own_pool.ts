@@ -12,8 +12,8 @@ const CLOSING = 0.15;
 interface Others {
   /** A pool that is used while it is idle: what is sent on it then waits for nothing. */
   readonly idle?: OwnPool;
-  /** Sends where the server allows no further connection. */
-  readonly instead?: Client["send"];
+  /** What is used where the server allows no further connection. */
+  readonly instead?: Pick<Client, "send">;
 }
 
 /**
@@ -56,7 +56,7 @@ export class OwnPool implements Client {
       query = sendStatement(current.sql, text, parameters, this.prepare);
       return requirePrimary(await answerWithin(this.#answerTimeout, query, () => this.#replace(current, 0)));
     } catch (error) {
-      if (instead && isFull(error)) return await instead(text, parameters, about);
+      if (instead && isFull(error)) return await instead.send(text, parameters, about);
       if (isBroken(error)) this.#replace(current, LAST_ANSWERS);
       const pid = this.prepare ? processIdOf(query) : undefined; // a pooler's is not the server's
       if (pid) this.#source.abandoned?.giveUp(pid, about, error);
